@@ -1,0 +1,186 @@
+"""Typed configuration: frozen dataclasses ⇄ YAML, with `key.sub=value` overrides.
+
+>>> @dataclasses.dataclass(frozen=True)
+... class Optimizer:
+...     name: str = "adamw"
+...     learning_rate: float = 1e-3
+>>> build(Optimizer, {"learning_rate": 3}, where="train")
+Optimizer(name='adamw', learning_rate=3.0)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from raymaskdp.errors import UserError
+
+T = TypeVar("T")
+
+
+def load(cls: type[T], path: str | Path | None, overrides: Iterable[str] = ()) -> T:
+    """Read a YAML file (or nothing) and `key.sub=value` overrides into the dataclass `cls`.
+
+    Raises `UserError` for a file that is missing or no mapping, an unknown key, or a value of
+    the wrong type; the message gives the file and the dotted key.
+    """
+    values: dict[str, Any] = {}
+    where = cls.__name__
+    if path is not None:
+        where = str(path)
+        values = read_yaml(path)
+    for override in overrides:
+        _override(values, override)
+    return build(cls, values, where=where)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file (safe loading only: tags are never executed)."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read the configuration {path}: {error}.") from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold a mapping of settings, but it holds a {type(values).__name__}.")
+    return values
+
+
+def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
+    """An instance of the dataclass `cls` from plain values; nested dataclasses from mappings."""
+    if not dataclasses.is_dataclass(cls):
+        raise TypeError(f"{cls} is not a dataclass")
+    hints = typing.get_type_hints(cls)
+    known = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    for key in values:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known settings: {', '.join(known)}."
+            raise UserError(f"Unknown setting {key!r} in {where}; {hint}")
+    arguments = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    for name, field in known.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in arguments:
+            raise UserError(f"The setting {name!r} is missing in {where}.")
+    return cls(**arguments)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain values (dicts, lists, strings, numbers) of a configuration, fit for YAML and JSON."""
+    return typing.cast(dict[str, Any], _plain(config))
+
+
+def to_yaml(config: Any) -> str:
+    """YAML text that `load` reads back to an equal configuration."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def digest(config: Any) -> str:
+    """SHA-256 (hex) of a configuration; equal configurations have equal digests."""
+    text = json.dumps(_plain(config), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"The override {override!r} must have the form key=value or key.sub=value.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"The value of the override {override!r} is not valid YAML.") from error
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = values.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UserError(
+                f"The override {override!r} goes into {parent!r}, which is not a group of settings."
+            )
+        values = child
+    values[last] = value
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the annotated type `hint`, or a `UserError` that names the place."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(hint, value, where)
+    if origin is typing.Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise UserError(f"{where} must be one of {', '.join(map(str, choices))}, but it is {value!r}.")
+        return value
+    if origin is tuple and isinstance(value, (list, tuple)):
+        item, *rest = typing.get_args(hint)
+        if rest == [Ellipsis]:
+            return tuple(_convert(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+        if len(value) == 1 + len(rest):
+            return tuple(
+                _convert(h, v, f"{where}[{i}]")
+                for i, (h, v) in enumerate(zip([item, *rest], value, strict=True))
+            )
+    if origin is dict and isinstance(value, Mapping):
+        key_hint, item_hint = typing.get_args(hint)
+        return {
+            _convert(key_hint, k, where): _convert(item_hint, v, f"{where}.{k}") for k, v in value.items()
+        }
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, Mapping):
+            return build(typing.cast(type, hint), value, where=where)
+        if isinstance(value, typing.cast(type, hint)):
+            return value
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-5 as a string
+        except ValueError:
+            pass
+    if hint is Path and isinstance(value, (str, Path)):
+        return Path(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    wanted = getattr(hint, "__name__", None) if origin is None else str(hint)
+    raise UserError(f"{where} must be a {wanted}, but it is {value!r}.")
+
+
+def _convert_union(hint: Any, value: Any, where: str) -> Any:
+    choices = typing.get_args(hint)
+    if value is None and type(None) in choices:
+        return None
+    failure: UserError | None = None
+    for choice in choices:
+        if choice is type(None):
+            continue
+        try:
+            return _convert(choice, value, where)
+        except UserError as error:
+            failure = error
+    assert failure is not None
+    raise failure
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value

@@ -1,0 +1,148 @@
+"""Who the videos are: one row a video, from a file, a folder, a glob or a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from raymaskdp.errors import UserError
+from raymaskdp.files import atomic_path
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp"})
+TABLE_SUFFIXES = frozenset({".parquet", ".csv"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRecord:
+    """One video, the default unit of privacy.
+
+    Attributes:
+      video_id: unique in its manifest; letters, digits, `.`, `_`, `-`; names the output files.
+      path: the source video.
+      label: the action, or None where unknown.
+      split: "train", "test", …, or None.
+      subject: who is seen, for subject-level privacy and one avatar a person; or None.
+      camera: the fixed camera that took it, for shared backgrounds; or None.
+    """
+
+    video_id: str
+    path: str
+    label: str | None = None
+    split: str | None = None
+    subject: str | None = None
+    camera: str | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", self.video_id):
+            raise UserError(
+                f"The video id {self.video_id!r} must be 1 to 200 letters, digits, '.', '_' or '-', "
+                "and not start with '.'; rename it in the manifest."
+            )
+
+
+def read_source(source: str | Path) -> tuple[VideoRecord, ...]:
+    """The records of a video file, a folder (searched through), a glob, or a manifest table.
+
+    A folder with a `manifest.parquet` or `manifest.csv` is read through that table. Raises
+    `UserError` if the source is missing or holds no video.
+    """
+    path = Path(source)
+    if path.is_dir():
+        for name in ("manifest.parquet", "manifest.csv"):
+            if (path / name).is_file():
+                return read_table(path / name)
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+        if not found:
+            raise UserError(f"The folder {source} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}).")
+        return from_paths(found, root=path)
+    if path.is_file():
+        return (
+            read_table(path)
+            if path.suffix.lower() in TABLE_SUFFIXES
+            else from_paths([path], root=path.parent)
+        )
+    matches = sorted(Path(match) for match in glob.glob(str(source), recursive=True) if Path(match).is_file())
+    if not matches:
+        raise UserError(f"The source {source} does not exist; give a video, a folder, a glob or a manifest.")
+    return from_paths(matches, root=None)
+
+
+def from_paths(paths: Iterable[Path], *, root: Path | None) -> tuple[VideoRecord, ...]:
+    """Records named after their files; the path below `root` becomes part of the id."""
+    paths = list(paths)
+    names = [_identifier(p.relative_to(root) if root else Path(p.name), keep_suffix=False) for p in paths]
+    taken = Counter(names)
+    ids = [
+        _identifier(p.relative_to(root) if root else p, keep_suffix=True) if taken[name] > 1 else name
+        for p, name in zip(paths, names, strict=True)
+    ]
+    return _unique(VideoRecord(video_id=i, path=str(p)) for i, p in zip(ids, paths, strict=True))
+
+
+def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
+    """Records from a Parquet or CSV table; `path` is required, relative paths start at the table."""
+    table_path = Path(path)
+    try:
+        read = pd.read_parquet if table_path.suffix.lower() == ".parquet" else _read_csv
+        table = read(table_path)
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise UserError(f"Cannot read the manifest {path}: {' '.join(str(error).split())}.") from error
+    if "path" not in table.columns:
+        raise UserError(
+            f"The manifest {path} needs a column 'path'; it has {', '.join(map(str, table.columns))}."
+        )
+    if table.empty:
+        raise UserError(f"The manifest {path} has no row.")
+    fields = [field.name for field in dataclasses.fields(VideoRecord)]
+    records = []
+    for row in table.to_dict("records"):
+        values = {name: str(row[name]) for name in fields if name in row and not pd.isna(row[name])}
+        if "path" not in values:
+            raise UserError(f"The manifest {path} has a row without a path; fill it in or remove the row.")
+        values["path"] = str(table_path.parent / values["path"])
+        values.setdefault("video_id", _identifier(Path(str(row["path"])), keep_suffix=False))
+        records.append(VideoRecord(**values))
+    return _unique(records)
+
+
+def write_table(path: str | Path, records: Iterable[VideoRecord]) -> None:
+    """Write records as a Parquet manifest; paths inside its folder become relative to it."""
+    folder = Path(path).resolve().parent
+    rows = []
+    for record in records:
+        row = dataclasses.asdict(record)
+        full = Path(record.path).resolve()
+        row["path"] = str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
+        rows.append(row)
+    columns = [field.name for field in dataclasses.fields(VideoRecord)]
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows, columns=columns).to_parquet(temporary, index=False)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str)
+
+
+def _identifier(path: Path, *, keep_suffix: bool) -> str:
+    parts = [part for part in path.parts if part not in ("/", "..", ".")]
+    if not keep_suffix:
+        parts[-1] = Path(parts[-1]).stem or parts[-1]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", "__".join(parts)).lstrip(".")
+    return name[-200:].lstrip(".") or "video"
+
+
+def _unique(records: Iterable[VideoRecord]) -> tuple[VideoRecord, ...]:
+    records = tuple(records)
+    twice = [name for name, count in Counter(record.video_id for record in records).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"The video id {twice[0]!r} stands for more than one video; give each its own video_id."
+        )
+    return records
