@@ -1,0 +1,1 @@
+"""Videos of people in, videos of avatars out: one module a stage."""
