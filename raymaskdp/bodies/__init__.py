@@ -1,0 +1,1 @@
+"""The SMPL-H body: its file, its poses, its avatars' looks."""
