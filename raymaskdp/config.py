@@ -89,6 +89,19 @@ def to_yaml(config: Any) -> str:
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
 
 
+def defaults(cls: type[Any]) -> str:
+    """YAML text of all settings of a dataclass with their defaults; required ones as comments."""
+    required, given = [], {}
+    for field in dataclasses.fields(cls):
+        if field.default is not dataclasses.MISSING:
+            given[field.name] = _plain(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            given[field.name] = _plain(field.default_factory())
+        else:
+            required.append(f"# {field.name}:    (required)\n")
+    return "".join(required) + (yaml.safe_dump(given, sort_keys=False, allow_unicode=True) if given else "")
+
+
 def digest(config: Any) -> str:
     """SHA-256 (hex) of a configuration; equal configurations have equal digests."""
     text = json.dumps(_plain(config), sort_keys=True, ensure_ascii=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -75,14 +77,22 @@ def read_source(source: str | Path) -> tuple[VideoRecord, ...]:
 
 
 def from_paths(paths: Iterable[Path], *, root: Path | None) -> tuple[VideoRecord, ...]:
-    """Records named after their files; the path below `root` becomes part of the id."""
+    """Records named after their files and the folders below `root`.
+
+    Where two names would be equal, first the suffix and then a digest of the path tells them apart.
+    """
     paths = list(paths)
-    names = [_identifier(p.relative_to(root) if root else Path(p.name), keep_suffix=False) for p in paths]
-    taken = Counter(names)
+    named = [path.relative_to(root) if root else Path(path.name) for path in paths]
+    ids = [_identifier(name, keep_suffix=False) for name in named]
+    taken = Counter(ids)
     ids = [
-        _identifier(p.relative_to(root) if root else p, keep_suffix=True) if taken[name] > 1 else name
-        for p, name in zip(paths, names, strict=True)
+        _identifier(name, keep_suffix=True) if taken[short] > 1 else short
+        for name, short in zip(named, ids, strict=True)
     ]
+    taken = Counter(ids)
+    for index, path in enumerate(paths):
+        if taken[ids[index]] > 1:
+            ids[index] += "-" + hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     return _unique(VideoRecord(video_id=i, path=str(p)) for i, p in zip(ids, paths, strict=True))
 
 
@@ -135,7 +145,7 @@ def _identifier(path: Path, *, keep_suffix: bool) -> str:
     if not keep_suffix:
         parts[-1] = Path(parts[-1]).stem or parts[-1]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", "__".join(parts)).lstrip(".")
-    return name[-200:].lstrip(".") or "video"
+    return name[-180:].lstrip(".") or "video"
 
 
 def _unique(records: Iterable[VideoRecord]) -> tuple[VideoRecord, ...]:

@@ -1,0 +1,263 @@
+"""The command line: one function a command, no logic.
+
+Every command prints a short text for people on standard output, or one JSON object with `--json`;
+progress goes to standard error. Exit status: 0 done, 1 some videos failed, 2 the input has to be mended.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from raymaskdp import __version__, config
+from raymaskdp.errors import UserError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = cli.main(args=arguments, prog_name="raymaskdp", standalone_mode=False)
+    except UserError as error:
+        return _fail(str(error), arguments)
+    except click.ClickException as error:
+        return _fail(error.format_message(), arguments)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("Interrupted; run the same command again to go on.", arguments, status=130)
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str, arguments: Sequence[str], status: int = 2) -> int:
+    if "--json" in arguments:
+        print(json.dumps({"error": message}))
+    print(f"raymaskdp: {message}", file=sys.stderr)
+    return status
+
+
+def _show(result: Any, as_json: bool) -> None:
+    """Print a result: its fields as JSON, or its `str` for people."""
+    print(json.dumps(config.to_dict(result), ensure_ascii=False) if as_json else result)
+
+
+def _json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def _settings(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command its configuration, an instance of the class at `place` ("module:Class").
+
+    It is read from `--config FILE` and KEY=VALUE arguments; `--defaults` prints all of it as YAML.
+    """
+
+    def load_class() -> type[Any]:
+        module, name = place.split(":")
+        return getattr(importlib.import_module(module), name)
+
+    def print_defaults(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            click.echo(config.defaults(load_class()), nl=False)
+            context.exit()
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_settings(config_path: Path | None, overrides: tuple[str, ...], **arguments: Any) -> Any:
+            return command(settings=config.load(load_class(), config_path, overrides), **arguments)
+
+        add_overrides = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+        add_config = click.option("--config", "config_path", type=PATH, help="YAML file with settings.")
+        add_defaults = click.option(
+            "--defaults",
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=print_defaults,
+            help="Print all settings with their defaults, as YAML, and exit.",
+        )
+        return add_defaults(add_config(add_overrides(with_settings)))
+
+    return decorate
+
+
+class _InOrder(click.Group):
+    """Lists commands in the order of the path of the data."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="raymaskdp")
+def cli() -> None:
+    """Anonymize videos of people, and train on them with differential privacy.
+
+    The path of the data:
+
+    \b
+      anonymize  people in videos become avatars; what is not proven complete is quarantined
+      prepare    anonymized videos become clips for training
+      train      MaskDP or Multi-Clip DP-SGD, with a target epsilon and a ledger
+      sweep      many trainings, and the utility-privacy frontier
+      report     one HTML file about all of it
+
+    `raymaskdp demo` runs the whole path on synthetic sample videos. Settings are given as a YAML file
+    (--config) and as KEY=VALUE, such as `privacy.epsilon=2`; COMMAND --defaults prints a command's settings.
+    """
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("source")
+@click.option("--out", required=True, type=PATH, help="Folder for the anonymized videos.")
+@click.option("--pose-model", type=PATH, help="An official PoseLandmarker bundle instead of the built one.")
+@_json_option
+@_settings("raymaskdp.anonymize:AnonymizeConfig")
+def anonymize(source: str, out: Path, pose_model: Path | None, settings: Any, as_json: bool) -> int:
+    """Replace everyone in SOURCE by an avatar.
+
+    SOURCE is a video, a folder, a glob, or a manifest (.parquet or .csv with the column `path`, and
+    optionally video_id, label, split, subject, camera). Writes ID.mp4, ID.avatar.mp4, ID.npz and ID.json
+    for each video that is proven complete, and manifest.parquet with a row for every video: done,
+    quarantined or failed. Running the same command again finishes what is missing and redoes nothing.
+    """
+    from raymaskdp.anonymize import anonymize as run
+
+    if pose_model is not None:
+        pose = dataclasses.replace(settings.pose, model=pose_model)
+        settings = dataclasses.replace(settings, pose=pose)
+    result = run(source, out, settings)
+    _show(result, as_json)
+    return 1 if result.failed else 0
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("source", type=PATH)
+@click.option("--out", required=True, type=PATH, help="Folder for the clip store.")
+@_json_option
+@_settings("raymaskdp.train:PrepareConfig")
+def prepare(source: Path, out: Path, settings: Any, as_json: bool) -> None:
+    """Turn the anonymized videos in SOURCE into a clip store for training."""
+    from raymaskdp.train import prepare as run
+
+    _show(run(source, out, settings), as_json)
+
+
+@cli.command(context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.train:TrainConfig")
+def train(settings: Any, as_json: bool) -> None:
+    """Train a model up to a privacy budget.
+
+    Writes a run folder with the checkpoint, the privacy ledger and the training curve. The folder's name
+    holds a digest of settings and data, so the same command resumes an interrupted run, and says so when
+    the run is finished.
+    """
+    from raymaskdp.train import train as run
+
+    _show(run(settings), as_json)
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("run", type=PATH)
+@_json_option
+def evaluate(run: Path, as_json: bool) -> None:
+    """Measure the model of the run folder RUN on its test videos."""
+    from raymaskdp.train import evaluate as run_evaluation
+
+    _show(run_evaluation(run), as_json)
+
+
+@cli.command(context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.sweep:SweepConfig")
+def sweep(settings: Any, as_json: bool) -> None:
+    """Train over a grid of settings, and draw the utility-privacy frontier.
+
+    Writes the results table, the frontier as a plot, the privacy bill of choosing, and the best
+    configuration. An interrupted sweep goes on where it was.
+    """
+    from raymaskdp.sweep import sweep as run
+
+    _show(run(settings), as_json)
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("folder", type=PATH)
+@click.option("--out", type=PATH, help="The HTML file (FOLDER/report.html).")
+@click.option(
+    "--show-sources",
+    is_flag=True,
+    help="Put frames of the source videos, real people included, into the file.",
+)
+@_json_option
+def report(folder: Path, out: Path | None, show_sources: bool, as_json: bool) -> None:
+    """Write one self-contained HTML file about everything found below FOLDER."""
+    from raymaskdp.report import report as run
+
+    _show(run(folder, out, show_sources=show_sources), as_json)
+
+
+@cli.group(cls=_InOrder)
+def dataset() -> None:
+    """Sample data."""
+
+
+@dataset.command(context_settings=CONTEXT)
+@click.option("--out", required=True, type=PATH, help="Folder for videos, ground truth and manifest.")
+@_json_option
+@_settings("raymaskdp.datasets.synthesize:SynthesizeConfig")
+def synthesize(out: Path, settings: Any, as_json: bool) -> None:
+    """Render labelled videos of synthetic people, with exact ground truth."""
+    from raymaskdp.datasets.synthesize import synthesize as run
+
+    _show(run(out, settings), as_json)
+
+
+@cli.group(cls=_InOrder)
+def privacy() -> None:
+    """Privacy arithmetic, and the check of a run's ledger."""
+
+
+@cli.group(cls=_InOrder)
+def models() -> None:
+    """Model files that the commands need."""
+
+
+@models.command(context_settings=CONTEXT)
+@click.option("--quiet", is_flag=True, help="Say nothing if everything is there.")
+@_json_option
+def pull(quiet: bool, as_json: bool) -> None:
+    """Fetch and build the default pose model and body; does nothing where they exist."""
+    from raymaskdp.anonymize.pose_model import pull_pose_model
+    from raymaskdp.bodies.build import ensure_body
+
+    files = {"pose": str(pull_pose_model()), "body": str(ensure_body())}
+    if as_json:
+        print(json.dumps(files))
+    elif not quiet:
+        for name, path in files.items():
+            print(f"{name}: {path}")
+
+
+@cli.command(context_settings=CONTEXT)
+@click.option("--out", type=PATH, default=Path("demo-out"), show_default=True, help="Folder for everything.")
+@_json_option
+def demo(out: Path, as_json: bool) -> None:
+    """Run the whole path on sample videos, ending with a report."""
+    from raymaskdp.demo import demo as run
+
+    _show(run(out), as_json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
