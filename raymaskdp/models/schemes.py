@@ -1,0 +1,60 @@
+"""Fine-tuning schemes: which parameters learn. Luo et al., *DP Video Activity Recognition*, §3.4.
+
+A scheme is a predicate over a model's named parameters; the rest is frozen. Fewer trainable
+parameters mean less noise in a private update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from torch import nn
+
+from raymaskdp import check
+
+NORMS = (nn.LayerNorm, nn.GroupNorm)
+
+Chooser = Callable[[str, nn.Module, str], bool]
+"""Says whether a parameter learns, from its module's path, the module, and its name in the module."""
+
+
+def _everything(path: str, module: nn.Module, name: str) -> bool:
+    return True
+
+
+def _head(path: str, module: nn.Module, name: str) -> bool:
+    return path == "head"
+
+
+def _norms_and_head(path: str, module: nn.Module, name: str) -> bool:
+    return path == "head" or isinstance(module, NORMS)
+
+
+def _biases_and_head(path: str, module: nn.Module, name: str) -> bool:
+    return path == "head" or name == "bias"
+
+
+SCHEMES: dict[str, Chooser] = {
+    "full": _everything,
+    "linear": _head,
+    "selective": _norms_and_head,
+    "bitfit": _biases_and_head,
+    "scratch": _everything,  # full, but no pretrained weights may be given
+}
+
+
+def apply_scheme(model: nn.Module, scheme: str) -> int:
+    """Freeze all parameters but those of `scheme`; return how many numbers are trained."""
+    check.one_of("scheme", scheme, SCHEMES)
+    chosen = SCHEMES[scheme]
+    count = 0
+    for path, module, name, parameter in _parameters(model):
+        parameter.requires_grad_(chosen(path, module, name))
+        count += parameter.numel() if parameter.requires_grad else 0
+    return count
+
+
+def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            yield path, module, name, parameter

@@ -1,0 +1,283 @@
+"""Anonymized (or plain) videos become a clip store. Incremental: what is there and unchanged is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from raymaskdp import check, config
+from raymaskdp.datasets.manifest import VideoRecord, read_source
+from raymaskdp.errors import UserError
+from raymaskdp.files import atomic_path, sha256_file, write_json
+from raymaskdp.train import views
+from raymaskdp.train.store import FORMAT
+from raymaskdp.video import masks
+from raymaskdp.video.reader import stream
+
+CHUNK = 32
+"""Frames resampled at a time, which bounds memory at source size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """Size of the stored frames, and the grid on which pixels are sensitive or not.
+
+    Attributes:
+      width, height: pixels; the source is scaled, and cropped in the middle to keep its aspect.
+      token: side in pixels of the square, one frame deep, that is sensitive or not as a whole.
+        Small tokens leave fewer synthetic pixels inside sensitive ones. Need not be the model's tubelet.
+      fill: what replaces sensitive pixels in the public view, 0 to 255.
+    """
+
+    width: int = 64
+    height: int = 48
+    token: int = 2
+    fill: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height", "token"):
+            check.positive(name, getattr(self, name))
+        check.in_range("fill", self.fill, low=0, high=255)
+        if self.width % self.token or self.height % self.token:
+            raise UserError(
+                f"width ({self.width}) and height ({self.height}) must be multiples of token ({self.token})."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareResult:
+    """What `prepare` made.
+
+    Attributes:
+      store: its folder.
+      videos: videos in the store, of them `reused` from an earlier call.
+      left_out: videos that the anonymizer quarantined or failed on.
+      failed: videos that could not be read, with the reason; not in the store.
+      sensitive: mean share of sensitive tokens.
+      fingerprint: SHA-256 over everything in the store.
+    """
+
+    store: str
+    videos: int
+    reused: int
+    left_out: int
+    failed: dict[str, str]
+    sensitive: float
+    fingerprint: str
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.videos} videos in the clip store {self.store} ({self.reused} were there)",
+            f"{self.sensitive:.1%} of their tokens are sensitive",
+        ]
+        if self.left_out:
+            lines.append(f"{self.left_out} left out: quarantined or failed when anonymized")
+        lines += [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One video to store, and where its avatar layer and masks are.
+
+    Attributes:
+      anonymized: digest of what the anonymizer made it from, or None for a plain video.
+    """
+
+    record: VideoRecord
+    anonymized: str | None
+
+    @property
+    def avatar_layer(self) -> Path:
+        return Path(self.record.path).with_name(f"{self.record.video_id}.avatar.mp4")
+
+    @property
+    def avatar_masks(self) -> Path:
+        return Path(self.record.path).with_name(f"{self.record.video_id}.npz")
+
+
+def prepare(source: str | Path, out: str | Path, settings: PrepareConfig | None = None) -> PrepareResult:
+    """Write the clip store `out` from the output folder of `anonymize`, or from plain videos.
+
+    In plain videos (anything that `raymaskdp.datasets.read_source` takes) every token is sensitive.
+    Raises `UserError` if nothing can be stored, or if `out` was prepared with other settings.
+    """
+    settings = settings or PrepareConfig()
+    out = Path(out)
+    _require_same_settings(out, settings)
+    sources, left_out = find_sources(Path(source))
+    (out / "clips").mkdir(parents=True, exist_ok=True)
+    failed: dict[str, str] = {}
+    rows: list[dict[str, Any]] = []
+    reused = 0
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        results = pool.map(lambda one: _store_or_say_why(one, out, settings), sources)
+        for one, result in zip(sources, tqdm(results, "prepare", len(sources), unit="video"), strict=True):
+            if isinstance(result, str):
+                failed[one.record.video_id] = result
+                continue
+            row, was_there = result
+            rows.append({"index": len(rows), **row})
+            reused += was_there
+    if not rows:
+        reason = next(iter(failed.values()), "every video was quarantined or failed when anonymized")
+        raise UserError(f"No video of {source} could be prepared: {reason}")
+    fingerprint = _fingerprint(rows, settings)
+    with atomic_path(out / "videos.parquet") as temporary:
+        pd.DataFrame(rows).to_parquet(temporary, index=False)
+    write_json(
+        out / "store.json",
+        {"format": FORMAT, "config": asdict(settings), "videos": len(rows), "fingerprint": fingerprint},
+    )
+    return PrepareResult(
+        store=str(out),
+        videos=len(rows),
+        reused=reused,
+        left_out=left_out,
+        failed=failed,
+        sensitive=float(np.mean([row["sensitive"] for row in rows])),
+        fingerprint=fingerprint,
+    )
+
+
+def find_sources(source: Path) -> tuple[list[Source], int]:
+    """What there is to store, in the manifest's order, and how many anonymized videos were not done."""
+    table = source / "manifest.parquet" if source.is_dir() else source
+    columns: list[str] = []
+    if table.name == "manifest.parquet" and table.is_file():
+        manifest = pd.read_parquet(table)
+        columns = list(manifest.columns)
+    if "status" not in columns:
+        return [Source(record=record, anonymized=None) for record in read_source(source)], 0
+    done = manifest[manifest["status"] == "done"]
+    fields = ("video_id", "label", "split", "subject", "camera")
+    sources = []
+    for row in done.to_dict("records"):
+        values = {name: str(row[name]) for name in fields if not pd.isna(row[name])}
+        sources.append(
+            Source(
+                record=VideoRecord(path=str(table.parent / row["path"]), **values),
+                anonymized=f"{row['source_sha256']}-{row['config_sha256']}",
+            )
+        )
+    return sources, len(manifest) - len(done)
+
+
+def _store(one: Source, out: Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
+    """Write one video's arrays and return its row. Raises `UserError` for input that does not fit."""
+    full_views, sensitive_tokens = [], []
+    for composite, avatar, sensitive in _chunks(one):
+        resampling = views.Resampling.between(composite.shape[1:3], (settings.height, settings.width))
+        tokens = views.sensitive_tokens(resampling.touched(sensitive), settings.token)
+        sensitive_tokens.append(tokens)
+        full_views.append(
+            views.full_view(
+                resampling.frames(composite),
+                resampling.frames(avatar),
+                views.expand(tokens, settings.token),
+            )
+        )
+    if not full_views:
+        raise UserError(f"The video {one.record.path} has no frame.")
+    frames, tokens = np.concatenate(full_views), np.concatenate(sensitive_tokens)
+    stem = out / "clips" / one.record.video_id
+    _write_array(f"{stem}.frames.npy", frames)
+    _write_array(f"{stem}.masks.npy", masks.pack(tokens))
+    row = {
+        **{name: getattr(one.record, name) for name in ("video_id", "label", "split", "subject", "camera")},
+        "num_frames": len(frames),
+        "sensitive": float(tokens.mean()),
+        "anonymized": one.anonymized is not None,
+        "frames_sha256": sha256_file(f"{stem}.frames.npy"),
+        "masks_sha256": sha256_file(f"{stem}.masks.npy"),
+    }
+    write_json(f"{stem}.json", {"made_from": made_from, "row": row})
+    return row
+
+
+def _chunks(one: Source) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Runs of frames: composite and avatar layer, uint8 [T, S, R, 3], and where sensitive, bool [T, S, R]."""
+    if one.anonymized is None:
+        for frames in _batched(stream(one.record.path)):
+            yield frames, np.zeros_like(frames), np.ones(frames.shape[:3], dtype=bool)
+        return
+    with np.load(one.avatar_masks, allow_pickle=False) as arrays:
+        covered = masks.unpack(arrays["avatar_masks"], int(arrays["height"]), int(arrays["width"]))
+    start = 0
+    # Not `zip`: a layer that is shorter than its video must not go unnoticed.
+    layers = itertools.zip_longest(_batched(stream(one.record.path)), _batched(stream(one.avatar_layer)))
+    for composite, avatar in layers:
+        inside = covered[start : start + CHUNK]
+        if composite is None or avatar is None or not composite.shape[:3] == avatar.shape[:3] == inside.shape:
+            raise UserError(
+                f"{one.record.path}, its avatar layer and its masks differ in size or length; "
+                "anonymize it again."
+            )
+        start += len(composite)
+        yield composite, avatar, ~inside
+    if start != len(covered):
+        raise UserError(f"{one.record.path} has fewer frames than masks; anonymize it again.")
+
+
+def _batched(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    while chunk := list(itertools.islice(frames, CHUNK)):
+        yield np.stack(chunk)
+
+
+def _store_or_say_why(one: Source, out: Path, settings: PrepareConfig) -> tuple[dict[str, Any], bool] | str:
+    """The video's row and whether it was there already, or what is wrong with the video."""
+    try:
+        made_from = _made_from(one, settings)
+        row = _stored_row(one, out, made_from)
+        return (row, True) if row else (_store(one, out, settings, made_from), False)
+    except (UserError, OSError, ValueError, KeyError) as error:
+        return " ".join(str(error).split()) or type(error).__name__
+
+
+def _stored_row(one: Source, out: Path, made_from: str) -> dict[str, Any] | None:
+    """The row of a video that is stored already, whole, from the same content, labels and settings."""
+    stem = out / "clips" / one.record.video_id
+    try:
+        about = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    row: dict[str, Any] = about["row"]
+    for name in ("frames", "masks"):
+        array = Path(f"{stem}.{name}.npy")
+        if not array.is_file() or sha256_file(array) != row[f"{name}_sha256"]:
+            return None
+    return row if about["made_from"] == made_from else None
+
+
+def _made_from(one: Source, settings: PrepareConfig) -> str:
+    content = one.anonymized or f"plain-{sha256_file(one.record.path)}"
+    facts = {**asdict(one.record), "path": None, "content": content}
+    text = json.dumps([FORMAT, facts, config.digest(settings)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _require_same_settings(out: Path, settings: PrepareConfig) -> None:
+    about = out / "store.json"
+    if about.is_file() and json.loads(about.read_text(encoding="utf-8"))["config"] != asdict(settings):
+        raise UserError(f"{out} was prepared with other settings; give another folder, or remove it.")
+
+
+def _fingerprint(rows: list[dict[str, Any]], settings: PrepareConfig) -> str:
+    text = json.dumps([rows, asdict(settings)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write_array(path: str, array: np.ndarray) -> None:
+    with atomic_path(path) as temporary, open(temporary, "wb") as opened:
+        np.save(opened, array)

@@ -1,0 +1,126 @@
+"""The clip store: videos at training size with their masks, readable at any (video, time).
+
+    store.json          settings, classes, fingerprint
+    videos.parquet      one row a video, in index order
+    clips/ID.frames.npy the full view, uint8 [T, H, W, 3]
+    clips/ID.masks.npy  sensitive tokens, uint8 [T, ceil(h·w / 8)], packed (`raymaskdp.video.masks`)
+    clips/ID.json       what the two were made from; written last, so its presence means complete
+
+The public view is not stored: it is the full view with its sensitive tokens filled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raymaskdp.errors import UserError
+from raymaskdp.train import views
+from raymaskdp.video import masks
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredVideo:
+    """One row of the store: a video's place, length and public facts.
+
+    Attributes:
+      index: position in the store.
+      num_frames: T.
+      sensitive: share of its tokens that are sensitive, 0 to 1. Masks are public, so is this.
+      anonymized: whether it has an avatar layer; if not, every token is sensitive.
+    """
+
+    index: int
+    video_id: str
+    label: str | None
+    split: str | None
+    subject: str | None
+    camera: str | None
+    num_frames: int
+    sensitive: float
+    anonymized: bool
+
+
+@dataclass(frozen=True)
+class ClipStore:
+    """Random access to a store on disk. Holds no file open; frames are paged in by the system.
+
+    >>> store = ClipStore.open("clips")                         # doctest: +SKIP
+    >>> frames_TCHW, sensitive_THW = store.read(0, [0, 4, 8])   # doctest: +SKIP
+    """
+
+    path: Path
+    videos: tuple[StoredVideo, ...]
+    height: int
+    width: int
+    token: int
+    fill: int
+    fingerprint: str
+
+    @classmethod
+    def open(cls, path: str | Path) -> ClipStore:
+        """Open what `prepare` wrote; raises `UserError` if it is missing or unfinished."""
+        folder = Path(path)
+        if not (folder / "store.json").is_file():
+            raise UserError(
+                f"{folder} is no clip store; make one with `raymaskdp prepare SOURCE --out {folder}`."
+            )
+        about = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        if about.get("format") != FORMAT:
+            raise UserError(f"The clip store {folder} was written by another version; prepare it again.")
+        rows = pd.read_parquet(folder / "videos.parquet").to_dict("records")
+        settings = about["config"]
+        return cls(
+            path=folder,
+            videos=tuple(_stored_video(row) for row in rows),
+            height=settings["height"],
+            width=settings["width"],
+            token=settings["token"],
+            fill=settings["fill"],
+            fingerprint=about["fingerprint"],
+        )
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The labels in the store, sorted; a label's position is its class."""
+        return tuple(sorted({video.label for video in self.videos if video.label is not None}))
+
+    def split(self, name: str) -> tuple[StoredVideo, ...]:
+        """The labelled videos of a split; raises `UserError` if there is none."""
+        chosen = tuple(v for v in self.videos if v.split == name and v.label is not None)
+        if not chosen:
+            have = ", ".join(sorted({str(v.split) for v in self.videos})) or "none"
+            raise UserError(
+                f"The clip store {self.path} has no labelled video of split {name!r} (it has: {have})."
+            )
+        return chosen
+
+    def read(self, index: int, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Frames of video `index` at `times`: the full view, uint8 [T, H, W, 3], and where it is
+        sensitive, bool [T, H, W]."""
+        stem = self.path / "clips" / self.videos[index].video_id
+        frames = np.load(f"{stem}.frames.npy", mmap_mode="r")[times]
+        packed = np.load(f"{stem}.masks.npy", mmap_mode="r")[times]
+        tokens = masks.unpack(packed, self.height // self.token, self.width // self.token)
+        return frames, views.expand(tokens, self.token)
+
+
+def _stored_video(row: dict[Any, Any]) -> StoredVideo:
+    names = ("label", "split", "subject", "camera")
+    text = {name: None if pd.isna(row[name]) else str(row[name]) for name in names}
+    return StoredVideo(
+        index=int(row["index"]),
+        video_id=str(row["video_id"]),
+        num_frames=int(row["num_frames"]),
+        sensitive=float(row["sensitive"]),
+        anonymized=bool(row["anonymized"]),
+        **text,
+    )
