@@ -2,43 +2,227 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import smplx
+import torch
+from smplx.lbs import batch_rigid_transform, batch_rodrigues
+
+from raymaskdp.bodies.build import ensure_body
+from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
+from raymaskdp.errors import UserError
 
 # Shape suffixes: T frames, V vertices, F faces, J = 52 joints, S shape coefficients.
 
+_KEYS = (
+    "v_template", "f", "J_regressor", "kintree_table", "weights", "shapedirs", "posedirs",
+    "hands_meanl", "hands_meanr", "hands_componentsl", "hands_componentsr",
+)  # fmt: skip
 
-class Body:
-    """An SMPL-H model from a file of that format, on the CPU, batched over frames.
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Surface:
+    """A mesh that moves with the skeleton, in the rest pose.
 
     Attributes:
-      faces_F3: int64 [F, 3] triangles.
-      parents_J: int64 [52].
-      num_betas: shape coefficients, 10.
+      rest_V3: float32 [V, 3], before any shape; metres, y up, facing +z.
+      shape_directions_V3S: float32 [V, 3, S].
+      weights_VJ: float32 [V, 52], rows sum to 1.
+      faces_F3: int64 [F, 3].
     """
 
+    rest_V3: np.ndarray
+    shape_directions_V3S: np.ndarray
+    weights_VJ: np.ndarray
     faces_F3: np.ndarray
-    parents_J: np.ndarray
-    num_betas: int
+
+    def shaped(self, betas_S: np.ndarray) -> np.ndarray:
+        """Rest vertices [V, 3] of a shape."""
+        return self.rest_V3 + self.shape_directions_V3S @ betas_S.astype(np.float32)
+
+
+class Body:
+    """An SMPL-H model on the CPU, batched over frames.
+
+    Attributes:
+      model: the `smplx.SMPLH` module, flat hands; the reference for all this class computes.
+      surface: its skin.
+      pose_directions_PV3: float32 [459, V, 3] corrections, or None where the file has only zeros.
+      garments: clothes and hair by name ("tights", "skirt", "hair"); empty for licensed files.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], garments: Mapping[str, Surface]) -> None:
+        data = smplx.utils.Struct(**arrays)
+        with contextlib.redirect_stdout(io.StringIO()):  # smplx prints a warning about ten coefficients
+            self.model = smplx.SMPLH(
+                model_path="", data_struct=data, use_pca=False, flat_hand_mean=True, num_betas=10
+            ).requires_grad_(False)
+        self.surface = Surface(
+            rest_V3=self.model.v_template.numpy(),
+            shape_directions_V3S=self.model.shapedirs.numpy(),
+            weights_VJ=self.model.lbs_weights.numpy(),
+            faces_F3=np.asarray(arrays["f"], dtype=np.int64),
+        )
+        directions = self.model.posedirs.numpy()
+        self.pose_directions_PV3 = directions.reshape(len(directions), -1, 3) if np.any(directions) else None
+        self.garments = dict(garments)
+
+    @property
+    def num_betas(self) -> int:
+        """Shape coefficients, 10."""
+        return self.surface.shape_directions_V3S.shape[-1]
+
+    @property
+    def faces_F3(self) -> np.ndarray:
+        """Triangles of the skin, int64 [F, 3]."""
+        return self.surface.faces_F3
+
+    @property
+    def parents_J(self) -> np.ndarray:
+        """Parents of the joints, int64 [52]; -1 for the pelvis."""
+        return PARENTS
 
     def rest_joints(self, betas_S: np.ndarray) -> np.ndarray:
-        """Joints [52, 3] of a shape in the rest pose, in the body's own frame (y up), metres."""
-        raise NotImplementedError
+        """Joints, float32 [52, 3], of a shape in the rest pose, in the body's own frame (y up), metres."""
+        return self.model.J_regressor.numpy() @ self.surface.shaped(betas_S)
 
     def joints(
         self, rotations_TJ3: np.ndarray, translation_T3: np.ndarray, betas_S: np.ndarray
     ) -> np.ndarray:
-        """Posed joints, float32 [T, 52, 3], in the camera frame, metres."""
-        raise NotImplementedError
+        """Posed joints, float32 [T, 52, 3], in the frame of the root rotation, metres."""
+        posed_TJ3, _ = joint_transforms(self.rest_joints(betas_S), rotations_TJ3)
+        return posed_TJ3 + translation_T3[:, None].astype(np.float32)
 
     def vertices(
         self, rotations_TJ3: np.ndarray, translation_T3: np.ndarray, betas_S: np.ndarray
     ) -> np.ndarray:
-        """Posed, undressed vertices, float32 [T, V, 3], in the camera frame, metres."""
-        raise NotImplementedError
+        """Posed, undressed vertices, float32 [T, V, 3], in the frame of the root rotation, metres."""
+        return skin(
+            self.surface.shaped(betas_S),
+            self.surface.weights_VJ,
+            self.rest_joints(betas_S),
+            rotations_TJ3,
+            translation_T3,
+            self.pose_directions_PV3,
+        )
 
 
+def joint_transforms(rest_joints_J3: np.ndarray, rotations_TJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Posed joints [T, 52, 3] and the transforms [T, 52, 4, 4] that skinning blends."""
+    frames = len(rotations_TJ3)
+    matrices = batch_rodrigues(_tensor(rotations_TJ3).reshape(-1, 3)).reshape(frames, NUM_JOINTS, 3, 3)
+    rest = _tensor(rest_joints_J3).expand(frames, -1, -1)
+    posed, transforms = batch_rigid_transform(matrices, rest, torch.from_numpy(PARENTS.copy()))
+    return posed.numpy(), transforms.numpy()
+
+
+def skin(
+    rest_V3: np.ndarray,
+    weights_VJ: np.ndarray,
+    rest_joints_J3: np.ndarray,
+    rotations_TJ3: np.ndarray,
+    translation_T3: np.ndarray,
+    pose_directions_PV3: np.ndarray | None,
+) -> np.ndarray:
+    """Linear blend skinning as in `smplx.lbs`, float32 [T, V, 3], one product for all frames.
+
+    It differs from `smplx` in cost only: the shape is applied once and not in every frame, and
+    corrections that are zero are not computed.
+    """
+    frames, num_vertices = len(rotations_TJ3), len(rest_V3)
+    _, transforms_TJ44 = joint_transforms(rest_joints_J3, rotations_TJ3)
+    # [V, J] @ [J, T·3·4]: the blended transforms of every vertex in every frame.
+    blended_VT34 = (
+        _tensor(weights_VJ) @ _tensor(transforms_TJ44[:, :, :3].swapaxes(0, 1).reshape(NUM_JOINTS, -1))
+    ).reshape(num_vertices, frames, 3, 4)
+    rest = _tensor(rest_V3)[:, None]
+    if pose_directions_PV3 is not None:
+        matrices = batch_rodrigues(_tensor(rotations_TJ3[:, 1:]).reshape(-1, 3)) - torch.eye(3)
+        offsets = matrices.reshape(frames, -1) @ _tensor(
+            pose_directions_PV3.reshape(len(pose_directions_PV3), -1)
+        )
+        rest = rest + offsets.reshape(frames, num_vertices, 3).transpose(0, 1)
+    posed_VT3 = (blended_VT34[..., :3] * rest[..., None, :]).sum(-1) + blended_VT34[..., 3]
+    return (posed_VT3.transpose(0, 1) + _tensor(translation_T3)[:, None]).contiguous().numpy()
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+@functools.lru_cache(maxsize=4)
 def load_body(path: Path | None = None) -> Body:
-    """The body in an SMPL-H file, or the embedded one; loaded once a process and file."""
-    raise NotImplementedError
+    """The body in the SMPL-H file `path` (`.npz`), or the embedded one; loaded once a process.
+
+    Raises `UserError` for a file that is missing, no npz, or not of the SMPL-H format.
+    """
+    chosen = ensure_body() if path is None else path
+    arrays = _read(chosen)
+    garments = {}
+    if "garment_part" in arrays:
+        from raymaskdp.bodies.build import GARMENTS
+
+        for part, name in enumerate(GARMENTS):
+            garments[name] = _garment(arrays, part)
+    return Body({key: arrays[key] for key in _KEYS}, garments)
+
+
+def _garment(arrays: Mapping[str, np.ndarray], part: int) -> Surface:
+    chosen = np.flatnonzero(arrays["garment_part"] == part)
+    faces = arrays["garment_f"].astype(np.int64)
+    faces = faces[np.isin(faces[:, 0], chosen)]
+    return Surface(
+        rest_V3=arrays["garment_v_template"][chosen],
+        shape_directions_V3S=arrays["garment_shapedirs"][chosen],
+        weights_VJ=arrays["garment_weights"][chosen],
+        faces_F3=np.searchsorted(chosen, faces),
+    )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    advice = "give the .npz file of an SMPL-H model (bodies.model), or leave the setting out"
+    if path.suffix != ".npz":
+        # A pickle runs code when it is opened; the model's own site offers the same file as .npz.
+        raise UserError(f"The body model {path} is not an .npz file; {advice}.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            wanted = [*_KEYS, *(name for name in archive.files if name.startswith("garment_"))]
+            missing = [key for key in _KEYS if key not in archive.files]
+            if missing:
+                raise UserError(
+                    f"The body model {path} has no {missing[0]!r}, so it is no SMPL-H file; {advice}."
+                )
+            arrays = {key: archive[key] for key in wanted}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"The body model {path} cannot be read ({' '.join(str(error).split())}); {advice}."
+        ) from error
+    _check(arrays, path)
+    return arrays
+
+
+def _check(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    vertices = len(arrays["v_template"])
+    shapes = {
+        "v_template": (vertices, 3),
+        "J_regressor": (NUM_JOINTS, vertices),
+        "kintree_table": (2, NUM_JOINTS),
+        "weights": (vertices, NUM_JOINTS),
+        "posedirs": (vertices, 3, 9 * (NUM_JOINTS - 1)),
+    }
+    for key, shape in shapes.items():
+        if arrays[key].shape != shape:
+            raise UserError(
+                f"The body model {path} is not SMPL-H: {key!r} has shape {arrays[key].shape}, not {shape}."
+            )
+    if not np.array_equal(arrays["kintree_table"][0, 1:].astype(np.int64), PARENTS[1:]):
+        raise UserError(f"The body model {path} does not have the joints of SMPL-H in their order.")
+    if arrays["shapedirs"].shape[:2] != (vertices, 3) or arrays["shapedirs"].shape[2] < 10:
+        raise UserError(f"The body model {path} needs at least ten shape directions in 'shapedirs'.")
