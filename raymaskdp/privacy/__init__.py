@@ -33,3 +33,22 @@ the mean loss of the public views of `plan.public_lot(key, step)`, summed over r
 A record whose gradient is not finite contributes zero and is counted in `ClippedSum.num_bad`, a private
 number: it is for the person at the keyboard, not for logs.
 """
+
+from raymaskdp.privacy.engine import ClippedSum, GradientEngine
+from raymaskdp.privacy.keys import Key
+from raymaskdp.privacy.ledger import Ledger, LedgerContent, read_ledger
+from raymaskdp.privacy.plan import PrivacyPlan
+from raymaskdp.privacy.sampling import share
+from raymaskdp.privacy.views import changed_clips
+
+__all__ = [
+    "ClippedSum",
+    "GradientEngine",
+    "Key",
+    "Ledger",
+    "LedgerContent",
+    "PrivacyPlan",
+    "changed_clips",
+    "read_ledger",
+    "share",
+]

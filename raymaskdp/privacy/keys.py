@@ -1,0 +1,76 @@
+"""The run secret, and the independent random streams that are drawn from it.
+
+Every random choice that matters for privacy is a function of (secret, stream, step, …): the same on
+one worker or many, and the same again when a step is redone after a crash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from raymaskdp.errors import UserError
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """The secret of one training run.
+
+    Whoever holds it can redraw the lots and subtract the noise, so it is worth as much as the data:
+    keep it with the checkpoints, out of logs and published artefacts. Printing it shows a fingerprint.
+
+    Streams are Philox-4x64 counters (Salmon et al. 2011) whose 128-bit keys are BLAKE2b hashes, keyed
+    with the secret, of the stream's name and coordinates. BLAKE2b is a cryptographic hash; Philox is a
+    statistical generator, as in every deep-learning library, and the Gaussian samples are ordinary
+    floating-point numbers. Attacks on those (Mironov 2012) are outside the guarantee.
+    """
+
+    secret: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != KEY_BYTES:
+            raise UserError(f"A run key must have {KEY_BYTES} bytes, but this one has {len(self.secret)}.")
+
+    @classmethod
+    def draw(cls) -> Key:
+        """A new key from the operating system's randomness."""
+        return cls(secret=os.urandom(KEY_BYTES))
+
+    @classmethod
+    def load_or_draw(cls, path: str | Path) -> Key:
+        """The key in the file `path` (raw bytes, readable by its owner only), made when absent."""
+        path = Path(path)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return cls(secret=path.read_bytes())
+        key = cls.draw()
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(key.secret)
+            opened.flush()
+            os.fsync(opened.fileno())
+        return key
+
+    @property
+    def fingerprint(self) -> str:
+        """A public name for the key (hex), from which the key cannot be found."""
+        return hashlib.blake2b(b"fingerprint", key=self.secret, digest_size=16).hexdigest()
+
+    def stream(self, name: str, *coordinates: int | str) -> np.random.Generator:
+        """The generator of one stream, e.g. `stream("augmentation", step, record)`.
+
+        Streams with different names or coordinates are independent; equal ones are equal.
+        """
+        # Lengths go first, so that ("a", "bc") and ("ab", "c") are different streams.
+        parts = [f"{type(part).__name__}:{part}".encode() for part in (name, *coordinates)]
+        message = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+        digest = hashlib.blake2b(
+            message, key=self.secret, digest_size=16, person=b"raymaskdp stream"
+        ).digest()
+        return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype="<u8")))

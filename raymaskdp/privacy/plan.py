@@ -1,0 +1,286 @@
+"""The one object that a private run is made of: unit, adjacency, sampler, clipping, noise and its price.
+
+Nothing else in the package draws a lot or noise for training, so a run whose accountant does not match
+its sampler or its noise cannot be written down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from raymaskdp import check
+from raymaskdp.errors import UserError
+from raymaskdp.privacy import accounting, noise
+from raymaskdp.privacy.accounting import Cost, SubsampledGaussian
+from raymaskdp.privacy.clipping import CLIPPINGS, Clipping
+from raymaskdp.privacy.engine import ClippedSum
+from raymaskdp.privacy.keys import Key
+from raymaskdp.privacy.sampling import PoissonSampling
+
+Mechanism = Literal["sgd", "dpsgd", "multiclip", "maskdp", "maskdp-full"]
+Adjacency = Literal["zero-out", "add-remove", "replace"]
+Unit = Literal["video", "subject"]
+
+MECHANISMS: tuple[Mechanism, ...] = ("sgd", "dpsgd", "multiclip", "maskdp", "maskdp-full")
+ADJACENCIES: tuple[Adjacency, ...] = ("zero-out", "add-remove", "replace")
+MASKED: tuple[Mechanism, ...] = ("maskdp", "maskdp-full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyPlan:
+    """A run of training, as far as privacy is concerned.
+
+    Attributes (all public; so is everything derived from them):
+      mechanism: `sgd` (no privacy), `dpsgd` (one clip a record), `multiclip` (K clips, averaged before
+        clipping), `maskdp` (K clips minus their public views, plus a public branch) or `maskdp-full`
+        (K clips, plus a public branch).
+      num_records: N, the number of records.
+      expected_batch: the expected size qN of a lot, in (0, N].
+      clips: K ≥ 1; 1 for `dpsgd`.
+      steps: T ≥ 1.
+      delta: δ in (0, 1).
+      noise_multiplier: σ ≥ 0, the noise's standard deviation over the clipping norm C. 0 is no privacy.
+      clipping_norm: C > 0, the greatest norm of a record's contribution.
+      clipping: `flat`, `automatic` or `per-layer`.
+      adjacency: `zero-out` (masked mechanisms: one record's sensitive tokens are all fill in one of the
+        two datasets; others: one record contributes nothing in one of them), `add-remove` or `replace`.
+      unit: what a record is, a `video` or a `subject`.
+      public_batch: expected size q′N of the public lot (masked mechanisms), in (0, N].
+      public_weight: λ ≥ 0 of the public branch (masked mechanisms).
+    """
+
+    mechanism: Mechanism
+    num_records: int
+    expected_batch: float
+    clips: int = 1
+    steps: int
+    delta: float
+    noise_multiplier: float
+    clipping_norm: float = 1.0
+    clipping: Literal["flat", "automatic", "per-layer"] = "flat"
+    adjacency: Adjacency = "zero-out"
+    unit: Unit = "video"
+    public_batch: float | None = None
+    public_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check.one_of("mechanism", self.mechanism, MECHANISMS)
+        check.one_of("adjacency", self.adjacency, ADJACENCIES)
+        check.one_of("unit", self.unit, ("video", "subject"))
+        check.one_of("clipping", self.clipping, CLIPPINGS)
+        check.in_range("num_records", self.num_records, low=1)
+        check.in_range("expected_batch", self.expected_batch, low=0, high=self.num_records, open_low=True)
+        check.in_range("clips", self.clips, low=1)
+        check.in_range("steps", self.steps, low=1)
+        check.in_range("delta", self.delta, low=0, high=1, open_low=True, open_high=True)
+        check.in_range("noise_multiplier", self.noise_multiplier, low=0)
+        check.in_range("public_weight", self.public_weight, low=0)
+        check.positive("clipping_norm", self.clipping_norm)
+        if self.mechanism == "dpsgd" and self.clips != 1:
+            raise UserError(
+                f"The mechanism dpsgd takes one clip a record, but clips is {self.clips}; use multiclip."
+            )
+        if self.mechanism == "sgd" and self.noise_multiplier != 0:
+            raise UserError("The mechanism sgd has no noise; set noise_multiplier to 0, or use dpsgd.")
+        if self.is_masked:
+            if self.adjacency == "add-remove":
+                raise UserError(
+                    f"The mechanism {self.mechanism} publishes which records exist, so add-remove adjacency "
+                    "does not hold for it; use zero-out or replace."
+                )
+            if self.public_batch is not None:
+                check.in_range("public_batch", self.public_batch, low=0, high=self.num_records, open_low=True)
+        elif self.public_batch is not None:
+            raise UserError(f"The mechanism {self.mechanism} has no public branch; remove public_batch.")
+
+    @classmethod
+    def calibrate(
+        cls,
+        *,
+        mechanism: Mechanism,
+        num_records: int,
+        expected_batch: float,
+        delta: float,
+        steps: int | None = None,
+        epochs: float | None = None,
+        epsilon: float | None = None,
+        noise_multiplier: float | None = None,
+        clips: int = 1,
+        clipping_norm: float = 1.0,
+        clipping: Literal["flat", "automatic", "per-layer"] = "flat",
+        adjacency: Adjacency = "zero-out",
+        unit: Unit = "video",
+        public_batch: float | None = None,
+        public_weight: float = 1.0,
+    ) -> PrivacyPlan:
+        """A plan from a target ε or a noise multiplier, and from steps or epochs (exactly one of each pair).
+
+        An epoch is ⌊N / expected batch⌋ steps, at least one. `sgd` takes neither ε nor noise.
+        """
+        if (steps is None) == (epochs is None):
+            raise UserError("Give either steps or epochs, and not both.")
+        if epochs is not None:
+            check.positive("epochs", epochs)
+            check.positive("expected_batch", expected_batch)
+            steps = max(1, round(epochs * max(1, math.floor(num_records / expected_batch))))
+        assert steps is not None
+        if mechanism == "sgd":
+            if epsilon is not None:
+                raise UserError("The mechanism sgd has no epsilon; remove it, or use dpsgd.")
+            noise_multiplier = noise_multiplier or 0.0
+        elif (epsilon is None) == (noise_multiplier is None):
+            raise UserError("Give either epsilon or noise_multiplier, and not both.")
+        draft = cls(
+            mechanism=mechanism,
+            num_records=num_records,
+            expected_batch=expected_batch,
+            clips=clips,
+            steps=steps,
+            delta=delta,
+            noise_multiplier=noise_multiplier if noise_multiplier is not None else 1.0,
+            clipping_norm=clipping_norm,
+            clipping=clipping,
+            adjacency=adjacency,
+            unit=unit,
+            public_batch=public_batch,
+            public_weight=public_weight,
+        )
+        if epsilon is None:
+            return draft
+        calibrated = accounting.calibrate_noise(
+            lambda multiplier: dataclasses.replace(draft, noise_multiplier=multiplier).event(),
+            epsilon=epsilon,
+            delta=delta,
+        )
+        return dataclasses.replace(draft, noise_multiplier=calibrated)
+
+    # What is sampled
+
+    @property
+    def rate(self) -> float:
+        """q, the probability that a record is in a lot."""
+        return self.expected_batch / self.num_records
+
+    @property
+    def expected_public_batch(self) -> float:
+        """q′N: `public_batch`, or the expected batch where none is given."""
+        return self.expected_batch if self.public_batch is None else self.public_batch
+
+    @property
+    def public_scale(self) -> float:
+        """λ / (q′N): what the public lot's summed gradient is multiplied by. 0 without a public branch."""
+        return self.public_weight / self.expected_public_batch if self.is_masked else 0.0
+
+    def lot(self, key: Key, step: int) -> npt.NDArray[np.int64]:
+        """Indices of the records of `step` in [0, N), sorted, shape [n]; n may be 0."""
+        self._check_step(step)
+        sampling = PoissonSampling(rate=self.rate)
+        return sampling.lot(num_records=self.num_records, key=key, step=step, stream="lot")
+
+    def public_lot(self, key: Key, step: int) -> npt.NDArray[np.int64]:
+        """Indices of the records whose public views are used in `step`; independent of `lot`.
+
+        It is public. Were it the lot itself, it would show who is in the lot, and the amplification by
+        subsampling that the price of the plan rests on would be lost.
+        """
+        self._check_step(step)
+        if not self.is_masked or self.public_weight == 0:
+            return np.zeros(0, dtype=np.int64)
+        sampling = PoissonSampling(rate=self.expected_public_batch / self.num_records)
+        return sampling.lot(num_records=self.num_records, key=key, step=step, stream="public lot")
+
+    # What is computed for a record
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether there is a public branch."""
+        return self.mechanism in MASKED
+
+    @property
+    def view_weights(self) -> tuple[float, ...]:
+        """The weight of each view's loss in the gradient of its record, clips first, shape [V]."""
+        clip = 1.0 / self.clips
+        if self.mechanism == "maskdp":
+            return (clip,) * self.clips + (-clip,) * self.clips
+        return (clip,) * self.clips
+
+    @property
+    def num_views(self) -> int:
+        """V, the number of views of a record that go through the model in a private step: K or 2K."""
+        return len(self.view_weights)
+
+    def make_clipping(self) -> Clipping | None:
+        """How a record's gradient is bounded; None for `sgd`, which does not."""
+        if self.mechanism == "sgd":
+            return None
+        return CLIPPINGS[self.clipping](clipping_norm=self.clipping_norm)
+
+    # What is released, and what it costs
+
+    @property
+    def sensitivity(self) -> float:
+        """How far one record can move the sum of clipped gradients, by the plan's adjacency; inf for `sgd`."""
+        clipping = self.make_clipping()
+        if clipping is None:
+            return math.inf
+        return clipping.bound * (1 if self._contribution == "one-sided" else 2)
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of the noise in every coordinate of the sum: σ · C."""
+        clipping = self.make_clipping()
+        return 0.0 if clipping is None else self.noise_multiplier * clipping.bound
+
+    def noise(self, key: Key, step: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        """The noise of `step` for named shapes, float32 on the CPU; independent over names and steps."""
+        self._check_step(step)
+        return noise.gaussian(shapes, standard_deviation=self.noise_std, key=key, step=step)
+
+    def private_update(self, total: ClippedSum, key: Key, step: int) -> dict[str, Tensor]:
+        """(sum + noise) / expected batch for every trainable parameter: what may be released.
+
+        `total` is the sum over all micro-batches and all workers. Every worker may call this: the noise
+        is the same on all, so it enters once. The divisor is public, never the size of the drawn lot.
+        """
+        drawn = self.noise(key, step, {name: tuple(value.shape) for name, value in total.gradients.items()})
+        return {
+            name: (value + drawn[name].to(value)) / self.expected_batch
+            for name, value in total.gradients.items()
+        }
+
+    def event(self, steps: int | None = None) -> SubsampledGaussian:
+        """What the accountants compose, for the whole run or its first `steps`."""
+        return SubsampledGaussian(
+            rate=self.rate,
+            noise_multiplier=self.noise_multiplier,
+            steps=self.steps if steps is None else steps,
+            contribution=self._contribution,
+        )
+
+    def cost(self, steps: int | None = None) -> Cost:
+        """Upper bounds on ε at the plan's δ, for the whole run or its first `steps`; infinite for `sgd`."""
+        return accounting.cost(self.event(steps), self.delta)
+
+    def epsilon(self, steps: int | None = None) -> float:
+        """The tighter of the bounds of `cost`."""
+        return self.cost(steps).epsilon
+
+    @property
+    def _contribution(self) -> Literal["one-sided", "two-sided"]:
+        if self.adjacency == "replace" or self.mechanism == "maskdp-full":
+            return "two-sided"
+        return "one-sided"
+
+    def _check_step(self, step: int) -> None:
+        if not 0 <= step < self.steps:
+            raise UserError(
+                f"Step {step} is outside the plan's {self.steps} steps; its budget is for those only."
+            )
