@@ -1,0 +1,29 @@
+"""Preparing clips, training on them with a privacy guarantee, and evaluating.
+
+>>> prepare("anonymized", "clips")                                                   # doctest: +SKIP
+>>> run = train(TrainConfig(data="clips", privacy=PrivacyConfig(epsilon=2.0)))       # doctest: +SKIP
+>>> evaluate(run.run)                                                                # doctest: +SKIP
+"""
+
+from raymaskdp.train.clips import ClipConfig
+from raymaskdp.train.config import ComputeConfig, OptimizerConfig, PrivacyConfig, TrainConfig
+from raymaskdp.train.evaluate import EvaluateResult, evaluate
+from raymaskdp.train.prepare import PrepareConfig, PrepareResult, prepare
+from raymaskdp.train.store import ClipStore
+from raymaskdp.train.trainer import TrainResult, train
+
+__all__ = [
+    "ClipConfig",
+    "ClipStore",
+    "ComputeConfig",
+    "EvaluateResult",
+    "OptimizerConfig",
+    "PrepareConfig",
+    "PrepareResult",
+    "PrivacyConfig",
+    "TrainConfig",
+    "TrainResult",
+    "evaluate",
+    "prepare",
+    "train",
+]

@@ -1,0 +1,77 @@
+"""Where a run stands, in one safetensors file: weights, optimizer state, step, and of which plan.
+
+One file, so that it is complete or absent; safetensors, so that loading executes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from raymaskdp.errors import UserError
+from raymaskdp.files import atomic_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a checkpoint belongs to: loading it elsewhere is an error.
+
+    Attributes:
+      run: digest of the settings and the data.
+      plan: digest of the privacy plan.
+    """
+
+    run: str
+    plan: str
+
+
+def save(
+    path: Path, *, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, identity: Identity
+) -> None:
+    """Write the state after `step` updates."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            if value is not None:
+                tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
+    about = {"step": str(step), "run": identity.run, "plan": identity.plan}
+    contiguous = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(contiguous, temporary, metadata=about)
+
+
+def load(
+    path: Path, *, identity: Identity, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
+) -> int:
+    """Restore a state, or only the model's; returns how many updates it has, 0 if there is no file.
+
+    Raises `UserError` if the file is damaged, or of another run or plan.
+    """
+    if not path.is_file():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as opened:
+            about = opened.metadata()
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"The checkpoint {path} is damaged ({error}); remove it to start again.") from error
+    if (about["run"], about["plan"]) != (identity.run, identity.plan):
+        raise UserError(f"The checkpoint {path} belongs to another run or privacy plan; give another folder.")
+    model.load_state_dict(_below(tensors, "model."))
+    if optimizer is None:
+        return int(about["step"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in _below(tensors, "optimizer.").items():
+        number, _, field = name.partition(".")
+        state.setdefault(int(number), {})[field] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return int(about["step"])
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

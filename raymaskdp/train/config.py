@@ -1,0 +1,166 @@
+"""Settings of one training run.
+
+`PrivacyConfig` is what the guarantee depends on; `ComputeConfig` is what only speed depends on, and is
+the one part that a run's identity leaves out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from raymaskdp import check
+from raymaskdp.errors import UserError
+from raymaskdp.models import SCHEMES, ModelConfig
+from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.privacy.plan import Adjacency, Mechanism, Unit
+from raymaskdp.train.clips import ClipConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyConfig:
+    """The mechanism and its budget; docs/privacy-guarantee.md says what each guarantees.
+
+    Attributes:
+      mechanism: sgd (no privacy), dpsgd (one clip a record), multiclip, maskdp, or maskdp-full (masked,
+        but with the full gradient clipped).
+      epsilon: budget of the whole run, from which the noise follows. Give this or `noise_multiplier`.
+      noise_multiplier: σ, standard deviation of the noise over C.
+      delta: δ; should be below one over the number of records.
+      clipping_norm: C.
+      clips: K, clips of a record in a step; dpsgd always takes one.
+      expected_batch: expected number of records in a step.
+      public_batch: the same for the public branch of masked mechanisms, which is drawn independently;
+        equal to `expected_batch` where it is not given.
+      public_weight: λ, weight of the public branch.
+      adjacency: which change of one record is hidden.
+      unit: what a record is, a video or all videos of a subject.
+    """
+
+    mechanism: Mechanism = "maskdp"
+    epsilon: float | None = None
+    noise_multiplier: float | None = None
+    delta: float = 1e-5
+    clipping_norm: float = 1.0
+    clips: int = 2
+    expected_batch: float = 64.0
+    public_batch: float | None = None
+    public_weight: float = 1.0
+    adjacency: Adjacency = "zero-out"
+    unit: Unit = "video"
+
+    def __post_init__(self) -> None:
+        check.positive("privacy.clips", self.clips)
+        if self.epsilon is not None:
+            check.positive("privacy.epsilon", self.epsilon)
+
+    def plan(self, *, num_records: int, steps: int) -> PrivacyPlan:
+        """The plan of a run over `num_records` records; raises `UserError` for what does not go together.
+
+        Batches larger than the data, which a configuration made for more data may ask for, are all of it.
+        """
+        masked = self.mechanism in ("maskdp", "maskdp-full")
+        return PrivacyPlan.calibrate(
+            mechanism=self.mechanism,
+            num_records=num_records,
+            expected_batch=min(self.expected_batch, num_records),
+            steps=steps,
+            delta=self.delta,
+            epsilon=self.epsilon,
+            noise_multiplier=self.noise_multiplier,
+            clips=1 if self.mechanism == "dpsgd" else self.clips,
+            clipping_norm=self.clipping_norm,
+            adjacency=self.adjacency,
+            unit=self.unit,
+            public_batch=min(self.public_batch or self.expected_batch, num_records) if masked else None,
+            public_weight=self.public_weight,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """What turns a private update into new weights.
+
+    Attributes:
+      name: sgd or adam; `momentum` is for sgd.
+      learning_rate: the largest; reached after `warmup` steps.
+      schedule: constant, or cosine down to zero at the last step.
+    """
+
+    name: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = 0.5
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    warmup: int = 0
+    schedule: Literal["constant", "cosine"] = "cosine"
+
+    def __post_init__(self) -> None:
+        check.positive("optimizer.learning_rate", self.learning_rate)
+        check.in_range("optimizer.momentum", self.momentum, low=0, high=1, open_high=True)
+        check.in_range("optimizer.weight_decay", self.weight_decay, low=0)
+        check.in_range("optimizer.warmup", self.warmup, low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """Settings that change how fast a run is, and nothing else but the order of floating-point sums.
+
+    Attributes:
+      workers: processes of Ray Train; 0 runs in this process, without Ray.
+      threads: threads of each worker.
+      micro_batch: records whose gradients are computed at a time.
+      cache_features: with a frozen backbone, compute every clip's features once.
+      checkpoint_every: steps between checkpoints.
+      progress: draw a progress bar.
+    """
+
+    workers: int = 2
+    threads: int = 1
+    micro_batch: int = 16
+    cache_features: bool = True
+    checkpoint_every: int = 20
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        check.in_range("compute.workers", self.workers, low=0)
+        for name in ("threads", "micro_batch", "checkpoint_every"):
+            check.positive(f"compute.{name}", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+      data: clip store, from `raymaskdp prepare`.
+      out: folder for runs; each gets its own folder in it. Every worker must see both.
+      split: which videos are trained on.
+      steps: number of updates.
+      scheme: which parameters learn: full, linear, selective, bitfit or scratch.
+      init: weights (safetensors) of a publicly pretrained backbone; its head is not used.
+      seed: draws initial weights. Never the run's secret, which the operating system gives.
+    """
+
+    data: Path
+    out: Path = Path("runs")
+    split: str = "train"
+    steps: int = 100
+    scheme: str = "full"
+    init: Path | None = None
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    clips: ClipConfig = field(default_factory=ClipConfig)
+    privacy: PrivacyConfig
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def __post_init__(self) -> None:
+        check.positive("steps", self.steps)
+        check.one_of("scheme", self.scheme, SCHEMES)
+        if self.scheme == "scratch" and self.init is not None:
+            raise UserError("scheme=scratch starts from nothing; remove init, or use scheme=full.")
+        if self.privacy.clips > self.clips.draws:
+            raise UserError(
+                f"privacy.clips ({self.privacy.clips}) must not exceed clips.draws ({self.clips.draws})."
+            )

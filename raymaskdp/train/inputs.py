@@ -1,0 +1,157 @@
+"""The views of a step's records, as pixels or as features of a frozen backbone.
+
+Shapes: N records, K clips of each, M draws of a record, ... the shape of one view.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from raymaskdp.files import atomic_path
+from raymaskdp.privacy import Key, changed_clips
+from raymaskdp.train import clips
+from raymaskdp.train.clips import Clip, ClipConfig, Record
+from raymaskdp.train.store import ClipStore
+
+FEATURES_VERSION = 1
+FEATURES_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Views:
+    """Both views of some clips of some records.
+
+    Attributes:
+      full: float32 [N, K, ...].
+      public: the same of the public views.
+      labels: class of each clip, int64 [N, K].
+      usable: False for a clip that could not be read, bool [N, K]; it must get no weight.
+      changed: whether the full view differs from the public one, bool [N, K].
+    """
+
+    full: Tensor
+    public: Tensor
+    labels: Tensor
+    usable: Tensor
+    changed: Tensor
+
+
+class Inputs(Protocol):
+    """Where views come from."""
+
+    def read(self, records_N: np.ndarray, draws_NK: np.ndarray) -> Views:
+        """Views of the draws numbered `draws_NK` of the records with indices `records_N`; N may not be 0."""
+
+
+def pick_draws(key: Key, stream: str, step: int, records_N: np.ndarray, count: int, draws: int) -> np.ndarray:
+    """Which different draws of each record a step uses, int64 [N, count]; keyed, blind to the data."""
+    picked = [key.stream(stream, step, int(r)).choice(draws, size=count, replace=False) for r in records_N]
+    return np.array(picked, dtype=np.int64).reshape(len(records_N), count)
+
+
+@dataclass(frozen=True)
+class PixelInputs:
+    """Clips read from the store and turned into both views on the spot."""
+
+    store: ClipStore
+    records: tuple[Record, ...]
+    config: ClipConfig
+
+    def read(self, records_N: np.ndarray, draws_NK: np.ndarray) -> Views:
+        drawn = [
+            self._draw(self.records[record], int(number))
+            for record, numbers in zip(records_N, draws_NK, strict=True)
+            for number in numbers
+        ]
+        shape = draws_NK.shape
+        usable = [clip is not None for clip in drawn]
+        readable = [clip if clip is not None else self._blank() for clip in drawn]
+        full = clips.full_views(readable, self.store.fill)
+        public = clips.public_views(readable, self.store.fill)
+        number_of = {label: number for number, label in enumerate(self.store.classes)}
+        return Views(
+            full=full.unflatten(0, shape),
+            public=public.unflatten(0, shape),
+            labels=torch.tensor([number_of[clip.label] for clip in readable]).view(shape),
+            usable=torch.tensor(usable).view(shape),
+            changed=changed_clips(full.unflatten(0, shape), public.unflatten(0, shape)),
+        )
+
+    def _draw(self, record: Record, number: int) -> Clip | None:
+        # A file that went bad after the start counts as a record that contributes nothing. Saying so
+        # here would tell who is in the lot.
+        try:
+            return clips.draw(self.store, record, number, self.config)
+        except (OSError, ValueError):
+            return None
+
+    def _blank(self) -> Clip:
+        size = (self.config.frames, self.store.height, self.store.width)
+        frames = np.full((*size, 3), self.store.fill, dtype=np.uint8)
+        return Clip(frames, np.ones(size, dtype=bool), self.store.classes[0])
+
+
+@dataclass(frozen=True)
+class FeatureInputs:
+    """Features of every draw of every record: what `PixelInputs` reads, through the backbone, once."""
+
+    bank: Views
+
+    def read(self, records_N: np.ndarray, draws_NK: np.ndarray) -> Views:
+        at = (torch.from_numpy(records_N)[:, None], torch.from_numpy(draws_NK))
+        bank = self.bank
+        return Views(bank.full[at], bank.public[at], bank.labels[at], bank.usable[at], bank.changed[at])
+
+
+def cached_features(pixels: PixelInputs, model: nn.Module) -> FeatureInputs:
+    """Features of every draw of every record, from the store's `features` folder or computed now.
+
+    They are as private as the clips that they come from, and stay beside them.
+    """
+    path = _features_path(pixels, model)
+    if not path.is_file():
+        bank = _compute_features(pixels, model)
+        path.parent.mkdir(exist_ok=True)
+        with atomic_path(path) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in vars(bank).items()}, temporary)
+    return FeatureInputs(Views(**load_file(path)))
+
+
+@torch.no_grad()
+def _compute_features(pixels: PixelInputs, model: nn.Module) -> Views:
+    parts = []
+    all_draws = np.arange(pixels.config.draws)[None]
+    for index in tqdm(range(len(pixels.records)), "features", unit="record", leave=False):
+        views = pixels.read(np.array([index]), all_draws)
+        features = (_in_batches(model, views.full[0]), _in_batches(model, views.public[0]))
+        parts.append(Views(features[0][None], features[1][None], views.labels, views.usable, views.changed))
+    return Views(*(torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])))
+
+
+def _in_batches(model: nn.Module, clips_B: Tensor) -> Tensor:
+    return torch.cat([model.features(part) for part in clips_B.split(FEATURES_BATCH)])  # type: ignore[operator]
+
+
+def _features_path(pixels: PixelInputs, model: nn.Module) -> Path:
+    digest = hashlib.sha256()
+    about = [FEATURES_VERSION, pixels.store.fingerprint, asdict(pixels.config), _names(pixels.records)]
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    for name, value in model.state_dict().items():
+        if not name.startswith("head."):
+            digest.update(name.encode() + value.numpy().tobytes())
+    return pixels.store.path / "features" / f"{digest.hexdigest()[:32]}.safetensors"
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    return [record.name for record in records]

@@ -1,0 +1,264 @@
+"""The loop that every worker runs: one step of docs/privacy-guarantee.md after another, straight down.
+
+    S  ~ Poisson(q)   private lot        G = Σ_S clipped residuals, + noise
+    S′ ~ Poisson(q′)  public lot         P = Σ_S′ gradients of the public views
+    θ ← optimizer( G / (qN) + λ · P / (q′N) )
+
+Both lots are functions of (key, step); a worker computes its share, the sums are added up over workers,
+and every worker draws the same noise and makes the same update. With one worker nothing is different.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from raymaskdp import models
+from raymaskdp.files import write_text
+from raymaskdp.privacy import GradientEngine, Key, Ledger, PrivacyPlan, share
+from raymaskdp.train import checkpoint
+from raymaskdp.train.checkpoint import Identity
+from raymaskdp.train.clips import records_of
+from raymaskdp.train.config import OptimizerConfig, TrainConfig
+from raymaskdp.train.inputs import Inputs, PixelInputs, cached_features, pick_draws
+from raymaskdp.train.store import ClipStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run, as every worker gets it. Holds no secret; the key is read from the run's folder."""
+
+    config: TrainConfig
+    folder: Path
+    plan: PrivacyPlan
+    identity: Identity
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / "key"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def curve_file(self) -> Path:
+        return self.folder / "curve.jsonl"
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.folder / "ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker's place among all, and how it adds a tensor up over all, in place."""
+
+    rank: int = 0
+    world_size: int = 1
+    add_up: Callable[[Tensor], None] = lambda tensor: None
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What may be shown of a step. Of private records only ε and the expected amount of work.
+
+    Attributes:
+      step: updates made so far.
+      epsilon: spent so far, at most; None if nothing is promised.
+      public_loss: mean loss of the public lot; of the training lot if nothing is private; else None.
+      clips_per_second: expected clips a step, over the time it took.
+    """
+
+    step: int
+    epsilon: float | None
+    public_loss: float | None
+    clips_per_second: float
+
+
+def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda report: None) -> None:
+    """Train from the last checkpoint, or from the start, to the plan's last step.
+
+    Leaves the checkpoint, the ledger and the curve in the run's folder. `on_step` is called on rank 0.
+    """
+    config, plan, first = job.config, job.plan, worker.rank == 0
+    key = Key.load_or_draw(job.key_file)
+    store = ClipStore.open(config.data)
+    model = build(config, store)
+    pixels = PixelInputs(store, records_of(store.split(config.split), plan.unit), config.clips)
+    inputs: Inputs = pixels
+    trained = model
+    if config.compute.cache_features and only_head_learns(model):
+        inputs, trained = cached_features(pixels, model), HeadAlone(model)
+    learning = {name: value for name, value in trained.named_parameters() if value.requires_grad}
+    engine = GradientEngine(trained, plan)
+    optimizer = make_optimizer(config.optimizer, learning)
+    start = checkpoint.load(job.checkpoint_file, model=model, optimizer=optimizer, identity=job.identity)
+    if first:
+        ledger = Ledger.open(job.ledger_file, plan=plan, key=key, fingerprint=store.fingerprint)
+        curve = Curve(job, start)
+
+    for step in range(start, plan.steps):
+        private_lot, public_lot = plan.lot(key, step), plan.public_lot(key, step)
+        total, private_loss = engine.zero_sum(), torch.zeros(1)
+        for lot in micro_batches(private_lot, worker, config):
+            draws = pick_draws(key, "clips", step, lot, plan.clips, config.clips.draws)
+            views = inputs.read(lot, draws)
+            clips, labels, usable = views.full, views.labels, views.usable
+            if plan.mechanism == "maskdp":
+                clips, labels = torch.cat([clips, views.public], 1), torch.cat([labels, labels], 1)
+                usable = usable & views.changed  # the residual of an unchanged clip is exactly zero
+            with engine.record(num_records=len(lot)):
+                losses = losses_of(trained, clips, labels)
+                total += engine.clipped_sum(losses, usable / plan.clips)
+            private_loss += losses.detach().sum() / plan.num_views
+
+        public_sum, public_loss = zeros_like(learning), torch.zeros(1)
+        for lot in micro_batches(public_lot, worker, config):
+            draws = pick_draws(key, "public clips", step, lot, plan.clips, config.clips.draws)
+            views = inputs.read(lot, draws)
+            losses = losses_of(trained, views.public, views.labels) * views.usable.flatten()
+            loss = losses.sum() / plan.clips
+            gradients = torch.autograd.grad(loss, list(learning.values()))
+            public_sum = {n: public_sum[n] + g for n, g in zip(public_sum, gradients, strict=True)}
+            public_loss += loss.detach()
+
+        if first:
+            ledger.write_ahead(step)  # before the sums meet, so that no worker can release this step earlier
+        add_up(worker, [*total.gradients.values(), *public_sum.values(), private_loss, public_loss])
+        update = plan.private_update(total, key, step)
+        for name, parameter in learning.items():
+            parameter.grad = update[name] + plan.public_scale * public_sum[name]
+        set_learning_rate(optimizer, config.optimizer, step, plan.steps)
+        optimizer.step()
+
+        if first and ((step + 1) % config.compute.checkpoint_every == 0 or step + 1 == plan.steps):
+            checkpoint.save(
+                job.checkpoint_file, step=step + 1, model=model, optimizer=optimizer, identity=job.identity
+            )
+        if first:
+            loss_shown = None
+            if plan.mechanism == "sgd":
+                loss_shown = float(private_loss) / max(len(private_lot), 1)
+            elif plan.is_masked:
+                loss_shown = float(public_loss) / max(len(public_lot), 1)
+            on_step(curve.add(step + 1, loss_shown))
+
+
+def micro_batches(lot: np.ndarray, worker: Worker, config: TrainConfig) -> Iterator[np.ndarray]:
+    """This worker's share of a lot, in pieces of `compute.micro_batch`; none if the share is empty."""
+    mine = share(lot, worker.rank, worker.world_size)
+    size = config.compute.micro_batch
+    for begin in range(0, len(mine), size):
+        yield mine[begin : begin + size]
+
+
+def losses_of(model: nn.Module, clips_NV: Tensor, labels_NV: Tensor) -> Tensor:
+    """Cross-entropy of every view, shape [N·V], record by record."""
+    return functional.cross_entropy(model(clips_NV.flatten(0, 1)), labels_NV.flatten(), reduction="none")
+
+
+def add_up(worker: Worker, tensors: list[Tensor]) -> None:
+    """Add tensors up over all workers, in place, in one exchange."""
+    if worker.world_size == 1:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    worker.add_up(flat)
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def zeros_like(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: torch.zeros_like(value) for name, value in parameters.items()}
+
+
+def build(config: TrainConfig, store: ClipStore) -> nn.Module:
+    """The model of a run before its first step, frozen as the scheme says."""
+    clip = (config.clips.frames, store.height, store.width)
+    model = models.build_model(config.model, clip=clip, num_classes=len(store.classes), seed=config.seed)
+    if config.init is not None:
+        models.load_backbone(config.init, model)
+    models.apply_scheme(model, config.scheme)
+    return model
+
+
+class HeadAlone(nn.Module):
+    """A model's head under its own name, for inputs that are features already."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.head = model.get_submodule("head")
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        scores: Tensor = self.head(features_BD)
+        return scores
+
+
+def only_head_learns(model: nn.Module) -> bool:
+    """Whether everything but the head is frozen."""
+    return all(name.startswith("head.") for name, value in model.named_parameters() if value.requires_grad)
+
+
+def make_optimizer(config: OptimizerConfig, learning: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer; it sees nothing but private updates and public gradients."""
+    parameters = list(learning.values())
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.name == "adam":
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+    return torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, weight_decay=decay)
+
+
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, config: OptimizerConfig, step: int, steps: int
+) -> None:
+    """The schedule, a function of the step alone, so that a resumed run goes on as it was."""
+    scale = min((step + 1) / (config.warmup + 1), 1.0)
+    if config.schedule == "cosine":
+        scale *= 0.5 * (1 + math.cos(math.pi * step / steps))
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * scale
+
+
+class Curve:
+    """The training curve, one JSON object a line, a line a step; a step that is redone replaces its line."""
+
+    def __init__(self, job: Job, start: int) -> None:
+        self._job = job
+        kept = [line for line in read_curve(job.curve_file) if line.step <= start]
+        write_text(job.curve_file, "".join(json.dumps(asdict(line)) + "\n" for line in kept))
+        self._views = (
+            job.plan.expected_batch * job.plan.num_views
+            + (job.plan.expected_public_batch * job.plan.clips if job.plan.is_masked else 0)
+        )  # fmt: skip
+        self._block = max(job.plan.steps // 10, 1)
+        self._last = time.perf_counter()
+
+    def add(self, step: int, loss: float | None) -> StepReport:
+        """Write the line of a step, ε rounded up to that of the next tenth of the run (it is costly)."""
+        now = time.perf_counter()
+        plan = self._job.plan
+        spent = plan.epsilon(min(-(-step // self._block) * self._block, plan.steps))
+        report = StepReport(
+            step, spent if math.isfinite(spent) else None, loss, self._views / (now - self._last)
+        )
+        self._last = now
+        with open(self._job.curve_file, "a", encoding="utf-8") as opened:
+            opened.write(json.dumps(asdict(report)) + "\n")
+        return report
+
+
+def read_curve(path: Path) -> list[StepReport]:
+    """The lines of a curve; none if there is no file. A last line cut off by a crash is dropped."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [StepReport(**json.loads(line)) for line in lines if line.endswith("\n")]

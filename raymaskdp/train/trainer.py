@@ -1,0 +1,263 @@
+"""`train`: a run's identity and folder, and its workers. The one file that knows Ray Train."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from raymaskdp import config as configuration
+from raymaskdp import models
+from raymaskdp.files import sha256_file, write_json, write_text
+from raymaskdp.privacy import Key
+from raymaskdp.runtime import ray_cluster
+from raymaskdp.train import checkpoint, loop
+from raymaskdp.train.checkpoint import Identity
+from raymaskdp.train.clips import records_of
+from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.loop import Job, StepReport, Worker
+from raymaskdp.train.store import ClipStore
+
+WORKER_FAILURES = 3
+"""Crashes of workers that a run survives, each going on from the last checkpoint."""
+
+EXCHANGE_TIMEOUT_S = 120
+"""How long workers wait for each other's sums before the run is restarted from its checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """A finished run. Everything here may be published.
+
+    Attributes:
+      run: its folder.
+      mechanism, adjacency, unit, delta, noise_multiplier, clipping_norm, clips, steps: of its plan.
+      epsilon: the tighter of `epsilon_rdp` and `epsilon_pld`; None if nothing is promised.
+      records: N, the number of records.
+      trainable: how many numbers were trained.
+      public_loss: of the last step's public lot (of its whole lot if nothing is private); or None.
+      clips_per_second: median over the steps.
+      finished_before: whether the run was there already, and nothing was done.
+    """
+
+    run: str
+    mechanism: str
+    adjacency: str
+    unit: str
+    epsilon: float | None
+    epsilon_rdp: float | None
+    epsilon_pld: float | None
+    delta: float
+    noise_multiplier: float
+    clipping_norm: float
+    clips: int
+    steps: int
+    records: int
+    scheme: str
+    trainable: int
+    public_loss: float | None
+    clips_per_second: float
+    finished_before: bool = False
+
+    def __str__(self) -> str:
+        done = "was finished before; nothing to do" if self.finished_before else "is finished"
+        if self.epsilon is None:
+            privacy = "no privacy: every video is used as it is"
+        else:
+            privacy = (
+                f"ε = {self.epsilon:.3g} at δ = {self.delta:g} for one {self.unit} "
+                f"({self.adjacency} adjacency; RDP {self.epsilon_rdp:.3g}, PLD {self.epsilon_pld:.3g})"
+            )
+        return "\n".join(
+            [
+                f"The run {self.run} {done}.",
+                f"  {self.mechanism}, {self.steps} steps over {self.records} records, "
+                f"{self.trainable} trained parameters ({self.scheme})",
+                f"  {privacy}",
+            ]
+        )
+
+
+def train(config: TrainConfig, *, key: Key | None = None) -> TrainResult:
+    """Train one model; resumes an interrupted run, and returns at once if it is finished.
+
+    The run's folder is named after its mechanism and a digest of settings and data. `key` fixes the run's
+    secret, for tests; otherwise the operating system draws it, and it stays in the folder, readable by its
+    owner alone. Raises `UserError` for settings that do not go together.
+    """
+    job = make_job(config)
+    if (job.folder / "result.json").is_file():
+        return replace(read_result(job.folder), run=str(job.folder), finished_before=True)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_text(job.folder / "config.yaml", configuration.to_yaml(job.config))
+    write_json(job.folder / "plan.json", asdict(job.plan))
+    if key is None and job.plan.mechanism == "sgd":
+        # Nothing to protect, so let the seed decide everything.
+        key = Key(secret=hashlib.sha256(f"seed {config.seed}".encode()).digest())
+    if key is not None and not job.key_file.exists():
+        job.key_file.touch(mode=0o600)
+        job.key_file.write_bytes(key.secret)
+    if config.compute.workers == 0:
+        _run_here(job)
+    else:
+        _run_on_ray(job)
+    return _finish(job)
+
+
+def make_job(config: TrainConfig) -> Job:
+    """The plan and identity of a run; checks all settings against the data."""
+    # Workers elsewhere and later commands start from other folders.
+    config = replace(
+        config,
+        data=Path(config.data).absolute(),
+        out=Path(config.out).absolute(),
+        init=None if config.init is None else Path(config.init).absolute(),
+    )
+    store = ClipStore.open(config.data)
+    records = records_of(store.split(config.split), config.privacy.unit)
+    plan = config.privacy.plan(num_records=len(records), steps=config.steps)
+    loop.build(config, store)  # settings of the model and its weights that do not fit fail here
+    identity = Identity(run=run_digest(config, store), plan=configuration.digest(plan))
+    folder = config.out / f"{plan.mechanism}-{identity.run[:12]}"
+    return Job(config=config, folder=folder, plan=plan, identity=identity)
+
+
+def run_digest(config: TrainConfig, store: ClipStore) -> str:
+    """Digest of everything that decides a run's outcome: settings, data and initial weights, by content."""
+    settings = configuration.to_dict(config)
+    for place in ("data", "out", "compute"):
+        del settings[place]
+    settings["init"] = None if config.init is None else sha256_file(config.init)
+    text = json.dumps([settings, store.fingerprint], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_result(folder: Path) -> TrainResult:
+    """The result of a finished run."""
+    values = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return configuration.build(TrainResult, values, where=str(folder / "result.json"))
+
+
+def _run_here(job: Job) -> None:
+    threads = torch.get_num_threads()
+    try:
+        with _bar(job) as bar:
+            loop.run(job, Worker(), lambda report: _show(bar, report))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run_on_ray(job: Job) -> None:
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    workers = job.config.compute.workers
+    with ray_cluster():
+        trainer = TorchTrainer(
+            _ray_worker,
+            train_loop_config={"job": job},
+            torch_config=TorchConfig(backend="gloo", timeout_s=EXCHANGE_TIMEOUT_S),
+            scaling_config=ray.train.ScalingConfig(num_workers=workers),
+            # Ray's own folder holds nothing that resuming needs: checkpoints are the job's, so that
+            # they mean the same with and without Ray. A fresh name keeps Ray from resuming its own.
+            run_config=ray.train.RunConfig(
+                name="workers",
+                storage_path=str(job.folder / "ray"),
+                failure_config=ray.train.FailureConfig(max_failures=WORKER_FAILURES),
+            ),
+        )
+        with _bar(job) as bar, _following(job, bar):
+            trainer.fit()
+
+
+def _ray_worker(settings: dict[str, Any]) -> None:
+    """What Ray runs in every worker."""
+    import ray.train
+    from torch import distributed
+
+    context = ray.train.get_context()
+    worker = Worker(context.get_world_rank(), context.get_world_size(), distributed.all_reduce)
+    loop.run(settings["job"], worker)
+
+
+def _finish(job: Job) -> TrainResult:
+    store = ClipStore.open(job.config.data)
+    model = loop.build(job.config, store)
+    trainable = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    checkpoint.load(job.checkpoint_file, model=model, identity=job.identity)
+    models.save_weights(job.folder / "model.safetensors", model)
+    curve = loop.read_curve(job.curve_file)
+    cost, plan = job.plan.cost(), job.plan
+    result = TrainResult(
+        run=str(job.folder),
+        mechanism=plan.mechanism,
+        adjacency=plan.adjacency,
+        unit=plan.unit,
+        epsilon=_finite(cost.epsilon),
+        epsilon_rdp=_finite(cost.rdp),
+        epsilon_pld=_finite(cost.pld),
+        delta=plan.delta,
+        noise_multiplier=plan.noise_multiplier,
+        clipping_norm=plan.clipping_norm,
+        clips=plan.clips,
+        steps=plan.steps,
+        records=plan.num_records,
+        scheme=job.config.scheme,
+        trainable=trainable,
+        public_loss=curve[-1].public_loss,
+        clips_per_second=sorted(line.clips_per_second for line in curve)[len(curve) // 2],
+    )
+    write_json(job.folder / "result.json", asdict(result))
+    return result
+
+
+def _finite(epsilon: float) -> float | None:
+    """ε, or None where it is infinite: nothing is promised."""
+    return epsilon if math.isfinite(epsilon) else None
+
+
+@contextlib.contextmanager
+def _bar(job: Job) -> Iterator[tqdm]:
+    done = len(loop.read_curve(job.curve_file))
+    name = f"train {job.plan.mechanism}"
+    shown = job.config.compute.progress
+    with tqdm(total=job.plan.steps, initial=done, desc=name, unit="step", disable=not shown) as bar:
+        yield bar
+
+
+def _show(bar: tqdm, report: StepReport) -> None:
+    shown = {"clips/s": f"{report.clips_per_second:.0f}"}
+    if report.epsilon is not None:
+        shown["ε"] = f"{report.epsilon:.3g}"
+    if report.public_loss is not None:
+        shown["public loss"] = f"{report.public_loss:.3f}"
+    bar.set_postfix(shown, refresh=False)
+    bar.update(report.step - bar.n)
+
+
+@contextlib.contextmanager
+def _following(job: Job, bar: tqdm) -> Iterator[None]:
+    """Moves the bar along with the curve that a worker elsewhere writes."""
+    finished = threading.Event()
+
+    def follow() -> None:
+        while not finished.wait(0.5):
+            if lines := loop.read_curve(job.curve_file):
+                _show(bar, lines[-1])
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
