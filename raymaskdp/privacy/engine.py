@@ -81,9 +81,9 @@ class GradientEngine:
                 self._layers.append(_Layer(module_name, module, rule, own))
             else:
                 self._raw.update({name: self._parameters[name] for name in own.values()})
-        self._groups = (
-            [0] * len(names) if self._clipping is None else self._clipping.groups(list(names.values()))
-        )
+        trainable = list(self._parameters)
+        groups = [0] * len(trainable) if self._clipping is None else self._clipping.groups(trainable)
+        self._group_of = dict(zip(trainable, groups, strict=True))
         self._proven: set[tuple[str, int]] = set()
         self._recording: _Recording | None = None
 
@@ -122,7 +122,8 @@ class GradientEngine:
         ]
         if changed:
             raise UserError(
-                f"The parameter {changed[0]!r} was frozen or unfrozen after the engine was made; make a new engine."
+                f"The parameter {changed[0]!r} was frozen or unfrozen after the engine was made; "
+                "make a new engine."
             )
         recording = _Recording(
             self._layers, self._parameters, self._raw, num_records, views or len(self._weights_V)
@@ -204,8 +205,8 @@ class GradientEngine:
         touched = recording.touched_others(losses_NV, weights_NV)
         if touched:
             raise UserError(
-                f"Records do not stay apart at {sorted(touched)[0]}: either the model mixes the records of a batch, "
-                "or this layer's leading dimension is not the batch (use batch_first layouts)."
+                f"Records do not stay apart at {sorted(touched)[0]}: either the model mixes the records of a "
+                "batch, or this layer's leading dimension is not the batch (use batch_first layouts)."
             )
         self._proven |= created
 
@@ -214,8 +215,8 @@ class GradientEngine:
         found = recording.gradients()
         if not found:
             return total
-        groups = max(self._groups) + 1
-        group_of = dict(zip(self._parameters, self._groups, strict=True))
+        group_of = self._group_of
+        groups = max(group_of.values()) + 1
         device = next(iter(total.gradients.values())).device
         squares_NG = torch.zeros(recording.records, groups, dtype=torch.float64, device=device)
         for name, gradients in found.items():
@@ -252,7 +253,7 @@ class _Tap(torch.autograd.Function):
         ctx.save_for_backward(inputs)
         ctx.receive = receive
         # An alias, not a view: in-place operations may follow, as they may after the layer itself.
-        return torch.empty(0, dtype=outputs.dtype, device=outputs.device).set_(outputs.detach())
+        return torch.empty(0, dtype=outputs.dtype, device=outputs.device).set_(outputs.detach())  # type: ignore[call-overload]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
@@ -313,7 +314,8 @@ class _Recording:
 
     def touched_others(self, losses_NV: Tensor, weights_NV: Tensor) -> set[str]:
         """Where a backward pass gives records other than the first a gradient that is not finite."""
-        self._probed = touched = set()
+        touched: set[str] = set()
+        self._probed = touched
         try:
             self._run(losses_NV, weights_NV, retain_graph=True)
         finally:
@@ -341,8 +343,8 @@ class _Recording:
                 self._parameters[name].grad = None
         if self._strays:
             raise UserError(
-                f"The parameter {sorted(self._strays)[0]!r} is used outside the forward of its own module, so its "
-                "per-record gradient is not known; call the module instead, or freeze the parameter."
+                f"The parameter {sorted(self._strays)[0]!r} is used outside the forward of its own module, "
+                "so its per-record gradient is not known; call the module instead, or freeze the parameter."
             )
 
     def _hooks(self, layer: _Layer) -> tuple[Callable[..., None], Callable[..., Tensor | None]]:
@@ -391,8 +393,8 @@ class _Recording:
             inputs = None
         if outputs.shape[0] % self.records:
             raise UserError(
-                f"The module {layer.name!r} got {outputs.shape[0]} rows, which is no multiple of the {self.records} "
-                "records; its leading dimension must be the batch."
+                f"The module {layer.name!r} got {outputs.shape[0]} rows, which is no multiple of the "
+                f"{self.records} records; its leading dimension must be the batch."
             )
         wanted = frozenset(layer.parameters)
 

@@ -147,7 +147,7 @@ _ADVICE: dict[str, str] = {
 
 
 def rule_for(name: str, module: nn.Module) -> Rule | None:
-    """The rule for a module that owns trainable parameters; None if they are raw parameters of a custom module.
+    """The rule for a module that owns trainable parameters; None if they are raw ones of a custom module.
 
     Raises `UserError` for a module of torch, or derived from one, that no rule fits.
     """
@@ -156,14 +156,15 @@ def rule_for(name: str, module: nn.Module) -> Rule | None:
             continue
         if type(module).forward is not kind.forward:
             raise UserError(
-                f"The module {name!r} ({type(module).__name__}) changes the forward of {kind.__name__}, so its "
-                f"per-record gradients are not known; use a plain {kind.__name__}, or freeze it."
+                f"The module {name!r} ({type(module).__name__}) changes the forward of {kind.__name__}, so "
+                f"its per-record gradients are not known; use a plain {kind.__name__}, or freeze it."
             )
         extra = [own for own, _ in module.named_parameters(recurse=False) if own not in ("weight", "bias")]
         if extra:
             raise UserError(
-                f"The module {name!r} ({type(module).__name__}) has the parameter {extra[0]!r} beside weight and "
-                "bias, so its per-record gradients are not known; remove the reparametrization, or freeze it."
+                f"The module {name!r} ({type(module).__name__}) has the parameter {extra[0]!r} beside weight "
+                "and bias, so its per-record gradients are not known; remove the reparametrization, or "
+                "freeze it."
             )
         if isinstance(module, nn.Embedding) and (
             module.max_norm is not None or module.scale_grad_by_freq or module.sparse
@@ -190,8 +191,8 @@ def refuse_mixing(name: str, module: nn.Module) -> None:
     if isinstance(module, nn.modules.instancenorm._InstanceNorm) and not module.track_running_stats:
         return
     raise UserError(
-        f"The module {name!r} ({type(module).__name__}) mixes the records of a batch or remembers them, which "
-        "differential privacy rules out; use nn.GroupNorm or nn.LayerNorm instead."
+        f"The module {name!r} ({type(module).__name__}) mixes the records of a batch or remembers them, "
+        "which differential privacy rules out; use nn.GroupNorm or nn.LayerNorm instead."
     )
 
 

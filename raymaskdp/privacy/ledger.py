@@ -34,7 +34,7 @@ class LedgerContent:
     Attributes:
       plan: the plan of the run.
       fingerprint: names the data that the run was trained on.
-      claimed_epsilon: the price of the whole run at the plan's δ, as computed when it began; None if infinite.
+      claimed_epsilon: the price of the whole run at the plan's δ, as computed when it began; None: infinite.
       releases: (key fingerprint, step) of every announced release, in order, repetitions left out. A step
         that is redone with the same key has the same lot and noise and releases nothing new; one redone
         with another key counts again.
@@ -76,19 +76,18 @@ class Ledger:
         path = Path(path)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            claimed = plan.epsilon()
+            price = plan.epsilon()
+            claimed = price if math.isfinite(price) else None
             header = {
                 "format": FORMAT,
                 "plan": config.to_dict(plan),
                 "fingerprint": fingerprint,
-                "epsilon": claimed if math.isfinite(claimed) else None,
+                "epsilon": claimed,
                 "key": key.fingerprint,
             }
             head = _append(path, header, _START)
             _sync_folder(path.parent)
-            content = LedgerContent(
-                plan=plan, fingerprint=fingerprint, claimed_epsilon=header["epsilon"], releases=()
-            )
+            content = LedgerContent(plan=plan, fingerprint=fingerprint, claimed_epsilon=claimed, releases=())
             return cls(path, key, content, head)
         _drop_torn_line(path)
         content, head = _read(path)
@@ -99,8 +98,8 @@ class Ledger:
                 if getattr(content.plan, field.name) != getattr(plan, field.name)
             ]
             raise UserError(
-                f"The ledger {path} is of another plan ({'; '.join(differing)}); continue with the plan it was "
-                "begun with, or start a new run in another folder."
+                f"The ledger {path} is of another plan ({'; '.join(differing)}); continue with the plan it "
+                "was begun with, or start a new run in another folder."
             )
         if content.fingerprint != fingerprint:
             raise UserError(f"The ledger {path} is of other data; start a new run in another folder.")
@@ -127,7 +126,7 @@ class Ledger:
             )
         if step >= plan.steps or self._content.steps_spent >= plan.steps:
             raise UserError(
-                f"The ledger {self._path} has spent the plan's {plan.steps} steps; training past them is not private."
+                f"The ledger {self._path} has spent the plan's {plan.steps} steps; more would not be private."
             )
         self._head = _append(self._path, {"step": step, "key": self._key.fingerprint}, self._head)
         self._content = dataclasses.replace(self._content, releases=(*self._content.releases, release))

@@ -227,7 +227,7 @@ class PrivacyPlan:
 
     @property
     def sensitivity(self) -> float:
-        """How far one record can move the sum of clipped gradients, by the plan's adjacency; inf for `sgd`."""
+        """How far one record can move the sum of clipped gradients, by the adjacency; inf for `sgd`."""
         clipping = self.make_clipping()
         if clipping is None:
             return math.inf
