@@ -10,6 +10,7 @@ and every worker draws the same noise and makes the same update. With one worker
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -25,6 +26,7 @@ from torch.nn import functional
 from raymaskdp import models
 from raymaskdp.files import write_text
 from raymaskdp.privacy import GradientEngine, Key, Ledger, PrivacyPlan, share
+from raymaskdp.privacy.accounting import rdp_epsilon
 from raymaskdp.train import checkpoint
 from raymaskdp.train.checkpoint import Identity
 from raymaskdp.train.clips import records_of
@@ -239,21 +241,28 @@ class Curve:
             job.plan.expected_batch * job.plan.num_views
             + (job.plan.expected_public_batch * job.plan.clips if job.plan.is_masked else 0)
         )  # fmt: skip
-        self._block = max(job.plan.steps // 10, 1)
         self._last = time.perf_counter()
 
     def add(self, step: int, loss: float | None) -> StepReport:
-        """Write the line of a step, ε rounded up to that of the next tenth of the run (it is costly)."""
+        """Write the line of a step, which has just been made."""
         now = time.perf_counter()
-        plan = self._job.plan
-        spent = plan.epsilon(min(-(-step // self._block) * self._block, plan.steps))
-        report = StepReport(
-            step, spent if math.isfinite(spent) else None, loss, self._views / (now - self._last)
-        )
+        report = StepReport(step, spent_at_most(self._job.plan, step), loss, self._views / (now - self._last))
         self._last = now
         with open(self._job.curve_file, "a", encoding="utf-8") as opened:
             opened.write(json.dumps(asdict(report)) + "\n")
         return report
+
+
+def spent_at_most(plan: PrivacyPlan, step: int) -> float | None:
+    """A quick upper bound on ε after `step` steps: by RDP, of the next tenth of the run. None if infinite."""
+    tenth = max(plan.steps // 10, 1)
+    spent = _spent(plan, min(math.ceil(step / tenth) * tenth, plan.steps))
+    return spent if math.isfinite(spent) else None
+
+
+@functools.lru_cache(maxsize=256)
+def _spent(plan: PrivacyPlan, steps: int) -> float:
+    return min(rdp_epsilon(plan.event(steps), plan.delta), plan.epsilon())
 
 
 def read_curve(path: Path) -> list[StepReport]:
