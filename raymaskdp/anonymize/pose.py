@@ -1,0 +1,420 @@
+"""Find and follow every person of a video, or say in which frames that cannot be vouched for.
+
+    people = FindPeople(PoseConfig())(stream("video.mp4"), probe("video.mp4"))
+    assert not people.suspicious
+
+Every frame is looked at one image at a time (MediaPipe's video mode loses and swaps people): first
+around each known person, then, with everyone found painted over, at the whole frame for others, and
+now and then in tiles for small ones. A new or regained person is followed back through the last
+half second. Independent networks (faces, foreground people) then check that nobody is left
+uncovered. What cannot be shown to be covered is reported as suspicious; this stage never guesses
+in favour of publishing.
+
+Shape suffixes: T frames, H×W pixels, h×w low resolution, 33 landmarks, B bytes of a packed mask.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from raymaskdp import check
+from raymaskdp.anonymize.people import People, Person, Suspicion
+from raymaskdp.anonymize.pose_check import Evidence, suspicions
+from raymaskdp.anonymize.pose_masks import Patch, body_height, grow, limbs, union
+from raymaskdp.anonymize.pose_networks import PoseNetworks, View
+from raymaskdp.anonymize.track import Seen, Track, assign, between, distance, distinct, remember, same_body
+from raymaskdp.video.masks import pack
+from raymaskdp.video.reader import VideoInfo
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseConfig:
+    """How people are looked for.
+
+    Attributes:
+      pose_model: a PoseLandmarker bundle; None takes the one of `raymaskdp models pull`.
+      confidence: least confidence of the body networks, in (0, 1).
+      max_people: most people a frame may hold; a frame that reaches it is suspicious (a crowd).
+      look_every: frames between two looks at the whole frame with the known people painted over.
+      tiles_every: frames between two looks in tiles, for small people; 0 for never.
+      max_gap: longest time a person may go unseen between two sightings and be filled in, seconds.
+      dilation: growth of the masks, as a share of the body's height.
+      veto_faces, veto_foreground: confidence from which an uncovered face, or an uncovered region of
+        foreground people, makes a frame suspicious, in (0, 1].
+    """
+
+    pose_model: Path | None = None
+    confidence: float = 0.35
+    max_people: int = 6
+    look_every: int = 3
+    tiles_every: int = 15
+    max_gap: float = 0.5
+    dilation: float = 0.02
+    veto_faces: float = 0.5
+    veto_foreground: float = 0.6
+
+    def __post_init__(self) -> None:
+        check.in_range("confidence", self.confidence, low=0, high=1, open_low=True, open_high=True)
+        check.in_range("max_people", self.max_people, low=1, high=50)
+        check.in_range("look_every", self.look_every, low=1)
+        check.in_range("tiles_every", self.tiles_every, low=0)
+        check.in_range("max_gap", self.max_gap, low=0)
+        check.in_range("dilation", self.dilation, low=0, high=0.5)
+        check.in_range("veto_faces", self.veto_faces, low=0, high=1, open_low=True)
+        check.in_range("veto_foreground", self.veto_foreground, low=0, high=1, open_low=True)
+
+
+BIRTH_SCORE = 0.5
+"""Least mean visibility of the torso with which an unknown body starts a track of its own."""
+
+REACH = 2.4
+"""Fastest believable motion, body heights a second (a sprinter covers about five metres)."""
+
+
+class FindPeople:
+    """The pose stage: frames of one video in, `People` out. Call it as often as you like."""
+
+    def __init__(self, config: PoseConfig) -> None:
+        self.config = config
+        self._networks = PoseNetworks(
+            pose_model=config.pose_model, confidence=config.confidence, limit=config.max_people
+        )
+
+    def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo) -> People:
+        """Look for everybody in `frames`, uint8 RGB [H, W, 3] each.
+
+        Frames are read once and only the last half second of them is kept.
+        """
+        search = _Search(self.config, self._networks, info)
+        for frame_HW3 in frames:
+            search.look(frame_HW3)
+        return search.finish()
+
+
+@dataclass(eq=False)
+class _Search:
+    """What is known of one video while its frames pass by."""
+
+    config: PoseConfig
+    networks: PoseNetworks
+    info: VideoInfo
+    tracks: list[Track] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.fps = float(self.info.fps)
+        self.reach = REACH / self.fps
+        self.gap = max(1, round(self.config.max_gap * self.fps))
+        self.recent: deque[tuple[int, np.ndarray]] = deque(maxlen=self.gap + 1)
+
+    @property
+    def frame(self) -> int:
+        """Number of frames seen so far, which is the index of the next one."""
+        return len(self.evidence)
+
+    def look(self, frame_HW3: np.ndarray) -> None:
+        """Take in the next frame."""
+        now = self.frame
+        size = frame_HW3.shape[:2]
+        active = [track for track in self.tracks if now - track.last <= (self.gap if track.settled else 2)]
+        found: list[Seen] = []
+        for track in active:
+            if any(self._where_expected(track, seen, now) for seen in found):
+                continue
+            found = distinct([*found, *self._bodies(frame_HW3, _roi(track, now, size), [])])
+        matched, spare = assign(active, found, now, reach=self.reach)
+        followed = [track for track, _ in matched]
+        missing = [t for t in active if t not in followed and t.settled and now - t.last <= self.gap // 3 + 1]
+        for track in missing:
+            found = distinct([*found, *self._bodies(frame_HW3, _roi(track, now, size, 1.5), found)])
+        if missing or now % self.config.look_every == 0:
+            found = self._look_everywhere(frame_HW3, found, tiles=self._tiles_due(now))
+        matched, spare = assign(active, found, now, reach=self.reach)
+        self.recent.append((now, frame_HW3))
+        for track, seen in matched:
+            gap = now - track.last
+            track.seen[now] = seen
+            if gap > 1:
+                self._look_back(track, now)
+        for seen in spare:
+            if not self._is_certain(frame_HW3, seen, [other for other in found if other is not seen]):
+                continue
+            track = Track(track_id=len(self.tracks), seen={now: seen})
+            self.tracks.append(track)
+            self._look_back(track, now)
+        foreground_hw = self.networks.foreground(frame_HW3)
+        self.evidence.append(
+            Evidence(
+                crowded=len(found) >= self.config.max_people,
+                faces=self.networks.faces(frame_HW3),
+                foreground=np.packbits(foreground_hw >= self.config.veto_foreground),
+                foreground_shape=foreground_hw.shape,
+            )
+        )
+
+    def _where_expected(self, track: Track, seen: Seen, now: int) -> bool:
+        """Whether `seen` is where `track` is expected, so that it need not be looked for again."""
+        return distance(track.expected(now), seen.keypoints_33x3) < 0.1
+
+    def _tiles_due(self, now: int) -> bool:
+        every = self.config.tiles_every
+        return every > 0 and now % every == 0
+
+    def _bodies(self, frame_HW3: np.ndarray, box: Box, hidden: list[Seen]) -> list[Seen]:
+        """Bodies in a part of the frame with those in `hidden` painted over."""
+        view = _paint_over(View.of(frame_HW3, box), hidden)
+        return [remember(sighting, frame_HW3) for sighting in self.networks.bodies(view)]
+
+    def _look_everywhere(self, frame_HW3: np.ndarray, found: list[Seen], *, tiles: bool) -> list[Seen]:
+        """Paint over who was found and look again, until nobody new turns up."""
+        height, width = frame_HW3.shape[:2]
+        boxes: list[Box] = [(0, 0, width, height)]
+        if tiles:
+            boxes += _tiles(height, width)
+        for box in boxes:
+            for _ in range(self.config.max_people):
+                new = [
+                    seen
+                    for seen in self._bodies(frame_HW3, box, found)
+                    if not any(_covered(seen, other) for other in found)
+                ]
+                if not new:
+                    break
+                before = len(found)
+                found = distinct([*found, *new])
+                if len(found) == before:
+                    break
+        return found
+
+    def _is_certain(self, frame_HW3: np.ndarray, seen: Seen, others: list[Seen]) -> bool:
+        """Whether an unknown body is seen again when it alone is looked at closely."""
+        if seen.score < BIRTH_SCORE:
+            return False
+        track = Track(track_id=-1, seen={0: seen})
+        again = self._bodies(frame_HW3, _roi(track, 0, frame_HW3.shape[:2]), others)
+        return any(same_body(seen, other) for other in again)
+
+    def _look_back(self, track: Track, now: int) -> None:
+        """Follow a person who was just found, or found again, back through the kept frames."""
+        missed = 0
+        for index, frame_HW3 in reversed(self.recent):
+            if index >= now:
+                continue
+            if index in track.seen or missed > 2:
+                return
+            others = [
+                other.seen[index] for other in self.tracks if other is not track and index in other.seen
+            ]
+            box = _roi(track, index, frame_HW3.shape[:2])
+            found = [
+                seen
+                for seen in self._bodies(frame_HW3, box, others)
+                if not any(_covered(seen, other) for other in others)
+            ]
+            matched, _ = assign([track], found, index, reach=self.reach)
+            if matched:
+                track.seen[index] = matched[0][1]
+                missed = 0
+            else:
+                missed += 1
+
+    def finish(self) -> People:
+        """The people of all frames, with gaps filled and masks made generous."""
+        num_frames = self.frame
+        tracks = [track for track in self.tracks if not self._is_glimpse(track)]
+        glimpses = [track for track in self.tracks if self._is_glimpse(track)]
+        persons = [self._person(track, num_frames) for track in tracks]
+        doubts = self._doubts(tracks, glimpses, num_frames)
+        people = People(
+            width=self.info.width,
+            height=self.info.height,
+            fps=self.fps,
+            num_frames=num_frames,
+            persons=tuple(persons),
+            suspicious=(),
+        )
+        doubts += suspicions(people, self.evidence, self.config.veto_faces)
+        return People(
+            width=people.width,
+            height=people.height,
+            fps=people.fps,
+            num_frames=num_frames,
+            persons=people.persons,
+            suspicious=tuple(sorted(set(doubts), key=lambda doubt: (doubt.frame, doubt.reason))),
+        )
+
+    def _is_glimpse(self, track: Track) -> bool:
+        return not track.settled and self.frame >= 3
+
+    def _doubts(self, tracks: list[Track], glimpses: list[Track], num_frames: int) -> list[Suspicion]:
+        doubts = [
+            Suspicion(frame=frame, reason="somebody was seen too briefly to be followed")
+            for track in glimpses
+            for frame in track.seen
+        ]
+        for track in tracks:
+            known = sorted(track.seen)
+            for earlier, later in itertools.pairwise(known):
+                if later - earlier - 1 > self.gap:
+                    doubts += [
+                        Suspicion(frame=frame, reason="a person was lost for too long to be filled in")
+                        for frame in range(earlier + 1, later)
+                    ]
+            if known[0] > 0 and not self._at_border(track.seen[known[0]]):
+                doubts.append(Suspicion(frame=known[0] - 1, reason="a person appeared inside the frame"))
+            if known[-1] < num_frames - 1 and not self._at_border(track.seen[known[-1]]):
+                doubts.append(Suspicion(frame=known[-1] + 1, reason="a person was lost inside the frame"))
+        return doubts
+
+    def _at_border(self, seen: Seen) -> bool:
+        """Whether a person is so near the frame's edge that the next step may lead out of it."""
+        points = seen.keypoints_33x3[:, :2]
+        reach = 4 * self.reach * body_height(points)
+        low, high = points.min(0), points.max(0)
+        return bool(
+            low[0] < reach
+            or high[0] > self.info.width - reach
+            or low[1] < 0
+            or high[1] > self.info.height + 0.1 * body_height(points)
+        )
+
+    def _person(self, track: Track, num_frames: int) -> Person:
+        height, width = self.info.height, self.info.width
+        visible_T = np.zeros(num_frames, bool)
+        detected_T = np.zeros(num_frames, bool)
+        keypoints_T33x3 = np.full((num_frames, 33, 3), np.nan, np.float32)
+        world_T33x3 = np.full((num_frames, 33, 3), np.nan, np.float32)
+        masks_T = np.zeros((num_frames, -(-height * width // 8)), np.uint8)
+        # A person comes and goes a little before and after being recognised.
+        fringe = max(1, round(0.1 * self.fps))
+        span = range(max(0, track.first - fringe), min(num_frames, track.last + 1 + fringe))
+        for frame in span:
+            patches: list[Patch]
+            if frame in track.seen:
+                seen = track.seen[frame]
+                keypoints_T33x3[frame], world_T33x3[frame] = seen.keypoints_33x3, seen.world_33x3
+                patches = [seen.patch]
+                detected_T[frame] = True
+            else:
+                keypoints_T33x3[frame], world_T33x3[frame], patches = between(track, frame)
+            # Masks flicker and shadows lag behind, so each takes in its neighbours' too.
+            patches += [track.seen[n].patch for n in (frame - 1, frame + 1) if n in track.seen]
+            visible_T[frame] = True
+            mask_HW = self._generous(patches, keypoints_T33x3[frame], frame)
+            masks_T[frame] = pack(mask_HW)
+        return Person(
+            track_id=track.track_id,
+            visible_T=visible_T,
+            detected_T=detected_T,
+            keypoints_T33x3=keypoints_T33x3,
+            world_T33x3=world_T33x3,
+            masks_T=masks_T,
+        )
+
+    def _generous(self, patches: list[Patch], keypoints_33x3: np.ndarray, frame: int) -> np.ndarray:
+        """The frame's mask of one person, bool [H, W]."""
+        height, width = self.info.height, self.info.width
+        tall = body_height(keypoints_33x3)
+        mask_HW = np.zeros((height, width), bool)
+        body = union([*patches, limbs(keypoints_33x3, frame_size=(height, width))])
+        # What the other network calls a person next to this body belongs to it: hair, bags, skirts.
+        near = grow(body, 0.08 * tall)
+        near_HW = np.zeros((height, width), bool)
+        near.paint(near_HW)
+        near_HW &= self.evidence[frame].foreground_HW(height, width)
+        extra = crop_near(near_HW, near)
+        grow(union([body, extra]), max(1.0, self.config.dilation * tall)).paint(mask_HW)
+        return mask_HW
+
+
+def crop_near(mask_HW: np.ndarray, patch: Patch) -> Patch:
+    """The part of a frame's mask inside the box of `patch`."""
+    height, width = mask_HW.shape
+    x0, y0, x1, y1 = patch.box()
+    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    if x0 >= x1 or y0 >= y1:
+        return Patch((0, 0), np.zeros((0, 0), bool))
+    return Patch((x0, y0), mask_HW[y0:y1, x0:x1])
+
+
+def _covered(seen: Seen, other: Seen) -> bool:
+    """Whether a body seen with others painted over is but the paint over `other`."""
+    if same_body(seen, other):
+        return True
+    patch, known = seen.patch, other.patch
+    if not patch.mask_hw.any():
+        return True
+    inside = Patch(patch.corner, np.zeros_like(patch.mask_hw))
+    known.paint_into(inside)
+    return bool((inside.mask_hw & patch.mask_hw).sum() > 0.6 * patch.mask_hw.sum())
+
+
+def _roi(track: Track, frame: int, size: tuple[int, int], zoom: float = 1.0) -> Box:
+    """Where to look for a track: its last mask and landmarks, moved on, with a margin."""
+    height, width = size
+    near = track.near(frame)
+    points = track.expected(frame)
+    shift = (points - track.seen[near].keypoints_33x3[:, :2])[0]
+    x0, y0, x1, y1 = track.seen[near].patch.box()
+    inside = np.clip(points, (-0.2 * width, -0.2 * height), (1.2 * width, 1.2 * height))
+    low = np.minimum(inside.min(0), (x0 + shift[0], y0 + shift[1]))
+    high = np.maximum(inside.max(0), (x1 + shift[0], y1 + shift[1]))
+    margin = zoom * (0.25 + 0.02 * min(abs(frame - near), 10)) * max(body_height(points), 16.0)
+    left, top = np.floor(np.clip(low - margin, 0, (width - 2, height - 2))).astype(int)
+    right, bottom = np.ceil(np.clip(high + margin, (2, 2), (width, height))).astype(int)
+    return int(left), int(top), int(max(right, left + 2)), int(max(bottom, top + 2))
+
+
+def _tiles(height: int, width: int) -> list[Box]:
+    """Overlapping squares that together show the frame larger; none for small frames."""
+    side = round(0.62 * min(height, width))
+    if side < 120:
+        return []
+    rows = np.linspace(0, height - side, -(-(height - side) * 3 // (2 * side)) + 1).round().astype(int)
+    columns = np.linspace(0, width - side, -(-(width - side) * 3 // (2 * side)) + 1).round().astype(int)
+    return [(int(x), int(y), int(x + side), int(y + side)) for y in rows for x in columns]
+
+
+def _paint_over(view: View, found: list[Seen]) -> View:
+    """The view with people replaced by what surrounds them, smoothly, so that no outline is left."""
+    x0, y0, x1, _ = view.box
+    h, w = view.image_hw3.shape[:2]
+    scale = w / (x1 - x0)
+    mask_hw = np.zeros((h, w), np.uint8)
+    for seen in found:
+        _draw(mask_hw, seen.patch, (x0, y0), scale, 0.03 * body_height(seen.keypoints_33x3))
+    if not mask_hw.any():
+        return view
+    size = (max(1, w // 8), max(1, h // 8))
+    keep = (mask_hw == 0).astype(np.float32)
+    weight = cv2.resize(keep, size, interpolation=cv2.INTER_AREA)
+    colour = cv2.resize(view.image_hw3 * keep[..., None], size, interpolation=cv2.INTER_AREA)
+    spread = max(size) / 8
+    weight = cv2.GaussianBlur(weight, (0, 0), spread)
+    colour = cv2.GaussianBlur(colour, (0, 0), spread)
+    fill = cv2.resize(colour / np.maximum(weight, 1e-3)[..., None], (w, h))
+    painted = view.image_hw3.copy()
+    hidden = mask_hw > 0
+    painted[hidden] = np.clip(fill[hidden], 0, 255).astype(np.uint8)
+    return View(box=view.box, image_hw3=painted)
+
+
+def _draw(mask_hw: np.ndarray, patch: Patch, origin: tuple[int, int], scale: float, margin: float) -> None:
+    """Draw a patch of the frame, dilated by `margin` pixels, into the mask of a scaled view."""
+    if not patch.mask_hw.any():
+        return
+    x, y = (scale * (patch.corner[axis] - origin[axis]) for axis in (0, 1))
+    shift = np.array([[scale, 0, x], [0, scale, y]])
+    h, w = mask_hw.shape
+    drawn = cv2.warpAffine(patch.mask_hw.astype(np.uint8), shift, (w, h), flags=cv2.INTER_NEAREST)
+    size = 2 * max(2, round(scale * margin)) + 1
+    mask_hw |= cv2.dilate(drawn, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))

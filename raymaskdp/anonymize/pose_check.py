@@ -1,0 +1,82 @@
+"""A second opinion: do independent networks see a person where no track covers one?
+
+Shape suffixes: H×W pixels, h×w the segmenter's resolution, N faces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from raymaskdp.anonymize.people import People, Suspicion
+from raymaskdp.video.masks import unpack
+
+LEAST_REGION = 0.0015
+"""Uncovered regions of foreground people below this share of the frame are taken for noise."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """What the independent networks saw in one frame.
+
+    Attributes:
+      crowded: the body network reported as many people as it can.
+      faces: float32 [N, 5], boxes x0, y0, x1, y1 in pixels and score.
+      foreground: packed bool [h, w], pixels of any person.
+    """
+
+    crowded: bool
+    faces: np.ndarray
+    foreground: np.ndarray
+    foreground_shape: tuple[int, int]
+
+    def foreground_hw(self) -> np.ndarray:
+        """Pixels of any person at the segmenter's resolution, bool [h, w]."""
+        return unpack(self.foreground, *self.foreground_shape)
+
+    def foreground_HW(self, height: int, width: int) -> np.ndarray:
+        """Pixels of any person at the frame's resolution, bool [H, W]."""
+        small = self.foreground_hw().astype(np.uint8)
+        return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+
+
+def suspicions(people: People, evidence: Sequence[Evidence], least_face: float) -> list[Suspicion]:
+    """Frames in which a network of `evidence` sees somebody outside all masks of `people`."""
+    union_TB = people.union_TB()
+    found = []
+    for frame, seen in enumerate(evidence):
+        union_HW = unpack(union_TB[frame], people.height, people.width)
+        if seen.crowded:
+            found.append(Suspicion(frame=frame, reason="more people than can be told apart"))
+        if _uncovered_face(union_HW, seen.faces, least_face):
+            found.append(Suspicion(frame=frame, reason="a face outside all people found"))
+        if _uncovered_region(union_HW, seen.foreground_hw()):
+            found.append(Suspicion(frame=frame, reason="somebody outside all people found"))
+    return found
+
+
+def _uncovered_face(union_HW: np.ndarray, faces_N5: np.ndarray, least: float) -> bool:
+    height, width = union_HW.shape
+    for x0, y0, x1, y1, score in faces_N5:
+        if score < least:
+            continue
+        # The middle half of the box: its corners show background beside any head.
+        left, right = (int(np.clip(x0 + share * (x1 - x0), 0, width)) for share in (0.25, 0.75))
+        top, bottom = (int(np.clip(y0 + share * (y1 - y0), 0, height)) for share in (0.25, 0.75))
+        inside = union_HW[top : bottom + 1, left : right + 1]
+        if inside.size and inside.mean() < 0.7:
+            return True
+    return False
+
+
+def _uncovered_region(union_HW: np.ndarray, foreground_hw: np.ndarray) -> bool:
+    h, w = foreground_hw.shape
+    covered = cv2.resize(union_HW.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST)
+    covered = cv2.dilate(covered, np.ones((5, 5), np.uint8))
+    open_hw = (foreground_hw & (covered == 0)).astype(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(open_hw, connectivity=8)
+    largest = stats[1:, cv2.CC_STAT_AREA].max() if count > 1 else 0
+    return bool(largest >= LEAST_REGION * h * w)

@@ -1,0 +1,145 @@
+"""Generous masks of people: what a network saw, plus what it misses at hair, hands, feet and shadow.
+
+Shape suffixes: H×W a frame, h×w a patch of it, 33 landmarks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+BONES = (
+    (11, 12), (11, 23), (12, 24), (23, 24), (11, 13), (13, 15), (12, 14), (14, 16), (15, 19), (16, 20),
+    (23, 25), (25, 27), (24, 26), (26, 28), (27, 29), (29, 31), (27, 31), (28, 30), (30, 32), (28, 32),
+)  # fmt: skip
+"""Pairs of MediaPipe landmarks joined by a limb."""
+
+HEAD = slice(0, 11)
+FEET = slice(27, 33)
+TORSO = (11, 12, 23, 24)
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A mask given where it is not empty: `mask_hw` bool at `corner` (x, y) of the frame."""
+
+    corner: tuple[int, int]
+    mask_hw: np.ndarray
+
+    def moved(self, dx: float, dy: float) -> Patch:
+        """The same mask elsewhere; it may stick out of the frame."""
+        return Patch((self.corner[0] + round(dx), self.corner[1] + round(dy)), self.mask_hw)
+
+    def paint(self, frame_HW: np.ndarray) -> None:
+        """Set the pixels of a bool frame that the mask covers."""
+        (x, y), (h, w) = self.corner, self.mask_hw.shape
+        height, width = frame_HW.shape
+        x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
+        if x0 < x1 and y0 < y1:
+            frame_HW[y0:y1, x0:x1] |= self.mask_hw[y0 - y : y1 - y, x0 - x : x1 - x]
+
+    def paint_into(self, other: Patch) -> None:
+        """Set the pixels of another patch that this one covers."""
+        self.moved(-other.corner[0], -other.corner[1]).paint(other.mask_hw)
+
+    def box(self) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of the patch."""
+        (x, y), (h, w) = self.corner, self.mask_hw.shape
+        return x, y, x + w, y + h
+
+
+def body_height(keypoints_33x3: np.ndarray) -> float:
+    """A stable length scale of a body in pixels, about its standing height whatever the pose.
+
+    The longest of torso, thighs, shins, shoulder width and head, each by its share of a standing
+    height (Winter 2009), so that foreshortened limbs do not shrink it.
+    """
+    p = keypoints_33x3[:, :2].astype(np.float64)
+    shoulders, hips = p[[11, 12]].mean(0), p[[23, 24]].mean(0)
+    lengths = (
+        np.linalg.norm(shoulders - hips) / 0.29,
+        np.linalg.norm(p[23] - p[25]) / 0.245,
+        np.linalg.norm(p[24] - p[26]) / 0.245,
+        np.linalg.norm(p[25] - p[27]) / 0.246,
+        np.linalg.norm(p[26] - p[28]) / 0.246,
+        np.linalg.norm(p[11] - p[12]) / 0.24,
+        np.linalg.norm(p[7] - p[8]) / 0.10,
+    )
+    return float(np.sort(lengths)[-2])
+
+
+def crop_to_content(mask_HW: np.ndarray, corner: tuple[int, int] = (0, 0)) -> Patch:
+    """The patch of a mask around its set pixels."""
+    rows, columns = np.flatnonzero(mask_HW.any(1)), np.flatnonzero(mask_HW.any(0))
+    if not len(rows):
+        return Patch(corner, np.zeros((0, 0), bool))
+    y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    return Patch((corner[0] + int(x0), corner[1] + int(y0)), mask_HW[y0:y1, x0:x1].copy())
+
+
+def limbs(keypoints_33x3: np.ndarray, *, frame_size: tuple[int, int], thickness: float = 0.035) -> Patch:
+    """Limbs, hands, head with hair, and the contact shadow drawn from landmarks.
+
+    Args:
+      frame_size: (height, width) of the frame in pixels.
+      thickness: radius of a limb as a share of the body's height.
+    """
+    height, width = frame_size
+    points = keypoints_33x3[:, :2].astype(np.float64)
+    tall = body_height(keypoints_33x3)
+    margin = 0.2 * tall
+    low = np.maximum(np.floor(points.min(0) - margin), 0).astype(int)
+    high = np.minimum(np.ceil(points.max(0) + margin), (width, height)).astype(int)
+    if (high <= low).any():
+        return Patch((0, 0), np.zeros((0, 0), bool))
+    drawn = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+    local = np.clip(points - low, -4 * max(height, width), 4 * max(height, width))
+    radius = max(1, round(thickness * tall))
+    pixel = [_pixel(p) for p in local]
+    for a, b in BONES:
+        cv2.line(drawn, pixel[a], pixel[b], 1, 2 * radius)
+    cv2.fillConvexPoly(drawn, cv2.convexHull(np.array([pixel[i] for i in TORSO], np.int32)), 1)
+    for wrist, finger in ((15, 19), (16, 20)):  # the landmarks end at the knuckles
+        tip = local[finger] + 0.7 * (local[finger] - local[wrist])
+        cv2.circle(drawn, _pixel(tip), radius, 1, -1)
+    head = local[HEAD].mean(0)
+    # The face's landmarks span the face only: a head with hair is centred behind and above them.
+    up = local[[11, 12]].mean(0) - local[[23, 24]].mean(0)
+    up /= max(float(np.linalg.norm(up)), 1e-6)
+    crown = head + 0.03 * tall * up
+    cv2.circle(drawn, _pixel(crown), max(1, round(0.085 * tall)), 1, -1)
+    for foot in (slice(27, 33, 2), slice(28, 33, 2)):  # a soft shadow spreads sideways on the floor
+        centre = local[foot].mean(0)
+        axes = (max(1, round(0.08 * tall)), max(1, round(0.035 * tall)))
+        cv2.ellipse(drawn, _pixel(centre), axes, 0, 0, 360, 1, -1)
+    return Patch((int(low[0]), int(low[1])), drawn.astype(bool))
+
+
+def grow(patch: Patch, radius: float) -> Patch:
+    """The patch dilated by `radius` pixels (Euclidean), on a larger patch."""
+    if not patch.mask_hw.size:
+        return patch
+    margin = int(np.ceil(radius)) + 1
+    padded = np.pad(patch.mask_hw, margin)
+    distance = cv2.distanceTransform((~padded).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    return Patch((patch.corner[0] - margin, patch.corner[1] - margin), distance <= radius)
+
+
+def union(patches: list[Patch]) -> Patch:
+    """The union of patches, on their common box."""
+    patches = [patch for patch in patches if patch.mask_hw.size]
+    if not patches:
+        return Patch((0, 0), np.zeros((0, 0), bool))
+    boxes = np.array([patch.box() for patch in patches])
+    x0, y0 = boxes[:, :2].min(0)
+    x1, y1 = boxes[:, 2:].max(0)
+    common = np.zeros((y1 - y0, x1 - x0), bool)
+    for patch in patches:
+        patch.moved(-x0, -y0).paint(common)
+    return Patch((int(x0), int(y0)), common)
+
+
+def _pixel(point_2: np.ndarray) -> tuple[int, int]:
+    return round(float(point_2[0])), round(float(point_2[1]))

@@ -1,0 +1,201 @@
+"""Following people from frame to frame: who is who, and what lies between two sightings.
+
+Sightings are given to tracks by optimal assignment (SciPy's Hungarian solver) of a cost from motion
+and looks. Nothing here runs a network. Shape suffixes: T frames, 33 landmarks, H×W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from raymaskdp.anonymize.pose_masks import Patch, body_height, crop_to_content
+from raymaskdp.anonymize.pose_networks import Sighting
+
+MASK_THRESHOLD = 0.35
+"""Least probability of a pixel to belong to the person; below 0.5, as a missed pixel is a leak."""
+
+STEADY = (0, 11, 12, 13, 14, 23, 24, 25, 26, 27, 28)
+"""Landmarks that tell two people apart; fingers, toes and the face's details only add noise."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """One sighting as a track keeps it: small, with its mask bit-packed.
+
+    Attributes:
+      looks: float32 [64], square root of the hue–saturation histogram of the body, unit length.
+    """
+
+    keypoints_33x3: np.ndarray
+    world_33x3: np.ndarray
+    score: float
+    looks: np.ndarray
+    corner: tuple[int, int]
+    shape: tuple[int, int]
+    bits: np.ndarray
+
+    @property
+    def patch(self) -> Patch:
+        """The mask as the network saw it, thresholded."""
+        h, w = self.shape
+        return Patch(self.corner, np.unpackbits(self.bits, count=h * w).reshape(h, w).view(bool))
+
+
+@dataclass(kw_only=True, eq=False)
+class Track:
+    """One person's sightings by frame."""
+
+    track_id: int
+    seen: dict[int, Seen] = field(default_factory=dict)
+
+    @property
+    def first(self) -> int:
+        """First frame with a sighting."""
+        return min(self.seen)
+
+    @property
+    def last(self) -> int:
+        """Last frame with a sighting."""
+        return max(self.seen)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the person was seen often enough to be more than a glimpse."""
+        return len(self.seen) >= 3
+
+    def near(self, frame: int) -> int:
+        """The frame with a sighting that is nearest to `frame`."""
+        return min(self.seen, key=lambda known: (abs(known - frame), known))
+
+    def expected(self, frame: int) -> np.ndarray:
+        """Landmarks expected in `frame`, [33, 2] pixels: the nearest ones, moved on for a short while."""
+        near = self.near(frame)
+        points = self.seen[near].keypoints_33x3[:, :2]
+        before = near - 2 if frame > near else near + 2
+        if before not in self.seen:
+            return points
+        drift = (_centre(points) - _centre(self.seen[before].keypoints_33x3)) / 2
+        return points + drift * min(abs(frame - near), 4)
+
+
+def remember(sighting: Sighting, frame_HW3: np.ndarray) -> Seen:
+    """A sighting as a track keeps it."""
+    patch = crop_to_content(sighting.mask_hw > MASK_THRESHOLD, sighting.corner)
+    return Seen(
+        keypoints_33x3=sighting.keypoints_33x3,
+        world_33x3=sighting.world_33x3,
+        score=sighting.score,
+        looks=_looks(frame_HW3, patch),
+        corner=patch.corner,
+        shape=patch.mask_hw.shape,
+        bits=np.packbits(patch.mask_hw),
+    )
+
+
+def distance(points_33x2: np.ndarray, others_33x2: np.ndarray) -> float:
+    """Typical distance of two bodies' landmarks as a share of the larger body's height."""
+    apart = np.linalg.norm(points_33x2[STEADY, :2] - others_33x2[STEADY, :2], axis=1)
+    tall = max(body_height(points_33x2), body_height(others_33x2), 1.0)
+    return float(np.median(apart) / tall)
+
+
+def overlap(patch: Patch, other: Patch) -> float:
+    """Intersection of two patches as a share of the smaller one, 0 if either is empty."""
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = patch.box(), other.box()
+    x0, y0, x1, y1 = max(ax0, bx0), max(ay0, by0), min(ax1, bx1), min(ay1, by1)
+    if x0 >= x1 or y0 >= y1:
+        return 0.0
+    first = patch.mask_hw[y0 - ay0 : y1 - ay0, x0 - ax0 : x1 - ax0]
+    second = other.mask_hw[y0 - by0 : y1 - by0, x0 - bx0 : x1 - bx0]
+    smaller = min(int(patch.mask_hw.sum()), int(other.mask_hw.sum()))
+    return int((first & second).sum()) / smaller if smaller else 0.0
+
+
+def distinct(sightings: list[Seen]) -> list[Seen]:
+    """One sighting a person: of those that show the same body, the one with the highest score."""
+    kept: list[Seen] = []
+    for candidate in sorted(sightings, key=lambda seen: -seen.score):
+        if not any(same_body(candidate, other) for other in kept):
+            kept.append(candidate)
+    return kept
+
+
+def same_body(seen: Seen, other: Seen) -> bool:
+    """Whether two sightings in one frame show one person."""
+    apart = distance(seen.keypoints_33x3, other.keypoints_33x3)
+    return apart < 0.1 or (apart < 0.4 and overlap(seen.patch, other.patch) > 0.6)
+
+
+def assign(
+    tracks: list[Track], sightings: list[Seen], frame: int, *, reach: float
+) -> tuple[list[tuple[Track, Seen]], list[Seen]]:
+    """The cheapest pairing of tracks and sightings in `frame`, and the sightings left over.
+
+    Args:
+      reach: farthest a person moves in one frame, as a share of the body's height.
+    """
+    if not tracks or not sightings:
+        return [], list(sightings)
+    forbidden = 1e3
+    cost = np.full((len(tracks), len(sightings)), forbidden)
+    for row, track in enumerate(tracks):
+        near = track.near(frame)
+        expected = track.expected(frame)
+        allowed = 0.2 + reach * abs(frame - near)
+        for column, seen in enumerate(sightings):
+            apart = distance(expected, seen.keypoints_33x3)
+            if apart < allowed:
+                alike = float(track.seen[near].looks @ seen.looks)
+                cost[row, column] = 0.6 * apart / allowed + 0.4 * (1.0 - alike)
+    pairs = [(r, c) for r, c in zip(*linear_sum_assignment(cost), strict=True) if cost[r, c] < forbidden]
+    taken = {column for _, column in pairs}
+    matched = [(tracks[row], sightings[column]) for row, column in pairs]
+    return matched, [seen for column, seen in enumerate(sightings) if column not in taken]
+
+
+def between(track: Track, frame: int) -> tuple[np.ndarray, np.ndarray, list[Patch]]:
+    """A person at a frame without a sighting: landmarks [33, 3], world [33, 3], likely masks.
+
+    Inside the track both neighbours are blended linearly, and their masks moved along; outside,
+    the nearest sighting is repeated. The confidence is lowered, so that a fit gives it less weight.
+    """
+    earlier = max((known for known in track.seen if known < frame), default=None)
+    later = min((known for known in track.seen if known > frame), default=None)
+    if earlier is None or later is None:
+        known = later if earlier is None else earlier
+        assert known is not None
+        only = track.seen[known]
+        keypoints = only.keypoints_33x3.copy()
+        keypoints[:, 2] *= 0.2
+        return keypoints, only.world_33x3.copy(), [only.patch]
+    a, b = track.seen[earlier], track.seen[later]
+    share = (frame - earlier) / (later - earlier)
+    keypoints = (1 - share) * a.keypoints_33x3 + share * b.keypoints_33x3
+    keypoints[:, 2] *= 0.5
+    world = (1 - share) * a.world_33x3 + share * b.world_33x3
+    centre = _centre(keypoints)
+    moved = [seen.patch.moved(*(centre - _centre(seen.keypoints_33x3))) for seen in (a, b)]
+    return keypoints.astype(np.float32), world.astype(np.float32), moved
+
+
+def _centre(points_33xD: np.ndarray) -> np.ndarray:
+    return np.asarray(points_33xD[[11, 12, 23, 24], :2].mean(0))
+
+
+def _looks(frame_HW3: np.ndarray, patch: Patch) -> np.ndarray:
+    x0, y0, x1, y1 = patch.box()
+    if x0 == x1 or not patch.mask_hw.any():
+        return np.full(64, 1 / 8, np.float32)
+    step = max(1, (y1 - y0) // 96)
+    region = np.ascontiguousarray(frame_HW3[y0:y1:step, x0:x1:step])
+    hsv = cv2.cvtColor(region, cv2.COLOR_RGB2HSV)
+    inside = patch.mask_hw[::step, ::step].astype(np.uint8)
+    # Hue of dark or grey pixels is noise; saturation–value tell those apart.
+    histogram = cv2.calcHist([hsv], [0, 1], inside, [4, 4], [0, 180, 0, 256]).ravel()
+    brightness = cv2.calcHist([hsv], [1, 2], inside, [4, 12], [0, 256, 0, 256]).ravel()
+    both = np.sqrt(np.concatenate([histogram, brightness]))
+    return np.asarray(both / max(float(np.linalg.norm(both)), 1e-6), np.float32)
