@@ -8,7 +8,7 @@ is right, and both yield the frames that a player shows: rotated as the file say
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -91,7 +91,7 @@ def probe(path: str | Path) -> VideoInfo:
     )
 
 
-def stream(path: str | Path) -> Iterator[np.ndarray]:
+def stream(path: str | Path) -> Generator[np.ndarray, None, None]:
     """Frames in the order they are shown, uint8 [H, W, 3] RGB; one decoder thread, constant memory.
 
     Raises `UserError` where `probe` does, when the trouble is reached.
@@ -105,8 +105,8 @@ def stream(path: str | Path) -> Iterator[np.ndarray]:
 def read_frames(path: str | Path, indices: Sequence[int] | np.ndarray) -> np.ndarray:
     """The frames at `indices` (any order, repeats allowed), uint8 [T, H, W, 3] RGB, by seeking.
 
-    The reader lives for this call only. Raises `UserError` for a file that cannot be read and
-    `IndexError` for an index outside the video.
+    The reader lives for this call only. decord refuses a few widths below 80 pixels. Raises `UserError`
+    for a file that cannot be read and `IndexError` for an index outside the video.
     """
     import decord  # here, because it starts threads that do not survive a fork
 

@@ -1,0 +1,136 @@
+"""The output frame: background outside the person masks, plate inside, avatars over both.
+
+Inside a mask no value of the source is ever used. `surviving_pixels` proves it the way a stranger
+would: change every masked pixel of the source and count what changes in the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from raymaskdp import check
+from raymaskdp.video import masks
+
+# Shape suffixes: H rows, W columns, 3 RGB.
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompositeConfig:
+    """How the layers are put together.
+
+    Attributes:
+      margin: person masks are grown by this fraction of the frame height before anything is removed.
+      feather_px: width of the soft seam between background and plate, outside the grown mask.
+      soften_px: how far an avatar's outline blends into what is behind it, inside its silhouette.
+      change_level: a pixel outside the masks that differs from the plate by more than this
+        (0…255) belongs to something that moved: a missed hand, a shadow, a carried thing.
+      change_area: smallest such patch to be replaced by the plate too, as a fraction of the frame.
+    """
+
+    margin: float = 0.012
+    feather_px: float = 4.0
+    soften_px: float = 1.0
+    change_level: int = 28
+    change_area: float = 0.0004
+
+    def __post_init__(self) -> None:
+        check.in_range("composite.margin", self.margin, low=0.0, high=0.5)
+        check.in_range("composite.feather_px", self.feather_px, low=0.0, high=64.0)
+        check.in_range("composite.soften_px", self.soften_px, low=0.0, high=16.0)
+        check.in_range("composite.change_level", self.change_level, low=1, high=255)
+        check.in_range("composite.change_area", self.change_area, low=0.0, high=1.0)
+
+
+def erase(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+    """A copy of the frame with black where the mask is; all that later steps get to see."""
+    erased_HW3 = frame_HW3.copy()
+    erased_HW3[mask_HW] = 0
+    return erased_HW3
+
+
+def changed(
+    frame_HW3: np.ndarray, plate_HW3: np.ndarray, mask_HW: np.ndarray, config: CompositeConfig
+) -> np.ndarray:
+    """What moved outside the masks: patches that differ from the plate, grown a little; bool [H, W]."""
+    height, width = mask_HW.shape
+    # The plate under the masks, so that no masked value reaches its neighbours through the blur.
+    unmasked_HW3 = np.where(mask_HW[..., None], plate_HW3, frame_HW3)
+    difference = cv2.absdiff(cv2.blur(unmasked_HW3, (3, 3)), cv2.blur(plate_HW3, (3, 3))).max(axis=2)
+    different = ((difference > config.change_level) & ~mask_HW).astype(np.uint8)
+    different = cv2.morphologyEx(different, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(different, connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= max(6, config.change_area * height * width)
+    large[0] = False  # the unchanged rest
+    if count == 1 or not large.any():
+        return np.zeros_like(mask_HW)
+    return masks.dilate(large[labels], config.margin * height + 1)
+
+
+def backdrop(
+    frame_HW3: np.ndarray, mask_HW: np.ndarray, plate_HW3: np.ndarray, config: CompositeConfig
+) -> np.ndarray:
+    """The frame without people, uint8 [H, W, 3]: the source outside `mask_HW`, the plate inside.
+
+    The seam is soft and lies outside the mask.
+    """
+    backdrop_HW3 = erase(frame_HW3, mask_HW)
+    _blend(backdrop_HW3, plate_HW3, _outer_ramp(mask_HW, config.feather_px))
+    return backdrop_HW3
+
+
+def overlay(
+    backdrop_HW3: np.ndarray, avatar_HW3: np.ndarray, avatar_mask_HW: np.ndarray, config: CompositeConfig
+) -> np.ndarray:
+    """The backdrop with the avatar layer over it, uint8 [H, W, 3]; its outline is softened inwards."""
+    composite_HW3 = backdrop_HW3.copy()
+    _blend(composite_HW3, avatar_HW3, _inner_ramp(avatar_mask_HW, config.soften_px))
+    return composite_HW3
+
+
+def surviving_pixels(
+    make: Callable[[np.ndarray], np.ndarray], frame_HW3: np.ndarray, mask_HW: np.ndarray, made: np.ndarray
+) -> int:
+    """Output pixels that depend on a masked source pixel; 0 where `make` (frame → output) is right.
+
+    Every masked value is replaced by one at least 64 levels away, and the output is compared with
+    `made`, that of the frame itself.
+    """
+    other_HW3 = frame_HW3.copy()
+    other_HW3[mask_HW] ^= 0xC0
+    return int(np.count_nonzero((made != make(other_HW3)).any(axis=2)))
+
+
+def _outer_ramp(mask_HW: np.ndarray, width_px: float) -> np.ndarray:
+    """1 in the mask, falling to 0 over `width_px` outside it; float32 [H, W]."""
+    if not mask_HW.any():
+        return np.zeros(mask_HW.shape, np.float32)
+    if width_px == 0:
+        return mask_HW.astype(np.float32)
+    outside = (~mask_HW).view(np.uint8)
+    distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.clip(1 - distance / (width_px + 1), 0, 1)
+
+
+def _inner_ramp(mask_HW: np.ndarray, soften_px: float) -> np.ndarray:
+    """The mask with its rim softened inwards: 0 outside, 1 deep inside; float32 [H, W]."""
+    ramp = mask_HW.astype(np.float32)
+    if soften_px > 0 and mask_HW.any():
+        ramp = cv2.GaussianBlur(ramp, (0, 0), soften_px) * mask_HW
+    return ramp
+
+
+def _blend(under_HW3: np.ndarray, over_HW3: np.ndarray, weight_HW: np.ndarray) -> None:
+    """Blend `over` into `under` in place, looking only at the box where the weight is not zero."""
+    x, y, width, height = cv2.boundingRect((weight_HW > 0).view(np.uint8))
+    if width == 0:
+        return
+    box = (slice(y, y + height), slice(x, x + width))
+    weight = weight_HW[box][..., None]
+    under = under_HW3[box].astype(np.float32)
+    blended = under + weight * (over_HW3[box].astype(np.float32) - under)
+    blended = np.where(weight == 1, over_HW3[box], np.rint(blended))
+    under_HW3[box] = blended.astype(np.uint8)

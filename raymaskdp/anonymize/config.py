@@ -1,0 +1,49 @@
+"""Everything that decides what `anonymize` makes, in one frozen tree."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from raymaskdp import check
+from raymaskdp import config as configuration
+from raymaskdp.anonymize.composite import CompositeConfig
+from raymaskdp.anonymize.plate import PlateConfig
+from raymaskdp.anonymize.pose import PoseConfig
+from raymaskdp.anonymize.render import RenderConfig
+from raymaskdp.anonymize.verify import VerifyConfig
+from raymaskdp.bodies.fit import FitConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnonymizeConfig:
+    """Settings of `anonymize`, a group a stage.
+
+    Attributes:
+      pose, fit, plate, render, composite, verify: the stages.
+      body: an SMPL-H file; None for the embedded body.
+      secret_file: 32 private bytes that choose who gets which avatar; made on first use. None for a
+        hidden file beside the output folder. Never publish it.
+      workers: videos worked on at once; None for one a CPU, 0 to work in this process, without Ray.
+      address: a Ray cluster to join; None for the one around, or else a local one.
+    """
+
+    pose: PoseConfig = field(default_factory=PoseConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    plate: PlateConfig = field(default_factory=PlateConfig)
+    render: RenderConfig = field(default_factory=RenderConfig)
+    composite: CompositeConfig = field(default_factory=CompositeConfig)
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
+    body: Path | None = None
+    secret_file: Path | None = None
+    workers: int | None = None
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            check.in_range("workers", self.workers, low=0)
+
+    def digest(self) -> str:
+        """SHA-256 of what shapes the output: not of the secret, nor of where the work is done."""
+        return configuration.digest(dataclasses.replace(self, secret_file=None, workers=None, address=None))

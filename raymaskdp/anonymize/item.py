@@ -1,0 +1,59 @@
+"""What travels from stage to stage for one video: names, digests and packed results, never frames."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.video.reader import VideoInfo
+
+Status = Literal["pending", "done", "quarantined", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One video on its way through the stages.
+
+    Attributes:
+      record: who and where it is.
+      status: "pending" until a stage decides; a decided item passes the later stages untouched.
+      reasons: why it was quarantined or failed, one sentence each, without personal detail.
+      source_sha256: digest of the source file, "" before it was read.
+      info: size, rate and length of the source, None before it was read.
+      analysis: packed people and motions between analysis and synthesis; sensitive, never stored.
+      num_people: tracks.
+      seconds: working time so far, of all stages.
+      truth: file of ground truth, where the video was synthesized.
+      metrics: figures for the manifest, plain numbers.
+      outputs: SHA-256 of each file written, by name.
+    """
+
+    record: VideoRecord
+    status: Status = "pending"
+    reasons: tuple[str, ...] = ()
+    source_sha256: str = ""
+    info: VideoInfo | None = None
+    analysis: bytes | None = None
+    num_people: int = 0
+    seconds: float = 0.0
+    truth: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Named arrays as compressed bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def unpack_arrays(packed: bytes) -> dict[str, np.ndarray]:
+    """The inverse of `pack_arrays`."""
+    with np.load(io.BytesIO(packed), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}

@@ -1,0 +1,181 @@
+"""Files of the output folder: complete or absent, and checked by digest before work is skipped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raymaskdp.anonymize.item import Item, Status
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.errors import UserError
+from raymaskdp.files import atomic_path, sha256_file, write_json
+
+MANIFEST = "manifest.parquet"
+DATA_SUFFIXES = (".mp4", ".avatar.mp4", ".npz")
+"""Files of a finished video, beside the provenance `ID.json`, which is written last."""
+
+_LIBRARIES = ("raymaskdp", "av", "mediapipe", "numpy", "opencv-contrib-python", "pyrender", "smplx", "torch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One video in the manifest of the output.
+
+    Attributes:
+      video_id, source, label, split, subject, camera: who it is; `source` is the file read.
+      path: of the anonymized video, relative to the manifest; None unless `status` is "done".
+      status: "done", "quarantined" or "failed"; reason: why, "" when done.
+      num_frames, width, height, fps: of the video; 0 where it could not be read.
+      num_people: tracks that were replaced.
+      seconds: working time.
+      source_sha256, config_sha256: what it was made from.
+      metrics: JSON object of figures.
+    """
+
+    video_id: str
+    source: str
+    path: str | None
+    label: str | None
+    split: str | None
+    subject: str | None
+    camera: str | None
+    status: Status
+    reason: str
+    num_frames: int
+    width: int
+    height: int
+    fps: float
+    num_people: int
+    seconds: float
+    source_sha256: str
+    config_sha256: str
+    metrics: str
+
+
+def row_of(item: Item, config_sha256: str) -> Row:
+    """The manifest row of a decided item."""
+    record, info = item.record, item.info
+    return Row(
+        video_id=record.video_id,
+        source=record.path,
+        path=f"{record.video_id}.mp4" if item.status == "done" else None,
+        label=record.label,
+        split=record.split,
+        subject=record.subject,
+        camera=record.camera,
+        status=item.status,
+        reason="; ".join(item.reasons),
+        num_frames=info.num_frames if info else 0,
+        width=info.width if info else 0,
+        height=info.height if info else 0,
+        fps=float(info.fps) if info else 0.0,
+        num_people=item.num_people,
+        seconds=round(item.seconds, 3),
+        source_sha256=item.source_sha256,
+        config_sha256=config_sha256,
+        metrics=json.dumps(dict(item.metrics), sort_keys=True),
+    )
+
+
+def write_manifest(out: Path, rows: Iterable[Row]) -> None:
+    """Write the table of all videos, sorted by id, atomically."""
+    columns = [column.name for column in dataclasses.fields(Row)]
+    ordered = sorted(rows, key=lambda row: row.video_id)
+    with atomic_path(out / MANIFEST) as temporary:
+        table = pd.DataFrame([dataclasses.asdict(row) for row in ordered], columns=columns)
+        table.to_parquet(temporary, index=False)
+
+
+def read_manifest(out: Path) -> dict[str, Row]:
+    """Rows by video id; empty where there is no manifest. Raises `UserError` for a foreign table."""
+    path = out / MANIFEST
+    if not path.is_file():
+        return {}
+    columns = [column.name for column in dataclasses.fields(Row)]
+    try:
+        table = pd.read_parquet(path)
+        records = table[columns].astype(object).where(table[columns].notna(), None).to_dict("records")
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is not a manifest that `anonymize` wrote; give another output folder."
+        ) from error
+    return {str(values["video_id"]): Row(**values) for values in records}
+
+
+def finished(out: Path, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
+    """The row of a video that needs no more work, or None.
+
+    That is a video whose verdict came from the same source bytes, subject and configuration, and,
+    if it is done, whose files still have the digests that were written down.
+    """
+    provenance = _provenance(out, record.video_id)
+    if provenance is not None:
+        old = Row(**provenance["row"])
+    if old is None or old.status not in ("done", "quarantined"):
+        return None
+    if (old.config_sha256, old.subject) != (config_sha256, record.subject):
+        return None
+    source = Path(record.path)
+    if not source.is_file() or sha256_file(source) != old.source_sha256:
+        return None
+    if old.status == "done" and (provenance is None or not _intact(out, provenance["outputs"])):
+        return None
+    return dataclasses.replace(
+        old, source=record.path, label=record.label, split=record.split, camera=record.camera
+    )
+
+
+def publish(work: Path, out: Path, item: Item, config_sha256: str, frames: Mapping[str, Any]) -> None:
+    """Move the files of a verified video from `work` to `out`, the provenance last.
+
+    Both folders are on one file system. A reader sees nothing, or files that passed verification.
+    """
+    name = item.record.video_id
+    (out / f"{name}.json").unlink(missing_ok=True)
+    provenance = {
+        "video_id": name,
+        "source_sha256": item.source_sha256,
+        "config_sha256": config_sha256,
+        "versions": {library: version(library) for library in _LIBRARIES},
+        "verdict": item.status,
+        "reasons": list(item.reasons),
+        "outputs": dict(item.outputs),
+        "frames": dict(frames),
+        "metrics": dict(item.metrics),
+        "row": dataclasses.asdict(row_of(item, config_sha256)),
+    }
+    for suffix in DATA_SUFFIXES:
+        with open(work / f"{name}{suffix}", "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(work / f"{name}{suffix}", out / f"{name}{suffix}")
+    write_json(out / f"{name}.json", provenance)
+
+
+def withdraw(out: Path, video_id: str) -> None:
+    """Remove what an earlier run published of a video, the provenance first."""
+    for suffix in (".json", *DATA_SUFFIXES):
+        (out / f"{video_id}{suffix}").unlink(missing_ok=True)
+
+
+def _provenance(out: Path, video_id: str) -> dict[str, Any] | None:
+    path = out / f"{video_id}.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # absent or torn: the video is done again
+    complete = isinstance(values, dict) and {"row", "outputs"} <= values.keys()
+    return values if complete else None
+
+
+def _intact(out: Path, digests: Mapping[str, str]) -> bool:
+    return bool(digests) and all(
+        (out / name).is_file() and sha256_file(out / name) == digest for name, digest in digests.items()
+    )

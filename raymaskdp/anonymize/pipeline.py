@@ -1,0 +1,118 @@
+"""The stages on Ray Data. The only file of `anonymize` that knows Ray.
+
+What each setting is for (measured on Ray 2.60):
+
+* One row a block and `max_errored_blocks=-1`: a video is its own failure domain. Exceptions are caught
+  inside the stages, so a lost block means that a worker process died.
+* `max_restarts=-1, max_task_retries=1`: an actor that died comes back and tries once more. With the
+  defaults a segfaulting video loops for ever; with few restarts innocent videos are lost.
+* Dropped blocks are listed nowhere, so rows are reconciled against what was asked for, and lost
+  videos get one more chance alone, where nobody else's crash can hit them.
+* Two operators of fractional CPUs: many operators that reserve CPUs deadlock a small cluster.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.stages import Analyze, Job, Synthesize, failed
+from raymaskdp.runtime import ray_cluster
+
+STAGES = (Analyze, Synthesize)
+CPUS_PER_ACTOR = 0.5
+"""Each worker is one actor of each stage, and they take turns at one CPU."""
+
+Stage = Callable[[AnonymizeConfig, Job], Callable[[Item], Item]]
+
+
+def in_process(
+    items: Sequence[Item], config: AnonymizeConfig, job: Job, *, stages: Sequence[Stage] = STAGES
+) -> Iterator[Item]:
+    """The stages called one after the other, without Ray; decided items in the order given."""
+    ready = [stage(config, job) for stage in stages]
+    for item in items:
+        for stage in ready:
+            item = stage(item)
+        yield item
+
+
+def on_ray(
+    items: Sequence[Item], config: AnonymizeConfig, job: Job, *, stages: Sequence[Stage] = STAGES
+) -> Iterator[Item]:
+    """The stages as actor pools on a Ray cluster; decided items as they are finished.
+
+    Every item given comes back exactly once. One whose worker dies again and again, from a crash or for
+    want of memory, comes back failed.
+    """
+    if not items:
+        return
+    with ray_cluster(config.address, num_cpus=config.workers):
+        workers = min(config.workers or _num_cpus(), len(items))
+        lost = {item.record.video_id: item for item in items}
+        # First all of them on all workers, then the lost ones alone.
+        for size, in_flight in ((workers, 2), (1, 1)):
+            if not lost:
+                return
+            for item in _run(list(lost.values()), config, job, stages, size=size, in_flight=in_flight):
+                if lost.pop(item.record.video_id, None) is not None:  # a retried row may arrive twice
+                    yield item
+    for item in lost.values():
+        yield failed(item, "the worker process died at every try (a crash, or not enough memory)")
+
+
+def _run(
+    items: Sequence[Item],
+    config: AnonymizeConfig,
+    job: Job,
+    stages: Sequence[Stage],
+    *,
+    size: int,
+    in_flight: int,
+) -> Iterator[Item]:
+    """One pass of a Ray Data pipeline; items whose worker died are missing."""
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.max_errored_blocks = -1
+    context.execution_no_progress_timeout_s = -1  # a long video is not a hang
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    dataset: Any = ray.data.from_items([{"item": item} for item in items], override_num_blocks=len(items))
+    for stage in stages:
+        dataset = dataset.map(
+            _Actor,
+            fn_constructor_args=[stage, config, job],
+            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight),
+            num_cpus=CPUS_PER_ACTOR,
+            max_restarts=-1,
+            max_task_retries=1,
+        )
+    for row in dataset.iter_rows():
+        yield row["item"]
+
+
+class _Actor:
+    """A stage inside a Ray actor: one thread, no accelerator."""
+
+    def __init__(self, stage: Stage, config: AnonymizeConfig, job: Job) -> None:
+        # Actors without GPUs are not masked any more: they would all start on the first one.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        import cv2
+        import torch
+
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
+        self._stage = stage(config, job)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"item": self._stage(row["item"])}
+
+
+def _num_cpus() -> int:
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))

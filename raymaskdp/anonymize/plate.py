@@ -1,0 +1,210 @@
+"""The background plate: what a fixed camera sees behind people, from pixels no person covers.
+
+Statistics are streaming (a bounded sample of each pixel's unmasked history), so memory does not
+grow with the video. Pixels under a person mask never enter: a plain median over all frames would
+keep whoever stands still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from raymaskdp import check
+
+# Shape suffixes: H rows, W columns, K samples a pixel, 3 RGB.
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlateConfig:
+    """How the background behind people is made.
+
+    Attributes:
+      samples: unmasked values kept of each pixel, whose median is the plate.
+      min_samples: a pixel seen less often (and in less than half of the frames) counts as never seen,
+        because the little that was seen lies at the rim of a mask.
+      fill: how never-seen pixels are filled: "rows" (interpolation along rows), "telea", "shiftmap".
+      max_drift_px: a camera whose background moves more than this is not fixed.
+      moving_camera: "quarantine", or "fill" each frame from its own unmasked pixels.
+    """
+
+    samples: int = 15
+    min_samples: int = 3
+    fill: str = "rows"
+    max_drift_px: float = 1.0
+    moving_camera: str = "quarantine"
+
+    def __post_init__(self) -> None:
+        check.in_range("plate.samples", self.samples, low=1, high=255)
+        check.in_range("plate.min_samples", self.min_samples, low=1, high=self.samples)
+        check.one_of("plate.fill", self.fill, FILLS)
+        check.positive("plate.max_drift_px", self.max_drift_px)
+        check.one_of("plate.moving_camera", self.moving_camera, ("quarantine", "fill"))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plate:
+    """The background.
+
+    Attributes:
+      color_HW3: uint8 RGB, filled everywhere.
+      seen_HW: bool, pixels that were uncovered often enough; the others are filled in.
+    """
+
+    color_HW3: np.ndarray
+    seen_HW: np.ndarray
+
+    @property
+    def unseen(self) -> float:
+        """Fraction of the pixels that had to be filled in."""
+        return float(1.0 - self.seen_HW.mean())
+
+
+class PlateBuilder:
+    """Collects frames one by one and makes the plate.
+
+    >>> builder = PlateBuilder(PlateConfig(), height=2, width=2)
+    >>> frame, nobody = np.full((2, 2, 3), 7, np.uint8), np.zeros((2, 2), bool)
+    >>> for _ in range(3):
+    ...     builder.add(frame, nobody)
+    >>> builder.build().color_HW3[0, 0].tolist()
+    [7, 7, 7]
+    """
+
+    def __init__(self, config: PlateConfig, *, height: int, width: int) -> None:
+        self._config = config
+        self._samples_KHW3 = np.zeros((config.samples, height, width, 3), np.uint8)
+        self._count_HW = np.zeros((height, width), np.uint8)
+        self._frames = 0
+        self._rng = np.random.default_rng(0)  # which frames stay in the sample; no secret
+
+    def add(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
+        """Learn from the pixels of `frame_HW3` (uint8 RGB) outside `mask_HW` (bool, True = person)."""
+        capacity = self._config.samples
+        self._frames += 1
+        free_HW = ~mask_HW
+        full_HW = free_HW & (self._count_HW == capacity)
+        growing_HW = free_HW & ~full_HW
+        if growing_HW.any():
+            rows, columns = np.nonzero(growing_HW)
+            slots = self._count_HW[rows, columns]
+            self._samples_KHW3[slots, rows, columns] = frame_HW3[rows, columns]
+            self._count_HW[rows, columns] += 1
+        # Reservoir sampling, one draw a frame: later frames replace earlier ones ever more rarely.
+        slot = int(self._rng.integers(self._frames))
+        if slot < capacity:
+            np.copyto(self._samples_KHW3[slot], frame_HW3, where=full_HW[..., None])
+
+    def build(self) -> Plate:
+        """The median of what was seen, with the never-seen pixels filled in."""
+        enough = min(self._config.min_samples, max(1, (self._frames + 1) // 2))
+        seen_HW = self._count_HW >= enough
+        color_HW3 = np.zeros(self._samples_KHW3.shape[1:], np.uint8)
+        for top in range(0, color_HW3.shape[0], 64):  # in strips, to sort without a second copy
+            rows = slice(top, top + 64)
+            color_HW3[rows] = _masked_median(self._samples_KHW3[:, rows], self._count_HW[rows])
+        return Plate(color_HW3=fill(color_HW3, ~seen_HW, self._config.fill), seen_HW=seen_HW)
+
+
+def fill(color_HW3: np.ndarray, unknown_HW: np.ndarray, method: str) -> np.ndarray:
+    """A copy of `color_HW3` with the pixels of `unknown_HW` made up from the others.
+
+    The unknown values are erased first, so that no method can make use of them.
+    """
+    erased_HW3 = color_HW3.copy()
+    erased_HW3[unknown_HW] = 0
+    if not unknown_HW.any():
+        return erased_HW3
+    if unknown_HW.all():
+        erased_HW3[:] = 127
+        return erased_HW3
+    filled_HW3 = FILLS[method](erased_HW3, unknown_HW)
+    filled_HW3[~unknown_HW] = color_HW3[~unknown_HW]
+    return filled_HW3
+
+
+def lighting(frame_HW3: np.ndarray, plate_HW3: np.ndarray, usable_HW: np.ndarray) -> np.ndarray:
+    """Gain [3] that brings the plate to the light of a frame, from the pixels of `usable_HW`.
+
+    Near 1; exactly 1 where there is too little to go by.
+    """
+    step = max(1, frame_HW3.shape[0] // 120)
+    grid = (slice(None, None, step), slice(None, None, step))
+    usable = usable_HW[grid]
+    plate = plate_HW3[grid][usable].astype(np.float32)
+    frame = frame_HW3[grid][usable].astype(np.float32)
+    steady = (np.abs(frame - plate).max(axis=1) < 24) & (plate.min(axis=1) > 8) & (frame.max(axis=1) < 250)
+    if np.count_nonzero(steady) < 200:
+        return np.ones(3, np.float32)
+    gain = frame[steady].mean(axis=0) / plate[steady].mean(axis=0)
+    return np.clip(gain, 0.8, 1.25).astype(np.float32)
+
+
+def relit(plate_HW3: np.ndarray, gain_3: np.ndarray) -> np.ndarray:
+    """The plate in the light of a frame, uint8 [H, W, 3]."""
+    table = np.clip(np.arange(256, dtype=np.float32)[:, None] * gain_3 + 0.5, 0, 255).astype(np.uint8)
+    return cv2.LUT(plate_HW3, table[None])
+
+
+def _masked_median(samples_KHW3: np.ndarray, count_HW: np.ndarray) -> np.ndarray:
+    """Median over the first `count_HW` samples of each pixel; 0 where there is none."""
+    index_K = np.arange(len(samples_KHW3), dtype=count_HW.dtype)[:, None, None, None]
+    padded_KHW3 = np.where(index_K < count_HW[..., None], samples_KHW3, 255)
+    padded_KHW3.sort(axis=0)
+    count = count_HW.astype(np.int64)
+    low = np.maximum(count - 1, 0) // 2
+    high = np.minimum(count // 2, len(samples_KHW3) - 1)
+    shape = (1, *count_HW.shape, 1)
+    below = np.take_along_axis(padded_KHW3, low.reshape(shape), axis=0)[0].astype(np.uint16)
+    above = np.take_along_axis(padded_KHW3, high.reshape(shape), axis=0)[0]
+    median_HW3 = ((below + above + 1) // 2).astype(np.uint8)
+    median_HW3[count_HW == 0] = 0
+    return median_HW3
+
+
+def _fill_rows(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
+    """Linear interpolation along each row: right for walls and floors, and never a smear of an edge.
+
+    The ends are means of a few pixels, which keeps noise from becoming streaks. A row without a
+    known pixel takes the nearest row that has one.
+    """
+    filled_HW3 = color_HW3.copy()
+    known_HW = ~unknown_HW
+    weight_HW = cv2.blur(known_HW.astype(np.float32), (5, 3))
+    smooth_HW3 = cv2.blur(color_HW3.astype(np.float32) * known_HW[..., None], (5, 3))
+    smooth_HW3 /= np.maximum(weight_HW, 1e-6)[..., None]
+    columns = np.arange(color_HW3.shape[1])
+    for row in np.flatnonzero(unknown_HW.any(axis=1)):
+        known = columns[known_HW[row]]
+        unknown = columns[unknown_HW[row]]
+        if known.size:
+            for channel in range(3):
+                filled_HW3[row, unknown, channel] = np.interp(unknown, known, smooth_HW3[row, known, channel])
+    complete = np.flatnonzero(known_HW.any(axis=1))
+    for row in np.flatnonzero(~known_HW.any(axis=1)):
+        filled_HW3[row] = filled_HW3[complete[np.abs(complete - row).argmin()]]
+    return filled_HW3
+
+
+def _fill_telea(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
+    return cv2.inpaint(color_HW3, unknown_HW.astype(np.uint8), 5, cv2.INPAINT_TELEA)
+
+
+def _fill_shiftmap(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
+    """Copies of patches from elsewhere in the picture: keeps texture, takes seconds."""
+    lab_HW3 = cv2.cvtColor(color_HW3, cv2.COLOR_RGB2Lab)
+    filled_HW3 = lab_HW3.copy()
+    known_HW = np.where(unknown_HW, 0, 255).astype(np.uint8)
+    cv2.xphoto.inpaint(lab_HW3, known_HW, filled_HW3, cv2.xphoto.INPAINT_SHIFTMAP)
+    return cv2.cvtColor(filled_HW3, cv2.COLOR_Lab2RGB)
+
+
+FILLS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "rows": _fill_rows,
+    "telea": _fill_telea,
+    "shiftmap": _fill_shiftmap,
+}
+"""Ways to fill unknown pixels: (uint8 [H, W, 3], bool [H, W]) → uint8 [H, W, 3]. Add your own by name."""

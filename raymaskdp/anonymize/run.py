@@ -1,0 +1,181 @@
+"""The command `anonymize`: who is to be done, by whom, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from raymaskdp.anonymize import outputs, pipeline
+from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.outputs import Row
+from raymaskdp.anonymize.stages import Job
+from raymaskdp.datasets.manifest import VideoRecord, read_source
+from raymaskdp.errors import UserError
+
+MANIFEST_SECONDS = 5.0
+"""The manifest is rewritten this often while a run goes on, so that a killed run loses little."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnonymizeResult:
+    """What became of the videos of one source.
+
+    Attributes:
+      out: the output folder.
+      done, quarantined, failed: how many videos ended so, counting earlier runs.
+      reused: how many of them needed no work in this run.
+      frames: anonymized frames in `out`.
+      seconds: wall-clock time of this run.
+      rows: one a video, in the order of the source.
+    """
+
+    out: Path
+    done: int
+    quarantined: int
+    failed: int
+    reused: int
+    frames: int
+    seconds: float
+    rows: tuple[Row, ...]
+
+
+def anonymize(
+    source: str | Path,
+    out: str | Path,
+    config: AnonymizeConfig | None = None,
+    *,
+    progress: bool = True,
+) -> AnonymizeResult:
+    """Replace everybody in the videos of `source` by avatars, or say why not.
+
+    Args:
+      source: a video, a folder, a glob or a manifest.
+      out: the folder for the results; a video that cannot be proven complete leaves only its row there.
+      config: settings; defaults where None.
+      progress: draw a bar on stderr.
+
+    Running it again finishes what is missing and redoes nothing. Raises `UserError` if the source is
+    missing or the folder is in use or not writable.
+    """
+    config = config or AnonymizeConfig()
+    began = time.perf_counter()
+    records = read_source(source)
+    out = Path(out)
+    with _locked(out) as work:
+        config_sha256 = config.digest()
+        rows = outputs.read_manifest(out)
+        todo = []
+        for record in records:
+            row = outputs.finished(out, record, rows.get(record.video_id), config_sha256)
+            if row is None:
+                todo.append(Item(record=record, truth=_truth(record)))
+            else:
+                rows[record.video_id] = row
+        job = Job(out=out, work=work, secret=_secret(config.secret_file or _beside(out, "secret")))
+        run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
+        _collect(run(todo, config, job), rows, out, config_sha256, _bar(records, len(todo), progress))
+    chosen = tuple(rows[record.video_id] for record in records)
+    counts = Counter(row.status for row in chosen)
+    return AnonymizeResult(
+        out=out,
+        done=counts["done"],
+        quarantined=counts["quarantined"],
+        failed=counts["failed"],
+        reused=len(records) - len(todo),
+        frames=sum(row.num_frames for row in chosen if row.status == "done"),
+        seconds=round(time.perf_counter() - began, 3),
+        rows=chosen,
+    )
+
+
+def _collect(
+    items: Iterable[Item], rows: dict[str, Row], out: Path, config_sha256: str, bar: tqdm[Any]
+) -> None:
+    """Enter items in `rows` and the manifest as they are decided."""
+    written = time.monotonic()
+    counts: Counter[str] = Counter()
+    with bar:
+        for item in items:
+            if item.status == "failed":
+                outputs.withdraw(out, item.record.video_id)
+            rows[item.record.video_id] = outputs.row_of(item, config_sha256)
+            counts[item.status] += 1
+            bar.set_postfix(counts, refresh=False)
+            bar.update()
+            if time.monotonic() - written > MANIFEST_SECONDS:
+                outputs.write_manifest(out, rows.values())
+                written = time.monotonic()
+    outputs.write_manifest(out, rows.values())
+
+
+def _bar(records: tuple[VideoRecord, ...], todo: int, progress: bool) -> tqdm[Any]:
+    return tqdm(
+        total=len(records),
+        initial=len(records) - todo,
+        desc="anonymize",
+        unit="video",
+        disable=not progress,
+        dynamic_ncols=True,
+    )
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[Path]:
+    """Hold the output folder for this process, with a private folder beside it for unverified files."""
+    import fcntl
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        handle = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"Cannot write to the output folder {out}: {error.strerror}.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        work = _beside(out, "work")
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+        work.mkdir(mode=0o700)
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except BlockingIOError as error:
+        raise UserError(f"Another run writes to {out}; wait for it or give another folder.") from error
+    finally:
+        os.close(handle)
+
+
+def _beside(out: Path, kind: str) -> Path:
+    """A hidden path next to the output folder, on its file system but not in what is published."""
+    full = out.resolve()
+    return full.with_name(f".{full.name}.{kind}")
+
+
+def _secret(path: Path) -> bytes:
+    """The run's secret: read, or made of the system's randomness and kept for later runs (mode 600)."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".secret.", delete=False) as fresh:
+            fresh.write(secrets.token_bytes(32))
+        os.replace(fresh.name, path)
+    secret = path.read_bytes()
+    if len(secret) != 32:
+        raise UserError(f"The secret file {path} must hold 32 bytes, but it holds {len(secret)}.")
+    return secret
+
+
+def _truth(record: VideoRecord) -> str | None:
+    """Ground truth of a synthesized video: `truth/ID.npz` beside its folder."""
+    path = Path(record.path).parent.parent / "truth" / f"{record.video_id}.npz"
+    return str(path) if path.is_file() else None

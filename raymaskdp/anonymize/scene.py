@@ -1,0 +1,145 @@
+"""The people of one video between analysis and synthesis: where they are, and the avatars for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from raymaskdp.anonymize.item import pack_arrays, unpack_arrays
+from raymaskdp.anonymize.people import People
+from raymaskdp.bodies.avatar import Avatar, draw_avatar
+from raymaskdp.bodies.body import Body
+from raymaskdp.bodies.figure import Figure, dress
+from raymaskdp.bodies.motion import Motion
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.errors import UserError
+from raymaskdp.video import masks, reader
+
+# Shape suffixes: P persons, T frames, H rows, W columns, B bytes of a packed mask, V vertices.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """Masks and motions of everybody.
+
+    Attributes:
+      height, width: pixels.
+      masks_PTB: uint8 [P, T, B], packed person masks as the analysis gave them.
+      visible_PT: bool [P, T].
+      motions: P of them, in the same order.
+    """
+
+    height: int
+    width: int
+    masks_PTB: np.ndarray
+    visible_PT: np.ndarray
+    motions: tuple[Motion, ...]
+
+    @classmethod
+    def of(cls, people: People, motions: list[Motion]) -> Scene:
+        """What synthesis needs of an analysis."""
+        size = masks.empty(people.num_frames, people.height, people.width).shape
+        return cls(
+            height=people.height,
+            width=people.width,
+            masks_PTB=np.array([p.masks_T for p in people.persons], np.uint8).reshape(-1, *size),
+            visible_PT=np.array([p.visible_T for p in people.persons], bool).reshape(-1, people.num_frames),
+            motions=tuple(motions),
+        )
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the video."""
+        return self.masks_PTB.shape[1]
+
+    @property
+    def camera_33(self) -> np.ndarray:
+        """Intrinsics, float64 [3, 3]; those of the first motion, as all share the camera."""
+        return self.motions[0].camera_33 if self.motions else np.eye(3)
+
+    def person_mask(self, person: int, index: int) -> np.ndarray:
+        """Bool [H, W] of one person in frame `index`."""
+        return masks.unpack(self.masks_PTB[person, index], self.height, self.width)
+
+    def mask(self, index: int, margin_px: float) -> np.ndarray:
+        """Bool [H, W] of everybody in frame `index`, grown by `margin_px`."""
+        packed = np.bitwise_or.reduce(self.masks_PTB[:, index], axis=0)
+        return masks.dilate(masks.unpack(packed, self.height, self.width), margin_px)
+
+    def frames(self, path: str, margin_px: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Source frames, uint8 [H, W, 3], with `mask`; `UserError` where their number has changed."""
+        count = 0
+        for count, frame_HW3 in enumerate(reader.stream(path), start=1):
+            if count > self.num_frames:
+                break
+            yield frame_HW3, self.mask(count - 1, margin_px)
+        if count != self.num_frames:
+            raise UserError(f"The video {path} changed while it was worked on.")
+
+    def pack(self) -> bytes:
+        """As bytes, for `Item.analysis`."""
+        motions = self.motions
+        return pack_arrays(
+            {
+                "size": np.array([self.height, self.width]),
+                "masks": self.masks_PTB,
+                "visible": self.visible_PT,
+                "rotations": np.array([m.rotations_TJ3 for m in motions]),
+                "translation": np.array([m.translation_T3 for m in motions]),
+                "posed": np.array([m.visible_T for m in motions]),
+                "betas": np.array([m.betas_S for m in motions]),
+                "cameras": np.array([m.camera_33 for m in motions]),
+                "track_ids": np.array([m.track_id for m in motions], np.int64),
+            }
+        )
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Scene:
+        """The inverse of `pack`."""
+        stored = unpack_arrays(packed)
+        motions = tuple(
+            Motion(
+                rotations_TJ3=stored["rotations"][person],
+                translation_T3=stored["translation"][person],
+                visible_T=stored["posed"][person],
+                betas_S=stored["betas"][person],
+                camera_33=stored["cameras"][person],
+                track_id=int(track_id),
+            )
+            for person, track_id in enumerate(stored["track_ids"])
+        )
+        height, width = (int(n) for n in stored["size"])
+        return cls(
+            height=height,
+            width=width,
+            masks_PTB=stored["masks"],
+            visible_PT=stored["visible"],
+            motions=motions,
+        )
+
+
+class Cast:
+    """The dressed avatars of a scene, posed frame by frame."""
+
+    def __init__(self, scene: Scene, avatars: list[Avatar], body: Body) -> None:
+        self._motions = scene.motions
+        self._figures = [dress(body, avatar) for avatar in avatars]
+
+    def posed(self, index: int) -> list[tuple[Figure, np.ndarray]]:
+        """Figures and posed vertices [V, 3] of those in frame `index`."""
+        frame = slice(index, index + 1)
+        return [
+            (figure, figure.pose(motion.rotations_TJ3[frame], motion.translation_T3[frame])[0])
+            for figure, motion in zip(self._figures, self._motions, strict=True)
+            if motion.visible_T[index]
+        ]
+
+
+def avatars_of(record: VideoRecord, num_persons: int, secret: bytes) -> list[Avatar]:
+    """An avatar a track: the first is the subject's, where the manifest names one, in every video."""
+    names = [f"video/{record.video_id}/{person}" for person in range(num_persons)]
+    if names and record.subject is not None:
+        names[0] = f"subject/{record.subject}"
+    return [draw_avatar(secret, name) for name in names]

@@ -1,0 +1,269 @@
+"""The two stages of `anonymize`, as plain classes: one item in, one item out, no Ray.
+
+>>> item = Item(record=VideoRecord(video_id="a", path="a.mp4"))
+>>> Synthesize(config, job)(Analyze(config, job)(item))  # doctest: +SKIP
+
+`Analyze` finds people and fits bodies; `Synthesize` makes, verifies and publishes the output. What
+goes wrong with a video is caught here and becomes the item's status: it costs that video only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raymaskdp.anonymize import outputs, verify
+from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.people import People
+from raymaskdp.anonymize.pose import FindPeople
+from raymaskdp.anonymize.pose_networks import PoseNetworks
+from raymaskdp.anonymize.render import Rendered, Renderer
+from raymaskdp.anonymize.scene import Cast, Scene, avatars_of
+from raymaskdp.anonymize.synthesis import Background, Layers, find_background, write_layers
+from raymaskdp.bodies.body import load_body
+from raymaskdp.bodies.fit import FitBodies
+from raymaskdp.errors import UserError
+from raymaskdp.files import sha256_file
+from raymaskdp.video import reader
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Where a run works.
+
+    Attributes:
+      out: the output folder.
+      work: a private folder on the same file system, for what is not verified yet.
+      secret: 32 bytes that choose the avatars.
+    """
+
+    out: Path
+    work: Path
+    secret: bytes = dataclasses.field(repr=False)
+
+
+class Analyze:
+    """Finds people and fits bodies; leaves the result, packed, in the item."""
+
+    def __init__(self, config: AnonymizeConfig, job: Job) -> None:
+        self._job = job
+        self._find_people = FindPeople(config.pose)
+        self._fit_bodies = FitBodies(config.fit)
+
+    def __call__(self, item: Item) -> Item:
+        """A decided item (failed or quarantined), or one with its analysis."""
+        return _guarded(self._analyze, item)
+
+    def _analyze(self, item: Item) -> Item:
+        path = item.record.path
+        info = reader.probe(path)
+        item = dataclasses.replace(item, info=info, source_sha256=sha256_file(path))
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "seconds_pose"), contextlib.closing(reader.stream(path)) as frames:
+            people = self._find_people(frames, info)
+        item = dataclasses.replace(item, num_people=len(people.persons), metrics=seconds)
+        if people.suspicious:
+            return _quarantined(item, _suspicions(people))
+        avatars = avatars_of(item.record, len(people.persons), self._job.secret)
+        with _timed(seconds, "seconds_fit"):
+            motions = self._fit_bodies(people, info, avatars)
+        return dataclasses.replace(item, analysis=Scene.of(people, motions).pack(), metrics=seconds)
+
+
+class Synthesize:
+    """Makes plate, avatars and composite, verifies the files, and publishes them or nothing."""
+
+    def __init__(self, config: AnonymizeConfig, job: Job) -> None:
+        self._config = config
+        self._config_sha256 = config.digest()
+        self._job = job
+        self._renderer = Renderer(config.render)
+        self._networks = PoseNetworks(
+            pose_model=config.pose.pose_model,
+            confidence=config.pose.confidence,
+            limit=config.pose.max_people,
+        )
+
+    def __call__(self, item: Item) -> Item:
+        """A decided item. Items decided before pass through."""
+        decided = item if item.status != "pending" else _guarded(self._synthesize, item)
+        if decided.status != "done":
+            outputs.withdraw(self._job.out, item.record.video_id)
+        return dataclasses.replace(decided, analysis=None)
+
+    def _synthesize(self, item: Item) -> Item:
+        with tempfile.TemporaryDirectory(dir=self._job.work) as folder:
+            item, frames = self._make(item, Path(folder))
+            if item.status == "done":
+                outputs.publish(Path(folder), self._job.out, item, self._config_sha256, frames)
+        return item
+
+    def _make(self, item: Item, work: Path) -> tuple[Item, dict[str, Any]]:
+        """Make and verify the files in `work`; the decided item and the per-frame counts."""
+        assert item.info is not None
+        assert item.analysis is not None
+        config, info, name = self._config, item.info, item.record.video_id
+        source = item.record.path
+        scene = Scene.unpack(item.analysis)
+        metrics = dict(item.metrics)
+        margin_px = config.composite.margin * info.height
+        if config.verify.require_people and not scene.visible_PT.any():
+            return _quarantined(item, ["no person was found, so none could be replaced"]), {}
+
+        with _timed(metrics, "seconds_plate"):
+            background = find_background(source, scene, config.plate, margin_px)
+            problems = self._background_problems(background)
+        if math.isfinite(background.drift_px):
+            metrics["camera_drift_px"] = round(background.drift_px, 3)
+        metrics["plate_unseen"] = round(background.unseen, 4)
+        if problems:
+            return _quarantined(dataclasses.replace(item, metrics=metrics), problems), {}
+
+        composite_path, avatar_path = work / f"{name}.mp4", work / f"{name}.avatar.mp4"
+        with _timed(metrics, "seconds_synthesis"):
+            layers = write_layers(
+                source=source,
+                info=info,
+                scene=scene,
+                background=background,
+                draw=self._drawer(item, scene),
+                composite_path=composite_path,
+                avatar_path=avatar_path,
+                margin_px=margin_px,
+                plates=config.plate,
+                composites=config.composite,
+                verify=config.verify,
+            )
+        with _timed(metrics, "seconds_verify"):
+            problems = layers.checks.problems()
+            problems += verify.detector_problems(self._anyone, layers.empty_frames)
+            files = verify.check_files(
+                source=source,
+                composite=composite_path,
+                avatar=avatar_path,
+                info=info,
+                replaced_TB=layers.seams_TB,
+                avatar_TB=layers.avatar_TB,
+                avatar_digest=layers.avatar_digest,
+            )
+            problems += files.problems
+        metrics |= _figures(layers, files, info.width * info.height)
+        item = dataclasses.replace(item, metrics=metrics)
+        if problems:
+            return _quarantined(item, problems), {}
+        np.savez_compressed(work / f"{name}.npz", **_published_arrays(scene, layers, float(info.fps)))
+        digests = {
+            f"{name}{suffix}": sha256_file(work / f"{name}{suffix}") for suffix in outputs.DATA_SUFFIXES
+        }
+        return dataclasses.replace(item, status="done", outputs=digests), layers.checks.summary()
+
+    def _background_problems(self, background: Background) -> list[str]:
+        if background.plate is None:
+            if self._config.plate.moving_camera == "quarantine":
+                return [f"the camera moves by {background.drift_px:.1f} pixels, so no plate can be made"]
+            return []
+        if background.unseen > self._config.verify.max_unseen:
+            return [f"{background.unseen:.0%} of the background is never seen"]
+        return verify.detector_problems(self._anyone, [("the plate", background.plate.color_HW3)])
+
+    def _drawer(self, item: Item, scene: Scene) -> Callable[[int], Rendered]:
+        avatars = avatars_of(item.record, len(scene.motions), self._job.secret)
+        cast = Cast(scene, avatars, load_body(self._config.body))
+
+        def draw(index: int) -> Rendered:
+            return self._renderer.render(
+                cast.posed(index), scene.camera_33, width=scene.width, height=scene.height
+            )
+
+        return draw
+
+    def _anyone(self, frame_HW3: np.ndarray) -> tuple[str, ...]:
+        """What the networks see in a picture that must show nobody."""
+        height, width = frame_HW3.shape[:2]
+        found = []
+        faces = self._networks.faces(frame_HW3)
+        if (faces[:, 4] >= self._config.pose.veto_faces).any():
+            found.append("a face")
+        bodies = self._networks.bodies(frame_HW3, (0, 0, width, height))
+        if any(body.score >= self._config.verify.body_score for body in bodies):
+            found.append("a body")
+        return tuple(found)
+
+
+def _guarded(work: Callable[[Item], Item], item: Item) -> Item:
+    """`work(item)`, timed; what it raises becomes a failed item."""
+    began = time.perf_counter()
+    try:
+        item = work(item)
+    except UserError as error:
+        item = failed(item, str(error))
+    except Exception as error:  # noqa: BLE001 — whatever breaks one video must not stop the others
+        _log.exception("The video %s failed.", item.record.video_id)
+        item = failed(item, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    return dataclasses.replace(item, seconds=item.seconds + time.perf_counter() - began)
+
+
+def failed(item: Item, reason: str) -> Item:
+    """The item, decided: it could not be worked on, because of `reason`."""
+    return dataclasses.replace(item, status="failed", reasons=(reason,), analysis=None)
+
+
+def _quarantined(item: Item, reasons: list[str]) -> Item:
+    return dataclasses.replace(item, status="quarantined", reasons=tuple(reasons), analysis=None)
+
+
+def _suspicions(people: People) -> list[str]:
+    """Suspicious frames by reason, one sentence each."""
+    frames: dict[str, list[int]] = {}
+    for suspicion in people.suspicious:
+        frames.setdefault(suspicion.reason, []).append(suspicion.frame)
+    return [f"{reason} ({verify.name_frames(np.unique(at))})" for reason, at in frames.items()]
+
+
+def _figures(layers: Layers, files: verify.FileChecks, pixels: int) -> dict[str, Any]:
+    figures = {
+        "avatar_fraction": round(float(layers.checks.avatar_T.mean() / pixels), 4),
+        "masked_fraction": round(float(layers.checks.masked_T.mean() / pixels), 4),
+        "changed_fraction": round(float(layers.checks.changed_T.mean() / pixels), 4),
+        "surviving_pixels": int(layers.checks.surviving_T.clip(0).sum()),
+    }
+    if files.background_psnr is not None:
+        figures["background_psnr"] = round(files.background_psnr, 2)
+    return figures
+
+
+def _published_arrays(scene: Scene, layers: Layers, fps: float) -> dict[str, Any]:
+    motions = scene.motions
+    return {
+        "rotations": np.array([m.rotations_TJ3 for m in motions], np.float32),
+        "translation": np.array([m.translation_T3 for m in motions], np.float32),
+        "betas": np.array([m.betas_S for m in motions], np.float32),
+        "visible": np.array([m.visible_T for m in motions], bool),
+        "camera": scene.camera_33.astype(np.float32),
+        "track_ids": np.array([m.track_id for m in motions], np.int32),
+        "person_masks": layers.removed_TB,
+        "avatar_masks": layers.avatar_TB,
+        "height": np.int32(scene.height),
+        "width": np.int32(scene.width),
+        "fps": np.float64(fps),
+    }
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, Any], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - began, 3)

@@ -1,0 +1,184 @@
+"""From people and motions to layers: find the background, then write each frame without the people.
+
+Two streaming passes over the source. In the second every frame is made twice, once with all masked
+pixels altered, and the two are compared: what survives of a person is counted, not assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from raymaskdp.anonymize import composite, plate
+from raymaskdp.anonymize.camera import CameraCheck
+from raymaskdp.anonymize.composite import CompositeConfig
+from raymaskdp.anonymize.plate import Plate, PlateBuilder, PlateConfig
+from raymaskdp.anonymize.render import Rendered
+from raymaskdp.anonymize.scene import Scene
+from raymaskdp.anonymize.verify import Digest, FrameChecks, VerifyConfig
+from raymaskdp.video import masks
+from raymaskdp.video.reader import VideoInfo
+from raymaskdp.video.writer import VideoWriter
+
+# Shape suffixes: T frames, H rows, W columns, B bytes of a packed mask.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Background:
+    """What a video shows behind its people.
+
+    Attributes:
+      plate: of the fixed camera; None if each frame is filled by itself.
+      unseen: fraction of the frame that was never uncovered.
+      drift_px: the largest motion of the camera that was seen.
+    """
+
+    plate: Plate | None
+    unseen: float
+    drift_px: float
+
+
+def find_background(path: str, scene: Scene, plates: PlateConfig, margin_px: float) -> Background:
+    """The first pass: plate and camera motion from the unmasked pixels of the video at `path`."""
+    builder = PlateBuilder(plates, height=scene.height, width=scene.width)
+    camera = CameraCheck(scene.num_frames)
+    for index, (frame_HW3, mask_HW) in enumerate(scene.frames(path, margin_px)):
+        builder.add(frame_HW3, mask_HW)
+        camera.add(index, frame_HW3, mask_HW)
+    drift_px = camera.drift_px()
+    if drift_px > plates.max_drift_px:
+        return Background(plate=None, unseen=1.0, drift_px=drift_px)
+    found = builder.build()
+    return Background(plate=found, unseen=found.unseen, drift_px=drift_px)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Emptied:
+    """A frame without its people.
+
+    Attributes:
+      frame_HW3: uint8 RGB.
+      removed_HW: bool, what was replaced: the person masks, and what moved beside them.
+    """
+
+    frame_HW3: np.ndarray
+    removed_HW: np.ndarray
+
+
+def empty(
+    frame_HW3: np.ndarray,
+    mask_HW: np.ndarray,
+    background: Background,
+    plates: PlateConfig,
+    config: CompositeConfig,
+) -> Emptied:
+    """Remove everything under `mask_HW`, and what moves outside it where the camera is fixed.
+
+    No value of `frame_HW3` under the mask has any influence on the result.
+    """
+    if background.plate is None:
+        plate_HW3 = plate.fill(frame_HW3, mask_HW, plates.fill)
+        return Emptied(
+            frame_HW3=composite.backdrop(frame_HW3, mask_HW, plate_HW3, config), removed_HW=mask_HW
+        )
+    color_HW3 = background.plate.color_HW3
+    plate_HW3 = plate.relit(color_HW3, plate.lighting(frame_HW3, color_HW3, ~mask_HW))
+    removed_HW = mask_HW | composite.changed(frame_HW3, plate_HW3, mask_HW, config)
+    return Emptied(
+        frame_HW3=composite.backdrop(frame_HW3, removed_HW, plate_HW3, config), removed_HW=removed_HW
+    )
+
+
+@dataclass(kw_only=True, eq=False)
+class Layers:
+    """What the second pass wrote, and what was counted on the way.
+
+    Attributes:
+      checks: counts of every frame.
+      removed_TB, seams_TB, avatar_TB: packed masks of what was replaced, the same with its soft rim,
+        and the avatars.
+      avatar_digest: of the avatar frames.
+      empty_frames: some frames without avatars, by name, for the detectors.
+    """
+
+    checks: FrameChecks
+    removed_TB: np.ndarray
+    seams_TB: np.ndarray
+    avatar_TB: np.ndarray
+    avatar_digest: str = ""
+    empty_frames: list[tuple[str, np.ndarray]] = field(default_factory=list)
+
+
+def write_layers(
+    *,
+    source: str,
+    info: VideoInfo,
+    scene: Scene,
+    background: Background,
+    draw: Callable[[int], Rendered],
+    composite_path: Path,
+    avatar_path: Path,
+    margin_px: float,
+    plates: PlateConfig,
+    composites: CompositeConfig,
+    verify: VerifyConfig,
+) -> Layers:
+    """The second pass: write composite and avatar layer, and count what the checks need.
+
+    Args:
+      source, info, scene, background: the video and what is known of it.
+      draw: the avatars of a frame, by its index.
+      composite_path, avatar_path: the files to write.
+      margin_px: growth of the person masks.
+      plates, composites, verify: settings.
+    """
+    height, width, num_frames = scene.height, scene.width, scene.num_frames
+    layers = Layers(
+        checks=FrameChecks(verify, num_frames=num_frames, height=height, width=width),
+        removed_TB=masks.empty(num_frames, height, width),
+        seams_TB=masks.empty(num_frames, height, width),
+        avatar_TB=masks.empty(num_frames, height, width),
+    )
+    digest = Digest()
+    shown = set(np.linspace(0, num_frames - 1, verify.detector_frames).round().astype(int).tolist())
+    rim_px = composites.feather_px + 2
+    with (
+        VideoWriter(
+            composite_path, width=width, height=height, fps=info.fps, full_range=info.full_range
+        ) as composite_out,
+        VideoWriter(avatar_path, width=width, height=height, fps=info.fps, lossless=True) as avatar_out,
+    ):
+        for index, (frame_HW3, mask_HW) in enumerate(scene.frames(source, margin_px)):
+            emptied = empty(frame_HW3, mask_HW, background, plates, composites)
+            drawn = draw(index)
+            surviving = composite.surviving_pixels(
+                lambda altered, mask=mask_HW: empty(altered, mask, background, plates, composites).frame_HW3,  # type: ignore[misc]
+                frame_HW3,
+                mask_HW,
+                emptied.frame_HW3,
+            )
+            composite_out.write(
+                composite.overlay(emptied.frame_HW3, drawn.color_HW3, drawn.mask_HW, composites)
+            )
+            avatar_out.write(drawn.color_HW3)
+            digest.add(drawn.color_HW3)
+            layers.removed_TB[index] = masks.pack(emptied.removed_HW)
+            layers.seams_TB[index] = masks.pack(masks.dilate(emptied.removed_HW, rim_px))
+            layers.avatar_TB[index] = masks.pack(drawn.mask_HW)
+            if index in shown:
+                layers.empty_frames.append((f"frame {index}", emptied.frame_HW3))
+            present = np.flatnonzero(scene.visible_PT[:, index]).tolist()
+            layers.checks.add(
+                index,
+                person_masks=[scene.person_mask(person, index) for person in present],
+                drawn=[bool(scene.motions[person].visible_T[index]) for person in present],
+                avatar_mask_HW=drawn.mask_HW,
+                masked=int(np.count_nonzero(mask_HW)),
+                changed=int(np.count_nonzero(emptied.removed_HW & ~mask_HW)),
+                surviving=surviving,
+            )
+    layers.avatar_digest = digest.hex()
+    return layers
