@@ -172,9 +172,13 @@ def _trivial(event: SubsampledGaussian) -> float | None:
 def _opacus_divergences(
     event: SubsampledGaussian, orders: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    divergences = opacus_rdp.compute_rdp(
-        q=event.rate, noise_multiplier=event.noise_multiplier, steps=event.steps, orders=orders
-    )
+    return np.asarray(_one_step(event.rate, event.noise_multiplier, tuple(orders))) * event.steps
+
+
+@functools.lru_cache(maxsize=256)
+def _one_step(rate: float, noise_multiplier: float, orders: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    # Divergences add up over steps, and one step's take a second: a run that shows ε at many steps asks once.
+    divergences = opacus_rdp.compute_rdp(q=rate, noise_multiplier=noise_multiplier, steps=1, orders=orders)
     return np.asarray(divergences, dtype=np.float64)
 
 
