@@ -1,25 +1,63 @@
-"""Draw avatars: dressed meshes in, colour, depth and mask out."""
+"""Draw avatars: dressed meshes in, colour, depth and mask out. pyrender over EGL."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from raymaskdp import check
 from raymaskdp.bodies.figure import Figure
+from raymaskdp.errors import UserError
 
 # Shape suffixes: V vertices, H rows, W columns.
+
+NEAR, FAR = 0.05, 100.0
+"""Metres from the camera between which avatars are drawn."""
+
+EGL_PACKAGES = "libegl1 libgl1-mesa-dri libgles2"
+"""What Debian and Ubuntu call the libraries that draw without a screen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Light:
+    """How a scene is lit, in linear light: a white, frontal surface has the sum of all as its value.
+
+    Attributes:
+      ambient: light from everywhere, RGB; the lower half of the sphere gives half of it.
+      key: a lamp's light, RGB.
+      direction: where the lamp is, seen from the person, in the camera frame (y down).
+    """
+
+    ambient: tuple[float, float, float] = (0.42, 0.42, 0.42)
+    key: tuple[float, float, float] = (0.55, 0.55, 0.55)
+    direction: tuple[float, float, float] = (0.6, -1.0, -0.9)
+
+    def __post_init__(self) -> None:
+        for name in ("ambient", "key"):
+            for value in getattr(self, name):
+                check.in_range(name, value, low=0.0, high=10.0)
+        check.positive("the length of direction", float(np.linalg.norm(self.direction)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderConfig:
-    """How avatars are drawn."""
+    """How avatars are drawn.
+
+    Attributes:
+      light: the light where a call gives no other.
+    """
+
+    light: Light = Light()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rendered:
-    """One drawn frame. A pixel is the avatar's wholly (mask true) or not at all (all zero).
+    """One drawn frame. A pixel is an avatar's wholly (mask true) or not at all (all zero).
 
     Attributes:
       color_HW3: uint8 RGB, 0 outside the mask.
@@ -33,14 +71,17 @@ class Rendered:
 
 
 class Renderer:
-    """Draws with OpenGL through EGL, on a GPU or on the CPU.
+    """Draws with OpenGL through EGL, on a GPU where there is one and on the CPU elsewhere.
 
-    The context is made at the first call, in the thread that calls (RAY.md), so that a `Renderer` can
-    be constructed anywhere; afterwards it belongs to that thread.
+    The OpenGL context is made at the first call, in the thread that calls, because a context belongs
+    to one thread and Ray constructs and calls actors in different ones. Another thread that calls
+    later gets an error.
     """
 
     def __init__(self, config: RenderConfig) -> None:
-        raise NotImplementedError
+        self._config = config
+        self._gl: Any = None
+        self._thread: int | None = None
 
     def render(
         self,
@@ -49,6 +90,171 @@ class Renderer:
         *,
         width: int,
         height: int,
+        light: Light | None = None,
     ) -> Rendered:
-        """Draw `people`, pairs of a figure and its posed vertices [V, 3] in the camera frame."""
-        raise NotImplementedError
+        """Draw `people`, pairs of a figure and its posed vertices [V, 3] in the camera frame.
+
+        Nearer people hide farther ones. Only the region that they cover is drawn, with the principal
+        point moved accordingly, so the cost follows their size and not the frame's.
+
+        Raises `UserError`, which names the missing packages, where OpenGL cannot be started.
+        """
+        color_HW3 = np.zeros((height, width, 3), dtype=np.uint8)
+        depth_HW = np.zeros((height, width), dtype=np.float32)
+        mask_HW = np.zeros((height, width), dtype=bool)
+        region = _region([vertices for _, vertices in people], camera_33, width, height)
+        if region is not None:
+            rgba, depth = self._draw(people, camera_33, region, light or self._config.light)
+            inside = rgba[..., 3] >= 128
+            color_HW3[region] = _whole_pixels(rgba)
+            depth_HW[region] = _fill_depth(depth, inside)
+            mask_HW[region] = inside
+        return Rendered(color_HW3=color_HW3, depth_HW=depth_HW, mask_HW=mask_HW)
+
+    def close(self) -> None:
+        """Free the OpenGL context; the next call makes a new one."""
+        if self._gl is not None:
+            self._gl.delete()
+            self._gl = None
+            self._thread = None
+
+    def _draw(
+        self,
+        people: Sequence[tuple[Figure, np.ndarray]],
+        camera_33: np.ndarray,
+        region: tuple[slice, slice],
+        light: Light,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        pyrender = _pyrender()
+        rows, columns = region
+        scene = pyrender.Scene(bg_color=np.zeros(4))
+        for figure, vertices_V3 in people:
+            scene.add(_mesh(pyrender, figure, vertices_V3, camera_33, light))
+        camera = pyrender.IntrinsicsCamera(
+            camera_33[0, 0],
+            camera_33[1, 1],
+            camera_33[0, 2] - columns.start,
+            camera_33[1, 2] - rows.start,
+            znear=NEAR,
+            zfar=FAR,
+        )
+        scene.add(camera, pose=_OPENCV_TO_OPENGL)
+        gl = self._context(columns.stop - columns.start, rows.stop - rows.start)
+        # Light is computed at the vertices, here: on a CPU that is five times faster than pyrender's
+        # shading of every pixel, and at the size of the triangles it looks the same.
+        color, depth = gl.render(scene, flags=pyrender.RenderFlags.RGBA | pyrender.RenderFlags.FLAT)
+        return color, depth
+
+    def _context(self, width: int, height: int) -> Any:
+        if self._gl is None:
+            self._gl = _offscreen(width, height)
+            self._thread = threading.get_ident()
+        elif self._thread != threading.get_ident():
+            raise RuntimeError("a Renderer belongs to the thread that first called it; make one a thread")
+        self._gl.viewport_width, self._gl.viewport_height = width, height
+        return self._gl
+
+
+_OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+"""OpenGL's camera looks along -z with y up; ours along +z with y down."""
+
+_GAMMA = 2.2
+
+
+def _pyrender() -> Any:
+    # PyOpenGL reads the variable once, when it is first imported.
+    os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+    try:
+        import pyrender
+    except (ImportError, OSError, AttributeError) as error:
+        raise _no_egl(error) from error
+    return pyrender
+
+
+def _offscreen(width: int, height: int) -> Any:
+    from OpenGL.error import Error
+
+    try:
+        return _pyrender().OffscreenRenderer(width, height)
+    except (Error, AssertionError, RuntimeError, IndexError, TypeError, AttributeError) as error:
+        raise _no_egl(error) from error
+
+
+def _no_egl(error: Exception) -> UserError:
+    return UserError(
+        f"OpenGL cannot be started without a screen ({type(error).__name__}: {error}); install EGL: "
+        f"apt-get install {EGL_PACKAGES}."
+    )
+
+
+def _mesh(pyrender: Any, figure: Figure, vertices_V3: np.ndarray, camera_33: np.ndarray, light: Light) -> Any:
+    nearest = max(float(vertices_V3[:, 2].min()), NEAR)
+    detail = figure.detail(nearest / float(camera_33[0, 0]))
+    kept = vertices_V3[detail.used]
+    colors = np.ones((len(kept), 4), dtype=np.float32)
+    colors[:, :3] = _lit(detail.colors_U3, detail.normals(kept), light)
+    primitive = pyrender.Primitive(
+        positions=kept, color_0=colors, indices=detail.faces_F3, mode=pyrender.GLTF.TRIANGLES
+    )
+    return pyrender.Mesh([primitive])
+
+
+def _lit(colors_V3: np.ndarray, normals_V3: np.ndarray, light: Light) -> np.ndarray:
+    """Colours, sRGB, of a matt surface under the light; none falls below black or above white."""
+    direction = np.array(light.direction) / np.linalg.norm(light.direction)
+    sky = 0.75 - 0.25 * normals_V3[:, 1:2]
+    # Skin and cloth scatter some light past the edge of the shadow: half-wrapped Lambert.
+    lamp = np.clip((normals_V3 @ direction[:, None] + 0.25) / 1.25, 0, None)
+    arriving = sky * np.array(light.ambient) + lamp * np.array(light.key)
+    return np.clip(colors_V3**_GAMMA * arriving, 0, 1) ** (1 / _GAMMA)
+
+
+def _region(
+    people: Sequence[np.ndarray], camera_33: np.ndarray, width: int, height: int
+) -> tuple[slice, slice] | None:
+    """The rows and columns of the frame that the vertices cover; None where they cover none."""
+    if not people:
+        return None
+    points = np.concatenate(people)
+    if not np.isfinite(points).all():
+        raise ValueError("the posed vertices are not finite")
+    depths = points[:, 2]
+    if (depths <= NEAR).all():
+        return None
+    if (depths <= NEAR).any():  # someone reaches behind the camera: no bound is safe
+        return slice(0, height), slice(0, width)
+    pixels = points[:, :2] / depths[:, None] * camera_33[[0, 1], [0, 1]] + camera_33[:2, 2]
+    left, top = np.floor(pixels.min(axis=0)).astype(int) - 1
+    right, bottom = np.ceil(pixels.max(axis=0)).astype(int) + 1
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    if left >= right or top >= bottom:
+        return None
+    return slice(int(top), int(bottom)), slice(int(left), int(right))
+
+
+def _whole_pixels(rgba: np.ndarray) -> np.ndarray:
+    """Colours of pixels that the avatars cover by half or more, zero elsewhere.
+
+    The four samples of a pixel were averaged with black where nothing was drawn; dividing by the
+    coverage takes the black out again, so an edge pixel has the avatar's own colour.
+    """
+    coverage = rgba[..., 3:].astype(np.float32)
+    color = rgba[..., :3] * (255.0 / np.maximum(coverage, 1.0))
+    return np.where(coverage >= 128, np.clip(np.rint(color), 0, 255), 0).astype(np.uint8)
+
+
+def _fill_depth(depth: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Depth for every pixel inside: where the first of four samples missed, that of a neighbour."""
+    filled = np.where(inside, depth, 0).astype(np.float32)
+    holes = inside & (depth == 0)
+    while holes.any():
+        padded = np.pad(filled, 1)
+        near = [padded[1 + i : 1 + i + len(filled), 1 + j : 1 + j + filled.shape[1]] for i, j in _AROUND]
+        grown = np.where(holes, np.max(near, axis=0), filled)
+        if np.array_equal(grown, filled):  # an avatar of isolated pixels
+            grown[holes] = filled.max() or FAR
+        filled, holes = grown, inside & (grown == 0)
+    return filled
+
+
+_AROUND = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]

@@ -8,19 +8,60 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raymaskdp.bodies.wardrobe import HAIRSTYLES, OUTFITS
+
 Color = tuple[float, float, float]
-"""Linear-looking sRGB in [0, 1]."""
+"""sRGB, each channel in [0, 1]."""
+
+SKINS: tuple[Color, ...] = (
+    (0.96, 0.84, 0.75), (0.91, 0.74, 0.62), (0.85, 0.66, 0.52), (0.76, 0.57, 0.42), (0.65, 0.46, 0.32),
+    (0.54, 0.36, 0.25), (0.42, 0.28, 0.19), (0.30, 0.20, 0.14),
+)  # fmt: skip
+"""Skin tones from light to dark, evenly spread."""
+
+HAIRS: tuple[Color, ...] = (
+    (0.08, 0.07, 0.06), (0.17, 0.11, 0.08), (0.30, 0.19, 0.11), (0.45, 0.29, 0.16), (0.70, 0.53, 0.32),
+    (0.50, 0.20, 0.10), (0.62, 0.60, 0.58),
+)  # fmt: skip
+
+CLOTHS: tuple[Color, ...] = (
+    (0.86, 0.86, 0.84), (0.13, 0.14, 0.16), (0.42, 0.43, 0.45), (0.15, 0.22, 0.42), (0.25, 0.42, 0.66),
+    (0.62, 0.13, 0.14), (0.78, 0.38, 0.12), (0.82, 0.67, 0.20), (0.17, 0.40, 0.24), (0.45, 0.50, 0.26),
+    (0.12, 0.45, 0.46), (0.40, 0.20, 0.45), (0.80, 0.45, 0.55), (0.55, 0.40, 0.28), (0.76, 0.68, 0.55),
+)  # fmt: skip
+
+BOTTOMS: tuple[Color, ...] = (
+    (0.14, 0.18, 0.30), (0.24, 0.32, 0.47), (0.10, 0.10, 0.11), (0.32, 0.32, 0.34), (0.55, 0.47, 0.36),
+    (0.30, 0.24, 0.18), (0.28, 0.32, 0.22), (0.70, 0.68, 0.64),
+)  # fmt: skip
+
+SHOES: tuple[Color, ...] = (
+    (0.85, 0.85, 0.85), (0.08, 0.08, 0.08), (0.30, 0.20, 0.13), (0.55, 0.12, 0.12), (0.15, 0.22, 0.40),
+)  # fmt: skip
+
+MAX_BETA = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Avatar:
-    """The look of one avatar.
+    """The look of one avatar; every field may be published.
 
     Attributes:
-      betas: ten SMPL-H shape coefficients in standard deviations.
+      betas: ten SMPL-H shape coefficients in standard deviations, at most 2 from the mean adult.
+      skin, hair, top, bottom, shoes, accent: colours, sRGB in [0, 1].
+      hairstyle: a name in `wardrobe.HAIRSTYLES`.
+      outfit: a name in `wardrobe.OUTFITS`.
     """
 
     betas: tuple[float, ...]
+    skin: Color
+    hair: Color
+    top: Color
+    bottom: Color
+    shoes: Color
+    accent: Color
+    hairstyle: str
+    outfit: str
 
     @property
     def betas_S(self) -> np.ndarray:
@@ -31,9 +72,32 @@ class Avatar:
 def draw_avatar(secret: bytes, name: str) -> Avatar:
     """The avatar of `name` (a subject or a track) under the run's secret.
 
-    The same secret and name give the same avatar; without the secret, nothing links an avatar to a
-    name, because the draw is seeded by HMAC-SHA-256. Nothing of the person enters but the name.
+    The same secret and name give the same avatar on every machine. Without the secret nothing links
+    the two: the draw is seeded by HMAC-SHA-256, and nothing of the person enters but the name.
     """
     seed = hmac.digest(secret, name.encode(), hashlib.sha256)
     rng = np.random.default_rng(int.from_bytes(seed, "big"))
-    return Avatar(betas=tuple(float(b) for b in np.clip(rng.normal(size=10), -2, 2)))
+    top, accent = rng.permutation(len(CLOTHS))[:2]
+    return Avatar(
+        betas=tuple(float(b) for b in np.clip(rng.normal(size=10), -MAX_BETA, MAX_BETA)),
+        skin=_between(rng, SKINS),
+        hair=_one(rng, HAIRS),
+        top=CLOTHS[top],
+        bottom=_one(rng, BOTTOMS),
+        shoes=_one(rng, SHOES),
+        accent=CLOTHS[accent],
+        hairstyle=str(rng.choice(sorted(HAIRSTYLES))),
+        outfit=str(rng.choice(sorted(OUTFITS))),
+    )
+
+
+def _one(rng: np.random.Generator, palette: tuple[Color, ...]) -> Color:
+    return palette[int(rng.integers(len(palette)))]
+
+
+def _between(rng: np.random.Generator, palette: tuple[Color, ...]) -> Color:
+    position = rng.uniform(0, len(palette) - 1)
+    low = min(int(position), len(palette) - 2)
+    mixed = np.array(palette[low]) * (low + 1 - position) + np.array(palette[low + 1]) * (position - low)
+    red, green, blue = (float(channel) for channel in mixed)
+    return red, green, blue

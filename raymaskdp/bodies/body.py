@@ -15,7 +15,7 @@ import smplx
 import torch
 from smplx.lbs import batch_rigid_transform, batch_rodrigues
 
-from raymaskdp.bodies.build import ensure_body
+from raymaskdp.bodies.build import GARMENTS, ensure_body
 from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
 from raymaskdp.errors import UserError
 
@@ -56,9 +56,12 @@ class Body:
       surface: its skin.
       pose_directions_PV3: float32 [459, V, 3] corrections, or None where the file has only zeros.
       garments: clothes and hair by name ("tights", "skirt", "hair"); empty for licensed files.
+      eyes: vertices of the eyeballs; empty for licensed files, where they are part of the skin.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], garments: Mapping[str, Surface]) -> None:
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray], garments: Mapping[str, Surface], eyes: np.ndarray
+    ) -> None:
         data = smplx.utils.Struct(**arrays)
         with contextlib.redirect_stdout(io.StringIO()):  # smplx prints a warning about ten coefficients
             self.model = smplx.SMPLH(
@@ -73,6 +76,7 @@ class Body:
         directions = self.model.posedirs.numpy()
         self.pose_directions_PV3 = directions.reshape(len(directions), -1, 3) if np.any(directions) else None
         self.garments = dict(garments)
+        self.eyes = eyes
 
     @property
     def num_betas(self) -> int:
@@ -167,11 +171,10 @@ def load_body(path: Path | None = None) -> Body:
     arrays = _read(chosen)
     garments = {}
     if "garment_part" in arrays:
-        from raymaskdp.bodies.build import GARMENTS
-
         for part, name in enumerate(GARMENTS):
             garments[name] = _garment(arrays, part)
-    return Body({key: arrays[key] for key in _KEYS}, garments)
+    eyes = arrays.get("eye_vertices", np.zeros(0, dtype=np.int64))
+    return Body({key: arrays[key] for key in _KEYS}, garments, eyes)
 
 
 def _garment(arrays: Mapping[str, np.ndarray], part: int) -> Surface:
@@ -193,7 +196,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"The body model {path} is not an .npz file; {advice}.")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            wanted = [*_KEYS, *(name for name in archive.files if name.startswith("garment_"))]
+            wanted = [*_KEYS, *(name for name in archive.files if name.startswith(("garment_", "eye_")))]
             missing = [key for key in _KEYS if key not in archive.files]
             if missing:
                 raise UserError(

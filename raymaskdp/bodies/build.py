@@ -105,6 +105,7 @@ def build_body() -> dict[str, np.ndarray]:
         "hands_meanr": np.zeros(hand_dims, dtype=np.float32),
         "hands_componentsl": np.eye(hand_dims, dtype=np.float32),
         "hands_componentsr": np.eye(hand_dims, dtype=np.float32),
+        "eye_vertices": np.searchsorted(body, base.eyes).astype(np.int64),
         "garment_v_template": template_V3[garments].astype(np.float32),
         "garment_f": np.concatenate([position[base.faces[name]] for name in GARMENTS]).astype(np.uint32),
         "garment_weights": base.weights_VJ[garments].astype(np.float32),
@@ -125,6 +126,7 @@ class _Base:
     faces: dict[str, np.ndarray]
     weights_VJ: np.ndarray
     joint_vertices: tuple[np.ndarray, ...]
+    eyes: np.ndarray
 
 
 def _load_base() -> _Base:
@@ -164,6 +166,7 @@ def _load_base() -> _Base:
         target_labels=tuple(labels),
         faces=faces,
         weights_VJ=weights_VJ,
+        eyes=np.unique(np.concatenate(eyes)),
         joint_vertices=tuple(_head_vertices(rig[_head_bone(name)]["head"], cubes) for name in JOINT_NAMES),
     )
 
@@ -283,9 +286,9 @@ def _to_t_pose(
         ]
         rotations_J33[fingers] = rotations_J33[wrist]
     placed_J3 = np.zeros_like(joints_J3)
-    for child, parent in enumerate(PARENTS[1:], start=1):
-        bone = joints_J3[child] - joints_J3[parent]
-        placed_J3[child] = placed_J3[parent] + rotations_J33[parent] @ bone
+    for index, parent in enumerate(PARENTS[1:], start=1):
+        bone = joints_J3[index] - joints_J3[parent]
+        placed_J3[index] = placed_J3[parent] + rotations_J33[parent] @ bone
     back_J33 = rotations_J33.transpose(0, 2, 1)
     shift_J3 = joints_J3 - np.einsum("jab,jb->ja", back_J33, placed_J3)
     blend_V33 = (weights_VJ @ back_J33.reshape(NUM_JOINTS, 9)).reshape(-1, 3, 3)

@@ -1,0 +1,154 @@
+"""Meshes that move with the skeleton, and the few tailor's tools that clothes are made with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+
+# Shape suffixes: V vertices, F faces, J = 52 joints, P = 459 pose directions, T frames, E edges.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mesh:
+    """A shaped mesh in the rest pose.
+
+    Attributes:
+      rest_V3: float32 [V, 3], metres, y up, facing +z.
+      weights_VJ: float32 [V, 52], rows sum to 1.
+      faces_F3: int64 [F, 3].
+      pose_directions_VP3: float32 [V, P, 3], the body's pose corrections; P is 0 where it has none.
+    """
+
+    rest_V3: np.ndarray
+    weights_VJ: np.ndarray
+    faces_F3: np.ndarray
+    pose_directions_VP3: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rest_V3)
+
+
+def clip(mesh: Mesh, keep_V: np.ndarray) -> Mesh:
+    """The part of a mesh where the field `keep_V` [V] is positive, cut exactly where it is zero.
+
+    Faces that the cut crosses are split, so the new edge is as straight as the field and does not
+    show the triangles. Everything a vertex carries is interpolated.
+    """
+    inside_F3 = keep_V[mesh.faces_F3] > 0
+    count_F = inside_F3.sum(axis=1)
+    crossed = np.flatnonzero((count_F == 1) | (count_F == 2))
+    # Turn every crossed face so that its odd vertex (alone on its side) comes first.
+    lonely = inside_F3[crossed] == (count_F[crossed] == 1)[:, None]
+    turn = (lonely.argmax(axis=1)[:, None] + np.arange(3)) % 3
+    apex, right, left = np.take_along_axis(mesh.faces_F3[crossed], turn, axis=1).T
+    edges_E2 = np.concatenate([np.stack([apex, right], axis=1), np.stack([apex, left], axis=1)])
+    edges_E2, new = np.unique(np.sort(edges_E2, axis=1), axis=0, return_inverse=True)
+    new = new.ravel() + len(mesh)
+    new_right, new_left = new[: len(crossed)], new[len(crossed) :]
+    one = count_F[crossed] == 1
+    faces = np.concatenate(
+        [
+            mesh.faces_F3[count_F == 3],
+            np.stack([apex, new_right, new_left], axis=1)[one],
+            np.stack([new_right, right, left], axis=1)[~one],
+            np.stack([new_right, left, new_left], axis=1)[~one],
+        ]
+    )
+    start, end = keep_V[edges_E2].T
+    share_E = (start / np.where(start == end, 1, start - end)).astype(np.float32)
+
+    def extended(values: np.ndarray) -> np.ndarray:
+        share = share_E.reshape(-1, *[1] * (values.ndim - 1))
+        cut = values[edges_E2[:, 0]] * (1 - share) + values[edges_E2[:, 1]] * share
+        return np.concatenate([values, cut])
+
+    return compact(
+        Mesh(
+            rest_V3=extended(mesh.rest_V3),
+            weights_VJ=extended(mesh.weights_VJ),
+            faces_F3=faces,
+            pose_directions_VP3=extended(mesh.pose_directions_VP3),
+        )
+    )
+
+
+def compact(mesh: Mesh) -> Mesh:
+    """The same mesh without vertices that no face uses."""
+    used, faces = np.unique(mesh.faces_F3, return_inverse=True)
+    return Mesh(
+        rest_V3=mesh.rest_V3[used],
+        weights_VJ=mesh.weights_VJ[used],
+        faces_F3=faces.reshape(-1, 3),
+        pose_directions_VP3=mesh.pose_directions_VP3[used],
+    )
+
+
+def select(mesh: Mesh, faces: np.ndarray) -> Mesh:
+    """The chosen faces (indices or mask over F) of a mesh."""
+    return compact(dataclasses.replace(mesh, faces_F3=mesh.faces_F3[faces]))
+
+
+def offset(mesh: Mesh, metres: float | np.ndarray) -> Mesh:
+    """The mesh moved outwards along its normals, by one distance or one a vertex."""
+    normals_V3 = vertex_normals(mesh.rest_V3, normal_operator(mesh.faces_F3, len(mesh)), mesh.faces_F3)
+    distance = np.broadcast_to(np.asarray(metres, dtype=np.float32), len(mesh))[:, None]
+    return dataclasses.replace(mesh, rest_V3=mesh.rest_V3 + normals_V3 * distance)
+
+
+def merge(meshes: Sequence[Mesh]) -> Mesh:
+    """Several meshes as one."""
+    starts = np.cumsum([0, *(len(mesh) for mesh in meshes[:-1])])
+    return Mesh(
+        rest_V3=np.concatenate([mesh.rest_V3 for mesh in meshes]),
+        weights_VJ=np.concatenate([mesh.weights_VJ for mesh in meshes]),
+        faces_F3=np.concatenate([mesh.faces_F3 + start for mesh, start in zip(meshes, starts, strict=True)]),
+        pose_directions_VP3=np.concatenate([mesh.pose_directions_VP3 for mesh in meshes]),
+    )
+
+
+def normal_operator(faces_F3: np.ndarray, num_vertices: int) -> scipy.sparse.csr_array:
+    """The sparse matrix [V, F] that sums the faces around every vertex."""
+    rows, columns = faces_F3.ravel(), np.repeat(np.arange(len(faces_F3)), 3)
+    ones = np.ones(len(rows), dtype=np.float32)
+    return scipy.sparse.csr_array((ones, (rows, columns)), shape=(num_vertices, len(faces_F3)))
+
+
+def vertex_normals(
+    vertices_V3: np.ndarray, operator: scipy.sparse.csr_array, faces_F3: np.ndarray
+) -> np.ndarray:
+    """Unit normals, float32 [V, 3]: faces weigh in by area."""
+    corner = vertices_V3[faces_F3[:, 0]]
+    first, second = vertices_V3[faces_F3[:, 1]] - corner, vertices_V3[faces_F3[:, 2]] - corner
+    summed = operator @ (
+        first[:, [1, 2, 0]] * second[:, [2, 0, 1]] - first[:, [2, 0, 1]] * second[:, [1, 2, 0]]
+    )
+    length = np.sqrt(np.einsum("vc,vc->v", summed, summed))
+    return summed / np.maximum(length, 1e-12)[:, None]
+
+
+def two_sided(mesh: Mesh) -> Mesh:
+    """The mesh with a lining: every face once more, turned around, so that both sides are drawn."""
+    lining = dataclasses.replace(mesh, faces_F3=mesh.faces_F3[:, ::-1])
+    return merge([mesh, lining])
+
+
+def cluster(vertices_V3: np.ndarray, faces_F3: np.ndarray, owner_V: np.ndarray, cell: float) -> np.ndarray:
+    """Faces [F, 3] of a coarser mesh on the same vertices: one stays in every cell of a grid.
+
+    Vertices of different owners are never joined. Faces that collapse are left out. (Rossignac and
+    Borrel 1993.) A cell of 0 keeps every face.
+    """
+    if cell == 0:
+        return faces_F3
+    place = np.floor(vertices_V3 / cell).astype(np.int64)
+    place -= place.min(axis=0)
+    spans = place.max(axis=0) + 1
+    keys = ((owner_V * spans[0] + place[:, 0]) * spans[1] + place[:, 1]) * spans[2] + place[:, 2]
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    moved = first[group][faces_F3]
+    whole = (moved[:, 0] != moved[:, 1]) & (moved[:, 1] != moved[:, 2]) & (moved[:, 2] != moved[:, 0])
+    return moved[whole]
