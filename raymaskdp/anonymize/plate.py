@@ -66,47 +66,44 @@ class Plate:
 class PlateBuilder:
     """Collects frames one by one and makes the plate.
 
-    >>> builder = PlateBuilder(PlateConfig(), height=2, width=2)
     >>> frame, nobody = np.full((2, 2, 3), 7, np.uint8), np.zeros((2, 2), bool)
+    >>> builder = PlateBuilder(PlateConfig(), visible_HW=np.full((2, 2), 3), num_frames=3)
     >>> for _ in range(3):
     ...     builder.add(frame, nobody)
     >>> builder.build().color_HW3[0, 0].tolist()
     [7, 7, 7]
+
+    Args:
+      config: settings.
+      visible_HW: int [H, W], in how many of the frames to come each pixel is outside the mask. Masks
+        are known before pixels, so samples can be spread evenly over all that will be seen.
+      num_frames: how many frames will come.
     """
 
-    def __init__(self, config: PlateConfig, *, height: int, width: int) -> None:
+    def __init__(self, config: PlateConfig, *, visible_HW: np.ndarray, num_frames: int) -> None:
         self._config = config
-        self._samples_KHW3 = np.zeros((config.samples, height, width, 3), np.uint8)
-        self._count_HW = np.zeros((height, width), np.uint8)
-        self._frames = 0
-        self._rng = np.random.default_rng(0)  # which frames stay in the sample; no secret
+        enough = min(config.min_samples, max(1, (num_frames + 1) // 2))
+        self._seen_HW = visible_HW >= enough
+        self._stride_HW = np.maximum(1, -(-visible_HW // config.samples)).astype(np.int32)
+        self._index_HW = np.zeros(visible_HW.shape, np.int32)
+        self._samples_KHW3 = np.zeros((config.samples, *visible_HW.shape, 3), np.uint8)
 
     def add(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
         """Learn from the pixels of `frame_HW3` (uint8 RGB) outside `mask_HW` (bool, True = person)."""
-        capacity = self._config.samples
-        self._frames += 1
-        free_HW = ~mask_HW
-        full_HW = free_HW & (self._count_HW == capacity)
-        growing_HW = free_HW & ~full_HW
-        if growing_HW.any():
-            rows, columns = np.nonzero(growing_HW)
-            slots = self._count_HW[rows, columns]
-            self._samples_KHW3[slots, rows, columns] = frame_HW3[rows, columns]
-            self._count_HW[rows, columns] += 1
-        # Reservoir sampling, one draw a frame: later frames replace earlier ones ever more rarely.
-        slot = int(self._rng.integers(self._frames))
-        if slot < capacity:
-            np.copyto(self._samples_KHW3[slot], frame_HW3, where=full_HW[..., None])
+        slot_HW, phase_HW = np.divmod(self._index_HW, self._stride_HW)
+        rows, columns = np.nonzero(~mask_HW & (phase_HW == 0))
+        self._samples_KHW3[slot_HW[rows, columns], rows, columns] = frame_HW3[rows, columns]
+        self._index_HW += ~mask_HW
 
     def build(self) -> Plate:
         """The median of what was seen, with the never-seen pixels filled in."""
-        enough = min(self._config.min_samples, max(1, (self._frames + 1) // 2))
-        seen_HW = self._count_HW >= enough
+        count_HW = -(-self._index_HW // self._stride_HW)
         color_HW3 = np.zeros(self._samples_KHW3.shape[1:], np.uint8)
         for top in range(0, color_HW3.shape[0], 64):  # in strips, to sort without a second copy
             rows = slice(top, top + 64)
-            color_HW3[rows] = _masked_median(self._samples_KHW3[:, rows], self._count_HW[rows])
-        return Plate(color_HW3=fill(color_HW3, ~seen_HW, self._config.fill), seen_HW=seen_HW)
+            color_HW3[rows] = _masked_median(self._samples_KHW3[:, rows], count_HW[rows])
+        filled_HW3 = fill(color_HW3, ~self._seen_HW, self._config.fill)
+        return Plate(color_HW3=filled_HW3, seen_HW=self._seen_HW)
 
 
 def fill(color_HW3: np.ndarray, unknown_HW: np.ndarray, method: str) -> np.ndarray:
@@ -151,12 +148,11 @@ def relit(plate_HW3: np.ndarray, gain_3: np.ndarray) -> np.ndarray:
 
 def _masked_median(samples_KHW3: np.ndarray, count_HW: np.ndarray) -> np.ndarray:
     """Median over the first `count_HW` samples of each pixel; 0 where there is none."""
-    index_K = np.arange(len(samples_KHW3), dtype=count_HW.dtype)[:, None, None, None]
+    index_K = np.arange(len(samples_KHW3))[:, None, None, None]
     padded_KHW3 = np.where(index_K < count_HW[..., None], samples_KHW3, 255)
     padded_KHW3.sort(axis=0)
-    count = count_HW.astype(np.int64)
-    low = np.maximum(count - 1, 0) // 2
-    high = np.minimum(count // 2, len(samples_KHW3) - 1)
+    low = np.maximum(count_HW - 1, 0) // 2
+    high = np.minimum(count_HW // 2, len(samples_KHW3) - 1)
     shape = (1, *count_HW.shape, 1)
     below = np.take_along_axis(padded_KHW3, low.reshape(shape), axis=0)[0].astype(np.uint16)
     above = np.take_along_axis(padded_KHW3, high.reshape(shape), axis=0)[0]

@@ -43,7 +43,10 @@ class Background:
 
 def find_background(path: str, scene: Scene, plates: PlateConfig, margin_px: float) -> Background:
     """The first pass: plate and camera motion from the unmasked pixels of the video at `path`."""
-    builder = PlateBuilder(plates, height=scene.height, width=scene.width)
+    visible_HW = np.zeros((scene.height, scene.width), np.int32)
+    for index in range(scene.num_frames):
+        visible_HW += ~scene.mask(index, margin_px)
+    builder = PlateBuilder(plates, visible_HW=visible_HW, num_frames=scene.num_frames)
     camera = CameraCheck(scene.num_frames)
     for index, (frame_HW3, mask_HW) in enumerate(scene.frames(path, margin_px)):
         builder.add(frame_HW3, mask_HW)
