@@ -1,0 +1,1 @@
+"""Measurements side by side with peers, which anyone can run: `raymaskdp benchmark NAME`."""

@@ -1,0 +1,179 @@
+"""Timing rivals fairly: each in a fresh process, turn by turn, so that a busy machine slows all alike.
+
+A rival is a function `make(spec) -> step` in an importable module, where `step()` does one unit of work.
+Every round runs one step of each rival, one at a time; ratios are taken within a round.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from raymaskdp.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one rival took.
+
+    Attributes:
+      seconds: time of each round's step.
+      peak_bytes: the most memory the steps held beyond what the process had before the first: resident
+        memory on the CPU, allocated memory on a GPU.
+      refused: why the rival could not do it, in its own words; then the rest is empty.
+    """
+
+    seconds: tuple[float, ...] = ()
+    peak_bytes: int = 0
+    refused: str | None = None
+
+    def median_seconds(self) -> float:
+        """Median step time; NaN if refused."""
+        return statistics.median(self.seconds) if self.seconds else float("nan")
+
+    def ratio_to(self, other: Measurement) -> float:
+        """Median over rounds of this rival's time over the other's in the same round; NaN if refused."""
+        ratios = [a / b for a, b in zip(self.seconds, other.seconds, strict=False)]
+        return statistics.median(ratios) if ratios else float("nan")
+
+
+def measure(
+    make: str, rivals: Mapping[str, Mapping[str, Any]], *, rounds: int, warmup: int, threads: int, title: str
+) -> dict[str, Measurement]:
+    """Run `rounds` rounds of the rivals' steps, after `warmup` steps of each.
+
+    `make` is `"module:function"`; `rivals` maps a name to the JSON-able `spec` that is given to it.
+    """
+    workers = {name: _Worker(make, spec, threads) for name, spec in rivals.items()}
+    try:
+        for worker in workers.values():
+            worker.start(warmup)
+        running = {name: worker for name, worker in workers.items() if worker.refused is None}
+        seconds: dict[str, list[float]] = {name: [] for name in workers}
+        for turn in tqdm(range(rounds), desc=title, unit="round", leave=False):
+            names = list(running)
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                seconds[name].append(running[name].ask("step")["seconds"])
+        return {
+            name: Measurement(
+                seconds=tuple(seconds[name]),
+                peak_bytes=0 if worker.refused else worker.ask("memory")["bytes"],
+                refused=worker.refused,
+            )
+            for name, worker in workers.items()
+        }
+    finally:
+        for worker in workers.values():
+            worker.stop()
+
+
+class _Worker:
+    """The near end of a rival's process; one JSON line out, one JSON line back."""
+
+    def __init__(self, make: str, spec: Mapping[str, Any], threads: int) -> None:
+        self.refused: str | None = None
+        self._order = json.dumps({"make": make, "spec": spec})
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "raymaskdp.benchmarks.paired"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+
+    def start(self, warmup: int) -> None:
+        self.refused = self.ask(self._order).get("refused")
+        for _ in range(warmup if self.refused is None else 0):
+            self.ask("step")
+
+    def ask(self, line: str) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        reply = self._process.stdout.readline()
+        if not reply:
+            raise UserError(f"A benchmark's process ended with status {self._process.wait()} after {line[:200]!r}.")
+        answer: dict[str, Any] = json.loads(reply)
+        return answer
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+
+def _serve(lines: Sequence[str] | Any, reply: Callable[[dict[str, Any]], None]) -> None:
+    """The far end: make the rival, then do what is asked until the input ends."""
+    import torch
+
+    order = json.loads(next(lines))
+    module, _, function = order["make"].partition(":")
+    on_gpu = order["spec"].get("device", "cpu") != "cpu"
+    try:
+        step = getattr(importlib.import_module(module), function)(order["spec"])
+        before = _resident_bytes()
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+        else:
+            _forget_peak()
+        step()
+    except (UserError, NotImplementedError, ValueError, RuntimeError) as error:
+        reply({"refused": " ".join(str(error).split())[:300]})
+        return
+    reply({})
+    for line in lines:
+        if line.strip() == "memory":
+            peak = torch.cuda.max_memory_allocated() if on_gpu else _peak_bytes()
+            reply({"bytes": peak - before})
+            continue
+        begin = time.perf_counter()
+        step()
+        if on_gpu:
+            torch.cuda.synchronize()
+        reply({"seconds": time.perf_counter() - begin})
+
+
+def _status(field: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as opened:
+        for line in opened:
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) * 1024
+    raise UserError(f"This system does not report {field}; the benchmark needs Linux.")
+
+
+def _resident_bytes() -> int:
+    return _status("VmRSS")
+
+
+def _peak_bytes() -> int:
+    return _status("VmHWM")
+
+
+def _forget_peak() -> None:
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as opened:
+        opened.write("5")  # resets VmHWM (Linux, proc(5))
+
+
+if __name__ == "__main__":
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not mix with the replies
+
+    def _reply(answer: dict[str, Any]) -> None:
+        replies.write(json.dumps(answer) + "\n")
+        replies.flush()
+
+    _serve(iter(sys.stdin.readline, ""), _reply)
