@@ -16,8 +16,8 @@ BONES = (
 )  # fmt: skip
 """Pairs of MediaPipe landmarks joined by a limb."""
 
-HEAD = slice(0, 11)
-FEET = slice(27, 33)
+NOSE = 0
+EARS = (7, 8)
 TORSO = (11, 12, 23, 24)
 
 
@@ -104,11 +104,10 @@ def limbs(keypoints_33x3: np.ndarray, *, frame_size: tuple[int, int], thickness:
     for wrist, finger in ((15, 19), (16, 20)):  # the landmarks end at the knuckles
         tip = local[finger] + 0.7 * (local[finger] - local[wrist])
         cv2.circle(drawn, _pixel(tip), radius, 1, -1)
-    head = local[HEAD].mean(0)
-    # The face's landmarks span the face only: a head with hair is centred behind and above them.
+    # The face's landmarks span the face only: a head with hair is centred between and above the ears.
     up = local[[11, 12]].mean(0) - local[[23, 24]].mean(0)
     up /= max(float(np.linalg.norm(up)), 1e-6)
-    crown = head + 0.03 * tall * up
+    crown = 0.6 * local[list(EARS)].mean(0) + 0.4 * local[NOSE] + 0.025 * tall * up
     cv2.circle(drawn, _pixel(crown), max(1, round(0.085 * tall)), 1, -1)
     for foot in (slice(27, 33, 2), slice(28, 33, 2)):  # a soft shadow spreads sideways on the floor
         centre = local[foot].mean(0)

@@ -27,7 +27,7 @@ from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
 from raymaskdp.anonymize.pose import FindPeople
-from raymaskdp.anonymize.pose_networks import PoseNetworks
+from raymaskdp.anonymize.pose_networks import PoseNetworks, View
 from raymaskdp.anonymize.render import Rendered, Renderer
 from raymaskdp.anonymize.scene import Cast, Scene, avatars_of
 from raymaskdp.anonymize.synthesis import Background, Layers, find_background, write_layers
@@ -197,7 +197,7 @@ class Synthesize:
         faces = self._networks.faces(frame_HW3)
         if (faces[:, 4] >= self._config.pose.veto_faces).any():
             found.append("a face")
-        bodies = self._networks.bodies(frame_HW3, (0, 0, width, height))
+        bodies = self._networks.bodies(View.of(frame_HW3, (0, 0, width, height)))
         if any(body.score >= self._config.verify.body_score for body in bodies):
             found.append("a body")
         return tuple(found)

@@ -1,0 +1,240 @@
+"""Fit an avatar's SMPL-H body to the landmarks of a person: same pose, never the same shape.
+
+    motions = FitBodies(FitConfig())(people, info, avatars)
+
+Landmarks are smoothed; the landmarks' 3-D skeleton is turned into the camera frame by PnP
+(MediaPipe's is that of its crop, some 6 to 14 degrees off); limb directions become rotations
+analytically; the avatar is put at the depth where its own limbs are as long as in the image; a
+batched refinement does the rest. Only directions and image positions of the person enter.
+
+Shape suffixes: T frames of the video, N fitted frames, J = 52 joints, L = 33 landmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from raymaskdp import check
+from raymaskdp.bodies.avatar import Avatar
+from raymaskdp.bodies.body import Body, load_body
+from raymaskdp.bodies.fit_kinematics import inverse_kinematics, matrices, vectors
+from raymaskdp.bodies.fit_landmarks import Landmarks, landmarks_of
+from raymaskdp.bodies.fit_refine import BODY, RefineConfig, forward, refine
+from raymaskdp.bodies.fit_smooth import one_euro
+from raymaskdp.bodies.motion import Motion
+from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
+
+if TYPE_CHECKING:
+    from raymaskdp.video.reader import VideoInfo
+
+
+class Track(Protocol):
+    """What a fit needs to know of a person (`anonymize.people.Person` says more)."""
+
+    @property
+    def track_id(self) -> int: ...
+    @property
+    def visible_T(self) -> np.ndarray: ...
+    @property
+    def keypoints_T33x3(self) -> np.ndarray: ...
+    @property
+    def world_T33x3(self) -> np.ndarray: ...
+
+
+class Tracks(Protocol):
+    """What a fit needs to know of a video's people (`anonymize.people.People` says more)."""
+
+    @property
+    def persons(self) -> Sequence[Track]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How bodies are fitted.
+
+    Attributes:
+      field_of_view: angle over the image's diagonal that is assumed for the camera, degrees.
+      smoothing: cut-off of the one-euro filter for a landmark at rest, hertz.
+      refine: weights of the refinement.
+    """
+
+    field_of_view: float = 65.0
+    smoothing: float = 4.0
+    refine: RefineConfig = field(default_factory=RefineConfig)
+
+    def __post_init__(self) -> None:
+        check.in_range("field_of_view", self.field_of_view, low=5, high=150)
+        check.positive("smoothing", self.smoothing)
+
+
+class FitBodies:
+    """The fit stage: `People` and one avatar a person in, one `Motion` a person out.
+
+    A person is fitted where the torso can be seen; `visible_T` of the motion is false elsewhere, and
+    whoever draws the video must then treat the frame as one whose person could not be replaced.
+
+    Args:
+      body_path: an SMPL-H file; None for the embedded body.
+    """
+
+    def __init__(self, config: FitConfig, body_path: Path | None = None) -> None:
+        self.config = config
+        self._body_path = body_path
+
+    def __call__(self, people: Tracks, info: VideoInfo, avatars: Sequence[Avatar]) -> list[Motion]:
+        """The avatars' motions, in the order of `people.persons`."""
+        body = load_body(self._body_path)
+        camera_33 = guess_camera(info.width, info.height, self.config.field_of_view)
+        return [
+            self._fit(body, person, avatar, camera_33, info)
+            for person, avatar in zip(people.persons, avatars, strict=True)
+        ]
+
+    def _fit(
+        self, body: Body, person: Track, avatar: Avatar, camera_33: np.ndarray, info: VideoInfo
+    ) -> Motion:
+        num_frames = len(person.visible_T)
+        rotations_TJ3 = np.zeros((num_frames, NUM_JOINTS, 3), np.float32)
+        translation_T3 = np.tile(np.array([0, 0, 5], np.float32), (num_frames, 1))
+        fitted_T = person.visible_T & _torso_in_view(person, info)
+        rest_J3 = body.rest_joints(avatar.betas_S).astype(np.float64)
+        landmarks = landmarks_of(body, avatar.betas_S)
+        for run in _runs(fitted_T):
+            keypoints, world = person.keypoints_T33x3[run], person.world_T33x3[run]
+            rotations, pelvis = fit_run(
+                keypoints.astype(np.float64),
+                world.astype(np.float64),
+                rest_J3=rest_J3,
+                landmarks=landmarks,
+                camera_33=camera_33,
+                fps=float(info.fps),
+                config=self.config,
+            )
+            rotations_TJ3[run] = rotations
+            translation_T3[run] = pelvis - rest_J3[0]
+        return Motion(
+            rotations_TJ3=rotations_TJ3,
+            translation_T3=translation_T3,
+            visible_T=fitted_T,
+            betas_S=avatar.betas_S,
+            camera_33=camera_33,
+            track_id=person.track_id,
+        )
+
+
+def fit_run(
+    keypoints_NL3: np.ndarray,
+    world_NL3: np.ndarray,
+    *,
+    rest_J3: np.ndarray,
+    landmarks: Landmarks,
+    camera_33: np.ndarray,
+    fps: float,
+    config: FitConfig,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Axis-angle rotations [N, 52, 3] and pelvis positions [N, 3] of an uninterrupted run of frames."""
+    scale = np.median(keypoints_NL3[:, :, :2].max(1) - keypoints_NL3[:, :, :2].min(1))
+    keypoints = keypoints_NL3.copy()
+    keypoints[..., :2] = scale * one_euro(keypoints[..., :2] / scale, fps, cutoff=config.smoothing)
+    world = one_euro(world_NL3, fps, cutoff=config.smoothing)
+    points = to_camera(world, keypoints, camera_33)
+    face = rest_J3[landmarks.joint_L[[8, 7, 0]]] + landmarks.offset_L3[[8, 7, 0]]
+    local = inverse_kinematics(points, rest_J3, face)
+    pelvis = place(local, keypoints, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33)
+    pelvis[:, 2] = np.exp(one_euro(np.log(pelvis[:, 2]), fps, cutoff=1.0))
+    refined, pelvis = refine(
+        local,
+        pelvis,
+        rest_J3=rest_J3,
+        landmarks=landmarks,
+        keypoints_TL3=keypoints,
+        points_TL3=points,
+        focal=float(camera_33[0, 0]),
+        centre=(float(camera_33[0, 2]), float(camera_33[1, 2])),
+        config=config.refine,
+    )
+    local[:, :BODY] = refined
+    return vectors(local), pelvis
+
+
+def guess_camera(width: int, height: int, field_of_view: float) -> np.ndarray:
+    """Intrinsics [3, 3] of a pinhole camera with that angle (degrees) over the image's diagonal."""
+    focal = 0.5 * float(np.hypot(width, height)) / float(np.tan(np.radians(field_of_view) / 2))
+    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+
+
+def to_camera(world_NL3: np.ndarray, keypoints_NL3: np.ndarray, camera_33: np.ndarray) -> np.ndarray:
+    """World landmarks turned and moved so that they project onto the detected ones, [N, 33, 3]."""
+    result = np.empty_like(world_NL3)
+    steady = [0, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
+    turn: Any = np.zeros(0)
+    move: Any = np.zeros(0)
+    for index, (world, keypoints) in enumerate(zip(world_NL3, keypoints_NL3, strict=True)):
+        use = [i for i in steady if keypoints[i, 2] > 0.3]
+        use = use if len(use) >= 8 else steady
+        if not turn.size:
+            _, turn, move = cv2.solvePnP(
+                world[use], keypoints[use, :2], camera_33, None, flags=cv2.SOLVEPNP_SQPNP
+            )
+        # Started from the frame before, so that the two-fold ambiguity does not flip between frames.
+        _, turn, move = cv2.solvePnP(
+            world[use], keypoints[use, :2], camera_33, None, turn.copy(), move.copy(), True,
+            cv2.SOLVEPNP_ITERATIVE,
+        )  # fmt: skip
+        tilt = float(np.linalg.norm(turn))
+        if tilt > 0.6 or move[2, 0] <= 0:  # no crop turns a person that far: trust the network instead
+            result[index] = world
+            turn = np.zeros(0)
+            continue
+        result[index] = world @ matrices(turn[:, 0]).T + move[:, 0]
+    return result
+
+
+def place(
+    local_NJ33: np.ndarray,
+    keypoints_NL3: np.ndarray,
+    *,
+    rest_J3: np.ndarray,
+    landmarks: Landmarks,
+    camera_33: np.ndarray,
+) -> np.ndarray:
+    """Pelvis positions [N, 3] at which a posed skeleton projects best onto the keypoints (linear)."""
+    bones = torch.from_numpy(rest_J3[1:BODY] - rest_J3[PARENTS[1:BODY]]).float()
+    zero = torch.zeros(len(local_NJ33), 3)
+    joints, turned = forward(torch.from_numpy(local_NJ33[:, :BODY]).float(), zero, bones)
+    offset = torch.from_numpy(landmarks.offset_L3).float()[..., None]
+    points = (joints[:, landmarks.joint_L] + (turned[:, landmarks.joint_L] @ offset)[..., 0]).double().numpy()
+    ray = (keypoints_NL3[..., :2] - camera_33[:2, 2]) / camera_33[0, 0]
+    weight = np.sqrt(keypoints_NL3[..., 2] * landmarks.trust_L)[..., None]
+    # x + tx = (z + tz)·u for every landmark, and likewise y: linear in the translation.
+    design = np.zeros((*points.shape[:2], 2, 3))
+    design[..., 0, 0] = design[..., 1, 1] = 1
+    design[..., 2] = -ray
+    value = ray * points[..., 2:] - points[..., :2]
+    design = (design * weight[..., None]).reshape(len(points), -1, 3)
+    value = (value * weight).reshape(len(points), -1, 1)
+    transposed = np.swapaxes(design, -1, -2)
+    solved = np.linalg.solve(transposed @ design + 1e-9 * np.eye(3), transposed @ value)[..., 0]
+    solved[:, 2] = np.maximum(solved[:, 2], 0.3)
+    return np.asarray(solved)
+
+
+def _torso_in_view(person: Track, info: VideoInfo) -> np.ndarray:
+    """Frames in which enough of shoulders and hips is inside the image to place a body, bool [T]."""
+    points = np.nan_to_num(person.keypoints_T33x3[:, [11, 12, 23, 24]], nan=-1e6)
+    margin = 0.1 * max(info.width, info.height)
+    inside = (points[..., :2] > -margin) & (points[..., :2] < np.array([info.width, info.height]) + margin)
+    return np.asarray(inside.all(-1).sum(-1) >= 3)
+
+
+def _runs(flags_T: np.ndarray) -> list[slice]:
+    """Uninterrupted stretches of true flags."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags_T.astype(np.int8), [0]])))
+    return [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
