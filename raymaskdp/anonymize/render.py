@@ -162,8 +162,10 @@ _GAMMA = 2.2
 
 
 def _pyrender() -> Any:
-    # PyOpenGL reads the variable once, when it is first imported.
+    # PyOpenGL and pyglet (which pyrender imports for its viewer) read these once, when they are first
+    # imported. Without the second, pyglet looks for X11 libraries that a server has not.
     os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+    os.environ.setdefault("PYGLET_HEADLESS", "true")
     try:
         import pyrender
     except (ImportError, OSError, AttributeError) as error:
