@@ -1,0 +1,56 @@
+"""Plots as `data:` URIs of SVG pictures, which an HTML file can hold and which run no scripts."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+LOSS, EPSILON = "#1f5fa8", "#b4541a"
+
+
+def training_curve(
+    steps: Sequence[int], losses: Sequence[float | None], epsilons: Sequence[float | None]
+) -> str:
+    """Public loss (left axis) and ε spent (right axis) against the step, as a `data:` URI."""
+    figure, axis = plt.subplots(figsize=(8, 2.9))
+    known = [(s, loss) for s, loss in zip(steps, losses, strict=True) if loss is not None]
+    if known:
+        at, values = zip(*known, strict=True)
+        axis.plot(at, values, color=LOSS, linewidth=0.8, alpha=0.35)
+        window = max(1, len(values) // 20)
+        smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+        axis.plot(at[window - 1 :], smooth, color=LOSS, linewidth=1.8)
+        axis.set_ylabel("loss of public data", color=LOSS)
+    else:
+        axis.set_yticks([])
+    axis.set_xlabel("step")
+    spent = [(s, e) for s, e in zip(steps, epsilons, strict=True) if e is not None]
+    if spent:
+        right = axis.twinx()
+        right.step(*zip(*spent, strict=True), color=EPSILON, linewidth=1.5, where="pre")
+        right.set_ylabel("ε spent, at most", color=EPSILON)
+        right.set_ylim(bottom=0)
+        right.spines["top"].set_visible(False)
+    axis.spines["top"].set_visible(False)
+    axis.grid(alpha=0.25)
+    return _uri(figure)
+
+
+def svg_uri(text: str) -> str:
+    """The `data:` URI of an SVG picture."""
+    return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode("ascii")
+
+
+def _uri(figure: plt.Figure) -> str:
+    buffer = io.StringIO()
+    with plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": "raymaskdp"}):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    return svg_uri(buffer.getvalue())

@@ -1,0 +1,124 @@
+"""One self-contained HTML file about everything below a folder."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import jinja2
+
+import raymaskdp
+from raymaskdp import files
+from raymaskdp.errors import UserError
+from raymaskdp.report import trainings, videos
+from raymaskdp.report.trainings import Fact
+
+PACKAGES = ("ray", "torch", "opacus", "dp-accounting", "mediapipe", "smplx", "pyrender", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportResult:
+    """The report that was written, and how much is in it."""
+
+    path: str
+    megabytes: float
+    videos: int
+    runs: int
+    sweeps: int
+
+    def __str__(self) -> str:
+        parts = f"{self.videos} videos, {self.runs} trainings, {self.sweeps} sweeps"
+        return f"{self.path}: {parts}, {self.megabytes:.1f} MB"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A figure at the top of the page."""
+
+    label: str
+    value: str
+
+
+def report(folder: str | Path, out: str | Path | None = None, *, show_sources: bool = False) -> ReportResult:
+    """Write an HTML file about the anonymized videos, trainings and sweeps below `folder`.
+
+    Args:
+      folder: searched through for what `anonymize`, `train` and `sweep` wrote.
+      out: the file, `folder/report.html` by default.
+      show_sources: put frames of the *source* videos into the file, for data without real people, or for
+        eyes that may see them. The file then needs the same care as the sources.
+
+    Raises:
+      UserError: `folder` holds nothing to report.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f"The folder {folder} does not exist; give one that anonymize, train or sweep wrote.")
+    collections = [videos.read(path, root=root, show_sources=show_sources) for path in videos.find(root)]
+    sweeps = [trainings.read_sweep(path, root=root) for path in trainings.find_sweeps(root)]
+    runs = [trainings.read_run(path, root=root) for path in trainings.find_runs(root)]
+    if not (collections or sweeps or runs):
+        raise UserError(f"The folder {folder} holds nothing that anonymize, train or sweep wrote.")
+    path = Path(out) if out else root / "report.html"
+    page = _template().render(
+        title="Anonymized videos and private training",
+        subtitle=f"{root.resolve().name}, {datetime.date.today().isoformat()}",
+        cards=_cards(collections, sweeps, runs),
+        collections=collections,
+        sweeps=sweeps,
+        runs=runs,
+        provenance=_provenance(root, show_sources),
+        version=raymaskdp.__version__,
+    )
+    files.write_text(path, page)
+    return ReportResult(
+        path=str(path),
+        megabytes=round(path.stat().st_size / 1e6, 2),
+        videos=sum(len(collection.rows) for collection in collections),
+        runs=len(runs),
+        sweeps=len(sweeps),
+    )
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("raymaskdp.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("template.html")
+
+
+def _cards(
+    collections: list[videos.Collection], sweeps: list[trainings.Sweep], runs: list[trainings.Run]
+) -> list[Card]:
+    cards = []
+    if collections:
+        for status, label in (
+            ("done", "videos anonymized"),
+            ("quarantined", "quarantined"),
+            ("failed", "failed"),
+        ):
+            count = sum(collection.count(status) for collection in collections)
+            cards.append(Card(label=label, value=str(count)))
+    for sweep in sweeps[:1]:
+        cards += [Card(label=fact.name, value=fact.value) for fact in sweep.headline]
+    if not sweeps:
+        for run in runs[:2]:
+            cards += [Card(label=fact.name, value=fact.value) for fact in run.headline]
+    return cards
+
+
+def _provenance(root: Path, show_sources: bool) -> list[Fact]:
+    command = f"raymaskdp report {root}" + (" --show-sources" if show_sources else "")
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return [
+        Fact(name="this file", value=command),
+        Fact(name="software", value=f"raymaskdp {raymaskdp.__version__}, Python {platform.python_version()}"),
+        Fact(name="packages", value=packages),
+    ]

@@ -1,0 +1,41 @@
+"""Strips of frames, as pictures that an HTML file can hold."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from raymaskdp.video import reader
+
+GAP_PX = 4
+
+
+def frame_indices(num_frames: int, count: int) -> list[int]:
+    """Up to `count` frame numbers spread evenly over a video of `num_frames`, first and last included."""
+    return sorted({round(i) for i in np.linspace(0, num_frames - 1, min(count, num_frames))})
+
+
+def strip(path: str | Path, *, num_frames: int, count: int = 6, height: int = 132) -> np.ndarray:
+    """Frames of a video side by side, uint8 RGB [height, W, 3], on white. `num_frames` is the video's."""
+    frames = reader.read_frames(path, frame_indices(num_frames, count))
+    pieces: list[np.ndarray] = []
+    for frame in frames:
+        width = max(1, round(frame.shape[1] * height / frame.shape[0]))
+        pieces += [
+            cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA),
+            np.full((height, GAP_PX, 3), 255, np.uint8),
+        ]
+    return np.concatenate(pieces[:-1], axis=1)
+
+
+def jpeg_uri(image: np.ndarray, *, quality: int = 85) -> str:
+    """A `data:` URI of an RGB picture, uint8 [H, W, 3]."""
+    encoded, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not encoded:
+        raise RuntimeError(f"OpenCV could not encode a picture of shape {image.shape}")
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")

@@ -1,0 +1,166 @@
+"""The part of the report about anonymized videos: outcomes, strips, measurements."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from raymaskdp.errors import UserError
+from raymaskdp.report import strips
+
+MAX_STRIPS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """One video as pictures: `data:` URIs; the source is None unless it was asked for."""
+
+    video_id: str
+    label: str | None
+    anonymized: str
+    source: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One measurement over all videos, written out; `worst` is the mean of its worst tenth."""
+
+    name: str
+    mean: str
+    worst: str
+    videos: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One video of the outcome table."""
+
+    video_id: str
+    status: str
+    reason: str
+    label: str
+    people: str
+    frames: str
+    seconds: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """One folder that `anonymize` wrote."""
+
+    name: str
+    sentence: str
+    rows: tuple[Row, ...]
+    strips: tuple[Strip, ...]
+    metrics: tuple[Metric, ...]
+
+    @property
+    def attention(self) -> tuple[Row, ...]:
+        """Videos that were not written."""
+        return tuple(row for row in self.rows if row.status != "done")
+
+    def count(self, status: str) -> int:
+        """Videos with that outcome."""
+        return sum(row.status == status for row in self.rows)
+
+
+def find(folder: Path) -> list[Path]:
+    """Manifests that `anonymize` wrote below `folder`; other manifests have no outcomes."""
+    found = sorted(folder.rglob("manifest.parquet"))
+    return [path for path in found if "status" in pd.read_parquet(path).columns]
+
+
+def read(manifest: Path, *, root: Path, show_sources: bool) -> Collection:
+    """The collection of one manifest; `show_sources` puts frames of the source videos beside the avatars."""
+    table = pd.read_parquet(manifest).sort_values("video_id")
+    done = table[table.status == "done"]
+    counts = table.status.value_counts()
+    parts = [f"{counts[s]} {s}" for s in ("done", "quarantined", "failed") if s in counts]
+    frames = int(done.num_frames.sum())
+    sentence = f"{len(table)} videos: {', '.join(parts)}. {frames} frames were written."
+    return Collection(
+        name=str(manifest.parent.relative_to(root)),
+        sentence=sentence,
+        rows=tuple(_row(values) for values in table.to_dict("records")),
+        strips=tuple(
+            _strip(manifest.parent, values, show_sources) for values in _varied(done).to_dict("records")
+        ),
+        metrics=_metrics(done),
+    )
+
+
+def _varied(done: pd.DataFrame) -> pd.DataFrame:
+    """A few videos that differ in label, and then in whatever order they come."""
+    rank = done.groupby(done.label.fillna("")).cumcount()
+    return done.assign(rank=rank).sort_values(["rank", "label", "video_id"]).head(MAX_STRIPS)
+
+
+def _strip(folder: Path, values: dict, show_sources: bool) -> Strip:
+    length = int(values["num_frames"])
+    source = None
+    if show_sources:
+        try:
+            source = strips.jpeg_uri(strips.strip(values["source"], num_frames=length))
+        except UserError as error:
+            raise UserError(
+                f"The source of {values['video_id']} cannot be shown: {error} "
+                "Bring it back, or leave out --show-sources."
+            ) from error
+    return Strip(
+        video_id=values["video_id"],
+        label=None if pd.isna(values["label"]) else values["label"],
+        anonymized=strips.jpeg_uri(strips.strip(folder / values["path"], num_frames=length)),
+        source=source,
+    )
+
+
+def _row(values: dict) -> Row:
+    def text(key: str, form: str = "{}") -> str:
+        return "" if pd.isna(values[key]) else form.format(values[key])
+
+    return Row(
+        video_id=values["video_id"],
+        status=values["status"],
+        reason=text("reason"),
+        label=text("label"),
+        people=text("num_people", "{:.0f}"),
+        frames=text("num_frames", "{:.0f}"),
+        seconds=text("seconds", "{:.1f}"),
+    )
+
+
+# Which end of a measurement is bad. Measurements that are not here are left out of the table.
+LARGER_IS_WORSE = {
+    "joint_error_mm": "joint error (mm)",
+    "joint_error_px": "joint error (px)",
+    "joint_error_height": "joint error (share of the person's height)",
+    "surviving_pixels": "source pixels that survive under a person mask",
+}
+SMALLER_IS_WORSE = {
+    "mask_iou": "person mask, intersection over union",
+    "mask_recall": "person mask, share of the person covered",
+    "plate_psnr_db": "background plate against the clean background (dB)",
+}
+
+
+def _metrics(done: pd.DataFrame) -> tuple[Metric, ...]:
+    if "metrics" not in done:
+        return ()
+    measured = pd.DataFrame([json.loads(text) for text in done.metrics.dropna()])
+    rows = []
+    for key, name in (LARGER_IS_WORSE | SMALLER_IS_WORSE).items():
+        if key not in measured:
+            continue
+        values = np.sort(measured[key].dropna().to_numpy(dtype=float))
+        if not len(values):
+            continue
+        tenth = max(1, len(values) // 10)
+        worst = values[-tenth:] if key in LARGER_IS_WORSE else values[:tenth]
+        rows.append(
+            Metric(name=name, mean=f"{values.mean():.3g}", worst=f"{worst.mean():.3g}", videos=len(values))
+        )
+    return tuple(rows)

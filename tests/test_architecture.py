@@ -1,0 +1,73 @@
+"""The rules of the house: imports point one way, and each Ray library is known in one file."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "raymaskdp"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What a part may import besides itself and the foundations.
+FOUNDATIONS = {"config", "check", "errors", "files", "runtime", "__init__"}
+PARTS = {"models", "privacy", "bodies", "video", "datasets"}
+MAY_IMPORT = {
+    "models": set[str](),
+    "privacy": set[str](),
+    "video": set[str](),
+    "bodies": set[str](),
+    "datasets": {"bodies", "video", "anonymize"},  # sample data are rendered by the avatars' renderer
+    "anonymize": PARTS,
+    "train": PARTS,
+    "sweep": PARTS | {"train"},
+    "report": PARTS | {"anonymize", "train", "sweep"},
+}
+KNOWS = {
+    "ray.data": {"anonymize/pipeline.py"},
+    "ray.train": {"train/trainer.py"},
+    "ray.tune": {"sweep/tuner.py"},
+    "ray": {"runtime.py", "anonymize/pipeline.py", "train/trainer.py", "sweep/tuner.py"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(path)
+    if part in FOUNDATIONS:
+        allowed = FOUNDATIONS
+    elif part in MAY_IMPORT:
+        allowed = FOUNDATIONS | MAY_IMPORT[part] | {part}
+    else:
+        return  # cli, demo and benchmarks stand above everything
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("raymaskdp.")}
+    parts = {name for name in used if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()}
+    assert parts <= allowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_ray_is_known_in_one_file_a_library(path: Path) -> None:
+    relative = str(path.relative_to(PACKAGE))
+    for library, files in KNOWS.items():
+        if relative not in files:
+            known = {name for name in imports(path) if name == library or name.startswith(f"{library}.")}
+            assert not known, f"{relative} imports {known}"
+
+
+def test_the_rules_see_imports(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("def f():\n    from ray import data\n    import raymaskdp.train.loop\n")
+    assert set(imports(tmp_path / "x.py")) == {"ray", "ray.data", "raymaskdp.train.loop"}
