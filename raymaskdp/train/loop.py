@@ -96,11 +96,7 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
     key = Key.load_or_draw(job.key_file)
     store = ClipStore.open(config.data)
     model = build(config, store)
-    pixels = PixelInputs(store, records_of(store.split(config.split), plan.unit), config.clips)
-    inputs: Inputs = pixels
-    trained = model
-    if config.compute.cache_features and only_head_learns(model):
-        inputs, trained = cached_features(pixels, model), HeadAlone(model)
+    inputs, trained = open_inputs(config, store, model)
     learning = {name: value for name, value in trained.named_parameters() if value.requires_grad}
     engine = GradientEngine(trained, plan)
     optimizer = make_optimizer(config.optimizer, learning)
@@ -191,6 +187,15 @@ def build(config: TrainConfig, store: ClipStore) -> nn.Module:
         models.load_backbone(config.init, model)
     models.apply_scheme(model, config.scheme)
     return model
+
+
+def open_inputs(config: TrainConfig, store: ClipStore, model: nn.Module) -> tuple[Inputs, nn.Module]:
+    """Where a run's views come from, and what is trained on them: features and the head if that is all."""
+    records = records_of(store.split(config.split), config.privacy.unit)
+    pixels = PixelInputs(store, records, config.clips)
+    if config.compute.cache_features and only_head_learns(model):
+        return cached_features(pixels, model), HeadAlone(model)
+    return pixels, model
 
 
 class HeadAlone(nn.Module):

@@ -106,6 +106,7 @@ def train(config: TrainConfig, *, key: Key | None = None) -> TrainResult:
     if key is not None and not job.key_file.exists():
         job.key_file.touch(mode=0o600)
         job.key_file.write_bytes(key.secret)
+    cache_features_of(job.config)
     if config.compute.workers == 0:
         _run_here(job)
     else:
@@ -129,6 +130,12 @@ def make_job(config: TrainConfig) -> Job:
     identity = Identity(run=run_digest(config, store), plan=configuration.digest(plan))
     folder = config.out / f"{plan.mechanism}-{identity.run[:12]}"
     return Job(config=config, folder=folder, plan=plan, identity=identity)
+
+
+def cache_features_of(config: TrainConfig) -> None:
+    """Compute the features that a run will read, if any, so that runs at the same time do not all do it."""
+    store = ClipStore.open(config.data)
+    loop.open_inputs(config, store, loop.build(config, store))
 
 
 def run_digest(config: TrainConfig, store: ClipStore) -> str:

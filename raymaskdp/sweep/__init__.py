@@ -1,0 +1,7 @@
+"""Many trainings, the frontier that they draw, and what choosing one of them costs."""
+
+from raymaskdp.sweep.bill import Bill
+from raymaskdp.sweep.config import SweepConfig, Trial, trials
+from raymaskdp.sweep.tuner import SweepResult, sweep
+
+__all__ = ["Bill", "SweepConfig", "SweepResult", "Trial", "sweep", "trials"]
