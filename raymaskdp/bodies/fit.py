@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -30,9 +31,6 @@ from raymaskdp.bodies.fit_refine import BODY, RefineConfig, forward, refine
 from raymaskdp.bodies.fit_smooth import one_euro
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
-
-if TYPE_CHECKING:
-    from raymaskdp.video.reader import VideoInfo
 
 
 class Track(Protocol):
@@ -53,6 +51,17 @@ class Tracks(Protocol):
 
     @property
     def persons(self) -> Sequence[Track]: ...
+
+
+class Frames(Protocol):
+    """What a fit needs to know of a video (`video.reader.VideoInfo` says more)."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def fps(self) -> Fraction | float: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +97,7 @@ class FitBodies:
         self.config = config
         self._body_path = body_path
 
-    def __call__(self, people: Tracks, info: VideoInfo, avatars: Sequence[Avatar]) -> list[Motion]:
+    def __call__(self, people: Tracks, info: Frames, avatars: Sequence[Avatar]) -> list[Motion]:
         """The avatars' motions, in the order of `people.persons`."""
         body = load_body(self._body_path)
         camera_33 = guess_camera(info.width, info.height, self.config.field_of_view)
@@ -97,9 +106,7 @@ class FitBodies:
             for person, avatar in zip(people.persons, avatars, strict=True)
         ]
 
-    def _fit(
-        self, body: Body, person: Track, avatar: Avatar, camera_33: np.ndarray, info: VideoInfo
-    ) -> Motion:
+    def _fit(self, body: Body, person: Track, avatar: Avatar, camera_33: np.ndarray, info: Frames) -> Motion:
         num_frames = len(person.visible_T)
         rotations_TJ3 = np.zeros((num_frames, NUM_JOINTS, 3), np.float32)
         translation_T3 = np.tile(np.array([0, 0, 5], np.float32), (num_frames, 1))
@@ -226,7 +233,7 @@ def place(
     return np.asarray(solved)
 
 
-def _torso_in_view(person: Track, info: VideoInfo) -> np.ndarray:
+def _torso_in_view(person: Track, info: Frames) -> np.ndarray:
     """Frames in which enough of shoulders and hips is inside the image to place a body, bool [T]."""
     points = np.nan_to_num(person.keypoints_T33x3[:, [11, 12, 23, 24]], nan=-1e6)
     margin = 0.1 * max(info.width, info.height)

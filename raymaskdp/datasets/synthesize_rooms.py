@@ -1,0 +1,476 @@
+"""Rooms of the sample data: textured boxes, seen by casting a ray through every pixel.
+
+A room is a handful of axis-parallel boxes and a lamp. Nothing is loaded: textures are functions of
+the place on a surface, so every room is different and all of them have plenty of detail.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+# Shape suffixes: N rays or points, H rows, W columns.
+# The world is y up, metres, the floor at y = 0, the person near the origin.
+
+Texture = Callable[[np.ndarray], np.ndarray]
+"""Points on a surface, [N, 2] metres, to linear RGB [N, 3]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Box:
+    """An axis-parallel box between two corners, one texture for all its sides."""
+
+    low: np.ndarray
+    high: np.ndarray
+    texture: Texture
+    glow: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Room:
+    """Walls, floor and furniture.
+
+    Attributes:
+      low, high: corners of the room, metres; `low[1]` is 0.
+      surfaces: textures of the floor, the ceiling and the walls.
+      boxes: furniture, pictures, windows.
+      lamp: where the light comes from.
+      color: of the light, linear RGB.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    floor: Texture
+    ceiling: Texture
+    wall: Texture
+    boxes: tuple[Box, ...]
+    lamp: np.ndarray
+    color: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """What a camera sees of an empty room.
+
+    Attributes:
+      color_HW3: float32 RGB in [0, 255], not rounded, so that noise can be added.
+      floor_HW: whether a pixel shows the floor.
+    """
+
+    color_HW3: np.ndarray
+    floor_HW: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Camera:
+    """A static camera. A world point p is at `rotation_33 @ p + translation_3` in its frame (OpenCV's).
+
+    Attributes:
+      intrinsics_33: in pixels, pixel centres at +0.5.
+    """
+
+    rotation_33: np.ndarray
+    translation_3: np.ndarray
+    intrinsics_33: np.ndarray
+
+    def project(self, points_N3: np.ndarray) -> np.ndarray:
+        """Pixels [N, 2] of world points in front of the camera."""
+        seen = points_N3 @ self.rotation_33.T + self.translation_3
+        return seen[:, :2] / seen[:, 2:] * np.diag(self.intrinsics_33)[:2] + self.intrinsics_33[:2, 2]
+
+
+def look_at(position: np.ndarray, target: np.ndarray, *, focal: float, width: int, height: int) -> Camera:
+    """A level camera at `position` with `target` in the middle of its picture."""
+    forward = (target - position) / np.linalg.norm(target - position)
+    right = np.cross(forward, [0.0, 1.0, 0.0])
+    right /= np.linalg.norm(right)
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+    return Camera(rotation_33=rotation, translation_3=-rotation @ position, intrinsics_33=intrinsics)
+
+
+def draw_room(rng: np.random.Generator) -> Room:
+    """A furnished room, deterministic in `rng`; the middle of the floor is free."""
+    width, depth, tall = rng.uniform(5.0, 7.5), rng.uniform(6.5, 8.0), rng.uniform(2.5, 3.0)
+    back = -rng.uniform(1.6, 2.6)
+    low, high = np.array([-width / 2, 0.0, back]), np.array([width / 2, tall, back + depth])
+    hue = rng.random()
+    walls = _color(hue, rng.uniform(0.05, 0.35), rng.uniform(0.55, 0.85))
+    trim = _color(hue + rng.uniform(-0.1, 0.1), 0.3, rng.uniform(0.25, 0.5))
+    boxes = [_skirting(low, high, side, trim) for side in ("back", "left", "right")]
+    boxes += _furniture(rng, low, high)
+    return Room(
+        low=low,
+        high=high,
+        floor=_floor(rng),
+        ceiling=_plain(np.array([0.75, 0.74, 0.72])),
+        wall=_wall(rng, walls, trim),
+        boxes=tuple(boxes),
+        lamp=np.array([rng.uniform(-1.8, 1.8), tall - 0.2, rng.uniform(0.8, 2.4)]),
+        color=np.array(colorsys.hsv_to_rgb(rng.choice([0.09, 0.12, 0.58]), rng.uniform(0, 0.16), 1.0)),
+    )
+
+
+def view(room: Room, camera: Camera, *, width: int, height: int, samples: int = 3) -> View:
+    """The empty room as a camera sees it, `samples`² rays a pixel."""
+    columns = (np.arange(width * samples) + 0.5) / samples
+    rows = (np.arange(height * samples) + 0.5) / samples
+    grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    focal, centre = camera.intrinsics_33[0, 0], camera.intrinsics_33[:2, 2]
+    rays_N3 = np.concatenate([(grid - centre) / focal, np.ones((len(grid), 1))], axis=1) @ camera.rotation_33
+    origin = -camera.rotation_33.T @ camera.translation_3
+    color_N3, floor_N = _trace(room, origin, rays_N3)
+    fine = color_N3.reshape(height, samples, width, samples, 3).mean(axis=(1, 3))
+    floor_HW = floor_N.reshape(height, samples, width, samples).mean(axis=(1, 3)) > 0.5
+    return View(color_HW3=(255 * np.clip(fine, 0, 1) ** (1 / 2.2)).astype(np.float32), floor_HW=floor_HW)
+
+
+def _trace(room: Room, origin: np.ndarray, rays_N3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    with np.errstate(divide="ignore"):
+        inverse_N3 = 1.0 / rays_N3
+    # From inside, a ray leaves the room through the nearest of the far planes.
+    far_N3 = np.where(rays_N3 > 0, room.high - origin, room.low - origin) * inverse_N3
+    axis_N = far_N3.argmin(axis=1)
+    distance_N = far_N3.min(axis=1)
+    hit_N = np.full(len(rays_N3), -1)
+    for index, box in enumerate(room.boxes):
+        first, second = (box.low - origin) * inverse_N3, (box.high - origin) * inverse_N3
+        enter_N3 = np.minimum(first, second)
+        enter_N = enter_N3.max(axis=1)
+        nearer = (enter_N < np.maximum(first, second).min(axis=1)) & (enter_N > 0) & (enter_N < distance_N)
+        distance_N = np.where(nearer, enter_N, distance_N)
+        axis_N = np.where(nearer, enter_N3.argmax(axis=1), axis_N)
+        hit_N = np.where(nearer, index, hit_N)
+    points_N3 = origin + rays_N3 * distance_N[:, None]
+    normals_N3 = np.zeros_like(points_N3)
+    rows = np.arange(len(points_N3))
+    normals_N3[rows, axis_N] = -np.sign(rays_N3[rows, axis_N])
+    light_N3 = _light(room, points_N3, normals_N3)
+    # Texture coordinates: the two axes of the surface, the upright one second.
+    flat_N2 = np.stack(
+        [
+            np.where(axis_N == 0, points_N3[:, 2], points_N3[:, 0]),
+            np.where(axis_N == 1, points_N3[:, 2], points_N3[:, 1]),
+        ],
+        axis=1,
+    )
+    color_N3 = np.zeros_like(points_N3)
+    floor_N = (hit_N < 0) & (axis_N == 1) & (normals_N3[:, 1] > 0)
+    ceiling_N = (hit_N < 0) & (axis_N == 1) & (normals_N3[:, 1] < 0)
+    for chosen, texture in (
+        (floor_N, room.floor),
+        (ceiling_N, room.ceiling),
+        ((hit_N < 0) & (axis_N != 1), room.wall),
+        *((hit_N == index, box.texture) for index, box in enumerate(room.boxes)),
+    ):
+        if chosen.any():
+            color_N3[chosen] = texture(flat_N2[chosen])
+    glow_N = np.array([*(box.glow for box in room.boxes), 0.0])[hit_N]
+    return color_N3 * np.maximum(light_N3, glow_N[:, None]), floor_N
+
+
+def _light(room: Room, points_N3: np.ndarray, normals_N3: np.ndarray) -> np.ndarray:
+    """Light that arrives [N, 3]: the lamp by distance and angle, and less from everywhere in corners."""
+    way = room.lamp - points_N3
+    square = (way**2).sum(axis=1)
+    facing = np.clip((way * normals_N3).sum(axis=1) / np.sqrt(square), 0, 1)
+    gap = np.minimum(points_N3 - room.low, room.high - points_N3)
+    # A surface is at no distance from itself: leave its own axis out.
+    open_N = np.prod(1 - 0.35 * np.exp(-np.where(normals_N3 != 0, np.inf, gap) / 0.35), axis=1)
+    for box in room.boxes:
+        if float(np.min(box.high - box.low)) > 0.1:  # flat things hide no light
+            outside = np.maximum(np.maximum(box.low - points_N3, points_N3 - box.high), 0)
+            beside = np.sqrt((outside**2).sum(axis=1))
+            open_N *= np.where(beside > 1e-6, 1 - 0.45 * np.exp(-beside / 0.12), 1)
+    return ((0.42 * open_N + 3.2 * facing / (2.5 + square) * open_N)[:, None]) * room.color
+
+
+def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> list[Box]:
+    back, left, right = low[2], low[0], high[0]
+    boxes: list[Box] = []
+    for x in _spread(rng, left + 0.6, right - 0.6, 3):
+        kind = rng.choice(["picture", "window", "shelf", "cupboard", "poster"])
+        if kind in ("picture", "poster"):
+            size = rng.uniform(0.25, 0.55, 2)
+            y = rng.uniform(1.3, 1.9)
+            art = _art(rng)
+            boxes.append(
+                _slab(
+                    [x - size[0], y - size[1], back],
+                    [x + size[0], y + size[1], back + 0.02],
+                    _plain(_color(rng.random(), 0.3, 0.2)),
+                )
+            )
+            boxes.append(
+                _slab(
+                    [x - size[0] + 0.04, y - size[1] + 0.04, back],
+                    [x + size[0] - 0.04, y + size[1] - 0.04, back + 0.025],
+                    art,
+                )
+            )
+        elif kind == "window":
+            boxes.append(
+                _slab(
+                    [x - 0.65, 0.85, back], [x + 0.65, 2.2, back + 0.03], _plain(np.array([0.8, 0.8, 0.78]))
+                )
+            )
+            boxes.append(
+                _slab([x - 0.58, 0.92, back], [x + 0.58, 2.13, back + 0.035], _outdoors(rng, x), glow=0.95)
+            )
+        elif kind == "shelf":
+            for y in np.arange(0.35, rng.uniform(1.2, 2.2), 0.4):
+                boxes.append(_slab([x - 0.5, y, back], [x + 0.5, y + 0.03, back + 0.28], _wood(rng)))
+                boxes.append(
+                    _slab(
+                        [x - 0.46, y + 0.03, back],
+                        [x + rng.uniform(0.1, 0.46), y + rng.uniform(0.2, 0.3), back + 0.2],
+                        _books(rng),
+                    )
+                )
+        else:
+            boxes.append(
+                _slab([x - 0.45, 0, back], [x + 0.45, rng.uniform(0.7, 1.9), back + 0.45], _wood(rng))
+            )
+    for side in (-1, 1):
+        wall = left if side < 0 else right
+        z = rng.uniform(back + 0.9, back + 2.2)
+        kind = rng.choice(["sofa", "table", "plant", "boxes", "nothing"])
+        cloth = _cloth(rng)
+        inner = wall - side * rng.uniform(0.7, 0.9)
+        near, far = sorted((wall, inner))
+        if kind == "sofa":
+            boxes.append(_slab([near, 0.08, z - 0.8], [far, 0.45, z + 0.8], cloth))
+            spine = sorted((wall, wall - side * 0.25))
+            boxes.append(_slab([spine[0], 0.45, z - 0.8], [spine[1], 0.85, z + 0.8], cloth))
+        elif kind == "table":
+            wood = _wood(rng)
+            boxes.append(_slab([near, 0.70, z - 0.6], [far, 0.75, z + 0.6], wood))
+            leg = sorted((inner, inner + side * 0.05))
+            boxes += [_slab([leg[0], 0, end], [leg[1], 0.7, end + 0.05], wood) for end in (z - 0.55, z + 0.5)]
+            boxes.append(
+                _slab(
+                    [near + 0.2, 0.75, z - 0.2],
+                    [near + 0.5, 1.0, z + 0.1],
+                    _plain(_color(rng.random(), 0.6, 0.5)),
+                )
+            )
+        elif kind == "plant":
+            middle = wall - side * 0.35
+            boxes.append(
+                _slab(
+                    [middle - 0.16, 0, z - 0.16],
+                    [middle + 0.16, 0.4, z + 0.16],
+                    _plain(_color(0.05, 0.5, 0.4)),
+                )
+            )
+            for _ in range(9):
+                spot = np.array([middle, 0.85, z]) + rng.normal(size=3) * [0.13, 0.22, 0.13]
+                boxes.append(
+                    _slab(
+                        spot - rng.uniform(0.04, 0.14, 3),
+                        spot + rng.uniform(0.04, 0.14, 3),
+                        _speckle(rng, _color(0.31, 0.6, 0.3)),
+                    )
+                )
+        elif kind == "boxes":
+            top = 0.0
+            for _ in range(rng.integers(1, 4)):
+                edge = rng.uniform(0.3, 0.6)
+                boxes.append(
+                    _slab(
+                        [wall - side * edge if side > 0 else wall, top, z - edge / 2],
+                        [wall if side > 0 else wall + edge, top + 0.7 * edge, z + edge / 2],
+                        _speckle(rng, _color(rng.random(), 0.35, 0.45)),
+                    )
+                )
+                top += 0.7 * edge
+    return boxes
+
+
+def _spread(rng: np.random.Generator, low: float, high: float, count: int) -> np.ndarray:
+    """`count` places between low and high, one in each equal part."""
+    edges = np.linspace(low, high, count + 1)
+    return edges[:-1] + rng.uniform(0.3, 0.7, count) * (high - low) / count
+
+
+def _slab(
+    low: list[float] | np.ndarray, high: list[float] | np.ndarray, texture: Texture, glow: float = 0.0
+) -> Box:
+    return Box(
+        low=np.asarray(low, dtype=float), high=np.asarray(high, dtype=float), texture=texture, glow=glow
+    )
+
+
+def _skirting(low: np.ndarray, high: np.ndarray, side: str, color: np.ndarray) -> Box:
+    start, end = low.copy(), high.copy()
+    end[1] = 0.1
+    if side == "back":
+        end[2] = low[2] + 0.02
+    elif side == "left":
+        end[0] = low[0] + 0.02
+    else:
+        start[0] = high[0] - 0.02
+    return _slab(start, end, _plain(color))
+
+
+def _color(hue: float, saturation: float, value: float) -> np.ndarray:
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value)) ** 2.2
+
+
+def _hash(cells: np.ndarray, seed: int) -> np.ndarray:
+    """A number in [0, 1) for every integer cell [N, D]; the same on every machine."""
+    value = np.full(len(cells), seed, dtype=np.uint64)
+    for column in cells.astype(np.int64).T:
+        value = (value ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        value ^= value >> np.uint64(29)
+    return (value >> np.uint64(40)).astype(np.float64) / 2**24
+
+
+def _noise(points_N2: np.ndarray, size: float, seed: int) -> np.ndarray:
+    """Smooth noise in [0, 1] with grains of `size` metres."""
+    cells = points_N2 / size
+    base = np.floor(cells)
+    part = cells - base
+    part = part * part * (3 - 2 * part)
+    corner = {(i, j): _hash(base + np.array([i, j]), seed) for i in (0, 1) for j in (0, 1)}
+    near = corner[0, 0] * (1 - part[:, 0]) + corner[1, 0] * part[:, 0]
+    far = corner[0, 1] * (1 - part[:, 0]) + corner[1, 1] * part[:, 0]
+    return near * (1 - part[:, 1]) + far * part[:, 1]
+
+
+def _plain(color: np.ndarray) -> Texture:
+    return lambda points_N2: np.broadcast_to(color, (len(points_N2), 3))
+
+
+def _speckle(rng: np.random.Generator, color: np.ndarray) -> Texture:
+    seed = int(rng.integers(2**31))
+
+    def texture(points_N2: np.ndarray) -> np.ndarray:
+        tone = 0.7 + 0.4 * _noise(points_N2, 0.05, seed) + 0.25 * _noise(points_N2, 0.4, seed + 1)
+        return color * tone[:, None]
+
+    return texture
+
+
+def _wood(rng: np.random.Generator) -> Texture:
+    seed = int(rng.integers(2**31))
+    color = _color(rng.uniform(0.06, 0.1), rng.uniform(0.35, 0.65), rng.uniform(0.35, 0.75))
+
+    def texture(points_N2: np.ndarray) -> np.ndarray:
+        grain = _noise(points_N2 * [1.0, 0.12], 0.03, seed) + _noise(points_N2 * [1.0, 0.2], 0.15, seed + 1)
+        return color * (0.65 + 0.35 * grain)[:, None]
+
+    return texture
+
+
+def _cloth(rng: np.random.Generator) -> Texture:
+    seed = int(rng.integers(2**31))
+    color = _color(rng.random(), rng.uniform(0.2, 0.6), rng.uniform(0.3, 0.7))
+    other = _color(rng.random(), rng.uniform(0.2, 0.6), rng.uniform(0.3, 0.7))
+    stripe = rng.uniform(0.05, 0.2)
+
+    def texture(points_N2: np.ndarray) -> np.ndarray:
+        share = (np.sin(points_N2[:, 0] * np.pi / stripe) > 0.6)[:, None]
+        return np.where(share, other, color) * (0.8 + 0.3 * _noise(points_N2, 0.03, seed))[:, None]
+
+    return texture
+
+
+def _books(rng: np.random.Generator) -> Texture:
+    seed = int(rng.integers(2**31))
+
+    def texture(points_N2: np.ndarray) -> np.ndarray:
+        book = np.floor(points_N2[:, :1] / 0.045 + 0.3 * np.sin(points_N2[:, :1] * 40))
+        channels = [_hash(book, seed + channel) for channel in range(3)]
+        return 0.05 + 0.5 * np.stack(channels, axis=1) ** 1.5
+
+    return texture
+
+
+def _art(rng: np.random.Generator) -> Texture:
+    seed = int(rng.integers(2**31))
+    palette = np.stack(
+        [_color(rng.random(), rng.uniform(0.3, 0.9), rng.uniform(0.3, 0.95)) for _ in range(4)]
+    )
+    size = rng.uniform(0.08, 0.3)
+
+    def texture(points_N2: np.ndarray) -> np.ndarray:
+        level = 0.65 * _noise(points_N2, size, seed) + 0.35 * _noise(points_N2, size / 3, seed + 1)
+        return palette[np.clip((level * 6 - 1).astype(int), 0, 3)]
+
+    return texture
+
+
+def _outdoors(rng: np.random.Generator, x: float) -> Texture:
+    seed = int(rng.integers(2**31))
+
+    def texture(points_N2: np.ndarray) -> np.ndarray:
+        height = (points_N2[:, 1] - 0.9) / 1.3
+        trees = height < 0.25 + 0.45 * _noise(points_N2 * [1.0, 0.0], 0.25, seed)
+        sky = np.array([0.75, 0.85, 1.0]) - 0.25 * height[:, None] * [1.0, 0.6, 0.1]
+        leaves = np.array([0.18, 0.3, 0.12]) * (0.6 + _noise(points_N2, 0.06, seed + 1))[:, None]
+        frame = np.abs(points_N2[:, 0] - x) < 0.025
+        color = np.where(trees[:, None], leaves, sky)
+        return np.where(frame[:, None], 0.75, color)
+
+    return texture
+
+
+def _floor(rng: np.random.Generator) -> Texture:
+    seed = int(rng.integers(2**31))
+    kind = rng.choice(["planks", "tiles", "carpet", "lino"])
+    color = _color(rng.uniform(0.05, 0.12), rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.75))
+    second = _color(rng.random(), rng.uniform(0.1, 0.5), rng.uniform(0.3, 0.8))
+
+    def texture(points_N2: np.ndarray) -> np.ndarray:
+        fine = 0.85 + 0.3 * _noise(points_N2, 0.02, seed + 7)
+        if kind == "planks":
+            row = np.floor(points_N2[:, :1] / 0.14)
+            cell = np.concatenate([row, np.floor(points_N2[:, 1:] / 1.1 + _hash(row, seed)[:, None])], axis=1)
+            tone = 0.7 + 0.5 * _hash(cell, seed + 1)
+            grain = 0.8 + 0.4 * _noise(points_N2 * [1.0, 0.1], 0.02, seed + 2)
+            gap = (points_N2[:, 0] / 0.14) % 1 < 0.05
+            return color * (tone * grain * np.where(gap, 0.45, 1))[:, None]
+        if kind == "tiles":
+            cell = np.floor(points_N2 / 0.33)
+            checks = (cell.sum(axis=1) % 2 == 0)[:, None]
+            joint = ((points_N2 / 0.33) % 1 < 0.04).any(axis=1)
+            return np.where(checks, color, second) * (fine * np.where(joint, 0.6, 1))[:, None]
+        if kind == "carpet":
+            pattern = 0.8 + 0.4 * _noise(points_N2, 0.015, seed) * _noise(points_N2, 0.3, seed + 1) * 2
+            border = np.abs(points_N2).max(axis=1) > 1.6
+            return np.where(border[:, None], color, second) * pattern[:, None]
+        return second * (fine * (0.8 + 0.4 * _noise(points_N2, 0.5, seed + 3)))[:, None]
+
+    return texture
+
+
+def _wall(rng: np.random.Generator, color: np.ndarray, trim: np.ndarray) -> Texture:
+    seed = int(rng.integers(2**31))
+    kind = rng.choice(["paint", "stripes", "bricks", "panels", "dots"])
+
+    def texture(points_N2: np.ndarray) -> np.ndarray:
+        tone = 0.88 + 0.12 * _noise(points_N2, 0.6, seed) + 0.08 * _noise(points_N2, 0.03, seed + 1)
+        if kind == "stripes":
+            second = (points_N2[:, 0] / 0.22) % 1 < 0.5
+            tone = tone * np.where(second, 1.0, 0.78)
+        elif kind == "bricks":
+            row = np.floor(points_N2[:, 1:] / 0.1)
+            along = points_N2[:, :1] / 0.24 + 0.5 * (row % 2)
+            tone = tone * (0.75 + 0.4 * _hash(np.concatenate([row, np.floor(along)], axis=1), seed + 2))
+            joint = ((points_N2[:, 1] / 0.1) % 1 < 0.12) | (along[:, 0] % 1 < 0.05)
+            return np.where(joint[:, None], 0.5, color * [1.0, 0.8, 0.72]) * tone[:, None]
+        elif kind == "panels":
+            lower = points_N2[:, 1] < 0.95
+            groove = lower & ((points_N2[:, 0] / 0.18) % 1 < 0.06)
+            tone = tone * np.where(groove, 0.6, 1)
+            return np.where(lower[:, None], trim, color) * tone[:, None]
+        elif kind == "dots":
+            spots = np.linalg.norm((points_N2 / 0.2) % 1 - 0.5, axis=1) < 0.18
+            return np.where(spots[:, None], 0.5 * color + 0.5 * trim, color) * tone[:, None]
+        return color * tone[:, None]
+
+    return texture
