@@ -61,7 +61,7 @@ class Analyze:
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._job = job
         self._find_people = FindPeople(config.pose)
-        self._fit_bodies = FitBodies(config.fit)
+        self._fit_bodies = FitBodies(config.fit, config.body)
 
     def __call__(self, item: Item) -> Item:
         """A decided item (failed or quarantined), or one with its analysis."""
