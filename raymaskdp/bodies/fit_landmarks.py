@@ -20,6 +20,18 @@ ON_JOINT = {
 """Landmarks that are joints."""
 
 
+MEASURED_MM = {
+    0: (0, 22, -28), 1: (-6, 18, -14), 2: (-6, 18, -16), 3: (-11, 18, -18), 7: (-35, 10, 9),
+    9: (-8, 28, -20), 11: (-16, 30, 0), 13: (-3, 3, 16), 15: (13, 1, 8), 17: (-6, -7, 33),
+    19: (-14, -5, -13), 21: (18, 16, -22), 23: (-9, -13, 21), 25: (-6, -10, 6), 27: (-2, 35, 1),
+    29: (-7, 23, -7), 31: (3, 25, -7),
+}  # fmt: skip
+"""How far the network's landmarks lie from the points below, on average (x outward, y up, z forward).
+
+Measured on 40 rendered people in 320 random poses seen from all sides; left and right averaged.
+"""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Landmarks:
     """Landmarks of one shape in the rest pose.
@@ -77,4 +89,14 @@ def landmarks_of(body: Body, betas_S: np.ndarray) -> Landmarks:
         place(29 + odd, f"{side}_ankle", heel, 0.5)
         toe = np.array([ball[0], sole + 0.015, 0.3 * ball[2] + 0.7 * foot_V3[:, 2].max()])
         place(31 + odd, f"{side}_ankle", toe, 0.5)
+    for landmark, shift in MEASURED_MM.items():
+        mirrored = landmark if landmark == 0 else _mirror(landmark)
+        point_L3[landmark] += np.array(shift) / 1000
+        if mirrored != landmark:
+            point_L3[mirrored] += np.array(shift) * (-1, 1, 1) / 1000
     return Landmarks(joint_L=joint_L, offset_L3=point_L3 - rest_J3[joint_L], trust_L=trust_L)
+
+
+def _mirror(landmark: int) -> int:
+    """The right-hand landmark of a left-hand one."""
+    return landmark + (3 if landmark <= 6 else 1)
