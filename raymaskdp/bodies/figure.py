@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -134,7 +133,9 @@ def _shaped(surface: Surface, betas_S: np.ndarray, pose_directions_PV3: np.ndarr
 
 
 def _dyes(avatar: Avatar) -> dict[Dye, Color]:
-    hue, lightness, saturation = colorsys.rgb_to_hls(*avatar.skin)
+    red, green, blue = (
+        0.6 * skin + 0.4 * lip for skin, lip in zip(avatar.skin, (0.55, 0.18, 0.20), strict=True)
+    )
     return {
         "skin": avatar.skin,
         "hair": avatar.hair,
@@ -144,5 +145,5 @@ def _dyes(avatar: Avatar) -> dict[Dye, Color]:
         "accent": avatar.accent,
         "white": (0.92, 0.91, 0.89),
         "iris": (0.16, 0.11, 0.08),
-        "lips": colorsys.hls_to_rgb((hue - 0.03) % 1, 0.82 * lightness, min(1.0, 1.15 * saturation)),
+        "lips": (red, green, blue),
     }

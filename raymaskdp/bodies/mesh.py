@@ -130,10 +130,9 @@ def vertex_normals(
     return summed / np.maximum(length, 1e-12)[:, None]
 
 
-def two_sided(mesh: Mesh) -> Mesh:
-    """The mesh with a lining: every face once more, turned around, so that both sides are drawn."""
-    lining = dataclasses.replace(mesh, faces_F3=mesh.faces_F3[:, ::-1])
-    return merge([mesh, lining])
+def lining(mesh: Mesh) -> Mesh:
+    """The inner side of a mesh: its faces turned around. Only the front of a face is drawn."""
+    return dataclasses.replace(mesh, faces_F3=mesh.faces_F3[:, ::-1])
 
 
 def cluster(vertices_V3: np.ndarray, faces_F3: np.ndarray, owner_V: np.ndarray, cell: float) -> np.ndarray:

@@ -144,7 +144,8 @@ def outfit_pieces(wearer: Wearer, outfit: Outfit) -> list[tuple[Mesh, Dye]]:
     skirt = wearer.garments.get("skirt") if outfit.skirt else None
     if skirt is not None:
         panel = tools.clip(tools.offset(skirt, 0.008), outfit.skirt - wearer.leg(skirt))
-        pieces.append((tools.two_sided(panel), "top" if outfit.dress else "bottom"))
+        dye: Dye = "top" if outfit.dress else "bottom"
+        pieces += [(panel, dye), (tools.lining(panel), dye)]
     leg = outfit.leg if skirt is not None or not outfit.skirt else outfit.skirt
     trousers = suit if skirt is not None else tools.offset(suit, 0.6 * outfit.slack)
     trousers = _clip_all(trousers, leg - wearer.leg(suit), outfit.hem + 0.15 - wearer.height(suit))
@@ -217,11 +218,12 @@ def hair_pieces(wearer: Wearer, hairstyle: str) -> list[tuple[Mesh, Dye]]:
     x, y, z = wearer.head(skull)
     size = wearer.head_size()
     if hairstyle == "headscarf":
-        shawl = tools.clip(wearer.skin, wearer.skin.weights_VJ[:, _SHAWL].sum(axis=1) - 0.5)
+        shawl = tools.clip(wearer.skin, wearer.skin.weights_VJ[:, _SHAWL].sum(axis=1) - 0.25)
         x, y, z = wearer.head(shawl)
+        ears = np.clip(1 - np.hypot(z - 0.02, y - 0.12) / 0.3, 0, 1) * (np.abs(x) > 0.35)
+        draped = tools.offset(shawl, 0.012 + 0.022 * np.clip(-y, 0, 1) - 0.012 * ears)
         oval = (x / 0.40) ** 2 + ((y - 0.10) / 0.60) ** 2
-        field = np.where(z > 0.2, oval - 1, 1.0)
-        return [(tools.clip(tools.offset(shawl, 0.016), field), "accent")]
+        return [(tools.clip(draped, np.where(z > 0.2, oval - 1, 1.0)), "accent")]
     line = _HAIRLINES.get(hairstyle)
     if line is None:
         return []
@@ -229,7 +231,8 @@ def hair_pieces(wearer: Wearer, hairstyle: str) -> list[tuple[Mesh, Dye]]:
     thickness = _THICKNESS[hairstyle] * np.clip(field / 0.2, 0.15, 1)
     cap = tools.clip(tools.offset(skull, thickness), field)
     if hairstyle == "cap":
-        return [(cap, "accent"), (_on_head(wearer, *_brim(), size), "accent")]
+        brim = _on_head(wearer, *_brim(), size)
+        return [(piece, "accent") for piece in (cap, brim, tools.lining(brim))]
     pieces: list[tuple[Mesh, Dye]] = [(cap, "hair")]
     if hairstyle == "bun":
         pieces.append((_on_head(wearer, *_ball(centre=(0, 0.75, -0.62), radius=0.3), size), "hair"))

@@ -114,7 +114,7 @@ def draw_room(rng: np.random.Generator) -> Room:
     )
 
 
-def view(room: Room, camera: Camera, *, width: int, height: int, samples: int = 3) -> View:
+def view(room: Room, camera: Camera, *, width: int, height: int, samples: int = 2) -> View:
     """The empty room as a camera sees it, `samples`² rays a pixel."""
     columns = (np.arange(width * samples) + 0.5) / samples
     rows = (np.arange(height * samples) + 0.5) / samples
