@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -111,7 +111,8 @@ class DpStepResult:
                 lines.append(f"{case} refused | | | |")
                 continue
             lines.append(
-                f"{case} {row.seconds:.3f} | {row.over_sgd:.2f} | {row.peak_mib:.0f} | {row.memory_over_sgd:.2f} |"
+                f"{case} {row.seconds:.3f} | {row.over_sgd:.2f} "
+                f"| {row.peak_mib:.0f} | {row.memory_over_sgd:.2f} |"
             )
         return "\n".join(lines)
 
@@ -161,9 +162,7 @@ def make_step(spec: dict[str, Any]) -> Callable[[], None]:
     return makers[spec["rival"]](model, inputs, labels, spec)
 
 
-def _sgd_step(
-    model: nn.Module, inputs: Tensor, labels: Tensor, spec: dict[str, Any]
-) -> Callable[[], None]:
+def _sgd_step(model: nn.Module, inputs: Tensor, labels: Tensor, spec: dict[str, Any]) -> Callable[[], None]:
     optimizer = torch.optim.SGD(_trainable(model), lr=1e-3)
 
     def step() -> None:
@@ -204,9 +203,7 @@ def _engine_step(
     return step
 
 
-def _hooks_step(
-    model: nn.Module, inputs: Tensor, labels: Tensor, spec: dict[str, Any]
-) -> Callable[[], None]:
+def _hooks_step(model: nn.Module, inputs: Tensor, labels: Tensor, spec: dict[str, Any]) -> Callable[[], None]:
     from opacus import GradSampleModule
     from opacus.optimizers import DPOptimizer
 
@@ -226,9 +223,7 @@ def _hooks_step(
     return step
 
 
-def _ghost_step(
-    model: nn.Module, inputs: Tensor, labels: Tensor, spec: dict[str, Any]
-) -> Callable[[], None]:
+def _ghost_step(model: nn.Module, inputs: Tensor, labels: Tensor, spec: dict[str, Any]) -> Callable[[], None]:
     from opacus.grad_sample import GradSampleModuleFastGradientClipping
     from opacus.optimizers import DPOptimizerFastGradientClipping
     from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +105,9 @@ class _Worker:
         self._process.stdin.flush()
         reply = self._process.stdout.readline()
         if not reply:
-            raise UserError(f"A benchmark's process ended with status {self._process.wait()} after {line[:200]!r}.")
+            raise UserError(
+                f"A benchmark's process ended with status {self._process.wait()} after {line[:200]!r}."
+            )
         answer: dict[str, Any] = json.loads(reply)
         return answer
 
@@ -115,7 +117,7 @@ class _Worker:
         self._process.wait(timeout=60)
 
 
-def _serve(lines: Sequence[str] | Any, reply: Callable[[dict[str, Any]], None]) -> None:
+def _serve(lines: Iterator[str], reply: Callable[[dict[str, Any]], None]) -> None:
     """The far end: make the rival, then do what is asked until the input ends."""
     import torch
 

@@ -89,21 +89,23 @@ def rdp_epsilon(event: SubsampledGaussian, delta: float) -> float:
     RDP(α) ≤ (α − 1/2) / (α − 1) · R(2α) + R(2α − 1), with R of the one-sided event. It is loose.
     """
     trivial = _trivial(event)
-    if trivial is not None:
-        return trivial
+    return convert(divergences(event), delta) if trivial is None else trivial
+
+
+def divergences(event: SubsampledGaussian) -> npt.NDArray[np.float64]:
+    """Upper bounds on the Rényi divergences of a noisy event at the orders `ORDERS`."""
     if event.contribution == "one-sided":
-        divergences = _opacus_divergences(event, ORDERS)
-    else:
-        weights = (ORDERS - 0.5) / (ORDERS - 1)
-        divergences = weights * _opacus_divergences(event, 2 * ORDERS) + _opacus_divergences(
-            event, 2 * ORDERS - 1
-        )
+        return _opacus_divergences(event, ORDERS)
+    there = (ORDERS - 0.5) / (ORDERS - 1) * _opacus_divergences(event, 2 * ORDERS)
+    return there + _opacus_divergences(event, 2 * ORDERS - 1)
+
+
+def convert(divergences: npt.NDArray[np.float64], delta: float) -> float:
+    """ε from Rényi divergences at `ORDERS` (Balle et al. 2020)."""
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Optimal order is the"
-        )  # a bound at every order all the same
+        warnings.filterwarnings("ignore", message="Optimal order is the")  # every order gives a bound
         epsilon, _ = opacus_rdp.get_privacy_spent(orders=ORDERS, rdp=divergences, delta=delta)
-    return float(epsilon)
+    return float(max(epsilon, 0.0))
 
 
 def pld_epsilon(event: SubsampledGaussian, delta: float) -> float:

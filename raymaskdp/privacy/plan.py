@@ -274,6 +274,26 @@ class PrivacyPlan:
         return self.cost(steps).epsilon
 
     @property
+    def promise(self) -> str:
+        """What the plan's ε is about, in a sentence for a report."""
+        if self.mechanism == "sgd" or self.noise_multiplier == 0:
+            return "Nothing is promised: there is no noise."
+        hidden = {
+            "zero-out": f"whether the sensitive tokens of any one {self.unit} are what they are or all fill"
+            if self.is_masked
+            else f"whether any one {self.unit} contributes or nothing does in its place",
+            "add-remove": f"whether any one {self.unit} is among the data",
+            "replace": f"what the sensitive tokens of any one {self.unit} are"
+            if self.is_masked
+            else f"what any one {self.unit} is",
+        }[self.adjacency]
+        public = "Labels, masks, poses, avatar layers and" if self.is_masked else "The sampling rate and"
+        return (
+            f"ε bounds what the trained model, and every update on the way, tells about {hidden} "
+            f"({self.adjacency} adjacency). {public} the number of records are public."
+        )
+
+    @property
     def _contribution(self) -> Literal["one-sided", "two-sided"]:
         if self.adjacency == "replace" or self.mechanism == "maskdp-full":
             return "two-sided"

@@ -1,0 +1,224 @@
+"""An audit from outside: do the releases tell more about a record than the plan's price allows?
+
+    report = audit(run_plan, plan)
+    report.findings            # empty, or sentences saying what is wrong
+
+Every record is a canary with its own public and its own sensitive feature; in half of them the sensitive
+token is filled. An attacker who sees the releases alone guesses which half a canary belongs to, and hits
+and false alarms bound ε from below (Kairouz et al. 2015; many canaries in a run as in Steinke et al. 2023).
+A bound above the price proves that the program is broken; one below it proves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from raymaskdp import check
+from raymaskdp.errors import UserError
+from raymaskdp.privacy import accounting
+from raymaskdp.privacy.engine import GradientEngine
+from raymaskdp.privacy.keys import KEY_BYTES, Key
+from raymaskdp.privacy.plan import PrivacyPlan
+
+# Shape suffixes: N records, K clips, T tokens, F features (N marks, N secrets, U unused).
+
+NUM_UNUSED = 64
+LOUDNESS = 100.0  # length of a canary's sensitive token in clipping norms: it is always clipped
+SIGNIFICANCE = 0.01  # chance that a correct program is reported, for each of the two tests
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryRecords:
+    """Records for a linear model whose features are the records' own marks and secrets.
+
+    The first token of a clip is public and holds the record's mark; the second is sensitive and holds its
+    secret, or fill. Records touch no common feature, so what is released about one is independent of the
+    others, in a correct program, and each counts as a trial of its own.
+
+    Attributes:
+      composite_NKTF: what the private branch may see.
+      public_NKTF: what the public branch may see: sensitive tokens filled with zero.
+    """
+
+    composite_NKTF: Tensor
+    public_NKTF: Tensor
+
+    @classmethod
+    def make(cls, *, plan: PrivacyPlan) -> CanaryRecords:
+        """The plan's number of records; those with an even index have a secret."""
+        count = plan.num_records
+        each = torch.arange(count)
+        composite = torch.zeros(count, plan.clips, 2, 2 * count + NUM_UNUSED)
+        composite[each, :, 0, each] = 1.0
+        composite[each[::2], :, 1, count + each[::2]] = LOUDNESS * plan.clipping_norm
+        public = composite.clone()
+        public[:, :, 1] = 0.0
+        return cls(composite_NKTF=composite, public_NKTF=public)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What one step releases: the noisy update [F], and the public branch's summed gradient [F]."""
+
+    private_F: Tensor
+    public_F: Tensor
+
+
+Program = Callable[[CanaryRecords, PrivacyPlan, Key], Sequence[Release]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditReport:
+    """The outcome of an audit.
+
+    Attributes:
+      delta: the δ at which both prices are taken.
+      claimed_epsilon: the plan's price.
+      epsilon_at_least: what the attack proves, at 99 % confidence.
+      noise_over_claimed: measured standard deviation of the noise over the plan's.
+      findings: what is wrong, in sentences; empty if nothing was found.
+    """
+
+    delta: float
+    claimed_epsilon: float
+    epsilon_at_least: float
+    noise_over_claimed: float
+    findings: tuple[str, ...]
+
+
+def audit(
+    program: Program, plan: PrivacyPlan, *, runs: int = 16, delta: float = 0.01, seed: int = 0
+) -> AuditReport:
+    """Run `program` on canaries `runs` times, and hold what an attacker finds against the plan's price.
+
+    The plan should have some hundred records, a low rate and a handful of steps. A rate near 1 hides lots
+    that leak, since there is then no amplification to lose.
+    """
+    check.in_range("runs", runs, low=1)
+    if not plan.is_masked:
+        raise UserError(f"The audit needs a plan of a masked mechanism, not of {plan.mechanism}.")
+    records = CanaryRecords.make(plan=plan)
+    scores, noise = [], []
+    for run in range(runs):
+        name = f"audit {seed} {run}".encode()
+        key = Key(secret=hashlib.blake2b(name, digest_size=KEY_BYTES).digest())
+        releases = program(records, plan, key)
+        scores.append(_scores(releases, plan))
+        unused = [release.private_F[-NUM_UNUSED:].double().numpy() for release in releases]
+        noise.append(np.concatenate(unused) * plan.expected_batch)
+    proven = lower_bound(
+        np.concatenate([found[::2] for found in scores]),
+        np.concatenate([found[1::2] for found in scores]),
+        delta=delta,
+    )
+    return _report(plan, delta, proven, np.concatenate(noise))
+
+
+def lower_bound(present: Floats, absent: Floats, *, delta: float) -> float:
+    """A lower bound on ε at `delta` from an attacker's scores [trials, attacks] in the two worlds.
+
+    Attack and threshold are chosen on the even trials, and hits and false alarms counted on the odd ones,
+    with Clopper–Pearson intervals; 0 if nothing is proven.
+    """
+    best, choice = -math.inf, (0, 0.0)
+    for attack in range(present.shape[1]):
+        fit = present[0::2, attack], absent[0::2, attack]
+        for threshold in np.unique(np.quantile(np.concatenate(fit), np.linspace(0.5, 0.999, 60))):
+            bound = _bound(*fit, threshold, delta)
+            if bound > best:
+                best, choice = bound, (attack, float(threshold))
+    attack, threshold = choice
+    return max(_bound(present[1::2, attack], absent[1::2, attack], threshold, delta), 0.0)
+
+
+def run_plan(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Release]:
+    """The plan carried out faithfully on a linear model: what other programs are held against."""
+    model = linear_model(records)
+    engine = GradientEngine(model, plan)
+    releases = []
+    for step in range(plan.steps):
+        lot = torch.from_numpy(plan.lot(key, step))
+        total = engine.zero_sum()
+        if len(lot):
+            views = torch.cat([records.composite_NKTF[lot], records.public_NKTF[lot]], dim=1)
+            views = views[:, : plan.num_views]
+            with engine.record(num_records=len(lot)):
+                total += engine.clipped_sum(losses(model, views.flatten(0, 1)))
+        public = public_gradient(records.public_NKTF[torch.from_numpy(plan.public_lot(key, step))])
+        update = plan.private_update(total, key, step)
+        releases.append(Release(private_F=update["weight"][0], public_F=public))
+    return releases
+
+
+def linear_model(records: CanaryRecords) -> nn.Linear:
+    """A model whose gradient is the sum of the tokens it sees, whatever its weights."""
+    return nn.Linear(records.composite_NKTF.shape[-1], 1, bias=False)
+
+
+def losses(model: nn.Module, views_BTF: Tensor) -> Tensor:
+    """The loss of every view, shape [B]."""
+    scores: Tensor = model(views_BTF)
+    return scores.sum((1, 2))
+
+
+def public_gradient(public_NKTF: Tensor) -> Tensor:
+    """Σ over records of the mean over clips of the gradient of `losses`, shape [F]."""
+    return public_NKTF.mean(1).sum((0, 1))
+
+
+def _scores(releases: Sequence[Release], plan: PrivacyPlan) -> Floats:
+    """Three attacks on every record, [N, 3]: log-likelihood ratios of having a secret, by what is used."""
+    count = plan.num_records
+    private = torch.stack([release.private_F for release in releases]).double().numpy()
+    public = torch.stack([release.public_F for release in releases]).double().numpy()
+    secrets = private[:, count : 2 * count] * plan.expected_batch / plan.clipping_norm
+    spread = max(plan.noise_multiplier, 1e-3)
+    in_lot = np.clip((secrets - 0.5) / spread**2, -500, 500)
+    unknown_lot = np.log1p(plan.rate * np.expm1(in_lot))
+    seen = public[:, :count] > 0  # a record's mark in the public branch: in its lot for certain
+    return np.stack(
+        [unknown_lot.sum(0), np.where(seen, in_lot, 0.0).sum(0), public[:, count : 2 * count].sum(0)], axis=1
+    )
+
+
+def _report(plan: PrivacyPlan, delta: float, proven: float, noise: Floats) -> AuditReport:
+    claimed = accounting.cost(plan.event(), delta).epsilon
+    ratio = float(np.sqrt(np.mean(np.square(noise)))) / plan.noise_std if plan.noise_std else math.inf
+    findings = []
+    if proven > claimed:
+        findings.append(f"The releases prove ε ≥ {proven:.2f} at δ = {delta:g}; {claimed:.2f} is claimed.")
+    # The measured variance over the claimed one is chi-squared; all noise is drawn independently.
+    low, high = stats.chi2.ppf([SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2], noise.size) / noise.size
+    if not low <= ratio**2 <= high:
+        findings.append(f"The noise has {ratio:.3f} times the plan's standard deviation.")
+    return AuditReport(
+        delta=delta,
+        claimed_epsilon=claimed,
+        epsilon_at_least=proven,
+        noise_over_claimed=ratio,
+        findings=tuple(findings),
+    )
+
+
+def _bound(present: Floats, absent: Floats, threshold: float, delta: float) -> float:
+    hits = _interval(int((present > threshold).sum()), len(present))[0]
+    alarms = _interval(int((absent > threshold).sum()), len(absent))[1]
+    return math.log((hits - delta) / alarms) if hits > delta else -math.inf
+
+
+def _interval(successes: int, trials: int) -> tuple[float, float]:
+    """The Clopper–Pearson interval of a probability."""
+    missing = trials - successes
+    low = stats.beta.ppf(SIGNIFICANCE / 2, successes, missing + 1) if successes else 0.0
+    high = stats.beta.ppf(1 - SIGNIFICANCE / 2, successes + 1, missing) if missing else 1.0
+    return float(low), float(high)

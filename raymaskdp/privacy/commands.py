@@ -1,0 +1,206 @@
+"""`raymaskdp privacy epsilon | sigma | verify`: prices of plans, and of runs from their ledgers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from raymaskdp.errors import UserError
+from raymaskdp.privacy import accounting, crosscheck
+from raymaskdp.privacy.accounting import SubsampledGaussian
+from raymaskdp.privacy.ledger import read_ledger
+from raymaskdp.privacy.plan import Adjacency, Mechanism, PrivacyPlan, Unit
+
+# How far two libraries may be apart: 1 % and what Opacus's own error bound allows.
+RELATIVE_TOLERANCE = 0.01
+ABSOLUTE_TOLERANCE = 2 * crosscheck.EPSILON_ERROR
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriceResult:
+    """What a plan costs.
+
+    Attributes:
+      epsilon: the tighter of `rdp` and `pld`, upper bounds on ε at `delta`; None if infinite.
+      noise_multiplier: σ; the noise has the standard deviation σ · C.
+      rate: q, the probability that a record is in a lot.
+      steps: T.
+      promise: what the figures mean, in a sentence.
+    """
+
+    epsilon: float | None
+    rdp: float | None
+    pld: float | None
+    delta: float
+    noise_multiplier: float
+    rate: float
+    steps: int
+    promise: str
+
+    def __str__(self) -> str:
+        shown = "no ε" if self.epsilon is None else f"ε = {self.epsilon:.4g} at δ = {self.delta:g}"
+        bounds = ", ".join(
+            f"{name} {value:.4g}"
+            for name, value in (("RDP", self.rdp), ("PLD", self.pld))
+            if value is not None
+        )
+        return (
+            f"{shown} ({bounds or 'not private'}); σ = {self.noise_multiplier:.4g}, q = {self.rate:.4g}, "
+            f"{self.steps} steps.\n{self.promise}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyResult:
+    """What a ledger's run has cost, from two libraries that agree.
+
+    Attributes:
+      steps_spent: releases that count: steps, and steps redone with another key.
+      steps_planned: T of the plan.
+      epsilon: upper bound on ε of what was spent, at `delta` (the tighter of RDP and PLD).
+      second_opinion: the same from the other library.
+      claimed_epsilon: what the ledger says the whole run costs.
+      fingerprint: names the data of the run.
+      promise: what the figures mean, in a sentence.
+    """
+
+    steps_spent: int
+    steps_planned: int
+    epsilon: float
+    second_opinion: float
+    claimed_epsilon: float
+    delta: float
+    fingerprint: str
+    promise: str
+
+    def __str__(self) -> str:
+        return (
+            f"ε = {self.epsilon:.4g} at δ = {self.delta:g} after {self.steps_spent} of {self.steps_planned} "
+            f"steps (second library: {self.second_opinion:.4g}; claimed for the whole run: "
+            f"{self.claimed_epsilon:.4g}).\n{self.promise}"
+        )
+
+
+def epsilon(
+    *,
+    num_records: int,
+    expected_batch: float,
+    delta: float,
+    noise_multiplier: float,
+    steps: int | None = None,
+    epochs: float | None = None,
+    mechanism: Mechanism = "maskdp",
+    adjacency: Adjacency = "zero-out",
+    unit: Unit = "video",
+) -> PriceResult:
+    """ε of a run with a given noise multiplier."""
+    plan = PrivacyPlan.calibrate(
+        mechanism=mechanism,
+        num_records=num_records,
+        expected_batch=expected_batch,
+        delta=delta,
+        noise_multiplier=noise_multiplier,
+        steps=steps,
+        epochs=epochs,
+        adjacency=adjacency,
+        unit=unit,
+    )
+    return _price(plan)
+
+
+def sigma(
+    *,
+    num_records: int,
+    expected_batch: float,
+    delta: float,
+    epsilon: float,
+    steps: int | None = None,
+    epochs: float | None = None,
+    mechanism: Mechanism = "maskdp",
+    adjacency: Adjacency = "zero-out",
+    unit: Unit = "video",
+) -> PriceResult:
+    """The noise multiplier that keeps a run within a given ε."""
+    plan = PrivacyPlan.calibrate(
+        mechanism=mechanism,
+        num_records=num_records,
+        expected_batch=expected_batch,
+        delta=delta,
+        epsilon=epsilon,
+        steps=steps,
+        epochs=epochs,
+        adjacency=adjacency,
+        unit=unit,
+    )
+    return _price(plan)
+
+
+def verify(ledger: str | Path, *, expected_steps: int | None = None) -> VerifyResult:
+    """Recompute what a ledger's run has cost with a second library, and check the ledger's claims.
+
+    `expected_steps`: how many steps the published model was trained for, if known; a ledger that announces
+    fewer was cut short. Raises `UserError` if the ledger is damaged, incomplete or of a run that is not
+    private, if the libraries disagree, or if more was spent than was claimed.
+    """
+    content = read_ledger(ledger)
+    plan, spent = content.plan, content.steps_spent
+    if plan.mechanism == "sgd" or plan.noise_multiplier == 0:
+        raise UserError(f"The run of the ledger {ledger} is not private: it has no noise.")
+    reached = len({step for _, step in content.releases})
+    if expected_steps is not None and reached < expected_steps:
+        raise UserError(
+            f"The ledger {ledger} announces {reached} steps, but the model was trained for {expected_steps}: "
+            "lines are missing at its end."
+        )
+    if content.claimed_epsilon is None:
+        raise UserError(f"The ledger {ledger} claims no ε, although its plan has noise; it was changed.")
+    _agree(ledger, "the claimed ε", content.claimed_epsilon, "the recomputed one", plan.epsilon())
+    price = accounting.cost(plan.event(spent), plan.delta)
+    second = _second_opinion(plan.event(spent), plan.delta, price)
+    if price.epsilon > content.claimed_epsilon * (1 + RELATIVE_TOLERANCE):
+        raise UserError(
+            f"The run of the ledger {ledger} spent ε = {price.epsilon:.4g}, more than the claimed "
+            f"{content.claimed_epsilon:.4g}: {spent} releases were made where {plan.steps} were planned."
+        )
+    _agree(ledger, "the ε of the first library", price.epsilon, "that of the second", second)
+    return VerifyResult(
+        steps_spent=spent,
+        steps_planned=plan.steps,
+        epsilon=price.epsilon,
+        second_opinion=second,
+        claimed_epsilon=content.claimed_epsilon,
+        delta=plan.delta,
+        fingerprint=content.fingerprint,
+        promise=plan.promise,
+    )
+
+
+def _second_opinion(event: SubsampledGaussian, delta: float, price: accounting.Cost) -> float:
+    """The headline from the library that did not compute it."""
+    if price.pld <= price.rdp:
+        return crosscheck.prv_epsilon(event, delta)
+    return crosscheck.rdp_epsilon(event, delta)
+
+
+def _agree(ledger: str | Path, name: str, value: float, other_name: str, other: float) -> None:
+    if abs(value - other) > RELATIVE_TOLERANCE * max(value, other) + ABSOLUTE_TOLERANCE:
+        raise UserError(f"In the ledger {ledger}, {name} is {value:.4g} but {other_name} is {other:.4g}.")
+
+
+def _price(plan: PrivacyPlan) -> PriceResult:
+    cost = plan.cost()
+    return PriceResult(
+        epsilon=_finite(cost.epsilon),
+        rdp=_finite(cost.rdp),
+        pld=_finite(cost.pld),
+        delta=plan.delta,
+        noise_multiplier=plan.noise_multiplier,
+        rate=plan.rate,
+        steps=plan.steps,
+        promise=plan.promise,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
