@@ -59,8 +59,10 @@ def changed(
     height, width = mask_HW.shape
     # The plate under the masks, so that no masked value reaches its neighbours through the blur.
     unmasked_HW3 = np.where(mask_HW[..., None], plate_HW3, frame_HW3)
-    difference = cv2.absdiff(cv2.blur(unmasked_HW3, (3, 3)), cv2.blur(plate_HW3, (3, 3))).max(axis=2)
-    different = ((difference > config.change_level) & ~mask_HW).astype(np.uint8)
+    difference_HW3 = cv2.absdiff(cv2.blur(unmasked_HW3, (3, 3)), cv2.blur(plate_HW3, (3, 3)))
+    red, green, blue = cv2.split(difference_HW3)
+    largest = cv2.max(cv2.max(red, green), blue)
+    different = ((largest > config.change_level) & ~mask_HW).view(np.uint8)
     different = cv2.morphologyEx(different, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(different, connectivity=8)
     large = stats[:, cv2.CC_STAT_AREA] >= max(6, config.change_area * height * width)
@@ -101,7 +103,8 @@ def surviving_pixels(
     """
     other_HW3 = frame_HW3.copy()
     other_HW3[mask_HW] ^= 0xC0
-    return int(np.count_nonzero((made != make(other_HW3)).any(axis=2)))
+    difference_HW3 = cv2.absdiff(made, make(other_HW3))
+    return int(np.count_nonzero(cv2.transform(difference_HW3, np.ones((1, 3), np.float32))))
 
 
 def _outer_ramp(mask_HW: np.ndarray, width_px: float) -> np.ndarray:

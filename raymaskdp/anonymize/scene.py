@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +13,7 @@ from raymaskdp.bodies.body import Body
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.errors import UserError
-from raymaskdp.video import masks, reader
+from raymaskdp.video import masks
 
 # Shape suffixes: P persons, T frames, H rows, W columns, B bytes of a packed mask, V vertices.
 
@@ -63,20 +61,13 @@ class Scene:
         """Bool [H, W] of one person in frame `index`."""
         return masks.unpack(self.masks_PTB[person, index], self.height, self.width)
 
-    def mask(self, index: int, margin_px: float) -> np.ndarray:
-        """Bool [H, W] of everybody in frame `index`, grown by `margin_px`."""
-        packed = np.bitwise_or.reduce(self.masks_PTB[:, index], axis=0)
-        return masks.dilate(masks.unpack(packed, self.height, self.width), margin_px)
-
-    def frames(self, path: str, margin_px: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Source frames, uint8 [H, W, 3], with `mask`; `UserError` where their number has changed."""
-        count = 0
-        for count, frame_HW3 in enumerate(reader.stream(path), start=1):
-            if count > self.num_frames:
-                break
-            yield frame_HW3, self.mask(count - 1, margin_px)
-        if count != self.num_frames:
-            raise UserError(f"The video {path} changed while it was worked on.")
+    def everybody(self, margin_px: float) -> np.ndarray:
+        """Packed masks of everybody in each frame, grown by `margin_px`; uint8 [T, B]."""
+        union_TB = np.bitwise_or.reduce(self.masks_PTB, axis=0)
+        for packed in union_TB:
+            mask_HW = masks.unpack(packed, self.height, self.width)
+            packed[:] = masks.pack(masks.dilate(mask_HW, margin_px))
+        return union_TB
 
     def pack(self) -> bytes:
         """As bytes, for `Item.analysis`."""

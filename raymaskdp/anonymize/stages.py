@@ -119,12 +119,12 @@ class Synthesize:
         source = item.record.path
         scene = Scene.unpack(item.analysis)
         metrics = dict(item.metrics)
-        margin_px = config.composite.margin * info.height
         if config.verify.require_people and not scene.visible_PT.any():
             return _quarantined(item, ["no person was found, so none could be replaced"]), {}
 
         with _timed(metrics, "seconds_plate"):
-            background = find_background(source, scene, config.plate, margin_px)
+            masks_TB = scene.everybody(config.composite.margin * info.height)
+            background = find_background(source, info, masks_TB, config.plate)
             problems = self._background_problems(background)
         if math.isfinite(background.drift_px):
             metrics["camera_drift_px"] = round(background.drift_px, 3)
@@ -142,7 +142,7 @@ class Synthesize:
                 draw=self._drawer(item, scene),
                 composite_path=composite_path,
                 avatar_path=avatar_path,
-                margin_px=margin_px,
+                masks_TB=masks_TB,
                 plates=config.plate,
                 composites=config.composite,
                 verify=config.verify,

@@ -6,7 +6,7 @@ pixels altered, and the two are compared: what survives of a person is counted, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from raymaskdp.anonymize.plate import Plate, PlateBuilder, PlateConfig
 from raymaskdp.anonymize.render import Rendered
 from raymaskdp.anonymize.scene import Scene
 from raymaskdp.anonymize.verify import Digest, FrameChecks, VerifyConfig
-from raymaskdp.video import masks
+from raymaskdp.errors import UserError
+from raymaskdp.video import masks, reader
 from raymaskdp.video.reader import VideoInfo
 from raymaskdp.video.writer import VideoWriter
 
@@ -41,14 +42,25 @@ class Background:
     drift_px: float
 
 
-def find_background(path: str, scene: Scene, plates: PlateConfig, margin_px: float) -> Background:
-    """The first pass: plate and camera motion from the unmasked pixels of the video at `path`."""
-    visible_HW = np.zeros((scene.height, scene.width), np.int32)
-    for index in range(scene.num_frames):
-        visible_HW += ~scene.mask(index, margin_px)
-    builder = PlateBuilder(plates, visible_HW=visible_HW, num_frames=scene.num_frames)
-    camera = CameraCheck(scene.num_frames)
-    for index, (frame_HW3, mask_HW) in enumerate(scene.frames(path, margin_px)):
+def masked_frames(path: str, masks_TB: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frames uint8 [H, W, 3] of a video with their masks bool [H, W]; `UserError` if it has changed."""
+    count = 0
+    for count, frame_HW3 in enumerate(reader.stream(path), start=1):
+        if count > len(masks_TB):
+            break
+        yield frame_HW3, masks.unpack(masks_TB[count - 1], *frame_HW3.shape[:2])
+    if count != len(masks_TB):
+        raise UserError(f"The video {path} changed while it was worked on.")
+
+
+def find_background(path: str, info: VideoInfo, masks_TB: np.ndarray, plates: PlateConfig) -> Background:
+    """The first pass: plate and camera motion from the pixels outside `masks_TB`."""
+    visible_HW = np.full((info.height, info.width), info.num_frames, np.int32)
+    for packed in masks_TB:
+        visible_HW -= masks.unpack(packed, info.height, info.width)
+    builder = PlateBuilder(plates, visible_HW=visible_HW, num_frames=info.num_frames)
+    camera = CameraCheck(info.num_frames)
+    for index, (frame_HW3, mask_HW) in enumerate(masked_frames(path, masks_TB)):
         builder.add(frame_HW3, mask_HW)
         camera.add(index, frame_HW3, mask_HW)
     drift_px = camera.drift_px()
@@ -124,7 +136,7 @@ def write_layers(
     draw: Callable[[int], Rendered],
     composite_path: Path,
     avatar_path: Path,
-    margin_px: float,
+    masks_TB: np.ndarray,
     plates: PlateConfig,
     composites: CompositeConfig,
     verify: VerifyConfig,
@@ -135,7 +147,7 @@ def write_layers(
       source, info, scene, background: the video and what is known of it.
       draw: the avatars of a frame, by its index.
       composite_path, avatar_path: the files to write.
-      margin_px: growth of the person masks.
+      masks_TB: packed, everything that must go.
       plates, composites, verify: settings.
     """
     height, width, num_frames = scene.height, scene.width, scene.num_frames
@@ -154,7 +166,7 @@ def write_layers(
         ) as composite_out,
         VideoWriter(avatar_path, width=width, height=height, fps=info.fps, lossless=True) as avatar_out,
     ):
-        for index, (frame_HW3, mask_HW) in enumerate(scene.frames(source, margin_px)):
+        for index, (frame_HW3, mask_HW) in enumerate(masked_frames(source, masks_TB)):
             emptied = empty(frame_HW3, mask_HW, background, plates, composites)
             drawn = draw(index)
             surviving = composite.surviving_pixels(

@@ -14,6 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 
 from raymaskdp import check
@@ -197,7 +198,8 @@ def check_files(
     problems = []
     digest = Digest()
     error = 0.0
-    compared = frames = 0
+    frames = 0
+    compared = 0
     spilled = False
     layers: Iterator[Any] = zip_longest(
         reader.stream(source), reader.stream(composite), reader.stream(avatar)
@@ -213,9 +215,8 @@ def check_files(
         coverage_HW = masks.unpack(avatar_TB[frames - 1], info.height, info.width)
         spilled |= bool(layer[~coverage_HW].any())
         kept_HW = ~masks.unpack(replaced_TB[frames - 1], info.height, info.width) & ~coverage_HW
-        difference = after[kept_HW].astype(np.int32) - before[kept_HW]
-        error += float(np.square(difference).sum())
-        compared += difference.size
+        error += cv2.norm(before, after, cv2.NORM_L2SQR, kept_HW.view(np.uint8))
+        compared += 3 * int(np.count_nonzero(kept_HW))
     if frames != info.num_frames:
         problems.append(f"the output has {frames} frames and the source {info.num_frames}")
     if digest.hex() != avatar_digest:
