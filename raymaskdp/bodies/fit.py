@@ -152,8 +152,7 @@ def fit_run(
     keypoints[..., :2] = scale * one_euro(keypoints[..., :2] / scale, fps, cutoff=config.smoothing)
     world = one_euro(world_NL3, fps, cutoff=config.smoothing)
     points = to_camera(world, keypoints, camera_33)
-    face = rest_J3[landmarks.joint_L[[8, 7, 0]]] + landmarks.offset_L3[[8, 7, 0]]
-    local = inverse_kinematics(points, rest_J3, face)
+    local = inverse_kinematics(points, rest_J3[landmarks.joint_L] + landmarks.offset_L3)
     pelvis = place(local, keypoints, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33)
     pelvis[:, 2] = np.exp(one_euro(np.log(pelvis[:, 2]), fps, cutoff=1.0))
     refined, pelvis = refine(

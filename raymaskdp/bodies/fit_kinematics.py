@@ -49,68 +49,70 @@ def vectors(rotations: np.ndarray) -> np.ndarray:
     return flat.reshape(rotations.shape[:-1])
 
 
-def inverse_kinematics(points_TL3: np.ndarray, rest_J3: np.ndarray, face_rest_33: np.ndarray) -> np.ndarray:
+def inverse_kinematics(points_TL3: np.ndarray, rest_L3: np.ndarray) -> np.ndarray:
     """Local rotations [T, 52, 3, 3] of a skeleton whose bones point as the landmarks do.
 
     Args:
       points_TL3: MediaPipe landmarks in the camera frame (any unit, any origin).
-      rest_J3: the avatar's joints in the rest pose.
-      face_rest_33: right ear, left ear and nose in the rest pose, rows.
+      rest_L3: the same landmarks on the avatar in the rest pose.
     """
     num_frames = len(points_TL3)
-    p = {index: points_TL3[:, index] for index in range(33)}
-    rest = {name: rest_J3[index] for name, index in JOINT.items()}
     turned = np.tile(np.eye(3), (num_frames, NUM_JOINTS, 1, 1))  # global rotations
 
     def put(name: str, rotation: np.ndarray) -> None:
         turned[:, JOINT[name]] = rotation
 
-    hips, shoulders = 0.5 * (p[23] + p[24]), 0.5 * (p[11] + p[12])
-    up = shoulders - hips
-    rest_up = 0.5 * (rest["left_shoulder"] + rest["right_shoulder"])
-    rest_up = rest_up - 0.5 * (rest["left_hip"] + rest["right_hip"])
-    pelvis = frame(p[23] - p[24], up) @ frame(rest["left_hip"] - rest["right_hip"], rest_up).T
-    chest = frame(up, p[11] - p[12]) @ frame(rest_up, rest["left_shoulder"] - rest["right_shoulder"]).T
+    def mean(*landmarks: int) -> tuple[np.ndarray, np.ndarray]:
+        """A point between landmarks: in the frames, and at rest."""
+        chosen = list(landmarks)
+        return points_TL3[:, chosen].mean(1), rest_L3[chosen].mean(0)
+
+    def bone(start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """The vector between two landmarks: in the frames, and at rest."""
+        return points_TL3[:, end] - points_TL3[:, start], rest_L3[end] - rest_L3[start]
+
+    (hips, rest_hips), (shoulders, rest_shoulders) = mean(23, 24), mean(11, 12)
+    up, rest_up = shoulders - hips, rest_shoulders - rest_hips
+    hip_line, rest_hip_line = bone(24, 23)
+    shoulder_line, rest_shoulder_line = bone(12, 11)
+    pelvis = frame(hip_line, up) @ frame(rest_hip_line, rest_up).T
+    chest = frame(up, shoulder_line) @ frame(rest_up, rest_shoulder_line).T
     put("pelvis", pelvis)
     bend = vectors(np.swapaxes(pelvis, -1, -2) @ chest)
     for share, name in ((1 / 3, "spine1"), (2 / 3, "spine2"), (1.0, "spine3")):
         put(name, pelvis @ matrices(share * bend))
     for name in ("left_collar", "right_collar"):
         put(name, chest)
-    ears = 0.5 * (p[7] + p[8])
-    rest_ears = face_rest_33[:2].mean(0)
-    head = frame(p[7] - p[8], p[0] - ears)
-    head = head @ frame(face_rest_33[1] - face_rest_33[0], face_rest_33[2] - rest_ears).T
+    ear_line, rest_ear_line = bone(8, 7)
+    ears, rest_ears = mean(7, 8)
+    head = frame(ear_line, points_TL3[:, 0] - ears) @ frame(rest_ear_line, rest_L3[0] - rest_ears).T
     nod = vectors(np.swapaxes(chest, -1, -2) @ head)
     nod *= np.minimum(1.0, 1.2 / np.maximum(np.linalg.norm(nod, axis=-1, keepdims=True), _EPS))
     put("neck", chest @ matrices(0.5 * nod))
     put("head", chest @ matrices(nod))
 
-    forward = chest[..., 2]
+    ahead = np.array([0.0, 0.0, 1.0])
     for side, odd in (("left", 0), ("right", 1)):
-        shoulder, elbow, wrist = p[11 + odd], p[13 + odd], p[15 + odd]
-        hip, knee, ankle = p[23 + odd], p[25 + odd], p[27 + odd]
-        heel, toe = p[29 + odd], p[31 + odd]
-        fingers = 0.5 * (p[17 + odd] + p[19 + odd])
-        upper = rest[f"{side}_elbow"] - rest[f"{side}_shoulder"]
-        lower = rest[f"{side}_wrist"] - rest[f"{side}_elbow"]
-        hand = 0.5 * (rest[f"{side}_index1"] + rest[f"{side}_pinky1"]) - rest[f"{side}_wrist"]
+        upper_arm, rest_upper_arm = bone(11 + odd, 13 + odd)
+        forearm, rest_forearm = bone(13 + odd, 15 + odd)
+        thigh, rest_thigh = bone(23 + odd, 25 + odd)
+        shin, rest_shin = bone(25 + odd, 27 + odd)
+        foot, rest_foot = bone(29 + odd, 31 + odd)
+        knuckles, rest_knuckles = mean(17 + odd, 19 + odd)
+        hand, rest_hand = knuckles - points_TL3[:, 15 + odd], rest_knuckles - rest_L3[15 + odd]
         # Forearms bend to the front of the upper arm; shins bend to the back of the thigh.
-        front = _across(unit(wrist - elbow), elbow - shoulder) + 0.15 * forward
-        arm = frame(elbow - shoulder, front) @ frame(upper, np.array([0.0, 0.0, 1.0])).T
+        front = _across(unit(forearm), upper_arm) + 0.15 * chest[..., 2]
+        arm = frame(upper_arm, front) @ frame(rest_upper_arm, ahead).T
         put(f"{side}_shoulder", arm)
-        forearm = swing(arm @ lower, wrist - elbow) @ arm
-        put(f"{side}_elbow", forearm)
-        put(f"{side}_wrist", _limited(swing(forearm @ hand, fingers - wrist), 0.7) @ forearm)
-        thigh = rest[f"{side}_knee"] - rest[f"{side}_hip"]
-        shin = rest[f"{side}_ankle"] - rest[f"{side}_knee"]
-        foot = rest[f"{side}_foot"] - rest[f"{side}_ankle"]
-        front = -_across(unit(ankle - knee), knee - hip) + 0.3 * unit(toe - heel) + 0.1 * pelvis[..., 2]
-        leg = frame(knee - hip, front) @ frame(thigh, np.array([0.0, 0.0, 1.0])).T
+        lower_arm = swing(arm @ rest_forearm, forearm) @ arm
+        put(f"{side}_elbow", lower_arm)
+        put(f"{side}_wrist", _limited(swing(lower_arm @ rest_hand, hand), 0.7) @ lower_arm)
+        front = -_across(unit(shin), thigh) + 0.3 * unit(foot) + 0.1 * pelvis[..., 2]
+        leg = frame(thigh, front) @ frame(rest_thigh, ahead).T
         put(f"{side}_hip", leg)
-        lower_leg = swing(leg @ shin, ankle - knee) @ leg
+        lower_leg = swing(leg @ rest_shin, shin) @ leg
         put(f"{side}_knee", lower_leg)
-        put(f"{side}_ankle", _limited(swing(lower_leg @ foot, toe - ankle), 0.9) @ lower_leg)
+        put(f"{side}_ankle", _limited(swing(lower_leg @ rest_foot, foot), 0.9) @ lower_leg)
         put(f"{side}_foot", turned[:, JOINT[f"{side}_ankle"]])
     for joint in range(JOINT["right_wrist"] + 1, NUM_JOINTS):  # fingers follow the hand
         turned[:, joint] = turned[:, PARENTS[joint]]
