@@ -111,9 +111,9 @@ class Wearer:
         return (mesh.rest_V3[:, 1] - pelvis) / (neck - pelvis)
 
     def throat(self, mesh: Mesh) -> np.ndarray:
-        """Metres below the base of the neck [V], along a plane that falls to the front."""
-        _, y, z = (mesh.rest_V3 - self.joints_J3[JOINT["neck"]]).T
-        return -(y + 0.45 * z)
+        """Metres below the opening of a collar [V], which falls to the front and rises to the sides."""
+        x, y, z = (mesh.rest_V3 - self.joints_J3[JOINT["neck"]]).T
+        return 0.45 * np.maximum(np.abs(x) - 0.05, 0) - (y + 0.45 * z)
 
     def head_size(self) -> float:
         """Metres from the head joint to the crown."""
