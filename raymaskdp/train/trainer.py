@@ -116,12 +116,14 @@ def train(config: TrainConfig, *, key: Key | None = None) -> TrainResult:
 
 def make_job(config: TrainConfig) -> Job:
     """The plan and identity of a run; checks all settings against the data."""
+    # Of the annotated types, which `TrainConfig(...)` in Python does not see to; equal settings, equal run.
+    config = configuration.build(TrainConfig, configuration.to_dict(config), where="the configuration")
     # Workers elsewhere and later commands start from other folders.
     config = replace(
         config,
-        data=Path(config.data).absolute(),
-        out=Path(config.out).absolute(),
-        init=None if config.init is None else Path(config.init).absolute(),
+        data=config.data.absolute(),
+        out=config.out.absolute(),
+        init=None if config.init is None else config.init.absolute(),
     )
     store = ClipStore.open(config.data)
     records = records_of(store.split(config.split), config.privacy.unit)

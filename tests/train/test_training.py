@@ -1,0 +1,381 @@
+"""Training in process: what it leaves behind, what it promises, and going on after a crash."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import changed
+from safetensors.torch import load_file
+
+from raymaskdp import config as configuration
+from raymaskdp.errors import UserError
+from raymaskdp.models import save_weights
+from raymaskdp.privacy import Key, read_ledger
+from raymaskdp.train import ClipStore, TrainConfig, evaluate, loop, train
+from raymaskdp.train.loop import Worker, read_curve
+from raymaskdp.train.trainer import make_job
+
+KEY = Key(secret=bytes(range(32)))
+
+
+def weights(run: str | Path) -> dict[str, torch.Tensor]:
+    return load_file(Path(run) / "model.safetensors")
+
+
+def same_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("mechanism", ["dpsgd", "multiclip", "maskdp", "maskdp-full"])
+def test_a_run_spends_its_budget_and_leaves_its_papers(base, mechanism) -> None:
+    config = changed(base, privacy__mechanism=mechanism, privacy__epsilon=1.0, privacy__noise_multiplier=None)
+    result = train(config)
+    folder = Path(result.run)
+    assert 0.98 < result.epsilon <= 1.0
+    assert result.clips == (1 if mechanism == "dpsgd" else 2)
+    ledger = read_ledger(folder / "ledger.jsonl")
+    assert ledger.steps_spent == 6
+    assert math.isclose(ledger.plan.epsilon(), result.epsilon)
+    assert ledger.fingerprint == ClipStore.open(config.data).fingerprint
+    curve = read_curve(folder / "curve.jsonl")
+    assert [line.step for line in curve] == [1, 2, 3, 4, 5, 6]
+    assert [line.epsilon for line in curve] == sorted(line.epsilon for line in curve)
+    assert curve[-1].epsilon == pytest.approx(result.epsilon)
+    # The loss is shown of public pixels alone.
+    public = [line.public_loss for line in curve]
+    assert all(loss is not None for loss in public) == mechanism.startswith("maskdp")
+    assert all(loss is None for loss in public) != mechanism.startswith("maskdp")
+
+
+def test_without_privacy_nothing_is_promised(base) -> None:
+    result = train(changed(base, privacy__mechanism="sgd", privacy__noise_multiplier=None))
+    assert result.epsilon is None
+    assert "no privacy" in str(result)
+    assert "Infinity" not in (Path(result.run) / "curve.jsonl").read_text()
+
+
+def test_a_finished_run_is_not_redone(base) -> None:
+    first = train(base)
+    before = {p.name: p.stat().st_mtime_ns for p in Path(first.run).iterdir()}
+    again = train(base)
+    assert again == replace(first, finished_before=True)
+    assert "finished before" in str(again)
+    assert {p.name: p.stat().st_mtime_ns for p in Path(first.run).iterdir()} == before
+
+
+def test_identity_is_what_decides_the_outcome(base, store_path, tmp_path) -> None:
+    run = make_job(base).identity.run
+    assert make_job(changed(base, compute__micro_batch=2, compute__workers=2)).identity.run == run
+    assert make_job(changed(base, out=tmp_path / "elsewhere")).identity.run == run
+    assert make_job(changed(base, seed=1)).identity.run != run
+    assert make_job(changed(base, privacy__clipping_norm=2.0)).identity.run != run
+    moved = Path(shutil.copytree(store_path, tmp_path / "moved"))
+    assert make_job(changed(base, data=moved)).identity.run == run
+    about = json.loads((moved / "store.json").read_text())
+    (moved / "store.json").write_text(json.dumps({**about, "fingerprint": "other"}))
+    assert make_job(changed(base, data=moved)).identity.run != run
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 5])
+def test_a_resumed_run_equals_an_undisturbed_one(base, tmp_path, stop_after) -> None:
+    base = changed(base, optimizer__name="adam", optimizer__learning_rate=0.01)
+    whole = train(changed(base, out=tmp_path / "whole"), key=KEY)
+    job = make_job(base)
+    job.folder.mkdir(parents=True)
+    job.key_file.write_bytes(KEY.secret)
+
+    def stop(report: loop.StepReport) -> None:
+        if report.step == stop_after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        loop.run(job, Worker(), stop)
+    resumed = train(base)
+    assert same_weights(weights(whole.run), weights(resumed.run))
+    assert read_ledger(Path(resumed.run) / "ledger.jsonl").steps_spent == 6  # redone steps release nothing
+    curves = [
+        [(line.step, line.public_loss, line.epsilon) for line in read_curve(Path(run) / "curve.jsonl")]
+        for run in (whole.run, resumed.run)
+    ]
+    assert curves[0] == curves[1]
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_changes_nothing(base, tmp_path) -> None:
+    base = changed(base, steps=25, compute__checkpoint_every=7)
+    whole = train(changed(base, out=tmp_path / "whole"), key=KEY)
+    settings = tmp_path / "run.yaml"
+    settings.write_text(configuration.to_yaml(base))
+    script = (
+        "import sys, torch; torch.set_num_threads(1); from raymaskdp import config; "
+        "from raymaskdp.privacy import Key; from raymaskdp.train import TrainConfig, train; "
+        "train(config.load(TrainConfig, sys.argv[1]), key=Key(secret=bytes(range(32))))"
+    )
+    job = make_job(base)
+    for lines in (2, 19):
+        process = subprocess.Popen([sys.executable, "-c", script, str(settings)])
+        while len(read_curve(job.curve_file)) < lines and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    resumed = train(base)
+    assert same_weights(weights(whole.run), weights(resumed.run))
+    assert read_ledger(Path(resumed.run) / "ledger.jsonl").steps_spent == 25
+
+
+def run_with_workers(config: TrainConfig, count: int) -> dict[str, torch.Tensor]:
+    """The loop on `count` threads that add up like workers of Ray Train do."""
+    job = make_job(config)
+    job.folder.mkdir(parents=True)
+    job.key_file.write_bytes(KEY.secret)
+    barrier, shared = threading.Barrier(count), {}
+
+    def add_up(rank: int):
+        def add(tensor: torch.Tensor) -> None:
+            shared[rank] = tensor.clone()
+            barrier.wait()
+            tensor.copy_(sum(shared[other] for other in range(count)))
+            barrier.wait()
+
+        return add
+
+    failures = []
+
+    def work(rank: int) -> None:
+        try:
+            loop.run(job, Worker(rank, count, add_up(rank)))
+        except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+            failures.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+    state = load_file(job.checkpoint_file)
+    return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+
+
+@pytest.mark.parametrize("expected_batch", [0.5, 6.0])
+def test_one_two_and_three_workers_make_the_same_model(base, tmp_path, expected_batch) -> None:
+    """Small lots leave workers, and whole steps, without a record; they take part all the same."""
+    # Threads share one generator for initial weights, processes do not; so let them come from a file.
+    save_weights(tmp_path / "init.safetensors", loop.build(base, ClipStore.open(base.data)))
+    base = changed(base, init=tmp_path / "init.safetensors", privacy__expected_batch=expected_batch)
+    alone = weights(train(changed(base, out=tmp_path / "alone"), key=KEY).run)
+    for count in (2, 3):
+        together = run_with_workers(changed(base, out=tmp_path / str(count)), count)
+        for name in alone:
+            torch.testing.assert_close(alone[name], together[name], rtol=1e-4, atol=1e-5)
+
+
+def test_micro_batches_change_nothing(base, tmp_path) -> None:
+    runs = [
+        weights(train(changed(base, out=tmp_path / str(size), compute__micro_batch=size), key=KEY).run)
+        for size in (1, 3, 16)
+    ]
+    for other in runs[1:]:
+        for name in runs[0]:
+            torch.testing.assert_close(runs[0][name], other[name], rtol=1e-4, atol=1e-5)
+
+
+def with_pixels(store_path: Path, target: Path, video: int, change) -> Path:
+    """A copy of a store with the sensitive pixels of one video changed."""
+    copy = Path(shutil.copytree(store_path, target))
+    store = ClipStore.open(copy)
+    name = store.videos[video].video_id
+    frames, sensitive = store.read(video, np.arange(store.videos[video].num_frames))
+    np.save(copy / "clips" / f"{name}.frames.npy", change(frames.copy(), sensitive))
+    about = json.loads((copy / "store.json").read_text())
+    (copy / "store.json").write_text(json.dumps({**about, "fingerprint": "changed"}))
+    return copy
+
+
+def zero_out(frames: np.ndarray, sensitive: np.ndarray) -> np.ndarray:
+    frames[sensitive] = 128
+    return frames
+
+
+def replace_all(frames: np.ndarray, sensitive: np.ndarray) -> np.ndarray:
+    frames[sensitive] = 255 - frames[sensitive]
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "change", "bound"),
+    [("maskdp", zero_out, 1.0), ("maskdp", replace_all, 2.0), ("maskdp-full", zero_out, 2.0)],
+)
+def test_one_record_moves_a_step_by_at_most_its_sensitivity(
+    base, store_path, tmp_path, mechanism, change, bound
+) -> None:
+    """Through the whole path, store to weights: everyone in the lot, no noise, one plain step."""
+    clipping_norm = 1e-3
+    base = changed(
+        base,
+        steps=1,
+        seed=3,
+        privacy__mechanism=mechanism,
+        privacy__noise_multiplier=0.0,
+        privacy__expected_batch=18.0,
+        privacy__clipping_norm=clipping_norm,
+        optimizer__learning_rate=1.0,
+        optimizer__momentum=0.0,
+        optimizer__schedule="constant",
+    )
+    one = train(changed(base, out=tmp_path / "one"), key=KEY)
+    other_store = with_pixels(store_path, tmp_path / "clips", 4, change)
+    other = train(changed(base, out=tmp_path / "other", data=other_store), key=KEY)
+    before, after = weights(one.run), weights(other.run)
+    moved = math.sqrt(sum(float(((before[n] - after[n]).double() ** 2).sum()) for n in before))
+    limit = bound * clipping_norm / 18
+    assert 0 < moved <= limit * (1 + 1e-3)  # float32 weights of size 1 carry steps of size 1e-4
+    assert one.public_loss == other.public_loss
+
+
+def test_public_stream_is_bit_equal_whatever_is_sensitive(base, store_path, tmp_path) -> None:
+    """Trained on the public branch alone, two stores that differ in every sensitive pixel agree."""
+    quiet = changed(base, privacy__noise_multiplier=0.0, privacy__clipping_norm=1e-30)
+    first = train(changed(quiet, out=tmp_path / "one"), key=KEY)
+    store = store_path
+    for video in range(18):
+        store = with_pixels(store, tmp_path / f"clips{video}", video, replace_all)
+    second = train(changed(quiet, out=tmp_path / "two", data=store), key=KEY)
+    assert same_weights(weights(first.run), weights(second.run))
+    curves = [[line.public_loss for line in read_curve(Path(r.run) / "curve.jsonl")] for r in (first, second)]
+    assert curves[0] == curves[1]
+
+
+def test_cached_features_change_nothing(base, tmp_path) -> None:
+    linear = changed(base, scheme="linear", steps=20)
+    cached = train(changed(linear, out=tmp_path / "cached"), key=KEY)
+    computed = train(changed(linear, out=tmp_path / "computed", compute__cache_features=False), key=KEY)
+    first, second = weights(cached.run), weights(computed.run)
+    assert float(first["head.weight"].abs().max()) > 0.01
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-5)
+    assert cached.trainable == first["head.weight"].numel() + first["head.bias"].numel()
+
+
+def test_a_frozen_backbone_stays_as_it_was(base, tmp_path) -> None:
+    pretrained = train(changed(base, privacy__mechanism="sgd", privacy__noise_multiplier=None))
+    init = Path(pretrained.run) / "model.safetensors"
+    before = weights(pretrained.run)
+    linear = weights(train(changed(base, scheme="linear", init=init)).run)
+    selective = weights(train(changed(base, scheme="selective", init=init)).run)
+    for name in before:
+        learns = name.startswith("head.")
+        assert torch.equal(before[name], linear[name]) != learns, name
+        assert torch.equal(before[name], selective[name]) != (learns or "norm" in name), name
+    with pytest.raises(UserError, match="scratch starts from nothing"):
+        changed(base, scheme="scratch", init=init)
+
+
+def test_the_secret_stays_where_it_is(base) -> None:
+    result = train(base, key=KEY)
+    key_file = Path(result.run) / "key"
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    for path in Path(result.run).iterdir():
+        if path != key_file:
+            content = path.read_bytes()
+            assert KEY.secret not in content
+            assert KEY.secret.hex().encode() not in content
+
+
+def test_secrets_differ_from_run_to_run(base, tmp_path) -> None:
+    keys = {(Path(train(changed(base, out=tmp_path / n)).run) / "key").read_bytes() for n in ("a", "b")}
+    assert len(keys) == 2
+
+
+def test_a_clip_that_cannot_be_read_counts_as_nothing(base, store_path, tmp_path) -> None:
+    broken = Path(shutil.copytree(store_path, tmp_path / "broken"))
+    for path in (broken / "clips").glob("v00*.frames.npy"):
+        path.write_bytes(b"gone")
+    result = train(changed(base, data=broken))
+    assert result.steps == 6
+    assert all(torch.isfinite(value).all() for value in weights(result.run).values())
+
+
+def test_subjects_can_be_the_unit(base) -> None:
+    result = train(changed(base, privacy__unit="subject", privacy__expected_batch=2.0))
+    assert (result.records, result.unit) == (4, "subject")
+    assert "for one subject" in str(result)
+
+
+def test_checkpoints_of_another_plan_are_refused(base) -> None:
+    run = Path(train(base).run)
+    other = make_job(changed(base, privacy__clipping_norm=0.5))
+    other.folder.mkdir(parents=True)
+    shutil.copy(run / "checkpoint.safetensors", other.checkpoint_file)
+    with pytest.raises(UserError, match="another run or privacy plan"):
+        train(changed(base, privacy__clipping_norm=0.5))
+    other.checkpoint_file.write_bytes(b"\0" * 100)
+    with pytest.raises(UserError, match="damaged"):
+        train(changed(base, privacy__clipping_norm=0.5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"privacy__noise_multiplier": None, "privacy__epsilon": 0.0}, r"privacy\.epsilon must be in"),
+        ({"privacy__noise_multiplier": None, "privacy__epsilon": -1.0}, r"privacy\.epsilon must be in"),
+        ({"privacy__noise_multiplier": None}, "either epsilon or noise_multiplier"),
+        ({"privacy__mechanism": "sgd", "privacy__epsilon": 1.0}, "has no epsilon|has no noise"),
+        ({"privacy__mechanism": "dpsdg"}, "must be one of sgd, dpsgd"),
+        ({"privacy__clips": 9}, "must not exceed clips.draws"),
+        ({"privacy__delta": 1.0}, "delta must be in"),
+        ({"scheme": "partial"}, "scheme must be one of"),
+        ({"split": "val"}, "no labelled video of split 'val'"),
+        ({"init": Path("missing.safetensors")}, "Cannot read the weights"),
+        ({"data": Path("nowhere")}, "no clip store"),
+        ({"steps": 0}, "steps must be in"),
+    ],
+)
+def test_settings_that_do_not_go_together(base, changes, message) -> None:
+    with pytest.raises(UserError, match=message):
+        train(changed(base, **changes))
+
+
+@pytest.mark.slow
+def test_learning_works_and_is_measured(base) -> None:
+    config = changed(
+        base,
+        steps=50,
+        privacy__mechanism="sgd",
+        privacy__noise_multiplier=None,
+        privacy__expected_batch=18.0,
+        optimizer__name="adam",
+        optimizer__learning_rate=0.01,
+    )
+    run = train(config).run
+    assert evaluate(run, split="train").top1 >= 0.8
+    measured = evaluate(run)
+    assert (measured.videos, measured.views, measured.split) == (9, 3, "test")
+    confusion = np.array(measured.confusion)
+    assert confusion.sum() == 9
+    assert np.trace(confusion) / 9 == pytest.approx(measured.top1)
+    assert measured.mean_class == pytest.approx(np.mean(list(measured.per_class.values())))
+    assert "ε does not cover" in str(measured)
+    assert json.loads((Path(run) / "evaluation.json").read_text())["top1"] == measured.top1
+
+
+def test_only_finished_runs_are_evaluated(base, tmp_path) -> None:
+    with pytest.raises(UserError, match="no finished run"):
+        evaluate(tmp_path)
