@@ -8,7 +8,8 @@ What each setting is for (measured on Ray 2.60):
   defaults a segfaulting video loops for ever; with few restarts innocent videos are lost.
 * Dropped blocks are listed nowhere, so rows are reconciled against what was asked for, and lost
   videos get one more chance alone, where nobody else's crash can hit them.
-* Two operators of fractional CPUs: many operators that reserve CPUs deadlock a small cluster.
+* The stages need the same hardware, so they are one operator: several that reserve CPUs deadlock a
+  small cluster, and each would load the networks and the body again.
 """
 
 from __future__ import annotations
@@ -26,9 +27,6 @@ from raymaskdp.anonymize.stages import Analyze, Job, Synthesize, failed
 from raymaskdp.runtime import ray_cluster
 
 STAGES = (Analyze, Synthesize)
-CPUS_PER_ACTOR = 0.5
-"""Each worker is one actor of each stage, and they take turns at one CPU."""
-
 Stage = Callable[[AnonymizeConfig, Job], Callable[[Item], Item]]
 
 
@@ -86,27 +84,26 @@ def _run(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     rows = [{"item": pickle.dumps(item)} for item in items]
-    dataset: Any = ray.data.from_items(rows, override_num_blocks=len(rows))
-    for stage in stages:
-        with warnings.catch_warnings():
-            # Ray announces an end to further actor options, but names no other way to limit retries.
-            warnings.simplefilter("ignore")
-            dataset = dataset.map(
-                _Actor,
-                fn_constructor_args=[stage, config, job],
-                compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight),
-                num_cpus=CPUS_PER_ACTOR,
-                max_restarts=-1,
-                max_task_retries=1,
-            )
-    for row in dataset.iter_rows():
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    with warnings.catch_warnings():
+        # Ray announces an end to further actor options, but names no other way to limit retries.
+        warnings.simplefilter("ignore")
+        finished: Any = dataset.map(
+            _Worker,  # type: ignore[arg-type]  # a class whose instances are called: what Ray documents
+            fn_constructor_args=[stages, config, job],
+            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight),
+            num_cpus=1,
+            max_restarts=-1,
+            max_task_retries=1,
+        )
+    for row in finished.iter_rows():
         yield pickle.loads(row["item"])  # noqa: S301 — written by our own actors
 
 
-class _Actor:
-    """A stage inside a Ray actor: one thread, no accelerator."""
+class _Worker:
+    """All stages inside one Ray actor: one thread, no accelerator."""
 
-    def __init__(self, stage: Stage, config: AnonymizeConfig, job: Job) -> None:
+    def __init__(self, stages: Sequence[Stage], config: AnonymizeConfig, job: Job) -> None:
         # Actors without GPUs are not masked any more: they would all start on the first one.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         import cv2
@@ -114,10 +111,12 @@ class _Actor:
 
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
-        self._stage = stage(config, job)
+        self._stages = [stage(config, job) for stage in stages]
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        item = self._stage(pickle.loads(row["item"]))  # noqa: S301 — written by our own driver
+        item = pickle.loads(row["item"])  # noqa: S301 — written by our own driver
+        for stage in self._stages:
+            item = stage(item)
         return {"item": pickle.dumps(item)}
 
 
