@@ -228,6 +228,56 @@ def privacy() -> None:
     """Privacy arithmetic, and the check of a run's ledger."""
 
 
+def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What a plan's price depends on, besides ε or σ."""
+    options = [
+        click.option("--num-records", type=int, required=True, help="N, records in the data."),
+        click.option("--expected-batch", type=float, required=True, help="Expected records in a step, q N."),
+        click.option("--steps", type=int, help="T; or give --epochs."),
+        click.option("--epochs", type=float, help="Instead of --steps."),
+        click.option("--delta", type=float, default=1e-5, show_default=True),
+        click.option("--mechanism", default="maskdp", show_default=True, help="maskdp, multiclip, dpsgd, …"),
+        click.option("--adjacency", default="zero-out", show_default=True, help="Or add-remove, replace."),
+        click.option("--unit", default="video", show_default=True, help="Or subject."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@privacy.command(context_settings=CONTEXT)
+@_plan_options
+@click.option("--noise-multiplier", type=float, required=True, help="σ, the noise over the clipping norm.")
+@_json_option
+def epsilon(as_json: bool, **plan: Any) -> None:
+    """The ε that a noise multiplier costs."""
+    from raymaskdp.privacy import commands
+
+    _show(commands.epsilon(**plan), as_json)
+
+
+@privacy.command(context_settings=CONTEXT)
+@_plan_options
+@click.option("--epsilon", type=float, required=True, help="The budget of the whole run.")
+@_json_option
+def sigma(as_json: bool, **plan: Any) -> None:
+    """The noise multiplier that keeps a run within ε."""
+    from raymaskdp.privacy import commands
+
+    _show(commands.sigma(**plan), as_json)
+
+
+@privacy.command(context_settings=CONTEXT)
+@click.argument("ledger", type=PATH)
+@click.option("--expected-steps", type=int, help="Steps that the published model was trained for.")
+@_json_option
+def verify(ledger: Path, expected_steps: int | None, as_json: bool) -> None:
+    """Recompute with a second library what the run of LEDGER has cost, and check its claims."""
+    from raymaskdp.privacy import commands
+
+    _show(commands.verify(ledger, expected_steps=expected_steps), as_json)
+
+
 @cli.group(cls=_InOrder)
 def models() -> None:
     """Model files that the commands need."""
@@ -247,6 +297,21 @@ def pull(quiet: bool, as_json: bool) -> None:
     elif not quiet:
         for name, path in files.items():
             print(f"{name}: {path}")
+
+
+@cli.group(cls=_InOrder)
+def benchmark() -> None:
+    """Measurements beside peers, paired in one run."""
+
+
+@benchmark.command("dp-step", context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.benchmarks.dp_step:DpStepConfig")
+def dp_step(settings: Any, as_json: bool) -> None:
+    """Time and memory of a private training step, beside plain SGD and Opacus."""
+    from raymaskdp.benchmarks.dp_step import benchmark_dp_step
+
+    _show(benchmark_dp_step(settings), as_json)
 
 
 @cli.command(context_settings=CONTEXT)

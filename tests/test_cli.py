@@ -1,0 +1,95 @@
+"""The command line: help for everything, one sentence for a mistake, JSON for machines."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from raymaskdp import cli, config
+from raymaskdp.datasets.synthesize import SynthesizeConfig
+
+PLAN = ["--num-records", "100", "--expected-batch", "10", "--steps", "5"]
+
+
+def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
+    yield names
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *names, name)
+        else:
+            yield (*names, name)
+
+
+@pytest.mark.parametrize("names", list(commands(cli.cli)), ids=" ".join)
+def test_every_command_has_help(names: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*names, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"Usage: raymaskdp {' '.join(names)}".strip())
+    # A sentence of its own, and for leaves the way to a machine's answer.
+    assert len(text.split("\n\n")[1].strip()) > 10
+    assert "Commands:" in text or "--json" in text
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in cli.cli.commands)
+
+
+@pytest.mark.parametrize(
+    "names", [("anonymize",), ("prepare",), ("train",), ("sweep",), ("dataset", "synthesize")]
+)
+def test_defaults_are_yaml(names: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*names, "--defaults"]) == 0
+    assert isinstance(yaml.safe_load(capsys.readouterr().out), dict)
+
+
+def test_defaults_load_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["dataset", "synthesize", "--defaults"])
+    path = tmp_path / "synthesize.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert config.load(SynthesizeConfig, path) == SynthesizeConfig()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["anonymize", "nowhere.mp4", "--out", "out"], "nowhere.mp4 does not exist"),
+        (["anonymize", ".", "--out", "out", "poes.model=x"], "did you mean 'pose'"),
+        (["anonymize", "."], "--out"),
+        (["prepare", "nowhere", "--out", "clips"], "nowhere"),
+        (["train"], "'data' is missing"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["train", "data=x", "privacy.epsilon=-1"], "epsilon"),
+        (["train", "data=x", "privacy.epsilon=0"], "epsilon"),
+        (["train", "data=nowhere", "privacy.epsilon=1"], "nowhere"),
+        (["train", "data=x", "privacy.epsilom=1"], "did you mean 'epsilon'"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["report", "nowhere"], "nowhere"),
+        (["privacy", "sigma", *PLAN, "--epsilon", "0"], "epsilon"),
+        (["privacy", "epsilon", *PLAN, "--noise-multiplier", "-1"], "noise_multiplier"),
+        (["privacy", "verify", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["no-such-command"], "no-such-command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_sentence(
+    arguments: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("raymaskdp: ")
+    assert sentence in printed.err
+    assert "Traceback" not in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+    if "--out" in arguments or arguments[0] in ("train", "evaluate", "report"):
+        assert cli.main([*arguments, "--json"]) == 2
+        assert sentence in json.loads(capsys.readouterr().out)["error"]
