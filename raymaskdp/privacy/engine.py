@@ -336,7 +336,17 @@ class _Recording:
             raise UserError("The losses do not depend on any trainable parameter.")
         self._in_backward = True
         try:
-            torch.autograd.backward(losses_NV, weights_NV.to(losses_NV.dtype), retain_graph=retain_graph)
+            # torch.autograd.backward would suspend the following of raw parameters, which layers that are
+            # checkpointed need when they are remade; this is what it calls.
+            torch.autograd.Variable._execution_engine.run_backward(
+                (losses_NV,),
+                (weights_NV.to(losses_NV.dtype),),
+                retain_graph,
+                False,
+                (),
+                allow_unreachable=True,
+                accumulate_grad=True,
+            )
         finally:
             self._in_backward = False
             for name in self._strays:

@@ -36,10 +36,10 @@ class Dense:
     values: Tensor
 
     def squared_norms(self) -> Tensor:
-        return torch.linalg.vector_norm(self.values.flatten(1), dim=1).double().square()
+        return torch.linalg.vector_norm(self._flat(), dim=1).double().square()
 
     def weighted_sum(self, factors_N: Tensor) -> Tensor:
-        flat = self.values.flatten(1)
+        flat = self._flat()
         dropped = factors_N == 0
         if bool(dropped.any()):
             # Zero times NaN is NaN: what is dropped must be absent, not multiplied by zero.
@@ -48,6 +48,9 @@ class Dense:
 
     def dense(self) -> Tensor:
         return self.values
+
+    def _flat(self) -> Tensor:
+        return self.values.reshape(len(self.values), -1)  # parameters may be single numbers
 
 
 @dataclass(frozen=True)

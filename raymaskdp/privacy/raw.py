@@ -57,6 +57,7 @@ class RawParameters(TorchFunctionMode):
         self._records = records
         self._attach = attach
         self._receive = receive
+        self._paused = False  # while gradients are pulled back: that is none of the model's work
         self._standins = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         # Keys are identities, so the keyed tensors are kept alive beside them.
         self._followed: dict[int, tuple[Tensor, Derived]] = {
@@ -72,6 +73,8 @@ class RawParameters(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if self._paused:
+            return func(*args, **kwargs)
         leaves, _ = tree_flatten((args, kwargs))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         derived = [self._followed[id(tensor)][1] for tensor in tensors if id(tensor) in self._followed]
@@ -135,16 +138,28 @@ class RawParameters(TorchFunctionMode):
         return self._attach(value, f"the use of parameter {names} in {operation!r}", receive)
 
     def _pull_back(self, derived: Derived, gradients: Tensor) -> None:
+        self._paused = True
+        try:
+            pulled = self._per_record(derived, gradients)
+        finally:
+            self._paused = False
+        for name, per_record in pulled.items():
+            self._receive(name, per_record)
+
+    def _per_record(self, derived: Derived, gradients: Tensor) -> dict[str, Tensor]:
         value, records = derived.value, self._records
         rows = gradients.shape[0] // records
         by_record = gradients.unflatten(0, (records, rows))
         names = sorted(derived.names)
         standins = [self._standins[name] for name in names]
-        for name, per_record in zip(names, zip(*(
+        per_record = [
             self._pull_back_one(value, by_record[record], slice(record * rows, (record + 1) * rows), standins)
             for record in range(records)
-        ), strict=True), strict=True):  # fmt: skip
-            self._receive(name, torch.stack(per_record))
+        ]
+        return {
+            name: torch.stack(of_one)
+            for name, of_one in zip(names, zip(*per_record, strict=True), strict=True)
+        }
 
     @staticmethod
     def _pull_back_one(value: Tensor, rows: Tensor, where: slice, standins: list[Tensor]) -> list[Tensor]:
