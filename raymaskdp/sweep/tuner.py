@@ -207,7 +207,7 @@ def _table(planned: Sequence[Trial], outcomes: dict[int, dict[str, Any]]) -> pd.
                 "settings": json.dumps(trial.settings, sort_keys=True),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).convert_dtypes()
 
 
 def _write_up(

@@ -1,0 +1,125 @@
+"""What a sweep is made of: grids, intervals, the plot, the bill."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raymaskdp import config as configuration
+from raymaskdp.errors import UserError
+from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.sweep import SweepConfig, frontier, trials
+from raymaskdp.sweep.bill import make_bill
+from raymaskdp.train import PrivacyConfig, TrainConfig
+
+TRAIN = TrainConfig(data=Path("clips"), privacy=PrivacyConfig(epsilon=2.0))
+
+
+def sweep_of(grids, seeds=(0, 1)) -> SweepConfig:
+    return SweepConfig(out=Path("out"), train=TRAIN, grids=grids, seeds=seeds)
+
+
+def test_every_combination_is_a_trial_for_every_seed() -> None:
+    found = trials(
+        sweep_of({"frontier": {"privacy.mechanism": ("maskdp", "dpsgd"), "privacy.epsilon": (1, 2, 8)}})
+    )
+    points = {(t.config.privacy.mechanism, t.config.privacy.epsilon, t.config.seed) for t in found}
+    assert len(found) == len(points) == 2 * 3 * 2
+    assert all(t.config.privacy.clipping_norm == TRAIN.privacy.clipping_norm for t in found)
+
+
+def test_a_point_of_two_grids_is_trained_once() -> None:
+    found = trials(
+        sweep_of(
+            {
+                "frontier": {"privacy.epsilon": (1.0, 2.0)},
+                "clipping": {"privacy.clipping_norm": (0.5, 1.0)},
+            },
+            seeds=(0,),
+        )
+    )
+    assert len(found) == 3
+    (shared,) = [t for t in found if len(t.grids) == 2]
+    assert shared.grids == ("frontier", "clipping")
+    assert (shared.config.privacy.epsilon, shared.config.privacy.clipping_norm) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"privacy.epsilom": (1.0,)}, "Unknown setting 'epsilom'.*did you mean 'epsilon'"),
+        ({"privacie.epsilon": (1.0,)}, "Unknown setting 'privacie.epsilon' in the grid 'g'"),
+        ({"privacy.epsilon": (-1.0,)}, r"privacy\.epsilon must be in"),
+        ({"scheme": ("everything",)}, "scheme must be one of"),
+    ],
+)
+def test_grids_are_checked_before_anything_runs(grid, message) -> None:
+    with pytest.raises(UserError, match=message):
+        sweep_of({"g": grid})
+
+
+def test_sweep_configuration_survives_yaml(tmp_path) -> None:
+    sweep = sweep_of({"frontier": {"privacy.epsilon": (1.0, None), "privacy.mechanism": ("sgd",)}})
+    (tmp_path / "sweep.yaml").write_text(configuration.to_yaml(sweep))
+    assert configuration.load(SweepConfig, tmp_path / "sweep.yaml") == sweep
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    hits = [
+        found.low <= 0.5 <= found.high
+        for found in (frontier.point(rng.normal(0.5, 0.05, size=3)) for _ in range(2000))
+    ]
+    assert 0.93 < np.mean(hits) < 0.97
+    alone = frontier.point([0.4])
+    assert (alone.low, alone.mean, alone.high) == (0.4, 0.4, 0.4)
+
+
+def results_table() -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    rows = [
+        {"status": "done", "mechanism": mechanism, "target_epsilon": epsilon, "top1": rng.uniform(0.3, 0.9)}
+        for mechanism, epsilons in {"maskdp": (1.0, 2.0), "dpsgd": (1.0, 2.0), "sgd": (None,)}.items()
+        for epsilon in epsilons
+        for _ in range(3)
+    ]
+    rows.append({"status": "failed", "mechanism": "maskdp", "target_epsilon": 1.0, "top1": None})
+    return pd.DataFrame(rows)
+
+
+def test_frontier_has_every_mechanism_side_by_side(tmp_path) -> None:
+    results = results_table()
+    curves = frontier.by_mechanism(results)
+    assert list(curves) == ["maskdp", "dpsgd", "sgd"]
+    assert [epsilon for epsilon, _ in curves["maskdp"]] == [e for e, _ in curves["dpsgd"]] == [1.0, 2.0]
+    assert all(len(point.accuracies) == 3 for curve in curves.values() for _, point in curve)
+    frontier.draw(results, tmp_path / "frontier", classes=8, caption="A caption.")
+    assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    svg = (tmp_path / "frontier.svg").read_text()
+    frontier.draw(results, tmp_path / "again", classes=8, caption="A caption.")
+    assert "<svg" in svg
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "frontier.png").read_bytes()
+
+
+def test_the_bill_grows_with_what_is_published() -> None:
+    plan = PrivacyPlan.calibrate(
+        mechanism="maskdp", num_records=1000, expected_batch=50, steps=50, delta=1e-5, noise_multiplier=2.0
+    )
+    few, many = make_bill(plan, 4), make_bill(plan, 16)
+    assert few.one_run == many.one_run == pytest.approx(plan.epsilon())
+    assert plan.epsilon() < few.best_of_random < many.best_of_random
+    assert plan.epsilon() < few.all_runs < many.all_runs < 16 * plan.epsilon()
+    assert all(text in str(many) for text in ("one run", "random number", "all 16 runs"))
+
+
+def test_a_plan_without_noise_has_an_infinite_bill() -> None:
+    plan = PrivacyPlan.calibrate(
+        mechanism="maskdp", num_records=10, expected_batch=5, steps=5, delta=1e-2, noise_multiplier=0.0
+    )
+    bill = make_bill(plan, 2)
+    assert bill.one_run is bill.all_runs is None
+    assert math.isinf(plan.epsilon())
