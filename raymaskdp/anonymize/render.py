@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,7 @@ class Renderer:
 
     def __init__(self, config: RenderConfig) -> None:
         self._config = config
-        self._gl: Any = None
+        self._gl: _Context | None = None
         self._thread: int | None = None
 
     def render(
@@ -111,6 +112,10 @@ class Renderer:
             mask_HW[region] = inside
         return Rendered(color_HW3=color_HW3, depth_HW=depth_HW, mask_HW=mask_HW)
 
+    def start(self) -> None:
+        """Start OpenGL now and not at the first picture; raises `UserError` where that is impossible."""
+        self._context(8, 8)
+
     def close(self) -> None:
         """Free the OpenGL context; the next call makes a new one."""
         if self._gl is not None:
@@ -139,20 +144,53 @@ class Renderer:
             zfar=FAR,
         )
         scene.add(camera, pose=_OPENCV_TO_OPENGL)
-        gl = self._context(columns.stop - columns.start, rows.stop - rows.start)
+        width, height = columns.stop - columns.start, rows.stop - rows.start
+        gl = self._context(width, height)
         # Light is computed at the vertices, here: on a CPU that is five times faster than pyrender's
         # shading of every pixel, and at the size of the triangles it looks the same.
-        color, depth = gl.render(scene, flags=pyrender.RenderFlags.RGBA | pyrender.RenderFlags.FLAT)
-        return color, depth
+        flags = pyrender.RenderFlags.RGBA | pyrender.RenderFlags.FLAT
+        return gl.render(scene, flags, width=width, height=height)
 
-    def _context(self, width: int, height: int) -> Any:
+    def _context(self, width: int, height: int) -> _Context:
         if self._gl is None:
-            self._gl = _offscreen(width, height)
+            self._gl = _start(width, height)
             self._thread = threading.get_ident()
         elif self._thread != threading.get_ident():
             raise RuntimeError("a Renderer belongs to the thread that first called it; make one a thread")
-        self._gl.viewport_width, self._gl.viewport_height = width, height
         return self._gl
+
+
+class _Context:
+    """An OpenGL context of EGL with pyrender's renderer in it.
+
+    pyrender's own wrapper ends the whole EGL display when it is deleted or collected as garbage, and
+    with it every other context of the process; this one ends its own context only.
+    """
+
+    def __init__(self, device: Any, width: int, height: int) -> None:
+        from pyrender.platforms.egl import EGLPlatform
+        from pyrender.renderer import Renderer as GlRenderer
+
+        self._platform = EGLPlatform(width, height, device=device)
+        self._platform.init_context()
+        self._renderer = GlRenderer(width, height)
+
+    def render(self, scene: Any, flags: int, *, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        from pyrender import RenderFlags
+
+        self._platform.make_current()
+        self._renderer.viewport_width, self._renderer.viewport_height = width, height
+        color, depth = self._renderer.render(scene, flags | RenderFlags.OFFSCREEN)
+        return color, depth
+
+    def delete(self) -> None:
+        from OpenGL import EGL
+
+        self._platform.make_current()
+        self._renderer.delete()
+        display, context = self._platform._egl_display, self._platform._egl_context
+        EGL.eglMakeCurrent(display, EGL.EGL_NO_SURFACE, EGL.EGL_NO_SURFACE, EGL.EGL_NO_CONTEXT)
+        EGL.eglDestroyContext(display, context)
 
 
 _OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -162,29 +200,74 @@ _GAMMA = 2.2
 
 
 def _pyrender() -> Any:
-    # PyOpenGL and pyglet (which pyrender imports for its viewer) read these once, when they are first
-    # imported. Without the second, pyglet looks for X11 libraries that a server has not.
+    # PyOpenGL reads the variable once, when it is first imported.
     os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
-    os.environ.setdefault("PYGLET_HEADLESS", "true")
     try:
         import pyrender
+        import pyrender.platforms.egl
     except (ImportError, OSError, AttributeError) as error:
         raise _no_egl(error) from error
     return pyrender
 
 
-def _offscreen(width: int, height: int) -> Any:
+def _start(width: int, height: int) -> _Context:
+    """A context on the first device that gives one, the assigned GPU before the others."""
+    _pyrender()
     from OpenGL.error import Error
+    from pyrender.platforms import egl
 
     try:
-        return _pyrender().OffscreenRenderer(width, height)
-    except (Error, AssertionError, RuntimeError, IndexError, TypeError, AttributeError) as error:
+        devices = _preferred(egl.query_devices(), _cuda_index)
+    except (Error, RuntimeError, TypeError, AttributeError) as error:
         raise _no_egl(error) from error
+    failure: Exception = RuntimeError("EGL lists no device")
+    for device in devices:
+        try:
+            return _Context(device, width, height)
+        except (Error, AssertionError, OSError, RuntimeError, TypeError) as error:
+            failure = error
+    raise _no_egl(failure) from failure
+
+
+def _preferred(devices: Sequence[Any], cuda_index: Callable[[Any], int | None]) -> list[Any]:
+    """Devices in the order in which to try them.
+
+    EGL counts devices in an order of its own and knows nothing of CUDA_VISIBLE_DEVICES, by which Ray
+    assigns GPUs. A GPU is taken only where it is the assigned one; without an assigned GPU, and as a
+    last resort, drawing is done in software.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    by_cuda = {device: cuda_index(device) for device in devices}
+    software = [device for device, index in by_cuda.items() if index is None]
+    gpus = sorted(
+        ((index, device) for device, index in by_cuda.items() if index is not None), key=lambda gpu: gpu[0]
+    )
+    if visible is not None:
+        wanted = [int(name) for name in visible.split(",") if name.strip().isdigit()]
+        gpus = [(index, device) for index, device in gpus if index in wanted[:1]]
+    return [device for _, device in gpus] + software
+
+
+def _cuda_index(device: Any) -> int | None:
+    """The CUDA index of an EGL device, None where it is no NVIDIA GPU."""
+    from OpenGL import EGL
+
+    address = EGL.eglGetProcAddress("eglQueryDeviceAttribEXT")
+    if not address or device._display is None:
+        return None
+    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(address)
+    value = ctypes.c_ssize_t(-1)
+    found = query(device._display, _EGL_CUDA_DEVICE_NV, ctypes.byref(value))
+    return int(value.value) if found and value.value >= 0 else None
+
+
+_EGL_CUDA_DEVICE_NV = 0x323A
 
 
 def _no_egl(error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:200]
     return UserError(
-        f"OpenGL cannot be started without a screen ({type(error).__name__}: {error}); install EGL: "
+        f"OpenGL cannot be started without a screen ({type(error).__name__}: {reason}); install EGL: "
         f"apt-get install {EGL_PACKAGES}."
     )
 

@@ -28,7 +28,7 @@ from raymaskdp.files import atomic_path, cache_dir
 
 # Shape suffixes: N sampled people, V vertices, J = 52 joints, K targets, S = 10 shape coefficients.
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Part of the file's name; raised whenever the recipe changes what it builds."""
 
 GARMENTS = ("tights", "skirt", "hair")
@@ -38,7 +38,7 @@ HAIR_WIDENING = 0.9
 """Share of its width that a strip of hair gains."""
 
 NUM_BETAS = 10
-NUM_SAMPLES = 300
+NUM_SAMPLES = 200
 ADULT_YEARS = (18.0, 75.0)
 
 _SEGMENTS = {

@@ -113,7 +113,7 @@ class Wearer:
     def throat(self, mesh: Mesh) -> np.ndarray:
         """Metres below the opening of a collar [V], which falls to the front and rises to the sides."""
         x, y, z = (mesh.rest_V3 - self.joints_J3[JOINT["neck"]]).T
-        return 0.45 * np.maximum(np.abs(x) - 0.05, 0) - (y + 0.45 * z)
+        return 0.45 * np.maximum(np.abs(x) - 0.05, 0) - (y + 0.45 * np.minimum(z, 0.1))
 
     def head_size(self) -> float:
         """Metres from the head joint to the crown."""
@@ -223,7 +223,8 @@ def hair_pieces(wearer: Wearer, hairstyle: str) -> list[tuple[Mesh, Dye]]:
         ears = np.clip(1 - np.hypot(z - 0.02, y - 0.12) / 0.3, 0, 1) * (np.abs(x) > 0.35)
         draped = tools.offset(shawl, 0.012 + 0.022 * np.clip(-y, 0, 1) - 0.012 * ears)
         oval = (x / 0.40) ** 2 + ((y - 0.10) / 0.60) ** 2
-        return [(tools.clip(draped, np.where(z > 0.2, oval - 1, 1.0)), "accent")]
+        scarf = tools.clip(draped, np.where(z > 0.2, oval - 1, 1.0))
+        return [(scarf, "accent"), (tools.lining(scarf), "accent")]
     line = _HAIRLINES.get(hairstyle)
     if line is None:
         return []

@@ -1,0 +1,115 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from raymaskdp.bodies.avatar import MAX_BETA, draw_avatar
+from raymaskdp.bodies.figure import dress
+from raymaskdp.bodies.skeleton import NUM_JOINTS
+from raymaskdp.bodies.wardrobe import HAIRSTYLES, OUTFITS
+
+SECRET = b"thirty-two bytes of run secret.."
+
+
+def test_a_subject_keeps_its_avatar_and_the_secret_decides_it():
+    assert draw_avatar(SECRET, "subject 1") == draw_avatar(SECRET, "subject 1")
+    assert draw_avatar(SECRET, "subject 1") != draw_avatar(SECRET, "subject 2")
+    assert draw_avatar(SECRET, "subject 1") != draw_avatar(b"another", "subject 1")
+
+
+def test_the_draw_is_pinned_so_that_machines_agree():
+    avatar = draw_avatar(SECRET, "subject 1")
+    assert avatar.outfit in OUTFITS
+    assert avatar.betas == draw_avatar(SECRET, "subject 1").betas
+    assert len(avatar.betas) == 10
+
+
+def test_avatars_are_diverse():
+    crowd = [draw_avatar(SECRET, f"track {i}") for i in range(600)]
+    assert len(OUTFITS) >= 8
+    assert {a.outfit for a in crowd} == set(OUTFITS)
+    assert {a.hairstyle for a in crowd} == set(HAIRSTYLES)
+    # A fair draw of 12 outfits: none is more than twice as frequent as it should be.
+    counts = np.array([sum(a.outfit == outfit for a in crowd) for outfit in OUTFITS])
+    assert counts.max() < 2 * len(crowd) / len(OUTFITS)
+    brightness = np.array([np.mean(a.skin) for a in crowd])
+    assert np.histogram(brightness, bins=6, range=(0.2, 0.85))[0].min() > len(crowd) / 40
+    betas = np.array([a.betas for a in crowd])
+    assert np.abs(betas).max() <= MAX_BETA
+    np.testing.assert_allclose(betas.mean(axis=0), 0, atol=0.2)
+    np.testing.assert_allclose(betas.std(axis=0), 0.9, atol=0.15)
+
+
+def test_nothing_of_the_person_can_enter_the_draw():
+    """The signature is the guarantee: a secret and a name, no shape, no picture."""
+    import inspect
+
+    assert list(inspect.signature(draw_avatar).parameters) == ["secret", "name"]
+
+
+def _still(body, figure, avatar):
+    rotations = np.zeros((1, NUM_JOINTS, 3), dtype=np.float32)
+    return figure.pose(rotations, np.zeros((1, 3), dtype=np.float32))[0]
+
+
+@pytest.mark.parametrize("outfit", sorted(OUTFITS))
+def test_clothes_cover_the_body_and_stay_close_to_it(body, outfit):
+    avatar = dataclasses.replace(draw_avatar(SECRET, "x"), outfit=outfit, hairstyle="bald")
+    figure = dress(body, avatar)
+    dressed = _still(body, figure, avatar)
+    bare = body.surface.shaped(avatar.betas_S)
+    assert np.isfinite(dressed).all()
+    low, high = bare.min(axis=0), bare.max(axis=0)
+    assert (dressed.min(axis=0) > low - 0.06).all()
+    assert (dressed.max(axis=0) < high + 0.06).all()
+    # From below the collar to the trousers' top, no skin is left that could show.
+    shown = figure.colors_V3 == np.array(avatar.skin, dtype=np.float32)
+    joints = body.rest_joints(avatar.betas_S)
+    chest = (np.abs(dressed[:, 0]) < 0.1) & (dressed[:, 1] > joints[0, 1] + 0.05)
+    chest &= dressed[:, 1] < joints[9, 1] - 0.06
+    assert chest.any()
+    assert not shown.all(axis=1)[chest].any()
+
+
+@pytest.mark.parametrize("hairstyle", HAIRSTYLES)
+def test_hair_leaves_the_face_free(body, hairstyle):
+    avatar = dataclasses.replace(draw_avatar(SECRET, "x"), hairstyle=hairstyle)
+    figure = dress(body, avatar)
+    dressed = _still(body, figure, avatar)
+    eyes = body.surface.shaped(avatar.betas_S)[body.eyes]
+    eyes = eyes[eyes[:, 2] > np.quantile(eyes[:, 2], 0.8)]
+    hair = (figure.colors_V3 == np.array(avatar.hair, dtype=np.float32)).all(axis=1)
+    hair |= (figure.colors_V3 == np.array(avatar.accent, dtype=np.float32)).all(axis=1)
+    for eye in eyes:
+        ahead = hair & (np.linalg.norm(dressed[:, :2] - eye[:2], axis=1) < 0.012) & (dressed[:, 2] > eye[2])
+        assert not ahead.any()
+
+
+def test_coarser_levels_are_smaller_and_never_farther_than_a_cell(body):
+    figure = dress(body, draw_avatar(SECRET, "x"))
+    still = figure.pose(np.zeros((1, NUM_JOINTS, 3)), np.zeros((1, 3)))[0]
+    sizes = [len(figure.detail(metres).faces_F3) for metres in (0.0, 0.007, 0.02)]
+    assert sizes[0] > 1.3 * sizes[1] > 1.3 * sizes[2]
+    coarse = figure.detail(0.02)
+    kept = still[coarse.used]
+    for corner in range(3):
+        # Every vertex of the fine mesh has a kept one in its own cell of 12 mm.
+        assert len(kept[coarse.faces_F3[:, corner]]) == len(coarse.faces_F3)
+    from scipy.spatial import cKDTree
+
+    distance, _ = cKDTree(kept).query(still)
+    assert distance.max() < 0.012 * np.sqrt(3)
+
+
+def test_a_licensed_body_is_dressed_by_the_same_code(licensed_file):
+    from raymaskdp.bodies.body import load_body
+
+    licensed = load_body(licensed_file)
+    avatar = dataclasses.replace(draw_avatar(SECRET, "x"), outfit="t-shirt and jeans", hairstyle="short")
+    figure = dress(licensed, avatar)
+    colors = {tuple(color) for color in figure.colors_V3.tolist()}
+    for wanted in (avatar.top, avatar.bottom, avatar.shoes, avatar.skin, avatar.hair):
+        assert tuple(np.float32(wanted).tolist()) in colors
+    posed = figure.pose(np.full((2, NUM_JOINTS, 3), 0.1, dtype=np.float32), np.zeros((2, 3)))
+    assert posed.shape == (2, len(figure.colors_V3), 3)
+    assert np.isfinite(posed).all()
