@@ -24,6 +24,7 @@ import numpy as np
 
 from raymaskdp.anonymize import outputs, verify
 from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.groundtruth import TruthMetrics, score
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
 from raymaskdp.anonymize.pose import FindPeople
@@ -60,6 +61,7 @@ class Analyze:
 
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._job = job
+        self._body = config.body
         self._find_people = FindPeople(config.pose)
         self._fit_bodies = FitBodies(config.fit, config.body)
 
@@ -80,7 +82,10 @@ class Analyze:
         avatars = avatars_of(item.record, len(people.persons), self._job.secret)
         with _timed(seconds, "seconds_fit"):
             motions = self._fit_bodies(people, info, avatars)
-        return dataclasses.replace(item, analysis=Scene.of(people, motions).pack(), metrics=seconds)
+        metrics: dict[str, Any] = dict(seconds)
+        if item.truth is not None:
+            metrics["truth"] = _plain(score(people, motions, item.truth, load_body(self._body)))
+        return dataclasses.replace(item, analysis=Scene.of(people, motions).pack(), metrics=metrics)
 
 
 class Synthesize:
@@ -243,6 +248,12 @@ def _figures(layers: Layers, files: verify.FileChecks, pixels: int) -> dict[str,
     if files.background_psnr is not None:
         figures["background_psnr"] = round(files.background_psnr, 2)
     return figures
+
+
+def _plain(metrics: TruthMetrics) -> dict[str, float | None]:
+    """Figures for JSON, which has no NaN."""
+    values = dataclasses.asdict(metrics).items()
+    return {name: round(value, 4) if math.isfinite(value) else None for name, value in values}
 
 
 def _published_arrays(scene: Scene, layers: Layers, fps: float) -> dict[str, Any]:
