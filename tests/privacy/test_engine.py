@@ -133,13 +133,12 @@ def test_autocast_to_bfloat16_keeps_sums_in_float32_and_close():
 def test_nothing_is_left_on_the_model_and_ordinary_training_still_works():
     model, shape = build("checkpointed", 0)
     inputs, labels = batch(shape, 3, 1, 0)
-    before = {name: p for name, p in model.named_parameters()}
+    before = dict(model.named_parameters())
     keys = {id(module): set(vars(module)) for module in model.modules()}
     engine = GradientEngine(model, plan_of("dpsgd"))
     engine_sum(model, engine, inputs, labels)
-    with pytest.raises(ZeroDivisionError), engine.record(num_records=3):
-        model(inputs.flatten(0, 1))
-        raise ZeroDivisionError
+    with pytest.raises(IndexError), engine.record(num_records=3):
+        model(inputs.flatten(0, 1))[99]
     for name, parameter in model.named_parameters():
         assert parameter is before[name]
         assert parameter.grad is None
@@ -153,7 +152,7 @@ def test_nothing_is_left_on_the_model_and_ordinary_training_still_works():
 
 
 def test_an_error_inside_a_layer_puts_its_parameters_back():
-    model, shape = build("linear 3-D", 0)
+    model, _ = build("linear 3-D", 0)
     engine = GradientEngine(model, plan_of("dpsgd"))
     with pytest.raises(RuntimeError), engine.record(num_records=2):
         model(torch.zeros(2, 5, 3, dtype=torch.float64))  # the wrong width

@@ -200,8 +200,6 @@ def test_unfreezing_after_the_engine_was_made_is_refused():
 def test_clip_weights_that_would_break_the_bound_are_refused(weights):
     model, shape = build("linear 2-D", 0)
     engine = GradientEngine(model, plan_of("multiclip", clips=2))
+    inputs, labels = torch.randn(4, *shape, dtype=torch.float64), torch.zeros(4, dtype=torch.long)
     with pytest.raises(UserError, match="clip_weights_NK"), engine.record(num_records=2):
-        losses = losses_of(
-            model, torch.randn(4, *shape, dtype=torch.float64), torch.zeros(4, dtype=torch.long)
-        )
-        engine.clipped_sum(losses, torch.tensor(weights))
+        engine.clipped_sum(losses_of(model, inputs, labels), torch.tensor(weights))

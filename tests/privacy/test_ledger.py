@@ -1,0 +1,168 @@
+"""The ledger is written ahead, survives crashes, and shows what was done to it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from raymaskdp.errors import UserError
+from raymaskdp.privacy import Key, Ledger, PrivacyPlan, commands, read_ledger
+
+KEY = Key(secret=bytes(32))
+OTHER = Key(secret=bytes([1] * 32))
+
+
+def plan_with(**changes) -> PrivacyPlan:
+    values = {
+        "mechanism": "maskdp",
+        "num_records": 100,
+        "expected_batch": 10.0,
+        "steps": 5,
+        "delta": 1e-5,
+        "noise_multiplier": 2.0,
+    }
+    return PrivacyPlan(**(values | changes))
+
+
+def ledger_at(path: Path, steps: int, key: Key = KEY, **changes) -> Ledger:
+    ledger = Ledger.open(path, plan=plan_with(**changes), key=key, fingerprint="data")
+    for step in range(steps):
+        ledger.write_ahead(step)
+    return ledger
+
+
+def test_a_run_can_be_read_back_and_verified(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger_at(path, 5)
+    content = read_ledger(path)
+    assert content.plan == plan_with()
+    assert content.steps_spent == 5
+    result = commands.verify(path, expected_steps=5)
+    assert result.epsilon == pytest.approx(plan_with().epsilon())
+    assert result.second_opinion == pytest.approx(result.epsilon, rel=0.01, abs=0.02)
+    assert result.fingerprint == "data"
+
+
+@pytest.mark.parametrize("adjacency", ["zero-out", "replace"])
+def test_an_unfinished_run_costs_what_it_spent(tmp_path, adjacency):
+    path = tmp_path / "ledger.jsonl"
+    ledger_at(path, 2, adjacency=adjacency)
+    result = commands.verify(path)
+    assert result.epsilon == pytest.approx(plan_with(adjacency=adjacency).epsilon(2))
+    assert result.epsilon < result.claimed_epsilon
+
+
+def test_a_step_redone_with_the_same_key_is_free_and_with_another_counts(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger_at(path, 3)
+    ledger_at(path, 3)
+    assert read_ledger(path).steps_spent == 3
+    again = Ledger.open(path, plan=plan_with(), key=OTHER, fingerprint="data")
+    again.write_ahead(2)
+    assert read_ledger(path).steps_spent == 4
+    again.write_ahead(3)
+    with pytest.raises(UserError, match="spent the plan's 5 steps"):
+        again.write_ahead(4)
+
+
+def test_steps_may_not_be_skipped_or_go_past_the_budget(tmp_path):
+    ledger = ledger_at(tmp_path / "ledger.jsonl", 2)
+    with pytest.raises(UserError, match="gap"):
+        ledger.write_ahead(3)
+    for step in (2, 3, 4):
+        ledger.write_ahead(step)
+    with pytest.raises(UserError, match="spent"):
+        ledger.write_ahead(5)
+
+
+def test_other_plans_and_other_data_are_refused(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger_at(path, 1)
+    with pytest.raises(UserError, match=r"noise_multiplier was 2\.0 and is 1\.0"):
+        Ledger.open(path, plan=plan_with(noise_multiplier=1.0), key=KEY, fingerprint="data")
+    with pytest.raises(UserError, match="other data"):
+        Ledger.open(path, plan=plan_with(), key=KEY, fingerprint="other")
+
+
+def changed(line: str, **values) -> str:
+    return json.dumps(json.loads(line) | values, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "says"),
+    [
+        (lambda lines: [lines[0], *lines[2:]], "changed: line 2"),
+        (lambda lines: [lines[0], lines[2], lines[1], *lines[3:]], "changed: line 2"),
+        (lambda lines: [*lines[:2], changed(lines[2], step=0), *lines[3:]], "changed: line 3"),
+        (lambda lines: [lines[0].replace("2.0", "9.0"), *lines[1:]], "changed: line 1"),
+        (lambda lines: [changed(lines[0], epsilon=0.1), *lines[1:]], "changed: line 1"),
+        (lambda lines: [*lines[:3], "nonsense", *lines[3:]], "Line 4"),
+        (lambda lines: lines[:-2], "lines are missing at its end"),
+    ],
+)
+def test_tampering_is_noticed(tmp_path, tamper, says):
+    path = tmp_path / "ledger.jsonl"
+    ledger_at(path, 4)
+    path.write_text("".join(line + "\n" for line in tamper(path.read_text().splitlines())))
+    with pytest.raises(UserError, match=says):
+        commands.verify(path, expected_steps=4)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "[]\n", '{"hash": 3}\n', "half a li"])
+def test_rubbish_is_refused_in_a_sentence(tmp_path, text):
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError):
+        commands.verify(path)
+
+
+def test_a_missing_ledger_is_refused(tmp_path):
+    with pytest.raises(UserError, match="Cannot read"):
+        commands.verify(tmp_path / "none.jsonl")
+
+
+def test_a_line_cut_off_by_a_crash_is_dropped_on_resuming(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger_at(path, 3)
+    whole = path.read_bytes()
+    for cut in range(len(whole) - 20, len(whole)):
+        path.write_bytes(whole[:cut])
+        ledger = ledger_at(path, 0)
+        assert ledger.content.steps_spent == 2
+        ledger.write_ahead(2)
+        assert path.read_bytes() == whole
+
+
+def announce_and_die(path: Path, steps: int) -> None:
+    ledger_at(path, steps)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_was_announced_is_there_after_a_kill(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    process = multiprocessing.get_context("fork").Process(target=announce_and_die, args=(path, 3))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert read_ledger(path).steps_spent == 3
+    ledger_at(path, 5)
+    assert commands.verify(path, expected_steps=5).steps_spent == 5
+
+
+def test_a_run_without_noise_is_not_verified(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger_at(path, 1, mechanism="sgd", noise_multiplier=0.0)
+    with pytest.raises(UserError, match="not private"):
+        commands.verify(path)
+
+
+def test_the_ledger_holds_no_secret(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    key = Key.draw()
+    ledger_at(path, 2, key=key)
+    assert key.secret.hex() not in path.read_text()
