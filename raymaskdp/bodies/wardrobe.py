@@ -57,7 +57,7 @@ OUTFITS: Mapping[str, Outfit] = {
     "sweater and trousers": Outfit(sleeve=1.95, slack=0.016),
     "jacket and trousers": Outfit(sleeve=1.95, hem=-0.12, slack=0.014, pattern="open", shoe=1.85),
     "raglan shirt and jeans": Outfit(sleeve=1.35, pattern="sleeves"),
-    "tank top and shorts": Outfit(sleeve=0.02, neck=0.07, leg=0.7, hem=-0.05),
+    "tank top and shorts": Outfit(sleeve=0.15, neck=0.07, leg=0.7, hem=-0.05),
     "t-shirt and shorts": Outfit(sleeve=0.6, leg=0.95, slack=0.014, pattern="band"),
     "tracksuit": Outfit(sleeve=1.95, slack=0.013, hem=0.0, pattern="sides"),
     "blouse and skirt": Outfit(sleeve=1.5, leg=0.4, skirt=0.95, hem=0.12),
@@ -135,7 +135,9 @@ _ARM = [
 def outfit_pieces(wearer: Wearer, outfit: Outfit) -> list[tuple[Mesh, Dye]]:
     """The clothes of an outfit."""
     suit = wearer.garments.get("tights", wearer.skin)
-    cloth = tools.offset(suit, outfit.slack)
+    # Cloth lies close at the collar and at the shoulder seam of a sleeveless top.
+    edge = np.minimum(wearer.throat(suit) - outfit.neck, 0.25 * (outfit.sleeve - wearer.arm(suit)) + 0.02)
+    cloth = tools.offset(suit, outfit.slack * np.clip(0.3 + edge / 0.05, 0.3, 1))
     pieces: list[tuple[Mesh, Dye]] = []
 
     shoes = tools.clip(tools.offset(suit, 0.007), wearer.leg(suit) - outfit.shoe)
@@ -168,7 +170,9 @@ def covered(wearer: Wearer, outfit: Outfit) -> np.ndarray:
     """Whether clothes hide a vertex of the skin with some margin, bool [V]."""
     arm, leg, height = wearer.arm(wearer.skin), wearer.leg(wearer.skin), wearer.height(wearer.skin)
     throat = wearer.throat(wearer.skin)
-    in_top = (arm < outfit.sleeve - 0.12) & (height > outfit.hem + 0.06) & (throat > outfit.neck + 0.03)
+    in_top = (
+        (arm <= max(outfit.sleeve - 0.12, 0.0)) & (height > outfit.hem + 0.06) & (throat > outfit.neck + 0.03)
+    )
     in_trousers = (leg < outfit.leg - 0.08) & (height < outfit.hem + 0.12) & (arm < 0.5)
     in_shoes = leg > outfit.shoe + 0.05
     return in_top | in_trousers | in_shoes
