@@ -60,6 +60,7 @@ def report(folder: str | Path, out: str | Path | None = None, *, show_sources: b
     collections = [videos.read(path, root=root, show_sources=show_sources) for path in videos.find(root)]
     sweeps = [trainings.read_sweep(path, root=root) for path in trainings.find_sweeps(root)]
     runs = [trainings.read_run(path, root=root) for path in trainings.find_runs(root)]
+    runs.sort(key=lambda run: not run.private)
     if not (collections or sweeps or runs):
         raise UserError(f"The folder {folder} holds nothing that anonymize, train or sweep wrote.")
     path = Path(out) if out else root / "report.html"

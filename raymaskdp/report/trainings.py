@@ -30,6 +30,7 @@ class Run:
     """One finished training run."""
 
     name: str
+    private: bool
     sentence: str
     plot: str
     facts: tuple[Fact, ...]
@@ -82,6 +83,7 @@ def read_run(folder: Path, *, root: Path) -> Run:
         headline.append(Fact(name=f"accuracy ({result.mechanism})", value=f"{measured['top1']:.1%}"))
     return Run(
         name=str(folder.relative_to(root)),
+        private=result.epsilon is not None,
         sentence=_sentence(result),
         plot=plot,
         facts=tuple(facts),
