@@ -26,7 +26,7 @@ import numpy as np
 
 from raymaskdp import check
 from raymaskdp.anonymize.people import People, Person, Suspicion
-from raymaskdp.anonymize.pose_check import Evidence, suspicions
+from raymaskdp.anonymize.pose_check import Evidence, suspicions, uncovered_regions
 from raymaskdp.anonymize.pose_masks import Patch, body_height, grow, limbs, union
 from raymaskdp.anonymize.pose_networks import PoseNetworks, View
 from raymaskdp.anonymize.track import Seen, Track, assign, between, distance, distinct, remember, same_body
@@ -48,8 +48,8 @@ class PoseConfig:
       tiles_every: frames between two looks in tiles, for small people; 0 for never.
       max_gap: longest time a person may go unseen between two sightings and be filled in, seconds.
       dilation: growth of the masks, as a share of the body's height.
-      veto_faces, veto_foreground: confidence from which an uncovered face, or an uncovered region of
-        foreground people, makes a frame suspicious, in (0, 1].
+      veto_faces: confidence from which an uncovered face, looked at closely, makes a frame suspicious.
+      veto_foreground: confidence from which a pixel counts as somebody's for the segmenter.
     """
 
     pose_model: Path | None = None
@@ -59,7 +59,7 @@ class PoseConfig:
     tiles_every: int = 15
     max_gap: float = 0.5
     dilation: float = 0.02
-    veto_faces: float = 0.5
+    veto_faces: float = 0.65
     veto_foreground: float = 0.6
 
     def __post_init__(self) -> None:
@@ -73,8 +73,14 @@ class PoseConfig:
         check.in_range("veto_foreground", self.veto_foreground, low=0, high=1, open_low=True)
 
 
+LEAST_SCORE = 0.3
+"""Sightings below this score (`track.Seen`) are imagined; they do not continue a track either."""
+
 BIRTH_SCORE = 0.5
-"""Least mean visibility of the torso with which an unknown body starts a track of its own."""
+"""Least score with which an unknown body starts a track of its own; good sightings have 0.7 to 0.9."""
+
+LEAST_STRANGER = 0.003
+"""Least share of the frame of an uncovered region of foreground people that is looked at closely."""
 
 REACH = 2.4
 """Fastest believable motion, body heights a second (a sprinter covers about five metres)."""
@@ -114,6 +120,8 @@ class _Search:
         self.fps = float(self.info.fps)
         self.reach = REACH / self.fps
         self.gap = max(1, round(self.config.max_gap * self.fps))
+        # Regions in which a close look found nobody, so that it is not repeated in every frame.
+        self.barren: deque[Box] = deque(maxlen=8)
         self.recent: deque[tuple[int, np.ndarray]] = deque(maxlen=self.gap + 1)
 
     @property
@@ -138,6 +146,8 @@ class _Search:
             found = distinct([*found, *self._bodies(frame_HW3, _roi(track, now, size, 1.5), found)])
         if missing or now % self.config.look_every == 0:
             found = self._look_everywhere(frame_HW3, found, tiles=self._tiles_due(now))
+        foreground_hw = self.networks.foreground(frame_HW3)
+        found = self._look_at_strangers(frame_HW3, found, foreground_hw >= self.config.veto_foreground)
         matched, spare = assign(active, found, now, reach=self.reach)
         self.recent.append((now, frame_HW3))
         for track, seen in matched:
@@ -151,15 +161,48 @@ class _Search:
             track = Track(track_id=len(self.tracks), seen={now: seen})
             self.tracks.append(track)
             self._look_back(track, now)
-        foreground_hw = self.networks.foreground(frame_HW3)
         self.evidence.append(
             Evidence(
                 crowded=len(found) >= self.config.max_people,
-                faces=self.networks.faces(frame_HW3),
+                faces=self._faces(frame_HW3),
                 foreground=np.packbits(foreground_hw >= self.config.veto_foreground),
                 foreground_shape=foreground_hw.shape,
             )
         )
+
+    def _look_at_strangers(
+        self, frame_HW3: np.ndarray, found: list[Seen], foreground_hw: np.ndarray
+    ) -> list[Seen]:
+        """Look closely where the segmenter sees a person and no body was found."""
+        height, width = frame_HW3.shape[:2]
+        covered_HW = np.zeros((height, width), bool)
+        for seen in found:
+            grow(seen.patch, 0.04 * body_height(seen.keypoints_33x3)).paint(covered_HW)
+        for box in uncovered_regions(covered_HW, foreground_hw, LEAST_STRANGER):
+            if any(_alike(box, known) for known in self.barren):
+                continue
+            new = [
+                seen
+                for seen in self._bodies(frame_HW3, _around(box, (height, width)), found)
+                if not any(_covered(seen, other) for other in found)
+            ]
+            if not new:
+                self.barren.append(box)
+            found = distinct([*found, *new])
+        return found
+
+    def _faces(self, frame_HW3: np.ndarray) -> np.ndarray:
+        """Faces [N, 5] that are still faces, with the score given, when looked at closely."""
+        height, width = frame_HW3.shape[:2]
+        faces_N5 = self.networks.faces(frame_HW3)
+        for face_5 in faces_N5:
+            x0, y0, x1, y1 = (int(v) for v in np.clip(face_5[:4], 0, (width, height, width, height)))
+            closer = _around((x0, y0, max(x1, x0 + 2), max(y1, y0 + 2)), (height, width))
+            image = frame_HW3[closer[1] : closer[3], closer[0] : closer[2]]
+            scale = 256 / max(image.shape[:2])
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            face_5[4] = max(self.networks.faces(image)[:, 4], default=0.0)
+        return faces_N5
 
     def _where_expected(self, track: Track, seen: Seen, now: int) -> bool:
         """Whether `seen` is where `track` is expected, so that it need not be looked for again."""
@@ -172,7 +215,8 @@ class _Search:
     def _bodies(self, frame_HW3: np.ndarray, box: Box, hidden: list[Seen]) -> list[Seen]:
         """Bodies in a part of the frame with those in `hidden` painted over."""
         view = _paint_over(View.of(frame_HW3, box), hidden)
-        return [remember(sighting, frame_HW3) for sighting in self.networks.bodies(view)]
+        found = [remember(sighting, frame_HW3) for sighting in self.networks.bodies(view)]
+        return [seen for seen in found if seen.score >= LEAST_SCORE]
 
     def _look_everywhere(self, frame_HW3: np.ndarray, found: list[Seen], *, tiles: bool) -> list[Seen]:
         """Paint over who was found and look again, until nobody new turns up."""
@@ -372,6 +416,22 @@ def _roi(track: Track, frame: int, size: tuple[int, int], zoom: float = 1.0) -> 
     left, top = np.floor(np.clip(low - margin, 0, (width - 2, height - 2))).astype(int)
     right, bottom = np.ceil(np.clip(high + margin, (2, 2), (width, height))).astype(int)
     return int(left), int(top), int(max(right, left + 2)), int(max(bottom, top + 2))
+
+
+def _around(box: Box, size: tuple[int, int]) -> Box:
+    """A box twice as large about the same centre, inside the frame."""
+    x0, y0, x1, y1 = box
+    margin = max(x1 - x0, y1 - y0) // 2
+    return max(0, x0 - margin), max(0, y0 - margin), min(size[1], x1 + margin), min(size[0], y1 + margin)
+
+
+def _alike(box: Box, other: Box) -> bool:
+    """Whether two boxes overlap by more than half of their union."""
+    wide = min(box[2], other[2]) - max(box[0], other[0])
+    high = min(box[3], other[3]) - max(box[1], other[1])
+    both = max(wide, 0) * max(high, 0)
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
+    return 2 * both > sum(areas) - both
 
 
 def _tiles(height: int, width: int) -> list[Box]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from raymaskdp.anonymize.pose_masks import Patch, body_height, crop_to_content
+from raymaskdp.anonymize.pose_masks import Patch, body_height, crop_to_content, limbs
 from raymaskdp.anonymize.pose_networks import Sighting
 
 MASK_THRESHOLD = 0.35
@@ -27,6 +27,8 @@ class Seen:
     """One sighting as a track keeps it: small, with its mask bit-packed.
 
     Attributes:
+      score: how far to believe it, in [0, 1]: visibility of the torso, times the agreement of the
+        landmarks with the mask (a skeleton imagined in a corner of a body has little).
       looks: float32 [64], square root of the hue–saturation histogram of the body, unit length.
     """
 
@@ -85,10 +87,11 @@ class Track:
 def remember(sighting: Sighting, frame_HW3: np.ndarray) -> Seen:
     """A sighting as a track keeps it."""
     patch = crop_to_content(sighting.mask_hw > MASK_THRESHOLD, sighting.corner)
+    agreement = _agreement(patch, sighting.keypoints_33x3, frame_HW3.shape[:2])
     return Seen(
         keypoints_33x3=sighting.keypoints_33x3,
         world_33x3=sighting.world_33x3,
-        score=sighting.score,
+        score=sighting.score * agreement,
         looks=_looks(frame_HW3, patch),
         corner=patch.corner,
         shape=patch.mask_hw.shape,
@@ -146,9 +149,11 @@ def assign(
         near = track.near(frame)
         expected = track.expected(frame)
         allowed = 0.2 + reach * abs(frame - near)
+        tall = body_height(track.seen[near].keypoints_33x3)
         for column, seen in enumerate(sightings):
             apart = distance(expected, seen.keypoints_33x3)
-            if apart < allowed:
+            stretch = body_height(seen.keypoints_33x3) / max(tall, 1.0)
+            if apart < allowed and 0.6 < stretch < 1.7:
                 alike = float(track.seen[near].looks @ seen.looks)
                 cost[row, column] = 0.6 * apart / allowed + 0.4 * (1.0 - alike)
     pairs = [(r, c) for r, c in zip(*linear_sum_assignment(cost), strict=True) if cost[r, c] < forbidden]
@@ -180,6 +185,15 @@ def between(track: Track, frame: int) -> tuple[np.ndarray, np.ndarray, list[Patc
     centre = _centre(keypoints)
     moved = [seen.patch.moved(*(centre - _centre(seen.keypoints_33x3))) for seen in (a, b)]
     return keypoints.astype(np.float32), world.astype(np.float32), moved
+
+
+def _agreement(patch: Patch, keypoints_33x3: np.ndarray, size: tuple[int, int]) -> float:
+    """Overlap (Dice) of a mask with the body drawn from the landmarks; about 0.8 for good ones."""
+    drawn = limbs(keypoints_33x3, frame_size=size)
+    mask = Patch(drawn.corner, np.zeros_like(drawn.mask_hw))
+    patch.paint_into(mask)
+    both = int((mask.mask_hw & drawn.mask_hw).sum())
+    return 2 * both / max(1, int(drawn.mask_hw.sum()) + int(patch.mask_hw.sum()))
 
 
 def _centre(points_33xD: np.ndarray) -> np.ndarray:
