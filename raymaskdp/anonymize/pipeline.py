@@ -77,8 +77,8 @@ def _run(
     """One pass of a Ray Data pipeline; items whose worker died are missing."""
     import ray
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.max_errored_blocks = -1
     context.execution_no_progress_timeout_s = -1  # a long video is not a hang
     context.enable_progress_bars = False

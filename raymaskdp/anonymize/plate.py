@@ -85,23 +85,29 @@ class PlateBuilder:
         enough = min(config.min_samples, max(1, (num_frames + 1) // 2))
         self._seen_HW = visible_HW >= enough
         self._stride_HW = np.maximum(1, -(-visible_HW // config.samples)).astype(np.int32)
-        self._index_HW = np.zeros(visible_HW.shape, np.int32)
+        self._ahead_HW = np.zeros(visible_HW.shape, np.int32)  # visible frames until the next sample
+        self._count_HW = np.zeros(visible_HW.shape, np.uint8)
         self._samples_KHW3 = np.zeros((config.samples, *visible_HW.shape, 3), np.uint8)
 
     def add(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
         """Learn from the pixels of `frame_HW3` (uint8 RGB) outside `mask_HW` (bool, True = person)."""
-        slot_HW, phase_HW = np.divmod(self._index_HW, self._stride_HW)
-        rows, columns = np.nonzero(~mask_HW & (phase_HW == 0))
-        self._samples_KHW3[slot_HW[rows, columns], rows, columns] = frame_HW3[rows, columns]
-        self._index_HW += ~mask_HW
+        free_HW = ~mask_HW
+        due_HW = free_HW & (self._ahead_HW == 0)
+        if due_HW.any():
+            counts = np.unique(self._count_HW[due_HW])
+            for slot in counts.tolist():
+                here_HW = due_HW & (self._count_HW == slot)
+                np.copyto(self._samples_KHW3[slot], frame_HW3, where=here_HW[..., None])
+            self._count_HW += due_HW
+            np.copyto(self._ahead_HW, self._stride_HW, where=due_HW)
+        self._ahead_HW -= free_HW
 
     def build(self) -> Plate:
         """The median of what was seen, with the never-seen pixels filled in."""
-        count_HW = -(-self._index_HW // self._stride_HW)
         color_HW3 = np.zeros(self._samples_KHW3.shape[1:], np.uint8)
         for top in range(0, color_HW3.shape[0], 64):  # in strips, to sort without a second copy
             rows = slice(top, top + 64)
-            color_HW3[rows] = _masked_median(self._samples_KHW3[:, rows], count_HW[rows])
+            color_HW3[rows] = _masked_median(self._samples_KHW3[:, rows], self._count_HW[rows])
         filled_HW3 = fill(color_HW3, ~self._seen_HW, self._config.fill)
         return Plate(color_HW3=filled_HW3, seen_HW=self._seen_HW)
 
@@ -142,6 +148,8 @@ def lighting(frame_HW3: np.ndarray, plate_HW3: np.ndarray, usable_HW: np.ndarray
 
 def relit(plate_HW3: np.ndarray, gain_3: np.ndarray) -> np.ndarray:
     """The plate in the light of a frame, uint8 [H, W, 3]."""
+    if np.abs(gain_3 - 1).max() < 1 / 512:
+        return plate_HW3
     table = np.clip(np.arange(256, dtype=np.float32)[:, None] * gain_3 + 0.5, 0, 255).astype(np.uint8)
     return cv2.LUT(plate_HW3, table[None])
 
@@ -151,8 +159,9 @@ def _masked_median(samples_KHW3: np.ndarray, count_HW: np.ndarray) -> np.ndarray
     index_K = np.arange(len(samples_KHW3))[:, None, None, None]
     padded_KHW3 = np.where(index_K < count_HW[..., None], samples_KHW3, 255)
     padded_KHW3.sort(axis=0)
-    low = np.maximum(count_HW - 1, 0) // 2
-    high = np.minimum(count_HW // 2, len(samples_KHW3) - 1)
+    count = count_HW.astype(np.int64)
+    low = np.maximum(count - 1, 0) // 2
+    high = np.minimum(count // 2, len(samples_KHW3) - 1)
     shape = (1, *count_HW.shape, 1)
     below = np.take_along_axis(padded_KHW3, low.reshape(shape), axis=0)[0].astype(np.uint16)
     above = np.take_along_axis(padded_KHW3, high.reshape(shape), axis=0)[0]

@@ -213,7 +213,8 @@ def check_files(
             break
         digest.add(layer)
         coverage_HW = masks.unpack(avatar_TB[frames - 1], info.height, info.width)
-        spilled |= bool(layer[~coverage_HW].any())
+        outside_HW = (~coverage_HW).view(np.uint8)
+        spilled |= cv2.norm(layer, cv2.NORM_INF, outside_HW) > 0
         kept_HW = ~masks.unpack(replaced_TB[frames - 1], info.height, info.width) & ~coverage_HW
         error += cv2.norm(before, after, cv2.NORM_L2SQR, kept_HW.view(np.uint8))
         compared += 3 * int(np.count_nonzero(kept_HW))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -26,7 +28,20 @@ def empty(num_frames: int, height: int, width: int) -> np.ndarray:
 def dilate(mask_HW: np.ndarray, radius_px: float) -> np.ndarray:
     """Pixels at most `radius_px` (Euclidean) from a pixel of the mask; bool [H, W]."""
     mask_HW = np.asarray(mask_HW, dtype=bool)
-    if radius_px <= 0 or not mask_HW.any():
-        return mask_HW.copy()
-    distance_HW = cv2.distanceTransform((~mask_HW).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return distance_HW <= radius_px
+    grown_HW = mask_HW.copy()
+    if radius_px > 0 and mask_HW.any():
+        box = around(mask_HW, math.ceil(radius_px))
+        grown_HW[box] = distance(mask_HW[box]) <= radius_px
+    return grown_HW
+
+
+def distance(mask_HW: np.ndarray) -> np.ndarray:
+    """Distance of each pixel to the nearest pixel of a mask that is not empty; float32 [H, W]."""
+    return cv2.distanceTransform((~mask_HW).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def around(mask_HW: np.ndarray, margin_px: int = 0) -> tuple[slice, slice]:
+    """The box of a mask that is not empty, `margin_px` larger on each side; index with it."""
+    x, y, width, height = cv2.boundingRect(mask_HW.view(np.uint8))
+    rows = slice(max(0, y - margin_px), y + height + margin_px)
+    return rows, slice(max(0, x - margin_px), x + width + margin_px)
