@@ -20,7 +20,7 @@ from raymaskdp.errors import UserError
 NEAR, FAR = 0.05, 100.0
 """Metres from the camera between which avatars are drawn."""
 
-EGL_PACKAGES = "libegl1 libgl1-mesa-dri libgles2"
+EGL_PACKAGES = "libegl1 libgl1-mesa-dri"
 """What Debian and Ubuntu call the libraries that draw without a screen."""
 
 
@@ -107,7 +107,7 @@ class Renderer:
         if region is not None:
             rgba, depth = self._draw(people, camera_33, region, light or self._config.light)
             inside = rgba[..., 3] >= 128
-            color_HW3[region] = _whole_pixels(rgba)
+            color_HW3[region] = _whole_pixels(rgba, inside)
             depth_HW[region] = _fill_depth(depth, inside)
             mask_HW[region] = inside
         return Rendered(color_HW3=color_HW3, depth_HW=depth_HW, mask_HW=mask_HW)
@@ -145,11 +145,14 @@ class Renderer:
         )
         scene.add(camera, pose=_OPENCV_TO_OPENGL)
         width, height = columns.stop - columns.start, rows.stop - rows.start
-        gl = self._context(width, height)
+        # In steps, so that buffers are not made anew for every frame of someone who moves.
+        wide, tall = (-(-size // _STEP) * _STEP for size in (width, height))
+        gl = self._context(wide, tall)
         # Light is computed at the vertices, here: on a CPU that is five times faster than pyrender's
         # shading of every pixel, and at the size of the triangles it looks the same.
         flags = pyrender.RenderFlags.RGBA | pyrender.RenderFlags.FLAT
-        return gl.render(scene, flags, width=width, height=height)
+        color, depth = gl.render(scene, flags, width=wide, height=tall)
+        return color[:height, :width], depth[:height, :width]
 
     def _context(self, width: int, height: int) -> _Context:
         if self._gl is None:
@@ -169,11 +172,10 @@ class _Context:
 
     def __init__(self, device: Any, width: int, height: int) -> None:
         from pyrender.platforms.egl import EGLPlatform
-        from pyrender.renderer import Renderer as GlRenderer
 
         self._platform = EGLPlatform(width, height, device=device)
         self._platform.init_context()
-        self._renderer = GlRenderer(width, height)
+        self._renderer = _sampling_renderer()(width, height)
 
     def render(self, scene: Any, flags: int, *, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
         from pyrender import RenderFlags
@@ -192,6 +194,33 @@ class _Context:
         EGL.eglMakeCurrent(display, EGL.EGL_NO_SURFACE, EGL.EGL_NO_SURFACE, EGL.EGL_NO_CONTEXT)
         EGL.eglDestroyContext(display, context)
 
+
+def _sampling_renderer() -> Any:
+    """pyrender's renderer, but with one sample a pixel where regions are large, four elsewhere.
+
+    In software four samples double the cost; in large pictures nobody sees them.
+    """
+    from OpenGL import GL
+    from pyrender.renderer import Renderer as GlRenderer
+
+    class SamplingRenderer(GlRenderer):
+        def _configure_main_framebuffer(self) -> None:
+            before = self._main_fb_dims if self._main_fb is not None else None
+            super()._configure_main_framebuffer()
+            width, height = self._main_fb_dims
+            if before != (width, height) and width * height > _LARGE:
+                for buffer, kind in (
+                    (self._main_cb_ms, GL.GL_RGBA),
+                    (self._main_db_ms, GL.GL_DEPTH_COMPONENT24),
+                ):
+                    GL.glBindRenderbuffer(GL.GL_RENDERBUFFER, buffer)
+                    GL.glRenderbufferStorageMultisample(GL.GL_RENDERBUFFER, 0, kind, width, height)
+
+    return SamplingRenderer
+
+
+_STEP = 32
+_LARGE = 60_000
 
 _OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 """OpenGL's camera looks along -z with y up; ours along +z with y down."""
@@ -317,28 +346,31 @@ def _region(
     return slice(int(top), int(bottom)), slice(int(left), int(right))
 
 
-def _whole_pixels(rgba: np.ndarray) -> np.ndarray:
-    """Colours of pixels that the avatars cover by half or more, zero elsewhere.
+def _whole_pixels(rgba: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Colours of the pixels `inside`, zero elsewhere.
 
     The four samples of a pixel were averaged with black where nothing was drawn; dividing by the
     coverage takes the black out again, so an edge pixel has the avatar's own colour.
     """
-    coverage = rgba[..., 3:].astype(np.float32)
-    color = rgba[..., :3] * (255.0 / np.maximum(coverage, 1.0))
-    return np.where(coverage >= 128, np.clip(np.rint(color), 0, 255), 0).astype(np.uint8)
+    color = rgba[..., :3] * inside[..., None].view(np.uint8)
+    rows, columns = np.nonzero(inside & (rgba[..., 3] < 255))
+    edge = rgba[rows, columns].astype(np.float32)
+    color[rows, columns] = np.clip(np.rint(edge[:, :3] * (255.0 / edge[:, 3:])), 0, 255)
+    return color
 
 
 def _fill_depth(depth: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Depth for every pixel inside: where the first of four samples missed, that of a neighbour."""
+    """Depth of the pixels inside: that of a neighbour where the sample that is read missed."""
     filled = np.where(inside, depth, 0).astype(np.float32)
-    holes = inside & (depth == 0)
-    while holes.any():
+    rows, columns = np.nonzero(inside & (depth == 0))
+    while len(rows):
         padded = np.pad(filled, 1)
-        near = [padded[1 + i : 1 + i + len(filled), 1 + j : 1 + j + filled.shape[1]] for i, j in _AROUND]
-        grown = np.where(holes, np.max(near, axis=0), filled)
-        if np.array_equal(grown, filled):  # an avatar of isolated pixels
-            grown[holes] = filled.max() or FAR
-        filled, holes = grown, inside & (grown == 0)
+        around = [padded[rows + 1 + i, columns + 1 + j] for i, j in _AROUND]
+        found = np.max(around, axis=0)
+        if not found.any():  # pixels with nobody beside them
+            found[:] = filled.max() or FAR
+        filled[rows, columns] = found
+        rows, columns = rows[found == 0], columns[found == 0]
     return filled
 
 

@@ -17,7 +17,7 @@ from raymaskdp.bodies.wardrobe import OUTFITS, Dye, Wearer, covered, face_paint,
 # Shape suffixes: T frames, V vertices of the dressed mesh, F faces, J = 52 joints.
 
 
-CELLS_M = (0.0, 0.006, 0.012)
+CELLS_M = (0.0, 0.004, 0.008, 0.012, 0.018)
 """Sizes of the cells, in metres, in which the coarser copies of a figure keep one vertex."""
 
 
