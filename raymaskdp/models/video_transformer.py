@@ -27,6 +27,8 @@ class VideoTransformerConfig:
       heads: attention heads; divides `width`.
       expansion: hidden width of a block's perceptron, in multiples of `width`.
       tubelet: frames, rows and columns of one token; each divides the clip's extent.
+      motion: look at each pixel's difference from its mean over the clip. What does not move is gone,
+        which makes learning from few videos of static cameras far quicker.
     """
 
     width: int = 64
@@ -34,6 +36,7 @@ class VideoTransformerConfig:
     heads: int = 4
     expansion: int = 2
     tubelet: tuple[int, int, int] = (2, 8, 8)
+    motion: bool = False
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "heads", "expansion"):
@@ -62,6 +65,7 @@ class VideoTransformer(nn.Module):
                     "change the option tubelet of the model."
                 )
         self.tubelet = config.tubelet
+        self.motion = config.motion
         num_tokens = 1
         for extent, token in zip(clip, config.tubelet, strict=True):
             num_tokens *= extent // token
@@ -76,6 +80,8 @@ class VideoTransformer(nn.Module):
 
     def features(self, clips_BCTHW: Tensor) -> Tensor:
         """The clips' feature vectors, shape [B, D]: all that the head sees."""
+        if self.motion:
+            clips_BCTHW = clips_BCTHW - clips_BCTHW.mean(dim=2, keepdim=True)
         x_BLD = self.embed(tubelets(clips_BCTHW, self.tubelet)) + self.position
         for block in self.blocks:
             x_BLD = block(x_BLD)

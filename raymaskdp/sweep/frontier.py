@@ -80,7 +80,7 @@ def by_mechanism(results: pd.DataFrame) -> dict[str, list[tuple[float | None, Po
 def draw(results: pd.DataFrame, path: Path, *, classes: int, caption: str) -> None:
     """Draw the frontier of the finished trials in `results` to `path`.png and `path`.svg."""
     curves = by_mechanism(results)
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     private = [name for name in curves if name != "sgd"]
     for place, name in enumerate(private):
@@ -128,11 +128,11 @@ def _dress(axes: Axes, curves: dict[str, list[tuple[float | None, Point]]]) -> N
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("privacy budget ε of one run (smaller is more private)")
-    axes.set_ylabel("test videos named rightly")
+    axes.set_ylabel("top-1 accuracy on test videos")
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="lower right", ncols=1)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _without_date(suffix: str) -> dict[str, None] | None:

@@ -14,7 +14,7 @@ from raymaskdp import check
 from raymaskdp.errors import UserError
 from raymaskdp.models import SCHEMES, ModelConfig
 from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.privacy.plan import Adjacency, Mechanism, Unit
+from raymaskdp.privacy.plan import MASKED, Adjacency, Mechanism, Unit
 from raymaskdp.train.clips import ClipConfig
 
 
@@ -60,7 +60,7 @@ class PrivacyConfig:
 
         Batches larger than the data, which a configuration made for more data may ask for, are all of it.
         """
-        masked = self.mechanism in ("maskdp", "maskdp-full")
+        masked = self.mechanism in MASKED
         return PrivacyPlan.calibrate(
             mechanism=self.mechanism,
             num_records=num_records,

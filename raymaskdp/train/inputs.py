@@ -62,11 +62,16 @@ def pick_draws(key: Key, stream: str, step: int, records_N: np.ndarray, count: i
 
 @dataclass(frozen=True)
 class PixelInputs:
-    """Clips read from the store and turned into both views on the spot."""
+    """Clips read from the store and turned into views on the spot.
+
+    Attributes:
+      masked: whether public views are wanted. If not, they are the full ones, and all count as changed.
+    """
 
     store: ClipStore
     records: tuple[Record, ...]
     config: ClipConfig
+    masked: bool = True
 
     def read(self, records_N: np.ndarray, draws_NK: np.ndarray) -> Views:
         drawn = [
@@ -77,15 +82,18 @@ class PixelInputs:
         shape = draws_NK.shape
         usable = [clip is not None for clip in drawn]
         readable = [clip if clip is not None else self._blank() for clip in drawn]
-        full = clips.full_views(readable, self.store.fill)
-        public = clips.public_views(readable, self.store.fill)
+        full = clips.full_views(readable, self.store.fill).unflatten(0, shape)
+        public, changed = full, torch.ones(shape, dtype=torch.bool)
+        if self.masked:
+            public = clips.public_views(readable, self.store.fill).unflatten(0, shape)
+            changed = changed_clips(full, public)
         number_of = {label: number for number, label in enumerate(self.store.classes)}
         return Views(
-            full=full.unflatten(0, shape),
-            public=public.unflatten(0, shape),
+            full=full,
+            public=public,
             labels=torch.tensor([number_of[clip.label] for clip in readable]).view(shape),
             usable=torch.tensor(usable).view(shape),
-            changed=changed_clips(full.unflatten(0, shape), public.unflatten(0, shape)),
+            changed=changed,
         )
 
     def _draw(self, record: Record, number: int) -> Clip | None:

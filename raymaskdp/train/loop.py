@@ -25,8 +25,9 @@ from torch.nn import functional
 
 from raymaskdp import models
 from raymaskdp.files import write_text
-from raymaskdp.privacy import GradientEngine, Key, Ledger, PrivacyPlan, share
+from raymaskdp.privacy import ClippedSum, GradientEngine, Key, Ledger, PrivacyPlan, share
 from raymaskdp.privacy.accounting import rdp_epsilon
+from raymaskdp.privacy.plan import MASKED
 from raymaskdp.train import checkpoint
 from raymaskdp.train.checkpoint import Identity
 from raymaskdp.train.clips import records_of
@@ -115,9 +116,13 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
             if plan.mechanism == "maskdp":
                 clips, labels = torch.cat([clips, views.public], 1), torch.cat([labels, labels], 1)
                 usable = usable & views.changed  # the residual of an unchanged clip is exactly zero
-            with engine.record(num_records=len(lot)):
-                losses = losses_of(trained, clips, labels)
-                total += engine.clipped_sum(losses, usable / plan.clips)
+            if plan.mechanism == "sgd":  # nothing to bound: an ordinary gradient, at an ordinary price
+                losses = losses_of(trained, clips, labels) * usable.flatten()
+                total += ClippedSum(summed_gradient(losses.sum() / plan.clips, learning))
+            else:
+                with engine.record(num_records=len(lot)):
+                    losses = losses_of(trained, clips, labels)
+                    total += engine.clipped_sum(losses, usable / plan.clips)
             private_loss += losses.detach().sum() / plan.num_views
 
         public_sum, public_loss = zeros_like(learning), torch.zeros(1)
@@ -126,8 +131,8 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
             views = inputs.read(lot, draws)
             losses = losses_of(trained, views.public, views.labels) * views.usable.flatten()
             loss = losses.sum() / plan.clips
-            gradients = torch.autograd.grad(loss, list(learning.values()))
-            public_sum = {n: public_sum[n] + g for n, g in zip(public_sum, gradients, strict=True)}
+            gradient = summed_gradient(loss, learning)
+            public_sum = {name: value + gradient[name] for name, value in public_sum.items()}
             public_loss += loss.detach()
 
         if first:
@@ -165,6 +170,12 @@ def losses_of(model: nn.Module, clips_NV: Tensor, labels_NV: Tensor) -> Tensor:
     return functional.cross_entropy(model(clips_NV.flatten(0, 1)), labels_NV.flatten(), reduction="none")
 
 
+def summed_gradient(loss: Tensor, learning: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    """The gradient of a loss, by name."""
+    gradients = torch.autograd.grad(loss, list(learning.values()))
+    return dict(zip(learning, gradients, strict=True))
+
+
 def add_up(worker: Worker, tensors: list[Tensor]) -> None:
     """Add tensors up over all workers, in place, in one exchange."""
     if worker.world_size == 1:
@@ -192,10 +203,10 @@ def build(config: TrainConfig, store: ClipStore) -> nn.Module:
 def open_inputs(config: TrainConfig, store: ClipStore, model: nn.Module) -> tuple[Inputs, nn.Module]:
     """Where a run's views come from, and what is trained on them: features and the head if that is all."""
     records = records_of(store.split(config.split), config.privacy.unit)
-    pixels = PixelInputs(store, records, config.clips)
     if config.compute.cache_features and only_head_learns(model):
-        return cached_features(pixels, model), HeadAlone(model)
-    return pixels, model
+        # Both views, whatever the mechanism: runs of all mechanisms share them.
+        return cached_features(PixelInputs(store, records, config.clips), model), HeadAlone(model)
+    return PixelInputs(store, records, config.clips, config.privacy.mechanism in MASKED), model
 
 
 class HeadAlone(nn.Module):

@@ -1,0 +1,65 @@
+"""Training on Ray Train: the same model as in process, whoever is killed on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import changed
+from safetensors.torch import load_file
+
+from raymaskdp.privacy import Key, read_ledger
+from raymaskdp.train import train
+from raymaskdp.train.loop import read_curve
+from raymaskdp.train.trainer import make_job
+
+KEY = Key(secret=bytes(range(32)))
+
+
+def own_processes(title: str) -> list[int]:
+    """Processes below this one whose title contains `title` (Ray names its workers so)."""
+    parents, found = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if title in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+        except OSError:
+            continue  # it ended meanwhile
+    below = {os.getpid()}
+    while more := {child for child, parent in parents.items() if parent in below} - below:
+        below |= more
+    return [process for process in found if process in below]
+
+
+def kill_a_worker_after(curve: Path, lines: int, killed: list[int]) -> None:
+    """Kill -9 one worker process of this test's own cluster, once the run has got so far."""
+    while len(read_curve(curve)) < lines:
+        time.sleep(0.02)
+    for process in own_processes("RayTrainWorker")[:1]:
+        os.kill(process, signal.SIGKILL)
+        killed.append(process)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_two_workers_one_of_them_killed_make_the_same_model(ray_session, base, tmp_path) -> None:
+    base = changed(base, steps=120, compute__checkpoint_every=10)
+    alone = train(changed(base, out=tmp_path / "alone"), key=KEY)
+    on_ray = changed(base, compute__workers=2)
+    killed: list[int] = []
+    curve = make_job(on_ray).curve_file
+    threading.Thread(target=kill_a_worker_after, args=(curve, 15, killed), daemon=True).start()
+    together = train(on_ray, key=KEY)
+    assert killed
+    first, second = (load_file(Path(result.run) / "model.safetensors") for result in (alone, together))
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
+    assert read_ledger(Path(together.run) / "ledger.jsonl").steps_spent == 120
+    assert [line.step for line in read_curve(curve)] == list(range(1, 121))
+    assert train(on_ray).finished_before
