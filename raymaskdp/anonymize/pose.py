@@ -26,11 +26,11 @@ import numpy as np
 
 from raymaskdp import check
 from raymaskdp.anonymize.people import People, Person, Suspicion
-from raymaskdp.anonymize.pose_check import Evidence, suspicions, uncovered_regions
+from raymaskdp.anonymize.pose_check import Evidence, covers_face, suspicions, uncovered_regions
 from raymaskdp.anonymize.pose_masks import Patch, body_height, grow, limbs, union
-from raymaskdp.anonymize.pose_networks import PoseNetworks, View
+from raymaskdp.anonymize.pose_networks import FOREGROUND_SIDE, PoseNetworks, View, halved
 from raymaskdp.anonymize.track import Seen, Track, assign, between, distance, distinct, remember, same_body
-from raymaskdp.video.masks import pack
+from raymaskdp.video.masks import pack, unpack
 from raymaskdp.video.reader import VideoInfo
 
 Box = tuple[int, int, int, int]
@@ -78,6 +78,11 @@ LEAST_SCORE = 0.3
 
 BIRTH_SCORE = 0.5
 """Least score with which an unknown body starts a track of its own; good sightings have 0.7 to 0.9."""
+
+LEAST_FACE = 16
+"""Smallest side, in pixels, of a face that can raise an alarm; smaller ones are blobs to the network."""
+
+NO_FACES = np.zeros((0, 5), np.float32)
 
 LEAST_STRANGER = 0.003
 """Least share of the frame of an uncovered region of foreground people that is looked at closely."""
@@ -146,8 +151,11 @@ class _Search:
             found = distinct([*found, *self._bodies(frame_HW3, _roi(track, now, size, 1.5), found)])
         if missing or now % self.config.look_every == 0:
             found = self._look_everywhere(frame_HW3, found, tiles=self._tiles_due(now))
-        foreground_hw = self.networks.foreground(frame_HW3)
-        found = self._look_at_strangers(frame_HW3, found, foreground_hw >= self.config.veto_foreground)
+        small_HW3 = halved(frame_HW3, FOREGROUND_SIDE)
+        # The two second opinions take turns: nobody comes and goes within two frames.
+        if now % 2 == 0:
+            self.foreground_hw = self.networks.foreground(small_HW3) >= self.config.veto_foreground
+            found = self._look_at_strangers(frame_HW3, found, self.foreground_hw)
         matched, spare = assign(active, found, now, reach=self.reach)
         self.recent.append((now, frame_HW3))
         for track, seen in matched:
@@ -164,45 +172,51 @@ class _Search:
         self.evidence.append(
             Evidence(
                 crowded=len(found) >= self.config.max_people,
-                faces=self._faces(frame_HW3),
-                foreground=np.packbits(foreground_hw >= self.config.veto_foreground),
-                foreground_shape=foreground_hw.shape,
+                faces=self._faces(frame_HW3, small_HW3, found) if now % 2 or now == 0 else NO_FACES,
+                foreground=np.packbits(self.foreground_hw),
+                foreground_shape=self.foreground_hw.shape,
             )
         )
+
+    def _faces(self, frame_HW3: np.ndarray, small_HW3: np.ndarray, found: list[Seen]) -> np.ndarray:
+        """Faces [N, 5] outside the bodies found that are still faces when looked at closely."""
+        height, width = frame_HW3.shape[:2]
+        covered_hw = _cover(found, small_HW3.shape[:2], width)
+        scale = width / small_HW3.shape[1]
+        strangers = []
+        for face_5 in self.networks.faces(small_HW3):
+            if covers_face(covered_hw, face_5):
+                continue
+            face_5[:4] *= scale
+            x0, y0, x1, y1 = (int(v) for v in np.clip(face_5[:4], 0, (width, height, width, height)))
+            if min(x1 - x0, y1 - y0) < LEAST_FACE:
+                continue
+            closer = _around((x0, y0, x1, y1), (height, width))
+            image = frame_HW3[closer[1] : closer[3], closer[0] : closer[2]]
+            enlarge = 256 / max(image.shape[:2])
+            image = cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC)
+            face_5[4] = max(self.networks.faces(image)[:, 4], default=0.0)
+            strangers.append(face_5)
+        return np.array(strangers, np.float32).reshape(-1, 5)
 
     def _look_at_strangers(
         self, frame_HW3: np.ndarray, found: list[Seen], foreground_hw: np.ndarray
     ) -> list[Seen]:
         """Look closely where the segmenter sees a person and no body was found."""
-        height, width = frame_HW3.shape[:2]
-        covered_HW = np.zeros((height, width), bool)
-        for seen in found:
-            grow(seen.patch, 0.04 * body_height(seen.keypoints_33x3)).paint(covered_HW)
-        for box in uncovered_regions(covered_HW, foreground_hw, LEAST_STRANGER):
+        size = frame_HW3.shape[:2]
+        covered_hw = _cover(found, foreground_hw.shape, size[1])
+        for box in uncovered_regions(covered_hw, foreground_hw, LEAST_STRANGER, width=size[1]):
             if any(_alike(box, known) for known in self.barren):
                 continue
             new = [
                 seen
-                for seen in self._bodies(frame_HW3, _around(box, (height, width)), found)
+                for seen in self._bodies(frame_HW3, _around(box, size), found)
                 if not any(_covered(seen, other) for other in found)
             ]
             if not new:
                 self.barren.append(box)
             found = distinct([*found, *new])
         return found
-
-    def _faces(self, frame_HW3: np.ndarray) -> np.ndarray:
-        """Faces [N, 5] that are still faces, with the score given, when looked at closely."""
-        height, width = frame_HW3.shape[:2]
-        faces_N5 = self.networks.faces(frame_HW3)
-        for face_5 in faces_N5:
-            x0, y0, x1, y1 = (int(v) for v in np.clip(face_5[:4], 0, (width, height, width, height)))
-            closer = _around((x0, y0, max(x1, x0 + 2), max(y1, y0 + 2)), (height, width))
-            image = frame_HW3[closer[1] : closer[3], closer[0] : closer[2]]
-            scale = 256 / max(image.shape[:2])
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-            face_5[4] = max(self.networks.faces(image)[:, 4], default=0.0)
-        return faces_N5
 
     def _where_expected(self, track: Track, seen: Seen, now: int) -> bool:
         """Whether `seen` is where `track` is expected, so that it need not be looked for again."""
@@ -277,7 +291,7 @@ class _Search:
         tracks = [track for track in self.tracks if not self._is_glimpse(track)]
         glimpses = [track for track in self.tracks if self._is_glimpse(track)]
         persons = [self._person(track, num_frames) for track in tracks]
-        doubts = self._doubts(tracks, glimpses, num_frames)
+        doubts = self._doubts(tracks, num_frames)
         people = People(
             width=self.info.width,
             height=self.info.height,
@@ -287,6 +301,13 @@ class _Search:
             suspicious=(),
         )
         doubts += suspicions(people, self.evidence, self.config.veto_faces)
+        union_TB = people.union_TB()
+        for track in glimpses:
+            for frame, seen in track.seen.items():
+                if not _inside(seen.patch, unpack(union_TB[frame], people.height, people.width)):
+                    doubts.append(
+                        Suspicion(frame=frame, reason="somebody was seen too briefly to be followed")
+                    )
         return People(
             width=people.width,
             height=people.height,
@@ -299,12 +320,8 @@ class _Search:
     def _is_glimpse(self, track: Track) -> bool:
         return not track.settled and self.frame >= 3
 
-    def _doubts(self, tracks: list[Track], glimpses: list[Track], num_frames: int) -> list[Suspicion]:
-        doubts = [
-            Suspicion(frame=frame, reason="somebody was seen too briefly to be followed")
-            for track in glimpses
-            for frame in track.seen
-        ]
+    def _doubts(self, tracks: list[Track], num_frames: int) -> list[Suspicion]:
+        doubts: list[Suspicion] = []
         for track in tracks:
             known = sorted(track.seen)
             for earlier, later in itertools.pairwise(known):
@@ -368,26 +385,14 @@ class _Search:
         """The frame's mask of one person, bool [H, W]."""
         height, width = self.info.height, self.info.width
         tall = body_height(keypoints_33x3)
-        mask_HW = np.zeros((height, width), bool)
         body = union([*patches, limbs(keypoints_33x3, frame_size=(height, width))])
         # What the other network calls a person next to this body belongs to it: hair, bags, skirts.
-        near = grow(body, 0.08 * tall)
-        near_HW = np.zeros((height, width), bool)
-        near.paint(near_HW)
-        near_HW &= self.evidence[frame].foreground_HW(height, width)
-        extra = crop_near(near_HW, near)
-        grow(union([body, extra]), max(1.0, self.config.dilation * tall)).paint(mask_HW)
+        near = grow(body, 0.05 * tall)
+        theirs = self.evidence[frame].foreground_at(near.box(), height, width)
+        mask_HW = np.zeros((height, width), bool)
+        whole = union([body, Patch(near.corner, near.mask_hw & theirs)])
+        grow(whole, max(1.0, self.config.dilation * tall)).paint(mask_HW)
         return mask_HW
-
-
-def crop_near(mask_HW: np.ndarray, patch: Patch) -> Patch:
-    """The part of a frame's mask inside the box of `patch`."""
-    height, width = mask_HW.shape
-    x0, y0, x1, y1 = patch.box()
-    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
-    if x0 >= x1 or y0 >= y1:
-        return Patch((0, 0), np.zeros((0, 0), bool))
-    return Patch((x0, y0), mask_HW[y0:y1, x0:x1])
 
 
 def _covered(seen: Seen, other: Seen) -> bool:
@@ -400,6 +405,14 @@ def _covered(seen: Seen, other: Seen) -> bool:
     inside = Patch(patch.corner, np.zeros_like(patch.mask_hw))
     known.paint_into(inside)
     return bool((inside.mask_hw & patch.mask_hw).sum() > 0.6 * patch.mask_hw.sum())
+
+
+def _inside(patch: Patch, mask_HW: np.ndarray) -> bool:
+    """Whether nearly all of a patch is covered by a frame's mask."""
+    height, width = mask_HW.shape
+    whole = np.zeros((height, width), bool)
+    patch.paint(whole)
+    return bool((whole & mask_HW).sum() >= 0.9 * whole.sum())
 
 
 def _roi(track: Track, frame: int, size: tuple[int, int], zoom: float = 1.0) -> Box:
@@ -423,6 +436,14 @@ def _around(box: Box, size: tuple[int, int]) -> Box:
     x0, y0, x1, y1 = box
     margin = max(x1 - x0, y1 - y0) // 2
     return max(0, x0 - margin), max(0, y0 - margin), min(size[1], x1 + margin), min(size[0], y1 + margin)
+
+
+def _cover(found: list[Seen], size: tuple[int, int], width: int) -> np.ndarray:
+    """Bool mask of bodies at the low resolution `size` of a frame that is `width` pixels wide."""
+    covered_hw = np.zeros(size, np.uint8)
+    for seen in found:
+        _draw(covered_hw, seen.patch, (0, 0), size[1] / width, 0.06 * body_height(seen.keypoints_33x3))
+    return covered_hw > 0
 
 
 def _alike(box: Box, other: Box) -> bool:

@@ -41,10 +41,15 @@ class Evidence:
         """Pixels of any person at the segmenter's resolution, bool [h, w]."""
         return unpack(self.foreground, *self.foreground_shape)
 
-    def foreground_HW(self, height: int, width: int) -> np.ndarray:
-        """Pixels of any person at the frame's resolution, bool [H, W]."""
-        small = self.foreground_hw().astype(np.uint8)
-        return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+    def foreground_at(self, box: tuple[int, int, int, int], height: int, width: int) -> np.ndarray:
+        """Pixels of any person inside a box of the frame, bool; false outside the frame."""
+        small_hw = self.foreground_hw()
+        x0, y0, x1, y1 = box
+        rows, columns = np.arange(y0, y1), np.arange(x0, x1)
+        inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
+        rows = rows.clip(0, height - 1) * small_hw.shape[0] // height
+        columns = columns.clip(0, width - 1) * small_hw.shape[1] // width
+        return np.asarray(small_hw[np.ix_(rows, columns)] & inside)
 
 
 def suspicions(people: People, evidence: Sequence[Evidence], least_face: float) -> list[Suspicion]:
@@ -55,40 +60,40 @@ def suspicions(people: People, evidence: Sequence[Evidence], least_face: float) 
         union_HW = unpack(union_TB[frame], people.height, people.width)
         if seen.crowded:
             found.append(Suspicion(frame=frame, reason="more people than can be told apart"))
-        if _uncovered_face(union_HW, seen.faces, least_face):
+        if any(face[4] >= least_face and not covers_face(union_HW, face) for face in seen.faces):
             found.append(Suspicion(frame=frame, reason="a face outside all people found"))
-        if uncovered_regions(union_HW, seen.foreground_hw(), LEAST_REGION):
+        foreground_hw = seen.foreground_hw()
+        if foreground_hw.mean() >= LEAST_REGION and uncovered_regions(
+            union_HW, foreground_hw, LEAST_REGION, width=people.width
+        ):
             found.append(Suspicion(frame=frame, reason="somebody outside all people found"))
     return found
 
 
-def _uncovered_face(union_HW: np.ndarray, faces_N5: np.ndarray, least: float) -> bool:
-    height, width = union_HW.shape
-    for x0, y0, x1, y1, score in faces_N5:
-        if score < least:
-            continue
-        # The middle half of the box: its corners show background beside any head.
-        left, right = (int(np.clip(x0 + share * (x1 - x0), 0, width)) for share in (0.25, 0.75))
-        top, bottom = (int(np.clip(y0 + share * (y1 - y0), 0, height)) for share in (0.25, 0.75))
-        inside = union_HW[top : bottom + 1, left : right + 1]
-        if inside.size and inside.mean() < 0.7:
-            return True
-    return False
+def covers_face(mask_HW: np.ndarray, face_5: np.ndarray) -> bool:
+    """Whether a mask covers the middle of a face's box (its corners show background beside any head)."""
+    height, width = mask_HW.shape
+    x0, y0, x1, y1 = face_5[:4]
+    left, right = (int(np.clip(x0 + share * (x1 - x0), 0, width)) for share in (0.25, 0.75))
+    top, bottom = (int(np.clip(y0 + share * (y1 - y0), 0, height)) for share in (0.25, 0.75))
+    inside = mask_HW[top : bottom + 1, left : right + 1]
+    return not inside.size or bool(inside.mean() >= 0.7)
 
 
 def uncovered_regions(
-    union_HW: np.ndarray, foreground_hw: np.ndarray, least: float
+    mask_HW: np.ndarray, foreground_hw: np.ndarray, least: float, *, width: int
 ) -> list[tuple[int, int, int, int]]:
-    """Boxes (x0, y0, x1, y1), in pixels of the frame, of foreground outside all masks.
+    """Boxes (x0, y0, x1, y1), in pixels of a frame `width` wide, of foreground outside a mask.
 
     Args:
+      mask_HW: what is covered, at any resolution.
       least: smallest region to report, as a share of the frame.
     """
     h, w = foreground_hw.shape
-    covered = cv2.resize(union_HW.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST)
+    covered = cv2.resize(mask_HW.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST)
     open_hw = (foreground_hw & (cv2.dilate(covered, np.ones((5, 5), np.uint8)) == 0)).astype(np.uint8)
     count, _, stats, _ = cv2.connectedComponentsWithStats(open_hw, connectivity=8)
-    scale = union_HW.shape[1] / w
+    scale = width / w
     return [
         (int(x * scale), int(y * scale), int((x + wide) * scale) + 1, int((y + high) * scale) + 1)
         for x, y, wide, high, area in stats[1:count]
