@@ -79,6 +79,9 @@ LEAST_SCORE = 0.3
 BIRTH_SCORE = 0.5
 """Least score with which an unknown body starts a track of its own; good sightings have 0.7 to 0.9."""
 
+STRANGER_SCORE = 0.7
+"""Least score with which a body that is seen only with others painted over makes a frame suspicious."""
+
 LEAST_FACE = 16
 """Smallest side, in pixels, of a face that can raise an alarm; smaller ones are blobs to the network."""
 
@@ -120,6 +123,8 @@ class _Search:
     info: VideoInfo
     tracks: list[Track] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
+
+    strangers: list[tuple[int, Seen]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.fps = float(self.info.fps)
@@ -164,7 +169,13 @@ class _Search:
             if gap > 1:
                 self._look_back(track, now)
         for seen in spare:
-            if not self._is_certain(frame_HW3, seen, [other for other in found if other is not seen]):
+            others = [other for other in found if other is not seen]
+            if not self._seen_again(frame_HW3, seen, others):
+                continue
+            # With people painted over, the network finds some in pictures on the wall, too.
+            if others and not self._seen_again(frame_HW3, seen, []):
+                if seen.score >= STRANGER_SCORE:
+                    self.strangers.append((now, seen))
                 continue
             track = Track(track_id=len(self.tracks), seen={now: seen})
             self.tracks.append(track)
@@ -253,12 +264,12 @@ class _Search:
                     break
         return found
 
-    def _is_certain(self, frame_HW3: np.ndarray, seen: Seen, others: list[Seen]) -> bool:
-        """Whether an unknown body is seen again when it alone is looked at closely."""
+    def _seen_again(self, frame_HW3: np.ndarray, seen: Seen, hidden: list[Seen]) -> bool:
+        """Whether an unknown body is found again by a closer look with others painted over."""
         if seen.score < BIRTH_SCORE:
             return False
         track = Track(track_id=-1, seen={0: seen})
-        again = self._bodies(frame_HW3, _roi(track, 0, frame_HW3.shape[:2]), others)
+        again = self._bodies(frame_HW3, _roi(track, 0, frame_HW3.shape[:2]), hidden)
         return any(same_body(seen, other) for other in again)
 
     def _look_back(self, track: Track, now: int) -> None:
@@ -302,12 +313,10 @@ class _Search:
         )
         doubts += suspicions(people, self.evidence, self.config.veto_faces)
         union_TB = people.union_TB()
-        for track in glimpses:
-            for frame, seen in track.seen.items():
-                if not _inside(seen.patch, unpack(union_TB[frame], people.height, people.width)):
-                    doubts.append(
-                        Suspicion(frame=frame, reason="somebody was seen too briefly to be followed")
-                    )
+        brief = [(frame, seen) for track in glimpses for frame, seen in track.seen.items()]
+        for frame, seen in brief + self.strangers:
+            if not _inside(seen.patch, unpack(union_TB[frame], people.height, people.width)):
+                doubts.append(Suspicion(frame=frame, reason="somebody was seen too briefly to be followed"))
         return People(
             width=people.width,
             height=people.height,
