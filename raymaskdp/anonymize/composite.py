@@ -62,8 +62,7 @@ def changed(
     """
     height, width = mask_HW.shape
     # The plate under the masks, so that no masked value reaches its neighbours through the blur.
-    unmasked_HW3 = frame_HW3.copy()
-    np.copyto(unmasked_HW3, plate_HW3, where=mask_HW[..., None])
+    unmasked_HW3 = cv2.copyTo(plate_HW3, mask_HW.view(np.uint8), frame_HW3.copy())
     shrink = max(1, height // 360)
     small = (max(1, width // shrink), max(1, height // shrink))
     views = [cv2.resize(view, small, interpolation=cv2.INTER_AREA) for view in (unmasked_HW3, plate_HW3)]

@@ -94,12 +94,11 @@ class PlateBuilder:
         free_HW = ~mask_HW
         due_HW = free_HW & (self._ahead_HW == 0)
         if due_HW.any():
-            counts = np.unique(self._count_HW[due_HW])
-            for slot in counts.tolist():
+            for slot in np.flatnonzero(np.bincount(self._count_HW[due_HW])).tolist():
                 here_HW = due_HW & (self._count_HW == slot)
-                np.copyto(self._samples_KHW3[slot], frame_HW3, where=here_HW[..., None])
+                cv2.copyTo(frame_HW3, here_HW.view(np.uint8), self._samples_KHW3[slot])
             self._count_HW += due_HW
-            np.copyto(self._ahead_HW, self._stride_HW, where=due_HW)
+            cv2.copyTo(self._stride_HW, due_HW.view(np.uint8), self._ahead_HW)
         self._ahead_HW -= free_HW
 
     def build(self) -> Plate:

@@ -1,0 +1,88 @@
+"""On a real cluster: every video comes back exactly once, whatever happens to its neighbours."""
+
+import dataclasses
+import os
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from ray import cloudpickle
+
+from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.pipeline import in_process, on_ray
+from raymaskdp.anonymize.stages import Job
+from raymaskdp.datasets.manifest import VideoRecord
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
+
+
+class Scripted:
+    """A stage that does what the name of the video says."""
+
+    def __init__(self, config: AnonymizeConfig, job: Job) -> None:
+        self._folder = job.work
+
+    def __call__(self, item: Item) -> Item:
+        name = item.record.video_id
+        with open(self._folder / f"{name}.tries", "a") as tries:
+            tries.write("x")
+        if name.startswith("segfault"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if name.startswith("unlucky") and (self._folder / f"{name}.tries").stat().st_size == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name.startswith("unforeseen"):
+            raise MemoryError("as if from a library")
+        device = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return dataclasses.replace(item, status="done", metrics={"pid": os.getpid(), "device": device})
+
+
+class Second:
+    """A stage behind another one."""
+
+    def __init__(self, config: AnonymizeConfig, job: Job) -> None: ...
+
+    def __call__(self, item: Item) -> Item:
+        return dataclasses.replace(item, num_people=item.num_people + 1)
+
+
+def items(names: list[str]) -> list[Item]:
+    return [Item(record=VideoRecord(video_id=name, path=f"{name}.mp4")) for name in names]
+
+
+def job(folder: Path) -> Job:
+    return Job(out=folder, work=folder, secret=bytes(32))
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_crashes_cost_only_the_video_that_crashes(ray_session: None, tmp_path: Path) -> None:
+    good = [f"good{n}" for n in range(8)]
+    bad = ["segfault", "unforeseen"]
+    names = [bad[0], *good[:3], "unlucky", *good[3:6], bad[1], *good[6:]]
+    given = items(names)
+    found = list(on_ray(given, AnonymizeConfig(workers=2), job(tmp_path), stages=(Scripted, Second)))
+    assert Counter(item.record.video_id for item in found) == Counter(names)
+    by_name = {item.record.video_id: item for item in found}
+    for name in [*good, "unlucky"]:
+        assert (by_name[name].status, by_name[name].num_people) == ("done", 1), name
+        assert by_name[name].metrics["device"] == ""  # no accelerator is touched
+        assert by_name[name].metrics["pid"] != os.getpid()
+    for name in bad:
+        assert by_name[name].status == "failed"
+        assert "worker process" in by_name[name].reasons[0]
+        assert 1 <= (tmp_path / f"{name}.tries").stat().st_size <= 4  # bounded
+
+
+def test_without_ray_the_order_is_kept(tmp_path: Path) -> None:
+    found = list(in_process(items(["b", "a"]), AnonymizeConfig(), job(tmp_path), stages=(Scripted, Second)))
+    assert [(i.record.video_id, i.status, i.num_people) for i in found] == [
+        ("b", "done", 1),
+        ("a", "done", 1),
+    ]
+
+
+def test_nothing_to_do_starts_nothing(tmp_path: Path) -> None:
+    assert list(on_ray([], AnonymizeConfig(), job(tmp_path))) == []
