@@ -97,7 +97,8 @@ def draw_room(rng: np.random.Generator) -> Room:
     width, depth, tall = rng.uniform(5.0, 7.5), rng.uniform(6.5, 8.0), rng.uniform(2.5, 3.0)
     back = -rng.uniform(1.6, 2.6)
     low, high = np.array([-width / 2, 0.0, back]), np.array([width / 2, tall, back + depth])
-    hue = rng.random()
+    # No rosy walls: in them, networks that look for people see skin.
+    hue = rng.uniform(0.12, 0.72)
     walls = _color(hue, rng.uniform(0.05, 0.35), rng.uniform(0.55, 0.85))
     trim = _color(hue + rng.uniform(-0.1, 0.1), 0.3, rng.uniform(0.25, 0.5))
     boxes = [_skirting(low, high, side, trim) for side in ("back", "left", "right")]
@@ -196,7 +197,7 @@ def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> l
         if kind in ("picture", "poster"):
             size = rng.uniform(0.25, 0.55, 2)
             y = rng.uniform(1.3, 1.9)
-            art = _art(rng)
+            art = _art(rng, y - size[1], y + size[1])
             boxes.append(
                 _slab(
                     [x - size[0], y - size[1], back],
@@ -237,7 +238,7 @@ def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> l
     for side in (-1, 1):
         wall = left if side < 0 else right
         z = rng.uniform(back + 0.9, back + 2.2)
-        kind = rng.choice(["sofa", "table", "plant", "boxes", "nothing"])
+        kind = rng.choice(["sofa", "table", "lamp", "boxes", "nothing"])
         cloth = _cloth(rng)
         inner = wall - side * rng.uniform(0.7, 0.9)
         near, far = sorted((wall, inner))
@@ -257,24 +258,13 @@ def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> l
                     _plain(_color(rng.random(), 0.6, 0.5)),
                 )
             )
-        elif kind == "plant":
+        elif kind == "lamp":
             middle = wall - side * 0.35
-            boxes.append(
-                _slab(
-                    [middle - 0.16, 0, z - 0.16],
-                    [middle + 0.16, 0.4, z + 0.16],
-                    _plain(_color(0.05, 0.5, 0.4)),
-                )
-            )
-            for _ in range(9):
-                spot = np.array([middle, 0.85, z]) + rng.normal(size=3) * [0.13, 0.22, 0.13]
-                boxes.append(
-                    _slab(
-                        spot - rng.uniform(0.04, 0.14, 3),
-                        spot + rng.uniform(0.04, 0.14, 3),
-                        _speckle(rng, _color(0.31, 0.6, 0.3)),
-                    )
-                )
+            pole = _plain(_color(0.1, 0.2, 0.3))
+            boxes.append(_slab([middle - 0.15, 0, z - 0.15], [middle + 0.15, 0.03, z + 0.15], pole))
+            boxes.append(_slab([middle - 0.015, 0, z - 0.015], [middle + 0.015, 1.4, z + 0.015], pole))
+            shade = _plain(_color(rng.uniform(0.1, 0.15), 0.25, 0.95))
+            boxes.append(_slab([middle - 0.17, 1.35, z - 0.17], [middle + 0.17, 1.65, z + 0.17], shade, 0.8))
         elif kind == "boxes":
             top = 0.0
             for _ in range(rng.integers(1, 4)):
@@ -390,16 +380,27 @@ def _books(rng: np.random.Generator) -> Texture:
     return texture
 
 
-def _art(rng: np.random.Generator) -> Texture:
+def _art(rng: np.random.Generator, low: float, high: float) -> Texture:
+    """A painted landscape between two heights, in muted colours.
+
+    Bright shapes on a wall look like people to networks that look for them; hills and sky do not.
+    """
     seed = int(rng.integers(2**31))
-    palette = np.stack(
-        [_color(rng.random(), rng.uniform(0.3, 0.9), rng.uniform(0.3, 0.95)) for _ in range(4)]
+    hue, layers = rng.random(), int(rng.integers(3, 6))
+    bands = np.stack(
+        [
+            _color(hue + rng.uniform(-0.12, 0.12), rng.uniform(0.1, 0.35), v)
+            for v in np.linspace(0.35, 0.8, layers)
+        ]
     )
-    size = rng.uniform(0.08, 0.3)
 
     def texture(points_N2: np.ndarray) -> np.ndarray:
-        level = 0.65 * _noise(points_N2, size, seed) + 0.35 * _noise(points_N2, size / 3, seed + 1)
-        return palette[np.clip((level * 6 - 1).astype(int), 0, 3)]
+        height = (points_N2[:, 1] - low) / (high - low)
+        level = np.zeros(len(points_N2), dtype=int)
+        for layer in range(1, layers):
+            ridge = layer / layers + 0.22 * (_noise(points_N2 * [1.0, 0.0], 0.13, seed + layer) - 0.5)
+            level = np.where(height > ridge, layer, level)
+        return bands[level] * (0.85 + 0.3 * _noise(points_N2, 0.02, seed))[:, None]
 
     return texture
 
