@@ -142,6 +142,10 @@ def _run(points: Sequence[dict[str, Any]], out: Path, cpus: float) -> dict[int, 
         def __init__(self, bar: tqdm) -> None:
             self._bar = bar
 
+        def __getstate__(self) -> dict[str, Any]:
+            # Tune pickles callbacks for restoring. A bar that writes to a captured stream cannot be.
+            return {}
+
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             self._bar.update()
 
