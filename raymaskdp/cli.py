@@ -314,6 +314,16 @@ def dp_step(settings: Any, as_json: bool) -> None:
     _show(benchmark_dp_step(settings), as_json)
 
 
+@benchmark.command("digits", context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.benchmarks.digits:DigitsConfig")
+def digits(settings: Any, as_json: bool) -> None:
+    """What each masked mechanism learns for its ε, on scikit-learn's digits."""
+    from raymaskdp.benchmarks.digits import benchmark_digits
+
+    _show(benchmark_digits(settings), as_json)
+
+
 @cli.command(context_settings=CONTEXT)
 @click.option("--out", type=PATH, default=Path("demo-out"), show_default=True, help="Folder for everything.")
 @_json_option

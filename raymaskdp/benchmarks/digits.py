@@ -95,6 +95,9 @@ class DigitsResult:
 
     rows: tuple[DigitsRow, ...]
 
+    def __str__(self) -> str:
+        return self.table()
+
     def table(self) -> str:
         """The rows as a Markdown table."""
         lines = [

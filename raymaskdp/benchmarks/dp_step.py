@@ -101,6 +101,9 @@ class DpStepResult:
     machine: str
     rows: tuple[DpStepRow, ...]
 
+    def __str__(self) -> str:
+        return f"{self.machine}\n\n{self.table()}"
+
     def table(self) -> str:
         """The rows as a Markdown table."""
         head = "| model | trained | K | views | rival | step (s) | time / SGD | memory (MiB) | memory / SGD |"
