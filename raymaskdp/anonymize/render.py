@@ -20,7 +20,7 @@ from raymaskdp.errors import UserError
 NEAR, FAR = 0.05, 100.0
 """Metres from the camera between which avatars are drawn."""
 
-EGL_PACKAGES = "libegl1 libgl1-mesa-dri"
+EGL_PACKAGES = "libegl1 libgl1 libgl1-mesa-dri"
 """What Debian and Ubuntu call the libraries that draw without a screen."""
 
 
@@ -294,7 +294,7 @@ _EGL_CUDA_DEVICE_NV = 0x323A
 
 
 def _no_egl(error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200]
+    reason = " ".join(str(error).split())[:80]
     return UserError(
         f"OpenGL cannot be started without a screen ({type(error).__name__}: {reason}); install EGL: "
         f"apt-get install {EGL_PACKAGES}."

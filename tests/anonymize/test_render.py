@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from raymaskdp.anonymize.render import Light, RenderConfig, Renderer
+from raymaskdp.anonymize.render import Light, RenderConfig, Renderer, _preferred
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import dress
@@ -180,10 +180,14 @@ def test_a_renderer_made_in_one_thread_draws_in_another(figure):
     assert results[0].mask_HW.any()
 
 
-def test_a_machine_without_egl_is_told_what_to_install(tmp_path):
-    """The loader is pointed at an empty library in place of libEGL."""
-    (tmp_path / "libEGL.so.1").write_bytes(b"not a library")
-    (tmp_path / "libEGL.so").write_bytes(b"not a library")
+@pytest.mark.parametrize("lacking", ["libEGL.so.1", "drivers"])
+def test_a_machine_without_egl_is_told_what_to_install(tmp_path, lacking):
+    """The loader is pointed at something else in place of a library, or of Mesa's drivers."""
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    if lacking == "drivers":
+        environment["LIBGL_DRIVERS_PATH"] = str(tmp_path)
+    else:
+        (tmp_path / lacking).write_bytes(b"not a library")
     code = (
         "from raymaskdp.anonymize.render import RenderConfig, Renderer\n"
         "from raymaskdp.errors import UserError\n"
@@ -192,10 +196,40 @@ def test_a_machine_without_egl_is_told_what_to_install(tmp_path):
         "except UserError as error:\n"
         "    print('TOLD:', error)\n"
     )
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert "TOLD:" in done.stdout, done.stderr
-    assert "libegl1" in done.stdout
+    assert "apt-get install libegl1 libgl1 libgl1-mesa-dri" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("visible", "order"),
+    [
+        (None, ["gpu 0", "gpu 1", "gpu 2", "software"]),
+        ("2", ["gpu 2", "software"]),
+        ("1,0", ["gpu 1", "software"]),
+        ("", ["software"]),
+        ("7", ["software"]),  # assigned, but not there
+    ],
+)
+def test_the_assigned_gpu_is_taken_and_no_other(monkeypatch, visible, order):
+    """EGL lists devices in an order of its own."""
+    cuda = {"gpu 1": 1, "software": None, "gpu 0": 0, "gpu 2": 2}
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert _preferred(list(cuda), cuda.get) == order
+
+
+def test_one_renderer_that_ends_does_not_end_another(figure, renderer):
+    other = Renderer(RenderConfig())
+    arguments = {"camera_33": CAMERA, "width": WIDTH, "height": HEIGHT}
+    first = renderer.render([(figure, _posed(figure))], **arguments)
+    other.render([(figure, _posed(figure))], **arguments)
+    other.close()
+    del other
+    again = renderer.render([(figure, _posed(figure))], **arguments)
+    np.testing.assert_array_equal(first.color_HW3, again.color_HW3)
 
 
 def test_bad_light_is_refused():
