@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -137,25 +138,18 @@ def _run(points: Sequence[dict[str, Any]], out: Path, cpus: float) -> dict[int, 
     from ray import tune
 
     class Progress(tune.Callback):
-        """Moves the bar when a trial ends."""
-
-        def __init__(self, bar: tqdm) -> None:
-            self._bar = bar
-
-        def __getstate__(self) -> dict[str, Any]:
-            # Tune pickles callbacks for restoring. A bar that writes to a captured stream cannot be.
-            return {}
+        """Moves the bar when a trial ends. Holds nothing: Tune pickles it, to restore it with the sweep."""
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self._bar.update()
+            _advance_bars()
 
         on_trial_error = on_trial_complete
 
     folder = out / "tune"
     trainable = tune.with_resources(_tune_trial, {"cpu": cpus})
-    with ray_cluster(), tqdm(total=len(points), desc="sweep", unit="trial") as bar:
+    with ray_cluster(), _bar(len(points)):
         run_config = tune.RunConfig(
-            name=folder.name, storage_path=str(out), verbose=0, callbacks=[Progress(bar)]
+            name=folder.name, storage_path=str(out), verbose=0, callbacks=[Progress()]
         )
         if tune.Tuner.can_restore(str(folder)):
             tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, restart_errored=True)
@@ -177,6 +171,25 @@ def _run(points: Sequence[dict[str, Any]], out: Path, cpus: float) -> dict[int, 
     if len(outcomes) < len(points):
         raise UserError(f"The sweep {out} was interrupted; run it again to go on.")
     return outcomes
+
+
+_bars: list[tqdm] = []
+
+
+@contextlib.contextmanager
+def _bar(total: int) -> Iterator[None]:
+    """A progress bar that `_advance_bars` moves."""
+    with tqdm(total=total, desc="sweep", unit="trial") as bar:
+        _bars.append(bar)
+        try:
+            yield
+        finally:
+            _bars.remove(bar)
+
+
+def _advance_bars() -> None:
+    for bar in _bars:
+        bar.update()
 
 
 def _tune_trial(settings: dict[str, Any]) -> dict[str, Any]:

