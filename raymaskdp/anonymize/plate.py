@@ -24,22 +24,23 @@ class PlateConfig:
 
     Attributes:
       samples: unmasked values kept of each pixel, whose median is the plate.
-      min_samples: a pixel seen less often (and in less than half of the frames) counts as never seen,
-        because the little that was seen lies at the rim of a mask.
+      min_visible: a pixel outside the masks in a smaller share of the frames counts as never seen. One
+        half means that a limb that the masks miss now and then is not taken for background, so it
+        differs from the plate and goes, too.
       fill: how never-seen pixels are filled: "rows" (interpolation along rows), "telea", "shiftmap".
       max_drift_px: a camera whose background moves more than this is not fixed.
       moving_camera: "quarantine", or "fill" each frame from its own unmasked pixels.
     """
 
     samples: int = 15
-    min_samples: int = 3
+    min_visible: float = 0.5
     fill: str = "rows"
     max_drift_px: float = 1.0
     moving_camera: str = "quarantine"
 
     def __post_init__(self) -> None:
         check.in_range("plate.samples", self.samples, low=1, high=255)
-        check.in_range("plate.min_samples", self.min_samples, low=1, high=self.samples)
+        check.in_range("plate.min_visible", self.min_visible, low=0.0, high=1.0)
         check.one_of("plate.fill", self.fill, FILLS)
         check.positive("plate.max_drift_px", self.max_drift_px)
         check.one_of("plate.moving_camera", self.moving_camera, ("quarantine", "fill"))
@@ -82,8 +83,7 @@ class PlateBuilder:
 
     def __init__(self, config: PlateConfig, *, visible_HW: np.ndarray, num_frames: int) -> None:
         self._config = config
-        enough = min(config.min_samples, max(1, (num_frames + 1) // 2))
-        self._seen_HW = visible_HW >= enough
+        self._seen_HW = visible_HW >= max(1.0, config.min_visible * num_frames)
         self._stride_HW = np.maximum(1, -(-visible_HW // config.samples)).astype(np.int32)
         self._ahead_HW = np.zeros(visible_HW.shape, np.int32)  # visible frames until the next sample
         self._count_HW = np.zeros(visible_HW.shape, np.uint8)

@@ -24,11 +24,11 @@ import numpy as np
 
 from raymaskdp.anonymize import outputs, verify
 from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.detectors import Detectors
 from raymaskdp.anonymize.groundtruth import TruthMetrics, score
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
 from raymaskdp.anonymize.pose import FindPeople
-from raymaskdp.anonymize.pose_networks import PoseNetworks, View
 from raymaskdp.anonymize.render import Rendered, Renderer
 from raymaskdp.anonymize.scene import Cast, Scene, avatars_of
 from raymaskdp.anonymize.synthesis import Background, Layers, find_background, write_layers
@@ -96,11 +96,7 @@ class Synthesize:
         self._config_sha256 = config.digest()
         self._job = job
         self._renderer = Renderer(config.render)
-        self._networks = PoseNetworks(
-            pose_model=config.pose.pose_model,
-            confidence=config.pose.confidence,
-            limit=config.pose.max_people,
-        )
+        self._detectors = Detectors(config.pose)
 
     def __call__(self, item: Item) -> Item:
         """A decided item. Items decided before pass through."""
@@ -154,7 +150,7 @@ class Synthesize:
             )
         with _timed(metrics, "seconds_verify"):
             problems = layers.checks.problems()
-            problems += verify.detector_problems(self._anyone, layers.empty_frames)
+            problems += verify.detector_problems(self._detectors, layers.empty_frames)
             files = verify.check_files(
                 source=source,
                 composite=composite_path,
@@ -182,7 +178,7 @@ class Synthesize:
             return []
         if background.unseen > self._config.verify.max_unseen:
             return [f"{background.unseen:.0%} of the background is never seen"]
-        return verify.detector_problems(self._anyone, [("the plate", background.plate.color_HW3)])
+        return verify.detector_problems(self._detectors, [("the plate", background.plate.color_HW3)])
 
     def _drawer(self, item: Item, scene: Scene) -> Callable[[int], Rendered]:
         avatars = avatars_of(item.record, len(scene.motions), self._job.secret)
@@ -194,18 +190,6 @@ class Synthesize:
             )
 
         return draw
-
-    def _anyone(self, frame_HW3: np.ndarray) -> tuple[str, ...]:
-        """What the networks see in a picture that must show nobody."""
-        height, width = frame_HW3.shape[:2]
-        found = []
-        faces = self._networks.faces(frame_HW3)
-        if (faces[:, 4] >= self._config.pose.veto_faces).any():
-            found.append("a face")
-        bodies = self._networks.bodies(View.of(frame_HW3, (0, 0, width, height)))
-        if any(body.score >= self._config.verify.body_score for body in bodies):
-            found.append("a body")
-        return tuple(found)
 
 
 def _guarded(work: Callable[[Item], Item], item: Item) -> Item:

@@ -34,7 +34,6 @@ class VerifyConfig:
       min_overlap: each visible person's avatar must cover at least this fraction of the person's mask.
       max_changed: fraction of a frame, outside the masks, that may differ from the plate.
       max_unseen: fraction of the plate that may have been filled in.
-      body_score: least visibility of the torso with which a body seen there counts.
       detector_frames: frames without avatars shown to the independent detectors, spread over the
         video; 0 turns them off.
     """
@@ -43,14 +42,12 @@ class VerifyConfig:
     min_overlap: float = 0.05
     max_changed: float = 0.15
     max_unseen: float = 0.6
-    body_score: float = 0.5
     detector_frames: int = 3
 
     def __post_init__(self) -> None:
         check.in_range("verify.min_overlap", self.min_overlap, low=0.0, high=1.0)
         check.in_range("verify.max_changed", self.max_changed, low=0.0, high=1.0)
         check.in_range("verify.max_unseen", self.max_unseen, low=0.0, high=1.0)
-        check.in_range("verify.body_score", self.body_score, low=0.0, high=1.0)
         check.in_range("verify.detector_frames", self.detector_frames, low=0)
 
 

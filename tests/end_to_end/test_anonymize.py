@@ -208,12 +208,18 @@ def test_ray_makes_the_same_bytes_through_a_killed_worker(
     def kill_one() -> None:
         until = time.monotonic() + 120
         while not killed and time.monotonic() < until:
-            for child in psutil.Process().children(recursive=True):
-                if "MapWorker" in " ".join(child.cmdline()) and list((tmp_path / "out").glob("*.json")):
-                    os.kill(child.pid, signal.SIGKILL)
-                    killed.append(child.pid)
-                    return
+            workers = [
+                process.pid
+                for process in psutil.process_iter(["pid", "name", "cmdline"])
+                if "MapWorker" in " ".join(process.info["cmdline"] or ()) and process.ppid() in ours()
+            ]
+            if workers and list((tmp_path / "out").glob("*.json")):
+                os.kill(workers[0], signal.SIGKILL)
+                killed.append(workers[0])
             time.sleep(0.05)
+
+    def ours() -> set[int]:
+        return {child.pid for child in psutil.Process().children(recursive=True)}
 
     killer = threading.Thread(target=kill_one)
     killer.start()
