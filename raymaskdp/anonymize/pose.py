@@ -299,6 +299,8 @@ class _Search:
     def finish(self) -> People:
         """The people of all frames, with gaps filled and masks made generous."""
         num_frames = self.frame
+        for track in self.tracks:
+            track.forget_doubtful()
         tracks = [track for track in self.tracks if not self._is_glimpse(track)]
         glimpses = [track for track in self.tracks if self._is_glimpse(track)]
         persons = [self._person(track, num_frames) for track in tracks]
@@ -417,11 +419,11 @@ def _covered(seen: Seen, other: Seen) -> bool:
 
 
 def _inside(patch: Patch, mask_HW: np.ndarray) -> bool:
-    """Whether nearly all of a patch is covered by a frame's mask."""
+    """Whether most of a patch is covered by a frame's mask."""
     height, width = mask_HW.shape
     whole = np.zeros((height, width), bool)
     patch.paint(whole)
-    return bool((whole & mask_HW).sum() >= 0.9 * whole.sum())
+    return bool((whole & mask_HW).sum() >= 0.75 * whole.sum())
 
 
 def _roi(track: Track, frame: int, size: tuple[int, int], zoom: float = 1.0) -> Box:

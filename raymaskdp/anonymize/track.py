@@ -29,6 +29,7 @@ class Seen:
     Attributes:
       score: how far to believe it, in [0, 1]: visibility of the torso, times the agreement of the
         landmarks with the mask (a skeleton imagined in a corner of a body has little).
+      tall: the body's height scale, pixels; area: pixels of the mask.
       looks: float32 [64], square root of the hue–saturation histogram of the body, unit length.
     """
 
@@ -39,6 +40,8 @@ class Seen:
     corner: tuple[int, int]
     shape: tuple[int, int]
     bits: np.ndarray
+    tall: float
+    area: int
 
     @property
     def patch(self) -> Patch:
@@ -73,6 +76,39 @@ class Track:
         """The frame with a sighting that is nearest to `frame`."""
         return min(self.seen, key=lambda known: (abs(known - frame), known))
 
+    def believes(self, seen: Seen, frame: int) -> bool:
+        """Whether a body is as tall, and its mask as large, as the person was around that frame.
+
+        Networks now and then draw a small skeleton, or half a mask, inside a person.
+        """
+        around = sorted(self.seen, key=lambda known: abs(known - frame))[:9]
+        others = [self.seen[known] for known in around if self.seen[known] is not seen]
+        if not others:
+            return True
+        stretch = seen.tall / max(float(np.median([other.tall for other in others])), 1.0)
+        share = seen.area / max(float(np.median([other.area for other in others])), 1.0)
+        return 0.72 < stretch < 1.4 and share > 0.6
+
+    def forget_doubtful(self) -> None:
+        """Drop sightings that the others around them contradict; gaps are filled from both sides."""
+        doubtful = [frame for frame, seen in self.seen.items() if not self._fits(seen, frame)]
+        for frame in doubtful if len(doubtful) < len(self.seen) / 2 else []:
+            del self.seen[frame]
+
+    def _fits(self, seen: Seen, frame: int) -> bool:
+        if not self.believes(seen, frame):
+            return False
+        earlier = [known for known in self.seen if frame - 3 <= known < frame]
+        later = [known for known in self.seen if frame < known <= frame + 3]
+        if not earlier or not later:
+            return True
+        a, b = max(earlier), min(later)
+        share = (frame - a) / (b - a)
+        points_a, points_b = self.seen[a].keypoints_33x3, self.seen[b].keypoints_33x3
+        middle = (1 - share) * points_a + share * points_b
+        # A jump there and back again: far from a path on which its neighbours agree with each other.
+        return distance(middle, seen.keypoints_33x3) < 0.12 + 0.7 * distance(points_a, points_b)
+
     def expected(self, frame: int) -> np.ndarray:
         """Landmarks expected in `frame`, [33, 2] pixels: the nearest ones, moved on for a short while."""
         near = self.near(frame)
@@ -96,6 +132,8 @@ def remember(sighting: Sighting, frame_HW3: np.ndarray) -> Seen:
         corner=patch.corner,
         shape=patch.mask_hw.shape,
         bits=np.packbits(patch.mask_hw),
+        tall=body_height(sighting.keypoints_33x3),
+        area=int(patch.mask_hw.sum()),
     )
 
 
@@ -149,11 +187,9 @@ def assign(
         near = track.near(frame)
         expected = track.expected(frame)
         allowed = 0.2 + reach * abs(frame - near)
-        tall = body_height(track.seen[near].keypoints_33x3)
         for column, seen in enumerate(sightings):
             apart = distance(expected, seen.keypoints_33x3)
-            stretch = body_height(seen.keypoints_33x3) / max(tall, 1.0)
-            if apart < allowed and 0.6 < stretch < 1.7:
+            if apart < allowed and track.believes(seen, frame):
                 alike = float(track.seen[near].looks @ seen.looks)
                 cost[row, column] = 0.6 * apart / allowed + 0.4 * (1.0 - alike)
     pairs = [(r, c) for r, c in zip(*linear_sum_assignment(cost), strict=True) if cost[r, c] < forbidden]

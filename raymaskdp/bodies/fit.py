@@ -164,6 +164,7 @@ def fit_run(
         points_TL3=points,
         focal=float(camera_33[0, 0]),
         centre=(float(camera_33[0, 2]), float(camera_33[1, 2])),
+        fps=fps,
         config=config.refine,
     )
     local[:, :BODY] = refined

@@ -36,13 +36,13 @@ class RefineConfig:
       rate: its first step size, radians; it falls to a tenth.
       directions: weight of the landmarks' 3-D limb directions against their 2-D positions.
       prior: weight of staying near the analytic solution.
-      smooth: weight of accelerations.
+      smooth: weight of accelerations, of those between frames 1/30 s apart.
       limits: weight of joint limits.
     """
 
     iterations: int = 60
     rate: float = 0.04
-    directions: float = 0.02
+    directions: float = 0.04
     prior: float = 0.0015
     smooth: float = 3.0
     limits: float = 0.05
@@ -58,6 +58,7 @@ def refine(
     points_TL3: np.ndarray,
     focal: float,
     centre: tuple[float, float],
+    fps: float,
     config: RefineConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Better local rotations [T, 22, 3, 3] and pelvis positions [T, 3] in the camera frame.
@@ -91,6 +92,8 @@ def refine(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, config.iterations, eta_min=0.1 * config.rate
     )
+    # Accelerations are judged by the second, so that the frame rate does not matter.
+    smooth = config.smooth * min(1.0, fps / 30) ** 4
     principal = torch.tensor(centre, dtype=torch.float32)
     for _ in range(config.iterations):
         optimizer.zero_grad(set_to_none=True)
@@ -107,7 +110,7 @@ def refine(
         loss = loss + config.limits * _limits(local)
         if len(points) > 2:
             acceleration = points[2:] - 2 * points[1:-1] + points[:-2]
-            loss = loss + config.smooth * acceleration.square().sum(-1).mean()
+            loss = loss + smooth * acceleration.square().sum(-1).mean()
         loss.backward()
         optimizer.step()
         schedule.step()
