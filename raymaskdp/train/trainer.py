@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import json
 import math
+import shutil
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -170,6 +172,7 @@ def _run_on_ray(job: Job) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     workers = job.config.compute.workers
+    scratch = job.folder / "ray"
     with ray_cluster():
         trainer = TorchTrainer(
             _ray_worker,
@@ -179,13 +182,14 @@ def _run_on_ray(job: Job) -> None:
             # Ray's own folder holds nothing that resuming needs: checkpoints are the job's, so that
             # they mean the same with and without Ray. A fresh name keeps Ray from resuming its own.
             run_config=ray.train.RunConfig(
-                name="workers",
-                storage_path=str(job.folder / "ray"),
+                name=uuid.uuid4().hex,
+                storage_path=str(scratch),
                 failure_config=ray.train.FailureConfig(max_failures=WORKER_FAILURES),
             ),
         )
         with _bar(job) as bar, _following(job, bar):
             trainer.fit()
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _ray_worker(settings: dict[str, Any]) -> None:

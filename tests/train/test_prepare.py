@@ -126,6 +126,6 @@ def test_what_cannot_be_prepared_is_said_in_one_sentence(tmp_path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         prepare(tmp_path / "nowhere", tmp_path / "clips")
     with pytest.raises(UserError, match="multiples of token"):
-        PrepareConfig(width=63)
+        PrepareConfig(width=63, token=2)
     with pytest.raises(UserError, match="no clip store"):
         ClipStore.open(tmp_path)
