@@ -9,7 +9,6 @@ that are used in any other way are caught, because only their detached copies ar
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -157,9 +156,11 @@ class GradientEngine:
             )
         losses_NV = losses_NV.reshape(records, views)
         weights_NV = self._view_weights(losses_NV, clip_weights_NK)
-        self._prove_separate(recording, losses_NV)
-        recording.backward(losses_NV, weights_NV)
-        return self._finish(recording)
+        # Were autocast on around this call, it would make the per-record products in half precision.
+        with torch.autocast(losses_NV.device.type, enabled=False):
+            self._prove_separate(recording, losses_NV)
+            recording.backward(losses_NV, weights_NV)
+            return self._finish(recording)
 
     def _view_weights(self, losses_NV: Tensor, clip_weights_NK: Tensor | None) -> Tensor:
         records, views = losses_NV.shape
@@ -198,17 +199,20 @@ class GradientEngine:
         if recording.records < 2 or created <= self._proven:
             return
         weights_NV = torch.zeros_like(losses_NV)
-        touched = recording.touched_others(losses_NV, weights_NV)
-        if touched:
-            return  # a bad record: its zero-weighted gradients are not finite by themselves; try next time
         weights_NV[0] = torch.nan
-        touched = recording.touched_others(losses_NV, weights_NV)
-        if touched:
-            raise UserError(
-                f"Records do not stay apart at {sorted(touched)[0]}: either the model mixes the records of a "
-                "batch, or this layer's leading dimension is not the batch (use batch_first layouts)."
-            )
-        self._proven |= created
+        touched = recording.not_finite(losses_NV, weights_NV)
+        reached = any(bool(bad.any()) for _, bad in touched)
+        if reached:
+            # It may also be a bad record, whose gradients are not finite even with the weight zero.
+            by_themselves = recording.not_finite(losses_NV, torch.zeros_like(losses_NV))
+            for (place, bad), (_, anyway) in zip(touched, by_themselves, strict=True):
+                if bool((bad & ~anyway).any()):
+                    raise UserError(
+                        f"Records do not stay apart at {place}: either the model mixes the records of a "
+                        "batch, or this layer's leading dimension is not the batch (use batch_first layouts)."
+                    )
+        else:
+            self._proven |= created
 
     def _finish(self, recording: _Recording) -> ClippedSum:
         total = self.zero_sum()
@@ -280,7 +284,7 @@ class _Recording:
         self._parameters = parameters
         self._found: dict[str, list[RecordGradients]] = {}
         self._strays: list[str] = []
-        self._probed: set[str] | None = None  # while checking for mixed records: where they touch
+        self._probed: list[tuple[str, Tensor]] | None = None  # while looking for mixed records
         self._in_backward = False
         self._signed = False
         self._swapped: dict[int, dict[str, nn.Parameter]] = {}
@@ -289,7 +293,6 @@ class _Recording:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> _Recording:
-        # The recording is referred to weakly from the hooks: no cycle keeps activations alive.
         for layer in self._layers:
             before, after = self._hooks(layer)
             self._stack.callback(layer.module.register_forward_pre_hook(before, prepend=True).remove)
@@ -312,23 +315,22 @@ class _Recording:
         self._signed = bool((weights_NV < 0).any())
         self._run(losses_NV, weights_NV, retain_graph=False)
 
-    def touched_others(self, losses_NV: Tensor, weights_NV: Tensor) -> set[str]:
-        """Where a backward pass gives records other than the first a gradient that is not finite."""
-        touched: set[str] = set()
-        self._probed = touched
+    def not_finite(self, losses_NV: Tensor, weights_NV: Tensor) -> list[tuple[str, Tensor]]:
+        """Where records but the first get gradients that are not finite: places, and positions in them."""
+        self._probed = found = list[tuple[str, Tensor]]()
         try:
             self._run(losses_NV, weights_NV, retain_graph=True)
         finally:
             self._probed = None
-        return touched
+        return found
 
     def gradients(self) -> dict[str, RecordGradients]:
         """The per-record gradients by parameter; several uses of one parameter are added up."""
         merged: dict[str, RecordGradients] = {}
         for name, uses in self._found.items():
-            merged[name] = (
-                uses[0] if len(uses) == 1 else Dense(torch.stack([use.dense() for use in uses]).sum(0))
-            )
+            merged[name] = uses[0]
+            for use in uses[1:]:
+                merged[name] = Dense(merged[name].dense() + use.dense())
         return merged
 
     def _run(self, losses_NV: Tensor, weights_NV: Tensor, *, retain_graph: bool) -> None:
@@ -437,12 +439,14 @@ class _Recording:
             )
         if not self._in_backward:  # else a checkpointed layer is remade
             self.created.append((place, sum(1 for key in self.created if key[0] == place)))
-        recording = weakref.proxy(self)
 
         def sort(inputs: Tensor | None, gradients: Tensor) -> None:
-            if recording._probed is None:
+            if self._probed is None:
                 receive(inputs, gradients)
-            elif not bool(gradients[len(gradients) // recording.records :].isfinite().all()):
-                recording._probed.add(place)
+                return
+            others = gradients[len(gradients) // self.records :]
+            self._probed.append(
+                (place, ~(others.isfinite().all(-1) if others.dim() > 1 else others.isfinite()))
+            )
 
         return _Tap.apply(outputs, inputs, self._anchor.to(outputs.device), sort)

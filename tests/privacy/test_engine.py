@@ -124,7 +124,13 @@ def test_autocast_to_bfloat16_keeps_sums_in_float32_and_close():
     exact = engine_sum(model, engine, inputs, labels)
     with engine.record(num_records=4), torch.autocast("cpu", torch.bfloat16):
         losses = losses_of(model, inputs.flatten(0, 1), labels.flatten())
+        inside = engine.clipped_sum(losses.float())
+    with engine.record(num_records=4):
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = losses_of(model, inputs.flatten(0, 1), labels.flatten())
         rough = engine.clipped_sum(losses.float())
+    for name, value in rough.gradients.items():  # the call itself is not under autocast, wherever it stands
+        assert torch.equal(value, inside.gradients[name]), name
     for name, value in exact.gradients.items():
         assert rough.gradients[name].dtype == torch.float32
         assert float((rough.gradients[name] - value).norm()) <= 0.1 * (float(value.norm()) + 0.05), name

@@ -108,13 +108,14 @@ class BatchMean(nn.Module):
 class TimeFirst(nn.Module):
     """Puts another dimension before the batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: int = 2) -> None:
         super().__init__()
-        self.inner = nn.Linear(2, 4)
+        self.tokens = tokens
+        self.inner = nn.Linear(4 // tokens, 4)
         self.head = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.inner(x.view(len(x), 2, 2).transpose(0, 1)).mean(0))
+        return self.head(self.inner(x.unflatten(1, (self.tokens, -1)).transpose(0, 1)).mean(0))
 
 
 class ZeroHead(BatchMean):
@@ -149,7 +150,8 @@ class Reentrant(NoGrad):
         (RawMatrix, "matrix.*einsum"),
         (BatchMean, "inner.*mixes"),
         (ZeroHead, "inner.*mixes"),
-        (TimeFirst, "inner.*batch"),
+        (TimeFirst, "inner.*must be the batch"),
+        (lambda: TimeFirst(tokens=4), "apart.*inner.*batch_first"),
         (NoGrad, "inner.*no_grad"),
         (Reentrant, "inner.*use_reentrant=False"),
     ],
@@ -161,6 +163,15 @@ def test_wrong_uses_are_named_when_they_happen(make: Callable[[], nn.Module], sa
     with pytest.raises(UserError, match=says), engine.record(num_records=4):
         engine.clipped_sum(losses_of(model, torch.randn(4, 4), torch.tensor([0, 1, 2, 0])))
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_mixing_is_found_although_a_record_is_bad():
+    torch.manual_seed(0)
+    engine = GradientEngine(model := TimeFirst(tokens=4), plan_of("dpsgd"))
+    inputs = torch.randn(4, 4)
+    inputs[3] = torch.nan
+    with pytest.raises(UserError, match="stay apart"), engine.record(num_records=4):
+        engine.clipped_sum(losses_of(model, inputs, torch.tensor([0, 1, 2, 0])))
 
 
 def test_picking_one_copy_of_an_expanded_parameter_is_still_exact():
