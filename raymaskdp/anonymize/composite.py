@@ -25,6 +25,8 @@ class CompositeConfig:
 
     Attributes:
       margin: person masks are grown by this fraction of the frame height before anything is removed.
+      gap: a pixel that is masked within this many seconds before and after a frame is masked in it, too:
+        masks lose feet and hands for some frames, and nobody's feet are gone for half a second.
       feather_px: width of the soft seam between background and plate, outside the grown mask.
       soften_px: how far an avatar's outline blends into what is behind it, inside its silhouette.
       change_level: a pixel outside the masks that differs from the plate by more than this
@@ -33,6 +35,7 @@ class CompositeConfig:
     """
 
     margin: float = 0.012
+    gap: float = 0.4
     feather_px: float = 4.0
     soften_px: float = 1.0
     change_level: int = 28
@@ -40,6 +43,7 @@ class CompositeConfig:
 
     def __post_init__(self) -> None:
         check.in_range("composite.margin", self.margin, low=0.0, high=0.5)
+        check.in_range("composite.gap", self.gap, low=0.0, high=10.0)
         check.in_range("composite.feather_px", self.feather_px, low=0.0, high=64.0)
         check.in_range("composite.soften_px", self.soften_px, low=0.0, high=16.0)
         check.in_range("composite.change_level", self.change_level, low=1, high=255)

@@ -36,7 +36,7 @@ from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fit import FitBodies
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
-from raymaskdp.video import reader
+from raymaskdp.video import masks, reader
 
 _log = logging.getLogger(__name__)
 
@@ -126,6 +126,7 @@ class Synthesize:
         with _timed(metrics, "seconds_plate"):
             masks_TB = scene.everybody(config.composite.margin * info.height)
             background = find_background(source, info, masks_TB, config.plate)
+            masks_TB = masks.bridge(masks_TB, round(config.composite.gap * float(info.fps)))
             problems = self._background_problems(background)
         if math.isfinite(background.drift_px):
             metrics["camera_drift_px"] = round(background.drift_px, 3)

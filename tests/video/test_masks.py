@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raymaskdp.video.masks import dilate, empty, pack, unpack
+from raymaskdp.video.masks import bridge, dilate, empty, pack, unpack
 
 
 @given(height=st.integers(1, 20), width=st.integers(1, 20), seed=st.integers(0, 99))
@@ -27,3 +27,14 @@ def test_dilation_is_euclidean(radius: float) -> None:
     nearest = np.sqrt(np.square(np.stack([y, x], -1)[:, :, None] - points).sum(-1)).min(-1)
     np.testing.assert_array_equal(dilate(mask, radius), nearest <= radius)
     assert not dilate(np.zeros((5, 5), bool), radius).any()
+
+
+@given(reach=st.integers(0, 8), num_frames=st.integers(1, 12), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=50)
+def test_bridge_fills_short_gaps_only(reach: int, num_frames: int, seed: int) -> None:
+    mask_THW = np.random.default_rng(seed).random((num_frames, 3, 5)) < 0.3
+    found = unpack(bridge(pack(mask_THW), reach), 3, 5)
+    for t in range(num_frames):
+        before = mask_THW[max(0, t - reach) : t + 1].any(0)
+        after = mask_THW[t : t + reach + 1].any(0)
+        np.testing.assert_array_equal(found[t], before & after)
