@@ -6,8 +6,10 @@ one worker or many, and the same again when a step is redone after a crash.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,16 +48,19 @@ class Key:
     def load_or_draw(cls, path: str | Path) -> Key:
         """The key in the file `path` (raw bytes, readable by its owner only), made when absent."""
         path = Path(path)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return cls(secret=path.read_bytes())
-        key = cls.draw()
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(key.secret)
-            opened.flush()
-            os.fsync(opened.fileno())
-        return key
+        if not path.exists():
+            # Written whole under another name and then linked, which only one of several workers can do.
+            descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=".key-")
+            try:
+                with os.fdopen(descriptor, "wb") as opened:
+                    opened.write(cls.draw().secret)
+                    opened.flush()
+                    os.fsync(opened.fileno())
+                with contextlib.suppress(FileExistsError):
+                    os.link(beside, path)
+            finally:
+                os.unlink(beside)
+        return cls(secret=path.read_bytes())
 
     @property
     def fingerprint(self) -> str:
