@@ -1,6 +1,7 @@
 """The command on real files: sample videos with known truth, broken files, and crashes on the way."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.video.masks import unpack
 from raymaskdp.video.reader import probe, stream
+from raymaskdp.video.writer import VideoWriter
 
 pytestmark = pytest.mark.slow
 
@@ -260,3 +262,31 @@ def test_the_secret_is_private_and_kept(tmp_path: Path, source: Path) -> None:
         assert secret.stat().st_mode & 0o777 == 0o600
         contents.add(secret.read_bytes())
     assert [len(content) for content in contents] == [32]
+
+
+def test_real_people_are_replaced_or_withheld(
+    shared_videos: Path, config: AnonymizeConfig, tmp_path: Path
+) -> None:
+    """Excerpts of real clips: a person far away, and a face that fills the frame."""
+    cuts = {"S001C001P001R001A001_rgb.avi": "far", "v_ApplyEyeMakeup_g01_c01.avi": "close"}
+    (tmp_path / "in").mkdir()
+    for name, cut in cuts.items():
+        info = probe(shared_videos / name)
+        height = 270 if cut == "far" else info.height
+        width = 2 * round(info.width * height / info.height / 2)
+        with VideoWriter(tmp_path / "in" / f"{cut}.mp4", width=width, height=height, fps=info.fps) as writer:
+            for frame in itertools.islice(stream(shared_videos / name), 16):
+                writer.write(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA))
+    outcome = anonymize(tmp_path / "in", tmp_path / "out", config, progress=False)
+    rows = {row.video_id: row for row in outcome.rows}
+    assert rows["close"].status == "quarantined"
+    assert not list((tmp_path / "out").glob("close.*"))
+    assert rows["far"].status == "done", rows["far"].reason
+    with np.load(tmp_path / "out" / "far.npz") as written:
+        removed_TB = written["person_masks"]
+    before, after = (np.stack(list(stream(tmp_path / side / "far.mp4"))) for side in ("in", "out"))
+    removed = unpack(removed_TB, 270, 480)
+    assert 0.02 < removed.mean() < 0.1  # she is about this large, and the rest of the room stays
+    shirt = removed & (before.max(axis=-1) < 40)  # black, in front of a white wall
+    assert shirt.sum() > 16 * 300
+    assert np.abs(after.astype(int) - before)[shirt].max(axis=-1).mean() > 30
