@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,7 @@ import numpy as np
 from raymaskdp.anonymize.item import pack_arrays, unpack_arrays
 from raymaskdp.anonymize.people import People
 from raymaskdp.bodies.avatar import Avatar, draw_avatar
-from raymaskdp.bodies.body import Body
-from raymaskdp.bodies.figure import Figure, dress
+from raymaskdp.bodies.figure import Figure
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.video import masks
@@ -110,20 +110,12 @@ class Scene:
             motions=motions,
         )
 
-
-class Cast:
-    """The dressed avatars of a scene, posed frame by frame."""
-
-    def __init__(self, scene: Scene, avatars: list[Avatar], body: Body) -> None:
-        self._motions = scene.motions
-        self._figures = [dress(body, avatar) for avatar in avatars]
-
-    def posed(self, index: int) -> list[tuple[Figure, np.ndarray]]:
-        """Figures and posed vertices [V, 3] of those in frame `index`."""
+    def posed(self, figures: Sequence[Figure], index: int) -> list[tuple[Figure, np.ndarray]]:
+        """Figures, one a person, and posed vertices [V, 3] of those in frame `index`."""
         frame = slice(index, index + 1)
         return [
             (figure, figure.pose(motion.rotations_TJ3[frame], motion.translation_T3[frame])[0])
-            for figure, motion in zip(self._figures, self._motions, strict=True)
+            for figure, motion in zip(figures, self.motions, strict=True)
             if motion.visible_T[index]
         ]
 

@@ -30,15 +30,20 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
 from raymaskdp.anonymize.pose import FindPeople
 from raymaskdp.anonymize.render import Rendered, Renderer
-from raymaskdp.anonymize.scene import Cast, Scene, avatars_of
+from raymaskdp.anonymize.scene import Scene, avatars_of
 from raymaskdp.anonymize.synthesis import Background, Layers, find_background, write_layers
+from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import load_body
+from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.fit import FitBodies
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.video import masks, reader
 
 _log = logging.getLogger(__name__)
+
+KEPT_FIGURES = 64
+"""Dressed avatars that a worker keeps, some megabytes each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,7 @@ class Synthesize:
         self._job = job
         self._renderer = Renderer(config.render)
         self._detectors = Detectors(config.pose)
+        self._figures: dict[Avatar, Figure] = {}
 
     def __call__(self, item: Item) -> Item:
         """A decided item. Items decided before pass through."""
@@ -183,14 +189,22 @@ class Synthesize:
 
     def _drawer(self, item: Item, scene: Scene) -> Callable[[int], Rendered]:
         avatars = avatars_of(item.record, len(scene.motions), self._job.secret)
-        cast = Cast(scene, avatars, load_body(self._config.body))
+        figures = [self._dressed(avatar) for avatar in avatars]
 
         def draw(index: int) -> Rendered:
             return self._renderer.render(
-                cast.posed(index), scene.camera_33, width=scene.width, height=scene.height
+                scene.posed(figures, index), scene.camera_33, width=scene.width, height=scene.height
             )
 
         return draw
+
+    def _dressed(self, avatar: Avatar) -> Figure:
+        """The avatar's mesh; the latest are kept, because subjects come back."""
+        if avatar not in self._figures:
+            if len(self._figures) >= KEPT_FIGURES:
+                self._figures.pop(next(iter(self._figures)))
+            self._figures[avatar] = dress(load_body(self._config.body), avatar)
+        return self._figures[avatar]
 
 
 def _guarded(work: Callable[[Item], Item], item: Item) -> Item:

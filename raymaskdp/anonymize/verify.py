@@ -42,7 +42,7 @@ class VerifyConfig:
     min_overlap: float = 0.05
     max_changed: float = 0.15
     max_unseen: float = 0.6
-    detector_frames: int = 3
+    detector_frames: int = 2
 
     def __post_init__(self) -> None:
         check.in_range("verify.min_overlap", self.min_overlap, low=0.0, high=1.0)
