@@ -69,7 +69,9 @@ def sweep(config: SweepConfig) -> SweepResult:
     A trial that fails costs itself and stands in the table with its reason. Raises `UserError` for
     settings that do not go together, and if `config.out` holds another sweep.
     """
-    out = Path(config.out).absolute()
+    # Of the annotated types, which `SweepConfig(...)` in Python does not see to; equal settings, equal sweep.
+    config = configuration.build(SweepConfig, configuration.to_dict(config), where="the configuration")
+    out = config.out.absolute()
     store = ClipStore.open(config.train.data)
     planned = trials(config)
     digest = _digest(config, store)

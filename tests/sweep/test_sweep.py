@@ -42,7 +42,7 @@ def small_sweep(clip_store: Path, out: Path) -> SweepConfig:
         grids={
             "frontier": {"privacy.mechanism": ("maskdp", "dpsgd"), "privacy.epsilon": (0.5, 1.0)},
             "not private": {"privacy.mechanism": ("sgd",), "privacy.epsilon": (None,)},
-            "scheme": {"scheme": ("linear", "selective", "full")},
+            "scheme": {"scheme": ("linear", "selective")},
             "broken": {"init": ("missing.safetensors",)},
         },
         seeds=(0, 1),
@@ -69,9 +69,8 @@ def test_a_sweep_survives_its_driver_and_its_bad_trials(clip_store, tmp_path) ->
     before = {path: path.stat().st_mtime_ns for path in finished.glob("*/result.json")}
     assert not (tmp_path / "sweep" / "results.parquet").exists()
 
-    # Something that no check foresees goes wrong in one trial: a file lies where its folder should be.
     result = sweep(settings)
-    assert (result.trials, result.failed) == (16, 2)
+    assert (result.trials, result.failed) == (14, 2)
     assert {path: path.stat().st_mtime_ns for path in before} == before  # finished trials are not redone
     results = pd.read_parquet(result.results)
     failed = results[results["status"] == "failed"]
@@ -83,7 +82,8 @@ def test_a_sweep_survives_its_driver_and_its_bad_trials(clip_store, tmp_path) ->
     assert (private["epsilon"] <= private["target_epsilon"]).all()
     assert (private["epsilon"] > 0.97 * private["target_epsilon"]).all()
     assert done[done["mechanism"] == "sgd"]["epsilon"].isna().all()
-    assert done.groupby("scheme")["trainable"].first().is_monotonic_increasing is False
+    trainable = done.groupby("scheme")["trainable"].first()
+    assert trainable["linear"] < trainable["selective"]
     for row in done.itertuples():
         ledger = read_ledger(Path(row.run) / "ledger.jsonl")
         assert ledger.steps_spent == ledger.plan.steps == 8
