@@ -63,7 +63,6 @@ class GradientEngine:
         self._model = model
         self._clipping: Clipping | None = plan.make_clipping()
         self._weights_V = plan.view_weights
-        self._clips = plan.clips
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self._parameters:
             raise UserError(

@@ -125,6 +125,8 @@ class RawParameters(TorchFunctionMode):
         if leading and (value.dim() < dims or value.shape[0] == 1):
             value = value.reshape((1,) * (dims - value.dim()) + tuple(value.shape))
             value = value.expand(leading, *value.shape[1:])
+        if operation.startswith("__i") or (operation.endswith("_") and not operation.endswith("__")):
+            value = value.clone()  # changed in place: the parameter, and what autograd kept, must not be
         names = " and ".join(repr(name) for name in sorted(derived.names))
         if value.dim() == 0 or value.shape[0] % self._records != 0:
             raise UserError(

@@ -69,7 +69,7 @@ class Tokens(nn.Module):
 
 
 class AddedBias(nn.Module):
-    """Scores with a relative table added by hand, and a learned query that pools (attention pooling)."""
+    """Scores added in place to a relative table, and a learned query that pools (attention pooling)."""
 
     def __init__(self, width: int = 4, tokens: int = 5) -> None:
         super().__init__()
@@ -80,8 +80,8 @@ class AddedBias(nn.Module):
         self.head = nn.Linear(width, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        scores = x @ self.to_key(x).mT
-        scores += self.bias[0]
+        scores = self.bias[0].exp().expand(x.shape[0], -1, -1).clone()
+        scores += x @ self.to_key(x).mT
         x = scores.softmax(-1) @ x
         pooled = self.to_query(self.query.expand(x.shape[0], -1, -1)) @ x.mT
         return self.head((pooled.softmax(-1) @ x)[:, 0])
