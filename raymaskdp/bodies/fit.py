@@ -150,7 +150,9 @@ def fit_run(
     scale = np.median(keypoints_NL3[:, :, :2].max(1) - keypoints_NL3[:, :, :2].min(1))
     keypoints = keypoints_NL3.copy()
     keypoints[..., :2] = scale * one_euro(keypoints[..., :2] / scale, fps, cutoff=config.smoothing)
-    world = one_euro(world_NL3, fps, cutoff=config.smoothing)
+    # Only directions count: the person's own size is divided out before anything else is done.
+    size = np.sqrt(np.mean((world_NL3 - world_NL3.mean(1, keepdims=True)) ** 2))
+    world = one_euro(0.4 * world_NL3 / size, fps, cutoff=config.smoothing)
     points = to_camera(world, keypoints, camera_33)
     local = inverse_kinematics(points, rest_J3[landmarks.joint_L] + landmarks.offset_L3)
     pelvis = place(local, keypoints, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33)

@@ -1,4 +1,4 @@
-"""Refinement of poses on the light skeleton: all frames at once, by gradient descent.
+"""Refinement of poses on the light skeleton: all frames at once, by a quasi-Newton method.
 
 Pulls the projected landmarks of the avatar's skeleton onto the detected ones, within joint limits,
 near the analytic solution, smoothly in time. Vertices are never computed.
@@ -32,16 +32,14 @@ class RefineConfig:
     """Weights of the refinement.
 
     Attributes:
-      iterations: steps of Adam.
-      rate: its first step size, radians; it falls to a tenth.
+      iterations: steps of LBFGS; 0 keeps the analytic solution.
       directions: weight of the landmarks' 3-D limb directions against their 2-D positions.
       prior: weight of staying near the analytic solution.
       smooth: weight of accelerations, of those between frames 1/30 s apart.
       limits: weight of joint limits.
     """
 
-    iterations: int = 60
-    rate: float = 0.04
+    iterations: int = 25
     directions: float = 0.04
     prior: float = 0.0015
     smooth: float = 3.0
@@ -88,15 +86,15 @@ def refine(
         _tensor(points_TL3[:, pairs[:, 1]] - points_TL3[:, pairs[:, 0]]), dim=-1
     )
     loose = _tensor(1 / _LOOSE**2)[:, None]
-    optimizer = torch.optim.Adam([turn, shift], lr=config.rate, betas=(0.8, 0.95))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, config.iterations, eta_min=0.1 * config.rate
-    )
+    principal = torch.tensor(centre, dtype=torch.float32)
     # Accelerations are judged by the second, so that the frame rate does not matter.
     smooth = config.smooth * min(1.0, fps / 30) ** 4
-    principal = torch.tensor(centre, dtype=torch.float32)
-    for _ in range(config.iterations):
-        optimizer.zero_grad(set_to_none=True)
+    # A quasi-Newton method: Adam's equal steps would drift along directions that the image leaves open.
+    optimizer = torch.optim.LBFGS(
+        [turn, shift], max_iter=max(1, config.iterations), history_size=8, line_search_fn="strong_wolfe"
+    )
+
+    def loss_of() -> Tensor:
         local = base @ rodrigues(turn)
         joints, turned = forward(local, start + shift, bones)
         points = joints[:, joint_L] + (turned[:, joint_L] @ offset_L3[..., None])[..., 0]
@@ -111,9 +109,16 @@ def refine(
         if len(points) > 2:
             acceleration = points[2:] - 2 * points[1:-1] + points[:-2]
             loss = loss + smooth * acceleration.square().sum(-1).mean()
+        return loss
+
+    def closure() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        loss = 1e3 * loss_of()  # so that LBFGS's absolute tolerances are small
         loss.backward()
-        optimizer.step()
-        schedule.step()
+        return loss
+
+    if config.iterations:
+        optimizer.step(closure)
     with torch.no_grad():
         local = base @ rodrigues(turn)
         return local.numpy().astype(np.float64), (start + shift).numpy().astype(np.float64)
