@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -153,6 +154,15 @@ def test_the_best_of_a_random_number_of_runs_costs_what_dp_accounting_says(runs)
     assert best_of_random(event, delta=1e-5, expected_runs=runs) == pytest.approx(
         accountant.get_epsilon(1e-5), rel=0.005
     )
+
+
+def test_the_bill_of_the_specification():
+    """MASKDP.md §5: ε = 5 by Rényi divergences, 16 expected runs."""
+    event = SubsampledGaussian(rate=256 / 9537, noise_multiplier=1.3286, steps=1850, contribution="one-sided")
+    assert rdp_epsilon(event, 1e-5) == pytest.approx(5.0, abs=0.01)
+    assert best_of_random(event, delta=1e-5, expected_runs=16) == pytest.approx(9.4, abs=0.05)
+    all_runs = dataclasses.replace(event, steps=16 * event.steps)
+    assert rdp_epsilon(all_runs, 1e-5) == pytest.approx(26.3, abs=0.1)
 
 
 def test_a_bill_orders_its_figures():
