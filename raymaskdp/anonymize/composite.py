@@ -34,7 +34,7 @@ class CompositeConfig:
       change_area: smallest such patch to be replaced by the plate too, as a fraction of the frame.
     """
 
-    margin: float = 0.012
+    margin: float = 0.02
     gap: float = 0.4
     feather_px: float = 4.0
     soften_px: float = 1.0

@@ -24,16 +24,16 @@ class PlateConfig:
 
     Attributes:
       samples: unmasked values kept of each pixel, whose median is the plate.
-      min_visible: a pixel outside the masks in a smaller share of the frames counts as never seen. One
-        half means that a limb that the masks miss now and then is not taken for background, so it
-        differs from the plate and goes, too.
+      min_visible: a pixel outside the masks in a smaller share of the frames counts as never seen.
+        More than a half means that a limb that the masks miss now and then is not taken for
+        background, so it differs from the plate and goes, too.
       fill: how never-seen pixels are filled: "rows" (interpolation along rows), "telea", "shiftmap".
       max_drift_px: a camera whose background moves more than this is not fixed.
       moving_camera: "quarantine", or "fill" each frame from its own unmasked pixels.
     """
 
     samples: int = 15
-    min_visible: float = 0.5
+    min_visible: float = 0.6
     fill: str = "rows"
     max_drift_px: float = 1.0
     moving_camera: str = "quarantine"
