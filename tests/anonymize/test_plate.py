@@ -1,5 +1,8 @@
 """The plate knows nothing of what is under the masks, and is right where the background was seen."""
 
+import tracemalloc
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +10,11 @@ import pytest
 from raymaskdp.anonymize.camera import CameraCheck
 from raymaskdp.anonymize.composite import CompositeConfig, changed
 from raymaskdp.anonymize.plate import FILLS, PlateBuilder, PlateConfig, fill, lighting, relit
+from raymaskdp.anonymize.synthesis import find_background
 from raymaskdp.errors import UserError
+from raymaskdp.video.masks import pack
+from raymaskdp.video.reader import probe
+from raymaskdp.video.writer import VideoWriter
 
 HEIGHT, WIDTH = 72, 96
 
@@ -157,3 +164,21 @@ def test_settings_are_checked() -> None:
         PlateConfig(fill="magic")
     with pytest.raises(UserError, match="min_visible"):
         PlateConfig(min_visible=1.5)
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
+    """The first pass over ten times as many frames needs no more memory, but for the packed masks."""
+    peaks = []
+    for num_frames in (30, 300):
+        frames, covered, _ = walk(30)
+        path = tmp_path / f"{num_frames}.mp4"
+        with VideoWriter(path, width=WIDTH, height=HEIGHT, fps=25) as writer:
+            for index in range(num_frames):
+                writer.write(frames[index % 30])
+        masks_TB = pack(covered[np.arange(num_frames) % 30])
+        tracemalloc.start()
+        background = find_background(str(path), probe(path), masks_TB, PlateConfig())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert background.plate is not None
+    assert peaks[1] < 1.2 * peaks[0]
