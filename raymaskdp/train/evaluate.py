@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,7 @@ def evaluate(run: str | Path, *, split: str = "test", views: int = 3) -> Evaluat
         raise UserError(f"{folder} holds no finished run; run `raymaskdp train` to its end first.")
     config = configuration.load(TrainConfig, folder / "config.yaml")
     store = ClipStore.open(config.data)
-    model = loop.build(config, store)
+    model = loop.build(replace(config, init=None), store)
     models.load_weights(folder / "model.safetensors", model)
     truth, named = classify(model.eval(), store, config.clips, split=split, views=views)
     result = _score(truth, named, store.classes, run=str(folder), split=split, views=views)

@@ -108,7 +108,7 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
 
     for step in range(start, plan.steps):
         private_lot, public_lot = plan.lot(key, step), plan.public_lot(key, step)
-        total, private_loss = engine.zero_sum(), torch.zeros(1)
+        total, shown_loss = engine.zero_sum(), torch.zeros(1)
         for lot in micro_batches(private_lot, worker, config):
             draws = pick_draws(key, "clips", step, lot, plan.clips, config.clips.draws)
             views = inputs.read(lot, draws)
@@ -118,14 +118,15 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
                 usable = usable & views.changed  # the residual of an unchanged clip is exactly zero
             if plan.mechanism == "sgd":  # nothing to bound: an ordinary gradient, at an ordinary price
                 losses = losses_of(trained, clips, labels) * usable.flatten()
-                total += ClippedSum(summed_gradient(losses.sum() / plan.clips, learning))
+                loss = losses.sum() / plan.clips
+                total += ClippedSum(summed_gradient(loss, learning))
+                shown_loss += loss.detach()
             else:
                 with engine.record(num_records=len(lot)):
                     losses = losses_of(trained, clips, labels)
                     total += engine.clipped_sum(losses, usable / plan.clips)
-            private_loss += losses.detach().sum() / plan.num_views
 
-        public_sum, public_loss = zeros_like(learning), torch.zeros(1)
+        public_sum = zeros_like(learning)
         for lot in micro_batches(public_lot, worker, config):
             draws = pick_draws(key, "public clips", step, lot, plan.clips, config.clips.draws)
             views = inputs.read(lot, draws)
@@ -133,11 +134,11 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
             loss = losses.sum() / plan.clips
             gradient = summed_gradient(loss, learning)
             public_sum = {name: value + gradient[name] for name, value in public_sum.items()}
-            public_loss += loss.detach()
+            shown_loss += loss.detach()
 
         if first:
             ledger.write_ahead(step)  # before the sums meet, so that no worker can release this step earlier
-        add_up(worker, [*total.gradients.values(), *public_sum.values(), private_loss, public_loss])
+        add_up(worker, [*total.gradients.values(), *public_sum.values(), shown_loss])
         update = plan.private_update(total, key, step)
         for name, parameter in learning.items():
             parameter.grad = update[name] + plan.public_scale * public_sum[name]
@@ -149,12 +150,9 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
                 job.checkpoint_file, step=step + 1, model=model, optimizer=optimizer, identity=job.identity
             )
         if first:
-            loss_shown = None
-            if plan.mechanism == "sgd":
-                loss_shown = float(private_loss) / max(len(private_lot), 1)
-            elif plan.is_masked:
-                loss_shown = float(public_loss) / max(len(public_lot), 1)
-            on_step(curve.add(step + 1, loss_shown))
+            # Of public records only; of all where nothing is private.
+            shown = private_lot if plan.mechanism == "sgd" else public_lot
+            on_step(curve.add(step + 1, float(shown_loss) / len(shown) if len(shown) else None))
 
 
 def micro_batches(lot: np.ndarray, worker: Worker, config: TrainConfig) -> Iterator[np.ndarray]:
