@@ -79,16 +79,19 @@ LEAST_SCORE = 0.3
 BIRTH_SCORE = 0.5
 """Least score with which an unknown body starts a track of its own; good sightings have 0.7 to 0.9."""
 
+SURE_SCORE = 0.8
+"""Score from which an unknown body need not be seen beside others as well as without them."""
+
 STRANGER_SCORE = 0.7
-"""Least score with which a body that is seen only with others painted over makes a frame suspicious."""
+"""Least score with which a body that starts no track makes its frame suspicious."""
 
 LEAST_FACE = 16
 """Smallest side, in pixels, of a face that can raise an alarm; smaller ones are blobs to the network."""
 
 NO_FACES = np.zeros((0, 5), np.float32)
 
-LEAST_STRANGER = 0.003
-"""Least share of the frame of an uncovered region of foreground people that is looked at closely."""
+LEAST_STRANGER = 0.005
+"""Least share of the frame of an uncovered region of people that is looked at closely, or of a stranger."""
 
 REACH = 2.4
 """Fastest believable motion, body heights a second (a sprinter covers about five metres)."""
@@ -170,11 +173,11 @@ class _Search:
                 self._look_back(track, now)
         for seen in spare:
             others = [other for other in found if other is not seen]
-            if not self._seen_again(frame_HW3, seen, others):
-                continue
+            again = self._seen_again(frame_HW3, seen, others)
             # With people painted over, the network finds some in pictures on the wall, too.
-            if others and not self._seen_again(frame_HW3, seen, []):
-                if seen.score >= STRANGER_SCORE:
+            apart = not others or seen.score >= SURE_SCORE or self._seen_again(frame_HW3, seen, [])
+            if not (again and apart):
+                if seen.score >= STRANGER_SCORE and seen.area >= LEAST_STRANGER * size[0] * size[1]:
                     self.strangers.append((now, seen))
                 continue
             track = Track(track_id=len(self.tracks), seen={now: seen})
@@ -269,8 +272,11 @@ class _Search:
         if seen.score < BIRTH_SCORE:
             return False
         track = Track(track_id=-1, seen={0: seen})
-        again = self._bodies(frame_HW3, _roi(track, 0, frame_HW3.shape[:2]), hidden)
-        return any(same_body(seen, other) for other in again)
+        for zoom in (1.0, 1.8):  # the network may miss in one crop what it sees in another
+            box = _roi(track, 0, frame_HW3.shape[:2], zoom)
+            if any(same_body(seen, other) for other in self._bodies(frame_HW3, box, hidden)):
+                return True
+        return False
 
     def _look_back(self, track: Track, now: int) -> None:
         """Follow a person who was just found, or found again, back through the kept frames."""
@@ -350,7 +356,7 @@ class _Search:
     def _at_border(self, seen: Seen) -> bool:
         """Whether a person is so near the frame's edge that the next step may lead out of it."""
         points = seen.keypoints_33x3[:, :2]
-        reach = 4 * self.reach * body_height(points)
+        reach = 1.5 * self.reach * body_height(points)
         low, high = points.min(0), points.max(0)
         return bool(
             low[0] < reach
@@ -402,7 +408,7 @@ class _Search:
         theirs = self.evidence[frame].foreground_at(near.box(), height, width)
         mask_HW = np.zeros((height, width), bool)
         whole = union([body, Patch(near.corner, near.mask_hw & theirs)])
-        grow(whole, max(1.0, self.config.dilation * tall)).paint(mask_HW)
+        grow(whole, max(2.0, self.config.dilation * tall)).paint(mask_HW)
         return mask_HW
 
 
