@@ -166,16 +166,15 @@ class Renderer:
 class _Context:
     """An OpenGL context of EGL with pyrender's renderer in it.
 
-    pyrender's own wrapper ends the whole EGL display when it is deleted or collected as garbage, and
-    with it every other context of the process; this one ends its own context only.
+    pyrender's own wrapper ends the whole EGL display when it is deleted, and with it every other
+    context of the process; this one ends its own context only.
     """
 
     def __init__(self, device: Any, width: int, height: int) -> None:
-        from pyrender.platforms.egl import EGLPlatform
-
-        self._platform = EGLPlatform(width, height, device=device)
+        platform, renderer = _lasting_parts()
+        self._platform = platform(width, height, device=device)
         self._platform.init_context()
-        self._renderer = _sampling_renderer()(width, height)
+        self._renderer = renderer(width, height)
 
     def render(self, scene: Any, flags: int, *, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
         from pyrender import RenderFlags
@@ -195,15 +194,25 @@ class _Context:
         EGL.eglDestroyContext(display, context)
 
 
-def _sampling_renderer() -> Any:
-    """pyrender's renderer, but with one sample a pixel where regions are large, four elsewhere.
+def _lasting_parts() -> tuple[Any, Any]:
+    """pyrender's platform and renderer, changed in two ways.
 
-    In software four samples double the cost; in large pictures nobody sees them.
+    They do not clean up when they are collected as garbage: that would end the display, and delete
+    the buffers, of whatever renderer is in use at that moment. And large regions get one sample a
+    pixel, others four: in software four samples double the cost, and in large pictures nobody sees them.
     """
     from OpenGL import GL
+    from pyrender.platforms.egl import EGLPlatform
     from pyrender.renderer import Renderer as GlRenderer
 
+    class LastingPlatform(EGLPlatform):
+        def __del__(self) -> None:
+            pass
+
     class SamplingRenderer(GlRenderer):
+        def __del__(self) -> None:
+            pass
+
         def _configure_main_framebuffer(self) -> None:
             before = self._main_fb_dims if self._main_fb is not None else None
             super()._configure_main_framebuffer()
@@ -216,7 +225,7 @@ def _sampling_renderer() -> Any:
                     GL.glBindRenderbuffer(GL.GL_RENDERBUFFER, buffer)
                     GL.glRenderbufferStorageMultisample(GL.GL_RENDERBUFFER, 0, kind, width, height)
 
-    return SamplingRenderer
+    return LastingPlatform, SamplingRenderer
 
 
 _STEP = 32

@@ -120,9 +120,12 @@ def synthesize(out: str | Path, settings: SynthesizeConfig) -> SynthesizeResult:
     studio = _Studio(settings)
     records = []
     scenes = list(_scenes(settings))
-    for scene in tqdm(scenes, desc="synthesize", unit="video"):
-        studio.film(scene, folder)
-        records.append(scene.record(folder))
+    try:
+        for scene in tqdm(scenes, desc="synthesize", unit="video"):
+            studio.film(scene, folder)
+            records.append(scene.record(folder))
+    finally:
+        studio.close()
     files.write_text(folder / "synthesize.yaml", config.to_yaml(settings))
     write_table(folder / "manifest.parquet", records)
     return result
@@ -226,6 +229,10 @@ class _Studio:
         self._renderer = Renderer(RenderConfig())
         self._figure = functools.lru_cache(maxsize=None)(lambda who: dress(self._body, self._cast[who]))
         self._set = functools.lru_cache(maxsize=None)(self._build_set)
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._renderer.close()
 
     def film(self, scene: _Scene, folder: Path) -> None:
         """Write the video and the truth of a scene."""

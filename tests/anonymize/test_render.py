@@ -1,4 +1,5 @@
 import dataclasses
+import gc
 import os
 import subprocess
 import sys
@@ -221,13 +222,18 @@ def test_the_assigned_gpu_is_taken_and_no_other(monkeypatch, visible, order):
     assert _preferred(list(cuda), cuda.get) == order
 
 
-def test_one_renderer_that_ends_does_not_end_another(figure, renderer):
+@pytest.mark.parametrize("ending", ["close", "forgotten"])
+def test_one_renderer_that_ends_does_not_end_another(figure, renderer, ending):
+    """Neither when it is closed nor when it is collected as garbage while the other is in use."""
     other = Renderer(RenderConfig())
     arguments = {"camera_33": CAMERA, "width": WIDTH, "height": HEIGHT}
     first = renderer.render([(figure, _posed(figure))], **arguments)
     other.render([(figure, _posed(figure))], **arguments)
-    other.close()
+    if ending == "forgotten":
+        renderer.render([(figure, _posed(figure))], **arguments)  # now this one's context is current
+    getattr(other, ending, gc.collect)()
     del other
+    gc.collect()
     again = renderer.render([(figure, _posed(figure))], **arguments)
     np.testing.assert_array_equal(first.color_HW3, again.color_HW3)
 
