@@ -6,6 +6,8 @@ What each setting is for (measured on Ray 2.60):
   inside the stages, so a lost block means that a worker process died.
 * `max_restarts=-1, max_task_retries=1`: an actor that died comes back and tries once more. With the
   defaults a segfaulting video loops for ever; with few restarts innocent videos are lost.
+* One task in flight an actor: nothing waits behind a long video while another actor is idle, and
+  nothing is lost with a crash but its cause.
 * Dropped blocks are listed nowhere, so rows are reconciled against what was asked for, and lost
   videos get one more chance alone, where nobody else's crash can hit them.
 * The stages need the same hardware, so they are one operator: several that reserve CPUs deadlock a
@@ -55,10 +57,10 @@ def on_ray(
         workers = min(config.workers or _num_cpus(), len(items))
         lost = {item.record.video_id: item for item in items}
         # First all of them on all workers, then the lost ones alone.
-        for size, in_flight in ((workers, 2), (1, 1)):
+        for size in (workers, 1):
             if not lost:
                 return
-            for item in _run(list(lost.values()), config, job, stages, size=size, in_flight=in_flight):
+            for item in _run(list(lost.values()), config, job, stages, size=size):
                 if lost.pop(item.record.video_id, None) is not None:  # a retried row may arrive twice
                     yield item
     for item in lost.values():
@@ -72,7 +74,6 @@ def _run(
     stages: Sequence[Stage],
     *,
     size: int,
-    in_flight: int,
 ) -> Iterator[Item]:
     """One pass of a Ray Data pipeline; items whose worker died are missing."""
     import ray
@@ -91,7 +92,7 @@ def _run(
         finished: Any = dataset.map(
             _Worker,  # type: ignore[arg-type]  # a class whose instances are called: what Ray documents
             fn_constructor_args=[stages, config, job],
-            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight),
+            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
             max_restarts=-1,
             max_task_retries=1,
