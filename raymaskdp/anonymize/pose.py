@@ -146,7 +146,7 @@ class _Search:
         """Take in the next frame."""
         now = self.frame
         size = frame_HW3.shape[:2]
-        active = [track for track in self.tracks if now - track.last <= (self.gap if track.settled else 2)]
+        active = [track for track in self.tracks if now - track.last <= (self.gap if track.settled else 3)]
         found: list[Seen] = []
         for track in active:
             if any(self._where_expected(track, seen, now) for seen in found):
@@ -154,7 +154,7 @@ class _Search:
             found = distinct([*found, *self._bodies(frame_HW3, _roi(track, now, size), [])])
         matched, spare = assign(active, found, now, reach=self.reach)
         followed = [track for track, _ in matched]
-        missing = [t for t in active if t not in followed and t.settled and now - t.last <= self.gap // 3 + 1]
+        missing = [t for t in active if t not in followed and now - t.last <= self.gap // 3 + 1]
         for track in missing:
             found = distinct([*found, *self._bodies(frame_HW3, _roi(track, now, size, 1.5), found)])
         if missing or now % self.config.look_every == 0:
@@ -272,7 +272,7 @@ class _Search:
         if seen.score < BIRTH_SCORE:
             return False
         track = Track(track_id=-1, seen={0: seen})
-        for zoom in (1.0, 1.8):  # the network may miss in one crop what it sees in another
+        for zoom in (1.0, 1.8, 3.0):  # the network may miss in one crop what it sees in another
             box = _roi(track, 0, frame_HW3.shape[:2], zoom)
             if any(same_body(seen, other) for other in self._bodies(frame_HW3, box, hidden)):
                 return True
