@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "privacy": set[str](),
     "video": set[str](),
     "bodies": set[str](),
-    "datasets": {"bodies", "video", "anonymize"},  # sample data are rendered by the avatars' renderer
+    "datasets": {"bodies", "video"},  # sample data are rendered
     "anonymize": PARTS,
     "train": PARTS,
     "sweep": PARTS | {"train"},

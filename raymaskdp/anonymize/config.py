@@ -11,9 +11,9 @@ from raymaskdp import config as configuration
 from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.plate import PlateConfig
 from raymaskdp.anonymize.pose import PoseConfig
-from raymaskdp.anonymize.render import RenderConfig
 from raymaskdp.anonymize.verify import VerifyConfig
 from raymaskdp.bodies.fit import FitConfig
+from raymaskdp.bodies.render import RenderConfig
 
 
 @dataclass(frozen=True, kw_only=True)

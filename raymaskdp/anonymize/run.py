@@ -50,6 +50,15 @@ class AnonymizeResult:
     seconds: float
     rows: tuple[Row, ...]
 
+    def __str__(self) -> str:
+        lines = [
+            f"{self.done} done, {self.quarantined} quarantined, {self.failed} failed "
+            f"({self.reused} were finished before); {self.frames} anonymized frames in {self.out}"
+        ]
+        left_out = (row for row in self.rows if row.status != "done")
+        lines += [f"  {row.status}: {row.video_id}: {row.reason}" for row in left_out]
+        return "\n".join(lines)
+
 
 def anonymize(
     source: str | Path,

@@ -29,13 +29,13 @@ from raymaskdp.anonymize.groundtruth import TruthMetrics, score
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
 from raymaskdp.anonymize.pose import FindPeople
-from raymaskdp.anonymize.render import Rendered, Renderer
 from raymaskdp.anonymize.scene import Scene, avatars_of
 from raymaskdp.anonymize.synthesis import Background, Layers, find_background, write_layers
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.fit import FitBodies
+from raymaskdp.bodies.render import Rendered, Renderer
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.video import masks, reader

@@ -16,9 +16,9 @@ from raymaskdp.anonymize import composite, plate
 from raymaskdp.anonymize.camera import CameraCheck
 from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.plate import Plate, PlateBuilder, PlateConfig
-from raymaskdp.anonymize.render import Rendered
 from raymaskdp.anonymize.scene import Scene
 from raymaskdp.anonymize.verify import Digest, FrameChecks, VerifyConfig
+from raymaskdp.bodies.render import Rendered
 from raymaskdp.errors import UserError
 from raymaskdp.video import masks, reader
 from raymaskdp.video.reader import VideoInfo

@@ -17,10 +17,10 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from raymaskdp import check, config, files
-from raymaskdp.anonymize.render import Light, RenderConfig, Renderer
 from raymaskdp.bodies.avatar import Avatar, draw_avatar
 from raymaskdp.bodies.body import Body, load_body
 from raymaskdp.bodies.figure import Figure, dress
+from raymaskdp.bodies.render import Light, RenderConfig, Renderer
 from raymaskdp.bodies.wardrobe import HAIRSTYLES, OUTFITS
 from raymaskdp.datasets import synthesize_rooms as rooms
 from raymaskdp.datasets.manifest import VideoRecord, write_table
@@ -94,6 +94,12 @@ class SynthesizeResult:
     people: int
     actions: int
     frames: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.videos} videos of {self.people} people and {self.actions} actions, {self.frames} frames: "
+            f"{self.manifest}"
+        )
 
 
 def synthesize(out: str | Path, settings: SynthesizeConfig) -> SynthesizeResult:

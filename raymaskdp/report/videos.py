@@ -135,22 +135,25 @@ def _row(values: dict) -> Row:
 
 # Which end of a measurement is bad. Measurements that are not here are left out of the table.
 LARGER_IS_WORSE = {
-    "joint_error_mm": "joint error (mm)",
-    "joint_error_px": "joint error (px)",
-    "joint_error_height": "joint error (share of the person's height)",
-    "surviving_pixels": "source pixels that survive under a person mask",
+    "surviving_pixels": "masked source pixels with influence on the output",
+    "plate_unseen": "share of the background that was never seen and is filled",
+    "truth.joint_error_mm": "against the truth: joint error (mm, root aligned)",
+    "truth.joint_error_px": "against the truth: joint error (px)",
+    "truth.joint_error_share": "against the truth: joint error (share of the person's extent in the image)",
+    "truth.identity_switches": "against the truth: identity switches",
 }
 SMALLER_IS_WORSE = {
-    "mask_iou": "person mask, intersection over union",
-    "mask_recall": "person mask, share of the person covered",
-    "plate_psnr_db": "background plate against the clean background (dB)",
+    "background_psnr": "background after encoding (dB)",
+    "truth.person_recall": "against the truth: share of person-frames found",
+    "truth.mask_recall": "against the truth: share of a person's pixels under the mask",
+    "truth.mask_iou": "against the truth: intersection over union of the (widened) mask",
 }
 
 
 def _metrics(done: pd.DataFrame) -> tuple[Metric, ...]:
     if "metrics" not in done:
         return ()
-    measured = pd.DataFrame([json.loads(text) for text in done.metrics.dropna()])
+    measured = pd.json_normalize([json.loads(text) for text in done.metrics.dropna()])
     rows = []
     for key, name in (LARGER_IS_WORSE | SMALLER_IS_WORSE).items():
         if key not in measured:

@@ -113,7 +113,7 @@ def run_trial(point: dict[str, Any]) -> dict[str, Any]:
 
 TRAINED = (
     "run", "epsilon", "epsilon_rdp", "epsilon_pld", "delta", "noise_multiplier", "adjacency", "unit", "steps",
-    "records", "trainable", "clips_per_second",
+    "records", "trainable",
 )  # fmt: skip
 
 

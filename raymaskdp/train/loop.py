@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,19 +72,17 @@ class Worker:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What may be shown of a step. Of private records only ε and the expected amount of work.
+    """What may be shown of a step. Of private records only ε: not even the time, which tells a lot's size.
 
     Attributes:
       step: updates made so far.
       epsilon: spent so far, at most; None if nothing is promised.
       public_loss: mean loss of the public lot; of the training lot if nothing is private; else None.
-      clips_per_second: expected clips a step, over the time it took.
     """
 
     step: int
     epsilon: float | None
     public_loss: float | None
-    clips_per_second: float
 
 
 def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda report: None) -> None:
@@ -251,17 +248,10 @@ class Curve:
         self._job = job
         kept = [line for line in read_curve(job.curve_file) if line.step <= start]
         write_text(job.curve_file, "".join(json.dumps(asdict(line)) + "\n" for line in kept))
-        self._views = (
-            job.plan.expected_batch * job.plan.num_views
-            + (job.plan.expected_public_batch * job.plan.clips if job.plan.is_masked else 0)
-        )  # fmt: skip
-        self._last = time.perf_counter()
 
     def add(self, step: int, loss: float | None) -> StepReport:
         """Write the line of a step, which has just been made."""
-        now = time.perf_counter()
-        report = StepReport(step, spent_at_most(self._job.plan, step), loss, self._views / (now - self._last))
-        self._last = now
+        report = StepReport(step, spent_at_most(self._job.plan, step), loss)
         with open(self._job.curve_file, "a", encoding="utf-8") as opened:
             opened.write(json.dumps(asdict(report)) + "\n")
         return report

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from raymaskdp import config as configuration
 from raymaskdp import models
 from raymaskdp.files import sha256_file, write_json, write_text
-from raymaskdp.privacy import Key
+from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.runtime import ray_cluster
 from raymaskdp.train import checkpoint, loop
 from raymaskdp.train.checkpoint import Identity
@@ -47,7 +47,6 @@ class TrainResult:
       records: N, the number of records.
       trainable: how many numbers were trained.
       public_loss: of the last step's public lot (of its whole lot if nothing is private); or None.
-      clips_per_second: median over the steps.
       finished_before: whether the run was there already, and nothing was done.
     """
 
@@ -67,7 +66,6 @@ class TrainResult:
     scheme: str
     trainable: int
     public_loss: float | None
-    clips_per_second: float
     finished_before: bool = False
 
     def __str__(self) -> str:
@@ -162,7 +160,7 @@ def _run_here(job: Job) -> None:
     threads = torch.get_num_threads()
     try:
         with _bar(job) as bar:
-            loop.run(job, Worker(), lambda report: _show(bar, report))
+            loop.run(job, Worker(), lambda report: _show(bar, report, job.plan))
     finally:
         torch.set_num_threads(threads)
 
@@ -227,7 +225,6 @@ def _finish(job: Job) -> TrainResult:
         scheme=job.config.scheme,
         trainable=trainable,
         public_loss=curve[-1].public_loss,
-        clips_per_second=sorted(line.clips_per_second for line in curve)[len(curve) // 2],
     )
     write_json(job.folder / "result.json", asdict(result))
     return result
@@ -247,8 +244,10 @@ def _bar(job: Job) -> Iterator[tqdm]:
         yield bar
 
 
-def _show(bar: tqdm, report: StepReport) -> None:
-    shown = {"clips/s": f"{report.clips_per_second:.0f}"}
+def _show(bar: tqdm, report: StepReport, plan: PrivacyPlan) -> None:
+    public_clips = plan.expected_public_batch * plan.clips if plan.is_masked else 0
+    expected_clips = plan.expected_batch * plan.num_views + public_clips
+    shown = {"clips/s": f"{expected_clips * (bar.format_dict['rate'] or 0):.0f}"}
     if report.epsilon is not None:
         shown["ε"] = f"{report.epsilon:.3g}"
     if report.public_loss is not None:
@@ -265,7 +264,7 @@ def _following(job: Job, bar: tqdm) -> Iterator[None]:
     def follow() -> None:
         while not finished.wait(0.5):
             if lines := loop.read_curve(job.curve_file):
-                _show(bar, lines[-1])
+                _show(bar, lines[-1], job.plan)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

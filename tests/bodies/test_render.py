@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from raymaskdp.anonymize.render import Light, RenderConfig, Renderer, _preferred
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import dress
+from raymaskdp.bodies.render import Light, RenderConfig, Renderer, _preferred
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.errors import UserError
 
@@ -190,7 +190,7 @@ def test_a_machine_without_egl_is_told_what_to_install(tmp_path, lacking):
     else:
         (tmp_path / lacking).write_bytes(b"not a library")
     code = (
-        "from raymaskdp.anonymize.render import RenderConfig, Renderer\n"
+        "from raymaskdp.bodies.render import RenderConfig, Renderer\n"
         "from raymaskdp.errors import UserError\n"
         "try:\n"
         "    Renderer(RenderConfig()).start()\n"
