@@ -94,9 +94,15 @@ def read(manifest: Path, *, root: Path, show_sources: bool) -> Collection:
 
 
 def _varied(done: pd.DataFrame) -> pd.DataFrame:
-    """A few videos that differ in label, and then in whatever order they come."""
-    rank = done.groupby(done.label.fillna("")).cumcount()
-    return done.assign(rank=rank).sort_values(["rank", "label", "video_id"]).head(MAX_STRIPS)
+    """A few videos of different labels, each from another place in its label's list, for other people."""
+    groups = [group for _, group in done.groupby(done.label.fillna(""))]
+    rounds = [
+        group.iloc[[(turn + place) % len(group)]]
+        for turn in range(MAX_STRIPS)
+        for place, group in enumerate(groups)
+        if turn < len(group)
+    ]
+    return pd.concat(rounds[:MAX_STRIPS]) if rounds else done
 
 
 def _strip(folder: Path, values: dict, show_sources: bool) -> Strip:

@@ -21,7 +21,7 @@ class SweepConfig:
       out: folder for results and runs; one sweep a folder.
       train: the configuration that trials start from. The noise of its ε is what the best one is chosen at.
       grids: by name, settings of `train` (dotted, as on the command line) and the values they take; every
-        combination is a trial, for every seed. The grid "frontier" is what the plot shows.
+        combination is a trial, for every seed. The plot shows the grids "frontier" and "not private".
       seeds: initial weights, one trial each. Lots, noise and clips are fresh in every trial anyway.
       split: what trials are measured on.
       views: clips a video are averaged over when measuring.

@@ -24,8 +24,8 @@ from raymaskdp.sweep.config import SweepConfig, Trial, trials
 from raymaskdp.train import ClipStore, TrainConfig, evaluate, train
 from raymaskdp.train.trainer import cache_features_of, make_job
 
-FRONTIER = "frontier"
-"""The grid that the plot shows."""
+PLOTTED = {"frontier", "not private"}
+"""The grids that the plot shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,13 +237,12 @@ def _write_up(
         results.to_parquet(temporary, index=False)
     with atomic_path(out / "results.csv") as temporary:
         results.to_csv(temporary, index=False)
-    in_frontier = results["grids"].str.split(",").map(lambda names: FRONTIER in names)
     seeds = len(config.seeds)
     caption = (
         f"Means over {seeds} seeds with 95 % intervals; dots are single runs. Each point is a run of its own "
         "with that ε: several of them together cost more. Measured on private videos, which ε does not cover."
     )
-    frontier.draw(results[in_frontier], out / "frontier", classes=classes, caption=caption)
+    frontier.draw(plotted(results), out / "frontier", classes=classes, caption=caption)
     best, best_top1 = _best(config, planned, results)
     best_path = None
     if best is not None:
@@ -263,6 +262,11 @@ def _write_up(
         best_top1=best_top1,
         bill=bill,
     )
+
+
+def plotted(results: pd.DataFrame) -> pd.DataFrame:
+    """The trials of the results that the plot shows."""
+    return results[results["grids"].str.split(",").map(lambda names: not PLOTTED.isdisjoint(names))]
 
 
 def _best(

@@ -12,7 +12,7 @@ import pytest
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.sweep import SweepConfig, frontier, trials
+from raymaskdp.sweep import SweepConfig, frontier, trials, tuner
 from raymaskdp.sweep.bill import make_bill
 from raymaskdp.train import PrivacyConfig, TrainConfig
 
@@ -123,3 +123,21 @@ def test_a_plan_without_noise_has_an_infinite_bill() -> None:
     bill = make_bill(plan, 2)
     assert bill.one_run is bill.all_runs is None
     assert math.isinf(plan.epsilon())
+
+
+def test_the_plot_shows_the_frontier_and_the_line_without_privacy(tmp_path: Path) -> None:
+    results = pd.DataFrame(
+        {
+            "grids": ["frontier", "frontier,clipping norm", "not private", "clipping norm"],
+            "status": "done",
+            "mechanism": ["dpsgd", "maskdp", "sgd", "maskdp"],
+            "target_epsilon": [2.0, 2.0, math.nan, 2.0],
+            "top1": [0.5, 0.6, 0.9, 0.1],
+        }
+    )
+    curves = frontier.by_mechanism(tuner.plotted(results))
+    assert {name: [point.mean for _, point in curve] for name, curve in curves.items()} == {
+        "maskdp": [0.6],
+        "dpsgd": [0.5],
+        "sgd": [0.9],
+    }
