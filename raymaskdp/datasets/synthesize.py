@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import multiprocessing
+import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,18 +126,43 @@ def synthesize(out: str | Path, settings: SynthesizeConfig) -> SynthesizeResult:
     )
     if _is_finished(folder, settings):
         return result
-    studio = _Studio(settings)
-    records = []
     scenes = list(_scenes(settings))
-    try:
-        for scene in tqdm(scenes, desc="synthesize", unit="video"):
-            studio.film(scene, folder)
-            records.append(scene.record(folder))
-    finally:
-        studio.close()
+    for _ in tqdm(_film_all(scenes, folder, settings), "synthesize", len(scenes), unit="video"):
+        pass
     files.write_text(folder / "synthesize.yaml", config.to_yaml(settings))
-    write_table(folder / "manifest.parquet", records)
+    write_table(folder / "manifest.parquet", [scene.record(folder) for scene in scenes])
     return result
+
+
+VIDEOS_A_PROCESS = 48
+"""A process takes some seconds to start; with fewer videos than this, it is not worth it."""
+
+
+def _film_all(scenes: list[_Scene], folder: Path, settings: SynthesizeConfig) -> Iterator[None]:
+    """Film scenes one after another, or several at a time; a scene is the same either way."""
+    processes = min(os.cpu_count() or 1, len(scenes) // VIDEOS_A_PROCESS)
+    if processes < 2:
+        studio = _Studio(settings)
+        try:
+            for scene in scenes:
+                studio.film(scene, folder)
+                yield
+        finally:
+            studio.close()
+        return
+    film = functools.partial(_film, folder=folder, settings=settings)
+    room_by_room = sorted(scenes, key=lambda scene: (scene.room, scene.camera))  # built once a process
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(film, room_by_room, chunksize=6)
+
+
+@functools.cache
+def _studio_of_process(settings: SynthesizeConfig) -> _Studio:
+    return _Studio(settings)
+
+
+def _film(scene: _Scene, folder: Path, settings: SynthesizeConfig) -> None:
+    _studio_of_process(settings).film(scene, folder)
 
 
 def _is_finished(folder: Path, settings: SynthesizeConfig) -> bool:

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.build import ensure_body
+from raymaskdp.datasets import synthesize as synthesize_module
 from raymaskdp.datasets.manifest import read_source
 from raymaskdp.datasets.synthesize import SynthesizeConfig, cast, synthesize
 from raymaskdp.datasets.synthesize_actions import ACTIONS, perform
@@ -138,6 +140,16 @@ def test_the_seed_decides_every_byte(sample, tmp_path):
             assert sha256_file(file) == sha256_file(tmp_path / "second" / relative), relative
             if file.suffix == ".mp4":
                 assert sha256_file(file) != sha256_file(tmp_path / "other" / relative)
+
+
+@pytest.mark.slow
+def test_several_processes_film_the_same_bytes(sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(synthesize_module, "VIDEOS_A_PROCESS", 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    synthesize(tmp_path, SMALL)
+    videos = sorted((sample / "videos").iterdir())
+    assert len(videos) == 8
+    assert all(sha256_file(video) == sha256_file(tmp_path / "videos" / video.name) for video in videos)
 
 
 def test_finished_data_is_not_made_again_and_other_data_is_not_overwritten(sample):
