@@ -221,7 +221,6 @@ def _table(planned: Sequence[Trial], outcomes: dict[int, dict[str, Any]]) -> pd.
                 "learning_rate": config.optimizer.learning_rate,
                 "seed": config.seed,
                 **{name: outcome.get(name) for name in ("top1", "mean_class", *TRAINED)},
-                "seconds": outcome.get("time_total_s"),
                 "error": outcome.get("error"),
                 "settings": json.dumps(trial.settings, sort_keys=True),
             }
