@@ -245,15 +245,19 @@ def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _show_price(plan: dict[str, Any], as_json: bool) -> None:
+    from raymaskdp.privacy import PrivacyPlan, commands
+
+    _show(commands.price(PrivacyPlan.calibrate(**plan)), as_json)
+
+
 @privacy.command(context_settings=CONTEXT)
 @_plan_options
 @click.option("--noise-multiplier", type=float, required=True, help="σ, the noise over the clipping norm.")
 @_json_option
 def epsilon(as_json: bool, **plan: Any) -> None:
     """The ε that a noise multiplier costs."""
-    from raymaskdp.privacy import commands
-
-    _show(commands.epsilon(**plan), as_json)
+    _show_price(plan, as_json)
 
 
 @privacy.command(context_settings=CONTEXT)
@@ -262,9 +266,7 @@ def epsilon(as_json: bool, **plan: Any) -> None:
 @_json_option
 def sigma(as_json: bool, **plan: Any) -> None:
     """The noise multiplier that keeps a run within ε."""
-    from raymaskdp.privacy import commands
-
-    _show(commands.sigma(**plan), as_json)
+    _show_price(plan, as_json)
 
 
 @privacy.command(context_settings=CONTEXT)

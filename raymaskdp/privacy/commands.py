@@ -10,7 +10,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.privacy import accounting, crosscheck
 from raymaskdp.privacy.accounting import SubsampledGaussian
 from raymaskdp.privacy.ledger import read_ledger
-from raymaskdp.privacy.plan import Adjacency, Mechanism, PrivacyPlan, Unit
+from raymaskdp.privacy.plan import PrivacyPlan
 
 # How far two libraries may be apart: 1 % and what Opacus's own error bound allows.
 RELATIVE_TOLERANCE = 0.01
@@ -82,58 +82,19 @@ class VerifyResult:
         )
 
 
-def epsilon(
-    *,
-    num_records: int,
-    expected_batch: float,
-    delta: float,
-    noise_multiplier: float,
-    steps: int | None = None,
-    epochs: float | None = None,
-    mechanism: Mechanism = "maskdp",
-    adjacency: Adjacency = "zero-out",
-    unit: Unit = "video",
-) -> PriceResult:
-    """ε of a run with a given noise multiplier."""
-    plan = PrivacyPlan.calibrate(
-        mechanism=mechanism,
-        num_records=num_records,
-        expected_batch=expected_batch,
-        delta=delta,
-        noise_multiplier=noise_multiplier,
-        steps=steps,
-        epochs=epochs,
-        adjacency=adjacency,
-        unit=unit,
+def price(plan: PrivacyPlan) -> PriceResult:
+    """What a plan costs, by both accountants."""
+    cost = plan.cost()
+    return PriceResult(
+        epsilon=_finite(cost.epsilon),
+        rdp=_finite(cost.rdp),
+        pld=_finite(cost.pld),
+        delta=plan.delta,
+        noise_multiplier=plan.noise_multiplier,
+        rate=plan.rate,
+        steps=plan.steps,
+        promise=plan.promise,
     )
-    return _price(plan)
-
-
-def sigma(
-    *,
-    num_records: int,
-    expected_batch: float,
-    delta: float,
-    epsilon: float,
-    steps: int | None = None,
-    epochs: float | None = None,
-    mechanism: Mechanism = "maskdp",
-    adjacency: Adjacency = "zero-out",
-    unit: Unit = "video",
-) -> PriceResult:
-    """The noise multiplier that keeps a run within a given ε."""
-    plan = PrivacyPlan.calibrate(
-        mechanism=mechanism,
-        num_records=num_records,
-        expected_batch=expected_batch,
-        delta=delta,
-        epsilon=epsilon,
-        steps=steps,
-        epochs=epochs,
-        adjacency=adjacency,
-        unit=unit,
-    )
-    return _price(plan)
 
 
 def verify(ledger: str | Path, *, expected_steps: int | None = None) -> VerifyResult:
@@ -156,18 +117,18 @@ def verify(ledger: str | Path, *, expected_steps: int | None = None) -> VerifyRe
     if content.claimed_epsilon is None:
         raise UserError(f"The ledger {ledger} claims no ε, although its plan has noise; it was changed.")
     _agree(ledger, "the claimed ε", content.claimed_epsilon, "the recomputed one", plan.epsilon())
-    price = accounting.cost(plan.event(spent), plan.delta)
-    second = _second_opinion(plan.event(spent), plan.delta, price)
-    if price.epsilon > content.claimed_epsilon * (1 + RELATIVE_TOLERANCE):
+    cost = accounting.cost(plan.event(spent), plan.delta)
+    second = _second_opinion(plan.event(spent), plan.delta, cost)
+    if cost.epsilon > content.claimed_epsilon * (1 + RELATIVE_TOLERANCE):
         raise UserError(
-            f"The run of the ledger {ledger} spent ε = {price.epsilon:.4g}, more than the claimed "
+            f"The run of the ledger {ledger} spent ε = {cost.epsilon:.4g}, more than the claimed "
             f"{content.claimed_epsilon:.4g}: {spent} releases were made where {plan.steps} were planned."
         )
-    _agree(ledger, "the ε of the first library", price.epsilon, "that of the second", second)
+    _agree(ledger, "the ε of the first library", cost.epsilon, "that of the second", second)
     return VerifyResult(
         steps_spent=spent,
         steps_planned=plan.steps,
-        epsilon=price.epsilon,
+        epsilon=cost.epsilon,
         second_opinion=second,
         claimed_epsilon=content.claimed_epsilon,
         delta=plan.delta,
@@ -176,9 +137,9 @@ def verify(ledger: str | Path, *, expected_steps: int | None = None) -> VerifyRe
     )
 
 
-def _second_opinion(event: SubsampledGaussian, delta: float, price: accounting.Cost) -> float:
+def _second_opinion(event: SubsampledGaussian, delta: float, cost: accounting.Cost) -> float:
     """The headline from the library that did not compute it."""
-    if price.pld <= price.rdp:
+    if cost.pld <= cost.rdp:
         return crosscheck.prv_epsilon(event, delta)
     return crosscheck.rdp_epsilon(event, delta)
 
@@ -186,20 +147,6 @@ def _second_opinion(event: SubsampledGaussian, delta: float, price: accounting.C
 def _agree(ledger: str | Path, name: str, value: float, other_name: str, other: float) -> None:
     if abs(value - other) > RELATIVE_TOLERANCE * max(value, other) + ABSOLUTE_TOLERANCE:
         raise UserError(f"In the ledger {ledger}, {name} is {value:.4g} but {other_name} is {other:.4g}.")
-
-
-def _price(plan: PrivacyPlan) -> PriceResult:
-    cost = plan.cost()
-    return PriceResult(
-        epsilon=_finite(cost.epsilon),
-        rdp=_finite(cost.rdp),
-        pld=_finite(cost.pld),
-        delta=plan.delta,
-        noise_multiplier=plan.noise_multiplier,
-        rate=plan.rate,
-        steps=plan.steps,
-        promise=plan.promise,
-    )
 
 
 def _finite(value: float) -> float | None:

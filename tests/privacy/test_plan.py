@@ -126,15 +126,21 @@ def test_the_public_branch_is_scaled_by_its_expected_batch():
     assert PrivacyPlan(mechanism="multiclip", noise_multiplier=1.0, **BASE).public_scale == 0
 
 
-def test_price_commands():
-    settings = {"num_records": 9537, "expected_batch": 256, "epochs": 50, "delta": 1e-5}
-    price = commands.epsilon(noise_multiplier=1.2646, **settings)
+def test_the_price_of_a_plan():
+    settings = {
+        "mechanism": "maskdp",
+        "num_records": 9537,
+        "expected_batch": 256,
+        "epochs": 50,
+        "delta": 1e-5,
+    }
+    price = commands.price(PrivacyPlan.calibrate(noise_multiplier=1.2646, **settings))
     assert price.epsilon == pytest.approx(4.97, abs=0.006)
     assert price.steps == 1850
     assert "4.97" in str(price)
-    wanted = commands.sigma(epsilon=price.epsilon, **settings)
+    wanted = commands.price(PrivacyPlan.calibrate(epsilon=price.epsilon, **settings))
     assert wanted.noise_multiplier == pytest.approx(1.2646, rel=2e-3)
-    assert commands.epsilon(noise_multiplier=0.0, **settings).epsilon is None
+    assert commands.price(PrivacyPlan.calibrate(noise_multiplier=0.0, **settings)).epsilon is None
 
 
 def test_changed_clips_sees_every_difference():
