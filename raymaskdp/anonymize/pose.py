@@ -393,8 +393,8 @@ class _Search:
             track_id=track.track_id,
             visible_T=visible_T,
             detected_T=detected_T,
-            keypoints_T33x3=keypoints_T33x3,
-            world_T33x3=world_T33x3,
+            keypoints_TL3=keypoints_T33x3,
+            world_TL3=world_T33x3,
             masks_T=masks_T,
         )
 

@@ -7,7 +7,7 @@ Landmarks are smoothed; the landmarks' 3-D skeleton is turned into the camera fr
 analytically; the avatar is put at the depth where its own limbs are as long as in the image; a
 batched refinement does the rest. Only directions and image positions of the person enter.
 
-Shape suffixes: T frames of the video, N fitted frames, J = 52 joints, L = 33 landmarks.
+Shape suffixes: T frames of the video, N fitted frames, J = 52 joints, L points of a layout.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from raymaskdp import check
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import Body, load_body
 from raymaskdp.bodies.fit_kinematics import inverse_kinematics, matrices, vectors
-from raymaskdp.bodies.fit_landmarks import Landmarks, landmarks_of
+from raymaskdp.bodies.fit_landmarks import LIMB_POINTS, Landmarks, Layout, landmarks_of
 from raymaskdp.bodies.fit_refine import BODY, RefineConfig, forward, refine
 from raymaskdp.bodies.fit_smooth import one_euro
 from raymaskdp.bodies.motion import Motion
@@ -41,9 +41,11 @@ class Track(Protocol):
     @property
     def visible_T(self) -> np.ndarray: ...
     @property
-    def keypoints_T33x3(self) -> np.ndarray: ...
+    def keypoints_TL3(self) -> np.ndarray: ...
     @property
-    def world_T33x3(self) -> np.ndarray: ...
+    def world_TL3(self) -> np.ndarray: ...
+    @property
+    def rotations_TJ3(self) -> np.ndarray | None: ...
 
 
 class Tracks(Protocol):
@@ -51,6 +53,10 @@ class Tracks(Protocol):
 
     @property
     def persons(self) -> Sequence[Track]: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def camera_33(self) -> np.ndarray | None: ...
 
 
 class Frames(Protocol):
@@ -100,30 +106,44 @@ class FitBodies:
     def __call__(self, people: Tracks, info: Frames, avatars: Sequence[Avatar]) -> list[Motion]:
         """The avatars' motions, in the order of `people.persons`."""
         body = load_body(self._body_path)
-        camera_33 = guess_camera(info.width, info.height, self.config.field_of_view)
+        camera_33 = people.camera_33
+        if camera_33 is None:
+            camera_33 = guess_camera(info.width, info.height, self.config.field_of_view)
         return [
-            self._fit(body, person, avatar, camera_33, info)
+            self._fit(body, person, people.layout, avatar, camera_33, info)
             for person, avatar in zip(people.persons, avatars, strict=True)
         ]
 
-    def _fit(self, body: Body, person: Track, avatar: Avatar, camera_33: np.ndarray, info: Frames) -> Motion:
+    def _fit(
+        self,
+        body: Body,
+        person: Track,
+        layout: Layout,
+        avatar: Avatar,
+        camera_33: np.ndarray,
+        info: Frames,
+    ) -> Motion:
         num_frames = len(person.visible_T)
         rotations_TJ3 = np.zeros((num_frames, NUM_JOINTS, 3), np.float32)
         translation_T3 = np.tile(np.array([0, 0, 5], np.float32), (num_frames, 1))
-        fitted_T = person.visible_T & _torso_in_view(person, info)
+        fitted_T = person.visible_T & _torso_in_view(person, layout, info)
         rest_J3 = body.rest_joints(avatar.betas_S).astype(np.float64)
-        landmarks = landmarks_of(body, avatar.betas_S)
+        landmarks = landmarks_of(body, avatar.betas_S, layout)
         for run in _runs(fitted_T):
-            keypoints, world = person.keypoints_T33x3[run], person.world_T33x3[run]
-            rotations, pelvis = fit_run(
-                keypoints.astype(np.float64),
-                world.astype(np.float64),
-                rest_J3=rest_J3,
-                landmarks=landmarks,
-                camera_33=camera_33,
-                fps=float(info.fps),
-                config=self.config,
-            )
+            keypoints, world = person.keypoints_TL3[run], person.world_TL3[run]
+            common: dict[str, Any] = {
+                "rest_J3": rest_J3,
+                "landmarks": landmarks,
+                "camera_33": camera_33,
+                "fps": float(info.fps),
+            }
+            if person.rotations_TJ3 is not None:
+                turns = person.rotations_TJ3[run].astype(np.float64)
+                rotations, pelvis = follow_run(turns, keypoints.astype(np.float64), **common)
+            else:
+                rotations, pelvis = fit_run(
+                    keypoints.astype(np.float64), world.astype(np.float64), config=self.config, **common
+                )
             rotations_TJ3[run] = rotations
             translation_T3[run] = pelvis - rest_J3[0]
         return Motion(
@@ -153,8 +173,8 @@ def fit_run(
     # Only directions count: the person's own size is divided out before anything else is done.
     size = np.sqrt(np.mean((world_NL3 - world_NL3.mean(1, keepdims=True)) ** 2))
     world = one_euro(0.4 * world_NL3 / size, fps, cutoff=config.smoothing)
-    points = to_camera(world, keypoints, camera_33)
-    local = inverse_kinematics(points, rest_J3[landmarks.joint_L] + landmarks.offset_L3)
+    points = to_camera(world, keypoints, camera_33, landmarks.layout)
+    local = inverse_kinematics(points, landmarks, rest_J3)
     pelvis = place(local, keypoints, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33)
     pelvis[:, 2] = np.exp(one_euro(np.log(pelvis[:, 2]), fps, cutoff=1.0))
     refined, pelvis = refine(
@@ -173,16 +193,34 @@ def fit_run(
     return vectors(local), pelvis
 
 
+def follow_run(
+    rotations_NJ3: np.ndarray,
+    keypoints_NL3: np.ndarray,
+    *,
+    rest_J3: np.ndarray,
+    landmarks: Landmarks,
+    camera_33: np.ndarray,
+    fps: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The given rotations [N, 52, 3], and pelvis positions [N, 3] where the avatar's size fits the image."""
+    local = matrices(rotations_NJ3)
+    pelvis = place(local, keypoints_NL3, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33)
+    depth = np.exp(one_euro(np.log(pelvis[:, 2:]), fps, cutoff=1.0))
+    return rotations_NJ3, pelvis * depth / pelvis[:, 2:]  # moved along the line of sight only
+
+
 def guess_camera(width: int, height: int, field_of_view: float) -> np.ndarray:
     """Intrinsics [3, 3] of a pinhole camera with that angle (degrees) over the image's diagonal."""
     focal = 0.5 * float(np.hypot(width, height)) / float(np.tan(np.radians(field_of_view) / 2))
     return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
 
 
-def to_camera(world_NL3: np.ndarray, keypoints_NL3: np.ndarray, camera_33: np.ndarray) -> np.ndarray:
-    """World landmarks turned and moved so that they project onto the detected ones, [N, 33, 3]."""
+def to_camera(
+    world_NL3: np.ndarray, keypoints_NL3: np.ndarray, camera_33: np.ndarray, layout: Layout
+) -> np.ndarray:
+    """World landmarks turned and moved so that they project onto the detected ones, [N, L, 3]."""
     result = np.empty_like(world_NL3)
-    steady = [0, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
+    steady = layout.rows([*LIMB_POINTS, *(p for p in ("nose", "left_ear", "right_ear") if layout.has(p))])
     turn: Any = np.zeros(0)
     move: Any = np.zeros(0)
     for index, (world, keypoints) in enumerate(zip(world_NL3, keypoints_NL3, strict=True)):
@@ -235,9 +273,10 @@ def place(
     return np.asarray(solved)
 
 
-def _torso_in_view(person: Track, info: Frames) -> np.ndarray:
+def _torso_in_view(person: Track, layout: Layout, info: Frames) -> np.ndarray:
     """Frames in which enough of shoulders and hips is inside the image to place a body, bool [T]."""
-    points = np.nan_to_num(person.keypoints_T33x3[:, [11, 12, 23, 24]], nan=-1e6)
+    torso = layout.rows(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
+    points = np.nan_to_num(person.keypoints_TL3[:, torso], nan=-1e6)
     margin = 0.1 * max(info.width, info.height)
     inside = (points[..., :2] > -margin) & (points[..., :2] < np.array([info.width, info.height]) + margin)
     return np.asarray(inside.all(-1).sum(-1) >= 3)

@@ -4,7 +4,7 @@ The bones' directions come from landmarks, their lengths never do. A bone's dire
 its three angles; the third (the twist) comes from the plane in which the elbow or knee bends, and
 where that is straight from what is natural.
 
-Shape suffixes: T frames, J = 52 joints, L = 33 landmarks.
+Shape suffixes: T frames, J = 52 joints, L points of a layout.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from raymaskdp.bodies.fit_landmarks import Landmarks, Layout
 from raymaskdp.bodies.skeleton import JOINT, NUM_JOINTS, PARENTS
 
 _EPS = 1e-8
@@ -49,32 +50,36 @@ def vectors(rotations: np.ndarray) -> np.ndarray:
     return flat.reshape(rotations.shape[:-1])
 
 
-def inverse_kinematics(points_TL3: np.ndarray, rest_L3: np.ndarray) -> np.ndarray:
+def inverse_kinematics(points_TL3: np.ndarray, landmarks: Landmarks, rest_J3: np.ndarray) -> np.ndarray:
     """Local rotations [T, 52, 3, 3] of a skeleton whose bones point as the landmarks do.
 
     Args:
-      points_TL3: MediaPipe landmarks in the camera frame (any unit, any origin).
-      rest_L3: the same landmarks on the avatar in the rest pose.
+      points_TL3: the points of a layout in the camera frame (any unit, any origin).
+      landmarks: the same points on the avatar.
+      rest_J3: the avatar's joints in the rest pose.
     """
-    num_frames = len(points_TL3)
-    turned = np.tile(np.eye(3), (num_frames, NUM_JOINTS, 1, 1))  # global rotations
+    layout, rest_L3 = landmarks.layout, landmarks.rest_L3(rest_J3)
+    turned = np.tile(np.eye(3), (len(points_TL3), NUM_JOINTS, 1, 1))  # global rotations
 
     def put(name: str, rotation: np.ndarray) -> None:
         turned[:, JOINT[name]] = rotation
 
-    def mean(*landmarks: int) -> tuple[np.ndarray, np.ndarray]:
-        """A point between landmarks: in the frames, and at rest."""
-        chosen = list(landmarks)
-        return points_TL3[:, chosen].mean(1), rest_L3[chosen].mean(0)
+    def mean(*points: str) -> tuple[np.ndarray, np.ndarray]:
+        """A point between points: in the frames, and at rest."""
+        rows = layout.rows(points)
+        return points_TL3[:, rows].mean(1), rest_L3[rows].mean(0)
 
-    def bone(start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """The vector between two landmarks: in the frames, and at rest."""
-        return points_TL3[:, end] - points_TL3[:, start], rest_L3[end] - rest_L3[start]
+    def bone(start: str, end: str) -> tuple[np.ndarray, np.ndarray]:
+        """The vector between two points: in the frames, and at rest."""
+        (a, rest_a), (b, rest_b) = mean(start), mean(end)
+        return b - a, rest_b - rest_a
 
-    (hips, rest_hips), (shoulders, rest_shoulders) = mean(23, 24), mean(11, 12)
+    (hips, rest_hips), (shoulders, rest_shoulders) = (
+        mean(f"left_{joint}", f"right_{joint}") for joint in ("hip", "shoulder")
+    )
     up, rest_up = shoulders - hips, rest_shoulders - rest_hips
-    hip_line, rest_hip_line = bone(24, 23)
-    shoulder_line, rest_shoulder_line = bone(12, 11)
+    hip_line, rest_hip_line = bone("right_hip", "left_hip")
+    shoulder_line, rest_shoulder_line = bone("right_shoulder", "left_shoulder")
     pelvis = frame(hip_line, up) @ frame(rest_hip_line, rest_up).T
     chest = frame(up, shoulder_line) @ frame(rest_up, rest_shoulder_line).T
     put("pelvis", pelvis)
@@ -83,42 +88,67 @@ def inverse_kinematics(points_TL3: np.ndarray, rest_L3: np.ndarray) -> np.ndarra
         put(name, pelvis @ matrices(share * bend))
     for name in ("left_collar", "right_collar"):
         put(name, chest)
-    ear_line, rest_ear_line = bone(8, 7)
-    ears, rest_ears = mean(7, 8)
-    head = frame(ear_line, points_TL3[:, 0] - ears) @ frame(rest_ear_line, rest_L3[0] - rest_ears).T
-    nod = vectors(np.swapaxes(chest, -1, -2) @ head)
-    nod *= np.minimum(1.0, 1.2 / np.maximum(np.linalg.norm(nod, axis=-1, keepdims=True), _EPS))
+    head = chest
+    if layout.has("left_ear", "right_ear", "nose"):
+        ear_line, rest_ear_line = bone("right_ear", "left_ear")
+        (ears, rest_ears), (nose, rest_nose) = mean("left_ear", "right_ear"), mean("nose")
+        head = frame(ear_line, nose - ears) @ frame(rest_ear_line, rest_nose - rest_ears).T
+    elif layout.has("head_centre"):  # which way the face looks is not known: straight ahead
+        centre, rest_centre = mean("head_centre")
+        head = swing(chest @ (rest_centre - rest_shoulders), centre - shoulders) @ chest
+    nod = _at_most(vectors(np.swapaxes(chest, -1, -2) @ head), 1.2)
     put("neck", chest @ matrices(0.5 * nod))
     put("head", chest @ matrices(nod))
 
     ahead = np.array([0.0, 0.0, 1.0])
-    for side, odd in (("left", 0), ("right", 1)):
-        upper_arm, rest_upper_arm = bone(11 + odd, 13 + odd)
-        forearm, rest_forearm = bone(13 + odd, 15 + odd)
-        thigh, rest_thigh = bone(23 + odd, 25 + odd)
-        shin, rest_shin = bone(25 + odd, 27 + odd)
-        foot, rest_foot = bone(29 + odd, 31 + odd)
-        knuckles, rest_knuckles = mean(17 + odd, 19 + odd)
-        hand, rest_hand = knuckles - points_TL3[:, 15 + odd], rest_knuckles - rest_L3[15 + odd]
+    for side in ("left", "right"):
+        upper_arm, rest_upper_arm = bone(f"{side}_shoulder", f"{side}_elbow")
+        forearm, rest_forearm = bone(f"{side}_elbow", f"{side}_wrist")
+        thigh, rest_thigh = bone(f"{side}_hip", f"{side}_knee")
+        shin, rest_shin = bone(f"{side}_knee", f"{side}_ankle")
         # Forearms bend to the front of the upper arm; shins bend to the back of the thigh.
         front = _across(unit(forearm), upper_arm) + 0.15 * chest[..., 2]
         arm = frame(upper_arm, front) @ frame(rest_upper_arm, ahead).T
         put(f"{side}_shoulder", arm)
         lower_arm = swing(arm @ rest_forearm, forearm) @ arm
         put(f"{side}_elbow", lower_arm)
-        put(f"{side}_wrist", _limited(swing(lower_arm @ rest_hand, hand), 0.7) @ lower_arm)
-        front = -_across(unit(shin), thigh) + 0.3 * unit(foot) + 0.1 * pelvis[..., 2]
+        put(f"{side}_wrist", lower_arm)
+        if layout.has(f"{side}_pinky", f"{side}_index"):
+            knuckles, rest_knuckles = mean(f"{side}_pinky", f"{side}_index")
+        elif layout.has(f"{side}_hand"):
+            knuckles, rest_knuckles = mean(f"{side}_hand")
+        else:
+            knuckles, rest_knuckles = None, None
+        if knuckles is not None and rest_knuckles is not None:
+            wrist, rest_wrist = mean(f"{side}_wrist")
+            turn = swing(lower_arm @ (rest_knuckles - rest_wrist), knuckles - wrist)
+            put(f"{side}_wrist", _limited(turn, 0.7) @ lower_arm)
+        foot = _foot(layout, side)
+        front = -_across(unit(shin), thigh) + 0.1 * pelvis[..., 2]
+        if foot is not None:
+            front = front + 0.3 * unit(bone(*foot)[0])
         leg = frame(thigh, front) @ frame(rest_thigh, ahead).T
         put(f"{side}_hip", leg)
         lower_leg = swing(leg @ rest_shin, shin) @ leg
         put(f"{side}_knee", lower_leg)
-        put(f"{side}_ankle", _limited(swing(lower_leg @ rest_foot, foot), 0.9) @ lower_leg)
+        put(f"{side}_ankle", lower_leg)
+        if foot is not None:
+            sole, rest_sole = bone(*foot)
+            put(f"{side}_ankle", _limited(swing(lower_leg @ rest_sole, sole), 0.9) @ lower_leg)
         put(f"{side}_foot", turned[:, JOINT[f"{side}_ankle"]])
     for joint in range(JOINT["right_wrist"] + 1, NUM_JOINTS):  # fingers follow the hand
         turned[:, joint] = turned[:, PARENTS[joint]]
     local = turned.copy()
     local[:, 1:] = np.swapaxes(turned[:, PARENTS[1:]], -1, -2) @ turned[:, 1:]
     return local
+
+
+def _foot(layout: Layout, side: str) -> tuple[str, str] | None:
+    """Two points along a foot, where the layout has them."""
+    toe, heel, ankle = f"{side}_toe", f"{side}_heel", f"{side}_ankle"
+    if not layout.has(toe):
+        return None
+    return (heel if layout.has(heel) else ankle), toe
 
 
 def _across(vectors_T3: np.ndarray, along_T3: np.ndarray) -> np.ndarray:
@@ -129,6 +159,9 @@ def _across(vectors_T3: np.ndarray, along_T3: np.ndarray) -> np.ndarray:
 
 def _limited(rotations: np.ndarray, most: float) -> np.ndarray:
     """Rotations by at most `most` radians."""
-    turn = vectors(rotations)
-    angle = np.maximum(np.linalg.norm(turn, axis=-1, keepdims=True), _EPS)
-    return matrices(turn * np.minimum(1.0, most / angle))
+    return matrices(_at_most(vectors(rotations), most))
+
+
+def _at_most(turns: np.ndarray, most: float) -> np.ndarray:
+    """Axis-angle vectors [..., 3] shortened to `most` radians."""
+    return turns * np.minimum(1.0, most / np.maximum(np.linalg.norm(turns, axis=-1, keepdims=True), _EPS))

@@ -3,7 +3,7 @@
 Pulls the projected landmarks of the avatar's skeleton onto the detected ones, within joint limits,
 near the analytic solution, smoothly in time. Vertices are never computed.
 
-Shape suffixes: T frames, J = 22 body joints, L = 33 landmarks.
+Shape suffixes: T frames, J = 22 body joints, L points of a layout.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def refine(
     depth = start[:, 2:].clamp_min(0.1)
     # One unit of the image is a metre at the person's depth, whatever the distance or resolution.
     scale = (depth / focal)[:, None]
-    pairs = torch.tensor([(a, b) for a, b in _LIMBS])
+    pairs = torch.tensor(landmarks.layout.limbs())
     wanted = torch.nn.functional.normalize(
         _tensor(points_TL3[:, pairs[:, 1]] - points_TL3[:, pairs[:, 0]]), dim=-1
     )
@@ -122,12 +122,6 @@ def refine(
     with torch.no_grad():
         local = base @ rodrigues(turn)
         return local.numpy().astype(np.float64), (start + shift).numpy().astype(np.float64)
-
-
-_LIMBS = (
-    (11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28), (12, 11), (24, 23),
-    (23, 11), (24, 12), (8, 7), (7, 0), (8, 0), (29, 31), (30, 32),
-)  # fmt: skip
 
 
 def forward(local: Tensor, pelvis: Tensor, bones: Tensor) -> tuple[Tensor, Tensor]:

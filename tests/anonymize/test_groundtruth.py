@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from raymaskdp.anonymize.groundtruth import project, score
-from raymaskdp.anonymize.people import People, Person, load_people, save_people
+from raymaskdp.anonymize.people import People, Person
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.errors import UserError
@@ -38,8 +38,8 @@ def person(mask: np.ndarray) -> Person:
         track_id=0,
         visible_T=np.ones(T, bool),
         detected_T=np.ones(T, bool),
-        keypoints_T33x3=np.zeros((T, 33, 3), np.float32),
-        world_T33x3=np.zeros((T, 33, 3), np.float32),
+        keypoints_TL3=np.zeros((T, 33, 3), np.float32),
+        world_TL3=np.zeros((T, 33, 3), np.float32),
         masks_T=np.tile(pack(mask), (T, 1)),
     )
 
@@ -99,13 +99,3 @@ def test_a_file_that_is_no_truth_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"no")
     with pytest.raises(UserError, match="ground-truth"):
         score(people(np.ones((H, W), bool)), [], tmp_path / "x.npz", load_body())
-
-
-def test_people_survive_their_file(tmp_path: Path) -> None:
-    mask = np.random.default_rng(0).random((H, W)) > 0.5
-    save_people(tmp_path / "p.npz", people(mask))
-    read = load_people(tmp_path / "p.npz")
-    assert (read.width, read.height, read.fps, read.num_frames) == (W, H, 30.0, T)
-    np.testing.assert_array_equal(read.union_TB(), np.tile(pack(mask), (T, 1)))
-    with pytest.raises(UserError, match="not a file of people"):
-        load_people(tmp_path / "missing.npz")

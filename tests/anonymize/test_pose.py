@@ -100,7 +100,7 @@ def test_short_gaps_are_filled_and_long_ones_suspicious(find: FindPeople, alone:
         person_THW = unpack(truth["masks"], people.height, people.width)[5:7]
     covered = unpack(person.masks_T[5:7], people.height, people.width) & person_THW
     assert covered.sum() > 0.97 * person_THW.sum()
-    assert np.isfinite(person.keypoints_T33x3).all()
+    assert np.isfinite(person.keypoints_TL3).all()
 
     strict = FindPeople(PoseConfig(max_gap=0.09))  # one frame of this clip
     assert {s.frame for s in strict(frames, alone.info).suspicious} >= {5, 6}

@@ -12,7 +12,7 @@ from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import joint_transforms, load_body
 from raymaskdp.bodies.fit import FitBodies, FitConfig, fit_run, guess_camera, place
 from raymaskdp.bodies.fit_kinematics import frame, inverse_kinematics, swing, vectors
-from raymaskdp.bodies.fit_landmarks import Landmarks, landmarks_of
+from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, Landmarks, Layout, landmarks_of
 from raymaskdp.bodies.fit_refine import BODY, RefineConfig, forward, rodrigues
 from raymaskdp.bodies.fit_smooth import one_euro
 from raymaskdp.bodies.skeleton import JOINT, PARENTS
@@ -116,7 +116,7 @@ def test_light_skeleton_agrees_with_smplx() -> None:
 def test_exact_landmarks_give_the_pose_back(seed: int) -> None:
     acted, body = act(seed), load_body()
     rest = body.rest_joints(acted.betas).astype(np.float64)
-    local = inverse_kinematics(acted.world, rest[acted.landmarks.joint_L] + acted.landmarks.offset_L3)
+    local = inverse_kinematics(acted.world, acted.landmarks, rest)
     assert joint_error_mm(vectors(local), acted) < 20
     rotations, pelvis = fitted(acted, acted.betas)
     assert joint_error_mm(rotations, acted) < 25
@@ -156,12 +156,15 @@ def test_a_torso_outside_the_frame_is_not_fitted() -> None:
     class Somebody:
         track_id: int
         visible_T: np.ndarray
-        keypoints_T33x3: np.ndarray
-        world_T33x3: np.ndarray
+        keypoints_TL3: np.ndarray
+        world_TL3: np.ndarray
+        rotations_TJ3: np.ndarray | None = None
 
     @dataclass(frozen=True)
     class Everybody:
         persons: tuple[Somebody, ...]
+        layout: Layout = MEDIAPIPE
+        camera_33: np.ndarray | None = None
 
     @dataclass(frozen=True)
     class Video:
