@@ -133,7 +133,7 @@ def anonymize(source: str, out: Path, pose_model: Path | None, settings: Any, as
     from raymaskdp.anonymize import anonymize as run
 
     if pose_model is not None:
-        pose = dataclasses.replace(settings.pose, model=pose_model)
+        pose = dataclasses.replace(settings.pose, pose_model=pose_model)
         settings = dataclasses.replace(settings, pose=pose)
     result = run(source, out, settings)
     _show(result, as_json)
