@@ -209,7 +209,35 @@ def report(folder: Path, out: Path | None, show_sources: bool, as_json: bool) ->
 
 @cli.group(cls=_InOrder)
 def dataset() -> None:
-    """Sample data."""
+    """Official datasets and sample data."""
+
+
+@dataset.command("list", context_settings=CONTEXT)
+@_json_option
+def list_datasets(as_json: bool) -> None:
+    """The datasets that can be imported, and their options."""
+    from raymaskdp.datasets.importing import list_datasets as run
+
+    _show(run(), as_json)
+
+
+@dataset.command("import", context_settings=CONTEXT)
+@click.argument("name")
+@click.argument("root", type=PATH)
+@click.argument("options", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--out", required=True, type=PATH, help="The manifest, a .parquet file.")
+@_json_option
+def import_dataset(name: str, root: Path, options: tuple[str, ...], out: Path, as_json: bool) -> int:
+    """Read the dataset NAME from ROOT, check it, and write its manifest.
+
+    ROOT is the folder that the official archives unpack into. Exit status 1 says that something is wrong
+    with the data; it is listed, and what could not be used is left out.
+    """
+    from raymaskdp.datasets.importing import import_dataset as run
+
+    result = run(name, root, out, config.overrides_to_dict(options))
+    _show(result, as_json)
+    return 1 if result.problems else 0
 
 
 @dataset.command(context_settings=CONTEXT)
@@ -299,6 +327,17 @@ def pull(quiet: bool, as_json: bool) -> None:
     elif not quiet:
         for name, path in files.items():
             print(f"{name}: {path}")
+
+
+@cli.command(context_settings=CONTEXT)
+@_json_option
+def doctor(as_json: bool) -> int:
+    """Check this machine: OpenGL, GPU, codecs, model files, versions, disk; with a line to fix each."""
+    from raymaskdp.operate.doctor import doctor as run
+
+    result = run()
+    _show(result, as_json)
+    return 0 if result.healthy else 1
 
 
 @cli.group(cls=_InOrder)

