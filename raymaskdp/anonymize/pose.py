@@ -38,9 +38,13 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class PoseConfig:
-    """How people are looked for.
+    """How people are found.
 
     Attributes:
+      source: where poses come from, a name in `sources.SOURCES`: "mediapipe" looks for people in the
+        video; the others ("ntu", "smarthome", "smpl" and those of entry points) read files.
+      skeletons: the folder of those files, one a video.
+      veto: independent face and segmentation networks look for people whom the source does not know.
       pose_model: a PoseLandmarker bundle; None takes the one of `raymaskdp models pull`.
       confidence: least confidence of the body networks, in (0, 1).
       max_people: most people a frame may hold; a frame that reaches it is suspicious (a crowd).
@@ -52,6 +56,9 @@ class PoseConfig:
       veto_foreground: confidence from which a pixel counts as somebody's for the segmenter.
     """
 
+    source: str = "mediapipe"
+    skeletons: Path | None = None
+    veto: bool = True
     pose_model: Path | None = None
     confidence: float = 0.35
     max_people: int = 6

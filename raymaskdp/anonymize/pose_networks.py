@@ -5,6 +5,7 @@ Shape suffixes: H×W pixels, N boxes, 33 landmarks, h×w a patch.
 
 from __future__ import annotations
 
+import functools
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def halved(image_HW3: np.ndarray, least: int) -> np.ndarray:
 
 
 class PoseNetworks:
-    """The three networks, loaded on first use in the thread that uses them.
+    """The three networks, each loaded on first use in the thread that uses it.
 
     Args:
       pose_model: a PoseLandmarker bundle; None takes the one of `pull_pose_models`.
@@ -94,13 +95,12 @@ class PoseNetworks:
         self._pose_model = pose_model
         self._confidence = confidence
         self._limit = limit
-        self._loaded: tuple[Any, Any, Any] | None = None
 
     def bodies(self, view: View) -> list[Sighting]:
         """Bodies in a view of a frame, in the frame's coordinates."""
         x0, y0, x1, y1 = view.box
         width, height = x1 - x0, y1 - y0
-        found = self._load()[0].detect(_image(view.image_hw3))
+        found = self._body_network.detect(_image(view.image_hw3))
         sightings = []
         for landmarks, world, mask in zip(
             found.pose_landmarks, found.pose_world_landmarks, found.segmentation_masks or [], strict=True
@@ -124,7 +124,7 @@ class PoseNetworks:
 
     def faces(self, frame_HW3: np.ndarray) -> np.ndarray:
         """Faces in the frame, float32 [N, 5]: x0, y0, x1, y1 in pixels, score."""
-        found = self._load()[1].detect(_image(frame_HW3)).detections
+        found = self._face_network.detect(_image(frame_HW3)).detections
         boxes = [
             (
                 d.bounding_box.origin_x,
@@ -146,48 +146,61 @@ class PoseNetworks:
             (max(1, round(width * scale)), max(1, round(height * scale))),
             interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
         )
-        masks = self._load()[2].segment(_image(small)).confidence_masks
+        masks = self._foreground_network.segment(_image(small)).confidence_masks
         return np.array(masks[0].numpy_view(), np.float32).reshape(small.shape[:2])
 
-    def _load(self) -> tuple[Any, Any, Any]:
-        if self._loaded is None:
-            from mediapipe.tasks.python import BaseOptions, vision
+    # One at a time: where a data set has skeletons of its own, the body network is never opened.
 
-            models = pull_pose_models()
-            bundle = self._pose_model or models.landmarker
-            try:
-                bodies = vision.PoseLandmarker.create_from_options(
-                    vision.PoseLandmarkerOptions(
-                        base_options=BaseOptions(model_asset_path=str(bundle)),
-                        num_poses=self._limit,
-                        min_pose_detection_confidence=self._confidence,
-                        min_pose_presence_confidence=self._confidence,
-                        output_segmentation_masks=True,
-                    )
+    @functools.cached_property
+    def _body_network(self) -> Any:
+        from mediapipe.tasks.python import BaseOptions, vision
+
+        bundle = self._pose_model or pull_pose_models().landmarker
+        try:
+            network = vision.PoseLandmarker.create_from_options(
+                vision.PoseLandmarkerOptions(
+                    base_options=BaseOptions(model_asset_path=str(bundle)),
+                    num_poses=self._limit,
+                    min_pose_detection_confidence=self._confidence,
+                    min_pose_presence_confidence=self._confidence,
+                    output_segmentation_masks=True,
                 )
-            except (RuntimeError, ValueError) as error:
-                raise UserError(f"MediaPipe cannot open {bundle} as a PoseLandmarker bundle.") from error
-            faces = vision.FaceDetector.create_from_options(
+            )
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"MediaPipe cannot open {bundle} as a PoseLandmarker bundle.") from error
+        return _closed_at_exit(network)
+
+    @functools.cached_property
+    def _face_network(self) -> Any:
+        from mediapipe.tasks.python import BaseOptions, vision
+
+        return _closed_at_exit(
+            vision.FaceDetector.create_from_options(
                 vision.FaceDetectorOptions(
-                    base_options=BaseOptions(model_asset_path=str(models.face_detector)),
+                    base_options=BaseOptions(model_asset_path=str(pull_pose_models().face_detector)),
                     min_detection_confidence=0.3,
                 )
             )
-            people = vision.ImageSegmenter.create_from_options(
+        )
+
+    @functools.cached_property
+    def _foreground_network(self) -> Any:
+        from mediapipe.tasks.python import BaseOptions, vision
+
+        return _closed_at_exit(
+            vision.ImageSegmenter.create_from_options(
                 vision.ImageSegmenterOptions(
-                    base_options=BaseOptions(model_asset_path=str(models.segmenter)),
+                    base_options=BaseOptions(model_asset_path=str(pull_pose_models().segmenter)),
                     output_confidence_masks=True,
                 )
             )
-            self._loaded = (bodies, faces, people)
-            # Closed before the pools that serve them are; their own destructors fail during exit.
-            threading._register_atexit(_close, self._loaded)  # type: ignore[attr-defined]
-        return self._loaded
+        )
 
 
-def _close(networks: tuple[Any, ...]) -> None:
-    for network in networks:
-        network.close()
+def _closed_at_exit(network: Any) -> Any:
+    # Closed before the pools that serve it are; its own destructor fails during exit.
+    threading._register_atexit(network.close)  # type: ignore[attr-defined]
+    return network
 
 
 def _image(frame_HW3: np.ndarray) -> Any:
