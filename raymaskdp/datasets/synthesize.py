@@ -27,7 +27,7 @@ from raymaskdp.bodies.render import Light, RenderConfig, Renderer
 from raymaskdp.bodies.wardrobe import HAIRSTYLES, OUTFITS
 from raymaskdp.datasets import synthesize_rooms as rooms
 from raymaskdp.datasets.manifest import VideoRecord, write_table
-from raymaskdp.datasets.synthesize_actions import ACTIONS, perform
+from raymaskdp.datasets.synthesize_actions import PERFORMED, perform
 from raymaskdp.errors import UserError
 from raymaskdp.video.masks import pack
 from raymaskdp.video.writer import VideoWriter
@@ -41,7 +41,7 @@ class SynthesizeConfig:
 
     Attributes:
       seed: of everything; the same configuration gives the same videos.
-      actions: names in `synthesize_actions.ACTIONS`; the labels.
+      actions: names in `synthesize_actions.PERFORMED`; the labels.
       people: different people; each has one body, look and set of clothes.
       takes: videos a person and action.
       rooms, cameras: rooms, and static cameras in each.
@@ -80,7 +80,7 @@ class SynthesizeConfig:
         if not self.actions:
             raise UserError("actions must name at least one action.")
         for action in self.actions:
-            check.one_of("actions", action, ACTIONS)
+            check.one_of("actions", action, PERFORMED)
 
 
 @dataclass(frozen=True, kw_only=True)

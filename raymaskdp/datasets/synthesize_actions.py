@@ -32,6 +32,7 @@ class Pose:
       lean: sideways bend of the trunk to the left, radians [T].
       turn: turn of the trunk to the left, radians [T].
       lift: height of the lowest point above the floor, metres [T].
+      heading: turn of the whole body to the left, radians [T].
     """
 
     arms: dict[str, tuple[Direction, Direction]]
@@ -40,6 +41,7 @@ class Pose:
     lean: np.ndarray
     turn: np.ndarray
     lift: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    heading: np.ndarray = field(default_factory=lambda: np.zeros(1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -238,18 +240,72 @@ def side_stretch(take: Take) -> Pose:
     return pose
 
 
+def improvise(take: Take) -> Pose:
+    """Moves anyhow: from one drawn pose to the next, turned anywhere. What networks are calibrated on."""
+    pose = _standing(take)
+    poses = [_drawn(take) for _ in range(2 + int(take.time_T[-1] / 0.5))]
+    # A pose is reached every half second or so; in between, everything moves evenly or rests.
+    place_T = np.clip(take.time_T / take.vary(0.4, 0.8), 0, len(poses) - 1.001)
+    before_T = place_T.astype(int)
+    share_T = _swell(np.pi * np.clip((place_T - before_T) * take.vary(1.0, 1.5), 0, 1))
+
+    def along(name: str) -> np.ndarray:
+        values = np.array([drawn[name] for drawn in poses])
+        return np.asarray(_mix(share_T, values[before_T], values[before_T + 1]))
+
+    for side in ("left", "right"):
+        pose.arms[side] = (along(f"{side} upper arm"), along(f"{side} forearm"))
+        pose.legs[side] = (along(f"{side} thigh"), along(f"{side} shin"))
+    pose.bend, pose.lean, pose.turn = (along(name)[:, 0] for name in ("bend", "lean", "turn"))
+    pose.heading = take.vary(-np.pi, np.pi) + take.vary(-0.5, 0.5) * take.time_T
+    return pose
+
+
+def _drawn(take: Take) -> dict[str, np.ndarray]:
+    """Directions of limbs and angles of the trunk, drawn within what joints allow."""
+    rng = take.rng
+    stands, squats = rng.random() < 0.4, rng.random() < 0.2
+    drawn = {
+        "bend": np.array([rng.uniform(-0.15, 0.3) if rng.random() < 0.7 else rng.uniform(0.3, 1.2)]),
+        "lean": np.array([rng.normal(0, 0.2)]),
+        "turn": np.array([rng.normal(0, 0.3)]),
+    }
+    depth = rng.uniform(0.3, 1.5)
+    for side in ("left", "right"):
+        if rng.random() < 0.3:
+            upper, forearm = HANGING
+        else:
+            upper = rng.normal((0.6, -0.2, 0.3), 0.7)
+            upper /= np.linalg.norm(upper)
+            to = rng.normal((-0.4, 0.4, 0.6), 0.6)
+            to -= (to @ upper) * upper
+            bent = rng.uniform(0, 2.4)
+            forearm = np.cos(bent) * upper + np.sin(bent) * to / np.linalg.norm(to)
+        drawn[f"{side} upper arm"], drawn[f"{side} forearm"] = upper, forearm
+        step = depth if squats else rng.normal(0, 0.08) if stands else rng.choice([0.3, 1.0]) * rng.normal()
+        step = float(np.clip(step, -0.6, 1.7))
+        bent = float(np.clip(0.04 if stands and not squats else rng.normal(1.2 * abs(step), 0.4), 0, 2.2))
+        aside = np.array([abs(rng.normal(0.05, 0.15)), 0, 0])
+        drawn[f"{side} thigh"] = _step(np.array([step]))[0] + aside
+        drawn[f"{side} shin"] = _step(np.array([step - bent]))[0] + aside
+    return drawn
+
+
 ACTIONS: Mapping[str, Callable[[Take], Pose]] = {
     action.__name__: action
     for action in (wave, raise_arms, clap, jumping_jack, squat, kick, walk, bow, punch, side_stretch)
 }
 """Every action by name; the name is the label."""
 
+PERFORMED: Mapping[str, Callable[[Take], Pose]] = {**ACTIONS, "improvise": improvise}
+"""All that can be filmed: the actions, and movement without a meaning."""
+
 
 def perform(action: str, *, num_frames: int, fps: float, rng: np.random.Generator) -> Performed:
     """A take of an action, deterministic in `rng`."""
     side, other = ("left", "right") if rng.random() < 0.5 else ("right", "left")
     take = Take(time_T=np.arange(num_frames) / fps, rng=rng, side=side, other=other)
-    pose = ACTIONS[action](take)
+    pose = PERFORMED[action](take)
     sway = 0.02 * np.sin(take.cycle((2.5, 4.0)))
     rotations = _rotations(pose, num_frames, sway, take.cycle((3.0, 5.0)))
     lift_T = np.broadcast_to(np.maximum(pose.lift, 0.0), num_frames)
@@ -263,9 +319,12 @@ def _rotations(pose: Pose, frames: int, sway: np.ndarray, gaze: np.ndarray) -> n
         rotations[:, JOINT[joint]] = rotation.as_rotvec()
         return rotation
 
-    bend, lean, turn = (np.broadcast_to(value, frames) for value in (pose.bend, pose.lean, pose.turn))
+    bend, lean, turn, heading = (
+        np.broadcast_to(value, frames) for value in (pose.bend, pose.lean, pose.turn, pose.heading)
+    )
     # A bend is shared by hip and spine; the legs stay where they are told to.
-    root = put("pelvis", Rotation.from_euler("yxz", np.stack([0.3 * turn, 0.55 * bend, sway], axis=1)))
+    tilt = Rotation.from_euler("yxz", np.stack([0.3 * turn, 0.55 * bend, sway], axis=1))
+    root = put("pelvis", Rotation.from_euler("y", heading[:, None]) * tilt)
     chest = root
     for joint in ("spine1", "spine2", "spine3"):
         share = np.stack([turn, 0.45 * bend, -lean], axis=1) * [0.23, 1 / 3, 1 / 3]
