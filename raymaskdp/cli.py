@@ -22,6 +22,7 @@ from raymaskdp.errors import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+ADDRESS = click.option("--address", help="The job server, such as http://127.0.0.1:8265.")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -327,6 +328,97 @@ def pull(quiet: bool, as_json: bool) -> None:
     elif not quiet:
         for name, path in files.items():
             print(f"{name}: {path}")
+
+
+def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Where a job runs and what comes along."""
+    options = [
+        ADDRESS,
+        click.option("--working-dir", type=PATH, help="A folder to upload, for plugins of your own."),
+        click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable of the job; no secrets."),
+        click.option("--follow/--no-follow", default=True, help="Print the job's output until it ends."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _submit(command: str, settings: Any, arguments: Sequence[str], as_json: bool, **job: Any) -> int:
+    from raymaskdp.operate import jobs
+
+    environment = dict(config.assignment(text, "--env") for text in job.pop("env"))
+    result = jobs.submit(command, settings, arguments, environment=environment, **job)
+    _show(result, as_json)
+    return jobs.EXIT_STATUS[result.state]
+
+
+@cli.group(cls=_InOrder)
+def submit() -> None:
+    """Run a command as a job on a Ray cluster; exits 0 succeeded, 1 failed, 3 stopped, 4 still running.
+
+    The job's id is a digest of what it does: submitting the same again attaches to it, and goes on where
+    a failed or stopped one was. Paths are the cluster's.
+    """
+
+
+@submit.command("anonymize", context_settings=CONTEXT)
+@click.argument("source")
+@click.option("--out", required=True, help="Folder for the anonymized videos.")
+@_job_options
+@_settings("raymaskdp.anonymize:AnonymizeConfig")
+def submit_anonymize(source: str, out: str, settings: Any, **job: Any) -> int:
+    """Replace everyone in SOURCE by an avatar, on a cluster."""
+    return _submit("anonymize", settings, [source, "--out", out], **job)
+
+
+@submit.command("train", context_settings=CONTEXT)
+@_job_options
+@_settings("raymaskdp.train:TrainConfig")
+def submit_train(settings: Any, **job: Any) -> int:
+    """Train a model up to a privacy budget, on a cluster."""
+    return _submit("train", settings, [], **job)
+
+
+@submit.command("sweep", context_settings=CONTEXT)
+@_job_options
+@_settings("raymaskdp.sweep:SweepConfig")
+def submit_sweep(settings: Any, **job: Any) -> int:
+    """Train over a grid of settings, on a cluster."""
+    return _submit("sweep", settings, [], **job)
+
+
+@cli.group(cls=_InOrder)
+def job() -> None:
+    """The jobs on a Ray cluster."""
+
+
+@job.command("list", context_settings=CONTEXT)
+@ADDRESS
+@_json_option
+def list_jobs(address: str | None, as_json: bool) -> None:
+    """The jobs that the cluster knows."""
+    from raymaskdp.operate import jobs
+
+    _show(jobs.jobs(address=address), as_json)
+
+
+def _job_command(name: str, text: str) -> None:
+    @job.command(name, context_settings=CONTEXT, help=text)
+    @click.argument("job_id", metavar="ID")
+    @ADDRESS
+    @_json_option
+    def command(job_id: str, address: str | None, as_json: bool) -> int:
+        from raymaskdp.operate import jobs
+
+        result = getattr(jobs, name)(job_id, address=address)
+        _show(result, as_json)
+        return 0 if name == "stop" else jobs.EXIT_STATUS[result.state]
+
+
+_job_command("status", "Where the job ID is; exits 0 succeeded, 1 failed, 3 stopped, 4 still running.")
+_job_command("follow", "Print the output of the job ID until it ends.")
+_job_command("stop", "End the job ID; submitting it again goes on where it was.")
 
 
 @cli.command(context_settings=CONTEXT)

@@ -16,7 +16,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +41,14 @@ def load(cls: type[T], path: str | Path | None, overrides: Iterable[str] = ()) -
     for override in overrides:
         _override(values, override)
     return build(cls, values, where=where)
+
+
+def overrides_to_dict(overrides: Iterable[str]) -> dict[str, Any]:
+    """Plain values of `key.sub=value` overrides; raises `UserError` for one that has another form."""
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _override(values, override)
+    return values
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -100,6 +108,22 @@ def defaults(cls: type[Any]) -> str:
         else:
             required.append(f"# {field.name}:    (required)\n")
     return "".join(required) + (yaml.safe_dump(given, sort_keys=False, allow_unicode=True) if given else "")
+
+
+def assignment(text: str, where: str) -> tuple[str, str]:
+    """Name and value of `NAME=VALUE`; raises `UserError` for anything else."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UserError(f"{where} {text!r} must have the form NAME=VALUE.")
+    return name, value
+
+
+def overrides(config: Any) -> list[str]:
+    """`key.sub=value` for everything in which a configuration differs from its defaults.
+
+    `load(type(config), None, overrides(config))` gives an equal configuration.
+    """
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in _differences(config)]
 
 
 def digest(config: Any) -> str:
@@ -185,6 +209,21 @@ def _convert_union(hint: Any, value: Any, where: str) -> Any:
             failure = error
     assert failure is not None
     raise failure
+
+
+def _differences(config: Any) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and plain values of what is not as in the defaults."""
+    for field in dataclasses.fields(config):
+        value, default = getattr(config, field.name), field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if value == default:
+            continue
+        if dataclasses.is_dataclass(value) and type(value) is type(default):
+            for key, inner in _differences(value):
+                yield f"{field.name}.{key}", inner
+        else:
+            yield field.name, _plain(value)
 
 
 def _plain(value: Any) -> Any:

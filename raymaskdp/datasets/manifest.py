@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import pandas as pd
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
+"""Pictures are videos of one frame, for training; folders and globs are searched for videos alone."""
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp"})
 TABLE_SUFFIXES = frozenset({".parquet", ".csv"})
 
@@ -32,6 +34,11 @@ class VideoRecord:
       split: "train", "test", …, or None.
       subject: who is seen, for subject-level privacy and one avatar a person; or None.
       camera: the fixed camera that took it, for shared backgrounds; or None.
+      setup, replication: arrangement of the cameras, and which time the subject did it; or None.
+      skeleton: file with the recorded joints, or None.
+
+    A label that starts with `|`, as in `|Edema|Pleural Effusion|`, is a set of findings, any of which may
+    be there; `|` is the empty set.
     """
 
     video_id: str
@@ -40,6 +47,9 @@ class VideoRecord:
     split: str | None = None
     subject: str | None = None
     camera: str | None = None
+    setup: str | None = None
+    replication: str | None = None
+    skeleton: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", self.video_id):
@@ -83,17 +93,23 @@ def from_paths(paths: Iterable[Path], *, root: Path | None) -> tuple[VideoRecord
     """
     paths = list(paths)
     named = [path.relative_to(root) if root else Path(path.name) for path in paths]
-    ids = [_identifier(name, keep_suffix=False) for name in named]
+    ids = identifiers(named, paths)
+    return _unique(VideoRecord(video_id=i, path=str(p)) for i, p in zip(ids, paths, strict=True))
+
+
+def identifiers(names: Sequence[Path], paths: Sequence[Path]) -> list[str]:
+    """A different video id for each of the files `paths`, made from what they are called, `names`."""
+    ids = [identifier(name, keep_suffix=False) for name in names]
     taken = Counter(ids)
     ids = [
-        _identifier(name, keep_suffix=True) if taken[short] > 1 else short
-        for name, short in zip(named, ids, strict=True)
+        identifier(name, keep_suffix=True) if taken[short] > 1 else short
+        for name, short in zip(names, ids, strict=True)
     ]
     taken = Counter(ids)
-    for index, path in enumerate(paths):
-        if taken[ids[index]] > 1:
-            ids[index] += "-" + hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
-    return _unique(VideoRecord(video_id=i, path=str(p)) for i, p in zip(ids, paths, strict=True))
+    return [
+        f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}" if taken[name] > 1 else name
+        for name, path in zip(ids, paths, strict=True)
+    ]
 
 
 def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
@@ -116,31 +132,46 @@ def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
         values = {name: str(row[name]) for name in fields if name in row and not pd.isna(row[name])}
         if "path" not in values:
             raise UserError(f"The manifest {path} has a row without a path; fill it in or remove the row.")
-        values["path"] = str(table_path.parent / values["path"])
-        values.setdefault("video_id", _identifier(Path(str(row["path"])), keep_suffix=False))
+        for place in values.keys() & {"path", "skeleton"}:
+            values[place] = str(table_path.parent / values[place])
+        values.setdefault("video_id", identifier(Path(str(row["path"])), keep_suffix=False))
         records.append(VideoRecord(**values))
     return _unique(records)
 
 
+def labels_of(label: str | None) -> tuple[str, ...]:
+    """The one label of a record, or the findings of its set; none if it is not labelled."""
+    if label is None:
+        return ()
+    return tuple(part for part in label.split("|") if part) if label.startswith("|") else (label,)
+
+
 def write_table(path: str | Path, records: Iterable[VideoRecord]) -> None:
     """Write records as a Parquet manifest; paths inside its folder become relative to it."""
-    folder = Path(path).resolve().parent
+    folder = Path(os.path.abspath(path)).parent
     rows = []
     for record in records:
         row = dataclasses.asdict(record)
-        full = Path(record.path).resolve()
-        row["path"] = str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
+        row["path"] = _from(folder, record.path)
+        row["skeleton"] = None if record.skeleton is None else _from(folder, record.skeleton)
         rows.append(row)
     columns = [field.name for field in dataclasses.fields(VideoRecord)]
     with atomic_path(path) as temporary:
         pd.DataFrame(rows, columns=columns).to_parquet(temporary, index=False)
 
 
+def _from(folder: Path, path: str) -> str:
+    """The path as the manifest in `folder` says it."""
+    full = Path(os.path.abspath(path))
+    return str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str)
 
 
-def _identifier(path: Path, *, keep_suffix: bool) -> str:
+def identifier(path: Path, *, keep_suffix: bool = False) -> str:
+    """What a file is called in a manifest, from its name and folders; may be that of other files, too."""
     parts = [part for part in path.parts if part not in ("/", "..", ".")]
     if not keep_suffix:
         parts[-1] = Path(parts[-1]).stem or parts[-1]

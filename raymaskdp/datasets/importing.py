@@ -1,0 +1,149 @@
+"""`import_dataset`: an official dataset becomes a manifest, and what is wrong with it is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from raymaskdp import check, config
+from raymaskdp.datasets.manifest import VideoRecord, labels_of, write_table
+from raymaskdp.datasets.official import Problem, Problems, Source
+from raymaskdp.datasets.registry import datasets
+from raymaskdp.errors import UserError
+from raymaskdp.files import sha256_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportResult:
+    """A manifest, and what is wrong with the data behind it.
+
+    Attributes:
+      manifest: the file.
+      videos: how many by split; pictures count as videos.
+      classes: how many labels, or findings.
+      subjects: how many, 0 where the dataset does not tell.
+      problems: what is missing, unknown, counted wrong or there twice. What could not be used is not in
+        the manifest; videos with the same content are.
+    """
+
+    dataset: str
+    manifest: str
+    videos: dict[str, int]
+    classes: int
+    subjects: int
+    problems: tuple[Problem, ...]
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{count:,} {split}" for split, count in self.videos.items())
+        people = f" of {self.subjects} subjects" if self.subjects else ""
+        lines = [f"{self.dataset}: {parts} videos in {self.classes} classes{people}, in {self.manifest}"]
+        lines += [f"  problem: {problem}" for problem in self.problems]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetList:
+    """What can be imported, by name: what it is, and its options with their defaults."""
+
+    datasets: dict[str, dict[str, Any]]
+
+    def __str__(self) -> str:
+        lines = []
+        for name, about in self.datasets.items():
+            options = " ".join(f"{key}={value}" for key, value in about["options"].items())
+            lines.append(f"{name:<10} {about['about']}" + (f"  [{options}]" if options else ""))
+        return "\n".join(lines)
+
+
+def list_datasets() -> DatasetList:
+    """Every dataset that `import_dataset` knows."""
+    return DatasetList(
+        datasets={
+            name: {"about": dataset.about, "options": config.to_dict(dataset.options())}
+            for name, dataset in datasets().items()
+        }
+    )
+
+
+def import_dataset(
+    name: str, root: str | Path, out: str | Path, options: Mapping[str, Any] | None = None
+) -> ImportResult:
+    """Read the dataset `name` from `root` and write its manifest to `out`, a Parquet file.
+
+    Raises `UserError` if the layout is not the official one, or if nothing can be used. Single files that
+    are wrong are left out and listed in the result.
+    """
+    known = datasets()
+    check.one_of("The dataset", name, known)
+    root, out = Path(root), Path(out)
+    if not root.is_dir():
+        raise UserError(f"The folder {root} does not exist; give the folder of the dataset {name}.")
+    if out.suffix != ".parquet":
+        raise UserError(f"The manifest must be a .parquet file, but it is {out}.")
+    chosen: Any = config.build(known[name].options, options or {}, where=f"the options of {name}")
+    problems = Problems()
+    source = Source(root=root, options=chosen, unpacked=out.parent / f"{name}-files")
+    records = list(tqdm(known[name].read(source, problems), f"import {name}", unit="video", leave=False))
+    records = _told_apart(_not_empty(records, problems))
+    if not records:
+        said = "; ".join(map(str, problems.listed())) or "the folder is empty"
+        raise UserError(f"Nothing of {name} in {root} can be used: {said}.")
+    _find_duplicates(records, problems)
+    write_table(out, records)
+    labels = {part for record in records for part in labels_of(record.label)}
+    return ImportResult(
+        dataset=name,
+        manifest=str(out),
+        videos=dict(Counter(str(record.split) for record in records)),
+        classes=len(labels),
+        subjects=len({record.subject for record in records} - {None}),
+        problems=problems.listed(),
+    )
+
+
+def _not_empty(records: Sequence[VideoRecord], problems: Problems) -> list[VideoRecord]:
+    kept = []
+    for record in records:
+        if Path(record.path).stat().st_size:
+            kept.append(record)
+        else:
+            problems.add("empty file", record.path)
+    return kept
+
+
+def _told_apart(records: Sequence[VideoRecord]) -> list[VideoRecord]:
+    """The records, with a digest of the path behind ids that are not unique."""
+    taken = Counter(record.video_id for record in records)
+    return [
+        record
+        if taken[record.video_id] == 1
+        else dataclasses.replace(
+            record, video_id=f"{record.video_id}-{hashlib.sha256(record.path.encode()).hexdigest()[:8]}"
+        )
+        for record in records
+    ]
+
+
+def _find_duplicates(records: Sequence[VideoRecord], problems: Problems) -> None:
+    """Note videos with the same bytes: in training and test they flatter the accuracy, in training alone
+    they are two records of what the guarantee takes for one. Only files of equal size are read."""
+    by_size = defaultdict(list)
+    for record in records:
+        by_size[Path(record.path).stat().st_size].append(record)
+    suspects = [record for group in by_size.values() if len(group) > 1 for record in group]
+    by_content = defaultdict(list)
+    for record in tqdm(suspects, "duplicates", unit="video", leave=False):
+        by_content[sha256_file(record.path)].append(record)
+    for group in by_content.values():
+        if len(group) > 1:
+            splits = {record.split for record in group}
+            where = f"same content in {' and '.join(sorted(map(str, splits)))}"
+            names = " = ".join(record.video_id for record in group)
+            problems.add(where if len(splits) > 1 else f"{where}, twice", names)

@@ -1,0 +1,100 @@
+"""What all readers of official datasets share: where they read from, and a list of what is wrong.
+
+A reader stops with a `UserError` where it cannot know what it reads: a folder or a list that is not there,
+a line that is no line of that list. Everything about single files it notes as a `Problem`, leaves the file
+out, and goes on, so that one look shows all that is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raymaskdp.datasets.manifest import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from raymaskdp.errors import UserError
+
+EXAMPLES = 5
+MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a reader is given.
+
+    Attributes:
+      root: the dataset's folder, as its archives unpack.
+      options: an instance of the dataset's options.
+      unpacked: a folder for single files of datasets that come in packs; made when needed.
+    """
+
+    root: Path
+    options: Any
+    unpacked: Path
+
+    def folder(self, *names: str) -> Path:
+        """The first of these folders below the root that is there; raises `UserError` if none is."""
+        for name in names:
+            if (self.root / name).is_dir():
+                return self.root / name
+        wanted = " or ".join(repr(name) for name in names)
+        raise UserError(f"{self.root} has no folder {wanted}; give the folder that the archives unpack into.")
+
+    def lines(self, path: Path) -> list[str]:
+        """The lines of a list that are not blank; raises `UserError` if there are none."""
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"Cannot read the list {path}: {error}.") from error
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if not lines:
+            raise UserError(f"The list {path} is empty.")
+        return lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One kind of thing that is wrong, how often, and a few examples."""
+
+    what: str
+    count: int
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", …" if self.count > len(self.examples) else ""
+        return f"{self.what} ({self.count}): {', '.join(self.examples)}{more}"
+
+
+class Problems:
+    """A list of problems, filled while reading."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+
+    def add(self, what: str, example: str) -> None:
+        """Note one case of a kind of problem."""
+        self._found.setdefault(what, []).append(example)
+
+    def expect(self, what: str, expected: int, found: int) -> None:
+        """Note a count that is not the published one."""
+        if expected != found:
+            self.add("wrong count", f"{found:,} {what} instead of {expected:,}")
+
+    def listed(self) -> tuple[Problem, ...]:
+        """All that was noted, in order of first appearance."""
+        return tuple(
+            Problem(what=what, count=len(cases), examples=tuple(cases[:EXAMPLES]))
+            for what, cases in self._found.items()
+        )
+
+
+def files_below(folder: Path, suffixes: Collection[str] = MEDIA_SUFFIXES) -> Iterator[str]:
+    """Files with these suffixes at any depth, sorted, relative to `folder`, with `/`."""
+    for place, inner, names in os.walk(folder):
+        inner.sort()
+        relative = Path(place).relative_to(folder)
+        for name in sorted(names):
+            if os.path.splitext(name)[1].lower() in suffixes and not name.startswith("."):
+                yield (relative / name).as_posix()
