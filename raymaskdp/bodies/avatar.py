@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.bodies.wardrobe import HAIRSTYLES, OUTFITS
+from raymaskdp.bodies.wardrobe import BEARDS, HAIRSTYLES, OUTFITS, Style
 
 Color = tuple[float, float, float]
 """sRGB, each channel in [0, 1]."""
@@ -21,8 +22,11 @@ SKINS: tuple[Color, ...] = (
 
 HAIRS: tuple[Color, ...] = (
     (0.08, 0.07, 0.06), (0.17, 0.11, 0.08), (0.30, 0.19, 0.11), (0.45, 0.29, 0.16), (0.70, 0.53, 0.32),
-    (0.50, 0.20, 0.10), (0.62, 0.60, 0.58),
+    (0.50, 0.20, 0.10),
 )  # fmt: skip
+
+GREYS: tuple[Color, ...] = ((0.38, 0.36, 0.34), (0.52, 0.50, 0.48), (0.66, 0.65, 0.63))
+"""Hair of the old."""
 
 CLOTHS: tuple[Color, ...] = (
     (0.86, 0.86, 0.84), (0.13, 0.14, 0.16), (0.42, 0.43, 0.45), (0.15, 0.22, 0.42), (0.25, 0.42, 0.66),
@@ -41,6 +45,15 @@ SHOES: tuple[Color, ...] = (
 
 MAX_BETA = 2.0
 
+MALE = (0.72, -0.26, -0.24, -0.56, 0.15, 0.07, 0.06, -0.02, 0.08, 0.09)
+"""The direction in the embedded body's shapes along which women become men, of length 1: the correlations
+of the coefficients with the sex of the people that the body was built from."""
+
+SEX_DISTANCE = 0.7
+"""Standard deviations between the middle and the least female or male body drawn."""
+
+ADULT_YEARS = (18.0, 80.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Avatar:
@@ -50,6 +63,9 @@ class Avatar:
       betas: ten SMPL-H shape coefficients in standard deviations, at most 2 from the mean adult.
       skin, hair, top, bottom, shoes, accent: colours, sRGB in [0, 1].
       hairstyle: a name in `wardrobe.HAIRSTYLES`.
+      beard: a name in `wardrobe.BEARDS`.
+      years: age, which greys the hair; an adult's.
+      fold: in [0, 1), picks one of a folder's textures, where there is one.
       outfit: a name in `wardrobe.OUTFITS`.
     """
 
@@ -61,7 +77,10 @@ class Avatar:
     shoes: Color
     accent: Color
     hairstyle: str
+    beard: str
     outfit: str
+    years: float
+    fold: float
 
     @property
     def betas_S(self) -> np.ndarray:
@@ -77,17 +96,39 @@ def draw_avatar(secret: bytes, name: str) -> Avatar:
     """
     seed = hmac.digest(secret, name.encode(), hashlib.sha256)
     rng = np.random.default_rng(int.from_bytes(seed, "big"))
+    betas_S, male = _sexed(rng.normal(size=10))
     top, accent = rng.permutation(len(CLOTHS))[:2]
+    years = float(rng.uniform(*ADULT_YEARS))
+    grey = rng.uniform() < (years - 35) / 40
     return Avatar(
-        betas=tuple(float(b) for b in np.clip(rng.normal(size=10), -MAX_BETA, MAX_BETA)),
+        betas=tuple(float(b) for b in betas_S),
         skin=_between(rng, SKINS),
-        hair=_one(rng, HAIRS),
+        hair=_between(rng, GREYS) if grey else _one(rng, HAIRS),
         top=CLOTHS[top],
         bottom=_one(rng, BOTTOMS),
         shoes=_one(rng, SHOES),
         accent=CLOTHS[accent],
-        hairstyle=str(rng.choice(sorted(HAIRSTYLES))),
-        outfit=str(rng.choice(sorted(OUTFITS))),
+        hairstyle=_worn(rng, HAIRSTYLES, male),
+        beard=str(rng.choice(BEARDS)) if male else "none",
+        outfit=_worn(rng, {name: outfit.style for name, outfit in OUTFITS.items()}, male),
+        years=years,
+        fold=float(rng.uniform()),
+    )
+
+
+def _sexed(drawn_S: np.ndarray) -> tuple[np.ndarray, bool]:
+    """A shape, clearly a man's or a woman's as most adults' are, from ten normal numbers; and which."""
+    direction_S = np.array(MALE) / np.linalg.norm(MALE)
+    along = float(drawn_S @ direction_S)
+    apart = np.copysign(SEX_DISTANCE, along) - along if abs(along) < SEX_DISTANCE else 0.0
+    return np.clip(drawn_S + apart * direction_S, -MAX_BETA, MAX_BETA), along > 0
+
+
+def _worn(rng: np.random.Generator, styles: Mapping[str, Style], male: bool) -> str:
+    return str(
+        rng.choice(
+            sorted(name for name, style in styles.items() if style in ("anybody", "men" if male else "women"))
+        )
     )
 
 

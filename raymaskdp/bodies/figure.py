@@ -8,17 +8,34 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 
+from raymaskdp.bodies import fabric
 from raymaskdp.bodies import mesh as tools
 from raymaskdp.bodies.avatar import Avatar, Color
 from raymaskdp.bodies.body import Body, Surface, skin
 from raymaskdp.bodies.mesh import Mesh
-from raymaskdp.bodies.wardrobe import OUTFITS, Dye, Wearer, covered, face_paint, hair_pieces, outfit_pieces
+from raymaskdp.bodies.wardrobe import (
+    OUTFITS,
+    Dye,
+    Wearer,
+    beard_pieces,
+    covered,
+    face_paint,
+    hair_pieces,
+    outfit_pieces,
+)
 
 # Shape suffixes: T frames, V vertices of the dressed mesh, F faces, J = 52 joints.
 
 
 CELLS_M = (0.0, 0.004, 0.008, 0.012, 0.018)
 """Sizes of the cells, in metres, in which the coarser copies of a figure keep one vertex."""
+
+
+REFINED = ("tights", "skirt", "hair")
+"""The surfaces of the body file that are too coarse for folds and hems."""
+
+SHADE = 0.35
+"""What is left of the light where none arrives."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,13 +64,17 @@ class Figure:
     Attributes:
       faces_F3: int64 [F, 3].
       colors_V3: float32 [V, 3], sRGB in [0, 1].
+      dyes_V: what each vertex is of, `wardrobe.Dye` by name.
     """
 
-    def __init__(self, parts: Sequence[tuple[Mesh, np.ndarray]], joints_J3: np.ndarray) -> None:
-        """`parts` are meshes with the colours of their vertices."""
+    def __init__(
+        self, parts: Sequence[tuple[Mesh, Dye]], colors_V3: np.ndarray, joints_J3: np.ndarray
+    ) -> None:
+        """`parts` are meshes and what they are of; `colors_V3` the colours of all their vertices."""
         mesh = tools.merge([part for part, _ in parts])
         self.faces_F3 = mesh.faces_F3
-        self.colors_V3 = np.concatenate([colors for _, colors in parts])
+        self.colors_V3 = colors_V3
+        self.dyes_V = np.repeat([dye for _, dye in parts], [len(part) for part, _ in parts])
         self._rest_V3 = mesh.rest_V3
         self._weights_VJ = mesh.weights_VJ
         self._joints_J3 = joints_J3
@@ -101,21 +122,40 @@ def dress(body: Body, avatar: Avatar) -> Figure:
     wearer = Wearer(
         skin=_shaped(body.surface, betas_S, body.pose_directions_PV3),
         joints_J3=body.rest_joints(betas_S),
-        garments={name: _shaped(surface, betas_S, None) for name, surface in body.garments.items()},
+        garments={
+            name: tools.refine(_shaped(surface, betas_S, None))
+            if name in REFINED
+            else _shaped(surface, betas_S, None)
+            for name, surface in body.garments.items()
+        },
         eyes=body.eyes,
     )
     outfit = OUTFITS[avatar.outfit]
     dyes = _dyes(avatar)
-    colors_V3 = np.tile(np.array(dyes["skin"], dtype=np.float32), (len(wearer.skin), 1))
-    for dye, painted_V in face_paint(wearer).items():
-        colors_V3[painted_V] = dyes[dye]
     # Skin under cloth would show through where cloth folds; it is not drawn at all.
-    bare = ~covered(wearer, outfit)[wearer.skin.faces_F3].all(axis=1)
-    seen = np.unique(wearer.skin.faces_F3[bare])
-    parts = [(tools.select(wearer.skin, bare), colors_V3[seen])]
-    for piece, dye in (*outfit_pieces(wearer, outfit), *hair_pieces(wearer, avatar.hairstyle)):
-        parts.append((piece, np.tile(np.array(dyes[dye], dtype=np.float32), (len(piece), 1))))
-    return Figure(parts, wearer.joints_J3)
+    bare = tools.select(wearer.skin, ~covered(wearer, outfit)[wearer.skin.faces_F3].all(axis=1))
+    pieces: list[tuple[Mesh, Dye]] = [
+        (bare, "skin"),
+        *outfit_pieces(wearer, outfit),
+        *hair_pieces(wearer, avatar.hairstyle),
+        *beard_pieces(wearer, avatar.beard),
+    ]
+    colors = [_complexion(wearer, bare, avatar, dyes)]
+    for piece, dye in pieces[1:]:
+        shades_V = fabric.variation(piece, strands=dye == "hair")
+        colors.append(shades_V[:, None] * np.array(dyes[dye], dtype=np.float32))
+    open_V = fabric.openness(tools.merge([piece for piece, _ in pieces]))
+    colors_V3 = np.concatenate(colors) * (SHADE + (1 - SHADE) * open_V[:, None])
+    return Figure(pieces, colors_V3.clip(0, 1).astype(np.float32), wearer.joints_J3)
+
+
+def _complexion(wearer: Wearer, bare: Mesh, avatar: Avatar, dyes: dict[Dye, Color]) -> np.ndarray:
+    """Colours [V, 3] of the skin that shows: paint on the face, and a little of everything else."""
+    colors_V3 = np.tile(np.array(dyes["skin"], dtype=np.float32), (len(bare), 1))
+    colors_V3 *= fabric.variation(bare, strands=False)[:, None]
+    for dye, share_V in face_paint(wearer, bare, avatar.beard).items():
+        colors_V3 += share_V[:, None] * (np.array(dyes[dye], dtype=np.float32) - colors_V3)
+    return colors_V3
 
 
 def _shaped(surface: Surface, betas_S: np.ndarray, pose_directions_PV3: np.ndarray | None) -> Mesh:
@@ -132,9 +172,14 @@ def _shaped(surface: Surface, betas_S: np.ndarray, pose_directions_PV3: np.ndarr
     )
 
 
+def _halfway(one: Color, other: Color) -> Color:
+    red, green, blue = ((a + b) / 2 for a, b in zip(one, other, strict=True))
+    return red, green, blue
+
+
 def _dyes(avatar: Avatar) -> dict[Dye, Color]:
     red, green, blue = (
-        0.6 * skin + 0.4 * lip for skin, lip in zip(avatar.skin, (0.55, 0.18, 0.20), strict=True)
+        0.68 * skin + 0.32 * lip for skin, lip in zip(avatar.skin, (0.55, 0.18, 0.20), strict=True)
     )
     return {
         "skin": avatar.skin,
@@ -146,4 +191,9 @@ def _dyes(avatar: Avatar) -> dict[Dye, Color]:
         "white": (0.92, 0.91, 0.89),
         "iris": (0.16, 0.11, 0.08),
         "lips": (red, green, blue),
+        "weave": _halfway(avatar.top, avatar.accent),
+        "blush": (red, green, blue),
+        "stubble": avatar.hair,
+        "trim": tuple(0.8 * channel for channel in avatar.top),  # type: ignore[dict-item]
+        "sole": (0.80, 0.79, 0.76) if max(avatar.shoes) < 0.6 else (0.30, 0.30, 0.31),
     }

@@ -99,6 +99,83 @@ def offset(mesh: Mesh, metres: float | np.ndarray) -> Mesh:
     return dataclasses.replace(mesh, rest_V3=mesh.rest_V3 + normals_V3 * distance)
 
 
+def refine(mesh: Mesh) -> Mesh:
+    """Four smooth faces for every one (Loop 1987); borders stay borders."""
+    corners = mesh.faces_F3
+    sides = np.sort(np.stack([corners, np.roll(corners, -1, axis=1)], axis=-1), axis=-1).reshape(-1, 2)
+    edges_E2, side_to_edge, count_E = np.unique(sides, axis=0, return_inverse=True, return_counts=True)
+    side_to_edge = side_to_edge.ravel()
+    num_vertices, num_edges = len(mesh), len(edges_E2)
+    inner_E = count_E == 2
+    ends_EV = _incidence(edges_E2, num_vertices)
+    opposite_EV = scipy.sparse.csr_array(
+        (np.ones(len(sides), np.float32), (side_to_edge, np.roll(corners, -2, axis=1).ravel())),
+        shape=(num_edges, num_vertices),
+    )
+    middle_EV = _scaled(np.where(inner_E, 3 / 8, 1 / 2), ends_EV) + _scaled(inner_E / 8, opposite_EV)
+
+    around_VV = _neighbours(edges_E2, num_vertices)
+    border_VV = _neighbours(edges_E2[~inner_E], num_vertices)
+    on_border_V = border_VV.sum(axis=1) > 0
+    degree_V = np.maximum(around_VV.sum(axis=1), 1)
+    share_V = (40 - (3 + 2 * np.cos(2 * np.pi / degree_V)) ** 2) / (64 * degree_V)
+    stay_V = np.where(on_border_V, 1 - border_VV.sum(axis=1) / 8, 1 - degree_V * share_V)
+    corner_VV = (
+        scipy.sparse.diags_array(stay_V)
+        + _scaled(np.where(on_border_V, 0, share_V), around_VV)
+        + _scaled(on_border_V / 8, border_VV)
+    )
+    operator = scipy.sparse.csr_array(scipy.sparse.vstack([corner_VV, middle_EV]), dtype=np.float32)
+
+    first, second, third = (num_vertices + side_to_edge.reshape(-1, 3)).T
+    a, b, c = corners.T
+    faces = np.concatenate(
+        [np.stack(face, axis=1) for face in ((a, first, third), (first, b, second), (third, second, c))]
+        + [np.stack([first, second, third], axis=1)]
+    )
+    num_corrections = mesh.pose_directions_VP3.shape[1]
+    flat = mesh.pose_directions_VP3.reshape(num_vertices, 3 * num_corrections)
+    return Mesh(
+        rest_V3=operator @ mesh.rest_V3,
+        weights_VJ=operator @ mesh.weights_VJ,
+        faces_F3=faces,
+        pose_directions_VP3=(operator @ flat).reshape(num_vertices + num_edges, num_corrections, 3),
+    )
+
+
+def span(mesh: Mesh, rounds: int) -> Mesh:
+    """The mesh with its hollows filled, as cloth spans them; what bulges stays where it is."""
+    corners = mesh.faces_F3
+    edges_E2 = np.unique(np.stack([corners, np.roll(corners, -1, axis=1)], axis=-1).reshape(-1, 2), axis=0)
+    around_VV = _neighbours(edges_E2, len(mesh))
+    around_VV = _scaled(1 / np.maximum(around_VV.sum(axis=1), 1), around_VV)
+    smooth_V3 = mesh.rest_V3
+    for _ in range(rounds):
+        smooth_V3 = around_VV @ smooth_V3
+    normals_V3 = vertex_normals(mesh.rest_V3, normal_operator(corners, len(mesh)), corners)
+    outward_V = np.einsum("vc,vc->v", smooth_V3 - mesh.rest_V3, normals_V3).clip(0)
+    return dataclasses.replace(mesh, rest_V3=mesh.rest_V3 + outward_V[:, None] * normals_V3)
+
+
+def _incidence(edges_E2: np.ndarray, num_vertices: int) -> scipy.sparse.csr_array:
+    rows = np.repeat(np.arange(len(edges_E2)), 2)
+    ones = np.ones(edges_E2.size, np.float32)
+    return scipy.sparse.csr_array((ones, (rows, edges_E2.ravel())), shape=(len(edges_E2), num_vertices))
+
+
+def _neighbours(edges_E2: np.ndarray, num_vertices: int) -> scipy.sparse.csr_array:
+    rows, columns = np.concatenate([edges_E2, edges_E2[:, ::-1]]).T
+    joined = scipy.sparse.csr_array(
+        (np.ones(len(rows), np.float32), (rows, columns)), shape=(num_vertices, num_vertices)
+    )
+    joined.data[:] = 1  # an edge that is listed twice joins its ends once
+    return joined
+
+
+def _scaled(scale: np.ndarray, matrix: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
+    return scipy.sparse.csr_array(scipy.sparse.diags_array(scale.astype(np.float32)) @ matrix)
+
+
 def merge(meshes: Sequence[Mesh]) -> Mesh:
     """Several meshes as one."""
     starts = np.cumsum([0, *(len(mesh) for mesh in meshes[:-1])])

@@ -7,6 +7,7 @@ that it is straight and fits every shape. The suit that clothes are cut from is 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -14,14 +15,33 @@ from typing import Literal
 import numpy as np
 import trimesh
 
+from raymaskdp.bodies import fabric
 from raymaskdp.bodies import mesh as tools
 from raymaskdp.bodies.mesh import Mesh
 from raymaskdp.bodies.skeleton import JOINT, JOINT_NAMES
 
 # Shape suffixes: V vertices, J = 52 joints.
 
-Dye = Literal["skin", "hair", "top", "bottom", "shoes", "accent", "white", "iris", "lips"]
+Dye = Literal[
+    "skin",
+    "hair",
+    "top",
+    "bottom",
+    "shoes",
+    "accent",
+    "white",
+    "iris",
+    "lips",
+    "blush",
+    "stubble",
+    "trim",
+    "sole",
+    "weave",
+]
 """What an avatar's colours are called."""
+
+Style = Literal["anybody", "women", "men"]
+"""Who wears an outfit or a hairstyle unless asked otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +55,9 @@ class Outfit:
       leg: where trousers end: 0 hip, 1 knee, 2 ankle.
       skirt: where a skirt ends, in the same units; 0 for none.
       shoe: where shoes begin, in the same units.
-      slack: metres that cloth stands off the suit.
+      slack: metres that cloth stands off the suit; its folds are 0.4 of that deep.
+      flare: metres that trouser legs hang away from the ankle.
+      style: who wears it.
       dress: the skirt has the colour of the top.
       pattern: what the accent colour is used for.
     """
@@ -46,27 +68,38 @@ class Outfit:
     leg: float = 1.93
     skirt: float = 0.0
     shoe: float = 1.9
-    slack: float = 0.008
+    slack: float = 0.010
+    flare: float = 0.024
+    style: Style = "anybody"
     dress: bool = False
-    pattern: Literal["plain", "stripes", "sleeves", "band", "open", "sides"] = "plain"
+    pattern: Literal["plain", "stripes", "sleeves", "band", "open", "sides", "checks"] = "plain"
 
 
 OUTFITS: Mapping[str, Outfit] = {
-    "t-shirt and jeans": Outfit(sleeve=0.55),
+    "t-shirt and jeans": Outfit(sleeve=0.55, slack=0.013),
     "striped shirt and trousers": Outfit(sleeve=1.9, pattern="stripes"),
-    "sweater and trousers": Outfit(sleeve=1.95, slack=0.016),
-    "jacket and trousers": Outfit(sleeve=1.95, hem=-0.12, slack=0.014, pattern="open", shoe=1.85),
-    "raglan shirt and jeans": Outfit(sleeve=1.35, pattern="sleeves"),
-    "tank top and shorts": Outfit(sleeve=0.15, neck=0.07, leg=0.7, hem=-0.05),
-    "t-shirt and shorts": Outfit(sleeve=0.6, leg=0.95, slack=0.014, pattern="band"),
-    "tracksuit": Outfit(sleeve=1.95, slack=0.013, hem=0.0, pattern="sides"),
-    "blouse and skirt": Outfit(sleeve=1.5, leg=0.4, skirt=0.95, hem=0.12),
-    "short dress": Outfit(sleeve=0.3, leg=0.3, skirt=0.85, hem=0.1, dress=True, neck=0.05),
-    "long dress": Outfit(sleeve=1.9, leg=0.5, skirt=1.75, hem=0.1, dress=True),
-    "workwear and boots": Outfit(sleeve=1.9, slack=0.012, shoe=1.55, pattern="band"),
+    "checked shirt and jeans": Outfit(sleeve=1.9, slack=0.012, pattern="checks", flare=0.02),
+    "sweater and trousers": Outfit(sleeve=1.95, slack=0.018),
+    "jacket and trousers": Outfit(sleeve=1.95, hem=-0.16, slack=0.016, pattern="open", shoe=1.85),
+    "raglan shirt and jeans": Outfit(sleeve=1.35, pattern="sleeves", flare=0.018),
+    "tank top and shorts": Outfit(sleeve=0.15, neck=0.07, leg=0.7, hem=-0.05, flare=0.05),
+    "t-shirt and shorts": Outfit(sleeve=0.6, leg=0.95, slack=0.016, pattern="band", flare=0.05),
+    "tracksuit": Outfit(sleeve=1.95, slack=0.015, hem=-0.02, pattern="sides", flare=0.03),
+    "blouse and skirt": Outfit(sleeve=1.5, leg=0.4, skirt=0.95, hem=0.12, style="women"),
+    "short dress": Outfit(sleeve=0.3, leg=0.3, skirt=0.85, hem=0.1, dress=True, neck=0.05, style="women"),
+    "long dress": Outfit(sleeve=1.9, leg=0.5, skirt=1.75, hem=0.1, dress=True, style="women"),
+    "workwear and boots": Outfit(sleeve=1.9, slack=0.015, shoe=1.62, leg=1.72, pattern="band"),
 }  # fmt: skip
 
-HAIRSTYLES = ("bald", "buzz", "short", "full", "bob", "long", "bun", "cap", "headscarf")
+LINED = 0.06
+"""Metres from an edge to which one can look under cloth."""
+
+HAIRSTYLES: Mapping[str, Style] = {
+    "bald": "men", "buzz": "men", "short": "anybody", "full": "anybody", "cap": "anybody",
+    "bob": "women", "long": "women", "bun": "women", "headscarf": "women",
+}  # fmt: skip
+
+BEARDS = ("none", "stubble", "beard")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,35 +168,93 @@ _ARM = [
 def outfit_pieces(wearer: Wearer, outfit: Outfit) -> list[tuple[Mesh, Dye]]:
     """The clothes of an outfit."""
     suit = wearer.garments.get("tights", wearer.skin)
+    cloth = tools.span(suit, 25)
+    folds_V = 0.4 * outfit.slack * _folds(wearer, suit)
     # Cloth lies close at the collar and at the shoulder seam of a sleeveless top.
     edge = np.minimum(wearer.throat(suit) - outfit.neck, 0.25 * (outfit.sleeve - wearer.arm(suit)) + 0.02)
-    cloth = tools.offset(suit, outfit.slack * np.clip(0.3 + edge / 0.05, 0.3, 1))
-    pieces: list[tuple[Mesh, Dye]] = []
-
-    shoes = tools.clip(tools.offset(suit, 0.007), wearer.leg(suit) - outfit.shoe)
-    pieces.append((shoes, "shoes"))
+    ease = np.clip(0.3 + edge / 0.05, 0.3, 1)
+    loose = tools.offset(cloth, outfit.slack * ease + ease * folds_V)
+    pieces = _shoe_pieces(wearer, suit, outfit)
 
     skirt = wearer.garments.get("skirt") if outfit.skirt else None
     if skirt is not None:
-        panel = tools.clip(tools.offset(skirt, 0.008), outfit.skirt - wearer.leg(skirt))
+        panel = tools.clip(_pleated(wearer, skirt), outfit.skirt - wearer.leg(skirt))
         dye: Dye = "top" if outfit.dress else "bottom"
-        pieces += [(panel, dye), (tools.lining(panel), dye)]
+        pieces += [(panel, dye), (tools.lining(panel), "trim" if outfit.dress else dye)]
+        trousers = suit
+    else:
+        hang = np.interp(wearer.leg(suit), [0.1, 0.6, 1.2, 1.9], [0, 0.4, 0.6, 1.0])
+        trousers = _sideways(tools.offset(cloth, 0.6 * outfit.slack + folds_V), suit, outfit.flare * hang)
     leg = outfit.leg if skirt is not None or not outfit.skirt else outfit.skirt
-    trousers = suit if skirt is not None else tools.offset(suit, 0.6 * outfit.slack)
     trousers = _clip_all(trousers, leg - wearer.leg(suit), outfit.hem + 0.15 - wearer.height(suit))
+    if skirt is None:
+        cuff = tools.clip(trousers, LINED - 0.4 * (leg - wearer.leg(trousers)))
+        pieces.append((tools.lining(cuff), "bottom"))
     if outfit.pattern == "sides":
         pieces.extend(_split(trousers, "bottom", _side_field(wearer, trousers)))
     else:
         pieces.append((trousers, "bottom"))
 
     top = _clip_all(
-        cloth,
+        loose,
         outfit.sleeve - wearer.arm(suit),
         wearer.height(suit) - outfit.hem,
         wearer.throat(suit) - outfit.neck,
     )
-    pieces.extend(_patterned(wearer, top, outfit.pattern))
+    border = np.minimum(wearer.throat(top) - outfit.neck, 0.26 * (outfit.sleeve - wearer.arm(top)))
+    hem = 0.5 * (wearer.height(top) - outfit.hem)
+    pieces.append((tools.lining(tools.clip(top, LINED - np.minimum(border, hem))), "trim"))
+    seam = tools.clip(top, 0.016 - border)
+    pieces.append((seam, "trim"))
+    pieces.extend(_patterned(wearer, tools.clip(top, border - 0.016), outfit.pattern))
     return pieces
+
+
+def _shoe_pieces(wearer: Wearer, suit: Mesh, outfit: Outfit) -> list[tuple[Mesh, Dye]]:
+    """Shoes: toes are hidden in a cap, and the sole is flat and stands out a little."""
+    shoe = tools.clip(tools.offset(tools.span(suit, 12), 0.010), wearer.leg(suit) - outfit.shoe)
+    ground = float(shoe.rest_V3[:, 1].min())
+    edge_V = shoe.rest_V3[:, 1] - (ground + 0.026)
+    upper, sole = tools.clip(shoe, edge_V), tools.clip(shoe, -edge_V)
+    sole = _sideways(sole, sole, np.full(len(sole), 0.006))
+    low = sole.rest_V3[:, 1] < ground + 0.012
+    sole.rest_V3[low, 1] = ground
+    return [(upper, "shoes"), (sole, "sole")]
+
+
+def _folds(wearer: Wearer, suit: Mesh) -> np.ndarray:
+    """How far cloth folds outwards [V]: most at elbows, knees, waist and above the shoes."""
+    arm, leg, height = wearer.arm(suit), wearer.leg(suit), wearer.height(suit)
+
+    def near(where: np.ndarray, at: float, width: float) -> np.ndarray:
+        return np.exp(-(((where - at) / width) ** 2))
+
+    on_arm = np.clip(4 * arm, 0, 1)
+    along_V3 = np.stack([on_arm, 1 - on_arm, np.zeros(len(suit))], axis=1)
+    waves = fabric.ripples(suit.rest_V3, along_V3, length=0.075, seed=3)
+    deep = np.maximum.reduce(
+        [near(arm, 1, 0.3), near(arm, 1.85, 0.25), near(leg, 1, 0.25), near(leg, 1.8, 0.2)]
+    )
+    deep = np.maximum(deep, 0.8 * near(height, 0.12, 0.22) * (arm < 0.02))
+    return waves * (0.16 + 0.84 * deep)
+
+
+def _pleated(wearer: Wearer, skirt: Mesh) -> Mesh:
+    """A skirt whose cloth falls in pleats, deeper towards the hem."""
+    x, _, z = (skirt.rest_V3 - wearer.joints_J3[JOINT["pelvis"]]).T
+    around = np.arctan2(x, z)
+    depth = 0.011 * np.clip(wearer.leg(skirt), 0, 1.2)
+    return _sideways(skirt, skirt, 0.006 + depth * (1.2 + np.sin(13 * around) + 0.4 * np.sin(5 * around + 1)))
+
+
+def _sideways(mesh: Mesh, like: Mesh, metres_V: np.ndarray) -> Mesh:
+    """The mesh moved level, outwards as `like` faces, by `metres_V` [V]."""
+    normals_V3 = tools.vertex_normals(
+        like.rest_V3, tools.normal_operator(like.faces_F3, len(like)), like.faces_F3
+    )
+    level_V3 = normals_V3 * [1, 0, 1]
+    moved = mesh.rest_V3 + level_V3 * metres_V[:, None]
+    return dataclasses.replace(mesh, rest_V3=moved.astype(np.float32))
 
 
 def covered(wearer: Wearer, outfit: Outfit) -> np.ndarray:
@@ -183,6 +274,15 @@ def _patterned(wearer: Wearer, top: Mesh, pattern: str) -> list[tuple[Mesh, Dye]
     if pattern == "stripes":
         along = np.where(arm > 0.05, 2.2 * arm, 7.0 * height)
         return _split(top, "top", np.sin(np.pi * along))
+    if pattern == "checks":
+        upright = _split(top, "top", _lines(wearer, top, axis=0), "weave")
+        return [
+            part
+            for piece, dye in upright
+            for part in _split(
+                piece, dye, _lines(wearer, piece, axis=1), "weave" if dye == "top" else "accent"
+            )
+        ]
     if pattern == "sleeves":
         return _split(top, "top", 0.12 - arm)
     if pattern == "band":
@@ -197,10 +297,16 @@ def _patterned(wearer: Wearer, top: Mesh, pattern: str) -> list[tuple[Mesh, Dye]
     return [(top, "top")]
 
 
-def _split(mesh: Mesh, dye: Dye, field_V: np.ndarray) -> list[tuple[Mesh, Dye]]:
-    """A mesh in two colours: `dye` where the field is positive, the accent elsewhere."""
-    parts = [(tools.clip(mesh, field_V), dye), (tools.clip(mesh, -field_V), "accent")]
+def _split(mesh: Mesh, dye: Dye, field_V: np.ndarray, other: Dye = "accent") -> list[tuple[Mesh, Dye]]:
+    """A mesh in two colours: `dye` where the field is positive, `other` elsewhere."""
+    parts = [(tools.clip(mesh, field_V), dye), (tools.clip(mesh, -field_V), other)]
     return [part for part in parts if len(part[0].faces_F3)]
+
+
+def _lines(wearer: Wearer, mesh: Mesh, axis: int) -> np.ndarray:
+    """Negative in stripes across one axis [V]."""
+    place = (mesh.rest_V3 - wearer.joints_J3[JOINT["spine2"]])[:, axis]
+    return 0.27 - np.abs(np.mod(place / 0.075, 1) - 0.5)
 
 
 def _above_arm(wearer: Wearer, mesh: Mesh) -> np.ndarray:
@@ -299,20 +405,44 @@ def _on_head(wearer: Wearer, points_V3: np.ndarray, faces_F3: np.ndarray, size: 
     )
 
 
-def face_paint(wearer: Wearer) -> dict[Dye, np.ndarray]:
-    """Where the skin is not skin-coloured: brows, lips, and the eyes, as masks [V]."""
-    x, y, z = wearer.head(wearer.skin)
+def beard_pieces(wearer: Wearer, beard: str) -> list[tuple[Mesh, Dye]]:
+    """A full beard; stubble is painted."""
+    if beard != "beard":
+        return []
+    head = tools.clip(wearer.skin, wearer.skin.weights_VJ[:, JOINT["head"]] - 0.3)
+    field = _beard_field(wearer, head)
+    return [(tools.clip(tools.offset(head, 0.007 * np.clip(field / 0.08, 0, 1)), field), "hair")]
+
+
+def _beard_field(wearer: Wearer, mesh: Mesh) -> np.ndarray:
+    """Positive where a beard grows [V]: jaw, chin and upper lip, in head heights."""
+    x, y, z = wearer.head(mesh)
     side = np.abs(x)
-    eyes = np.zeros(len(wearer.skin), dtype=bool)
-    eyes[wearer.eyes] = True
-    front = (z > 0.4) & (wearer.skin.weights_VJ[:, JOINT["head"]] > 0.3) & ~eyes
+    below = np.interp(side, [0, 0.14, 0.22, 0.42], [-0.085, -0.10, -0.16, 0.08]) - y
+    mouth = 0.12 * (np.hypot(x / 0.18, (y + 0.185) / 0.062) - 1)
+    return np.minimum.reduce([below, mouth, y + 0.62, z - 0.08, mesh.weights_VJ[:, JOINT["head"]] - 0.3])
+
+
+def face_paint(wearer: Wearer, skin: Mesh, beard: str) -> dict[Dye, np.ndarray]:
+    """Where `skin`, a part of the wearer's, is not skin-coloured: shares [V] of other dyes, in order."""
+    x, y, z = wearer.head(skin)
+    side = np.abs(x)
+    of_head = skin.weights_VJ[:, JOINT["head"]] > 0.3
+    eyeballs = wearer.skin.rest_V3[wearer.eyes]
+    eyes = np.isin(skin.rest_V3[:, 2], eyeballs[:, 2]) & np.isin(skin.rest_V3[:, 0], eyeballs[:, 0])
+    front = (z > 0.4) & of_head & ~eyes
     brow = 0.43 - 0.5 * (side - 0.2) ** 2 - 0.03 * (side > 0.28)
     iris = eyes & ((side - 0.205) ** 2 + (y - 0.275) ** 2 < 0.045**2)
+    cheek = front * np.exp(-(((side - 0.27) / 0.1) ** 2) - ((y - 0.08) / 0.12) ** 2)
+    nose = front * np.exp(-((x / 0.08) ** 2) - ((y - 0.05) / 0.07) ** 2)
+    grown = of_head * np.clip(_beard_field(wearer, skin) / 0.05, 0, 1) * (beard != "none")
     return {
-        "hair": front & (np.abs(y - brow) < 0.028) & (side > 0.07) & (side < 0.34),
-        "lips": front & (((x / 0.17) ** 2 + ((y + 0.185) / 0.065) ** 2) < 1),
-        "white": eyes & ~iris,
-        "iris": iris,
+        "stubble": 0.45 * grown,
+        "blush": 0.22 * np.maximum(cheek, nose),
+        "hair": 0.85 * (front & (np.abs(y - brow) < 0.024) & (side > 0.07) & (side < 0.34)),
+        "lips": (front & (((x / 0.17) ** 2 + ((y + 0.185) / 0.065) ** 2) < 1)).astype(float),
+        "white": (eyes & ~iris).astype(float),
+        "iris": iris.astype(float),
     }
 
 

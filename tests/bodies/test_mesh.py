@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from raymaskdp.bodies import mesh as tools
 from raymaskdp.bodies.mesh import Mesh
@@ -71,3 +74,36 @@ def test_clusters_do_not_join_different_owners():
     faces = tools.cluster(both.rest_V3, both.faces_F3, owner, 0.3)
     assert 0 < len(faces) < len(both.faces_F3) / 2
     assert (owner[faces] == owner[faces][:, :1]).all()
+
+
+def test_refining_is_loops_subdivision():
+    """trimesh subdivides positions in its own way; here weights and corrections come along."""
+    ball = dataclasses.replace(_sphere(1), pose_directions_VP3=_sphere(1).rest_V3[:, None])
+    fine = tools.refine(ball)
+    points, faces = trimesh.remesh.subdivide_loop(ball.rest_V3.astype(float), ball.faces_F3, 1)
+    assert len(fine.faces_F3) == len(faces) == 4 * len(ball.faces_F3)
+    distance, _ = cKDTree(points).query(fine.rest_V3)
+    assert distance.max() < 1e-6
+    np.testing.assert_allclose(fine.weights_VJ.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(fine.pose_directions_VP3[:, 0], fine.rest_V3, atol=1e-6)
+
+
+def test_an_open_border_stays_a_border():
+    ball = _sphere(2)
+    disc = tools.clip(ball, ball.rest_V3[:, 1])
+    fine = tools.refine(disc)
+    assert fine.rest_V3[:, 1].min() > -1e-6
+    low = fine.rest_V3[fine.rest_V3[:, 1] < 1e-6]
+    np.testing.assert_allclose(np.linalg.norm(low, axis=1), 1, atol=0.03)
+
+
+def test_cloth_spans_hollows_and_stays_outside():
+    ball = _sphere(4)
+    dent = np.exp(-(((ball.rest_V3 - [0, 0, 1]) ** 2).sum(axis=1)) / 0.02)
+    dented = dataclasses.replace(ball, rest_V3=ball.rest_V3 * (1 - 0.2 * dent[:, None]).astype(np.float32))
+    spanned = tools.span(dented, 60)
+    deep = dent > 0.9
+    grown = np.linalg.norm(spanned.rest_V3, axis=1) - np.linalg.norm(dented.rest_V3, axis=1)
+    assert grown[deep].min() > 0.02
+    assert grown.min() > -1e-4
+    assert np.abs(grown[dent < 1e-4]).max() < 1e-3
