@@ -1,0 +1,93 @@
+"""Jobs on a cluster, through its job server: submitted, followed, stopped and submitted again."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from raymaskdp import cli
+from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+
+Client = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture
+def raymaskdp(
+    head: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Client:
+    """Runs a command: exit status, printed JSON, standard error. It knows only the job server."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", head["RAY_API_SERVER_ADDRESS"])
+
+    def run(*arguments: str | Path) -> tuple[int, dict[str, Any], str]:
+        status = cli.main([*map(str, arguments), "--json"])
+        printed = capsys.readouterr()
+        return status, json.loads(printed.out), printed.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sample")
+    settings = SynthesizeConfig(people=2, actions=("wave",), rooms=1, cameras=1, frames=6, test_share=0.5)
+    synthesize(folder, settings)
+    return folder
+
+
+def test_submit_follow_stop_resubmit(raymaskdp: Client, sample: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    submit = ("submit", "anonymize", sample, "--out", out, "workers=1")
+    status, first, _ = raymaskdp(*submit, "--no-follow")
+    assert status == 4
+    assert first["state"] in ("pending", "running")
+    assert not first["attached"]
+
+    _, stopped, _ = raymaskdp("job", "stop", first["id"])
+    assert stopped["state"] == "stopped"
+    assert raymaskdp("job", "status", first["id"])[0] == 3
+
+    status, second, printed = raymaskdp(*submit)
+    assert (status, second["state"], second["attached"]) == (0, "succeeded", False)
+    assert second["id"] == first["id"]
+    assert "anonymize:" in printed  # the job's progress was followed
+    assert len(pd.read_parquet(out / "manifest.parquet")) == 2
+
+    began = time.time()
+    status, third, _ = raymaskdp(*submit)
+    assert (status, third["attached"]) == (0, True)
+    assert (out / "manifest.parquet").stat().st_mtime < began  # nothing was started again
+
+    _, listed, _ = raymaskdp("job", "list")
+    assert [job["id"] for job in listed["jobs"]] == [first["id"]]
+
+
+def test_a_mistake_is_found_before_anything_is_sent_and_a_failure_has_its_status(
+    raymaskdp: Client, tmp_path: Path
+) -> None:
+    status, answer, _ = raymaskdp("submit", "anonymize", "x", "--out", tmp_path, "poes.source=x")
+    assert status == 2
+    assert "did you mean 'pose'" in answer["error"]
+
+    status, answer, printed = raymaskdp("submit", "anonymize", tmp_path / "no", "--out", tmp_path)
+    assert (status, answer["state"]) == (1, "failed")
+    assert "does not exist" in printed
+
+    status, answer, _ = raymaskdp("job", "status", "raymaskdp-train-none")
+    assert status == 2
+    assert "knows no job" in answer["error"]
+
+
+def test_no_job_server(raymaskdp: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:9")
+    status, answer, printed = raymaskdp("job", "list")
+    assert status == 2
+    assert "No job server answers" in answer["error"]
+    assert "Traceback" not in printed
