@@ -190,27 +190,31 @@ class GradientEngine:
     def _prove_separate(self, recording: _Recording, losses_NV: Tensor) -> None:
         """Check once for every layer that no record's loss depends on another record's rows.
 
-        The first record's losses get the gradient NaN and all others zero. NaN times anything is NaN, so
-        it reaches every row that the first record's losses depend on, whatever the weights are. A NaN in
-        another record's rows is a layer that mixes records, or a layout that is not record-major.
+        The losses of some records get the gradient NaN and all others zero. NaN times anything is NaN, so
+        it reaches every row that those losses depend on, whatever the weights are. A NaN in another
+        record's rows is a layer that mixes records, or a layout that is not record-major. Over all halves,
+        every record is once poisoned while any given other is not.
         """
         created = set(recording.created)
         if recording.records < 2 or created <= self._proven:
             return
-        weights_NV = torch.zeros_like(losses_NV)
-        weights_NV[0] = torch.nan
-        touched = recording.not_finite(losses_NV, weights_NV)
-        reached = any(bool(bad.any()) for _, bad in touched)
-        if reached:
+        proven = True
+        for poisoned_N in _halves(recording.records):
+            clean_N = ~poisoned_N.to(losses_NV.device)
+            weights_NV = torch.zeros_like(losses_NV).masked_fill(~clean_N[:, None], torch.nan)
+            touched = recording.not_finite(losses_NV, weights_NV, clean_N)
+            if not any(bool(bad.any()) for _, bad in touched):
+                continue
+            proven = False
             # It may also be a bad record, whose gradients are not finite even with the weight zero.
-            by_themselves = recording.not_finite(losses_NV, torch.zeros_like(losses_NV))
+            by_themselves = recording.not_finite(losses_NV, torch.zeros_like(losses_NV), clean_N)
             for (place, bad), (_, anyway) in zip(touched, by_themselves, strict=True):
                 if bool((bad & ~anyway).any()):
                     raise UserError(
                         f"Records do not stay apart at {place}: either the model mixes the records of a "
                         "batch, or this layer's leading dimension is not the batch (use batch_first layouts)."
                     )
-        else:
+        if proven:
             self._proven |= created
 
     def _finish(self, recording: _Recording) -> ClippedSum:
@@ -232,6 +236,15 @@ class GradientEngine:
             total.gradients[name] += gradients.weighted_sum(factors_NG[:, group_of[name]])
         total.num_bad = int((~good_N).sum())
         return total
+
+
+def _halves(records: int) -> Iterator[Tensor]:
+    """Subsets of the records, bool [N]: for any two there is one that holds the first and not the second."""
+    numbers_N = torch.arange(records)
+    for bit in range((records - 1).bit_length()):
+        has_bit_N = (numbers_N >> bit) % 2 == 1
+        yield has_bit_N
+        yield ~has_bit_N
 
 
 @dataclass(frozen=True)
@@ -314,14 +327,14 @@ class _Recording:
         self._signed = bool((weights_NV < 0).any())
         self._run(losses_NV, weights_NV, retain_graph=False)
 
-    def not_finite(self, losses_NV: Tensor, weights_NV: Tensor) -> list[tuple[str, Tensor]]:
-        """Where records but the first get gradients that are not finite: places, and positions in them."""
+    def not_finite(self, losses_NV: Tensor, weights_NV: Tensor, of_N: Tensor) -> list[tuple[str, Tensor]]:
+        """Where the records `of_N` (bool) get gradients that are not finite: places, and positions in them."""
         self._probed = found = list[tuple[str, Tensor]]()
         try:
             self._run(losses_NV, weights_NV, retain_graph=True)
         finally:
             self._probed = None
-        return found
+        return [(place, bad[of_N.repeat_interleave(len(bad) // self.records)]) for place, bad in found]
 
     def gradients(self) -> dict[str, RecordGradients]:
         """The per-record gradients by parameter; several uses of one parameter are added up."""
@@ -443,9 +456,7 @@ class _Recording:
             if self._probed is None:
                 receive(inputs, gradients)
                 return
-            others = gradients[len(gradients) // self.records :]
-            self._probed.append(
-                (place, ~(others.isfinite().all(-1) if others.dim() > 1 else others.isfinite()))
-            )
+            bad = ~gradients.isfinite()
+            self._probed.append((place, bad.any(-1) if bad.dim() > 1 else bad))
 
         return _Tap.apply(outputs, inputs, self._anchor.to(outputs.device), sort)

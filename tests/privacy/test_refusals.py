@@ -118,6 +118,19 @@ class TimeFirst(nn.Module):
         return self.head(self.inner(x.unflatten(1, (self.tokens, -1)).transpose(0, 1)).mean(0))
 
 
+class Borrowed(nn.Module):
+    """Two rows a record, of which a record uses one; only the first record's is its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2, 4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.inner(x.unflatten(1, (2, 2)).flatten(0, 1))
+        return self.head(rows[: len(x)])
+
+
 class ZeroHead(BatchMean):
     """Mixes records behind a head that starts at zero, so that all gradients before it are zero."""
 
@@ -149,6 +162,7 @@ class Reentrant(NoGrad):
         (Functional, "inner.weight"),
         (RawMatrix, "matrix.*einsum"),
         (BatchMean, "inner.*mixes"),
+        (Borrowed, "apart.*inner"),
         (ZeroHead, "inner.*mixes"),
         (TimeFirst, "inner.*must be the batch"),
         (lambda: TimeFirst(tokens=4), "apart.*inner.*batch_first"),
