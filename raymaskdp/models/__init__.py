@@ -1,17 +1,27 @@
 """Backbones and fine-tuning schemes."""
 
-from raymaskdp.models.registry import ModelConfig, build_model, register
+from raymaskdp.models.backbone import Backbone
+from raymaskdp.models.registry import (
+    ModelConfig,
+    build_model,
+    checkpoint_activations,
+    register,
+    weight_files,
+)
 from raymaskdp.models.schemes import SCHEMES, apply_scheme
 from raymaskdp.models.weights import load_backbone, load_weights, read_weights, save_weights
 
 __all__ = [
     "SCHEMES",
+    "Backbone",
     "ModelConfig",
     "apply_scheme",
     "build_model",
+    "checkpoint_activations",
     "load_backbone",
     "load_weights",
     "read_weights",
     "register",
     "save_weights",
+    "weight_files",
 ]

@@ -1,49 +1,77 @@
 """Models by name. A new model is one file and one entry here, or one `register` call of a user.
 
 A model is a module with `features(clips_BCTHW) -> [B, D]`, a linear layer `head`, and
-`forward(clips) = head(features(clips))`; schemes and cached features need no more than that.
+`forward(clips) = head(features(clips))`; schemes and cached features need no more than that. Deriving it
+from `Backbone` adds activation checkpointing, and places for adapters and LoRA.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from raymaskdp import check, config
+from raymaskdp.errors import UserError
+from raymaskdp.models import hub
+from raymaskdp.models.backbone import Backbone
+from raymaskdp.models.batchnorm import Policy, without_batchnorm
+from raymaskdp.models.convnext import ConvNeXt, ConvNeXtConfig
+from raymaskdp.models.hub import HubConfig, HubModel
+from raymaskdp.models.mvit import MViT, MViTConfig
+from raymaskdp.models.resnet import ResNet, ResNetConfig
 from raymaskdp.models.video_transformer import VideoTransformer, VideoTransformerConfig
+from raymaskdp.models.vit import ViT, ViTConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Which model, and how large.
+    """Which model, how large, and what is done to it.
 
     Attributes:
       name: a registered name.
       options: settings of that model, for `video-transformer` those of `VideoTransformerConfig`.
+      batchnorm: what becomes of BatchNorm layers: refuse them, or groupnorm to replace them.
+      adapter_width: width of the middle of an adapter, for scheme=adapter.
+      lora_rank: rank of the update of a layer, for scheme=lora.
     """
 
     name: str = "video-transformer"
     options: dict[str, Any] = field(default_factory=dict)
+    batchnorm: Policy = "refuse"
+    adapter_width: int = 64
+    lora_rank: int = 8
 
     def __post_init__(self) -> None:
         check.one_of("model.name", self.name, MODELS)
+        check.positive("model.adapter_width", self.adapter_width)
+        check.positive("model.lora_rank", self.lora_rank)
         entry = MODELS[self.name]
         config.build(entry.options, self.options, where="model.options")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model's options dataclass, and what builds it from (options, clip=, num_classes=)."""
+    """A model's options dataclass, what builds it from (options, clip=, num_classes=), and the files that
+    it takes its weights from by itself, which are part of a run's identity."""
 
     options: type
     build: Callable[..., nn.Module]
+    sources: Callable[[Any], tuple[Path, ...]] = lambda options: ()
 
 
-MODELS: dict[str, Entry] = {"video-transformer": Entry(VideoTransformerConfig, VideoTransformer)}
+MODELS: dict[str, Entry] = {
+    "video-transformer": Entry(VideoTransformerConfig, VideoTransformer),
+    "mvit-b-16x4": Entry(MViTConfig, MViT),
+    "transformers": Entry(HubConfig, HubModel, hub.source_files),
+    "vit-s-16": Entry(ViTConfig, ViT),
+    "convnext-t": Entry(ConvNeXtConfig, ConvNeXt),
+    "resnet-50-gn": Entry(ResNetConfig, ResNet),
+}
 
 
 def register(name: str, options: type, build: Callable[..., nn.Module]) -> None:
@@ -52,9 +80,30 @@ def register(name: str, options: type, build: Callable[..., nn.Module]) -> None:
 
 
 def build_model(model: ModelConfig, *, clip: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
-    """The model with weights drawn from `seed`; the global random state is left as it was."""
+    """The model with weights drawn from `seed`; the global random state is left as it was.
+
+    Raises `UserError` for options that do not fit the clip, and for BatchNorm that is not to be replaced.
+    """
     entry = MODELS[model.name]
     options: Any = config.build(entry.options, model.options, where="model.options")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return entry.build(options, clip=clip, num_classes=num_classes)
+        built = entry.build(options, clip=clip, num_classes=num_classes)
+    without_batchnorm(built, model.batchnorm)
+    return built
+
+
+def weight_files(model: ModelConfig) -> tuple[Path, ...]:
+    """The files that the model's initial weights come from beside `init`; none for most models."""
+    entry = MODELS[model.name]
+    return entry.sources(config.build(entry.options, model.options, where="model.options"))
+
+
+def checkpoint_activations(model: nn.Module) -> None:
+    """Trade time for memory; raises `UserError` for a model that does not offer it."""
+    if not isinstance(model, Backbone):
+        raise UserError(
+            f"The model {type(model).__name__} offers no activation checkpointing; turn off "
+            "compute.checkpoint_activations, or derive it from raymaskdp.models.Backbone."
+        )
+    model.checkpoint_activations()

@@ -1,16 +1,18 @@
 """Fine-tuning schemes: which parameters learn. Luo et al., *DP Video Activity Recognition*, §3.4.
 
 A scheme is a predicate over a model's named parameters; the rest is frozen. Fewer trainable
-parameters mean less noise in a private update.
+parameters mean less noise in a private update. `adapter` and `lora` first add the parameters that learn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from torch import nn
 
 from raymaskdp import check
+from raymaskdp.models.insertions import Adapted, LowRank, insert
 
 NORMS = (nn.LayerNorm, nn.GroupNorm)
 
@@ -34,18 +36,35 @@ def _biases_and_head(path: str, module: nn.Module, name: str) -> bool:
     return path == "head" or name == "bias"
 
 
+def _inserted_and_head(path: str, module: nn.Module, name: str) -> bool:
+    return path == "head" or not {"adapter", "lora"}.isdisjoint(path.split("."))
+
+
 SCHEMES: dict[str, Chooser] = {
     "full": _everything,
     "linear": _head,
     "selective": _norms_and_head,
     "bitfit": _biases_and_head,
+    "adapter": _inserted_and_head,
+    "lora": _inserted_and_head,
     "scratch": _everything,  # full, but no pretrained weights may be given
 }
 
 
-def apply_scheme(model: nn.Module, scheme: str) -> int:
-    """Freeze all parameters but those of `scheme`; return how many numbers are trained."""
+def apply_scheme(
+    model: nn.Module, scheme: str, *, adapter_width: int = 64, lora_rank: int = 8, seed: int = 0
+) -> int:
+    """Freeze all parameters but those of `scheme`; return how many numbers are trained.
+
+    `adapter` and `lora` change the model: load pretrained weights before, and a run's own weights after.
+    """
     check.one_of("scheme", scheme, SCHEMES)
+    if scheme == "adapter":
+        places = getattr(model, "branch_outputs", "")
+        insert(model, places, partial(Adapted, width=adapter_width), what="adapters", seed=seed)
+    if scheme == "lora":
+        places = getattr(model, "projections", "")
+        insert(model, places, partial(LowRank, rank=lora_rank), what="LoRA", seed=seed)
     chosen = SCHEMES[scheme]
     count = 0
     for path, module, name, parameter in _parameters(model):

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
+from raymaskdp.models.backbone import Backbone, reset_head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +48,14 @@ class VideoTransformerConfig:
             raise UserError(f"model.width ({self.width}) must be a multiple of model.heads ({self.heads}).")
 
 
-class VideoTransformer(nn.Module):
+class VideoTransformer(Backbone):
     """Pre-norm transformer over the tubelets of a clip (Dosovitskiy 2021; Arnab 2021), mean-pooled.
 
     `clips_BCTHW` holds colours in [-1, 1]; 0 is the fill of a public view.
     """
+
+    branch_outputs = r"blocks\.\d+\.(output|contract)"
+    projections = r"blocks\.\d+\.(query|key|value)"
 
     def __init__(
         self, config: VideoTransformerConfig, *, clip: tuple[int, int, int], num_classes: int
@@ -75,8 +79,7 @@ class VideoTransformer(nn.Module):
         nn.init.trunc_normal_(self.position, std=0.02)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, num_classes)
-        reset_head(self.head)
+        self.head = reset_head(config.width, num_classes)
 
     def features(self, clips_BCTHW: Tensor) -> Tensor:
         """The clips' feature vectors, shape [B, D]: all that the head sees."""
@@ -84,12 +87,8 @@ class VideoTransformer(nn.Module):
             clips_BCTHW = clips_BCTHW - clips_BCTHW.mean(dim=2, keepdim=True)
         x_BLD = self.embed(tubelets(clips_BCTHW, self.tubelet)) + self.position
         for block in self.blocks:
-            x_BLD = block(x_BLD)
+            x_BLD = self.run(block, x_BLD)
         return self.norm(x_BLD).mean(dim=1)
-
-    def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        """Class scores (logits), shape [B, num_classes]."""
-        return self.head(self.features(clips_BCTHW))
 
 
 class Block(nn.Module):
@@ -125,9 +124,3 @@ def tubelets(clips_BCTHW: Tensor, tubelet: tuple[int, int, int]) -> Tensor:
     t, h, w = tubelet
     cut = clips_BCTHW.reshape(batch, colours, frames // t, t, height // h, h, width // w, w)
     return cut.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(batch, -1, colours * t * h * w)
-
-
-def reset_head(head: nn.Linear) -> None:
-    """Zero weights: every class starts equally likely, whatever the features."""
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)

@@ -1,26 +1,35 @@
-"""Weights on disk: safetensors only, which loads without executing anything."""
+"""Weights on disk, read without executing anything: safetensors, and PyTorch files of plain tensors."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
+from raymaskdp.models.batchnorm import MEMORY
+from raymaskdp.models.layouts import translate
+
+WRAPPERS = ("model_state", "state_dict", "model")
+"""Keys under which training scripts put the weights in a PyTorch file."""
 
 
 def save_weights(path: str | Path, model: nn.Module) -> None:
-    """Write a model's state dict, complete or not at all."""
+    """Write a model's state dict as safetensors, complete or not at all."""
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(state, temporary)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; `UserError` if it is missing or none."""
+    """The tensors of a safetensors or PyTorch file; `UserError` if it is missing, or more than data."""
+    if Path(path).suffix != ".safetensors":
+        return _read_pytorch(path)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -33,10 +42,46 @@ def load_weights(path: str | Path, model: nn.Module) -> None:
 
 
 def load_backbone(path: str | Path, model: nn.Module) -> None:
-    """Load everything but the head, which stays as it is: the classes of a new task are new."""
-    pretrained = {name: value for name, value in read_weights(path).items() if not _in_head(name)}
-    own_head = {name: value for name, value in model.state_dict().items() if _in_head(name)}
-    _load(model, {**pretrained, **own_head}, path)
+    """Load everything but the head, which stays as it is: the classes of a new task are new.
+
+    The weights may be in any layout that the model knows; `raymaskdp.models.layouts`.
+    """
+    own = model.state_dict()
+    wanted = {name for name in own if not _in_head(name)}
+    read = read_weights(path)
+    state = {name: value for name, value in read.items() if not _in_head(name)}
+    if state.keys() != wanted:
+        state = translate(read, getattr(model, "layouts", ())) or state
+    state = {
+        name: _same_but_for_ones(value, own[name]) if name in own else value
+        for name, value in state.items()
+        if not (name not in own and name.rpartition(".")[2] in MEMORY)  # of a BatchNorm that was swapped
+    }
+    _load(model, {**state, **{name: value for name, value in own.items() if _in_head(name)}}, path)
+
+
+def _read_pytorch(path: str | Path) -> dict[str, Tensor]:
+    try:
+        read = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"The weights {path} are no plain tensors: loading them could run code, so they are refused; "
+            "save the state dict alone, as safetensors."
+        ) from error
+    except (OSError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"Cannot read the weights {path}: {reason}.") from error
+    for key in WRAPPERS:
+        if isinstance(read, dict) and isinstance(read.get(key), dict):
+            read = read[key]
+    if not isinstance(read, dict) or not all(isinstance(value, Tensor) for value in read.values()):
+        raise UserError(f"The weights {path} hold no state dict; save it alone, as safetensors.")
+    return {str(name): value for name, value in read.items()}
+
+
+def _same_but_for_ones(value: Tensor, like: Tensor) -> Tensor:
+    """`value` in the shape of `like` where they differ in dimensions of length 1 alone."""
+    return value.reshape(like.shape) if value.squeeze().shape == like.squeeze().shape else value
 
 
 def _in_head(name: str) -> bool:
