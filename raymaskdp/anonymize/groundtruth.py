@@ -37,7 +37,8 @@ class TruthMetrics:
       jitter_px: mean acceleration of the avatar's joints in the image beyond the truth's, pixels a
         frame squared.
       mask_recall: share of the truth's person pixels that the masks cover; `worst` in any one frame.
-      mask_iou: intersection over union of the (deliberately generous) masks with the truth's.
+      mask_iou: intersection over union of the outlines with the truth's masks; of the (deliberately
+        generous) masks where the source knows no outlines.
     """
 
     person_recall: float
@@ -99,7 +100,8 @@ def score(people: People, motions: Sequence[Motion], truth: str | Path, body: Bo
     found_TB = people.union_TB()
     truth_T = np.array([int(np.bitwise_count(m).sum()) for m in masks_TB])
     both_T = np.array([int(np.bitwise_count(m).sum()) for m in masks_TB & found_TB])
-    either = sum(int(np.bitwise_count(m).sum()) for m in masks_TB | found_TB)
+    outline_TB = people.outline_TB()
+    iou = _iou(masks_TB, found_TB if outline_TB is None else outline_TB)
     shown = truth_T > 0
     return TruthMetrics(
         person_recall=float((match_PT >= 0)[present_PT].mean()) if present_PT.any() else 1.0,
@@ -111,7 +113,7 @@ def score(people: People, motions: Sequence[Motion], truth: str | Path, body: Bo
         jitter_px=_mean(jitter),
         mask_recall=float(both_T.sum() / max(1, truth_T.sum())),
         mask_recall_worst=float((both_T[shown] / truth_T[shown]).min()) if shown.any() else 1.0,
-        mask_iou=float(both_T.sum() / max(1, either)),
+        mask_iou=iou,
     )
 
 
@@ -150,6 +152,14 @@ def _tall(joints: np.ndarray) -> np.ndarray:
 def _switches(match_T: np.ndarray) -> int:
     known = match_T[match_T >= 0]
     return int((known[1:] != known[:-1]).sum())
+
+
+def _iou(first_TB: np.ndarray, second_TB: np.ndarray) -> float:
+    """Intersection over union of packed masks, all frames together; 1 if both are empty."""
+    both, either = (
+        int(np.bitwise_count(bits).sum()) for bits in (first_TB & second_TB, first_TB | second_TB)
+    )
+    return both / either if either else 1.0
 
 
 def _mean(parts: list[np.ndarray]) -> float:

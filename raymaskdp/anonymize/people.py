@@ -37,6 +37,9 @@ class Person:
       world_TL3: float32 [T, L, 3], points in metres about the hips, axes of the camera or of the
         person's crop (x right, y down, z away from the camera); NaN where not visible.
       masks_T: uint8 [T, B], packed masks, dilated to cover hair, hands and shadow.
+      outlines_T: uint8 [T, B], packed, the pixels that most likely show the person and no margin;
+        inside `masks_T`. For matting, previews and figures: nothing is removed by them. None where
+        the source knows no outline.
       rotations_TJ3: float32 [T, 52, 3] as in `bodies.motion.Motion`, where the source is a fitted
         body; None where the pose is to be found from the points.
     """
@@ -47,6 +50,7 @@ class Person:
     keypoints_TL3: np.ndarray
     world_TL3: np.ndarray
     masks_T: np.ndarray
+    outlines_T: np.ndarray | None = None
     rotations_TJ3: np.ndarray | None = None
 
 
@@ -84,6 +88,8 @@ class People:
                 "world_TL3": (person.world_TL3, (self.num_frames, num_points, 3)),
                 "masks_T": (person.masks_T, (self.num_frames, size)),
             }
+            if person.outlines_T is not None:
+                shapes["outlines_T"] = (person.outlines_T, (self.num_frames, size))
             if person.rotations_TJ3 is not None:
                 shapes["rotations_TJ3"] = (person.rotations_TJ3, (self.num_frames, NUM_JOINTS, 3))
             for name, (array, shape) in shapes.items():
@@ -92,9 +98,17 @@ class People:
 
     def union_TB(self) -> np.ndarray:
         """The packed union of all persons' masks, uint8 [T, B]."""
+        return self._union([person.masks_T for person in self.persons])
+
+    def outline_TB(self) -> np.ndarray | None:
+        """The packed union of all persons' outlines, uint8 [T, B]; None if any is not known."""
+        known = [person.outlines_T for person in self.persons if person.outlines_T is not None]
+        return self._union(known) if len(known) == len(self.persons) else None
+
+    def _union(self, masks: list[np.ndarray]) -> np.ndarray:
         union_TB = np.zeros((self.num_frames, packed_size(self.height, self.width)), np.uint8)
-        for person in self.persons:
-            union_TB |= person.masks_T
+        for mask_TB in masks:
+            union_TB |= mask_TB
         return union_TB
 
 

@@ -29,7 +29,17 @@ from raymaskdp.anonymize.people import People, Person, Suspicion
 from raymaskdp.anonymize.pose_check import Evidence, covers_face, suspicions, uncovered_regions
 from raymaskdp.anonymize.pose_masks import Patch, body_height, grow, limbs, union
 from raymaskdp.anonymize.pose_networks import FOREGROUND_SIDE, PoseNetworks, View, halved
-from raymaskdp.anonymize.track import Seen, Track, assign, between, distance, distinct, remember, same_body
+from raymaskdp.anonymize.track import (
+    Seen,
+    Track,
+    assign,
+    between,
+    distance,
+    distinct,
+    outline_between,
+    remember,
+    same_body,
+)
 from raymaskdp.video.masks import pack, unpack
 from raymaskdp.video.reader import VideoInfo
 
@@ -379,6 +389,7 @@ class _Search:
         keypoints_T33x3 = np.full((num_frames, 33, 3), np.nan, np.float32)
         world_T33x3 = np.full((num_frames, 33, 3), np.nan, np.float32)
         masks_T = np.zeros((num_frames, -(-height * width // 8)), np.uint8)
+        outlines_T = np.zeros_like(masks_T)
         # A person comes and goes a little before and after being recognised.
         fringe = max(1, round(0.1 * self.fps))
         span = range(max(0, track.first - fringe), min(num_frames, track.last + 1 + fringe))
@@ -396,6 +407,7 @@ class _Search:
             visible_T[frame] = True
             mask_HW = self._generous(patches, keypoints_T33x3[frame], frame)
             masks_T[frame] = pack(mask_HW)
+            outlines_T[frame] = pack(self._outline(track, frame) & mask_HW)
         return Person(
             track_id=track.track_id,
             visible_T=visible_T,
@@ -403,7 +415,27 @@ class _Search:
             keypoints_TL3=keypoints_T33x3,
             world_TL3=world_T33x3,
             masks_T=masks_T,
+            outlines_T=outlines_T,
         )
+
+    def _outline(self, track: Track, frame: int) -> np.ndarray:
+        """The pixels that most likely show a person, bool [H, W]."""
+        outline_HW = np.zeros((self.info.height, self.info.width), bool)
+        if frame not in track.seen:
+            outline_between(track, frame).paint(outline_HW)
+            return outline_HW
+        seen = track.seen[frame]
+        seen.outline.paint(outline_HW)
+        # What both neighbours are sure of and this frame thinks possible is no hole: masks flicker.
+        sure = [track.seen[n].outline for n in (frame - 1, frame + 1) if n in track.seen]
+        if len(sure) == 2:
+            steady = Patch(seen.corner, seen.patch.mask_hw.copy())
+            for patch in sure:
+                there = Patch(seen.corner, np.zeros(seen.shape, bool))
+                patch.paint_into(there)
+                steady.mask_hw[~there.mask_hw] = False
+            steady.paint(outline_HW)
+        return outline_HW
 
     def _generous(self, patches: list[Patch], keypoints_33x3: np.ndarray, frame: int) -> np.ndarray:
         """The frame's mask of one person, bool [H, W]."""

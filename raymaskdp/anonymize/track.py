@@ -18,6 +18,9 @@ from raymaskdp.anonymize.pose_networks import Sighting
 MASK_THRESHOLD = 0.35
 """Least probability of a pixel to belong to the person; below 0.5, as a missed pixel is a leak."""
 
+OUTLINE_THRESHOLD = 0.5
+"""Least probability of a pixel of the outline, which is to be right and not safe."""
+
 STEADY = (0, 11, 12, 13, 14, 23, 24, 25, 26, 27, 28)
 """Landmarks that tell two people apart; fingers, toes and the face's details only add noise."""
 
@@ -29,6 +32,7 @@ class Seen:
     Attributes:
       score: how far to believe it, in [0, 1]: visibility of the torso, times the agreement of the
         landmarks with the mask (a skeleton imagined in a corner of a body has little).
+      outline_bits: packed, where within the mask the person most likely is.
       tall: the body's height scale, pixels; area: pixels of the mask.
       looks: float32 [64], square root of the hue–saturation histogram of the body, unit length.
     """
@@ -40,14 +44,23 @@ class Seen:
     corner: tuple[int, int]
     shape: tuple[int, int]
     bits: np.ndarray
+    outline_bits: np.ndarray
     tall: float
     area: int
 
     @property
     def patch(self) -> Patch:
-        """The mask as the network saw it, thresholded."""
+        """The mask as the network saw it, thresholded low."""
+        return self._patch(self.bits)
+
+    @property
+    def outline(self) -> Patch:
+        """The mask where the person most likely is."""
+        return self._patch(self.outline_bits)
+
+    def _patch(self, bits: np.ndarray) -> Patch:
         h, w = self.shape
-        return Patch(self.corner, np.unpackbits(self.bits, count=h * w).reshape(h, w).view(bool))
+        return Patch(self.corner, np.unpackbits(bits, count=h * w).reshape(h, w).view(bool))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -123,6 +136,9 @@ class Track:
 def remember(sighting: Sighting, frame_HW3: np.ndarray) -> Seen:
     """A sighting as a track keeps it."""
     patch = crop_to_content(sighting.mask_hw > MASK_THRESHOLD, sighting.corner)
+    left, top = (patch.corner[axis] - sighting.corner[axis] for axis in (0, 1))
+    h, w = patch.mask_hw.shape
+    outline_hw = sighting.mask_hw[top : top + h, left : left + w] > OUTLINE_THRESHOLD
     agreement = _agreement(patch, sighting.keypoints_33x3, frame_HW3.shape[:2])
     return Seen(
         keypoints_33x3=sighting.keypoints_33x3,
@@ -132,6 +148,7 @@ def remember(sighting: Sighting, frame_HW3: np.ndarray) -> Seen:
         corner=patch.corner,
         shape=patch.mask_hw.shape,
         bits=np.packbits(patch.mask_hw),
+        outline_bits=np.packbits(outline_hw),
         tall=body_height(sighting.keypoints_33x3),
         area=int(patch.mask_hw.sum()),
     )
@@ -221,6 +238,13 @@ def between(track: Track, frame: int) -> tuple[np.ndarray, np.ndarray, list[Patc
     centre = _centre(keypoints)
     moved = [seen.patch.moved(*(centre - _centre(seen.keypoints_33x3))) for seen in (a, b)]
     return keypoints.astype(np.float32), world.astype(np.float32), moved
+
+
+def outline_between(track: Track, frame: int) -> Patch:
+    """The likely outline of a person at a frame without a sighting: the nearest one, moved along."""
+    near = track.seen[track.near(frame)]
+    keypoints_33x3, _, _ = between(track, frame)
+    return near.outline.moved(*(_centre(keypoints_33x3) - _centre(near.keypoints_33x3)))
 
 
 def _agreement(patch: Patch, keypoints_33x3: np.ndarray, size: tuple[int, int]) -> float:

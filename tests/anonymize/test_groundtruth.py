@@ -86,6 +86,16 @@ def test_mistakes_are_counted(truth: Path) -> None:
     assert got.joint_error_mm == pytest.approx(0, abs=0.1)
 
 
+def test_outlines_are_what_is_compared_where_there_are_any(truth: Path) -> None:
+    exact, generous = np.zeros((2, H, W), bool)
+    exact[20:60, 40:60] = True
+    generous[10:70, 30:70] = True
+    whole = dataclasses.replace(person(generous), outlines_T=np.tile(pack(exact), (T, 1)))
+    both = dataclasses.replace(people(generous), persons=(whole,))
+    assert score(both, [motion(0.6)], truth, load_body()).mask_iou == 1
+    assert score(people(generous), [motion(0.6)], truth, load_body()).mask_iou == pytest.approx(1 / 3)
+
+
 def test_a_change_of_tracks_is_a_switch(truth: Path) -> None:
     early, late = motion(-0.6), motion(-0.6)
     early.visible_T[3:] = False

@@ -82,6 +82,17 @@ def test_masks_are_generous_but_not_boundless(found: People, alone: Clip) -> Non
     assert person_THW.sum() < masks_THW.sum() < 3 * person_THW.sum()
 
 
+def test_outlines_are_near_the_truth_and_inside_the_masks(found: People, alone: Clip) -> None:
+    with np.load(alone.truth) as truth:
+        person_THW = unpack(truth["masks"], found.height, found.width)
+    outlines_TB = found.outline_TB()
+    assert outlines_TB is not None
+    assert not (outlines_TB & ~found.union_TB()).any()
+    outlines_THW = unpack(outlines_TB, found.height, found.width)
+    shared, either = (outlines_THW & person_THW).sum(), (outlines_THW | person_THW).sum()
+    assert shared / either > 0.88
+
+
 def test_an_empty_scene_has_nobody_and_no_doubt(find: FindPeople, alone: Clip) -> None:
     people = find([alone.background] * 4, alone.info)
     assert people.persons == ()
