@@ -90,15 +90,15 @@ def _in_head(name: str) -> bool:
 
 def _load(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
     wanted = model.state_dict()
+    missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
+    if missing:
+        raise UserError(f"The weights {path} have no {missing[0]!r}; they are of another model.")
+    if extra:
+        raise UserError(f"The weights {path} have an unknown {extra[0]!r}; they are of another model.")
     for name, value in wanted.items():
-        if name not in state:
-            raise UserError(f"The weights {path} have no {name!r}; they are of another model.")
         if state[name].shape != value.shape:
             raise UserError(
                 f"{name!r} in {path} has shape {tuple(state[name].shape)}, but the model's has "
                 f"{tuple(value.shape)}; use the model and clip settings that the weights were made with."
             )
-    extra = sorted(set(state) - set(wanted))
-    if extra:
-        raise UserError(f"The weights {path} have an unknown {extra[0]!r}; they are of another model.")
     model.load_state_dict(state)

@@ -50,7 +50,11 @@ def hub_folder(folder: Path, kind: str) -> Path:
         "image_size": 16, "num_frames": 4, "hidden_size": 8, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 16, "num_labels": 7,
     }  # fmt: skip
-    own = {"VideoMAE": {"patch_size": 8}, "Vivit": {"tubelet_size": [2, 8, 8]}, "Timesformer": {"patch_size": 8}}
+    own = {
+        "VideoMAE": {"patch_size": 8},
+        "Vivit": {"tubelet_size": [2, 8, 8]},
+        "Timesformer": {"patch_size": 8},
+    }
     settings = getattr(transformers, f"{kind}Config")(**sizes, **own[kind])
     torch.manual_seed(0)
     getattr(transformers, f"{kind}ForVideoClassification")(settings).save_pretrained(folder)

@@ -103,5 +103,5 @@ def test_timesformer_is_exact_where_its_class_token_stays_frozen(tmp_path) -> No
     apply_scheme(net, "selective")
     assert_exact(net, HUB_CLIP)
     apply_scheme(net, "full")
-    with pytest.raises(UserError, match="Records do not stay apart at the use of parameter.*timesformer"):
+    with pytest.raises(UserError, match=r"Records do not stay apart at the use of parameter.*timesformer"):
         assert_exact(net, HUB_CLIP)
