@@ -170,12 +170,16 @@ def train(settings: Any, as_json: bool) -> None:
 
 @cli.command(context_settings=CONTEXT)
 @click.argument("run", type=PATH)
+@click.option("--split", default="test", show_default=True, help="Which videos.")
+@click.option("--views", default=3, show_default=True, help="Clips a video, evenly spread over its time.")
+@click.option("--crops", default=1, show_default=True, help="Windows a clip, along the axis with room.")
+@click.option("--baseline", type=PATH, help="Another run's folder, to give every class's change against it.")
 @_json_option
-def evaluate(run: Path, as_json: bool) -> None:
+def evaluate(run: Path, as_json: bool, **how: Any) -> None:
     """Measure the model of the run folder RUN on its test videos."""
     from raymaskdp.train import evaluate as run_evaluation
 
-    _show(run_evaluation(run), as_json)
+    _show(run_evaluation(run, **how), as_json)
 
 
 @cli.command(context_settings=CONTEXT)

@@ -145,6 +145,6 @@ def demo(out: str | Path, settings: DemoConfig | None = None) -> DemoResult:
         quarantined=outcome.quarantined,
         failed=outcome.failed,
         epsilon=run.epsilon,
-        accuracy=measured.top1,
+        accuracy=measured.score,
         seconds=seconds,
     )

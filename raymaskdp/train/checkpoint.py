@@ -5,6 +5,7 @@ One file, so that it is complete or absent; safetensors, so that loading execute
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +31,25 @@ class Identity:
     plan: str
 
 
-def save(
-    path: Path, *, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, identity: Identity
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What a step changes.
+
+    Attributes:
+      average: moving averages of the learning weights; empty where they are not averaged.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Mapping[str, Tensor]
+
+
+def save(path: Path, state: State, *, step: int, identity: Identity) -> None:
     """Write the state after `step` updates."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
+    tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in state.average.items()}
+    for number, moments in state.optimizer.state_dict()["state"].items():
+        for name, value in moments.items():
             if value is not None:
                 tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
     about = {"step": str(step), "run": identity.run, "plan": identity.plan}
@@ -45,15 +58,35 @@ def save(
         save_file(contiguous, temporary, metadata=about)
 
 
-def load(
-    path: Path, *, identity: Identity, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
-) -> int:
-    """Restore a state, or only the model's; returns how many updates it has, 0 if there is no file.
+def load(path: Path, state: State, *, identity: Identity) -> int:
+    """Restore a state in place; returns how many updates it has, 0 if there is no file.
 
     Raises `UserError` if the file is damaged, or of another run or plan.
     """
     if not path.is_file():
         return 0
+    about, tensors = _read(path, identity)
+    state.model.load_state_dict(_below(tensors, "model."))
+    for name, value in _below(tensors, "average.").items():
+        state.average[name].copy_(value)
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in _below(tensors, "optimizer.").items():
+        number, _, field = name.partition(".")
+        moments.setdefault(int(number), {})[field] = value
+    state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
+    return int(about["step"])
+
+
+def load_result(path: Path, *, identity: Identity, model: nn.Module) -> None:
+    """Give a model the weights that a run ends with, averaged where it averages.
+
+    Raises `UserError` as `load` does.
+    """
+    _, tensors = _read(path, identity)
+    model.load_state_dict({**_below(tensors, "model."), **_below(tensors, "average.")})
+
+
+def _read(path: Path, identity: Identity) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as opened:
             about = opened.metadata()
@@ -62,15 +95,7 @@ def load(
         raise UserError(f"The checkpoint {path} is damaged ({error}); remove it to start again.") from error
     if (about["run"], about["plan"]) != (identity.run, identity.plan):
         raise UserError(f"The checkpoint {path} belongs to another run or privacy plan; give another folder.")
-    model.load_state_dict(_below(tensors, "model."))
-    if optimizer is None:
-        return int(about["step"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in _below(tensors, "optimizer.").items():
-        number, _, field = name.partition(".")
-        state.setdefault(int(number), {})[field] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return int(about["step"])
+    return about, tensors
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

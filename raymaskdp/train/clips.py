@@ -1,4 +1,4 @@
-"""Clips of stored videos: which frames, shifted and flipped how, and as numbers for a model.
+"""Clips of stored videos: which frames, cropped, shifted and flipped how, and as numbers for a model.
 
 A record is a video, or with `unit="subject"` all videos of a subject. Its clips are numbered: draw
 number m of a record is always the same clip, a function of the record's name and m and of nothing
@@ -10,6 +10,7 @@ Shapes: B clips, C colours, T frames, H rows, W columns.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,22 +32,42 @@ class ClipConfig:
     Attributes:
       frames: T of a clip.
       stride: every how many stored frames one is taken; lowered for videos that are too short.
-      draws: how many different clips of a record training ever sees. Features of frozen backbones
+      draws: how many different moments of a record training ever sees. Features of frozen backbones
         are computed once for each.
-      shift: at most so many pixels a training clip is moved along each axis.
+      copies: of each clip, differently cropped, shifted and mirrored; all are averaged before clipping
+        (augmentation multiplicity, De et al. 2022).
+      size: (height, width) of the clip that the model sees, in pixels; None for that of stored frames.
+      crop: a training clip shows a window of at least this share of the largest window with its aspect,
+        anywhere in the stored frame.
+      shift: at most so many pixels a training clip is then moved along each axis.
       flip: whether half of the training clips are mirrored.
     """
 
     frames: int = 8
     stride: int = 3
     draws: int = 16
+    copies: int = 1
+    size: tuple[int, int] | None = None
+    crop: float = 1.0
     shift: int = 3
     flip: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("frames", "stride", "draws"):
+        for name in ("frames", "stride", "draws", "copies"):
             check.positive(f"clips.{name}", getattr(self, name))
+        for side in self.size or ():
+            check.positive("clips.size", side)
+        check.in_range("clips.crop", self.crop, low=0, high=1, open_low=True)
         check.in_range("clips.shift", self.shift, low=0)
+
+    @property
+    def numbers(self) -> int:
+        """How many training clips a record has: each moment in each copy."""
+        return self.draws * self.copies
+
+    def size_in(self, store: ClipStore) -> tuple[int, int]:
+        """(height, width) of a clip of this store."""
+        return self.size or (store.height, store.width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,31 +105,55 @@ def records_of(videos: Sequence[StoredVideo], unit: str) -> tuple[Record, ...]:
 
 
 def draw(store: ClipStore, record: Record, number: int, config: ClipConfig) -> Clip:
-    """Training clip `number` of a record: jittered in time, shifted and flipped."""
-    name = hashlib.sha256(record.name.encode()).digest()
-    rng = np.random.default_rng([number, int.from_bytes(name[:8], "little")])
-    video = record.videos[rng.integers(len(record.videos))]
+    """Training clip `number` of a record: jittered in time, cropped, shifted and flipped."""
+    name = int.from_bytes(hashlib.sha256(record.name.encode()).digest()[:8], "little")
+    moment, copy = divmod(number, config.copies)
+    when = np.random.default_rng([moment, name])
+    how = np.random.default_rng([moment, name, copy + 1])
+    video = record.videos[when.integers(len(record.videos))]
     stride = _fitting_stride(video, config)
     last_start = max(video.num_frames - 1 - (config.frames - 1) * stride, 0)
-    times = _times(video, int(rng.integers(last_start + 1)), stride, config)
+    times = _times(video, int(when.integers(last_start + 1)), stride, config)
     frames, sensitive = store.read(video.index, times)
-    down, right = rng.integers(-config.shift, config.shift + 1, size=2)
-    mirrored = config.flip and bool(rng.integers(2))
+    stored, size = frames.shape[1:3], config.size_in(store)
+    scale = views.largest_scale(stored, size) * math.sqrt(how.uniform(config.crop, 1.0))
+    slack = [int(whole - part * scale + 1e-6) for whole, part in zip(stored, size, strict=True)]
+    corner = (int(how.integers(slack[0] + 1)), int(how.integers(slack[1] + 1)))
+    frames, sensitive = _crop(frames, sensitive, size, scale, corner)
+    down, right = how.integers(-config.shift, config.shift + 1, size=2)
+    mirrored = config.flip and bool(how.integers(2))
     # What is moved in from outside is the fill in both views, and nothing of the video.
     frames = _move(frames, down, right, mirrored, outside=store.fill)
     sensitive = _move(sensitive, down, right, mirrored, outside=0)
     return Clip(frames, sensitive, str(video.label))
 
 
-def evenly(store: ClipStore, video: StoredVideo, count: int, config: ClipConfig) -> list[Clip]:
-    """`count` clips of a video evenly spread over its time, as they are: for evaluation."""
+def evenly(
+    store: ClipStore, video: StoredVideo, count: int, config: ClipConfig, crops: int = 1
+) -> list[Clip]:
+    """`count` clips of a video evenly spread over its time, each in `crops` windows: for evaluation.
+
+    The windows are the largest that fit, in the middle or evenly spread along the axis that leaves room.
+    Raises `UserError` for several windows where no axis does.
+    """
+    stored, size = (store.height, store.width), config.size_in(store)
+    scale = views.largest_scale(stored, size)
+    room = (stored[0] - size[0] * scale, stored[1] - size[1] * scale)
+    if crops > 1 and max(room) < 1:
+        raise UserError(
+            f"Stored frames of {stored[1]} x {stored[0]} pixels leave no room for {crops} crops of the same "
+            "aspect; use crops=1, or clips.size with another aspect."
+        )
+    places = np.linspace(0, 1, crops) if crops > 1 else [0.5]
     stride = _fitting_stride(video, config)
     last_start = max(video.num_frames - 1 - (config.frames - 1) * stride, 0)
     starts = np.linspace(0, last_start, count + 2)[1:-1].round().astype(int)
     clips = []
     for start in starts:
         frames, sensitive = store.read(video.index, _times(video, int(start), stride, config))
-        clips.append(Clip(frames, sensitive, str(video.label)))
+        for place in places:
+            corner = (room[0] * place, room[1] * place)
+            clips.append(Clip(*_crop(frames, sensitive, size, scale, corner), str(video.label)))
     return clips
 
 
@@ -134,6 +179,21 @@ def _fitting_stride(video: StoredVideo, config: ClipConfig) -> int:
 def _times(video: StoredVideo, start: int, stride: int, config: ClipConfig) -> np.ndarray:
     """Frame numbers of a clip; a video shorter than a clip repeats its last frame."""
     return np.minimum(start + stride * np.arange(config.frames), video.num_frames - 1)
+
+
+def _crop(
+    frames_THW3: np.ndarray,
+    sensitive_THW: np.ndarray,
+    size: tuple[int, int],
+    scale: float,
+    corner: tuple[float, float],
+) -> tuple[np.ndarray, np.ndarray]:
+    """A window scaled to `size`; sensitive wherever a sensitive pixel contributes."""
+    stored = frames_THW3.shape[1:3]
+    if stored == size and scale == 1:
+        return frames_THW3, sensitive_THW
+    resampling = views.Resampling.window(stored, size, scale, corner)
+    return resampling.frames(frames_THW3), resampling.touched(sensitive_THW)
 
 
 def _move(frames_THW: np.ndarray, down: int, right: int, mirrored: bool, *, outside: int) -> np.ndarray:

@@ -55,10 +55,11 @@ class PrivacyConfig:
         if self.epsilon is not None:
             check.positive("privacy.epsilon", self.epsilon)
 
-    def plan(self, *, num_records: int, steps: int) -> PrivacyPlan:
+    def plan(self, *, num_records: int, steps: int, copies: int = 1) -> PrivacyPlan:
         """The plan of a run over `num_records` records; raises `UserError` for what does not go together.
 
         Batches larger than the data, which a configuration made for more data may ask for, are all of it.
+        To the plan, `copies` of a clip are clips: all are averaged before clipping.
         """
         masked = self.mechanism in MASKED
         return PrivacyPlan.calibrate(
@@ -69,7 +70,7 @@ class PrivacyConfig:
             delta=self.delta,
             epsilon=self.epsilon,
             noise_multiplier=self.noise_multiplier,
-            clips=1 if self.mechanism == "dpsgd" else self.clips,
+            clips=copies if self.mechanism == "dpsgd" else copies * self.clips,
             clipping_norm=self.clipping_norm,
             adjacency=self.adjacency,
             unit=self.unit,
@@ -83,23 +84,30 @@ class OptimizerConfig:
     """What turns a private update into new weights.
 
     Attributes:
-      name: sgd or adam; `momentum` is for sgd.
+      name: sgd; adam; adamw, with decoupled weight decay; or dp-adam, whose second moment is freed of the
+        variance of the noise (DP-AdamBC). `momentum` is for sgd.
       learning_rate: the largest; reached after `warmup` steps.
       schedule: constant, or cosine down to zero at the last step.
+      variance_floor: smallest second moment that dp-adam believes, the square of a gradient.
+      average: decay of a moving average of the weights, which then is the result; 0 for the last weights.
     """
 
-    name: Literal["sgd", "adam"] = "sgd"
+    name: Literal["sgd", "adam", "adamw", "dp-adam"] = "sgd"
     learning_rate: float = 0.5
     momentum: float = 0.9
     weight_decay: float = 0.0
     warmup: int = 0
     schedule: Literal["constant", "cosine"] = "cosine"
+    variance_floor: float = 1e-8
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         check.positive("optimizer.learning_rate", self.learning_rate)
         check.in_range("optimizer.momentum", self.momentum, low=0, high=1, open_high=True)
         check.in_range("optimizer.weight_decay", self.weight_decay, low=0)
         check.in_range("optimizer.warmup", self.warmup, low=0)
+        check.positive("optimizer.variance_floor", self.variance_floor)
+        check.in_range("optimizer.average", self.average, low=0, high=1, open_high=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +119,8 @@ class ComputeConfig:
       threads: threads of each worker.
       micro_batch: records whose gradients are computed at a time.
       cache_features: with a frozen backbone, compute every clip's features once.
+      checkpoint_activations: keep only the inputs of a model's blocks, and make the rest again in the
+        backward pass: less memory, about a third more time.
       checkpoint_every: steps between checkpoints.
       progress: draw a progress bar.
     """
@@ -119,6 +129,7 @@ class ComputeConfig:
     threads: int = 1
     micro_batch: int = 16
     cache_features: bool = True
+    checkpoint_activations: bool = False
     checkpoint_every: int = 20
     progress: bool = True
 
@@ -160,6 +171,11 @@ class TrainConfig:
         check.one_of("scheme", self.scheme, SCHEMES)
         if self.scheme == "scratch" and self.init is not None:
             raise UserError("scheme=scratch starts from nothing; remove init, or use scheme=full.")
+        if self.privacy.mechanism == "dpsgd" and self.clips.copies > 1:
+            raise UserError(
+                "The mechanism dpsgd takes one clip a record; "
+                "for clips.copies use multiclip with privacy.clips=1."
+            )
         if self.privacy.clips > self.clips.draws:
             raise UserError(
                 f"privacy.clips ({self.privacy.clips}) must not exceed clips.draws ({self.clips.draws})."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,11 +15,13 @@ from raymaskdp import check, models
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
-from raymaskdp.train import clips, loop
+from raymaskdp.train import clips, loop, metrics
 from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.per_class import draw_change
 from raymaskdp.train.store import ClipStore
 
 NOTE = "Measured on private videos that were not trained on; ε does not cover this measurement."
+TOP = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +30,14 @@ class EvaluateResult:
 
     Attributes:
       run: the run's folder.
-      split, videos, views: what was measured, and how many clips a video were averaged.
-      top1: share of videos whose action is named.
+      split, videos, views, crops: what was measured; `views` clips a video in `crops` windows were averaged.
+      metric, score: what counts: top1, or auroc (mean over findings) where labels are sets; 0 to 1.
+      top1, top5: share of videos whose action is named, or among the five best; None where labels are sets.
       mean_class: mean over the classes of each class's share.
-      per_class: that share by class.
-      confusion: rows are true classes, columns named ones, in the order of `classes`.
+      per_class: that share by class; AUROC by finding. Classes without a video are left out.
+      confusion: rows are true classes, columns named ones, in the order of `classes`; empty for findings.
+      baseline, change: another run, and by how much `per_class` differs from its; None without one.
+      plot: the change as a picture (PNG; the same as SVG lies beside it).
       data: what data this was, and what the guarantee says of it.
     """
 
@@ -38,71 +45,142 @@ class EvaluateResult:
     split: str
     videos: int
     views: int
-    top1: float
+    crops: int
+    metric: Literal["top1", "auroc"]
+    score: float
+    top1: float | None
+    top5: float | None
     mean_class: float
     per_class: dict[str, float]
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
+    baseline: str | None = None
+    change: dict[str, float] | None = None
+    plot: str | None = None
     data: str = NOTE
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.top1:.1%} of {self.videos} {self.split} videos are named rightly "
-            f"(mean over classes {self.mean_class:.1%}, {self.views} clips a video)"
-        ]
-        lines += [f"  {share:6.1%}  {name}" for name, share in self.per_class.items()]
+        looks = f"{self.views} clips a video" + (f" in {self.crops} windows" if self.crops > 1 else "")
+        if self.metric == "auroc":
+            first = f"AUROC {self.score:.3f} on {self.videos} {self.split} videos ({looks})"
+        else:
+            first = (
+                f"{self.top1:.1%} of {self.videos} {self.split} videos are named rightly, {self.top5:.1%} "
+                f"among five (mean over classes {self.mean_class:.1%}, {looks})"
+            )
+        lines = [first]
+        for name, value in self.per_class.items():
+            change = f"  {self.change[name]:+6.1%}" if self.change and name in self.change else ""
+            lines.append(f"  {value:6.1%}{change}  {name}")
+        if self.plot:
+            lines.append(f"Change against {self.baseline}: {self.plot}")
         return "\n".join([*lines, self.data])
 
 
-def evaluate(run: str | Path, *, split: str = "test", views: int = 3) -> EvaluateResult:
+def evaluate(
+    run: str | Path,
+    *,
+    split: str = "test",
+    views: int = 3,
+    crops: int = 1,
+    baseline: str | Path | None = None,
+) -> EvaluateResult:
     """Measure a finished run's model; writes `evaluation.json` into its folder.
 
-    Scores of `views` clips, evenly spread over a video, are averaged as probabilities. Raises `UserError`
-    if the run is unfinished or its data are gone.
+    Scores of `views` clips evenly spread over a video, each in `crops` windows, are averaged as
+    probabilities. With the folder of another, evaluated run as `baseline` the change of every class is
+    given, and drawn to `per_class_change.png` and `.svg`. Raises `UserError` if the run is unfinished, its
+    data are gone, or the baseline was not evaluated or has other classes.
     """
     check.positive("views", views)
+    check.positive("crops", crops)
     folder = Path(run)
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"{folder} holds no finished run; run `raymaskdp train` to its end first.")
+    earlier = None if baseline is None else _per_class_of(Path(baseline))
     config = configuration.load(TrainConfig, folder / "config.yaml")
     store = ClipStore.open(config.data)
     model = loop.build(replace(config, init=None), store)
     models.load_weights(folder / "model.safetensors", model)
-    truth, named = classify(model.eval(), store, config.clips, split=split, views=views)
-    result = _score(truth, named, store.classes, run=str(folder), split=split, views=views)
+    targets, scores = score_videos(model.eval(), store, config.clips, split=split, views=views, crops=crops)
+    measure = _findings if store.several else _actions
+    result = EvaluateResult(
+        run=str(folder),
+        split=split,
+        videos=len(scores),
+        views=views,
+        crops=crops,
+        classes=store.classes,
+        **measure(scores, targets, store.classes),
+    )
+    if earlier is not None:
+        result = _compared(result, str(baseline), earlier, store, config.split)
     write_json(folder / "evaluation.json", asdict(result))
     return result
 
 
 @torch.no_grad()
-def classify(
-    model: nn.Module, store: ClipStore, config: clips.ClipConfig, *, split: str, views: int
+def score_videos(
+    model: nn.Module, store: ClipStore, config: clips.ClipConfig, *, split: str, views: int, crops: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """True and named class of each video of a split, int64 [videos] each."""
-    truth, named = [], []
+    """Targets (`ClipStore.target`) and probabilities, float32 [B, C], of the B videos of a split."""
+    targets, scores = [], []
     for video in store.split(split):
-        drawn = clips.evenly(store, video, views, config)
-        scores_BC = model(clips.full_views(drawn, store.fill)).softmax(dim=1)
-        named.append(int(scores_BC.mean(dim=0).argmax()))
-        truth.append(store.classes.index(str(video.label)))
-    return np.array(truth), np.array(named)
+        drawn = clips.evenly(store, video, views, config, crops)
+        found_VC = model(clips.full_views(drawn, store.fill))
+        found_VC = found_VC.sigmoid() if store.several else found_VC.softmax(dim=1)
+        scores.append(found_VC.mean(dim=0).numpy())
+        targets.append(store.target(str(video.label)))
+    return np.stack(targets), np.stack(scores)
 
 
-def _score(
-    truth: np.ndarray, named: np.ndarray, classes: tuple[str, ...], *, run: str, split: str, views: int
+def _actions(scores_BC: np.ndarray, truth_B: np.ndarray, classes: tuple[str, ...]) -> dict:
+    matrix = metrics.confusion(scores_BC.argmax(axis=1), truth_B, len(classes))
+    present = [number for number in range(len(classes)) if matrix[number].any()]
+    per_class = {classes[n]: float(matrix[n, n] / matrix[n].sum()) for n in present}
+    top1 = metrics.top(scores_BC, truth_B, 1)
+    return {
+        "metric": "top1",
+        "score": top1,
+        "top1": top1,
+        "top5": metrics.top(scores_BC, truth_B, TOP),
+        "mean_class": float(np.mean(list(per_class.values()))),
+        "per_class": per_class,
+        "confusion": tuple(tuple(int(count) for count in row) for row in matrix),
+    }
+
+
+def _findings(scores_BC: np.ndarray, there_BC: np.ndarray, classes: tuple[str, ...]) -> dict:
+    areas = [metrics.auroc(scores_BC[:, n], there_BC[:, n] > 0.5) for n in range(len(classes))]
+    per_class = {name: area for name, area in zip(classes, areas, strict=True) if area is not None}
+    if not per_class:
+        raise UserError("No finding is there in some videos and not in others, so there is no AUROC.")
+    mean = float(np.mean(list(per_class.values())))
+    return {
+        "metric": "auroc",
+        "score": mean,
+        "top1": None,
+        "top5": None,
+        "mean_class": mean,
+        "per_class": per_class,
+        "confusion": (),
+    }
+
+
+def _per_class_of(run: Path) -> dict[str, float]:
+    """What an earlier evaluation of a run says of every class."""
+    path = run / "evaluation.json"
+    if not path.is_file():
+        raise UserError(f"The baseline {run} was not evaluated; run `raymaskdp evaluate {run}` first.")
+    return dict(json.loads(path.read_text(encoding="utf-8"))["per_class"])
+
+
+def _compared(
+    result: EvaluateResult, baseline: str, earlier: dict[str, float], store: ClipStore, trained_on: str
 ) -> EvaluateResult:
-    confusion = np.zeros((len(classes), len(classes)), dtype=int)
-    np.add.at(confusion, (truth, named), 1)
-    present = [number for number in range(len(classes)) if confusion[number].any()]
-    per_class = {classes[n]: float(confusion[n, n] / confusion[n].sum()) for n in present}
-    return EvaluateResult(
-        run=run,
-        split=split,
-        videos=len(truth),
-        views=views,
-        top1=float((truth == named).mean()),
-        mean_class=float(np.mean(list(per_class.values()))),
-        per_class=per_class,
-        classes=classes,
-        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
-    )
+    if earlier.keys() != result.per_class.keys():
+        raise UserError(f"The baseline {baseline} has other classes; compare runs on the same data.")
+    change = {name: value - earlier[name] for name, value in result.per_class.items()}
+    plot = Path(result.run) / "per_class_change"
+    draw_change(change, store.class_shares(trained_on), plot)
+    return replace(result, baseline=baseline, change=change, plot=str(plot.with_suffix(".png")))

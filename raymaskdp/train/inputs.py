@@ -24,7 +24,7 @@ from raymaskdp.train import clips
 from raymaskdp.train.clips import Clip, ClipConfig, Record
 from raymaskdp.train.store import ClipStore
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 FEATURES_BATCH = 64
 
 
@@ -35,7 +35,7 @@ class Views:
     Attributes:
       full: float32 [N, K, ...].
       public: the same of the public views.
-      labels: class of each clip, int64 [N, K].
+      labels: class of each clip, int64 [N, K], or its findings, float32 [N, K, classes].
       usable: False for a clip that could not be read, bool [N, K]; it must get no weight.
       changed: whether the full view differs from the public one, bool [N, K].
     """
@@ -54,10 +54,20 @@ class Inputs(Protocol):
         """Views of the draws numbered `draws_NK` of the records with indices `records_N`; N may not be 0."""
 
 
-def pick_draws(key: Key, stream: str, step: int, records_N: np.ndarray, count: int, draws: int) -> np.ndarray:
-    """Which different draws of each record a step uses, int64 [N, count]; keyed, blind to the data."""
-    picked = [key.stream(stream, step, int(r)).choice(draws, size=count, replace=False) for r in records_N]
-    return np.array(picked, dtype=np.int64).reshape(len(records_N), count)
+def pick_draws(
+    key: Key, stream: str, step: int, records_N: np.ndarray, count: int, config: ClipConfig
+) -> np.ndarray:
+    """Numbers of the `count` clips of each record that a step uses, int64 [N, count].
+
+    Different moments, in all copies; keyed, blind to the data.
+    """
+    moments, copies = count // config.copies, np.arange(config.copies)
+    picked = [
+        key.stream(stream, step, int(record)).choice(config.draws, size=moments, replace=False)
+        for record in records_N
+    ]
+    moments_NM = np.array(picked, dtype=np.int64).reshape(len(records_N), moments)
+    return (moments_NM[..., None] * config.copies + copies).reshape(len(records_N), count)
 
 
 @dataclass(frozen=True)
@@ -87,11 +97,11 @@ class PixelInputs:
         if self.masked:
             public = clips.public_views(readable, self.store.fill).unflatten(0, shape)
             changed = changed_clips(full, public)
-        number_of = {label: number for number, label in enumerate(self.store.classes)}
+        labels = torch.from_numpy(np.stack([self.store.target(clip.label) for clip in readable]))
         return Views(
             full=full,
             public=public,
-            labels=torch.tensor([number_of[clip.label] for clip in readable]).view(shape),
+            labels=labels.unflatten(0, shape),
             usable=torch.tensor(usable).view(shape),
             changed=changed,
         )
@@ -105,9 +115,10 @@ class PixelInputs:
             return None
 
     def _blank(self) -> Clip:
-        size = (self.config.frames, self.store.height, self.store.width)
+        size = (self.config.frames, *self.config.size_in(self.store))
         frames = np.full((*size, 3), self.store.fill, dtype=np.uint8)
-        return Clip(frames, np.ones(size, dtype=bool), self.store.classes[0])
+        label = "|" if self.store.several else self.store.classes[0]
+        return Clip(frames, np.ones(size, dtype=bool), label)
 
 
 @dataclass(frozen=True)
@@ -139,7 +150,7 @@ def cached_features(pixels: PixelInputs, model: nn.Module) -> FeatureInputs:
 @torch.no_grad()
 def _compute_features(pixels: PixelInputs, model: nn.Module) -> Views:
     parts = []
-    all_draws = np.arange(pixels.config.draws)[None]
+    all_draws = np.arange(pixels.config.numbers)[None]
     for index in tqdm(range(len(pixels.records)), "features", unit="record", leave=False):
         views = pixels.read(np.array([index]), all_draws)
         features = (_in_batches(model, views.full[0]), _in_batches(model, views.public[0]))

@@ -28,10 +28,11 @@ from raymaskdp.privacy import ClippedSum, GradientEngine, Key, Ledger, PrivacyPl
 from raymaskdp.privacy.accounting import rdp_epsilon
 from raymaskdp.privacy.plan import MASKED
 from raymaskdp.train import checkpoint
-from raymaskdp.train.checkpoint import Identity
+from raymaskdp.train.checkpoint import Identity, State
 from raymaskdp.train.clips import records_of
-from raymaskdp.train.config import OptimizerConfig, TrainConfig
+from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.inputs import Inputs, PixelInputs, cached_features, pick_draws
+from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
 from raymaskdp.train.store import ClipStore
 
 
@@ -97,8 +98,10 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
     inputs, trained = open_inputs(config, store, model)
     learning = {name: value for name, value in trained.named_parameters() if value.requires_grad}
     engine = GradientEngine(trained, plan)
-    optimizer = make_optimizer(config.optimizer, learning)
-    start = checkpoint.load(job.checkpoint_file, model=model, optimizer=optimizer, identity=job.identity)
+    optimizer = make_optimizer(config.optimizer, learning, noise_std=plan.noise_std / plan.expected_batch)
+    average = WeightAverage(config.optimizer.average, learning) if config.optimizer.average else None
+    state = State(model=model, optimizer=optimizer, average=average.values if average else {})
+    start = checkpoint.load(job.checkpoint_file, state, identity=job.identity)
     if first:
         ledger = Ledger.open(job.ledger_file, plan=plan, key=key, fingerprint=store.fingerprint)
         curve = Curve(job, start)
@@ -107,7 +110,7 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
         private_lot, public_lot = plan.lot(key, step), plan.public_lot(key, step)
         total, shown_loss = engine.zero_sum(), torch.zeros(1)
         for lot in micro_batches(private_lot, worker, config):
-            draws = pick_draws(key, "clips", step, lot, plan.clips, config.clips.draws)
+            draws = pick_draws(key, "clips", step, lot, plan.clips, config.clips)
             views = inputs.read(lot, draws)
             clips, labels, usable = views.full, views.labels, views.usable
             if plan.mechanism == "maskdp":
@@ -125,7 +128,7 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
 
         public_sum = zeros_like(learning)
         for lot in micro_batches(public_lot, worker, config):
-            draws = pick_draws(key, "public clips", step, lot, plan.clips, config.clips.draws)
+            draws = pick_draws(key, "public clips", step, lot, plan.clips, config.clips)
             views = inputs.read(lot, draws)
             losses = losses_of(trained, views.public, views.labels) * views.usable.flatten()
             loss = losses.sum() / plan.clips
@@ -141,11 +144,11 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
             parameter.grad = update[name] + plan.public_scale * public_sum[name]
         set_learning_rate(optimizer, config.optimizer, step, plan.steps)
         optimizer.step()
+        if average:
+            average.add(step)
 
         if first and ((step + 1) % config.compute.checkpoint_every == 0 or step + 1 == plan.steps):
-            checkpoint.save(
-                job.checkpoint_file, step=step + 1, model=model, optimizer=optimizer, identity=job.identity
-            )
+            checkpoint.save(job.checkpoint_file, state, step=step + 1, identity=job.identity)
         if first:
             # Of public records only; of all where nothing is private.
             shown = private_lot if plan.mechanism == "sgd" else public_lot
@@ -161,8 +164,11 @@ def micro_batches(lot: np.ndarray, worker: Worker, config: TrainConfig) -> Itera
 
 
 def losses_of(model: nn.Module, clips_NV: Tensor, labels_NV: Tensor) -> Tensor:
-    """Cross-entropy of every view, shape [N·V], record by record."""
-    return functional.cross_entropy(model(clips_NV.flatten(0, 1)), labels_NV.flatten(), reduction="none")
+    """Cross-entropy of every view, shape [N·V], record by record; of several findings, their mean."""
+    scores, labels = model(clips_NV.flatten(0, 1)), labels_NV.flatten(0, 1)
+    if labels.is_floating_point():
+        return functional.binary_cross_entropy_with_logits(scores, labels, reduction="none").mean(dim=1)
+    return functional.cross_entropy(scores, labels, reduction="none")
 
 
 def summed_gradient(loss: Tensor, learning: dict[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -187,11 +193,19 @@ def zeros_like(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
 
 def build(config: TrainConfig, store: ClipStore) -> nn.Module:
     """The model of a run before its first step, frozen as the scheme says."""
-    clip = (config.clips.frames, store.height, store.width)
+    clip = (config.clips.frames, *config.clips.size_in(store))
     model = models.build_model(config.model, clip=clip, num_classes=len(store.classes), seed=config.seed)
     if config.init is not None:
         models.load_backbone(config.init, model)
-    models.apply_scheme(model, config.scheme)
+    models.apply_scheme(
+        model,
+        config.scheme,
+        adapter_width=config.model.adapter_width,
+        lora_rank=config.model.lora_rank,
+        seed=config.seed,
+    )
+    if config.compute.checkpoint_activations:
+        models.checkpoint_activations(model)
     return model
 
 
@@ -219,26 +233,6 @@ class HeadAlone(nn.Module):
 def only_head_learns(model: nn.Module) -> bool:
     """Whether everything but the head is frozen."""
     return all(name.startswith("head.") for name, value in model.named_parameters() if value.requires_grad)
-
-
-def make_optimizer(config: OptimizerConfig, learning: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer; it sees nothing but private updates and public gradients."""
-    parameters = list(learning.values())
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.name == "adam":
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
-    return torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, weight_decay=decay)
-
-
-def set_learning_rate(
-    optimizer: torch.optim.Optimizer, config: OptimizerConfig, step: int, steps: int
-) -> None:
-    """The schedule, a function of the step alone, so that a resumed run goes on as it was."""
-    scale = min((step + 1) / (config.warmup + 1), 1.0)
-    if config.schedule == "cosine":
-        scale *= 0.5 * (1 + math.cos(math.pi * step / steps))
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * scale
 
 
 class Curve:

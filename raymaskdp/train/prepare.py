@@ -1,4 +1,4 @@
-"""Anonymized (or plain) videos become a clip store. Incremental: what is there and unchanged is kept."""
+"""Anonymized or plain videos, and pictures, become a clip store. What is there and unchanged is kept."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import check, config
-from raymaskdp.datasets.manifest import VideoRecord, read_source
+from raymaskdp.datasets.manifest import IMAGE_SUFFIXES, VideoRecord, read_source
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
 from raymaskdp.train import views
 from raymaskdp.train.store import FORMAT
 from raymaskdp.video import masks
+from raymaskdp.video.picture import read_picture
 from raymaskdp.video.reader import stream
 
 CHUNK = 32
@@ -110,7 +111,8 @@ class Source:
 def prepare(source: str | Path, out: str | Path, settings: PrepareConfig | None = None) -> PrepareResult:
     """Write the clip store `out` from the output folder of `anonymize`, or from plain videos.
 
-    In plain videos (anything that `raymaskdp.datasets.read_source` takes) every token is sensitive.
+    In plain videos (anything that `raymaskdp.datasets.read_source` takes) every token is sensitive; a
+    manifest may name pictures, which are videos of one frame.
     Raises `UserError` if nothing can be stored, or if `out` was prepared with other settings.
     """
     settings = settings or PrepareConfig()
@@ -209,7 +211,8 @@ def _store(one: Source, out: Path, settings: PrepareConfig, made_from: str) -> d
 def _chunks(one: Source) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Runs of frames: composite and avatar layer, uint8 [T, S, R, 3], and where sensitive, bool [T, S, R]."""
     if one.anonymized is None:
-        for frames in _batched(stream(one.record.path)):
+        picture = Path(one.record.path).suffix.lower() in IMAGE_SUFFIXES
+        for frames in _batched(read_picture(one.record.path) if picture else stream(one.record.path)):
             yield frames, np.zeros_like(frames), np.ones(frames.shape[:3], dtype=bool)
         return
     with np.load(one.avatar_masks, allow_pickle=False) as arrays:

@@ -12,6 +12,7 @@ The public view is not stored: it is the full view with its sensitive tokens fil
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.errors import UserError
 from raymaskdp.train import views
 from raymaskdp.video import masks
@@ -90,8 +92,29 @@ class ClipStore:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The labels in the store, sorted; a label's position is its class."""
-        return tuple(sorted({video.label for video in self.videos if video.label is not None}))
+        """The labels in the store, or the findings where labels are sets; sorted, position is class."""
+        return tuple(sorted({part for video in self.videos for part in labels_of(video.label)}))
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether a label is a set of findings, any of which may be there; `UserError` if only some are."""
+        sets = {video.label.startswith("|") for video in self.videos if video.label is not None}
+        if len(sets) > 1:
+            raise UserError(f"In {self.path} some labels are sets of findings and some are not.")
+        return sets == {True}
+
+    def target(self, label: str) -> np.ndarray:
+        """What a model learns of a label: its class, int64 [], or findings, float32 [classes] of 0 and 1."""
+        if self.several:
+            found = labels_of(label)
+            return np.array([name in found for name in self.classes], dtype=np.float32)
+        return np.array(self.classes.index(label))
+
+    def class_shares(self, split: str) -> dict[str, float]:
+        """Of the videos of a split, the share that has each class or finding, 0 to 1."""
+        videos = self.split(split)
+        counts = Counter(part for video in videos for part in labels_of(video.label))
+        return {name: counts[name] / len(videos) for name in self.classes}
 
     def split(self, name: str) -> tuple[StoredVideo, ...]:
         """The labelled videos of a split; raises `UserError` if there is none."""

@@ -127,7 +127,7 @@ def make_job(config: TrainConfig) -> Job:
     )
     store = ClipStore.open(config.data)
     records = records_of(store.split(config.split), config.privacy.unit)
-    plan = config.privacy.plan(num_records=len(records), steps=config.steps)
+    plan = config.privacy.plan(num_records=len(records), steps=config.steps, copies=config.clips.copies)
     loop.build(config, store)  # settings of the model and its weights that do not fit fail here
     identity = Identity(run=run_digest(config, store), plan=configuration.digest(plan))
     folder = config.out / f"{plan.mechanism}-{identity.run[:12]}"
@@ -204,7 +204,7 @@ def _finish(job: Job) -> TrainResult:
     store = ClipStore.open(job.config.data)
     model = loop.build(job.config, store)
     trainable = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    checkpoint.load(job.checkpoint_file, model=model, identity=job.identity)
+    checkpoint.load_result(job.checkpoint_file, model=model, identity=job.identity)
     models.save_weights(job.folder / "model.safetensors", model)
     curve = loop.read_curve(job.curve_file)
     cost, plan = job.plan.cost(), job.plan

@@ -19,10 +19,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Resampling:
-    """Area-averaging from source size to training size, with the aspect kept by cropping the middle.
+    """Scaling of a window of the source to training size, with the aspect kept.
 
-    Each output pixel is the mean of the source rectangle that it covers, so the source pixels it
-    depends on are known exactly: those with a weight above zero.
+    Downwards each output pixel is the mean of the source rectangle that it covers, upwards it is
+    interpolated between the nearest source pixels (bilinear). Either way the source pixels it depends
+    on are known exactly: those with a weight above zero.
 
     Attributes:
       rows_HS, columns_WR: weights along each axis, each row sums to 1.
@@ -33,9 +34,20 @@ class Resampling:
 
     @classmethod
     def between(cls, source: tuple[int, int], target: tuple[int, int]) -> Self:
-        """From (height, width) of the source to (height, width) of the target."""
-        scale = min(source[0] / target[0], source[1] / target[1])
-        return cls(_coverage(source[0], target[0], scale), _coverage(source[1], target[1], scale))
+        """The largest window in the middle, from (height, width) of the source to those of the target."""
+        scale = largest_scale(source, target)
+        middle = ((source[0] - target[0] * scale) / 2, (source[1] - target[1] * scale) / 2)
+        return cls.window(source, target, scale, middle)
+
+    @classmethod
+    def window(
+        cls, source: tuple[int, int], target: tuple[int, int], scale: float, corner: tuple[float, float]
+    ) -> Self:
+        """A window of `scale` source pixels a target pixel whose upper left corner is at (row, column)."""
+        return cls(
+            _coverage(source[0], target[0], scale, corner[0]),
+            _coverage(source[1], target[1], scale, corner[1]),
+        )
 
     def frames(self, frames_TSR3: np.ndarray) -> np.ndarray:
         """Resample colours; uint8 [T, S, R, 3] to uint8 [T, H, W, 3], rounded to nearest."""
@@ -52,12 +64,21 @@ class Resampling:
         return np.asarray(counts > 0)
 
 
-def _coverage(source: int, target: int, scale: float) -> np.ndarray:
-    """Share of source pixel j in the interval that target pixel i covers, float32 [target, source]."""
-    edges = (source - target * scale) / 2 + np.arange(target + 1) * scale
+def largest_scale(source: tuple[int, int], target: tuple[int, int]) -> float:
+    """Source pixels a target pixel of the largest window that fits into the source."""
+    return min(source[0] / target[0], source[1] / target[1])
+
+
+def _coverage(source: int, target: int, scale: float, start: float) -> np.ndarray:
+    """How much of target pixel i is of source pixel j, float32 [target, source]; rows sum to 1."""
+    edges = start + np.arange(target + 1) * scale
     pixels = np.arange(source)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    weights = np.where(overlap > 1e-6, overlap, 0.0)
+    if scale < 1:
+        centres = (edges[1:, None] + edges[:-1, None]) / 2
+        weights = np.clip(1 - np.abs(pixels + 0.5 - centres), 0.0, None)
+    else:
+        weights = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    weights = np.where(weights > 1e-6, weights, 0.0)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

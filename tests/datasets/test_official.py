@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import trees
 
 from raymaskdp import cli
 from raymaskdp.datasets import importing, registry
@@ -18,7 +19,6 @@ from raymaskdp.datasets.importing import import_dataset, list_datasets
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, read_source
 from raymaskdp.datasets.ntu60 import ACTIONS
 from raymaskdp.errors import UserError
-from tests.datasets import trees
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "ucf101": trees.ucf101,

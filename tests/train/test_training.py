@@ -88,13 +88,35 @@ def test_identity_is_what_decides_the_outcome(base, store_path, tmp_path) -> Non
     assert make_job(changed(base, data=moved)).identity.run != run
 
 
+def test_the_result_is_the_average_of_the_weights(base, tmp_path) -> None:
+    plain = train(changed(base, out=tmp_path / "plain"), key=KEY)
+    averaged = train(changed(base, out=tmp_path / "averaged", optimizer__average=0.9), key=KEY)
+    state = load_file(Path(averaged.run) / "checkpoint.safetensors")
+    result = load_file(Path(averaged.run) / "model.safetensors")
+    last = load_file(Path(plain.run) / "model.safetensors")
+    for name, value in last.items():
+        assert torch.equal(state[f"model.{name}"], value)  # it has no influence on the way
+        assert torch.equal(result[name], state[f"average.{name}"])
+    assert any(not torch.equal(result[name], last[name]) for name in last)
+
+
+def test_copies_are_averaged_within_a_record(base) -> None:
+    plan = make_job(changed(base, clips__copies=3)).plan
+    assert plan.clips == 3 * make_job(base).plan.clips
+    with pytest.raises(UserError, match="use multiclip"):
+        changed(base, privacy__mechanism="dpsgd", clips__copies=2)
+
+
 class Killed(BaseException):
     """Stands for the end of the process."""
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 5])
 def test_a_resumed_run_equals_an_undisturbed_one(base, tmp_path, stop_after) -> None:
-    base = changed(base, optimizer__name="adam", optimizer__learning_rate=0.01)
+    name = "adam" if stop_after % 2 else "dp-adam"
+    base = changed(
+        base, optimizer__name=name, optimizer__learning_rate=0.01, optimizer__average=0.8, clips__copies=2
+    )
     whole = train(changed(base, out=tmp_path / "whole"), key=KEY)
     job = make_job(base)
     job.folder.mkdir(parents=True)

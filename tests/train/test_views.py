@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from raymaskdp.train import views
 from raymaskdp.train.views import Resampling
 
 
-@pytest.mark.parametrize(
-    ("source", "target"), [((24, 32), (6, 8)), ((23, 37), (6, 8)), ((48, 40), (12, 16)), ((5, 7), (8, 12))]
-)
+@pytest.mark.parametrize(("source", "target"), [((24, 32), (6, 8)), ((23, 37), (6, 8)), ((48, 40), (12, 16))])
 def test_resampling_is_the_mean_over_the_covered_rectangle(source, target) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, size=(1, *source, 3)).astype(np.uint8)
@@ -26,7 +25,9 @@ def test_resampling_is_the_mean_over_the_covered_rectangle(source, target) -> No
         np.testing.assert_allclose(found[row, column], mean, atol=0.5 + 255 / fine)
 
 
-@pytest.mark.parametrize(("source", "target"), [((24, 32), (6, 8)), ((23, 37), (6, 8)), ((9, 11), (8, 8))])
+@pytest.mark.parametrize(
+    ("source", "target"), [((24, 32), (6, 8)), ((23, 37), (6, 8)), ((9, 11), (8, 8)), ((5, 7), (8, 12))]
+)
 def test_every_contributing_source_pixel_counts(source, target) -> None:
     """Changing one source pixel changes only output pixels that `touched` marks for it, and the converse."""
     rng = np.random.default_rng(1)
@@ -42,6 +43,16 @@ def test_every_contributing_source_pixel_counts(source, target) -> None:
         changed[0, row, column] = 255
         differs = (resampling.frames(image) != resampling.frames(changed)).any(axis=-1)
         assert not (differs & ~resampling.touched(mask)).any()
+
+
+@pytest.mark.parametrize(("source", "target"), [((4, 4), (7, 7)), ((5, 5), (15, 15))])
+def test_enlarging_is_bilinear(source, target) -> None:
+    image = np.random.default_rng(3).integers(0, 256, size=(1, *source, 3)).astype(np.uint8)
+    found = Resampling.between(source, target).frames(image)[0]
+    wanted = torch.nn.functional.interpolate(
+        torch.from_numpy(image).movedim(-1, 1).float(), size=target, mode="bilinear", align_corners=False
+    )[0]
+    np.testing.assert_allclose(found, wanted.movedim(0, -1).numpy(), atol=0.51)
 
 
 def test_one_sensitive_pixel_makes_its_whole_token_sensitive() -> None:
