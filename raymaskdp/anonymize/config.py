@@ -11,6 +11,7 @@ from raymaskdp import config as configuration
 from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.plate import PlateConfig
 from raymaskdp.anonymize.pose import PoseConfig
+from raymaskdp.anonymize.sources import check_source
 from raymaskdp.anonymize.verify import VerifyConfig
 from raymaskdp.bodies.fit import FitConfig
 from raymaskdp.bodies.render import RenderConfig
@@ -25,7 +26,9 @@ class AnonymizeConfig:
       body: an SMPL-H file; None for the embedded body.
       secret_file: 32 private bytes that choose who gets which avatar; made on first use. None for a
         hidden file beside the output folder. Never publish it.
-      workers: videos worked on at once; None for one a CPU, 0 to work in this process, without Ray.
+      workers: videos worked on at once, at most. None for one a CPU of this machine, or for as many as an
+        autoscaling cluster has room for; 0 to work in this process, without Ray.
+      gpus: share of a GPU that each worker holds, such as 0.25; 0 draws on the CPU.
       address: a Ray cluster to join; None for the one around, or else a local one.
     """
 
@@ -38,12 +41,16 @@ class AnonymizeConfig:
     body: Path | None = None
     secret_file: Path | None = None
     workers: int | None = None
+    gpus: float = 0.0
     address: str | None = None
 
     def __post_init__(self) -> None:
+        check_source(self.pose)
         if self.workers is not None:
             check.in_range("workers", self.workers, low=0)
+        check.in_range("gpus", self.gpus, low=0.0)
 
     def digest(self) -> str:
         """SHA-256 of what shapes the output: not of the secret, nor of where the work is done."""
-        return configuration.digest(dataclasses.replace(self, secret_file=None, workers=None, address=None))
+        plain = dataclasses.replace(self, secret_file=None, workers=None, gpus=0.0, address=None)
+        return configuration.digest(plain)

@@ -13,7 +13,7 @@ from raymaskdp.anonymize.pose import BIRTH_SCORE, LEAST_FACE, PoseConfig
 from raymaskdp.anonymize.pose_networks import PoseNetworks, View
 from raymaskdp.anonymize.track import Seen, remember, same_body
 
-# Shape suffixes: H rows, W columns.
+# Shape suffixes: H rows, W columns, N faces.
 
 Box = tuple[int, int, int, int]
 CLOSE_PX = 256
@@ -21,35 +21,30 @@ CLOSE_PX = 256
 
 
 class Detectors:
-    """Looks for faces and bodies in one frame, uint8 RGB [H, W, 3]; says what it found, () for nobody."""
+    """Looks for faces and bodies in one frame, uint8 RGB [H, W, 3]; says what it found, () for nobody.
+
+    Where poses are read from files, the network for bodies, which is a pose network, is not asked, and
+    without `config.veto` no network is.
+    """
 
     def __init__(self, config: PoseConfig) -> None:
         self._least_face = config.veto_faces
+        self._look_for_faces = config.veto or config.source == "mediapipe"
+        self._look_for_bodies = config.source == "mediapipe"
         self._networks = PoseNetworks(
             pose_model=config.pose_model, confidence=config.confidence, limit=config.max_people
         )
 
     def __call__(self, frame_HW3: np.ndarray) -> tuple[str, ...]:
         found = []
-        if self._face(frame_HW3):
+        if self._look_for_faces and self._face(frame_HW3):
             found.append("a face")
-        if self._body(frame_HW3):
+        if self._look_for_bodies and self._body(frame_HW3):
             found.append("a body")
         return tuple(found)
 
     def _face(self, frame_HW3: np.ndarray) -> bool:
-        height, width = frame_HW3.shape[:2]
-        for face in self._networks.faces(frame_HW3):
-            x0, y0, x1, y1 = (int(v) for v in np.clip(face[:4], 0, (width, height, width, height)))
-            if min(x1 - x0, y1 - y0) < LEAST_FACE:
-                continue
-            left, top, right, bottom = _around((x0, y0, x1, y1), width, height)
-            image = frame_HW3[top:bottom, left:right]
-            enlarge = CLOSE_PX / max(image.shape[:2])
-            close = cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC)
-            if (self._networks.faces(close)[:, 4] >= self._least_face).any():
-                return True
-        return False
+        return bool((close_faces(self._networks, frame_HW3)[:, 4] >= self._least_face).any())
 
     def _body(self, frame_HW3: np.ndarray) -> bool:
         height, width = frame_HW3.shape[:2]
@@ -66,6 +61,22 @@ class Detectors:
             for seen in (remember(sighting, frame_HW3) for sighting in sightings)
             if seen.score >= BIRTH_SCORE and seen.area > 0
         ]
+
+
+def close_faces(networks: PoseNetworks, frame_HW3: np.ndarray) -> np.ndarray:
+    """Faces of at least `LEAST_FACE` pixels, float32 [N, 5]: x0, y0, x1, y1, score in a closer look."""
+    height, width = frame_HW3.shape[:2]
+    seen = []
+    for face_5 in networks.faces(frame_HW3):
+        x0, y0, x1, y1 = (int(v) for v in np.clip(face_5[:4], 0, (width, height, width, height)))
+        if min(x1 - x0, y1 - y0) < LEAST_FACE:
+            continue
+        left, top, right, bottom = _around((x0, y0, x1, y1), width, height)
+        image = frame_HW3[top:bottom, left:right]
+        enlarge = CLOSE_PX / max(image.shape[:2])
+        close = cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC)
+        seen.append((x0, y0, x1, y1, max(networks.faces(close)[:, 4], default=0.0)))
+    return np.array(seen, np.float32).reshape(-1, 5)
 
 
 def _around(box: Box, width: int, height: int) -> Box:

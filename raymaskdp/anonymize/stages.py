@@ -28,8 +28,8 @@ from raymaskdp.anonymize.detectors import Detectors
 from raymaskdp.anonymize.groundtruth import TruthMetrics, score
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
-from raymaskdp.anonymize.pose import FindPeople
 from raymaskdp.anonymize.scene import Scene, avatars_of
+from raymaskdp.anonymize.sources import pose_source
 from raymaskdp.anonymize.synthesis import Background, Layers, find_background, write_layers
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import load_body
@@ -67,7 +67,7 @@ class Analyze:
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._job = job
         self._body = config.body
-        self._find_people = FindPeople(config.pose)
+        self._find_people = pose_source(config.pose)
         self._fit_bodies = FitBodies(config.fit, config.body)
 
     def __call__(self, item: Item) -> Item:
@@ -80,7 +80,7 @@ class Analyze:
         item = dataclasses.replace(item, info=info, source_sha256=sha256_file(path))
         seconds: dict[str, float] = {}
         with _timed(seconds, "seconds_pose"), contextlib.closing(reader.stream(path)) as frames:
-            people = self._find_people(frames, info)
+            people = self._find_people(frames, info, item.record)
         item = dataclasses.replace(item, num_people=len(people.persons), metrics=seconds)
         if people.suspicious:
             return _quarantined(item, _suspicions(people))

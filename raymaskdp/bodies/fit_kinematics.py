@@ -13,6 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from raymaskdp.bodies.fit_landmarks import Landmarks, Layout
+from raymaskdp.bodies.hands import relaxed_hands
 from raymaskdp.bodies.skeleton import JOINT, NUM_JOINTS, PARENTS
 
 _EPS = 1e-8
@@ -136,10 +137,9 @@ def inverse_kinematics(points_TL3: np.ndarray, landmarks: Landmarks, rest_J3: np
             sole, rest_sole = bone(*foot)
             put(f"{side}_ankle", _limited(swing(lower_leg @ rest_sole, sole), 0.9) @ lower_leg)
         put(f"{side}_foot", turned[:, JOINT[f"{side}_ankle"]])
-    for joint in range(JOINT["right_wrist"] + 1, NUM_JOINTS):  # fingers follow the hand
-        turned[:, joint] = turned[:, PARENTS[joint]]
     local = turned.copy()
     local[:, 1:] = np.swapaxes(turned[:, PARENTS[1:]], -1, -2) @ turned[:, 1:]
+    local[:, JOINT["right_wrist"] + 1 :] = matrices(relaxed_hands())
     return local
 
 

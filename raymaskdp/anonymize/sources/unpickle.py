@@ -1,0 +1,143 @@
+"""Read arrays out of other projects' pickles without running anything that they name.
+
+A pickle is a program: it may call any function by name. Here names are not looked up but translated by a
+table of a few harmless ones (arrays, tensors, plain containers); any other name is an error. Covered are
+plain pickles, `joblib` dumps (whose arrays follow their header in the stream; compressed with zlib or
+not), object arrays of `numpy.save`, and pickled `torch` tensors.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zlib
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from raymaskdp.errors import UserError
+
+MOST_BYTES = 4 * 2**30
+"""A file that is larger when decompressed is refused."""
+
+
+def load_plain(path: Path) -> Any:
+    """Dictionaries, lists, text, numbers, arrays and tensors in a pickle, joblib dump or `.npy` file.
+
+    Raises `UserError` for a file that is missing, damaged, or asks for anything else.
+    """
+    try:
+        with open(path, "rb") as opened:
+            data = opened.read(MOST_BYTES + 1)
+        if data[:1] == b"\x78":
+            inflater = zlib.decompressobj()
+            data = inflater.decompress(data, MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES >> 30} GiB")
+        stream = io.BytesIO(data)
+        if data[:6] == b"\x93NUMPY":
+            return _numpy(stream)
+        return _Unpickler(stream).load()
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path} is refused: {error}.") from error
+    # Damaged pickles fail in many ways: the machine underneath is not made for them.
+    except (
+        ValueError, TypeError, KeyError, IndexError, EOFError, AttributeError, MemoryError, OverflowError,
+        RuntimeError, zlib.error,
+    ) as error:  # fmt: skip
+        raise UserError(f"{path} is damaged or no pickle: {' '.join(str(error).split())}.") from error
+
+
+def _numpy(stream: io.BytesIO) -> Any:
+    """The content of an `.npy` file; an object array of one element is that element."""
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise ValueError(f"version {version} of the format")
+    _, _, dtype = read_header[version](stream)
+    if not dtype.hasobject:
+        stream.seek(0)
+        return np.lib.format.read_array(stream, allow_pickle=False)
+    array = _Unpickler(stream).load()
+    return array.item() if isinstance(array, np.ndarray) and array.size == 1 else array
+
+
+class _Inline:
+    """Stands for joblib's header of an array whose bytes follow in the stream."""
+
+    shape: tuple[int, ...]
+    order: str
+    dtype: np.dtype[Any]
+    numpy_array_alignment_bytes: int | None = None
+
+    def read(self, stream: io.BytesIO) -> np.ndarray:
+        if np.dtype(self.dtype).hasobject:
+            raise pickle.UnpicklingError("it holds an array of objects")
+        if self.numpy_array_alignment_bytes is not None:
+            stream.read(stream.read(1)[0])
+        count = int(np.prod(self.shape, dtype=np.int64))
+        data = stream.read(count * np.dtype(self.dtype).itemsize)
+        return np.frombuffer(data, self.dtype, count).reshape(self.shape, order=_order(self.order)).copy()
+
+
+def _order(order: str) -> Any:
+    return "F" if order == "F" else "C"
+
+
+def _tensor_bytes(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+
+
+def _encoded(text: str, encoding: str = "latin1") -> bytes:
+    return text.encode("latin1")  # how old pickles hold bytes; other codecs can do anything
+
+
+_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
+_RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+_NAMES: dict[tuple[str, str], Callable[..., Any]] = {
+    ("builtins", "dict"): dict,
+    ("__builtin__", "dict"): dict,
+    ("builtins", "list"): list,
+    ("builtins", "set"): set,
+    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "defaultdict"): defaultdict,
+    ("_codecs", "encode"): _encoded,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    **{(module, "_reconstruct"): _RECONSTRUCT for module in _MULTIARRAY},
+    **{(module, "scalar"): _SCALAR for module in _MULTIARRAY},
+    ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Inline,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch.storage", "_load_from_bytes"): _tensor_bytes,
+}
+
+
+_Python: Any = pickle._Unpickler
+"""The unpickler that is written in Python: unlike the other, it can be extended."""
+
+
+class _Unpickler(_Python):
+    def __init__(self, stream: io.BytesIO) -> None:
+        super().__init__(stream, encoding="latin1")
+        self._stream = stream
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _NAMES:
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which is neither an array nor a plain value"
+            )
+        return _NAMES[module, name]
+
+    def _build(self) -> None:
+        _Python.load_build(self)
+        if isinstance(self.stack[-1], _Inline):
+            self.stack.append(self.stack.pop().read(self._stream))
+
+    dispatch: ClassVar[dict[int, Any]] = {**_Python.dispatch, pickle.BUILD[0]: _build}
