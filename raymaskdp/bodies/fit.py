@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ import torch
 
 from raymaskdp import check
 from raymaskdp.bodies.avatar import Avatar
-from raymaskdp.bodies.body import Body, load_body
+from raymaskdp.bodies.body import Body, joint_transforms, load_body
 from raymaskdp.bodies.fit_kinematics import inverse_kinematics, matrices, vectors
 from raymaskdp.bodies.fit_landmarks import LIMB_POINTS, Landmarks, Layout, landmarks_of
 from raymaskdp.bodies.fit_refine import BODY, RefineConfig, forward, refine
@@ -77,23 +77,31 @@ class FitConfig:
     Attributes:
       field_of_view: angle over the image's diagonal that is assumed for the camera, degrees.
       smoothing: cut-off of the one-euro filter for a landmark at rest, hertz.
+      max_misfit: a body whose points lie further than this from the person's in the image, on average and
+        as a share of the person's extent, is not fitted.
+      unfittable: what becomes of a person whose body cannot be fitted in a frame, because it is not or the
+        torso is not in view: "quarantine" the video, or draw a plain "silhouette" in the avatar's colour.
       refine: weights of the refinement.
     """
 
     field_of_view: float = 65.0
     smoothing: float = 4.0
+    max_misfit: float = 0.15
+    unfittable: Literal["quarantine", "silhouette"] = "quarantine"
     refine: RefineConfig = field(default_factory=RefineConfig)
 
     def __post_init__(self) -> None:
         check.in_range("field_of_view", self.field_of_view, low=5, high=150)
         check.positive("smoothing", self.smoothing)
+        check.positive("max_misfit", self.max_misfit)
 
 
 class FitBodies:
     """The fit stage: `People` and one avatar a person in, one `Motion` a person out.
 
-    A person is fitted where the torso can be seen; `visible_T` of the motion is false elsewhere, and
-    whoever draws the video must then treat the frame as one whose person could not be replaced.
+    A person is fitted where the torso can be seen and the body comes to lie on the person's points;
+    `visible_T` of the motion is false elsewhere, and whoever draws the video must then treat the frame as
+    one whose person could not be replaced.
 
     Args:
       body_path: an SMPL-H file; None for the embedded body.
@@ -146,6 +154,10 @@ class FitBodies:
                 )
             rotations_TJ3[run] = rotations
             translation_T3[run] = pelvis - rest_J3[0]
+            off = misfit(
+                rotations, pelvis, keypoints, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33
+            )
+            fitted_T[run] &= off <= self.config.max_misfit
         return Motion(
             rotations_TJ3=rotations_TJ3,
             translation_T3=translation_T3,
@@ -207,6 +219,27 @@ def follow_run(
     pelvis = place(local, keypoints_NL3, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33)
     depth = np.exp(one_euro(np.log(pelvis[:, 2:]), fps, cutoff=1.0))
     return rotations_NJ3, pelvis * depth / pelvis[:, 2:]  # moved along the line of sight only
+
+
+def misfit(
+    rotations_NJ3: np.ndarray,
+    pelvis_N3: np.ndarray,
+    keypoints_NL3: np.ndarray,
+    *,
+    rest_J3: np.ndarray,
+    landmarks: Landmarks,
+    camera_33: np.ndarray,
+) -> np.ndarray:
+    """Mean distance in the image of a posed body's points from the person's, by the person's extent, [N]."""
+    joints, transforms = joint_transforms(rest_J3, rotations_NJ3)
+    turned = transforms[:, landmarks.joint_L, :3, :3]
+    points = joints[:, landmarks.joint_L] + np.einsum("nlij,lj->nli", turned, landmarks.offset_L3)
+    points = points + (pelvis_N3 - rest_J3[0])[:, None]
+    image = points[..., :2] / np.maximum(points[..., 2:], 0.05) * camera_33[0, 0] + camera_33[:2, 2]
+    off = np.linalg.norm(image - keypoints_NL3[..., :2], axis=-1)
+    weight = keypoints_NL3[..., 2] * landmarks.trust_L + 1e-6
+    extent = np.ptp(keypoints_NL3[..., :2], axis=1).max(-1)
+    return np.asarray((off * weight).sum(-1) / weight.sum(-1) / np.maximum(extent, 1e-6))
 
 
 def guess_camera(width: int, height: int, field_of_view: float) -> np.ndarray:

@@ -183,7 +183,7 @@ def _looks(frames: Iterable[np.ndarray], networks: PoseNetworks, config: PoseCon
         )
 
 
-def _outlined(outline_33x3: np.ndarray, layout: Layout, info: VideoInfo, look: Evidence | None) -> np.ndarray:
+def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: Evidence | None) -> np.ndarray:
     """Limbs, and what the segmenter calls a person beside them: hair, skirts; bool [H, W]."""
     size = (info.height, info.width)
     mask_HW = np.zeros(size, bool)
