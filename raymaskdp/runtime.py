@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[None]:
-    """Run the block on a Ray cluster.
+def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[bool]:
+    """Run the block on a Ray cluster; True if others made it, so that its size is not ours to know.
 
     In order: the cluster that this process has joined already; `address`, or `$RAY_ADDRESS` (set inside
     `ray job submit`); otherwise a new local one with `num_cpus` (all of the machine's by default), which
@@ -23,7 +23,7 @@ def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> I
     import ray
 
     if ray.is_initialized():
-        yield
+        yield True
         return
     address = address or os.environ.get("RAY_ADDRESS")
     with warnings.catch_warnings():
@@ -37,6 +37,6 @@ def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> I
             log_to_driver=False,
         )
     try:
-        yield
+        yield address is not None
     finally:
         ray.shutdown()

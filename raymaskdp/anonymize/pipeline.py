@@ -53,14 +53,17 @@ def on_ray(
     """
     if not items:
         return
-    with ray_cluster(config.address, num_cpus=config.workers):
-        workers = min(config.workers or _num_cpus(), len(items))
+    with ray_cluster(config.address, num_cpus=config.workers) as joined:
+        room = config.workers or (len(items) if joined else _num_cpus())
         lost = {item.record.video_id: item for item in items}
         # First all of them on all workers, then the lost ones alone.
-        for size in (workers, 1):
+        for most in (min(room, len(items)), 1):
             if not lost:
                 return
-            for item in _run(list(lost.values()), config, job, stages, size=size):
+            # On a cluster the pool starts with one worker, grows with the backlog as nodes come, and lets
+            # idle workers go, and with them their nodes, while the last long videos are worked on.
+            pool = (1 if joined else most, most)
+            for item in _run(list(lost.values()), config, job, stages, pool=pool):
                 if lost.pop(item.record.video_id, None) is not None:  # a retried row may arrive twice
                     yield item
     for item in lost.values():
@@ -73,10 +76,11 @@ def _run(
     job: Job,
     stages: Sequence[Stage],
     *,
-    size: int,
+    pool: tuple[int, int],
 ) -> Iterator[Item]:
-    """One pass of a Ray Data pipeline; items whose worker died are missing."""
+    """One pass of a Ray Data pipeline on a pool of fewest and most workers; lost items are missing."""
     import ray
+    from ray.data.context import AutoscalingConfig
 
     context = ray.data.DataContext.get_current()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -84,6 +88,8 @@ def _run(
     context.execution_no_progress_timeout_s = -1  # a long video is not a hang
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # With one task in flight an actor the default, 1.75 tasks an actor, is never reached.
+    context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=1.0)
     rows = [{"item": pickle.dumps(item)} for item in items]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     with warnings.catch_warnings():
@@ -92,8 +98,11 @@ def _run(
         finished: Any = dataset.map(
             _Worker,  # type: ignore[arg-type]  # a class whose instances are called: what Ray documents
             fn_constructor_args=[stages, config, job],
-            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=pool[0], max_size=pool[1], max_tasks_in_flight_per_actor=1
+            ),
             num_cpus=1,
+            num_gpus=config.gpus or None,
             max_restarts=-1,
             max_task_retries=1,
         )
@@ -102,11 +111,12 @@ def _run(
 
 
 class _Worker:
-    """All stages inside one Ray actor: one thread, no accelerator."""
+    """All stages inside one Ray actor: one thread, and no accelerator but what it was given."""
 
     def __init__(self, stages: Sequence[Stage], config: AnonymizeConfig, job: Job) -> None:
-        # Actors without GPUs are not masked any more: they would all start on the first one.
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        if not config.gpus:
+            # Actors without GPUs are not masked any more: they would all start on the first one.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         import cv2
         import torch
 

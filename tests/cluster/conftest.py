@@ -1,7 +1,6 @@
 """A Ray head of its own for the cluster tests, with a job server."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -10,13 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        port: int = opened.getsockname()[1]
-    return port
+from heads import free_port
 
 
 @pytest.fixture(scope="session")

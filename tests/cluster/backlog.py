@@ -1,0 +1,92 @@
+"""Works off a backlog on the cluster at an address, as `anonymize` does; prints what happened as JSON.
+
+python backlog.py ADDRESS FOLDER VIDEOS
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from ray import cloudpickle
+
+from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.pipeline import on_ray
+from raymaskdp.anonymize.stages import Job
+from raymaskdp.datasets.manifest import VideoRecord
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
+
+
+class Work:
+    """A stage that takes a while; the video `doomed` takes its whole node with it, once."""
+
+    def __init__(self, config: AnonymizeConfig, job: Job) -> None:
+        self._folder = job.work
+
+    def __call__(self, item: Item) -> Item:
+        import ray
+
+        name = item.record.video_id
+        time.sleep(0.6)
+        marker = self._folder / "killed"
+        if name == "doomed" and not marker.exists():
+            marker.write_text("")
+            os.kill(os.getppid(), signal.SIGKILL)  # the raylet: to the cluster, the machine is gone
+            time.sleep(60)
+        node = ray.get_runtime_context().get_node_id()
+        (self._folder / f"{name}.{node}.out").write_text("")
+        return dataclasses.replace(item, status="done", metrics={"node": node})
+
+
+class Nodes(threading.Thread):
+    """Watches how many nodes there are beside the head."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most = 0
+        self.now = 0
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        import ray
+
+        while not self.ended.wait(0.5):
+            self.now = sum(node["Alive"] for node in ray.nodes()) - 1
+            self.most = max(self.most, self.now)
+
+
+def main(address: str, folder: Path, videos: int) -> None:
+    import ray
+
+    names = [f"v{n}" for n in range(videos)]
+    names[videos // 2] = "doomed"
+    items = [Item(record=VideoRecord(video_id=name, path=f"{name}.mp4")) for name in names]
+    ray.init(address, log_to_driver=False, logging_level="ERROR")
+    nodes = Nodes()
+    nodes.start()
+    before = nodes.now
+    job = Job(out=folder, work=folder, secret=bytes(32))
+    found = list(on_ray(items, AnonymizeConfig(gpus=0.5), job, stages=(Work,)))
+    end = time.monotonic() + 60
+    while nodes.now > 0 and time.monotonic() < end:
+        time.sleep(0.5)
+    answer = {
+        "before": before,
+        "most": nodes.most,
+        "after": nodes.now,
+        "videos": [[item.record.video_id, item.status, item.metrics.get("node")] for item in found],
+    }
+    nodes.ended.set()
+    nodes.join()
+    ray.shutdown()
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
