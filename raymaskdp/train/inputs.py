@@ -5,27 +5,17 @@ Shapes: N records, K clips of each, M draws of a record, ... the shape of one vi
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import Tensor
 
-from raymaskdp.files import atomic_path
 from raymaskdp.privacy import Key, changed_clips
 from raymaskdp.train import clips
 from raymaskdp.train.clips import Clip, ClipConfig, Record
 from raymaskdp.train.store import ClipStore
-
-FEATURES_VERSION = 2
-FEATURES_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -131,46 +121,3 @@ class FeatureInputs:
         at = (torch.from_numpy(records_N)[:, None], torch.from_numpy(draws_NK))
         bank = self.bank
         return Views(bank.full[at], bank.public[at], bank.labels[at], bank.usable[at], bank.changed[at])
-
-
-def cached_features(pixels: PixelInputs, model: nn.Module) -> FeatureInputs:
-    """Features of every draw of every record, from the store's `features` folder or computed now.
-
-    They are as private as the clips that they come from, and stay beside them.
-    """
-    path = _features_path(pixels, model)
-    if not path.is_file():
-        bank = _compute_features(pixels, model)
-        path.parent.mkdir(exist_ok=True)
-        with atomic_path(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in vars(bank).items()}, temporary)
-    return FeatureInputs(Views(**load_file(path)))
-
-
-@torch.no_grad()
-def _compute_features(pixels: PixelInputs, model: nn.Module) -> Views:
-    parts = []
-    all_draws = np.arange(pixels.config.numbers)[None]
-    for index in tqdm(range(len(pixels.records)), "features", unit="record", leave=False):
-        views = pixels.read(np.array([index]), all_draws)
-        features = (_in_batches(model, views.full[0]), _in_batches(model, views.public[0]))
-        parts.append(Views(features[0][None], features[1][None], views.labels, views.usable, views.changed))
-    return Views(*(torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])))
-
-
-def _in_batches(model: nn.Module, clips_B: Tensor) -> Tensor:
-    return torch.cat([model.features(part) for part in clips_B.split(FEATURES_BATCH)])  # type: ignore[operator]
-
-
-def _features_path(pixels: PixelInputs, model: nn.Module) -> Path:
-    digest = hashlib.sha256()
-    about = [FEATURES_VERSION, pixels.store.fingerprint, asdict(pixels.config), _names(pixels.records)]
-    digest.update(json.dumps(about, sort_keys=True).encode())
-    for name, value in model.state_dict().items():
-        if not name.startswith("head."):
-            digest.update(name.encode() + value.numpy().tobytes())
-    return pixels.store.path / "features" / f"{digest.hexdigest()[:32]}.safetensors"
-
-
-def _names(records: Sequence[Record]) -> list[str]:
-    return [record.name for record in records]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raymaskdp import models
+from raymaskdp.errors import UserError
 from raymaskdp.files import write_text
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, Ledger, PrivacyPlan, share
 from raymaskdp.privacy.accounting import rdp_epsilon
@@ -31,7 +32,8 @@ from raymaskdp.train import checkpoint
 from raymaskdp.train.checkpoint import Identity, State
 from raymaskdp.train.clips import records_of
 from raymaskdp.train.config import TrainConfig
-from raymaskdp.train.inputs import Inputs, PixelInputs, cached_features, pick_draws
+from raymaskdp.train.features import cached_features
+from raymaskdp.train.inputs import Inputs, PixelInputs, pick_draws
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
 from raymaskdp.train.store import ClipStore
 
@@ -194,6 +196,11 @@ def zeros_like(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
 def build(config: TrainConfig, store: ClipStore) -> nn.Module:
     """The model of a run before its first step, frozen as the scheme says."""
     clip = (config.clips.frames, *config.clips.size_in(store))
+    if config.scheme == "scratch" and models.weight_files(config.model):
+        raise UserError(
+            "scheme=scratch starts from nothing, but the model comes with weights; use "
+            "model.options.pretrained=false, or scheme=full."
+        )
     model = models.build_model(config.model, clip=clip, num_classes=len(store.classes), seed=config.seed)
     if config.init is not None:
         models.load_backbone(config.init, model)
@@ -209,12 +216,19 @@ def build(config: TrainConfig, store: ClipStore) -> nn.Module:
     return model
 
 
-def open_inputs(config: TrainConfig, store: ClipStore, model: nn.Module) -> tuple[Inputs, nn.Module]:
-    """Where a run's views come from, and what is trained on them: features and the head if that is all."""
+def open_inputs(
+    config: TrainConfig, store: ClipStore, model: nn.Module, *, feature_workers: int = 0
+) -> tuple[Inputs, nn.Module]:
+    """Where a run's views come from, and what is trained on them: features and the head if that is all.
+
+    Features that are not there yet are computed by `feature_workers` actors, or here.
+    """
     records = records_of(store.split(config.split), config.privacy.unit)
     if config.compute.cache_features and only_head_learns(model):
         # Both views, whatever the mechanism: runs of all mechanisms share them.
-        return cached_features(PixelInputs(store, records, config.clips), model), HeadAlone(model)
+        pixels = PixelInputs(store, records, config.clips)
+        features = cached_features(pixels, model, config.model, workers=feature_workers)
+        return features, HeadAlone(model)
     return PixelInputs(store, records, config.clips, config.privacy.mechanism in MASKED), model
 
 

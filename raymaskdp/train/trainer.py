@@ -137,7 +137,7 @@ def make_job(config: TrainConfig) -> Job:
 def cache_features_of(config: TrainConfig) -> None:
     """Compute the features that a run will read, if any, so that runs at the same time do not all do it."""
     store = ClipStore.open(config.data)
-    loop.open_inputs(config, store, loop.build(config, store))
+    loop.open_inputs(config, store, loop.build(config, store), feature_workers=config.compute.workers)
 
 
 def run_digest(config: TrainConfig, store: ClipStore) -> str:
@@ -146,6 +146,7 @@ def run_digest(config: TrainConfig, store: ClipStore) -> str:
     for place in ("data", "out", "compute"):
         del settings[place]
     settings["init"] = None if config.init is None else sha256_file(config.init)
+    settings["weights"] = [sha256_file(path) for path in models.weight_files(config.model)]
     text = json.dumps([settings, store.fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

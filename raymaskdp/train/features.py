@@ -1,0 +1,136 @@
+"""Features of a frozen backbone: of every clip of every record, computed once and kept beside the store.
+
+They are keyed by the store, the backbone's weights, the records and the settings of clips, so runs with
+other heads, mechanisms and budgets share them: the trials of a sweep, for instance. With workers they are
+computed by Ray Data; this is the file of `train` that knows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, load_file, save, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from raymaskdp.errors import UserError
+from raymaskdp.files import atomic_path
+from raymaskdp.models import ModelConfig
+from raymaskdp.runtime import ray_cluster
+from raymaskdp.train.inputs import FeatureInputs, PixelInputs, Views
+
+VERSION = 3
+BATCH = 64
+"""Clips that go through the backbone at a time."""
+
+BLOCKS_A_WORKER = 8
+"""Into how many parts a worker's share is cut: enough that none waits long for the last."""
+
+
+def cached_features(
+    pixels: PixelInputs, model: nn.Module, config: ModelConfig, *, workers: int = 0
+) -> FeatureInputs:
+    """What `pixels` reads, through the backbone: from the store's `features` folder, or computed now.
+
+    `config` is what the model was built from. `workers` actors of Ray Data compute them, or this process
+    if it is 0; the values are the same. They are as private as the clips that they come from.
+    """
+    path = features_path(pixels, model, config)
+    if not path.is_file():
+        parts = _on_ray(pixels, model, workers) if workers else _in_process(pixels, model)
+        of_record = dict(tqdm(parts, "features", len(pixels.records), unit="record", leave=False))
+        lost = len(pixels.records) - len(of_record)
+        if lost:  # Ray Data lists nowhere what a worker's death cost
+            raise UserError(f"The features of {lost} records were lost with their worker; run it again.")
+        names = of_record[0]
+        bank = {name: torch.cat([of_record[n][name] for n in range(len(of_record))]) for name in names}
+        with atomic_path(path) as temporary:
+            save_file(bank, temporary)
+    return FeatureInputs(Views(**load_file(path)))
+
+
+def features_path(pixels: PixelInputs, model: nn.Module, config: ModelConfig) -> Path:
+    """Where the features are kept; another place for whatever would make other features."""
+    digest = hashlib.sha256()
+    names = [record.name for record in pixels.records]
+    # Weights do not say all: what becomes of the pixels before them is an option, for one.
+    options = {"name": config.name, "options": config.options, "batchnorm": config.batchnorm}
+    about = [VERSION, pixels.store.fingerprint, asdict(pixels.config), names, options]
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    for name, value in model.state_dict().items():
+        if not name.startswith("head."):
+            digest.update(name.encode() + value.numpy().tobytes())
+    return pixels.store.path / "features" / f"{digest.hexdigest()[:32]}.safetensors"
+
+
+@torch.no_grad()
+def features_of(record: int, pixels: PixelInputs, model: nn.Module) -> dict[str, Tensor]:
+    """Both views of all clips of one record, as the fields of `Views`, N = 1."""
+    views = pixels.read(np.array([record]), np.arange(pixels.config.numbers)[None])
+    full, public = (_in_batches(model, clips_NK[0])[None] for clips_NK in (views.full, views.public))
+    return {**vars(views), "full": full, "public": public}
+
+
+def _in_batches(model: nn.Module, clips_B: Tensor) -> Tensor:
+    return torch.cat([model.features(part) for part in clips_B.split(BATCH)])  # type: ignore[operator]
+
+
+def _in_process(pixels: PixelInputs, model: nn.Module) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    with _evaluating(model):
+        for record in range(len(pixels.records)):
+            yield record, features_of(record, pixels, model)
+
+
+def _on_ray(pixels: PixelInputs, model: nn.Module, workers: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    with ray_cluster():
+        import ray
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        count = len(pixels.records)
+        workers = min(workers, count)
+        rows = [{"record": record} for record in range(count)]
+        blocks = min(count, workers * BLOCKS_A_WORKER)
+        with _evaluating(model):
+            shared = ray.put((pixels, model))  # once, however many actors there are
+        finished: Any = ray.data.from_items(rows, override_num_blocks=blocks).map(
+            _Worker,  # type: ignore[arg-type]  # a class whose instances are called: what Ray documents
+            fn_constructor_args=[shared],
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=1,
+        )
+        for row in finished.iter_rows():
+            yield row["record"], load(row["features"])
+
+
+class _Worker:
+    """A backbone in a Ray actor: a record's number in, its features as safetensors bytes out."""
+
+    def __init__(self, shared: Any) -> None:
+        import ray
+
+        torch.set_num_threads(1)
+        self._pixels, self._model = ray.get(shared)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "features": save(features_of(row["record"], self._pixels, self._model))}
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """The model without dropout and the like, then as it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

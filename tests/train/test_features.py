@@ -1,0 +1,90 @@
+"""Features of frozen backbones: the same by every way, found again, and never another's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import changed
+from safetensors.torch import load_file
+
+from raymaskdp.models import ModelConfig
+from raymaskdp.privacy import Key
+from raymaskdp.train import ClipStore, TrainConfig, loop, train
+from raymaskdp.train.clips import records_of
+from raymaskdp.train.features import cached_features, features_path
+from raymaskdp.train.inputs import PixelInputs
+
+KEY = Key(secret=bytes(range(32)))
+MVIT = ModelConfig(name="mvit-b-16x4", options={"width": 6, "depth": 3, "stages": [1], "key_stride": 2})
+
+
+@pytest.fixture
+def linear(base) -> TrainConfig:
+    """A run on features alone, with several clips a video in a step and several workers."""
+    return changed(base, scheme="linear", steps=8, privacy__clips=3)
+
+
+def weights(run: str) -> dict[str, torch.Tensor]:
+    return load_file(Path(run) / "model.safetensors")
+
+
+@pytest.mark.parametrize("mechanism", ["maskdp", "multiclip", "dpsgd", "sgd"])
+def test_a_run_on_features_equals_one_on_pixels(linear, tmp_path, mechanism) -> None:
+    noise = None if mechanism == "sgd" else 1.0
+    linear = changed(linear, model=MVIT, privacy__mechanism=mechanism, privacy__noise_multiplier=noise)
+    cached = train(changed(linear, out=tmp_path / "cached"), key=KEY)
+    computed = train(changed(linear, out=tmp_path / "computed", compute__cache_features=False), key=KEY)
+    first, second = weights(cached.run), weights(computed.run)
+    assert float(first["head.weight"].abs().max()) > 1e-3
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_ray_data_computes_the_same_features(ray_session, linear) -> None:
+    store = ClipStore.open(linear.data)
+    records = records_of(store.split("train"), "video")
+    model = loop.build(changed(linear, model=MVIT, seed=7), store)
+    pixels = PixelInputs(store, records, linear.clips)
+    path = features_path(pixels, model, MVIT)
+    banks = []
+    for workers in (0, 2):
+        path.unlink(missing_ok=True)
+        cached_features(pixels, model, MVIT, workers=workers)
+        banks.append({name: value.clone() for name, value in load_file(path).items()})
+    alone, on_ray = banks
+    assert len(alone["full"]) == len(records) == 18
+    assert alone.keys() == on_ray.keys()
+    for name, value in alone.items():
+        torch.testing.assert_close(on_ray[name], value, rtol=1e-5, atol=1e-6)
+    assert torch.equal(on_ray["labels"], alone["labels"])
+
+
+def test_trials_share_features_and_nothing_else_does(linear, store_path) -> None:
+    def path_of(config: TrainConfig) -> Path:
+        store = ClipStore.open(config.data)
+        pixels = PixelInputs(store, records_of(store.split(config.split), "video"), config.clips)
+        return features_path(pixels, loop.build(config, store), config.model)
+
+    own = path_of(linear)
+    assert path_of(changed(linear, privacy__clipping_norm=9.0, privacy__mechanism="multiclip")) == own
+    assert path_of(changed(linear, optimizer__learning_rate=9.0, privacy__clips=1)) == own
+    options = linear.model.options
+    others = [
+        changed(linear, seed=1),
+        changed(linear, split="test"),
+        changed(linear, clips__stride=1),
+        changed(linear, model__options={**options, "depth": 2}),
+        changed(linear, model__options={**options, "motion": True}),  # the same weights
+    ]
+    assert len({own, *map(path_of, others)}) == 1 + len(others)
+
+
+def test_features_are_computed_once(linear, monkeypatch) -> None:
+    linear = changed(linear, seed=11)
+    train(linear)
+    monkeypatch.setattr("raymaskdp.train.features.features_of", None)  # would fail if it were called
+    train(changed(linear, privacy__clipping_norm=0.5))
