@@ -10,10 +10,10 @@ Kinect shows its pictures as mirrors do: x of a joint and of its pixel grow toge
 keep the person's own names. A person as the picture shows her has left and right exchanged.
 
 **Ghosts.** Kinect also sees people in furniture. Of several bodies in a file, one is a ghost that is
-there for at most 11 frames, or that is wider than 0.8 of its height in 70 % of its frames (the limits
-that Zhang et al. 2020 published with SGN, and most works since), or that stands within 0.2 m of a body
-that moves more, for half of its frames. Identities change while a person acts: a body that begins where
-another one ended a moment before is the same person, and is joined first.
+there for at most 11 frames and not half of the file, or that is wider than 0.8 of its height in 70 % of
+its frames (limits that most works on these data use), or that stands within 0.2 m of a body that moves
+more, for half of its frames. The body that moves most is never a ghost. Identities change while a person
+acts: a body that begins where another one ended a moment before is the same person, and is joined first.
 
 **Missing.** A file `*missing_skeletons*.txt` in the folder, as the data set's authors publish it, names
 the samples whose skeletons are missing or incomplete; these are refused.
@@ -67,8 +67,7 @@ def read(folder: Path, info: VideoInfo, record: VideoRecord) -> Skeletons:
     path = file_of(folder, record, ["{name}.skeleton"])
     if path.stem in _missing(folder):
         raise UserError(f"The skeletons of {path.stem} are listed as missing or incomplete.")
-    points_TL = _parse(path)
-    frames = next(iter(points_TL.values())).shape[0] if points_TL else info.num_frames
+    frames, points_TL = _parse(path)
     check_length(frames, info.num_frames, float(info.fps), path)
     gap = max(1, round(0.5 * float(info.fps)))
     bodies = _joined([_stretched(points, info.num_frames) for points in points_TL.values()], gap)
@@ -92,8 +91,11 @@ def _missing(folder: Path) -> set[str]:
     }
 
 
-def _parse(path: Path) -> dict[str, np.ndarray]:
-    """Joints of each identity, float64 [T, 25, 6]: x, y, z, colour x and y, tracking state; NaN if absent."""
+def _parse(path: Path) -> tuple[int, dict[str, np.ndarray]]:
+    """How many frames, and joints by identity, float64 [T, 25, 6]; NaN where there is no such body.
+
+    Of a joint: x, y, z, colour x and y, tracking state.
+    """
     try:
         words = iter(path.read_text(encoding="ascii").split())
         num_frames = int(next(words))
@@ -113,7 +115,7 @@ def _parse(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"The skeletons {path} end early; the file is truncated.") from error
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a .skeleton file: {' '.join(str(error).split())}.") from error
-    return bodies
+    return num_frames, bodies
 
 
 def _row(words: Iterator[str]) -> list[float]:
@@ -157,7 +159,7 @@ def _apart(bodies: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]
     ghosts = {
         index
         for index, body in enumerate(bodies)
-        if index != liveliest and (_there(body).sum() <= GHOST_FRAMES or _wide(body) >= GHOST_SHARE)
+        if index != liveliest and (_brief(body) or _wide(body) >= GHOST_SHARE)
     }
     for index, body in enumerate(bodies):
         others = (i for i in range(len(bodies)) if i not in ghosts | {index})
@@ -173,6 +175,12 @@ def _apart(bodies: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]
 def _motion(points_TL6: np.ndarray) -> float:
     """Variance of all joints in space over time, summed, square metres."""
     return float(points_TL6[_there(points_TL6), :, :3].var(0).sum())
+
+
+def _brief(points_TL6: np.ndarray) -> bool:
+    """Whether a body is there for hardly more than a moment."""
+    frames = int(_there(points_TL6).sum())
+    return frames <= GHOST_FRAMES and 2 * frames < len(points_TL6)
 
 
 def _wide(points_TL6: np.ndarray) -> float:

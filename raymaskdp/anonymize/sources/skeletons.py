@@ -305,8 +305,9 @@ def _doubts(body: Skeleton, info: VideoInfo, gap: int) -> Iterator[Suspicion]:
 
 
 def _at_border(keypoints_L3: np.ndarray, info: VideoInfo) -> bool:
-    """Whether the next step may lead out of the frame."""
+    """Whether the next step may lead out of the frame: at its sides, or over its upper or lower edge."""
     points = keypoints_L3[:, :2]
     low, high = points.min(0), points.max(0)
-    reach = 2 * REACH / float(info.fps) * float((high - low).max())
-    return bool((low < reach).any() or (high > np.array([info.width, info.height]) - reach).any())
+    reach = 1.5 * REACH / float(info.fps) * float((high - low).max())
+    sideways = low[0] < reach or high[0] > info.width - reach
+    return bool(sideways or low[1] < 0 or high[1] > info.height)

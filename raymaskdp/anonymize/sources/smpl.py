@@ -22,6 +22,7 @@ Shape suffixes: T frames of the video, N frames of a body, J = 52 joints.
 from __future__ import annotations
 
 import io
+import pickle
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -259,15 +260,15 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files if name in wanted}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ValueError("it is no npz") from error
+    except (OSError, ValueError, zipfile.BadZipFile) as error:  # a ValueError advises to trust the file
+        raise ValueError("it is no npz of plain arrays") from error
 
 
 def _tensors(path: Path) -> Any:
     try:
         return torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, EOFError) as error:
-        raise ValueError("it is no file of torch") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError("it is no file of torch with nothing but tensors") from error
 
 
 def _check(body: Fitted, info: VideoInfo, path: Path) -> None:

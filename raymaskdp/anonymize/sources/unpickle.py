@@ -44,12 +44,12 @@ def load_plain(path: Path) -> Any:
         return _Unpickler(stream).load()
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except pickle.UnpicklingError as error:
+    except _Refused as error:
         raise UserError(f"{path} is refused: {error}.") from error
     # Damaged pickles fail in many ways: the machine underneath is not made for them.
     except (
         ValueError, TypeError, KeyError, IndexError, EOFError, AttributeError, MemoryError, OverflowError,
-        RuntimeError, zlib.error,
+        RuntimeError, zlib.error, pickle.UnpicklingError,
     ) as error:  # fmt: skip
         raise UserError(f"{path} is damaged or no pickle: {' '.join(str(error).split())}.") from error
 
@@ -68,6 +68,10 @@ def _numpy(stream: io.BytesIO) -> Any:
     return array.item() if isinstance(array, np.ndarray) and array.size == 1 else array
 
 
+class _Refused(Exception):
+    """The pickle asks for something that is not given."""
+
+
 class _Inline:
     """Stands for joblib's header of an array whose bytes follow in the stream."""
 
@@ -78,7 +82,7 @@ class _Inline:
 
     def read(self, stream: io.BytesIO) -> np.ndarray:
         if np.dtype(self.dtype).hasobject:
-            raise pickle.UnpicklingError("it holds an array of objects")
+            raise _Refused("it holds an array of objects")
         if self.numpy_array_alignment_bytes is not None:
             stream.read(stream.read(1)[0])
         count = int(np.prod(self.shape, dtype=np.int64))
@@ -91,7 +95,10 @@ def _order(order: str) -> Any:
 
 
 def _tensor_bytes(data: bytes) -> Any:
-    return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    try:
+        return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:  # whose message advises to trust the file
+        raise _Refused("it holds a tensor that is not only numbers") from error
 
 
 def _encoded(text: str, encoding: str = "latin1") -> bytes:
@@ -101,11 +108,15 @@ def _encoded(text: str, encoding: str = "latin1") -> bytes:
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
 _SCALAR: Any = np.float64(0).__reduce__()[0]
+_FROM_BUFFER: Any = np.zeros(1).__reduce_ex__(5)[0]
 _NAMES: dict[tuple[str, str], Callable[..., Any]] = {
     ("builtins", "dict"): dict,
     ("__builtin__", "dict"): dict,
     ("builtins", "list"): list,
     ("builtins", "set"): set,
+    ("__builtin__", "set"): set,
+    ("builtins", "bytes"): bytes,
+    ("__builtin__", "bytes"): bytes,
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): defaultdict,
     ("_codecs", "encode"): _encoded,
@@ -113,6 +124,7 @@ _NAMES: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): np.dtype,
     **{(module, "_reconstruct"): _RECONSTRUCT for module in _MULTIARRAY},
     **{(module, "scalar"): _SCALAR for module in _MULTIARRAY},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _FROM_BUFFER for core in ("core", "_core")},
     ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Inline,
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch.storage", "_load_from_bytes"): _tensor_bytes,
@@ -130,9 +142,7 @@ class _Unpickler(_Python):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _NAMES:
-            raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}, which is neither an array nor a plain value"
-            )
+            raise _Refused(f"it asks for {module}.{name}, which is neither an array nor a plain value")
         return _NAMES[module, name]
 
     def _build(self) -> None:
