@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from raymaskdp import check
+from raymaskdp.anonymize.refine import REFINERS
 from raymaskdp.video import masks
 
 # Shape suffixes: H rows, W columns, 3 RGB.
@@ -32,6 +33,8 @@ class CompositeConfig:
       change_level: a pixel outside the masks that differs from the plate by more than this
         (0…255) belongs to something that moved: a missed hand, a shadow, a carried thing.
       change_area: smallest such patch to be replaced by the plate too, as a fraction of the frame.
+      refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their
+        feet; "none" puts them in as they were rendered. The avatar layer on disk is the render either way.
     """
 
     margin: float = 0.02
@@ -40,6 +43,7 @@ class CompositeConfig:
     soften_px: float = 1.0
     change_level: int = 28
     change_area: float = 0.0004
+    refine: str = "harmonize"
 
     def __post_init__(self) -> None:
         check.in_range("composite.margin", self.margin, low=0.0, high=0.5)
@@ -48,6 +52,7 @@ class CompositeConfig:
         check.in_range("composite.soften_px", self.soften_px, low=0.0, high=16.0)
         check.in_range("composite.change_level", self.change_level, low=1, high=255)
         check.in_range("composite.change_area", self.change_area, low=0.0, high=1.0)
+        check.one_of("composite.refine", self.refine, REFINERS)
 
 
 def erase(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:

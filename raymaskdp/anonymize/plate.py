@@ -7,13 +7,13 @@ keep whoever stands still.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from raymaskdp import check
+from raymaskdp.anonymize.fills import check_fill, fill
 
 # Shape suffixes: H rows, W columns, K samples a pixel, 3 RGB.
 
@@ -27,7 +27,7 @@ class PlateConfig:
       min_visible: a pixel outside the masks in a smaller share of the frames counts as never seen.
         More than a half means that a limb that the masks miss now and then is not taken for
         background, so it differs from the plate and goes, too.
-      fill: how never-seen pixels are filled: "rows" (interpolation along rows), "telea", "shiftmap".
+      fill: how never-seen pixels are filled: a name in `fills.FILLS`, or the path of an ONNX network.
       max_drift_px: a camera whose background moves more than this is not fixed.
       moving_camera: "quarantine", or "fill" each frame from its own unmasked pixels.
     """
@@ -41,7 +41,7 @@ class PlateConfig:
     def __post_init__(self) -> None:
         check.in_range("plate.samples", self.samples, low=1, high=255)
         check.in_range("plate.min_visible", self.min_visible, low=0.0, high=1.0)
-        check.one_of("plate.fill", self.fill, FILLS)
+        check_fill("plate.fill", self.fill)
         check.positive("plate.max_drift_px", self.max_drift_px)
         check.one_of("plate.moving_camera", self.moving_camera, ("quarantine", "fill"))
 
@@ -111,23 +111,6 @@ class PlateBuilder:
         return Plate(color_HW3=filled_HW3, seen_HW=self._seen_HW)
 
 
-def fill(color_HW3: np.ndarray, unknown_HW: np.ndarray, method: str) -> np.ndarray:
-    """A copy of `color_HW3` with the pixels of `unknown_HW` made up from the others.
-
-    The unknown values are erased first, so that no method can make use of them.
-    """
-    erased_HW3 = color_HW3.copy()
-    erased_HW3[unknown_HW] = 0
-    if not unknown_HW.any():
-        return erased_HW3
-    if unknown_HW.all():
-        erased_HW3[:] = 127
-        return erased_HW3
-    filled_HW3 = FILLS[method](erased_HW3, unknown_HW)
-    filled_HW3[~unknown_HW] = color_HW3[~unknown_HW]
-    return filled_HW3
-
-
 def lighting(frame_HW3: np.ndarray, plate_HW3: np.ndarray, usable_HW: np.ndarray) -> np.ndarray:
     """Gain [3] that brings the plate to the light of a frame, from the pixels of `usable_HW`.
 
@@ -167,48 +150,3 @@ def _masked_median(samples_KHW3: np.ndarray, count_HW: np.ndarray) -> np.ndarray
     median_HW3 = ((below + above + 1) // 2).astype(np.uint8)
     median_HW3[count_HW == 0] = 0
     return median_HW3
-
-
-def _fill_rows(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
-    """Linear interpolation along each row: right for walls and floors, and never a smear of an edge.
-
-    The ends are means of a few pixels, which keeps noise from becoming streaks. A row without a
-    known pixel takes the nearest row that has one.
-    """
-    filled_HW3 = color_HW3.copy()
-    known_HW = ~unknown_HW
-    weight_HW = cv2.blur(known_HW.astype(np.float32), (5, 3))
-    smooth_HW3 = cv2.blur(color_HW3.astype(np.float32) * known_HW[..., None], (5, 3))
-    smooth_HW3 /= np.maximum(weight_HW, 1e-6)[..., None]
-    columns = np.arange(color_HW3.shape[1])
-    for row in np.flatnonzero(unknown_HW.any(axis=1)):
-        known = columns[known_HW[row]]
-        unknown = columns[unknown_HW[row]]
-        if known.size:
-            for channel in range(3):
-                filled_HW3[row, unknown, channel] = np.interp(unknown, known, smooth_HW3[row, known, channel])
-    complete = np.flatnonzero(known_HW.any(axis=1))
-    for row in np.flatnonzero(~known_HW.any(axis=1)):
-        filled_HW3[row] = filled_HW3[complete[np.abs(complete - row).argmin()]]
-    return filled_HW3
-
-
-def _fill_telea(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
-    return cv2.inpaint(color_HW3, unknown_HW.astype(np.uint8), 5, cv2.INPAINT_TELEA)
-
-
-def _fill_shiftmap(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
-    """Copies of patches from elsewhere in the picture: keeps texture, takes seconds."""
-    lab_HW3 = cv2.cvtColor(color_HW3, cv2.COLOR_RGB2Lab)
-    filled_HW3 = lab_HW3.copy()
-    known_HW = np.where(unknown_HW, 0, 255).astype(np.uint8)
-    cv2.xphoto.inpaint(lab_HW3, known_HW, filled_HW3, cv2.xphoto.INPAINT_SHIFTMAP)
-    return cv2.cvtColor(filled_HW3, cv2.COLOR_Lab2RGB)
-
-
-FILLS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "rows": _fill_rows,
-    "telea": _fill_telea,
-    "shiftmap": _fill_shiftmap,
-}
-"""Ways to fill unknown pixels: (uint8 [H, W, 3], bool [H, W]) → uint8 [H, W, 3]. Add your own by name."""

@@ -15,8 +15,11 @@ import numpy as np
 from raymaskdp.anonymize import composite, plate
 from raymaskdp.anonymize.camera import CameraCheck
 from raymaskdp.anonymize.composite import CompositeConfig
+from raymaskdp.anonymize.fills import fill
 from raymaskdp.anonymize.plate import Plate, PlateBuilder, PlateConfig
+from raymaskdp.anonymize.refine import REFINERS
 from raymaskdp.anonymize.scene import Scene
+from raymaskdp.anonymize.silhouettes import Silhouettes
 from raymaskdp.anonymize.verify import Digest, FrameChecks, VerifyConfig
 from raymaskdp.bodies.render import Rendered
 from raymaskdp.errors import UserError
@@ -95,7 +98,7 @@ def empty(
     No value of `frame_HW3` under the mask has any influence on the result.
     """
     if background.plate is None:
-        plate_HW3 = plate.fill(frame_HW3, mask_HW, plates.fill)
+        plate_HW3 = fill(frame_HW3, mask_HW, plates.fill)
         return Emptied(
             frame_HW3=composite.backdrop(frame_HW3, mask_HW, plate_HW3, config), removed_HW=mask_HW
         )
@@ -113,8 +116,8 @@ class Layers:
 
     Attributes:
       checks: counts of every frame.
-      removed_TB, seams_TB, avatar_TB: packed masks of what was replaced, the same with its soft rim,
-        and the avatars.
+      removed_TB, seams_TB, avatar_TB: packed masks of what was replaced, the same with its soft rim and
+        the avatars' shadows, and the avatars.
       avatar_digest: of the avatar frames.
       empty_frames: some frames without avatars, by name, for the detectors.
     """
@@ -134,6 +137,7 @@ def write_layers(
     scene: Scene,
     background: Background,
     draw: Callable[[int], Rendered],
+    silhouettes: Silhouettes,
     composite_path: Path,
     avatar_path: Path,
     masks_TB: np.ndarray,
@@ -146,6 +150,7 @@ def write_layers(
     Args:
       source, info, scene, background: the video and what is known of it.
       draw: the avatars of a frame, by its index.
+      silhouettes: of people without a pose; behind the avatars, and not in their layer.
       composite_path, avatar_path: the files to write.
       masks_TB: packed, everything that must go.
       plates, composites, verify: settings.
@@ -160,6 +165,7 @@ def write_layers(
     digest = Digest()
     shown = set(np.linspace(0, num_frames - 1, verify.detector_frames).round().astype(int).tolist())
     rim_px = composites.feather_px + 2
+    refine = REFINERS[composites.refine](scene.motions, scene.camera_33, float(info.fps))
     with (
         VideoWriter(
             composite_path, width=width, height=height, fps=info.fps, full_range=info.full_range
@@ -175,13 +181,16 @@ def write_layers(
                 mask_HW,
                 emptied.frame_HW3,
             )
+            # From here on the source is gone: what follows sees the emptied frame and the render only.
+            refined = refine(emptied.frame_HW3, drawn, index)
+            backdrop_HW3, flat_HW = silhouettes.over(refined.backdrop_HW3, index)
             composite_out.write(
-                composite.overlay(emptied.frame_HW3, drawn.color_HW3, drawn.mask_HW, composites)
+                composite.overlay(backdrop_HW3, refined.avatar_HW3, drawn.mask_HW, composites)
             )
             avatar_out.write(drawn.color_HW3)
             digest.add(drawn.color_HW3)
             layers.removed_TB[index] = masks.pack(emptied.removed_HW)
-            layers.seams_TB[index] = masks.pack(masks.dilate(emptied.removed_HW, rim_px))
+            layers.seams_TB[index] = masks.pack(masks.dilate(emptied.removed_HW, rim_px) | refined.shaded_HW)
             layers.avatar_TB[index] = masks.pack(drawn.mask_HW)
             if index in shown:
                 layers.empty_frames.append((f"frame {index}", emptied.frame_HW3))
@@ -191,6 +200,7 @@ def write_layers(
                 person_masks=[scene.person_mask(person, index) for person in present],
                 drawn=[bool(scene.motions[person].visible_T[index]) for person in present],
                 avatar_mask_HW=drawn.mask_HW,
+                silhouettes_HW=flat_HW,
                 masked=int(np.count_nonzero(mask_HW)),
                 changed=int(np.count_nonzero(emptied.removed_HW & ~mask_HW)),
                 surviving=surviving,

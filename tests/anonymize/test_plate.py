@@ -9,7 +9,8 @@ import pytest
 
 from raymaskdp.anonymize.camera import CameraCheck
 from raymaskdp.anonymize.composite import CompositeConfig, changed
-from raymaskdp.anonymize.plate import FILLS, PlateBuilder, PlateConfig, fill, lighting, relit
+from raymaskdp.anonymize.fills import FILLS
+from raymaskdp.anonymize.plate import PlateBuilder, PlateConfig, lighting, relit
 from raymaskdp.anonymize.synthesis import find_background
 from raymaskdp.errors import UserError
 from raymaskdp.video.masks import pack
@@ -107,25 +108,6 @@ def test_a_limb_that_masks_miss_now_and_then_is_no_background(failures: int) -> 
     assert np.abs(plate.color_HW3[60:68, 80:92].astype(int) - clean[60:68, 80:92]).max() < 25
     missed = changed(frames[9], plate.color_HW3, masks[9], CompositeConfig())
     assert missed[60:68, 80:92].all() == (failures > 1)  # so they are removed where masks miss them
-
-
-@pytest.mark.parametrize("method", FILLS)
-@pytest.mark.parametrize("hole", [(slice(20, 60), slice(40, 56)), (slice(0, 72), slice(0, 20))])
-def test_fill_is_plausible(method: str, hole: tuple[slice, slice]) -> None:
-    """A wall over a floor stays a wall over a floor."""
-    clean = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
-    clean[50:] = (110, 80, 60)
-    unknown = np.zeros((HEIGHT, WIDTH), bool)
-    unknown[hole] = True
-    filled = fill(clean, unknown, method)
-    assert cv2.PSNR(filled, clean) > (20 if method == "telea" else 30)
-    np.testing.assert_array_equal(filled[~unknown], clean[~unknown])
-
-
-def test_fill_without_anything_known() -> None:
-    unknown = np.ones((8, 8), bool)
-    for method in FILLS:
-        assert (fill(np.full((8, 8, 3), 200, np.uint8), unknown, method) == 127).all()
 
 
 def test_lighting_is_followed() -> None:

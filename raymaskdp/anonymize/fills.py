@@ -1,0 +1,130 @@
+"""Make up pixels that were never seen, from those that were. Done once a plate, not once a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from raymaskdp import check
+from raymaskdp.errors import UserError
+
+# Shape suffixes: H rows, W columns, 3 RGB.
+
+NETWORK_SIZE = 512
+"""Side in pixels of the picture that inpainting networks are made for."""
+
+GRAIN = 14.0
+"""Largest departure from a row's mean colour, in levels, that is texture and not an object."""
+
+
+def fill(color_HW3: np.ndarray, unknown_HW: np.ndarray, method: str) -> np.ndarray:
+    """A copy of `color_HW3` with the pixels of `unknown_HW` made up from the others.
+
+    `method` is a name in `FILLS` or the path of an ONNX network. The unknown values are erased first, so
+    that no method can make use of them.
+    """
+    erased_HW3 = color_HW3.copy()
+    erased_HW3[unknown_HW] = 0
+    if not unknown_HW.any():
+        return erased_HW3
+    if unknown_HW.all():
+        erased_HW3[:] = 127
+        return erased_HW3
+    if method in FILLS:
+        filled_HW3 = FILLS[method](erased_HW3, unknown_HW)
+    else:
+        filled_HW3 = _fill_by_network(erased_HW3, unknown_HW, Path(method))
+    filled_HW3[~unknown_HW] = color_HW3[~unknown_HW]
+    return filled_HW3
+
+
+def check_fill(name: str, method: str) -> None:
+    """Raise `UserError` unless `method` is a name in `FILLS` or a file that ends in .onnx."""
+    if not method.endswith(".onnx"):
+        check.one_of(name, method, FILLS)
+    elif not Path(method).is_file():
+        raise UserError(
+            f"{name}: there is no file {method}; give an ONNX network, or one of {sorted(FILLS)}."
+        )
+
+
+def _fill_rows(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
+    """Each gap in a row goes from the colour on its left to that on its right, with their texture.
+
+    Right for walls and floors, and never a smear of an edge. The colours are means over a few pixels;
+    what is left of the neighbours beside them (bricks, boards, grain, not pictures) is mirrored into the
+    gap, so that it shows no streaks. A row without a known pixel takes the nearest row that has one.
+    """
+    known_HW = ~unknown_HW
+    weight_HW = cv2.blur(known_HW.astype(np.float32), (7, 3))
+    mean_HW3 = cv2.blur(color_HW3.astype(np.float32) * known_HW[..., None], (7, 3))
+    mean_HW3 /= np.maximum(weight_HW, 1e-6)[..., None]
+    grain_HW3 = np.clip(color_HW3 - mean_HW3, -GRAIN, GRAIN) * known_HW[..., None]
+    filled_HW3 = color_HW3.astype(np.float32)
+    last = color_HW3.shape[1] - 1
+    for row in np.flatnonzero(unknown_HW.any(axis=1) & known_HW.any(axis=1)):
+        steps = np.diff(unknown_HW[row].view(np.int8), prepend=0, append=0)
+        for start, end in zip(np.flatnonzero(steps > 0), np.flatnonzero(steps < 0), strict=True):
+            inside = np.arange(end - start)
+            share = ((inside + 1) / (end - start + 1))[:, None]
+            if start == 0 or end > last:  # one side only
+                share = np.full_like(share, 1.0 if start == 0 else 0.0)
+            left, right = mean_HW3[row, max(start - 1, 0)], mean_HW3[row, min(end, last)]
+            mirrored_left = grain_HW3[row, np.maximum(start - 1 - inside, 0)]
+            mirrored_right = grain_HW3[row, np.minimum(2 * end - 1 - start - inside, last)]
+            sharp = np.clip(4 * (share - 0.5) + 0.5, 0, 1)
+            filled_HW3[row, start:end] = left + share * (right - left)
+            filled_HW3[row, start:end] += mirrored_left + sharp * (mirrored_right - mirrored_left)
+    complete = np.flatnonzero(known_HW.any(axis=1))
+    for row in np.flatnonzero(~known_HW.any(axis=1)):
+        filled_HW3[row] = filled_HW3[complete[np.abs(complete - row).argmin()]]
+    return np.clip(np.rint(filled_HW3), 0, 255).astype(np.uint8)
+
+
+def _fill_telea(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
+    return cv2.inpaint(color_HW3, unknown_HW.astype(np.uint8), 5, cv2.INPAINT_TELEA)
+
+
+def _fill_shiftmap(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
+    """Copies of patches from elsewhere in the picture: keeps texture, takes seconds to minutes."""
+    lab_HW3 = cv2.cvtColor(color_HW3, cv2.COLOR_RGB2Lab)
+    filled_HW3 = lab_HW3.copy()
+    known_HW = np.where(unknown_HW, 0, 255).astype(np.uint8)
+    cv2.xphoto.inpaint(lab_HW3, known_HW, filled_HW3, cv2.xphoto.INPAINT_SHIFTMAP)
+    return cv2.cvtColor(filled_HW3, cv2.COLOR_Lab2RGB)
+
+
+def _fill_by_network(color_HW3: np.ndarray, unknown_HW: np.ndarray, path: Path) -> np.ndarray:
+    """An ONNX network like LaMa (Suvorov et al. 2022), run by OpenCV.
+
+    It takes "image", RGB in [0, 1], [1, 3, 512, 512], and "mask", 1 where unknown, [1, 1, 512, 512], and
+    gives RGB in [0, 255] or in [0, 1]. Known pixels keep the size of the frame.
+    """
+    height, width = unknown_HW.shape
+    size = (NETWORK_SIZE, NETWORK_SIZE)
+    image = cv2.resize(color_HW3, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    mask = cv2.resize(unknown_HW.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+    try:
+        network = cv2.dnn.readNetFromONNX(str(path))
+        network.setInput(np.ascontiguousarray(image.transpose(2, 0, 1)[None]), "image")
+        network.setInput(mask.astype(np.float32)[None, None], "mask")
+        made = network.forward()
+    except cv2.error as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"The network {path} cannot fill a plate ({reason}); see plate.fill.") from error
+    if made.shape != (1, 3, *size) or not np.isfinite(made).all():
+        raise UserError(f"The network {path} makes no picture of 512 by 512 pixels; see plate.fill.")
+    scale = 255 if made.max() <= 1.5 else 1
+    picture = np.clip(np.rint(scale * made[0].transpose(1, 2, 0)), 0, 255).astype(np.uint8)
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+FILLS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "rows": _fill_rows,
+    "telea": _fill_telea,
+    "shiftmap": _fill_shiftmap,
+}
+"""Ways to fill unknown pixels: (uint8 [H, W, 3], bool [H, W]) → uint8 [H, W, 3]. Add your own by name."""
