@@ -76,11 +76,10 @@ def read_run(folder: Path, *, root: Path) -> Run:
     evaluation = folder / "evaluation.json"
     if evaluation.is_file():
         measured = json.loads(evaluation.read_text(encoding="utf-8"))
-        value = (
-            f"{measured['top1']:.1%} of {measured['videos']} {measured['split']} videos; {measured['data']}"
-        )
-        facts.append(Fact(name="accuracy", value=value))
-        headline.append(Fact(name=f"accuracy ({result.mechanism})", value=f"{measured['top1']:.1%}"))
+        name = MEASURES[measured["metric"]]
+        on = f"{measured['videos']} {measured['split']} videos"
+        facts.append(Fact(name=name, value=f"{measured['score']:.1%} on {on}; {measured['data']}"))
+        headline.append(Fact(name=f"{name} ({result.mechanism})", value=f"{measured['score']:.1%}"))
     return Run(
         name=str(folder.relative_to(root)),
         private=result.epsilon is not None,
@@ -122,8 +121,11 @@ class Sweep:
     headline: tuple[Fact, ...]
 
 
+MEASURES = {"top1": "accuracy", "auroc": "AUROC"}
+
 # Columns of the results that set trials apart, and how they are written.
 SETTINGS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "data": ("data", str),
     "mechanism": ("mechanism", lambda value: NAMES[value]),
     "target_epsilon": ("ε", lambda value: "∞" if pd.isna(value) else f"{value:g}"),
     "scheme": ("scheme", str),
@@ -141,56 +143,79 @@ def find_sweeps(root: Path) -> list[Path]:
 
 def read_sweep(folder: Path, *, root: Path) -> Sweep:
     """The sweep in a folder that `sweep` wrote."""
-    result = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["result"]
+    about = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    result, source = about["result"], about["published"]
     results = pd.read_parquet(folder / "results.parquet")
-    groups = _groups(results[results.status == "done"])
+    done = results[results.status == "done"]
+    groups = _groups(done)
     failed = f", of which {result['failed']} failed" if result["failed"] else ""
-    sentence = f"{result['trials']} trainings{failed}. Accuracies are means over seeds, with 95 % intervals."
+    measure = MEASURES["auroc" if "auroc" in set(done["metric"]) else "top1"]
+    sentence = f"{result['trials']} trainings{failed}. Means over seeds, with 95 % intervals."
+    if source:
+        sentence += f" Published: {source}."
+    # Which data is of interest only where there are several.
+    shown = [key for key in SETTINGS if key != "data" or done["data"].nunique() > 1]
+    columns = [
+        Column(name=SETTINGS[key][0], numeric=key not in ("data", "mechanism", "scheme")) for key in shown
+    ]
+    columns += [Column(name=name, numeric=True) for name in (measure, "95 % interval", "seeds")]
+    rows = []
+    for group in groups:
+        score = group.score
+        row = [SETTINGS[key][1](group.settings[key]) for key in shown]
+        row += [f"{score.mean:.1%}", f"{score.low:.1%} – {score.high:.1%}", str(len(score.accuracies))]
+        if source:
+            row.append("" if group.published is None else f"{group.published:.1%}")
+        rows.append(tuple(row))
+    if source:
+        columns.append(Column(name="published", numeric=True))
     return Sweep(
         name=str(folder.relative_to(root)),
         sentence=sentence,
         plot=plots.svg_uri((folder / "frontier.svg").read_text(encoding="utf-8")),
-        columns=(
-            *(
-                Column(name=name, numeric=key not in ("mechanism", "scheme"))
-                for key, (name, _) in SETTINGS.items()
-            ),
-            Column(name="accuracy", numeric=True),
-            Column(name="95 % interval", numeric=True),
-            Column(name="seeds", numeric=True),
-        ),
-        rows=tuple(
-            (
-                *(write(setting) for setting, (_, write) in zip(settings, SETTINGS.values(), strict=True)),
-                f"{accuracy.mean:.1%}",
-                f"{accuracy.low:.1%} – {accuracy.high:.1%}",
-                str(len(accuracy.accuracies)),
-            )
-            for settings, accuracy in groups
-        ),
+        columns=tuple(columns),
+        rows=tuple(rows),
         bill=_bill(result["bill"]),
-        headline=_headline(groups),
+        headline=_headline(groups, measure),
     )
 
 
-def _groups(done: pd.DataFrame) -> list[tuple[tuple[Any, ...], Point]]:
-    """Trials that differ in their seed only, best mechanisms first, as their settings and accuracy."""
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Trials that differ in their seed only: their settings (as in SETTINGS), score and published score."""
+
+    settings: dict[str, Any]
+    score: Point
+    published: float | None
+
+
+def _groups(done: pd.DataFrame) -> list[Group]:
+    """The groups of finished trials, best mechanisms first."""
     order = {name: place for place, name in enumerate(NAMES)}
-    groups = [
-        (settings, point(values)) for settings, values in done.groupby(list(SETTINGS), dropna=False)["top1"]
-    ]
-    return sorted(groups, key=lambda group: (order[group[0][0]], *map(str, group[0][1:])))
+    groups = []
+    for settings, trials in done.groupby(list(SETTINGS), dropna=False):
+        published = trials["published"].dropna()
+        groups.append(
+            Group(
+                settings=dict(zip(SETTINGS, settings, strict=True)),
+                score=point(trials["score"]),
+                published=float(published.iloc[0]) if len(published) else None,
+            )
+        )
+    return sorted(
+        groups, key=lambda group: (order[group.settings["mechanism"]], *map(str, group.settings.values()))
+    )
 
 
-def _headline(groups: list[tuple[tuple[Any, ...], Point]]) -> tuple[Fact, ...]:
-    """The best accuracy of each mechanism at the smallest ε, and without privacy."""
-    epsilons = [settings[1] for settings, _ in groups if not pd.isna(settings[1])]
+def _headline(groups: list[Group], measure: str) -> tuple[Fact, ...]:
+    """The best score of each mechanism at the smallest ε, and without privacy."""
+    epsilons = [epsilon for group in groups if not pd.isna(epsilon := group.settings["target_epsilon"])]
     best: dict[str, Fact] = {}
-    for settings, accuracy in sorted(groups, key=lambda group: group[1].mean):
-        mechanism, epsilon = settings[:2]
+    for group in sorted(groups, key=lambda group: group.score.mean):
+        mechanism, epsilon = group.settings["mechanism"], group.settings["target_epsilon"]
         if pd.isna(epsilon) or epsilon == min(epsilons):
             at = "" if pd.isna(epsilon) else f" at ε = {epsilon:g}"
-            best[mechanism] = Fact(name=f"accuracy, {NAMES[mechanism]}{at}", value=f"{accuracy.mean:.0%}")
+            best[mechanism] = Fact(name=f"{measure}, {NAMES[mechanism]}{at}", value=f"{group.score.mean:.0%}")
     return tuple(best[name] for name in NAMES if name in best)
 
 

@@ -14,6 +14,34 @@ from raymaskdp.train import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedScore:
+    """What a publication measured at a point.
+
+    Attributes:
+      score: accuracy or AUROC, 0 to 1.
+      settings: settings of `train` (dotted) and their values; all trials that have them are this point.
+    """
+
+    score: float
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check.in_range("published.scores.score", self.score, low=0, high=1)
+
+    def is_of(self, trial: dict[str, Any]) -> bool:
+        """Whether a trial, as plain values, has all of the settings."""
+        return all(_get(trial, key) == value for key, value in self.settings.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Numbers to compare with: where they stand, and one for each point that was published."""
+
+    source: str
+    scores: tuple[PublishedScore, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepConfig:
     """Many trainings that differ from one.
 
@@ -24,7 +52,8 @@ class SweepConfig:
         combination is a trial, for every seed. The plot shows the grids "frontier" and "not private".
       seeds: initial weights, one trial each. Lots, noise and clips are fresh in every trial anyway.
       split: what trials are measured on.
-      views: clips a video are averaged over when measuring.
+      views, crops: clips a video, and windows of each, that are averaged over when measuring.
+      published: numbers that the report prints beside the measured ones.
       cpus: of one trial. As many trials run at a time as the cluster has room for.
     """
 
@@ -34,14 +63,19 @@ class SweepConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     split: str = "test"
     views: int = 3
+    crops: int = 1
     cpus: float = 1.0
+    published: Published | None = None
 
     def __post_init__(self) -> None:
         check.positive("cpus", self.cpus)
         check.positive("views", self.views)
+        check.positive("crops", self.crops)
         if not self.seeds or not self.grids:
             raise UserError("A sweep needs at least one grid and one seed.")
-        trials(self)  # values that a training would refuse are refused here, before anything runs
+        planned = trials(self)  # values that a training would refuse are refused here, before anything runs
+        if self.published is not None:
+            _check_published(self.published, planned)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +114,39 @@ def trials(sweep: SweepConfig) -> tuple[Trial, ...]:
                 merged = {**(earlier.settings if earlier else {}), **settings}
                 found[digest] = Trial(grids=grids, settings=merged, config=trial)
     return tuple(found.values())
+
+
+def published_score(sweep: SweepConfig, trial: TrainConfig) -> float | None:
+    """What was published for a trial, or None."""
+    if sweep.published is None:
+        return None
+    plain = config.to_dict(trial)
+    return next((point.score for point in sweep.published.scores if point.is_of(plain)), None)
+
+
+def _check_published(published: Published, planned: tuple[Trial, ...]) -> None:
+    """Every score is of a trial, and no trial has two."""
+    matched = set()
+    for trial in planned:
+        plain = config.to_dict(trial.config)
+        found = [number for number, point in enumerate(published.scores) if point.is_of(plain)]
+        if len(found) > 1:
+            both = ", ".join(str(published.scores[number].score) for number in found)
+            raise UserError(f"Several published scores are of the same trial: {both}.")
+        matched.update(found)
+    for number, point in enumerate(published.scores):
+        if number not in matched:
+            raise UserError(f"No trial of the sweep has the published settings {point.settings}.")
+
+
+def _get(values: dict[str, Any], key: str) -> Any:
+    """The value of a dotted setting; raises `UserError` if there is none."""
+    found: Any = values
+    for part in key.split("."):
+        if not isinstance(found, dict) or part not in found:
+            raise UserError(f"Unknown setting {key!r} in published.scores.")
+        found = found[part]
+    return found
 
 
 def _set(values: dict[str, Any], key: str, value: Any, *, where: str) -> None:

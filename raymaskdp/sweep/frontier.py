@@ -70,9 +70,9 @@ def by_mechanism(results: pd.DataFrame) -> dict[str, list[tuple[float | None, Po
         if mine.empty:
             continue
         if mechanism == "sgd":
-            curves[mechanism] = [(None, point(mine["top1"]))]
+            curves[mechanism] = [(None, point(mine["score"]))]
             continue
-        groups = mine.groupby("target_epsilon")["top1"]
+        groups = mine.groupby("target_epsilon")["score"]
         curves[mechanism] = [(float(epsilon), point(values)) for epsilon, values in sorted(groups)]
     return curves
 
@@ -93,8 +93,11 @@ def draw(results: pd.DataFrame, path: Path, *, classes: int, caption: str) -> No
             best.mean, color=COLOURS["sgd"], linestyle="--", linewidth=1.4, label=NAMES["sgd"], zorder=1
         )
         axes.axhspan(best.low, best.high, color=COLOURS["sgd"], alpha=0.08, linewidth=0, zorder=0)
-    axes.axhline(1 / classes, color="#999999", linestyle=":", linewidth=1.2, label="chance", zorder=1)
-    _dress(axes, curves)
+    areas = "auroc" in set(results["metric"])
+    axes.axhline(
+        0.5 if areas else 1 / classes, color="#999999", linestyle=":", linewidth=1.2, label="chance", zorder=1
+    )
+    _dress(axes, curves, "AUROC" if areas else "top-1 accuracy")
     figure.text(0.5, -0.02, caption, ha="center", va="top", fontsize=8, color="#555555", wrap=True)
     for suffix in (".png", ".svg"):
         with atomic_path(path.with_suffix(suffix)) as temporary:
@@ -119,7 +122,7 @@ def _draw_curve(axes: Axes, name: str, curve: list[tuple[float | None, Point]], 
         )
 
 
-def _dress(axes: Axes, curves: dict[str, list[tuple[float | None, Point]]]) -> None:
+def _dress(axes: Axes, curves: dict[str, list[tuple[float | None, Point]]], metric: str) -> None:
     epsilons = sorted({e for curve in curves.values() for e, _ in curve if e is not None})
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(epsilons))
@@ -128,7 +131,7 @@ def _dress(axes: Axes, curves: dict[str, list[tuple[float | None, Point]]]) -> N
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("privacy budget ε of one run (smaller is more private)")
-    axes.set_ylabel("top-1 accuracy on test videos")
+    axes.set_ylabel(f"{metric} on test videos")
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -20,7 +20,7 @@ from raymaskdp.files import atomic_path, write_json, write_text
 from raymaskdp.runtime import ray_cluster
 from raymaskdp.sweep import frontier
 from raymaskdp.sweep.bill import NOTHING, Bill, make_bill
-from raymaskdp.sweep.config import SweepConfig, Trial, trials
+from raymaskdp.sweep.config import SweepConfig, Trial, published_score, trials
 from raymaskdp.train import ClipStore, TrainConfig, evaluate, train
 from raymaskdp.train.trainer import cache_features_of, make_job
 
@@ -39,7 +39,7 @@ class SweepResult:
       frontier: the plot, PNG; the same as SVG lies beside it.
       best: the best private configuration at the base configuration's ε, as YAML for `raymaskdp train`;
         None if no private trial finished there.
-      best_top1: its mean accuracy over the seeds.
+      best_score: its mean accuracy (or AUROC) over the seeds.
       bill: what choosing it costs.
       finished_before: whether the sweep was there already, and nothing was done.
     """
@@ -50,7 +50,7 @@ class SweepResult:
     results: str
     frontier: str
     best: str | None
-    best_top1: float | None
+    best_score: float | None
     bill: Bill
     finished_before: bool = False
 
@@ -59,7 +59,7 @@ class SweepResult:
         lines = [f"The sweep {self.out} {done}: {self.trials} trials, {self.failed} failed."]
         lines += [f"  results   {self.results}", f"  frontier  {self.frontier}"]
         if self.best is not None:
-            lines.append(f"  best      {self.best} ({self.best_top1:.1%})")
+            lines.append(f"  best      {self.best} ({self.best_score:.1%})")
         return "\n".join([*lines, str(self.bill)])
 
 
@@ -85,7 +85,8 @@ def sweep(config: SweepConfig) -> SweepResult:
             return replace(result, out=str(out), finished_before=True)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "sweep.yaml", configuration.to_yaml(config))
-    write_json(about, {"digest": digest, "result": None})
+    source = config.published.source if config.published else None
+    write_json(about, {"digest": digest, "published": source, "result": None})
     points, outcomes = [], {}
     for number, trial in enumerate(tqdm(planned, "plan", unit="trial", leave=False)):
         try:
@@ -94,18 +95,19 @@ def sweep(config: SweepConfig) -> SweepResult:
             outcomes[number] = {"error": str(error)}
     if points:
         outcomes.update(_run(points, out, config.cpus))
-    results = _table(planned, outcomes)
+    results = _table(config, planned, outcomes)
     result = _write_up(config, out, planned, results, classes=len(store.classes))
-    write_json(about, {"digest": digest, "result": configuration.to_dict(result)})
+    write_json(about, {"digest": digest, "published": source, "result": configuration.to_dict(result)})
     return result
 
 
 def run_trial(point: dict[str, Any]) -> dict[str, Any]:
     """What Ray runs for a trial: train in process, then measure."""
     trained = train(configuration.build(TrainConfig, point["train"], where="trial"))
-    measured = evaluate(trained.run, split=point["split"], views=point["views"])
+    measured = evaluate(trained.run, split=point["split"], views=point["views"], crops=point["crops"])
     return {
-        "top1": measured.top1,
+        "metric": measured.metric,
+        "score": measured.score,
         "mean_class": measured.mean_class,
         **{name: getattr(trained, name) for name in TRAINED},
     }
@@ -130,7 +132,13 @@ def _point(number: int, trial: Trial, config: SweepConfig, out: Path) -> dict[st
         settings["privacy"]["noise_multiplier"] = make_job(trial.config).plan.noise_multiplier
         settings["privacy"]["epsilon"] = None
     cache_features_of(trial.config)  # once, here: trials that need them run at the same time
-    return {"number": number, "train": settings, "split": config.split, "views": config.views}
+    return {
+        "number": number,
+        "train": settings,
+        "split": config.split,
+        "views": config.views,
+        "crops": config.crops,
+    }
 
 
 def _run(points: Sequence[dict[str, Any]], out: Path, cpus: float) -> dict[int, dict[str, Any]]:
@@ -168,7 +176,7 @@ def _run(points: Sequence[dict[str, Any]], out: Path, cpus: float) -> dict[int, 
         number = (outcome.config or {})["point"]["number"]
         if outcome.error is not None:
             outcomes[number] = {"error": _reason(outcome.error)}
-        elif "top1" in (outcome.metrics or {}):
+        elif "score" in (outcome.metrics or {}):
             outcomes[number] = dict(outcome.metrics or {})
     if len(outcomes) < len(points):
         raise UserError(f"The sweep {out} was interrupted; run it again to go on.")
@@ -203,7 +211,7 @@ def _reason(error: BaseException) -> str:
     return str(error).strip().splitlines()[-1]
 
 
-def _table(planned: Sequence[Trial], outcomes: dict[int, dict[str, Any]]) -> pd.DataFrame:
+def _table(sweep: SweepConfig, planned: Sequence[Trial], outcomes: dict[int, dict[str, Any]]) -> pd.DataFrame:
     """One row a trial: what it was, and what came of it."""
     rows = []
     for number, trial in enumerate(planned):
@@ -213,6 +221,8 @@ def _table(planned: Sequence[Trial], outcomes: dict[int, dict[str, Any]]) -> pd.
                 "trial": number,
                 "grids": ",".join(trial.grids),
                 "status": "failed" if "error" in outcome else "done",
+                "data": config.data.name,
+                "model": config.model.name,
                 "mechanism": config.privacy.mechanism,
                 "target_epsilon": config.privacy.epsilon,
                 "clipping_norm": config.privacy.clipping_norm,
@@ -220,7 +230,8 @@ def _table(planned: Sequence[Trial], outcomes: dict[int, dict[str, Any]]) -> pd.
                 "clips": 1 if config.privacy.mechanism == "dpsgd" else config.privacy.clips,
                 "learning_rate": config.optimizer.learning_rate,
                 "seed": config.seed,
-                **{name: outcome.get(name) for name in ("top1", "mean_class", *TRAINED)},
+                **{name: outcome.get(name) for name in ("metric", "score", "mean_class", *TRAINED)},
+                "published": published_score(sweep, config),
                 "error": outcome.get("error"),
                 "settings": json.dumps(trial.settings, sort_keys=True),
             }
@@ -242,7 +253,7 @@ def _write_up(
         "with that ε: several of them together cost more. Measured on private videos, which ε does not cover."
     )
     frontier.draw(plotted(results), out / "frontier", classes=classes, caption=caption)
-    best, best_top1 = _best(config, planned, results)
+    best, best_score = _best(config, planned, results)
     best_path = None
     if best is not None:
         best_path = out / "best.yaml"
@@ -258,7 +269,7 @@ def _write_up(
         results=str(table),
         frontier=str(out / "frontier.png"),
         best=None if best_path is None else str(best_path),
-        best_top1=best_top1,
+        best_score=best_score,
         bill=bill,
     )
 
@@ -275,13 +286,13 @@ def _best(
     base = config.train.privacy.epsilon
     scores: dict[str, list[float]] = {}
     configs: dict[str, TrainConfig] = {}
-    for trial, status, top1 in zip(planned, results["status"], results["top1"], strict=True):
+    for trial, status, score in zip(planned, results["status"], results["score"], strict=True):
         privacy = trial.config.privacy
         if status == "done" and privacy.mechanism != "sgd" and privacy.epsilon == base:
             same = replace(trial.config, seed=config.train.seed)
             digest = configuration.digest(same)
             configs[digest] = same
-            scores.setdefault(digest, []).append(float(top1))
+            scores.setdefault(digest, []).append(float(score))
     if not scores:
         return None, None
     digest = max(scores, key=lambda one: sum(scores[one]) / len(scores[one]))

@@ -82,13 +82,13 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 def results_table() -> pd.DataFrame:
     rng = np.random.default_rng(1)
     rows = [
-        {"status": "done", "mechanism": mechanism, "target_epsilon": epsilon, "top1": rng.uniform(0.3, 0.9)}
+        {"status": "done", "mechanism": mechanism, "target_epsilon": epsilon, "score": rng.uniform(0.3, 0.9)}
         for mechanism, epsilons in {"maskdp": (1.0, 2.0), "dpsgd": (1.0, 2.0), "sgd": (None,)}.items()
         for epsilon in epsilons
         for _ in range(3)
     ]
-    rows.append({"status": "failed", "mechanism": "maskdp", "target_epsilon": 1.0, "top1": None})
-    return pd.DataFrame(rows)
+    rows.append({"status": "failed", "mechanism": "maskdp", "target_epsilon": 1.0, "score": None})
+    return pd.DataFrame(rows).assign(metric="top1")
 
 
 def test_frontier_has_every_mechanism_side_by_side(tmp_path) -> None:
@@ -132,7 +132,7 @@ def test_the_plot_shows_the_frontier_and_the_line_without_privacy(tmp_path: Path
             "status": "done",
             "mechanism": ["dpsgd", "maskdp", "sgd", "maskdp"],
             "target_epsilon": [2.0, 2.0, math.nan, 2.0],
-            "top1": [0.5, 0.6, 0.9, 0.1],
+            "score": [0.5, 0.6, 0.9, 0.1],
         }
     )
     curves = frontier.by_mechanism(tuner.plotted(results))
