@@ -426,6 +426,16 @@ _job_command("stop", "End the job ID; submitting it again goes on where it was."
 
 
 @cli.command(context_settings=CONTEXT)
+@click.argument("folder", type=PATH)
+@_json_option
+def status(folder: Path, as_json: bool) -> None:
+    """How far the runs below FOLDER are, seen from outside while they go on."""
+    from raymaskdp.operate.progress import status as run
+
+    _show(run(folder), as_json)
+
+
+@cli.command(context_settings=CONTEXT)
 @_json_option
 def doctor(as_json: bool) -> int:
     """Check this machine: OpenGL, GPU, codecs, model files, versions, disk; with a line to fix each."""
@@ -459,6 +469,16 @@ def digits(settings: Any, as_json: bool) -> None:
     from raymaskdp.benchmarks.digits import benchmark_digits
 
     _show(benchmark_digits(settings), as_json)
+
+
+@benchmark.command("schemes", context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.benchmarks.schemes:SchemesConfig")
+def schemes(settings: Any, as_json: bool) -> None:
+    """What each fine-tuning scheme costs, and what keeping features saves."""
+    from raymaskdp.benchmarks.schemes import benchmark_schemes
+
+    _show(benchmark_schemes(settings), as_json)
 
 
 @cli.command(context_settings=CONTEXT)

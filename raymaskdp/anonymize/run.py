@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -23,6 +25,10 @@ from raymaskdp.anonymize.outputs import Row
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.errors import UserError
+from raymaskdp.files import write_json
+
+PROGRESS = "progress.json"
+"""In the private folder of a run: how many videos it has, for whoever looks from outside."""
 
 MANIFEST_SECONDS = 5.0
 """The manifest is rewritten this often while a run goes on, so that a killed run loses little."""
@@ -83,6 +89,7 @@ def anonymize(
     records = read_source(source)
     out = Path(out)
     with _locked(out) as work:
+        write_json(work / PROGRESS, {"videos": len(records)})
         config_sha256 = config.digest()
         rows = outputs.read_manifest(out)
         todo = []
@@ -107,6 +114,25 @@ def anonymize(
         seconds=round(time.perf_counter() - began, 3),
         rows=chosen,
     )
+
+
+def running_total(out: Path) -> int | None:
+    """How many videos the run that is working on an output folder has; None if none is."""
+    try:
+        handle = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"Cannot read the folder {out}: {error.strerror}.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        path = _beside(out, "work") / PROGRESS
+        try:
+            return int(json.loads(path.read_text(encoding="utf-8"))["videos"])
+        except FileNotFoundError:
+            return None  # it has just begun, or ended
+    finally:
+        os.close(handle)
 
 
 def _collect(
@@ -143,15 +169,13 @@ def _bar(records: tuple[VideoRecord, ...], todo: int, progress: bool) -> tqdm[An
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[Path]:
     """Hold the output folder for this process, with a private folder beside it for unverified files."""
-    import fcntl
-
     try:
         out.mkdir(parents=True, exist_ok=True)
         handle = os.open(out, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"Cannot write to the output folder {out}: {error.strerror}.") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle)
         work = _beside(out, "work")
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
         work.mkdir(mode=0o700)
@@ -163,6 +187,15 @@ def _locked(out: Path) -> Iterator[Path]:
         raise UserError(f"Another run writes to {out}; wait for it or give another folder.") from error
     finally:
         os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Lock an open folder; waits a moment, since `running_total` may be looking. Raises `BlockingIOError`."""
+    for _ in range(4):
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.2)
+    return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _beside(out: Path, kind: str) -> Path:

@@ -1,0 +1,141 @@
+"""`raymaskdp status`: how far the runs below a folder are, seen from outside while they go on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from raymaskdp import config
+from raymaskdp.anonymize import outputs
+from raymaskdp.anonymize.run import running_total
+from raymaskdp.errors import UserError
+from raymaskdp.sweep import config as sweeps
+from raymaskdp.train.loop import read_curve
+
+Kind = Literal["anonymize", "train", "sweep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far one run is.
+
+    Attributes:
+      folder: its output folder.
+      kind: the command that writes it.
+      done, total: videos, steps or trials; `total` is None where nobody knows it any more.
+      state: finished, running (its files changed lately, or are locked) or stopped.
+      detail: what else there is to say, in a few words.
+    """
+
+    folder: str
+    kind: Kind
+    done: int
+    total: int | None
+    state: Literal["finished", "running", "stopped"]
+    detail: str
+
+    def __str__(self) -> str:
+        of = "" if self.total is None else f" of {self.total}"
+        unit = {"anonymize": "videos", "train": "steps", "sweep": "trials"}[self.kind]
+        return f"{self.state:>8}  {self.folder}: {self.kind}, {self.done}{of} {unit}; {self.detail}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusResult:
+    """All runs below a folder."""
+
+    runs: tuple[Progress, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.runs))
+
+
+STILL_SECONDS = 120
+"""A training run whose curve has not grown for this long is taken to be stopped."""
+
+
+def status(folder: str | Path) -> StatusResult:
+    """How far every run below `folder` is. Reads small files only; works beside the runs.
+
+    Raises `UserError` if nothing of ours is there.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f"The folder {folder} does not exist.")
+    found = [_anonymized(path.parent) for path in _anonymize_folders(root)]
+    sweep_folders = sorted(path.parent for path in root.rglob("sweep.json"))
+    found += [_swept(path) for path in sweep_folders]
+    runs = sorted(path.parent for path in root.rglob("plan.json"))
+    found += [
+        _trained(path) for path in runs if not any(path.is_relative_to(sweep) for sweep in sweep_folders)
+    ]
+    if not found:
+        raise UserError(f"The folder {folder} holds nothing that anonymize, train or sweep wrote.")
+    return StatusResult(runs=tuple(found))
+
+
+def _anonymize_folders(root: Path) -> list[Path]:
+    tables = root.rglob(outputs.MANIFEST)
+    return sorted(path for path in tables if "status" in pd.read_parquet(path).columns)
+
+
+def _anonymized(folder: Path) -> Progress:
+    rows = outputs.read_manifest(folder).values()
+    counts = Counter(row.status for row in rows)
+    total = running_total(folder)
+    frames = sum(row.num_frames for row in rows if row.status == "done")
+    parts = [f"{counts[name]} {name}" for name in ("done", "quarantined", "failed")]
+    return Progress(
+        folder=str(folder),
+        kind="anonymize",
+        done=len(rows),
+        total=total,
+        state="finished" if total is None else "running",
+        detail=f"{', '.join(parts)}, {frames} frames written",
+    )
+
+
+def _trained(folder: Path) -> Progress:
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    curve = read_curve(folder / "curve.jsonl")
+    last = curve[-1] if curve else None
+    spent = "nothing spent" if last is None else "not private"
+    if last is not None and last.epsilon is not None:
+        spent = f"ε = {last.epsilon:.3g} spent at δ = {plan['delta']:g}"
+    return Progress(
+        folder=str(folder),
+        kind="train",
+        done=last.step if last else 0,
+        total=plan["steps"],
+        state=_state(folder / "result.json", folder / "curve.jsonl", folder / "plan.json"),
+        detail=f"{plan['mechanism']}, {spent}",
+    )
+
+
+def _swept(folder: Path) -> Progress:
+    finished = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["result"] is not None
+    planned = sweeps.trials(config.load(sweeps.SweepConfig, folder / "sweep.yaml"))
+    results = sorted((folder / "runs").glob("*/result.json"), key=lambda path: path.stat().st_mtime)
+    curves = sorted((folder / "runs").glob("*/curve.jsonl"), key=lambda path: path.stat().st_mtime)
+    latest = [*curves[-1:], folder / "sweep.json"]
+    return Progress(
+        folder=str(folder),
+        kind="sweep",
+        done=len(results),
+        total=len(planned),
+        state="finished" if finished else _state(folder / "-", *latest),
+        detail=f"{len(planned) - len(results)} failed" if finished else f"{len(curves)} begun",
+    )
+
+
+def _state(result: Path, *changing: Path) -> Literal["finished", "running", "stopped"]:
+    if result.is_file():
+        return "finished"
+    changed = max(path.stat().st_mtime for path in changing if path.is_file())
+    return "running" if time.time() - changed < STILL_SECONDS else "stopped"

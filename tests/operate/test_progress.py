@@ -1,0 +1,71 @@
+"""How far runs are, read from their folders while they go on."""
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from raymaskdp.anonymize import outputs
+from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.run import PROGRESS
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.errors import UserError
+from raymaskdp.operate.progress import STILL_SECONDS, status
+
+
+def rows(*statuses: str) -> list[outputs.Row]:
+    items = [
+        Item(record=VideoRecord(video_id=f"v{n}", path=f"v{n}.mp4"), status=status)  # type: ignore[arg-type]
+        for n, status in enumerate(statuses)
+    ]
+    return [outputs.row_of(item, "digest") for item in items]
+
+
+def test_anonymizing_is_running_while_its_folder_is_locked(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    outputs.write_manifest(out, rows("done", "quarantined"))
+    (found,) = status(tmp_path).runs
+    assert (found.kind, found.done, found.total, found.state) == ("anonymize", 2, None, "finished")
+    assert "1 done, 1 quarantined, 0 failed" in str(found)
+
+    work = tmp_path / ".out.work"
+    work.mkdir()
+    (work / PROGRESS).write_text('{"videos": 7}')
+    handle = os.open(out, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        (found,) = status(out).runs
+        assert (found.done, found.total, found.state) == (2, 7, "running")
+    finally:
+        os.close(handle)
+
+
+def test_a_training_run_is_running_finished_or_stopped(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "maskdp-1"
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_text(json.dumps({"steps": 50, "delta": 1e-5, "mechanism": "maskdp"}))
+    (found,) = status(tmp_path).runs
+    assert (found.done, found.total, found.state) == (0, 50, "running")
+
+    line = json.dumps({"step": 20, "epsilon": 1.25, "public_loss": 0.5})
+    (folder / "curve.jsonl").write_text(line + "\n" + line[:10])  # the last line is being written
+    (found,) = status(tmp_path).runs
+    assert (found.done, found.state) == (20, "running")
+    assert "ε = 1.25 spent" in found.detail
+
+    old = time.time() - STILL_SECONDS - 10
+    for path in folder.iterdir():
+        os.utime(path, (old, old))
+    assert status(tmp_path).runs[0].state == "stopped"
+    (folder / "result.json").write_text("{}")
+    assert status(tmp_path).runs[0].state == "finished"
+
+
+def test_nothing_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds nothing"):
+        status(tmp_path)
+    with pytest.raises(UserError, match="does not exist"):
+        status(tmp_path / "nowhere")
