@@ -77,24 +77,27 @@ class Harmonize:
 
     def __call__(self, emptied_HW3: np.ndarray, drawn: Rendered, index: int) -> Refined:
         """Frame `index`: uint8 [H, W, 3] without people, and the avatars for it."""
-        shade_HW = self._shade(drawn, index)
         backdrop_HW3 = emptied_HW3
-        shaded_HW = (shade_HW > 1 / 512) & ~drawn.mask_HW
-        if shaded_HW.any():
+        height, width = drawn.mask_HW.shape
+        shaded_HW = np.zeros((height, width), bool)
+        shade_hw = self._shade(drawn, index)
+        if shade_hw.any():
+            box = _enlarged(masks.around(shade_hw > 0), shade_hw.shape, (height, width))
+            shade = _window(shade_hw, (height, width), box) * ~drawn.mask_HW[box]
+            shaded_HW[box] = shade > 1 / 512
+            light = (1 - SHADOW * shade * shaded_HW[box]) ** np.float32(1 / GAMMA)
             backdrop_HW3 = emptied_HW3.copy()
-            box = masks.around(shaded_HW)
-            light = 1 - SHADOW * (shade_HW[box] * shaded_HW[box])[..., None]
-            backdrop_HW3[box] = np.rint(emptied_HW3[box] * light ** (1 / GAMMA)).astype(np.uint8)
+            backdrop_HW3[box] = np.rint(emptied_HW3[box] * light[..., None]).astype(np.uint8)
         return Refined(backdrop_HW3=backdrop_HW3, avatar_HW3=relight(drawn, emptied_HW3), shaded_HW=shaded_HW)
 
     def _shade(self, drawn: Rendered, index: int) -> np.ndarray:
-        """How much of the shadow lies on each pixel, float32 [H, W] from 0 to 1."""
+        """How much of the shadow lies on each pixel of a small copy, float32 [h, w] from 0 to 1."""
         height, width = drawn.mask_HW.shape
         step = max(1, height // 240)
         shade_hw = np.zeros((-(-height // step), -(-width // step)), np.float32)
         present = [p for p, motion in enumerate(self._motions) if motion.visible_T[index]]
         if not present or not drawn.mask_HW.any():
-            return np.zeros((height, width), np.float32)
+            return shade_hw
         points_N3 = _surface(drawn, self._camera_33, step)
         hips_P3 = np.stack([self._motions[p].translation_T3[index] for p in present])
         owner_N = np.linalg.norm(points_N3[:, None] - hips_P3, axis=2).argmin(axis=1)
@@ -103,7 +106,7 @@ class Harmonize:
             floor = self._floor(own_N3, person, height)
             if floor is not None:
                 _drop(shade_hw, own_N3, self._up_P3[person], floor, self._camera_33, step)
-        return cv2.resize(shade_hw, (width, height), interpolation=cv2.INTER_LINEAR)
+        return shade_hw
 
     def _floor(self, own_N3: np.ndarray, person: int, height: int) -> float | None:
         """The floor's place along `up` under a person; None where its feet are not in the picture."""
@@ -134,18 +137,48 @@ def relight(drawn: Rendered, emptied_HW3: np.ndarray) -> np.ndarray:
     height, width = drawn.mask_HW.shape
     rows = 48
     small = (max(1, round(rows * width / height)), rows)
-    around_hw3 = cv2.resize(emptied_HW3, small, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    step = max(1, height // 240)  # the blur below leaves nothing of what this misses
+    around_hw3 = (
+        cv2.resize(
+            np.ascontiguousarray(emptied_HW3[step // 2 :: step, step // 2 :: step]),
+            small,
+            interpolation=cv2.INTER_AREA,
+        ).astype(np.float32)
+        / 255
+    )
     linear_hw3 = cv2.GaussianBlur(around_hw3**GAMMA, (0, 0), rows / 3, borderType=cv2.BORDER_REPLICATE)
     value_hw = np.maximum(linear_hw3.mean(axis=2, keepdims=True), 1e-3)
     gain_hw3 = np.clip((value_hw / USUAL_LIGHT) ** LIGHT_SHARE, 0.4, 1.6)
     gain_hw3 = gain_hw3 * np.clip(linear_hw3 / value_hw, 0.5, 2) ** CAST_SHARE
     box = masks.around(drawn.mask_HW)
-    gain = cv2.resize(gain_hw3 ** (1 / GAMMA), (width, height), interpolation=cv2.INTER_LINEAR)[box]
+    gain = _window(gain_hw3 ** np.float32(1 / GAMMA), (height, width), box)
     lit = drawn.color_HW3[box] / np.float32(255) * gain
-    lit = np.where(lit < 0.8, lit, 1 - 0.2 * np.exp(-(lit - 0.8) / 0.2))  # nothing is cut off at white
-    avatar_HW3 = drawn.color_HW3.copy()
+    glaring = lit > 0.8
+    lit[glaring] = 1 - 0.2 * np.exp(4 - 5 * lit[glaring])  # nothing is cut off at white
+    avatar_HW3 = np.zeros_like(drawn.color_HW3)
     avatar_HW3[box] = np.rint(255 * lit * drawn.mask_HW[box][..., None]).astype(np.uint8)
     return avatar_HW3
+
+
+def _window(small: np.ndarray, size: tuple[int, int], box: tuple[slice, slice]) -> np.ndarray:
+    """The part `box` of `small`, enlarged to `size` (rows, columns)."""
+    (height, width), (rows, columns) = size, box
+    down, across = small.shape[0] / height, small.shape[1] / width
+    place = np.array(
+        [[across, 0, across * (columns.start + 0.5) - 0.5], [0, down, down * (rows.start + 0.5) - 0.5]]
+    )
+    window = (min(columns.stop, width) - columns.start, min(rows.stop, height) - rows.start)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(small, place, window, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _enlarged(box: tuple[slice, slice], small: tuple[int, ...], size: tuple[int, ...]) -> tuple[slice, slice]:
+    """The box of a small copy in pixels of the frame, a pixel of the copy larger on each side."""
+    rows, columns = (
+        slice(max(0, (part.start - 1) * full // few), min(full, -(-(part.stop + 1) * full // few)))
+        for part, few, full in zip(box, small, size, strict=True)
+    )
+    return rows, columns
 
 
 def _upright(motion: Motion) -> np.ndarray:
