@@ -64,9 +64,13 @@ class Detectors:
 
 
 def close_faces(networks: PoseNetworks, frame_HW3: np.ndarray) -> np.ndarray:
-    """Faces of at least `LEAST_FACE` pixels, float32 [N, 5]: x0, y0, x1, y1, score in a closer look."""
+    """Faces as closer looks show them, float32 [N, 5]: x0, y0, x1, y1 in pixels of the frame, score.
+
+    Where a look at the whole frame sees a face of at least `LEAST_FACE` pixels, an enlarged part around it
+    is looked at, and what is seen there counts.
+    """
     height, width = frame_HW3.shape[:2]
-    seen = []
+    seen = [np.zeros((0, 5), np.float32)]
     for face_5 in networks.faces(frame_HW3):
         x0, y0, x1, y1 = (int(v) for v in np.clip(face_5[:4], 0, (width, height, width, height)))
         if min(x1 - x0, y1 - y0) < LEAST_FACE:
@@ -75,8 +79,10 @@ def close_faces(networks: PoseNetworks, frame_HW3: np.ndarray) -> np.ndarray:
         image = frame_HW3[top:bottom, left:right]
         enlarge = CLOSE_PX / max(image.shape[:2])
         close = cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC)
-        seen.append((x0, y0, x1, y1, max(networks.faces(close)[:, 4], default=0.0)))
-    return np.array(seen, np.float32).reshape(-1, 5)
+        close_N5 = networks.faces(close)
+        close_N5[:, :4] = close_N5[:, :4] / enlarge + (left, top, left, top)
+        seen.append(close_N5)
+    return np.concatenate(seen)
 
 
 def _around(box: Box, width: int, height: int) -> Box:

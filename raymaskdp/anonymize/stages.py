@@ -29,12 +29,14 @@ from raymaskdp.anonymize.groundtruth import TruthMetrics, score
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
 from raymaskdp.anonymize.scene import Scene, avatars_of
+from raymaskdp.anonymize.silhouettes import Silhouettes
 from raymaskdp.anonymize.sources import pose_source
 from raymaskdp.anonymize.synthesis import Background, Layers, find_background, write_layers
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.fit import FitBodies
+from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered, Renderer
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
@@ -69,6 +71,7 @@ class Analyze:
         self._body = config.body
         self._find_people = pose_source(config.pose)
         self._fit_bodies = FitBodies(config.fit, config.body)
+        self._unfittable = config.fit.unfittable
 
     def __call__(self, item: Item) -> Item:
         """A decided item (failed or quarantined), or one with its analysis."""
@@ -87,6 +90,8 @@ class Analyze:
         avatars = avatars_of(item.record, len(people.persons), self._job.secret)
         with _timed(seconds, "seconds_fit"):
             motions = self._fit_bodies(people, info, avatars)
+        if self._unfittable == "quarantine" and (problems := _unfitted(people, motions)):
+            return _quarantined(dataclasses.replace(item, metrics=seconds), problems)
         metrics: dict[str, Any] = dict(seconds)
         if item.truth is not None:
             metrics["truth"] = _plain(score(people, motions, item.truth, load_body(self._body)))
@@ -148,6 +153,7 @@ class Synthesize:
                 scene=scene,
                 background=background,
                 draw=self._drawer(item, scene),
+                silhouettes=Silhouettes(scene, self._flat_avatars(item, scene)),
                 composite_path=composite_path,
                 avatar_path=avatar_path,
                 masks_TB=masks_TB,
@@ -198,6 +204,12 @@ class Synthesize:
 
         return draw
 
+    def _flat_avatars(self, item: Item, scene: Scene) -> list[Avatar]:
+        """Whose colours silhouettes have; none where none are wanted."""
+        if self._config.fit.unfittable != "silhouette":
+            return []
+        return avatars_of(item.record, len(scene.motions), self._job.secret)
+
     def _dressed(self, avatar: Avatar) -> Figure:
         """The avatar's mesh; the latest are kept, because subjects come back."""
         if avatar not in self._figures:
@@ -235,6 +247,16 @@ def _suspicions(people: People) -> list[str]:
     for suspicion in people.suspicious:
         frames.setdefault(suspicion.reason, []).append(suspicion.frame)
     return [f"{reason} ({verify.name_frames(np.unique(at))})" for reason, at in frames.items()]
+
+
+def _unfitted(people: People, motions: list[Motion]) -> list[str]:
+    """Frames in which somebody is seen to whom no body could be fitted, as one sentence or none."""
+    pairs = zip(people.persons, motions, strict=True)
+    missing_PT = np.array([person.visible_T & ~motion.visible_T for person, motion in pairs])
+    if not missing_PT.any():
+        return []
+    frames = np.flatnonzero(missing_PT.any(0))
+    return [f"no body can be fitted to a person, out of view or unclear ({verify.name_frames(frames)})"]
 
 
 def _figures(layers: Layers, files: verify.FileChecks, pixels: int) -> dict[str, Any]:

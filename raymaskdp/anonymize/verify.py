@@ -68,6 +68,7 @@ class FrameChecks:
         self.replaced_T = np.zeros(num_frames, np.int32)
         self.masked_T = np.zeros(num_frames, np.int64)
         self.avatar_T = np.zeros(num_frames, np.int64)
+        self.silhouette_T = np.zeros(num_frames, np.int64)
         self.changed_T = np.zeros(num_frames, np.int64)
         self.surviving_T = np.full(num_frames, -1, np.int64)  # -1: not yet made
 
@@ -78,6 +79,7 @@ class FrameChecks:
         person_masks: Sequence[np.ndarray],
         drawn: Sequence[bool],
         avatar_mask_HW: np.ndarray,
+        silhouettes_HW: np.ndarray,
         masked: int,
         changed: int,
         surviving: int,
@@ -88,15 +90,16 @@ class FrameChecks:
           person_masks: bool [H, W] of each person visible in the frame.
           drawn: for each of them, whether its avatar has a pose in this frame.
           avatar_mask_HW: coverage of all avatars.
+          silhouettes_HW: coverage of the silhouettes of people without a pose.
           masked, changed, surviving: pixels under masks, changed outside them, and surviving.
         """
         self.people_T[index] = len(person_masks)
         for mask_HW, has_pose in zip(person_masks, drawn, strict=True):
             area = np.count_nonzero(mask_HW)
-            covered = np.count_nonzero(mask_HW & avatar_mask_HW)
-            self.replaced_T[index] += bool(
-                has_pose and area and covered >= max(1, self._config.min_overlap * area)
-            )
+            # Who has no pose is replaced by a silhouette, where those are wanted, and else not at all.
+            covered = np.count_nonzero(mask_HW & (avatar_mask_HW if has_pose else silhouettes_HW))
+            self.replaced_T[index] += bool(area and covered >= max(1, self._config.min_overlap * area))
+        self.silhouette_T[index] = np.count_nonzero(silhouettes_HW)
         self.avatar_T[index] = np.count_nonzero(avatar_mask_HW)
         self.masked_T[index] = masked
         self.changed_T[index] = changed
@@ -128,6 +131,7 @@ class FrameChecks:
             "replaced": self.replaced_T.tolist(),
             "masked_pixels": self.masked_T.tolist(),
             "avatar_pixels": self.avatar_T.tolist(),
+            "silhouette_pixels": self.silhouette_T.tolist(),
             "changed_pixels": self.changed_T.tolist(),
             "surviving_pixels": self.surviving_T.tolist(),
         }

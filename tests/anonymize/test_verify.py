@@ -23,6 +23,7 @@ def checks(config: VerifyConfig | None = None, **changes: object) -> FrameChecks
         "person_masks": [person],
         "drawn": [True],
         "avatar_mask_HW": person,
+        "silhouettes_HW": np.zeros((HEIGHT, WIDTH), bool),
         "masked": 1800,
         "changed": 20,
         "surviving": 0,
@@ -51,6 +52,16 @@ def test_each_rule_finds_its_fault(changes: dict[str, object], reason: str) -> N
     assert reason in problem
 
 
+def test_a_silhouette_replaces_whom_no_avatar_can() -> None:
+    person = np.zeros((HEIGHT, WIDTH), bool)
+    person[10:70, 30:60] = True
+    nobody = np.zeros_like(person)
+    assert checks(drawn=[False], avatar_mask_HW=nobody, silhouettes_HW=person).problems() == []
+    # ... but somebody's silhouette does not replace a person whose avatar is missing.
+    (problem,) = checks(drawn=[True], avatar_mask_HW=nobody, silhouettes_HW=person).problems()
+    assert "no avatar" in problem
+
+
 def test_a_frame_that_was_never_made_is_a_fault() -> None:
     made = FrameChecks(VerifyConfig(require_people=False), num_frames=3, height=HEIGHT, width=WIDTH)
     assert "frames 0, 1, 2" in made.problems()[0]
@@ -62,7 +73,8 @@ def test_nobody_found_is_a_fault_unless_allowed() -> None:
     for require in (True, False):
         made = FrameChecks(VerifyConfig(require_people=require), num_frames=1, height=8, width=8)
         nobody = np.zeros((8, 8), bool)
-        made.add(0, person_masks=[], drawn=[], avatar_mask_HW=nobody, masked=0, changed=0, surviving=0)
+        nothing = {"masked": 0, "changed": 0, "surviving": 0}
+        made.add(0, person_masks=[], drawn=[], avatar_mask_HW=nobody, silhouettes_HW=nobody, **nothing)
         assert bool(made.problems()) == require
 
 
