@@ -2,8 +2,8 @@
 
     motions = FitBodies(FitConfig())(people, info, avatars)
 
-Landmarks are smoothed; the landmarks' 3-D skeleton is turned into the camera frame by PnP
-(MediaPipe's is that of its crop, some 6 to 14 degrees off); limb directions become rotations
+MediaPipe's landmarks are rid of their bias (`fit_lift`); landmarks are smoothed, and a skeleton in the
+axes of a crop is turned into the camera's by PnP (some 6 to 14 degrees); limb directions become rotations
 analytically; the avatar is put at the depth where its own limbs are as long as in the image; a
 batched refinement does the rest. Only directions and image positions of the person enter.
 
@@ -26,7 +26,8 @@ from raymaskdp import check
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import Body, joint_transforms, load_body
 from raymaskdp.bodies.fit_kinematics import inverse_kinematics, matrices, vectors
-from raymaskdp.bodies.fit_landmarks import LIMB_POINTS, Landmarks, Layout, landmarks_of
+from raymaskdp.bodies.fit_landmarks import LIMB_POINTS, MEDIAPIPE, Landmarks, Layout, landmarks_of
+from raymaskdp.bodies.fit_lift import LIFTED, lift
 from raymaskdp.bodies.fit_refine import BODY, RefineConfig, forward, refine
 from raymaskdp.bodies.fit_smooth import one_euro
 from raymaskdp.bodies.motion import Motion
@@ -76,6 +77,7 @@ class FitConfig:
 
     Attributes:
       field_of_view: angle over the image's diagonal that is assumed for the camera, degrees.
+      lift: take what is systematically wrong out of MediaPipe's landmarks (`fit_lift`).
       smoothing: cut-off of the one-euro filter for a landmark at rest, hertz.
       max_misfit: a body whose points lie further than this from the person's in the image, on average and
         as a share of the person's extent, is not fitted.
@@ -85,6 +87,7 @@ class FitConfig:
     """
 
     field_of_view: float = 65.0
+    lift: bool = True
     smoothing: float = 4.0
     max_misfit: float = 0.15
     unfittable: Literal["quarantine", "silhouette"] = "quarantine"
@@ -136,9 +139,13 @@ class FitBodies:
         translation_T3 = np.tile(np.array([0, 0, 5], np.float32), (num_frames, 1))
         fitted_T = person.visible_T & _torso_in_view(person, layout, info)
         rest_J3 = body.rest_joints(avatar.betas_S).astype(np.float64)
-        landmarks = landmarks_of(body, avatar.betas_S, layout)
+        lifted = self.config.lift and layout == MEDIAPIPE
+        landmarks = landmarks_of(body, avatar.betas_S, LIFTED if lifted else layout)
         for run in _runs(fitted_T):
-            keypoints, world = person.keypoints_TL3[run], person.world_TL3[run]
+            keypoints = person.keypoints_TL3[run].astype(np.float64)
+            world = person.world_TL3[run].astype(np.float64)
+            if lifted:
+                keypoints, world = lift(keypoints, world, camera_33)
             common: dict[str, Any] = {
                 "rest_J3": rest_J3,
                 "landmarks": landmarks,
@@ -147,11 +154,9 @@ class FitBodies:
             }
             if person.rotations_TJ3 is not None:
                 turns = person.rotations_TJ3[run].astype(np.float64)
-                rotations, pelvis = follow_run(turns, keypoints.astype(np.float64), **common)
+                rotations, pelvis = follow_run(turns, keypoints, **common)
             else:
-                rotations, pelvis = fit_run(
-                    keypoints.astype(np.float64), world.astype(np.float64), config=self.config, **common
-                )
+                rotations, pelvis = fit_run(keypoints, world, config=self.config, **common)
             rotations_TJ3[run] = rotations
             translation_T3[run] = pelvis - rest_J3[0]
             off = misfit(
@@ -251,7 +256,9 @@ def guess_camera(width: int, height: int, field_of_view: float) -> np.ndarray:
 def to_camera(
     world_NL3: np.ndarray, keypoints_NL3: np.ndarray, camera_33: np.ndarray, layout: Layout
 ) -> np.ndarray:
-    """World landmarks turned and moved so that they project onto the detected ones, [N, L, 3]."""
+    """World landmarks [N, L, 3] in the camera's axes: turned by PnP where they have those of a crop."""
+    if layout.in_camera:
+        return world_NL3
     result = np.empty_like(world_NL3)
     steady = layout.rows([*LIMB_POINTS, *(p for p in ("nose", "left_ear", "right_ear") if layout.has(p))])
     turn: Any = np.zeros(0)

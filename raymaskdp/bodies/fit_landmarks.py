@@ -48,10 +48,13 @@ class Layout:
         person who is not seen in a mirror.
       shift_mm: by name, how far the source's point lies from the point of that name on the body, on
         average (x outward, y up, z forward, of the left or middle one; the right is its mirror image).
+      in_camera: the points in space have the camera's axes; else those of a crop around the person,
+        which are turned by what the image shows.
     """
 
     points: tuple[str, ...]
     shift_mm: tuple[tuple[str, tuple[float, float, float]], ...] = ()
+    in_camera: bool = False
 
     def __post_init__(self) -> None:
         for point in self.points:
