@@ -21,6 +21,7 @@ from raymaskdp.datasets.manifest import IMAGE_SUFFIXES, VideoRecord, read_source
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
 from raymaskdp.train import views
+from raymaskdp.train.controls import People, with_blurred_people, without_people
 from raymaskdp.train.store import FORMAT
 from raymaskdp.video import masks
 from raymaskdp.video.picture import read_picture
@@ -39,12 +40,15 @@ class PrepareConfig:
       token: side in pixels of the square, one frame deep, that is sensitive or not as a whole; 1 is the
         single pixel. Larger ones put more synthetic pixels among the sensitive. Need not be the model's.
       fill: what replaces sensitive pixels in the public view, 0 to 255.
+      people: avatar; or, to compare with, the source video with its people removed or blurred, all of
+        which is sensitive. Both need an output folder of `anonymize`, and the sources.
     """
 
     width: int = 64
     height: int = 48
     token: int = 1
     fill: int = 128
+    people: People = "avatar"
 
     def __post_init__(self) -> None:
         for name in ("width", "height", "token"):
@@ -94,10 +98,12 @@ class Source:
 
     Attributes:
       anonymized: digest of what the anonymizer made it from, or None for a plain video.
+      original: the video that the anonymizer read, or None for a plain video.
     """
 
     record: VideoRecord
     anonymized: str | None
+    original: Path | None = None
 
     @property
     def avatar_layer(self) -> Path:
@@ -171,6 +177,7 @@ def find_sources(source: Path) -> tuple[list[Source], int]:
             Source(
                 record=VideoRecord(path=str(table.parent / row["path"]), **values),
                 anonymized=f"{row['source_sha256']}-{row['config_sha256']}",
+                original=Path(row["source"]),
             )
         )
     return sources, len(manifest) - len(done)
@@ -178,6 +185,24 @@ def find_sources(source: Path) -> tuple[list[Source], int]:
 
 def _store(one: Source, out: Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
     """Write one video's arrays and return its row. Raises `UserError` for input that does not fit."""
+    frames, tokens = _views(one, settings) if settings.people == "avatar" else _control(one, settings)
+    stem = out / "clips" / one.record.video_id
+    _write_array(f"{stem}.frames.npy", frames)
+    _write_array(f"{stem}.masks.npy", masks.pack(tokens))
+    row = {
+        **{name: getattr(one.record, name) for name in ("video_id", "label", "split", "subject", "camera")},
+        "num_frames": len(frames),
+        "sensitive": float(tokens.mean()),
+        "anonymized": one.anonymized is not None and settings.people == "avatar",
+        "frames_sha256": sha256_file(f"{stem}.frames.npy"),
+        "masks_sha256": sha256_file(f"{stem}.masks.npy"),
+    }
+    write_json(f"{stem}.json", {"made_from": made_from, "row": row})
+    return row
+
+
+def _views(one: Source, settings: PrepareConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The full view at training size, uint8 [T, H, W, 3], and its sensitive tokens, bool [T, h, w]."""
     full_views, sensitive_tokens = [], []
     for composite, avatar, sensitive in _chunks(one):
         resampling = views.Resampling.between(composite.shape[1:3], (settings.height, settings.width))
@@ -192,20 +217,32 @@ def _store(one: Source, out: Path, settings: PrepareConfig, made_from: str) -> d
         )
     if not full_views:
         raise UserError(f"The video {one.record.path} has no frame.")
-    frames, tokens = np.concatenate(full_views), np.concatenate(sensitive_tokens)
-    stem = out / "clips" / one.record.video_id
-    _write_array(f"{stem}.frames.npy", frames)
-    _write_array(f"{stem}.masks.npy", masks.pack(tokens))
-    row = {
-        **{name: getattr(one.record, name) for name in ("video_id", "label", "split", "subject", "camera")},
-        "num_frames": len(frames),
-        "sensitive": float(tokens.mean()),
-        "anonymized": one.anonymized is not None,
-        "frames_sha256": sha256_file(f"{stem}.frames.npy"),
-        "masks_sha256": sha256_file(f"{stem}.masks.npy"),
-    }
-    write_json(f"{stem}.json", {"made_from": made_from, "row": row})
-    return row
+    return np.concatenate(full_views), np.concatenate(sensitive_tokens)
+
+
+def _control(one: Source, settings: PrepareConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The same of the source with its people removed or blurred; all tokens are sensitive."""
+    if one.original is None:
+        raise UserError(
+            f"people={settings.people} needs to know where people are; prepare an output folder of anonymize."
+        )
+    with np.load(one.avatar_masks, allow_pickle=False) as arrays:
+        people = masks.unpack(arrays["person_masks"], int(arrays["height"]), int(arrays["width"]))
+    frames, covered, start = [], [], 0
+    for source in _batched(stream(one.original)):
+        inside = people[start : start + CHUNK]
+        if source.shape[:3] != inside.shape:
+            break
+        resampling = views.Resampling.between(source.shape[1:3], (settings.height, settings.width))
+        frames.append(resampling.frames(source))
+        covered.append(resampling.touched(inside))
+        start += len(source)
+    if start != len(people) or not frames:
+        raise UserError(f"{one.original} differs from its masks in size or length; anonymize it again.")
+    change = without_people if settings.people == "removed" else with_blurred_people
+    changed = change(np.concatenate(frames), np.concatenate(covered))
+    rows, columns = settings.height // settings.token, settings.width // settings.token
+    return changed, np.ones((len(changed), rows, columns), dtype=bool)
 
 
 def _chunks(one: Source) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
