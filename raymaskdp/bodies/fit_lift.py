@@ -14,10 +14,10 @@ import dataclasses
 import functools
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from raymaskdp.bodies.fit_landmarks import MEDIAPIPE
@@ -158,17 +158,20 @@ def turned_to_axis(rays_N3: np.ndarray) -> np.ndarray:
 @functools.cache
 def packaged() -> Lift:
     """The network that comes with the package."""
-    with resources.as_file(resources.files("raymaskdp.bodies") / "fit_lift.safetensors") as path:
+    with resources.as_file(resources.files("raymaskdp.bodies") / "fit_lift.npz") as path:
         return load(path)
 
 
 def load(path: Path) -> Lift:
     """A network that `save` wrote."""
     network = Lift()
-    network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    with np.load(path, allow_pickle=False) as stored:
+        network.load_state_dict({name: torch.from_numpy(stored[name]).float() for name in stored.files})
     return network.eval()
 
 
 def save(network: Lift, path: Path) -> None:
     """Write a network in half precision, 0.7 MB."""
-    save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, path)
+    arrays: dict[str, Any] = {name: value.half().numpy() for name, value in network.state_dict().items()}
+    with open(path, "wb") as opened:
+        np.savez(opened, **arrays)
