@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -64,11 +65,14 @@ class Rendered:
       color_HW3: uint8 RGB, 0 outside the mask.
       depth_HW: float32, distance along the camera's z axis in metres, 0 outside the mask.
       mask_HW: bool.
+      normals_HW3: float32, the surface's unit normals in the camera frame, to about half a degree, 0
+        outside the mask; None unless asked for.
     """
 
     color_HW3: np.ndarray
     depth_HW: np.ndarray
     mask_HW: np.ndarray
+    normals_HW3: np.ndarray | None = None
 
 
 class Renderer:
@@ -92,25 +96,34 @@ class Renderer:
         width: int,
         height: int,
         light: Light | None = None,
+        normals: bool = False,
     ) -> Rendered:
         """Draw `people`, pairs of a figure and its posed vertices [V, 3] in the camera frame.
 
         Nearer people hide farther ones. Only the region that they cover is drawn, with the principal
-        point moved accordingly, so the cost follows their size and not the frame's.
+        point moved accordingly, so the cost follows their size and not the frame's. `normals` are a
+        second drawing and double the cost.
 
         Raises `UserError`, which names the missing packages, where OpenGL cannot be started.
         """
         color_HW3 = np.zeros((height, width, 3), dtype=np.uint8)
         depth_HW = np.zeros((height, width), dtype=np.float32)
         mask_HW = np.zeros((height, width), dtype=bool)
+        normals_HW3 = np.zeros((height, width, 3), dtype=np.float32) if normals else None
         region = _region([vertices for _, vertices in people], camera_33, width, height)
         if region is not None:
-            rgba, depth = self._draw(people, camera_33, region, light or self._config.light)
+            shading = functools.partial(_lit, light=light or self._config.light)
+            rgba, depth = self._draw(people, camera_33, region, shading)
             inside = rgba[..., 3] >= 128
             color_HW3[region] = _whole_pixels(rgba, inside)
             depth_HW[region] = _fill_depth(depth, inside)
             mask_HW[region] = inside
-        return Rendered(color_HW3=color_HW3, depth_HW=depth_HW, mask_HW=mask_HW)
+            if normals_HW3 is not None:
+                coded, _ = self._draw(people, camera_33, region, _coded)
+                vectors = _whole_pixels(coded, inside) / np.float32(127.5) - 1
+                length = np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1e-6)
+                normals_HW3[region] = vectors / length * inside[..., None]
+        return Rendered(color_HW3=color_HW3, depth_HW=depth_HW, mask_HW=mask_HW, normals_HW3=normals_HW3)
 
     def start(self) -> None:
         """Start OpenGL now and not at the first picture; raises `UserError` where that is impossible."""
@@ -128,13 +141,14 @@ class Renderer:
         people: Sequence[tuple[Figure, np.ndarray]],
         camera_33: np.ndarray,
         region: tuple[slice, slice],
-        light: Light,
+        shading: Callable[[np.ndarray, np.ndarray], np.ndarray],
     ) -> tuple[np.ndarray, np.ndarray]:
+        """RGBA and depth of the region; `shading` makes vertex colours from their own and from normals."""
         pyrender = _pyrender()
         rows, columns = region
         scene = pyrender.Scene(bg_color=np.zeros(4))
         for figure, vertices_V3 in people:
-            scene.add(_mesh(pyrender, figure, vertices_V3, camera_33, light))
+            scene.add(_mesh(pyrender, figure, vertices_V3, camera_33, shading))
         camera = pyrender.IntrinsicsCamera(
             camera_33[0, 0],
             camera_33[1, 1],
@@ -195,11 +209,12 @@ class _Context:
 
 
 def _lasting_parts() -> tuple[Any, Any]:
-    """pyrender's platform and renderer, changed in two ways.
+    """pyrender's platform and renderer, changed in three ways.
 
     They do not clean up when they are collected as garbage: that would end the display, and delete
     the buffers, of whatever renderer is in use at that moment. And large regions get one sample a
     pixel, others four: in software four samples double the cost, and in large pictures nobody sees them.
+    And depth is turned into metres in a few operations on the whole picture.
     """
     from OpenGL import GL
     from pyrender.platforms.egl import EGLPlatform
@@ -224,6 +239,23 @@ def _lasting_parts() -> tuple[Any, Any]:
                 ):
                     GL.glBindRenderbuffer(GL.GL_RENDERBUFFER, buffer)
                     GL.glRenderbufferStorageMultisample(GL.GL_RENDERBUFFER, 0, kind, width, height)
+
+        def _read_main_framebuffer(self, scene: Any, flags: int) -> tuple[np.ndarray, np.ndarray]:
+            width, height = self._main_fb_dims
+            rectangle = (0, 0, width, height)
+            GL.glBindFramebuffer(GL.GL_READ_FRAMEBUFFER, self._main_fb_ms)
+            GL.glBindFramebuffer(GL.GL_DRAW_FRAMEBUFFER, self._main_fb)
+            both = GL.GL_COLOR_BUFFER_BIT | GL.GL_DEPTH_BUFFER_BIT
+            GL.glBlitFramebuffer(*rectangle, *rectangle, both, GL.GL_NEAREST)
+            GL.glBindFramebuffer(GL.GL_READ_FRAMEBUFFER, self._main_fb)
+            depth = np.empty((height, width), np.float32)
+            rgba = np.empty((height, width, 4), np.uint8)
+            GL.glReadPixels(*rectangle, GL.GL_DEPTH_COMPONENT, GL.GL_FLOAT, depth)
+            GL.glReadPixels(*rectangle, GL.GL_RGBA, GL.GL_UNSIGNED_BYTE, rgba)
+            depth *= np.float32((FAR - NEAR) / (FAR * NEAR))
+            metres = np.reciprocal(np.subtract(np.float32(1 / NEAR), depth, out=depth), out=depth)
+            metres[metres > 0.99 * FAR] = 0  # nothing was drawn
+            return rgba[::-1], metres[::-1]
 
     return LastingPlatform, SamplingRenderer
 
@@ -310,12 +342,18 @@ def _no_egl(error: Exception) -> UserError:
     )
 
 
-def _mesh(pyrender: Any, figure: Figure, vertices_V3: np.ndarray, camera_33: np.ndarray, light: Light) -> Any:
+def _mesh(
+    pyrender: Any,
+    figure: Figure,
+    vertices_V3: np.ndarray,
+    camera_33: np.ndarray,
+    shading: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Any:
     nearest = max(float(vertices_V3[:, 2].min()), NEAR)
     detail = figure.detail(nearest / float(camera_33[0, 0]))
     kept = vertices_V3[detail.used]
     colors = np.ones((len(kept), 4), dtype=np.float32)
-    colors[:, :3] = _lit(detail.colors_U3, detail.normals(kept), light)
+    colors[:, :3] = shading(detail.colors_U3, detail.normals(kept))
     primitive = pyrender.Primitive(
         positions=kept, color_0=colors, indices=detail.faces_F3, mode=pyrender.GLTF.TRIANGLES
     )
@@ -330,6 +368,11 @@ def _lit(colors_V3: np.ndarray, normals_V3: np.ndarray, light: Light) -> np.ndar
     lamp = np.clip((normals_V3 @ direction[:, None] + 0.25) / 1.25, 0, None)
     arriving = sky * np.array(light.ambient) + lamp * np.array(light.key)
     return np.clip(colors_V3**_GAMMA * arriving, 0, 1) ** (1 / _GAMMA)
+
+
+def _coded(colors_V3: np.ndarray, normals_V3: np.ndarray) -> np.ndarray:
+    """Normals as colours."""
+    return (normals_V3 + 1) / 2
 
 
 def _region(

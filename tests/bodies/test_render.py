@@ -243,3 +243,26 @@ def test_bad_light_is_refused():
         Light(key=(0.5, -1.0, 0.5))
     with pytest.raises(UserError, match="direction"):
         Light(direction=(0.0, 0.0, 0.0))
+
+
+def test_normals_are_those_of_the_depth(figure, renderer):
+    """An independent source: the slope of the surface that the depth map describes."""
+    vertices = _posed(figure, yaw=0.0)
+    drawn = renderer.render([(figure, vertices)], CAMERA, width=WIDTH, height=HEIGHT, normals=True)
+    plain = renderer.render([(figure, vertices)], CAMERA, width=WIDTH, height=HEIGHT)
+    assert plain.normals_HW3 is None
+    np.testing.assert_array_equal(plain.color_HW3, drawn.color_HW3)
+    lengths = np.linalg.norm(drawn.normals_HW3, axis=2)
+    np.testing.assert_allclose(lengths[drawn.mask_HW], 1, atol=1e-5)
+    assert not lengths[~drawn.mask_HW].any()
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    depth = cv2.GaussianBlur(drawn.depth_HW, (0, 0), 1.0)
+    points = np.stack([(columns - CAMERA[0, 2]) / CAMERA[0, 0], (rows - CAMERA[1, 2]) / CAMERA[1, 1]], axis=2)
+    points = np.concatenate([points * depth[..., None], depth[..., None]], axis=2)
+    slope = np.cross(np.gradient(points, axis=0), np.gradient(points, axis=1))
+    slope /= np.maximum(np.linalg.norm(slope, axis=2, keepdims=True), 1e-12)
+    deep = cv2.erode(drawn.mask_HW.astype(np.uint8), np.ones((9, 9))).astype(bool)
+    assert deep.sum() > 300
+    cosine = (slope * drawn.normals_HW3).sum(axis=2)[deep]
+    assert np.median(cosine) > 0.93
+    assert (drawn.normals_HW3[deep][:, 2] < 0.2).all()  # they face the camera
