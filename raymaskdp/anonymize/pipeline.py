@@ -56,6 +56,7 @@ def on_ray(
     with ray_cluster(config.address, num_cpus=config.workers) as joined:
         room = config.workers or (len(items) if joined else _num_cpus())
         lost = {item.record.video_id: item for item in items}
+        metrics = _Metrics()
         # First all of them on all workers, then the lost ones alone.
         for most in (min(room, len(items)), 1):
             if not lost:
@@ -65,9 +66,12 @@ def on_ray(
             pool = (1 if joined else most, most)
             for item in _run(list(lost.values()), config, job, stages, pool=pool):
                 if lost.pop(item.record.video_id, None) is not None:  # a retried row may arrive twice
+                    metrics.count(item, waiting=len(lost))
                     yield item
-    for item in lost.values():
-        yield failed(item, "the worker process died at every try (a crash, or not enough memory)")
+        for item in lost.values():
+            item = failed(item, "the worker process died at every try (a crash, or not enough memory)")
+            metrics.count(item, waiting=0)
+            yield item
 
 
 def _run(
@@ -129,6 +133,38 @@ class _Worker:
         for stage in self._stages:
             item = stage(item)
         return {"item": pickle.dumps(item)}
+
+
+METRICS = {
+    "raymaskdp_videos": "videos decided, by status (done, quarantined, failed)",
+    "raymaskdp_frames": "frames of decided videos, by status",
+    "raymaskdp_stage_seconds": "working time of all workers in each stage, by stage",
+    "raymaskdp_videos_waiting": "videos that are not decided yet",
+}
+"""What a run says of itself on Ray's metrics port, each under the prefix `ray_`; counters end in `_total`."""
+
+
+class _Metrics:
+    """Figures of a run for Prometheus; sums over videos only, nothing of a single one."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Counter, Gauge
+
+        videos, frames, seconds, waiting = METRICS
+        self._videos = Counter(videos, METRICS[videos], tag_keys=("status",))
+        self._frames = Counter(frames, METRICS[frames], tag_keys=("status",))
+        self._seconds = Counter(seconds, METRICS[seconds], tag_keys=("stage",))
+        self._waiting = Gauge(waiting, METRICS[waiting])
+
+    def count(self, item: Item, *, waiting: int) -> None:
+        """Enter a decided item; `waiting` videos are left."""
+        self._videos.inc(1, tags={"status": item.status})
+        if item.info is not None and item.info.num_frames:
+            self._frames.inc(item.info.num_frames, tags={"status": item.status})
+        for name, value in item.metrics.items():
+            if name.startswith("seconds_") and value > 0:
+                self._seconds.inc(value, tags={"stage": name.removeprefix("seconds_")})
+        self._waiting.set(waiting)
 
 
 def _num_cpus() -> int:

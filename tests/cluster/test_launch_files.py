@@ -1,5 +1,6 @@
 """Launch files are what Ray and KubeRay accept, with the Ray version that is tested."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
+from raymaskdp.anonymize.pipeline import METRICS
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT.parent / "shared" / "schemas"
@@ -55,7 +58,7 @@ def test_ray_up_accepts(path: Path) -> None:
     assert "RAY_AUTH_MODE=token" in " ".join(config["head_start_ray_commands"])
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("cluster/kuberay/*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("cluster/kuberay/ray*.yaml")), ids=lambda p: p.name)
 def test_kuberay_accepts(path: Path) -> None:
     resource = yaml.safe_load(path.read_text())
     schema = kuberay_schema(resource["kind"].lower() + "s")
@@ -70,3 +73,24 @@ def test_kuberay_accepts(path: Path) -> None:
 
 def test_the_image_has_the_tested_ray() -> None:
     assert f"rayproject/ray:{ray_version()}-" in (ROOT / "cluster/Dockerfile").read_text()
+
+
+def test_the_dashboard_shows_the_metrics_that_there_are() -> None:
+    board = json.loads((ROOT / "cluster/monitoring/grafana.json").read_text())
+    shown = " ".join(target["expr"] for panel in board["panels"] for target in panel["targets"])
+    named = {name.removesuffix("_total") for name in re.findall(r"ray_(raymaskdp_\w+)", shown)}
+    assert named == set(METRICS)
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    assert all(panel["description"] for panel in board["panels"])
+
+
+def test_every_group_of_gpu_nodes_starts_at_zero_and_spot_comes_first() -> None:
+    for path in (ROOT / "cluster/aws.yaml", ROOT / "cluster/gcp.yaml"):
+        nodes = yaml.safe_load(path.read_text())["available_node_types"]
+        assert nodes["gpu_spot"]["priority"] > nodes["gpu_on_demand"]["priority"]
+        assert nodes["gpu_spot"]["resources"] == nodes["gpu_on_demand"]["resources"]
+    spec = yaml.safe_load((ROOT / "cluster/kuberay/raycluster.yaml").read_text())["spec"]
+    groups = {group["groupName"]: group for group in spec["workerGroupSpecs"]}
+    assert groups["gpu-spot"]["priority"] > groups["gpu-on-demand"]["priority"]
+    assert all(group["minReplicas"] == 0 for group in groups.values())
+    assert spec["authOptions"]["mode"] == "token"

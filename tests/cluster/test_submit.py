@@ -1,7 +1,9 @@
 """Jobs on a cluster, through its job server: submitted, followed, stopped and submitted again."""
 
 import json
+import re
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_submit_follow_stop_resubmit(raymaskdp: Client, sample: Path, tmp_path: Path) -> None:
+def test_submit_follow_stop_resubmit(
+    raymaskdp: Client, head: dict[str, str], sample: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     submit = ("submit", "anonymize", sample, "--out", out, "workers=1")
     status, first, _ = raymaskdp(*submit, "--no-follow")
@@ -59,6 +63,13 @@ def test_submit_follow_stop_resubmit(raymaskdp: Client, sample: Path, tmp_path: 
     assert second["id"] == first["id"]
     assert "anonymize:" in printed  # the job's progress was followed
     assert len(pd.read_parquet(out / "manifest.parquet")) == 2
+
+    with urllib.request.urlopen(head["METRICS"]) as page:
+        metrics = page.read().decode()
+    assert re.search(
+        r'^ray_raymaskdp_videos_total{.*status="(done|quarantined)".*} [12]', metrics, re.MULTILINE
+    )
+    assert "ray_raymaskdp_stage_seconds_total{" in metrics
 
     began = time.time()
     status, third, _ = raymaskdp(*submit)
