@@ -446,6 +446,18 @@ def doctor(as_json: bool) -> int:
     return 0 if result.healthy else 1
 
 
+@models.command("train-lift", context_settings=CONTEXT)
+@click.option("--out", required=True, type=PATH, help="The file to write, fit_lift.npz of the package.")
+@click.option("--work", required=True, type=PATH, help="Folder for the films; kept.")
+@_json_option
+@_settings("raymaskdp.anonymize.lift_training:LiftTrainingConfig")
+def train_lift(out: Path, work: Path, settings: Any, as_json: bool) -> None:
+    """Teach the network that takes the bias out of MediaPipe's landmarks; takes half an hour."""
+    from raymaskdp.anonymize.lift_training import train_lift as run
+
+    _show(run(out, work, settings), as_json)
+
+
 @cli.group(cls=_InOrder)
 def benchmark() -> None:
     """Measurements beside peers, paired in one run."""
@@ -471,6 +483,16 @@ def digits(settings: Any, as_json: bool) -> None:
     _show(benchmark_digits(settings), as_json)
 
 
+@benchmark.command("digits-opacus", context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.benchmarks.digits_opacus:DigitsOpacusConfig")
+def digits_opacus(settings: Any, as_json: bool) -> None:
+    """DP-SGD on scikit-learn's digits, beside a few lines of Opacus."""
+    from raymaskdp.benchmarks.digits_opacus import benchmark_digits_opacus
+
+    _show(benchmark_digits_opacus(settings), as_json)
+
+
 @benchmark.command("schemes", context_settings=CONTEXT)
 @_json_option
 @_settings("raymaskdp.benchmarks.schemes:SchemesConfig")
@@ -479,6 +501,16 @@ def schemes(settings: Any, as_json: bool) -> None:
     from raymaskdp.benchmarks.schemes import benchmark_schemes
 
     _show(benchmark_schemes(settings), as_json)
+
+
+@benchmark.command("stages", context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.benchmarks.stages:StagesConfig")
+def benchmark_stages(settings: Any, as_json: bool) -> None:
+    """Where the time of `anonymize` goes, stage by stage, at several sizes of frame."""
+    from raymaskdp.benchmarks.stages import benchmark_stages as run
+
+    _show(run(settings), as_json)
 
 
 @cli.command(context_settings=CONTEXT)

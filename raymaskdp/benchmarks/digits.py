@@ -135,9 +135,17 @@ def train(setting: Setting, config: DigitsConfig, seed: int) -> float:
     images_NP, labels_N, test_images_NP, test_labels_N = load(seed)
     plan = make_plan(setting, config, len(images_NP))
     key = Key(secret=hashlib.blake2b(f"digits {seed}".encode(), digest_size=KEY_BYTES).digest())
-    public_NP = images_NP * public_pixels()
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    fit(model, plan, key, setting, images_NP, labels_N)
+    return accuracy(model, test_images_NP, test_labels_N)
+
+
+def fit(
+    model: nn.Module, plan: PrivacyPlan, key: Key, setting: Setting, images_NP: Tensor, labels_N: Tensor
+) -> None:
+    """Train a model as a setting and its plan say."""
+    public_NP = images_NP * public_pixels()
     engine = GradientEngine(model, plan)
     parameters = dict(model.named_parameters())
     for step in range(plan.steps):
@@ -165,8 +173,12 @@ def train(setting: Setting, config: DigitsConfig, seed: int) -> float:
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.sub_(setting.learning_rate * update[name])
-    with torch.no_grad():
-        return float((model(test_images_NP).argmax(1) == test_labels_N).float().mean())
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images_NP: Tensor, labels_N: Tensor) -> float:
+    """Share of images whose digit is named, 0 to 1."""
+    return float((model(images_NP).argmax(1) == labels_N).float().mean())
 
 
 def make_plan(setting: Setting, config: DigitsConfig, num_records: int) -> PrivacyPlan:
