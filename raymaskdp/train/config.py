@@ -120,7 +120,7 @@ class ComputeConfig:
       micro_batch: records whose gradients are computed at a time.
       cache_features: with a frozen backbone, compute every clip's features once.
       checkpoint_activations: keep only the inputs of a model's blocks, and make the rest again in the
-        backward pass: less memory, about a third more time.
+        backward pass: less memory, more time.
       checkpoint_every: steps between checkpoints.
       progress: draw a progress bar.
     """
@@ -148,8 +148,8 @@ class TrainConfig:
       out: folder for runs; each gets its own folder in it. Every worker must see both.
       split: which videos are trained on.
       steps: number of updates.
-      scheme: which parameters learn: full, linear, selective, bitfit or scratch.
-      init: weights (safetensors) of a publicly pretrained backbone; its head is not used.
+      scheme: which parameters learn: full, linear, selective, bitfit, adapter, lora or scratch.
+      init: weights of a publicly pretrained backbone, safetensors or PyTorch; its head is not used.
       seed: draws initial weights. Never the run's secret, which the operating system gives.
     """
 

@@ -1,0 +1,152 @@
+"""What each fine-tuning scheme costs: an epoch's private gradients, paired, and with features kept.
+
+raymaskdp benchmark schemes --config configs/benchmark_schemes.yaml train.data=clips
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from raymaskdp import check
+from raymaskdp import config as configuration
+from raymaskdp.benchmarks.paired import measure
+from raymaskdp.models import SCHEMES
+from raymaskdp.privacy import GradientEngine, Key
+from raymaskdp.train import ClipStore, TrainConfig, loop
+from raymaskdp.train.inputs import pick_draws
+from raymaskdp.train.trainer import cache_features_of, make_job
+
+KEPT = "linear, features kept"
+KEY = Key(secret=bytes(32))  # which clips are drawn does not matter here
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemesConfig:
+    """What to measure.
+
+    Attributes:
+      train: the run whose schemes are compared.
+      schemes: which; `linear` is measured with features kept, too.
+      records: in a step.
+      rounds: of one step each.
+      threads: of each process.
+    """
+
+    train: TrainConfig
+    schemes: tuple[str, ...] = ("full", "selective", "adapter", "lora", "linear")
+    records: int = 8
+    rounds: int = 7
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for scheme in self.schemes:
+            check.one_of("schemes", scheme, SCHEMES)
+        for name in ("records", "rounds", "threads"):
+            check.positive(name, getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemesRow:
+    """One scheme.
+
+    Attributes:
+      trained: how many numbers learn.
+      epoch_seconds: as many steps' median time as show every record once.
+      over_first: median over rounds of its time over the first scheme's in the same round.
+      peak_mib: peak memory of the steps beyond the process's before the first, MiB.
+    """
+
+    scheme: str
+    trained: int
+    epoch_seconds: float
+    over_first: float
+    peak_mib: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemesResult:
+    """The schemes, and how long the features took that `linear` may keep."""
+
+    rows: tuple[SchemesRow, ...]
+    features_seconds: float
+
+    def __str__(self) -> str:
+        lines = [
+            "| scheme | trained | epoch (s) | time / first | memory (MiB) |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {row.scheme} | {row.trained} | {row.epoch_seconds:.3g} | {row.over_first:.3g} "
+            f"| {row.peak_mib:.0f} |"
+            for row in self.rows
+        ]
+        return "\n".join([*lines, "", f"Features, once for all runs: {self.features_seconds:.3g} s"])
+
+
+def benchmark_schemes(config: SchemesConfig) -> SchemesResult:
+    """Time private gradients scheme by scheme, each in a process of its own, turn by turn."""
+    begin = time.perf_counter()
+    cache_features_of(_of_scheme(config.train, KEPT))
+    features_seconds = time.perf_counter() - begin
+    names = [*config.schemes, KEPT] if "linear" in config.schemes else list(config.schemes)
+    rivals = {
+        name: {"train": configuration.to_dict(_of_scheme(config.train, name)), "records": config.records}
+        for name in names
+    }
+    found = measure(
+        "raymaskdp.benchmarks.schemes:make", rivals, rounds=config.rounds, warmup=1,
+        threads=config.threads, title="schemes",
+    )  # fmt: skip
+    steps = make_job(config.train).plan.num_records / config.records
+    rows = tuple(
+        SchemesRow(
+            scheme=name,
+            trained=_trained(_of_scheme(config.train, name)),
+            epoch_seconds=steps * found[name].median_seconds(),
+            over_first=found[name].ratio_to(found[names[0]]),
+            peak_mib=found[name].peak_bytes / 2**20,
+        )
+        for name in names
+    )
+    return SchemesResult(rows=rows, features_seconds=features_seconds)
+
+
+def make(spec: Mapping[str, Any]) -> Callable[[], None]:
+    """A step of a scheme: read the clips, and clip the sum of their records' gradients."""
+    config = configuration.build(TrainConfig, spec["train"], where="benchmark")
+    plan = make_job(config).plan
+    store = ClipStore.open(config.data)
+    inputs, trained = loop.open_inputs(config, store, loop.build(config, store))
+    engine = GradientEngine(trained, plan)
+    lots = np.array_split(np.arange(plan.num_records), max(plan.num_records // spec["records"], 1))
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        lot = lots[done % len(lots)]
+        views = inputs.read(lot, pick_draws(KEY, "clips", done, lot, plan.clips, config.clips))
+        clips, labels = views.full, views.labels
+        if plan.is_masked:
+            clips, labels = torch.cat([clips, views.public], 1), torch.cat([labels, labels], 1)
+        with engine.record(num_records=len(lot)):
+            engine.clipped_sum(loop.losses_of(trained, clips, labels), views.usable / plan.clips)
+        done += 1
+
+    return step
+
+
+def _of_scheme(config: TrainConfig, name: str) -> TrainConfig:
+    scheme = "linear" if name == KEPT else name
+    compute = replace(config.compute, cache_features=name == KEPT)
+    return replace(config, scheme=scheme, compute=compute)
+
+
+def _trained(config: TrainConfig) -> int:
+    model = loop.build(config, ClipStore.open(config.data))
+    return sum(value.numel() for value in model.parameters() if value.requires_grad)
