@@ -426,6 +426,22 @@ _job_command("stop", "End the job ID; submitting it again goes on where it was."
 
 
 @cli.command(context_settings=CONTEXT)
+@click.argument("source")
+@_json_option
+@_settings("raymaskdp.operate.plan:PlanConfig")
+def plan(source: str, settings: Any, as_json: bool) -> None:
+    """Predict what anonymizing SOURCE takes: time, machines, storage, money.
+
+    A few of its videos are done here to learn from. `nodes=[8,64] workers=16 node_start=180 price=1.2
+    losses=0.05` plans for 8 and for 64 spot machines of 16 workers; `profile=` and `run=` learn from other
+    machines.
+    """
+    from raymaskdp.operate.plan import plan as run
+
+    _show(run(source, settings), as_json)
+
+
+@cli.command(context_settings=CONTEXT)
 @click.argument("folder", type=PATH)
 @_json_option
 def status(folder: Path, as_json: bool) -> None:
