@@ -215,7 +215,9 @@ class Synthesize:
         if avatar not in self._figures:
             if len(self._figures) >= KEPT_FIGURES:
                 self._figures.pop(next(iter(self._figures)))
-            self._figures[avatar] = dress(load_body(self._config.body), avatar)
+            self._figures[avatar] = dress(
+                load_body(self._config.body), avatar, self._config.render.textures
+            )
         return self._figures[avatar]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse
@@ -13,6 +14,7 @@ from raymaskdp.bodies import mesh as tools
 from raymaskdp.bodies.avatar import Avatar, Color
 from raymaskdp.bodies.body import Body, Surface, skin
 from raymaskdp.bodies.mesh import Mesh
+from raymaskdp.bodies.textures import Textures, load_textures
 from raymaskdp.bodies.wardrobe import (
     OUTFITS,
     Dye,
@@ -58,6 +60,21 @@ class Detail:
         return tools.vertex_normals(vertices_U3, self.normal_operator, self.faces_F3)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Paint:
+    """An image on a figure, which multiplies its colours.
+
+    Attributes:
+      image: uint8 RGB [rows, columns, 3].
+      uv_V2: float32 [V, 2], columns and rows from the upper left, in [0, 1].
+      vertex_V: int64 [V]; vertices with the same number are one, cut apart by the layout of the image.
+    """
+
+    image: np.ndarray
+    uv_V2: np.ndarray
+    vertex_V: np.ndarray
+
+
 class Figure:
     """An avatar's dressed mesh; make it once a track with `dress`.
 
@@ -65,10 +82,15 @@ class Figure:
       faces_F3: int64 [F, 3].
       colors_V3: float32 [V, 3], sRGB in [0, 1].
       dyes_V: what each vertex is of, `wardrobe.Dye` by name.
+      paint: its texture, or None.
     """
 
     def __init__(
-        self, parts: Sequence[tuple[Mesh, Dye]], colors_V3: np.ndarray, joints_J3: np.ndarray
+        self,
+        parts: Sequence[tuple[Mesh, Dye]],
+        colors_V3: np.ndarray,
+        joints_J3: np.ndarray,
+        paint: Paint | None = None,
     ) -> None:
         """`parts` are meshes and what they are of; `colors_V3` the colours of all their vertices."""
         mesh = tools.merge([part for part, _ in parts])
@@ -83,7 +105,10 @@ class Figure:
             np.ascontiguousarray(corrections.swapaxes(0, 1)) if corrections.shape[1] else None
         )
         owner_V = np.repeat(np.arange(len(parts)), [len(part) for part, _ in parts])
-        self._details = tuple(self._detail(cell, owner_V) for cell in CELLS_M)
+        self.paint = paint
+        # Vertices that are joined would tear an image.
+        self._cells = CELLS_M if paint is None else CELLS_M[:1]
+        self._details = tuple(self._detail(cell, owner_V) for cell in self._cells)
 
     def pose(self, rotations_TJ3: np.ndarray, translation_T3: np.ndarray) -> np.ndarray:
         """Posed vertices, float32 [T, V, 3], in the frame of the root rotation, metres.
@@ -101,24 +126,34 @@ class Figure:
 
     def detail(self, metres_per_pixel: float) -> Detail:
         """The coarsest level of detail whose cells are smaller than a pixel."""
-        fitting = [k for k, cell in enumerate(CELLS_M) if cell <= metres_per_pixel]
+        fitting = [k for k, cell in enumerate(self._cells) if cell <= metres_per_pixel]
         return self._details[fitting[-1]]
 
     def _detail(self, cell: float, owner_V: np.ndarray) -> Detail:
         faces = tools.cluster(self._rest_V3, self.faces_F3, owner_V, cell)
         used, faces = np.unique(faces, return_inverse=True)
         faces = faces.reshape(-1, 3)
+        if self.paint is None:
+            operator = tools.normal_operator(faces, len(used))
+        else:  # light does not show where the image is cut
+            _, vertex_U = np.unique(self.paint.vertex_V[used], return_inverse=True)
+            operator = tools.normal_operator(vertex_U[faces], vertex_U.max() + 1)[vertex_U]
         return Detail(
             used=used,
             faces_F3=faces,
             colors_U3=self.colors_V3[used],
-            normal_operator=tools.normal_operator(faces, len(used)),
+            normal_operator=operator,
         )
 
 
-def dress(body: Body, avatar: Avatar) -> Figure:
-    """The mesh of `avatar` in `body`: shape, clothes, hair and colours. Takes some 0.1 s."""
+def dress(body: Body, avatar: Avatar, textures: Path | None = None) -> Figure:
+    """The mesh of `avatar` in `body`: shape, clothes, hair and colours. Takes some 0.5 s.
+
+    With a folder of `textures` it wears one of them and nothing else (see `textures.py`).
+    """
     betas_S = avatar.betas_S
+    if textures is not None:
+        return _painted(body, avatar, load_textures(textures, len(body.surface.rest_V3)))
     wearer = Wearer(
         skin=_shaped(body.surface, betas_S, body.pose_directions_PV3),
         joints_J3=body.rest_joints(betas_S),
@@ -147,6 +182,22 @@ def dress(body: Body, avatar: Avatar) -> Figure:
     open_V = fabric.openness(tools.merge([piece for piece, _ in pieces]))
     colors_V3 = np.concatenate(colors) * (SHADE + (1 - SHADE) * open_V[:, None])
     return Figure(pieces, colors_V3.clip(0, 1).astype(np.float32), wearer.joints_J3)
+
+
+def _painted(body: Body, avatar: Avatar, textures: Textures) -> Figure:
+    """The bare body, with an image on it."""
+    layout = textures.layout
+    whole = _shaped(body.surface, avatar.betas_S, body.pose_directions_PV3)
+    open_V = fabric.openness(whole)[layout.vertex_C]
+    corners = Mesh(
+        rest_V3=whole.rest_V3[layout.vertex_C],
+        weights_VJ=whole.weights_VJ[layout.vertex_C],
+        faces_F3=layout.faces_F3,
+        pose_directions_VP3=whole.pose_directions_VP3[layout.vertex_C],
+    )
+    shades_V3 = np.repeat((SHADE + (1 - SHADE) * open_V)[:, None], 3, axis=1).astype(np.float32)
+    paint = Paint(image=textures.pick(avatar.fold), uv_V2=layout.uv_C2, vertex_V=layout.vertex_C)
+    return Figure([(corners, "skin")], shades_V3, body.rest_joints(avatar.betas_S), paint)
 
 
 def _complexion(wearer: Wearer, bare: Mesh, avatar: Avatar, dyes: dict[Dye, Color]) -> np.ndarray:

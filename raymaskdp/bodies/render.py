@@ -6,8 +6,10 @@ import ctypes
 import functools
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,9 +54,16 @@ class RenderConfig:
 
     Attributes:
       light: the light where a call gives no other.
+      textures: a folder of images in the UV layout of `body`, which avatars wear in place of clothes; None
+        for clothes.
     """
 
     light: Light = Light()
+    textures: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.textures is not None and not self.textures.is_dir():
+            raise UserError(f"render.textures: there is no folder {self.textures}.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,6 +96,8 @@ class Renderer:
         self._config = config
         self._gl: _Context | None = None
         self._thread: int | None = None
+        # Kept, because pyrender uploads an image once for each of these.
+        self._materials: weakref.WeakKeyDictionary[Figure, Any] = weakref.WeakKeyDictionary()
 
     def render(
         self,
@@ -113,13 +124,13 @@ class Renderer:
         region = _region([vertices for _, vertices in people], camera_33, width, height)
         if region is not None:
             shading = functools.partial(_lit, light=light or self._config.light)
-            rgba, depth = self._draw(people, camera_33, region, shading)
+            rgba, depth = self._draw(people, camera_33, region, shading, painted=True)
             inside = rgba[..., 3] >= 128
             color_HW3[region] = _whole_pixels(rgba, inside)
             depth_HW[region] = _fill_depth(depth, inside)
             mask_HW[region] = inside
             if normals_HW3 is not None:
-                coded, _ = self._draw(people, camera_33, region, _coded)
+                coded, _ = self._draw(people, camera_33, region, _coded, painted=False)
                 vectors = _whole_pixels(coded, inside) / np.float32(127.5) - 1
                 length = np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1e-6)
                 normals_HW3[region] = vectors / length * inside[..., None]
@@ -142,13 +153,16 @@ class Renderer:
         camera_33: np.ndarray,
         region: tuple[slice, slice],
         shading: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        *,
+        painted: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
         """RGBA and depth of the region; `shading` makes vertex colours from their own and from normals."""
         pyrender = _pyrender()
         rows, columns = region
         scene = pyrender.Scene(bg_color=np.zeros(4))
         for figure, vertices_V3 in people:
-            scene.add(_mesh(pyrender, figure, vertices_V3, camera_33, shading))
+            material = self._material(pyrender, figure) if painted else None
+            scene.add(_mesh(pyrender, figure, vertices_V3, camera_33, shading, material))
         camera = pyrender.IntrinsicsCamera(
             camera_33[0, 0],
             camera_33[1, 1],
@@ -167,6 +181,14 @@ class Renderer:
         flags = pyrender.RenderFlags.RGBA | pyrender.RenderFlags.FLAT
         color, depth = gl.render(scene, flags, width=wide, height=tall)
         return color[:height, :width], depth[:height, :width]
+
+    def _material(self, pyrender: Any, figure: Figure) -> Any:
+        if figure.paint is None:
+            return None
+        if figure not in self._materials:
+            texture = pyrender.Texture(source=figure.paint.image, source_channels="RGB")
+            self._materials[figure] = pyrender.MetallicRoughnessMaterial(baseColorTexture=texture)
+        return self._materials[figure]
 
     def _context(self, width: int, height: int) -> _Context:
         if self._gl is None:
@@ -348,14 +370,25 @@ def _mesh(
     vertices_V3: np.ndarray,
     camera_33: np.ndarray,
     shading: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    material: Any,
 ) -> Any:
     nearest = max(float(vertices_V3[:, 2].min()), NEAR)
     detail = figure.detail(nearest / float(camera_33[0, 0]))
     kept = vertices_V3[detail.used]
     colors = np.ones((len(kept), 4), dtype=np.float32)
     colors[:, :3] = shading(detail.colors_U3, detail.normals(kept))
+    places = None  # upwards, in pyrender
+    if material is not None and figure.paint is not None:
+        places = figure.paint.uv_V2[detail.used] * np.array([1, -1], np.float32) + np.array(
+            [0, 1], np.float32
+        )
     primitive = pyrender.Primitive(
-        positions=kept, color_0=colors, indices=detail.faces_F3, mode=pyrender.GLTF.TRIANGLES
+        positions=kept,
+        color_0=colors,
+        texcoord_0=places,
+        indices=detail.faces_F3,
+        material=material,
+        mode=pyrender.GLTF.TRIANGLES,
     )
     return pyrender.Mesh([primitive])
 
@@ -367,7 +400,7 @@ def _lit(colors_V3: np.ndarray, normals_V3: np.ndarray, light: Light) -> np.ndar
     # Skin and cloth scatter some light past the edge of the shadow: half-wrapped Lambert.
     lamp = np.clip((normals_V3 @ direction[:, None] + 0.25) / 1.25, 0, None)
     arriving = sky * np.array(light.ambient) + lamp * np.array(light.key)
-    return np.clip(colors_V3**_GAMMA * arriving, 0, 1) ** (1 / _GAMMA)
+    return np.minimum(colors_V3 * arriving.astype(np.float32) ** np.float32(1 / _GAMMA), 1)
 
 
 def _coded(colors_V3: np.ndarray, normals_V3: np.ndarray) -> np.ndarray:
