@@ -1,0 +1,250 @@
+"""Where the time of `anonymize` goes: milliseconds a frame of each stage, at several sizes of frame.
+
+`raymaskdp benchmark stages`. One person is filmed, enlarged where the frame is large, and anonymized by
+the stages themselves, in this process. Clocks are put around their parts from outside, for as long as the
+measurement takes; time counts for the innermost clock, and what lies between them is "other".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from raymaskdp import check
+from raymaskdp.anonymize import stages as anonymize_stages
+from raymaskdp.anonymize import verify
+from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.pose import FindPeople
+from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
+from raymaskdp.bodies.fit import FitBodies
+from raymaskdp.bodies.render import Renderer
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.errors import UserError
+from raymaskdp.video import reader
+from raymaskdp.video.writer import VideoWriter
+
+STAGES = ("decode", "pose", "fit", "plate", "render", "composite", "encode", "verify", "other")
+FPS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagesConfig:
+    """What to measure.
+
+    Attributes:
+      sizes: frames as WIDTHxHEIGHT.
+      frames: of each video.
+      rounds: times that each video is anonymized; medians are given. One more goes before, to warm up.
+      seed: of the person, the movement and the room.
+    """
+
+    sizes: tuple[str, ...] = ("192x144", "640x480", "1920x1080")
+    frames: int = 24
+    rounds: int = 3
+    seed: int = 5
+
+    def __post_init__(self) -> None:
+        for size in self.sizes:
+            width_height(size)
+        check.in_range("frames", self.frames, low=4)
+        check.in_range("rounds", self.rounds, low=1)
+        check.in_range("seed", self.seed, low=0)
+
+
+def width_height(size: str) -> tuple[int, int]:
+    """`640x480` as numbers; even ones from 64 up, as video codecs want them."""
+    numbers = [int(part) if part.isdigit() else 0 for part in size.split("x")]
+    if len(numbers) != 2 or min(numbers) < 64 or any(number % 2 for number in numbers):
+        raise UserError(f"sizes must be like 640x480, of even numbers from 64 up, but one is {size!r}.")
+    return numbers[0], numbers[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagesRow:
+    """One stage at one size: median milliseconds a frame, and its share of the sum of all stages."""
+
+    size: str
+    stage: str
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagesResult:
+    """The rows, the speed at each size in frames a second, and the machine."""
+
+    machine: str
+    rows: tuple[StagesRow, ...]
+    frames_per_second: dict[str, float]
+
+    def __str__(self) -> str:
+        return f"{self.machine}\n\n{self.table()}"
+
+    def table(self) -> str:
+        """Stages by size as a Markdown table: milliseconds a frame, and share of the total."""
+        sizes = list(self.frames_per_second)
+        cells = {(row.stage, row.size): f"{row.ms:.1f} ({row.share:.0%})" for row in self.rows}
+        lines = [f"| ms a frame | {' | '.join(sizes)} |", f"| --- |{' --- |' * len(sizes)}"]
+        lines += [f"| {stage} | {' | '.join(cells[stage, size] for size in sizes)} |" for stage in STAGES]
+        speeds = " | ".join(f"{self.frames_per_second[size]:.1f}" for size in sizes)
+        return "\n".join([*lines, f"| frames/s, all stages | {speeds} |"])
+
+
+def benchmark_stages(settings: StagesConfig) -> StagesResult:
+    """Anonymize one person at every size, and say where the time went."""
+    rows: list[StagesRow] = []
+    speeds: dict[str, float] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tqdm(total=len(settings.sizes) * (settings.rounds + 1), desc="stages", unit="video") as progress,
+    ):
+        work = Path(folder)
+        job = Job(out=work / "out", work=work / "work", secret=bytes(32))
+        job.out.mkdir()
+        job.work.mkdir()
+        config = AnonymizeConfig(workers=0)
+        analyze, finish = Analyze(config, job), Synthesize(config, job)
+        for size in settings.sizes:
+            video = film(work, size, settings)
+            rounds = []
+            for _ in range(settings.rounds + 1):
+                rounds.append(_anonymize(video, analyze, finish))
+                progress.update()
+            measured = rounds[1:]
+            ms = {s: 1000 * statistics.median(r[s] for r in measured) / settings.frames for s in STAGES}
+            total = sum(ms.values())
+            rows += [StagesRow(size=size, stage=s, ms=ms[s], share=ms[s] / total) for s in STAGES]
+            speeds[size] = 1000 / total
+    machine = (
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, Python "
+        f"{platform.python_version()}; one person, {settings.frames} frames, median of {settings.rounds}"
+    )
+    return StagesResult(machine=machine, rows=tuple(rows), frames_per_second=speeds)
+
+
+def film(folder: Path, size: str, settings: StagesConfig) -> Path:
+    """A video of one person of that size; large ones are enlarged from half as large, with new noise."""
+    width, height = width_height(size)
+    shrink = 2 if height > 720 and width % 4 == 0 and height % 4 == 0 else 1
+    synthesize(
+        folder / size,
+        SynthesizeConfig(
+            seed=settings.seed, actions=("wave",), people=1, rooms=1, cameras=1, frames=settings.frames,
+            fps=FPS, width=width // shrink, height=height // shrink, test_share=0.0,
+        ),
+    )  # fmt: skip
+    (filmed,) = (folder / size / "videos").glob("*.mp4")
+    if shrink == 1:
+        return filmed
+    rng, enlarged = np.random.default_rng(settings.seed), folder / f"{size}.mp4"
+    with VideoWriter(enlarged, width=width, height=height, fps=FPS) as writer:
+        for frame_HW3 in reader.stream(filmed):
+            large_HW3 = cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_CUBIC)
+            noise_HW3 = rng.normal(0, 2, large_HW3.shape)
+            writer.write(np.clip(np.rint(large_HW3 + noise_HW3), 0, 255).astype(np.uint8))
+    return enlarged
+
+
+def _anonymize(video: Path, analyze: Analyze, finish: Synthesize) -> dict[str, float]:
+    """Seconds of each stage for one video."""
+    clocks = _Clocks()
+    with clocks.around():
+        began = time.perf_counter()
+        item = finish(analyze(Item(record=VideoRecord(video_id=video.stem, path=str(video)))))
+        total = time.perf_counter() - began
+    if item.status != "done":
+        raise UserError(
+            f"The benchmark's own video was {item.status}: {'; '.join(item.reasons)}. Try another seed."
+        )
+    seconds = {stage: clocks.seconds[stage] for stage in STAGES}
+    return seconds | {"other": total - sum(seconds.values())}
+
+
+class _Clocks:
+    """Stopwatches of the stages; a running one stands still while one inside it runs."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._running: list[str] = []
+        self._since = 0.0
+
+    @contextlib.contextmanager
+    def run(self, stage: str) -> Iterator[None]:
+        """Count time for `stage`; all of a verification counts for it."""
+        if self._running and self._running[-1] == "verify":
+            stage = "verify"
+        self._switch()
+        self._running.append(stage)
+        try:
+            yield
+        finally:
+            self._switch()
+            self._running.pop()
+
+    def _switch(self) -> None:
+        now = time.perf_counter()
+        if self._running:
+            self.seconds[self._running[-1]] += now - self._since
+        self._since = now
+
+    @contextlib.contextmanager
+    def around(self) -> Iterator[None]:
+        """Clocks around the parts of the stages, until the block is left."""
+        parts: list[tuple[Any, str, str]] = [
+            (FindPeople, "__call__", "pose"),
+            (FitBodies, "__call__", "fit"),
+            (anonymize_stages, "find_background", "plate"),
+            (anonymize_stages, "write_layers", "composite"),
+            (Renderer, "render", "render"),
+            (VideoWriter, "write", "encode"),
+            (VideoWriter, "close", "encode"),
+            (verify, "detector_problems", "verify"),
+            (verify, "check_files", "verify"),
+        ]
+        with contextlib.ExitStack() as undo:
+            for owner, name, stage in parts:
+                self._replace(undo, owner, name, self._timed(getattr(owner, name), stage))
+            self._replace(undo, reader, "stream", self._timed_frames(reader.stream))
+            yield
+
+    @staticmethod
+    def _replace(undo: contextlib.ExitStack, owner: Any, name: str, other: Any) -> None:
+        undo.callback(setattr, owner, name, getattr(owner, name))
+        setattr(owner, name, other)
+
+    def _timed(self, part: Callable[..., Any], stage: str) -> Callable[..., Any]:
+        @functools.wraps(part)
+        def timed(*arguments: Any, **options: Any) -> Any:
+            with self.run(stage):
+                return part(*arguments, **options)
+
+        return timed
+
+    def _timed_frames(self, stream: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(stream)
+        def timed(path: str | Path) -> Iterator[np.ndarray]:
+            with contextlib.closing(stream(path)) as frames:
+                while True:
+                    with self.run("decode"):
+                        frame_HW3 = next(frames, None)
+                    if frame_HW3 is None:
+                        return
+                    yield frame_HW3
+
+        return timed
