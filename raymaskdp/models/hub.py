@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from raymaskdp.errors import UserError
@@ -50,9 +51,9 @@ class HubModel(Backbone):
     """A classifier of `transformers` whose last layer is this project's head."""
 
     network: Any  # of a class that only transformers knows
-    # The names of VideoMAE, ViViT and TimeSformer.
+    # The names of VideoMAE, ViViT and TimeSformer, whose attention in time ends with temporal_dense.
     branch_outputs = (
-        r"network\..*\.(attention\.output\.dense|output\.dense|attention\.o_proj|mlp\.fc2|temporal_dense)"
+        r"network\.(.*(?<!temporal_attention)\.output\.dense|.*\.(o_proj|mlp\.fc2|temporal_dense))"
     )
     projections = r"network\..*\.(query|key|value|q_proj|k_proj|v_proj|qkv)"
 
@@ -74,7 +75,7 @@ class HubModel(Backbone):
 
     def checkpoint_activations(self) -> None:
         """From now on drop what is inside a block, and make it again in the backward pass."""
-        self.network.gradient_checkpointing_enable({"use_reentrant": False})
+        self.network.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def source_files(config: HubConfig) -> tuple[Path, ...]:
@@ -114,10 +115,15 @@ def _network(config: HubConfig, folder: Path, clip: tuple[int, int, int]) -> nn.
                 setattr(settings, name, type(value)(0))
         kind = transformers.AutoModelForVideoClassification
         if not config.pretrained:
-            network: nn.Module = kind.from_config(settings)
+            network: nn.Module = kind.from_config(settings, dtype=torch.float32)
             return network
         network, report = kind.from_pretrained(
-            folder, config=settings, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder,
+            config=settings,
+            dtype=torch.float32,  # whatever the file holds: small updates vanish in half precision
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]

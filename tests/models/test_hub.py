@@ -61,11 +61,25 @@ def test_a_run_can_be_saved_and_loaded_with_what_was_put_in(folder, tmp_path) ->
     assert torch.equal(first(x), second(x))
 
 
-@pytest.mark.parametrize(("kind", "places"), [("VideoMAE", 6), ("Vivit", 6), ("Timesformer", 4)])
-def test_lora_finds_the_projections(kind, places, tmp_path) -> None:
-    net = hub_model(hub_folder(tmp_path, kind))
-    apply_scheme(net, "lora", lora_rank=2)
-    assert sum(name.endswith(".lora") for name, _ in net.named_modules()) == places
+@pytest.mark.parametrize(
+    ("kind", "branches", "projections"),
+    [("VideoMAE", 2, 3), ("Vivit", 2, 3), ("Timesformer", 3, 2)],  # the last attends in time and in space
+)
+def test_all_places_of_a_block_are_found(kind, branches, projections, tmp_path) -> None:
+    hub_folder(tmp_path, kind)
+    for scheme, places in (("adapter", branches), ("lora", projections)):
+        net = hub_model(tmp_path)
+        apply_scheme(net, scheme)
+        found = [name for name, _ in net.named_modules() if name.endswith(f".{scheme}")]
+        assert len(found) == 2 * places, found  # of two blocks
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_weights_of_half_precision_become_single(folder, tmp_path, pretrained) -> None:
+    theirs = transformers.AutoModelForVideoClassification.from_pretrained(folder).half()
+    theirs.save_pretrained(tmp_path)
+    net = build(tmp_path, pretrained=pretrained)
+    assert {value.dtype for value in net.parameters()} == {torch.float32}
 
 
 def test_the_weights_are_part_of_what_a_run_is(folder) -> None:
