@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import types
@@ -72,7 +73,7 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     """An instance of the dataclass `cls` from plain values; nested dataclasses from mappings."""
     if not dataclasses.is_dataclass(cls):
         raise TypeError(f"{cls} is not a dataclass")
-    hints = typing.get_type_hints(cls)
+    hints = _hints_of(cls)
     known = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in values:
         if key not in known:
@@ -85,6 +86,11 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
         if required and name not in arguments:
             raise UserError(f"The setting {name!r} is missing in {where}.")
     return cls(**arguments)
+
+
+@functools.cache
+def _hints_of(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)  # slow, and a sweep asks for every trial
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -124,6 +130,16 @@ def overrides(config: Any) -> list[str]:
     `load(type(config), None, overrides(config))` gives an equal configuration.
     """
     return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in _differences(config)]
+
+
+def paths(config: Any, prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """Dotted keys and values of all paths in a configuration."""
+    for field in dataclasses.fields(config):
+        value, key = getattr(config, field.name), f"{prefix}{field.name}"
+        if isinstance(value, Path):
+            yield key, value
+        elif dataclasses.is_dataclass(value):
+            yield from paths(value, f"{key}.")
 
 
 def digest(config: Any) -> str:

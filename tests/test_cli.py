@@ -93,3 +93,16 @@ def test_a_mistake_is_one_sentence(
     if "--out" in arguments or arguments[0] in ("train", "evaluate", "report"):
         assert cli.main([*arguments, "--json"]) == 2
         assert sentence in json.loads(capsys.readouterr().out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting"),
+    [(["--pose-model", "nowhere.task"], "pose.pose_model"), (["body=nowhere.npz"], "body")],
+)
+def test_files_that_settings_name_are_looked_for_before_workers_start(
+    arguments: list[str], setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    assert cli.main(["anonymize", str(tmp_path / "a.mp4"), "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert f"The setting {setting} names nowhere" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

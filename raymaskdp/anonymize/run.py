@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from raymaskdp import config as configuration
 from raymaskdp.anonymize import outputs, pipeline
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
@@ -87,6 +89,7 @@ def anonymize(
     config = config or AnonymizeConfig()
     began = time.perf_counter()
     records = read_source(source)
+    _check_paths(config)
     out = Path(out)
     with _locked(out) as work:
         write_json(work / PROGRESS, {"videos": len(records)})
@@ -114,6 +117,13 @@ def anonymize(
         seconds=round(time.perf_counter() - began, 3),
         rows=chosen,
     )
+
+
+def _check_paths(config: AnonymizeConfig) -> None:
+    """Files and folders that settings name must be there: found out here, before workers start."""
+    for key, path in configuration.paths(dataclasses.replace(config, secret_file=None)):
+        if not path.exists():
+            raise UserError(f"The setting {key} names {path}, which does not exist.")
 
 
 def running_total(out: Path) -> int | None:

@@ -70,20 +70,17 @@ def source_names() -> tuple[str, ...]:
 
 
 def check_source(config: PoseConfig) -> None:
-    """Raise `UserError` for a source that does not exist, or lacks its folder."""
+    """Raise `UserError` for a source that does not exist, or is given no folder."""
     check.one_of("pose.source", config.source, source_names())
-    if config.source in SOURCES and config.source != "mediapipe":
-        if config.skeletons is None:
-            raise UserError(
-                f"pose.source={config.source} reads files; give their folder as pose.skeletons=DIR."
-            )
-        if not config.skeletons.is_dir():
-            raise UserError(f"The folder of skeletons {config.skeletons} does not exist.")
+    if config.source in SOURCES and config.source != "mediapipe" and config.skeletons is None:
+        raise UserError(f"pose.source={config.source} reads files; give their folder as pose.skeletons=DIR.")
 
 
 def pose_source(config: PoseConfig) -> PoseSource:
     """The source that a configuration names; raises `UserError` as `check_source` does."""
     check_source(config)
+    if config.skeletons is not None and not config.skeletons.is_dir():
+        raise UserError(f"The folder of skeletons {config.skeletons} does not exist.")
     if config.source in SOURCES:
         return SOURCES[config.source](config)
     (entry,) = entry_points(group=ENTRY_POINTS, name=config.source)
