@@ -35,6 +35,7 @@ class CompositeConfig:
       change_area: smallest such patch to be replaced by the plate too, as a fraction of the frame.
       refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their
         feet; "none" puts them in as they were rendered. The avatar layer on disk is the render either way.
+      keep_audio: give the output the source's sound. Voices identify people, so it is left out.
     """
 
     margin: float = 0.02
@@ -44,6 +45,7 @@ class CompositeConfig:
     change_level: int = 28
     change_area: float = 0.0004
     refine: str = "harmonize"
+    keep_audio: bool = False
 
     def __post_init__(self) -> None:
         check.in_range("composite.margin", self.margin, low=0.0, high=0.5)

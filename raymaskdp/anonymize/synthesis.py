@@ -24,6 +24,7 @@ from raymaskdp.anonymize.verify import Digest, FrameChecks, VerifyConfig
 from raymaskdp.bodies.render import Rendered
 from raymaskdp.errors import UserError
 from raymaskdp.video import masks, reader
+from raymaskdp.video.audio import add_sound
 from raymaskdp.video.reader import VideoInfo
 from raymaskdp.video.writer import VideoWriter
 
@@ -205,5 +206,7 @@ def write_layers(
                 changed=int(np.count_nonzero(emptied.removed_HW & ~mask_HW)),
                 surviving=surviving,
             )
+    if composites.keep_audio:
+        add_sound(composite_path, source)
     layers.avatar_digest = digest.hex()
     return layers

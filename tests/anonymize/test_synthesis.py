@@ -1,0 +1,138 @@
+"""The second pass writes what it says, and lets nothing of a person through on the way."""
+
+import dataclasses
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from raymaskdp.anonymize.composite import CompositeConfig
+from raymaskdp.anonymize.plate import PlateConfig
+from raymaskdp.anonymize.scene import Scene
+from raymaskdp.anonymize.silhouettes import Silhouettes
+from raymaskdp.anonymize.synthesis import Layers, find_background, write_layers
+from raymaskdp.anonymize.verify import VerifyConfig
+from raymaskdp.bodies.motion import Motion
+from raymaskdp.bodies.render import Rendered
+from raymaskdp.bodies.skeleton import NUM_JOINTS
+from raymaskdp.video import masks
+from raymaskdp.video.reader import probe, stream
+
+HEIGHT, WIDTH, FRAMES = 72, 96, 10
+CAMERA = np.array([[90.0, 0, 48], [0, 90.0, 36], [0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    """A bright block crosses a gray room, with a hum."""
+    path = tmp_path_factory.mktemp("source") / "a.mp4"
+    with av.open(str(path), "w") as made:
+        video = made.add_stream("libx264", rate=10, options={"crf": "5"})
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        audio = made.add_stream("aac", rate=16_000)
+        audio.layout = "mono"
+        for index in range(FRAMES):
+            frame = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
+            frame[20:60, 8 * index : 8 * index + 12] = (255, 0, 255)
+            made.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        made.mux(video.encode(None))
+        hum = np.sin(np.arange(1024) * 0.1, dtype=np.float32)[None]
+        for index in range(15):
+            piece = av.AudioFrame.from_ndarray(hum, format="fltp", layout="mono")
+            piece.sample_rate, piece.pts = 16_000, 1024 * index
+            made.mux(audio.encode(piece))
+        made.mux(audio.encode(None))
+    return path
+
+
+def scene() -> Scene:
+    covered = np.zeros((1, FRAMES, HEIGHT, WIDTH), bool)
+    for index in range(FRAMES):
+        covered[0, index, 16:64, max(0, 8 * index - 3) : 8 * index + 15] = True
+    rotations = np.zeros((FRAMES, NUM_JOINTS, 3), np.float32)
+    rotations[:, 0, 0] = np.pi
+    return Scene(
+        height=HEIGHT,
+        width=WIDTH,
+        masks_PTB=masks.pack(covered),
+        visible_PT=np.ones((1, FRAMES), bool),
+        motions=(
+            Motion(
+                rotations_TJ3=rotations,
+                translation_T3=np.tile(np.float32([0, 0, 2]), (FRAMES, 1)),
+                visible_T=np.ones(FRAMES, bool),
+                betas_S=np.zeros(10, np.float32),
+                camera_33=CAMERA,
+                track_id=0,
+            ),
+        ),
+    )
+
+
+def draw(index: int) -> Rendered:
+    """A green post where the block is."""
+    inside = np.zeros((HEIGHT, WIDTH), bool)
+    inside[22:58, 8 * index + 2 : 8 * index + 10] = True
+    return Rendered(
+        color_HW3=inside[..., None] * np.array([20, 160, 40], np.uint8),
+        depth_HW=np.where(inside, 2.0, 0).astype(np.float32),
+        mask_HW=inside,
+    )
+
+
+def write(source: Path, folder: Path, config: CompositeConfig) -> Layers:
+    folder.mkdir()
+    people, info = scene(), probe(source)
+    removed = people.everybody(1.0)
+    return write_layers(
+        source=str(source),
+        info=info,
+        scene=people,
+        background=find_background(str(source), info, removed, PlateConfig()),
+        draw=draw,
+        silhouettes=Silhouettes(people, []),
+        composite_path=folder / "a.mp4",
+        avatar_path=folder / "a.avatar.mp4",
+        masks_TB=removed,
+        plates=PlateConfig(),
+        composites=config,
+        verify=VerifyConfig(),
+    )
+
+
+def test_light_and_shadow_touch_the_composite_alone(source: Path, tmp_path: Path) -> None:
+    plain = write(source, tmp_path / "none", CompositeConfig(refine="none"))
+    refined = write(source, tmp_path / "harmonize", CompositeConfig())
+    for index, (before, after) in enumerate(
+        zip(
+            stream(tmp_path / "none" / "a.avatar.mp4"),
+            stream(tmp_path / "harmonize" / "a.avatar.mp4"),
+            strict=True,
+        )
+    ):
+        np.testing.assert_array_equal(before, draw(index).color_HW3)
+        np.testing.assert_array_equal(after, before)
+    assert plain.avatar_digest == refined.avatar_digest
+    np.testing.assert_array_equal(plain.avatar_TB, refined.avatar_TB)
+    np.testing.assert_array_equal(plain.removed_TB, refined.removed_TB)
+    assert not plain.checks.problems()
+    assert not refined.checks.problems()
+    shadow = masks.unpack(refined.seams_TB & ~plain.seams_TB, HEIGHT, WIDTH)
+    one, other = (
+        np.stack(list(stream(tmp_path / name / "a.mp4"))).astype(int) for name in ("none", "harmonize")
+    )
+    darker = (one - other).mean(axis=-1)
+    outside = ~masks.unpack(plain.avatar_TB, HEIGHT, WIDTH)
+    assert (darker[outside] > 12).any()
+    # What is darkened beyond what was replaced anyway is named as not the source's.
+    named = shadow | masks.unpack(plain.seams_TB, HEIGHT, WIDTH)
+    assert not (darker > 12)[outside & ~named].any()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_sound_is_dropped_unless_asked_for(source: Path, tmp_path: Path, keep: bool) -> None:
+    write(source, tmp_path / "out", dataclasses.replace(CompositeConfig(), keep_audio=keep))
+    with av.open(str(tmp_path / "out" / "a.mp4")) as made:
+        assert len(made.streams.audio) == keep
+    assert probe(tmp_path / "out" / "a.mp4").num_frames == FRAMES
