@@ -12,6 +12,7 @@ import numpy as np
 from raymaskdp.anonymize.pose import BIRTH_SCORE, LEAST_FACE, PoseConfig
 from raymaskdp.anonymize.pose_networks import PoseNetworks, View
 from raymaskdp.anonymize.track import Seen, remember, same_body
+from raymaskdp.anonymize.upright import UprightPeople
 
 # Shape suffixes: H rows, W columns, N faces.
 
@@ -23,23 +24,24 @@ CLOSE_PX = 256
 class Detectors:
     """Looks for faces and bodies in one frame, uint8 RGB [H, W, 3]; says what it found, () for nobody.
 
-    Where poses are read from files, the network for bodies, which is a pose network, is not asked, and
-    without `config.veto` no network is.
+    Where poses are read from files, OpenCV's detector of upright people looks for bodies instead of the
+    network, which is a pose network; without `config.veto` nothing is looked for there.
     """
 
     def __init__(self, config: PoseConfig) -> None:
         self._least_face = config.veto_faces
-        self._look_for_faces = config.veto or config.source == "mediapipe"
-        self._look_for_bodies = config.source == "mediapipe"
+        self._networks_for_bodies = config.source == "mediapipe"
+        self._looks = config.veto or self._networks_for_bodies
+        self._upright = UprightPeople()
         self._networks = PoseNetworks(
             pose_model=config.pose_model, confidence=config.confidence, limit=config.max_people
         )
 
     def __call__(self, frame_HW3: np.ndarray) -> tuple[str, ...]:
         found = []
-        if self._look_for_faces and self._face(frame_HW3):
+        if self._looks and self._face(frame_HW3):
             found.append("a face")
-        if self._look_for_bodies and self._body(frame_HW3):
+        if self._looks and self._body(frame_HW3):
             found.append("a body")
         return tuple(found)
 
@@ -47,6 +49,8 @@ class Detectors:
         return bool((close_faces(self._networks, frame_HW3)[:, 4] >= self._least_face).any())
 
     def _body(self, frame_HW3: np.ndarray) -> bool:
+        if not self._networks_for_bodies:
+            return len(self._upright(frame_HW3)) > 0
         height, width = frame_HW3.shape[:2]
         for seen in self._bodies(frame_HW3, (0, 0, width, height)):
             close = self._bodies(frame_HW3, _around(seen.patch.box(), width, height))

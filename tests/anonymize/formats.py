@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from raymaskdp.bodies.body import joint_transforms, load_body
 from raymaskdp.bodies.fit_landmarks import Layout, landmarks_of
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.video.reader import VideoInfo
 
 # Names that Kinect gives the joints of a person whom its mirrored picture shows with these points.
 KINECT = (
@@ -70,6 +73,21 @@ class Truth:
         return points[..., :2] / points[..., 2:] * f + (self.width / 2, self.height / 2)
 
 
+@dataclass(frozen=True)
+class Film:
+    """A sample video of two people and what is known of it."""
+
+    record: VideoRecord
+    info: VideoInfo
+    truth: Truth
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The video's, without its suffix."""
+        return Path(self.record.path).stem
+
+
 def write_ntu(path: Path, truth: Truth, identities: dict[int, dict[int, int]] | None = None) -> None:
     """A `.skeleton` file; `identities` may give a person other names from some frame on."""
     focal = 1064 * truth.width / 1920
@@ -89,25 +107,34 @@ def write_ntu(path: Path, truth: Truth, identities: dict[int, dict[int, int]] | 
     path.write_text("\n".join(lines) + "\n")
 
 
-def write_smarthome(path: Path, truth: Truth) -> None:
-    """A JSON file of LCR-Net; bodies in another order in every frame."""
+def lcrnet(pixels: np.ndarray, points: np.ndarray, truth: Truth) -> dict:
+    """One body of one frame as LCR-Net writes it: coordinates in order of the axis, x left and y up."""
     scale = np.array([640 / truth.width, 480 / truth.height])
-    points = [truth.points(LCRNET, person) for person in truth.people]
-    spaces = [(where - where.mean(1, keepdims=True)) * (-1, -1, 1) for where in points]
-    frames = []
-    for frame in truth.frames:
-        order = np.roll(truth.people, frame)
-        frames.append(
-            [
-                {
-                    "pose2d": (truth.pixels(points[p][frame]) * scale).T.ravel().tolist(),
-                    "pose3d": spaces[p][frame].T.ravel().tolist(),
-                    "cumscore": 0.9,
-                }
-                for p in order
-            ]
-        )
+    return {
+        "pose2d": (pixels * scale).T.ravel().tolist(),
+        "pose3d": ((points - points.mean(0)) * (-1, -1, 1)).T.ravel().tolist(),
+        "cumscore": 0.9,
+    }
+
+
+def write_frames(path: Path, frames: list[list[dict]]) -> None:
+    """A JSON file of Smarthome."""
     path.write_text(json.dumps({"K": 20, "njts": 13, "frames": frames}))
+
+
+def write_smarthome(path: Path, truth: Truth) -> None:
+    """The truth as Smarthome has it; bodies in another order in every frame."""
+    points = [truth.points(LCRNET, person) for person in truth.people]
+    write_frames(
+        path,
+        [
+            [
+                lcrnet(truth.pixels(points[person][frame]), points[person][frame], truth)
+                for person in np.roll(truth.people, frame)
+            ]
+            for frame in truth.frames
+        ],
+    )
 
 
 def matrices(truth: Truth, person: int) -> np.ndarray:

@@ -7,17 +7,14 @@ import itertools
 import json
 import os
 import pickle
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import formats
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-import formats
-from formats import Truth
+from formats import Film, Truth
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.groundtruth import score
@@ -25,77 +22,47 @@ from raymaskdp.anonymize.people import People
 from raymaskdp.anonymize.pose import PoseConfig
 from raymaskdp.anonymize.sources import ntu, pose_source, smarthome, smpl, source_names
 from raymaskdp.anonymize.sources.lookup import linked
-from raymaskdp.anonymize.sources.skeletons import Skeletons, people_of
+from raymaskdp.anonymize.sources.skeletons import Look, Skeletons, people_of
 from raymaskdp.anonymize.sources.unpickle import load_plain
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fit import FitBodies, FitConfig
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.errors import UserError
-from raymaskdp.video.reader import VideoInfo, probe
+from raymaskdp.video.reader import VideoInfo
 
 torch.set_num_threads(1)
-FRAMES = 10
 Writer = Callable[[Path, Truth], None]
 
 
-@dataclasses.dataclass(frozen=True)
-class Film:
-    """A sample video of two people and what is known of it."""
-
-    record: VideoRecord
-    info: VideoInfo
-    truth: Truth
-    path: Path
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Film:
-    folder = tmp_path_factory.mktemp("film")
-    synthesize(
-        folder,
-        SynthesizeConfig(
-            people=2, actions=("wave",), rooms=1, cameras=1, frames=FRAMES, persons_per_video=2, width=256
-        ),
-    )
-    path = sorted((folder / "videos").glob("*.mp4"))[0]
-    truth = folder / "truth" / f"{path.stem}.npz"
-    return Film(VideoRecord(video_id="v", path=str(path)), probe(path), Truth(truth), truth)
-
-
-def name(film: Film) -> str:
-    return Path(film.record.path).stem
-
-
 def write_ntu(folder: Path, film: Film) -> None:
-    formats.write_ntu(folder / f"{name(film)}.skeleton", film.truth)
+    formats.write_ntu(folder / f"{film.name}.skeleton", film.truth)
 
 
 def write_smarthome(folder: Path, film: Film) -> None:
-    formats.write_smarthome(folder / f"{name(film)}_pose3d.json", film.truth)
+    formats.write_smarthome(folder / f"{film.name}_pose3d.json", film.truth)
 
 
 def write_phalp(folder: Path, film: Film) -> None:
     joblib = pytest.importorskip("joblib")
-    joblib.dump(formats.phalp(film.truth), folder / f"demo_{name(film)}.pkl", compress=3)
+    joblib.dump(formats.phalp(film.truth), folder / f"demo_{film.name}.pkl", compress=3)
 
 
 def write_wham(folder: Path, film: Film) -> None:
     joblib = pytest.importorskip("joblib")
-    (folder / name(film)).mkdir()
-    joblib.dump(formats.wham(film.truth), folder / name(film) / "wham_output.pkl")
+    (folder / film.name).mkdir()
+    joblib.dump(formats.wham(film.truth), folder / film.name / "wham_output.pkl")
 
 
 def write_tram(folder: Path, film: Film) -> None:
-    formats.write_tram(folder / name(film), film.truth)
+    formats.write_tram(folder / film.name, film.truth)
 
 
 def write_amass(folder: Path, film: Film) -> None:
-    (folder / name(film)).mkdir()
+    (folder / film.name).mkdir()
     for person in film.truth.people:
-        formats.write_amass(folder / name(film) / f"{person}.npz", film.truth, person, rate=5)
+        formats.write_amass(folder / film.name / f"{person}.npz", film.truth, person, rate=5)
 
 
 def fitted(people: People, info: VideoInfo) -> list[Motion]:
@@ -133,7 +100,7 @@ def test_the_truth_comes_back(
 
 
 def test_a_gvhmr_file_has_one_person(film: Film, tmp_path: Path) -> None:
-    formats.write_gvhmr(tmp_path / f"{name(film)}.pt", film.truth)
+    formats.write_gvhmr(tmp_path / f"{film.name}.pt", film.truth)
     (body,) = smpl.read(tmp_path, film.info, film.record).bodies
     np.testing.assert_allclose(body.rotations_TJ3[:, :22], film.truth.rotations[0, :, :22], atol=1e-5)
     np.testing.assert_allclose(body.world_TL3[:, 0], film.truth.pelvis[0], atol=0.01)
@@ -145,13 +112,13 @@ def test_hands_are_those_of_the_file_and_relaxed_where_it_has_none(film: Film, t
     fists[:, :, 22:, 2] = 0.7
     truth = Truth(film.path)
     truth.rotations = fists
-    formats.write_amass(tmp_path / f"{name(film)}.npz", truth)
+    formats.write_amass(tmp_path / f"{film.name}.npz", truth)
     find = pose_source(PoseConfig(source="smpl", skeletons=tmp_path, veto=False))
     people = find(iter(()), film.info, film.record)
     (motion,) = fitted(people, film.info)
     np.testing.assert_allclose(motion.rotations_TJ3[:, 22:], fists[0, :, 22:], atol=1e-5)
 
-    formats.write_ntu(tmp_path / f"{name(film)}.skeleton", film.truth)
+    formats.write_ntu(tmp_path / f"{film.name}.skeleton", film.truth)
     find = pose_source(PoseConfig(source="ntu", skeletons=tmp_path, veto=False))
     (motion, _) = fitted(find(iter(()), film.info, film.record), film.info)
     bend = np.linalg.norm(motion.rotations_TJ3[:, 22:], axis=-1)
@@ -166,7 +133,7 @@ def test_shapes_are_not_read(film: Film, tmp_path: Path) -> None:
         for body in dump.values():
             body.pop("betas")
             body |= {} if betas is None else {"betas": np.array(betas)}
-        formats.write_pickle(tmp_path / f"{name(film)}.pkl", dump)
+        formats.write_pickle(tmp_path / f"{film.name}.pkl", dump)
         skeletons = smpl.read(tmp_path, film.info, film.record)
         joints.append([body.world_TL3 for body in skeletons.bodies])
     np.testing.assert_array_equal(joints[0], joints[1])
@@ -181,7 +148,7 @@ FIRST, SECOND = "72057594037931101", "72057594037931102"
 
 
 def test_a_short_or_wide_or_doubled_skeleton_is_a_ghost(film: Film, tmp_path: Path) -> None:
-    long = dataclasses.replace(film.info, num_frames=3 * FRAMES)
+    long = dataclasses.replace(film.info, num_frames=3 * len(film.truth.frames))
     truth = Truth(film.path)
     for field in ("rotations", "pelvis", "joints"):
         setattr(truth, field, np.concatenate([getattr(truth, field)] * 3, axis=1))
@@ -236,22 +203,23 @@ def test_a_ghost_is_removed_where_nobody_else_looks_and_else_checked(film: Film,
     assert not ghost.visible_T.any()
     assert ghost.masks_T.any(1).all()
 
-    def look(pixels: np.ndarray) -> Evidence:
+    def look(pixels: np.ndarray, *upright: tuple[float, ...]) -> Look:
         packed = np.packbits(pixels)
-        return Evidence(crowded=False, faces=NO_FACES, foreground=packed, foreground_shape=pixels.shape)
+        evidence = Evidence(crowded=False, faces=NO_FACES, foreground=packed, foreground_shape=pixels.shape)
+        return Look(evidence=evidence, upright_N5=np.float32(upright).reshape(-1, 5))
 
     nothing = np.zeros((film.info.height, film.info.width), bool)
-    people = people_of(skeletons, film.info, PoseConfig(), [look(nothing)] * FRAMES)
+    people = people_of(skeletons, film.info, PoseConfig(), [look(nothing)] * len(film.truth.frames))
     assert len(people.persons) == 1
     assert not people.suspicious
-    people = people_of(skeletons, film.info, PoseConfig(), [look(~nothing)] * FRAMES)
+    people = people_of(skeletons, film.info, PoseConfig(), [look(~nothing)] * len(film.truth.frames))
     assert {s.reason for s in people.suspicious} >= {"a ghost among the skeletons looks human"}
 
 
 def test_samples_listed_as_missing_are_refused(film: Film, tmp_path: Path) -> None:
     write_ntu(tmp_path, film)
     ntu.read(tmp_path, film.info, film.record)
-    listed = f"302 of the captured samples have missing skeletons.\n\n{name(film)}\n"
+    listed = f"302 of the captured samples have missing skeletons.\n\n{film.name}\n"
     (tmp_path / "NTU_RGBD_samples_with_missing_skeletons.txt").write_text(listed)
     with pytest.raises(UserError, match="listed as missing"):
         ntu.read(tmp_path, film.info, film.record)
@@ -261,7 +229,7 @@ def test_gaps_are_filled_or_suspicious(film: Film, tmp_path: Path) -> None:
     """A skeleton that is missing for a moment is filled in; for longer, or at an end, nobody can vouch."""
 
     def people(missing: set[int]) -> People:
-        path = tmp_path / f"{name(film)}.json"
+        path = tmp_path / f"{film.name}.json"
         formats.write_smarthome(path, film.truth)
         stored = json.loads(path.read_text())
         for frame in missing:
@@ -369,11 +337,11 @@ def test_plain_pickles_are_read_as_they_are(tmp_path: Path) -> None:
 def damaged(film: Film, source: str, folder: Path) -> dict[str, tuple[str, bytes | None]]:
     """Files of a source that are no good: what they are called, and what is in them."""
     write_ntu(folder, film)
-    skeleton = (folder / f"{name(film)}.skeleton").read_bytes()
-    (folder / f"{name(film)}.skeleton").unlink()
+    skeleton = (folder / f"{film.name}.skeleton").read_bytes()
+    (folder / f"{film.name}.skeleton").unlink()
     write_smarthome(folder, film)
-    stored = json.loads((folder / f"{name(film)}_pose3d.json").read_text())
-    (folder / f"{name(film)}_pose3d.json").unlink()
+    stored = json.loads((folder / f"{film.name}_pose3d.json").read_text())
+    (folder / f"{film.name}_pose3d.json").unlink()
     short = json.dumps({**stored, "frames": stored["frames"][:3]}).encode()
     bad_wham = formats.wham(film.truth)
     bad_wham[0]["trans"] = bad_wham[0]["trans"][:-1]
@@ -418,7 +386,7 @@ def test_files_that_are_no_good_are_one_sentence(source: str, film: Film, tmp_pa
     for number, (reason, (suffix, content)) in enumerate(damaged(film, source, tmp_path).items()):
         folder = tmp_path / str(number)
         folder.mkdir()
-        (folder / f"{name(film)}{suffix}").write_bytes(content or b"")
+        (folder / f"{film.name}{suffix}").write_bytes(content or b"")
         find = pose_source(PoseConfig(source=source, skeletons=folder, veto=False))
         match = "no skeletons of v" if reason == "missing" else reason
         with pytest.raises(UserError, match=match) as caught:

@@ -41,7 +41,7 @@ def check_length(frames: int, num_frames: int, fps: float, path: Path) -> None:
 
 
 def linked(frames: Sequence[np.ndarray], gap: int) -> list[dict[int, int]]:
-    """Bodies followed from frame to frame, by optimal assignment of how far their points move.
+    """Bodies followed from frame to frame, by optimal assignment to where each one is expected.
 
     Args:
       frames: the points of every body in each frame, float [N, L, 2] with any N.
@@ -55,9 +55,9 @@ def linked(frames: Sequence[np.ndarray], gap: int) -> list[dict[int, int]]:
         active = [track for track in tracks if now - max(track) <= gap + 1]
         taken: set[int] = set()
         if active and len(bodies):
-            known = np.array([frames[max(track)][track[max(track)]] for track in active])
-            extent = (known.max(1) - known.min(1)).max(-1).clip(1e-6)
-            cost = np.linalg.norm(known[:, None] - bodies[None], axis=-1).mean(-1) / extent[:, None]
+            expected = np.array([_expected(frames, track, now) for track in active])
+            extent = np.ptp(expected, axis=1).max(-1).clip(1e-6)
+            cost = np.linalg.norm(expected[:, None] - bodies[None], axis=-1).mean(-1) / extent[:, None]
             waited = np.array([now - max(track) for track in active])
             for row, column in zip(*linear_sum_assignment(np.minimum(cost, 1e3)), strict=True):
                 if cost[row, column] < min(FAR, 0.4 * waited[row]):
@@ -65,3 +65,14 @@ def linked(frames: Sequence[np.ndarray], gap: int) -> list[dict[int, int]]:
                     taken.add(int(column))
         tracks += [{now: row} for row in range(len(bodies)) if row not in taken]
     return tracks
+
+
+def _expected(frames: Sequence[np.ndarray], track: dict[int, int], now: int) -> np.ndarray:
+    """Where a body's points are now if the body moves on as before, [L, 2]."""
+    last = max(track)
+    points = frames[last][track[last]]
+    before = max((frame for frame in track if frame < last), default=None)
+    if before is None:
+        return points
+    moved = (points - frames[before][track[before]]).mean(0) / (last - before)
+    return np.asarray(points + moved * (now - last))

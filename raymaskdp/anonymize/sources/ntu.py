@@ -12,8 +12,8 @@ keep the person's own names. A person as the picture shows her has left and righ
 **Ghosts.** Kinect also sees people in furniture. Of several bodies in a file, one is a ghost that is
 there for at most 11 frames and not half of the file, or that is wider than 0.8 of its height in 70 % of
 its frames (limits that most works on these data use), or that stands within 0.2 m of a body that moves
-more, for half of its frames. The body that moves most is never a ghost. Identities change while a person
-acts: a body that begins where another one ended a moment before is the same person, and is joined first.
+more, for half of its frames. If all are ghosts, the one that moves most is a person. Identities change
+while a person acts: a body that begins where another one ended a moment before is joined to it first.
 
 **Missing.** A file `*missing_skeletons*.txt` in the folder, as the data set's authors publish it, names
 the samples whose skeletons are missing or incomplete; these are refused.
@@ -23,7 +23,6 @@ Shape suffixes: T frames, L = 25 joints.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -97,29 +96,29 @@ def _parse(path: Path) -> tuple[int, dict[str, np.ndarray]]:
     Of a joint: x, y, z, colour x and y, tracking state.
     """
     try:
-        words = iter(path.read_text(encoding="ascii").split())
-        num_frames = int(next(words))
+        words = path.read_text(encoding="ascii").split()
+        at = 1
+        num_frames = int(words[0])
         if not 0 <= num_frames < 1_000_000:
             raise ValueError(f"{num_frames} frames")
         bodies: dict[str, np.ndarray] = {}
         for frame in range(num_frames):
-            for _ in range(int(next(words))):
-                identity, *_ = (next(words) for _ in range(10))
-                joints = int(next(words))
+            present, at = int(words[at]), at + 1
+            for _ in range(present):
+                identity, joints, at = words[at], int(words[at + 10]), at + 11
                 if joints != len(LAYOUT.points):
                     raise ValueError(f"{joints} joints, not 25")
-                rows = np.array([_row(words) for _ in range(joints)])
+                rows = np.array(words[at : at + 12 * joints], np.float64)
+                if len(rows) < 12 * joints:
+                    raise IndexError
+                at += 12 * joints
                 known = bodies.setdefault(identity, np.full((num_frames, joints, 6), np.nan))
-                known[frame] = rows[:, [0, 1, 2, 5, 6, 11]]
-    except StopIteration as error:
+                known[frame] = rows.reshape(joints, 12)[:, [0, 1, 2, 5, 6, 11]]
+    except IndexError as error:
         raise UserError(f"The skeletons {path} end early; the file is truncated.") from error
-    except (ValueError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a .skeleton file: {' '.join(str(error).split())}.") from error
     return num_frames, bodies
-
-
-def _row(words: Iterator[str]) -> list[float]:
-    return [float(next(words)) for _ in range(12)]
 
 
 def _stretched(points_TL6: np.ndarray, num_frames: int) -> np.ndarray:
@@ -155,18 +154,13 @@ def _apart(bodies: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]
     """People and ghosts. A body alone in its file is a person, and there is always one."""
     if len(bodies) < 2:
         return bodies, []
-    liveliest = max(range(len(bodies)), key=lambda index: _motion(bodies[index]))
-    ghosts = {
-        index
-        for index, body in enumerate(bodies)
-        if index != liveliest and (_brief(body) or _wide(body) >= GHOST_SHARE)
-    }
-    for index, body in enumerate(bodies):
-        others = (i for i in range(len(bodies)) if i not in ghosts | {index})
-        if index != liveliest and any(
-            _motion(bodies[other]) >= _motion(body) and _together(body, bodies[other]) >= 0.5
-            for other in others
-        ):
+    order = sorted(range(len(bodies)), key=lambda index: -_motion(bodies[index]))
+    ghosts = {index for index in order if _brief(bodies[index]) or _wide(bodies[index]) >= GHOST_SHARE}
+    if len(ghosts) == len(bodies):
+        ghosts.remove(order[0])
+    for place, index in enumerate(order):
+        livelier = (other for other in order[:place] if other not in ghosts)
+        if any(_together(bodies[index], bodies[other]) >= 0.5 for other in livelier):
             ghosts.add(index)
     people = [body for index, body in enumerate(bodies) if index not in ghosts]
     return people, [bodies[index] for index in sorted(ghosts)]

@@ -1,7 +1,8 @@
 """From the points of a data set's skeletons to people with masks: no pose network is needed.
 
 Masks are the limbs, drawn generously, and what an independent segmenter calls a person right beside
-them. The same segmenter and a face network look for people whom the skeletons do not know of.
+them. The same segmenter, a face network and OpenCV's detector of upright people look for those whom the
+skeletons do not know of.
 
 Shape suffixes: T frames, L points of a layout, J = 52 joints, H×W pixels, B bytes of a packed mask.
 """
@@ -24,6 +25,7 @@ from raymaskdp.anonymize.pose_check import Evidence, suspicions
 from raymaskdp.anonymize.pose_masks import body_height, limbs
 from raymaskdp.anonymize.pose_networks import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.sources.outline import extremities, outline_of
+from raymaskdp.anonymize.upright import UprightPeople, covered
 from raymaskdp.bodies.fit_landmarks import Layout
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
@@ -81,6 +83,19 @@ class Skeletons:
     camera_33: np.ndarray | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look:
+    """What independent detectors saw in one frame.
+
+    Attributes:
+      evidence: the networks'.
+      upright_N5: boxes of upright people and their scores, as `upright.UprightPeople` gives them.
+    """
+
+    evidence: Evidence
+    upright_N5: np.ndarray
+
+
 Read = Callable[[Path, VideoInfo, VideoRecord], Skeletons]
 """Reads the skeletons of a video from a folder; raises `UserError` where they are missing or damaged."""
 
@@ -103,17 +118,17 @@ class FromFiles:
         if self._config.skeletons is None:
             raise UserError("A source of skeletons needs their folder; give it as pose.skeletons=DIR.")
         skeletons = self._read(self._config.skeletons, info, record)
-        looks = _looks(frames, self._networks, self._config) if self._config.veto else None
+        looks = _looks(frames, self._networks, info, self._config) if self._config.veto else None
         return people_of(skeletons, info, self._config, looks)
 
 
 def people_of(
-    skeletons: Skeletons, info: VideoInfo, config: PoseConfig, looks: Iterable[Evidence] | None
+    skeletons: Skeletons, info: VideoInfo, config: PoseConfig, looks: Iterable[Look] | None
 ) -> People:
     """People with masks, and the frames that nobody can vouch for.
 
     Args:
-      looks: what independent networks saw in each frame; None if nobody looked.
+      looks: what independent detectors saw in each frame; None if nobody looked.
     """
     layout, fps = skeletons.layout, float(info.fps)
     gap = max(1, round(config.max_gap * fps))
@@ -126,10 +141,11 @@ def people_of(
         [masks.empty(info.num_frames, info.height, info.width) for _ in some]
         for some in (filled, filled, ghosts)
     )
+    empty_B = masks.empty(1, info.height, info.width)[0]
     evidence = []
     for frame, look in enumerate(looks if looks is not None else [None] * info.num_frames):
         if look is not None:
-            evidence.append(look)
+            evidence.append(look.evidence)
         for person, outline in enumerate(outlines):
             if np.isfinite(outline[frame]).all():
                 age = int(np.abs(np.flatnonzero(skeletons.bodies[person].seen_T) - frame).min())
@@ -144,6 +160,12 @@ def people_of(
                 gone[ghost][frame] = masks.pack(_generous(drawn, outline[frame], layout, info, config, 0))
             elif _is_somebody(outline[frame], look, [mask_TB[frame] for mask_TB in wide], info):
                 doubts.append(Suspicion(frame=frame, reason="a ghost among the skeletons looks human"))
+        if look is not None and len(look.upright_N5):
+            union_B = np.bitwise_or.reduce([*(mask_TB[frame] for mask_TB in wide), empty_B])
+            if not all(
+                covered(masks.unpack(union_B, info.height, info.width), box) for box in look.upright_N5
+            ):
+                doubts.append(Suspicion(frame=frame, reason="somebody upright outside all people found"))
     persons = [
         _person(index, body, skeletons.bodies[index].seen_T, wide[index], thin[index])
         for index, body in enumerate(filled)
@@ -168,28 +190,38 @@ def people_of(
     )
 
 
-def _looks(frames: Iterable[np.ndarray], networks: PoseNetworks, config: PoseConfig) -> Iterator[Evidence]:
-    """What the independent networks see; they take turns, as nobody comes and goes within two frames."""
+def _looks(
+    frames: Iterable[np.ndarray], networks: PoseNetworks, info: VideoInfo, config: PoseConfig
+) -> Iterator[Look]:
+    """What independent detectors see. They take turns: nobody comes and goes within two frames.
+
+    Upright people are looked for less often, as often as a person may go unseen.
+    """
+    upright = UprightPeople()
+    every = max(1, round(config.max_gap * float(info.fps)))
     foreground_hw = np.zeros((1, 1), bool)
     for index, frame_HW3 in enumerate(frames):
         if index % 2 == 0:
             small = halved(frame_HW3, FOREGROUND_SIDE)
             foreground_hw = networks.foreground(small) >= config.veto_foreground
-        yield Evidence(
+        faces_N5 = close_faces(networks, frame_HW3) if index % 2 or index == 0 else NO_FACES
+        evidence = Evidence(
             crowded=False,
-            faces=close_faces(networks, frame_HW3) if index % 2 or index == 0 else NO_FACES,
+            faces=faces_N5,
             foreground=np.packbits(foreground_hw),
             foreground_shape=(foreground_hw.shape[0], foreground_hw.shape[1]),
         )
+        looked = index % every == 0
+        yield Look(evidence=evidence, upright_N5=upright(frame_HW3) if looked else NO_FACES)
 
 
-def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: Evidence | None) -> np.ndarray:
+def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: Look | None) -> np.ndarray:
     """Limbs, and what the segmenter calls a person beside them: hair, skirts; bool [H, W]."""
     size = (info.height, info.width)
     mask_HW = np.zeros(size, bool)
     limbs(outline_33x3, frame_size=size, thickness=THICKNESS).paint(mask_HW)
     if look is not None:
-        theirs_HW = look.foreground_at((0, 0, info.width, info.height), *size)
+        theirs_HW = look.evidence.foreground_at((0, 0, info.width, info.height), *size)
         mask_HW |= theirs_HW & masks.dilate(mask_HW, NEAR * body_height(outline_33x3))
     return mask_HW
 
@@ -215,14 +247,12 @@ def _generous(
     return masks.dilate(mask_HW, max(2.0, config.dilation * tall) + moved)
 
 
-def _is_somebody(
-    outline_33x3: np.ndarray, look: Evidence, known_PB: list[np.ndarray], info: VideoInfo
-) -> bool:
+def _is_somebody(outline_33x3: np.ndarray, look: Look, known_PB: list[np.ndarray], info: VideoInfo) -> bool:
     """Whether the segmenter sees a person where a ghost is and no known person."""
     size = (info.height, info.width)
     drawn_HW = np.zeros(size, bool)
     limbs(outline_33x3, frame_size=size).paint(drawn_HW)
-    seen_HW = drawn_HW & look.foreground_at((0, 0, info.width, info.height), *size)
+    seen_HW = drawn_HW & look.evidence.foreground_at((0, 0, info.width, info.height), *size)
     for packed_B in known_PB:
         seen_HW &= ~masks.unpack(packed_B, *size)
     return bool(seen_HW.sum() > GHOST_SHARE * max(1, drawn_HW.sum()))
@@ -235,7 +265,7 @@ def _person(
     rotations = None if body.rotations_TJ3 is None else body.rotations_TJ3.astype(np.float32)
     return Person(
         track_id=track_id,
-        visible_T=body.seen_T,
+        visible_T=body.seen_T & masks_TB.any(1),  # outside the picture nobody is to be replaced
         detected_T=seen_T,
         keypoints_TL3=body.keypoints_TL3.astype(np.float32),
         world_TL3=(body.world_TL3 - middle).astype(np.float32),
