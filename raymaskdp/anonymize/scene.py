@@ -9,7 +9,7 @@ import numpy as np
 
 from raymaskdp.anonymize.item import pack_arrays, unpack_arrays
 from raymaskdp.anonymize.people import People
-from raymaskdp.bodies.avatar import Avatar, draw_avatar
+from raymaskdp.bodies.avatar import Avatar, draw_avatars
 from raymaskdp.bodies.figure import Figure
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.datasets.manifest import VideoRecord
@@ -121,8 +121,11 @@ class Scene:
 
 
 def avatars_of(record: VideoRecord, num_persons: int, secret: bytes) -> list[Avatar]:
-    """An avatar a track: the first is the subject's, where the manifest names one, in every video."""
+    """An avatar a track: the first is the subject's, where the manifest names one, in every video.
+
+    People of one video can be told apart.
+    """
     names = [f"video/{record.video_id}/{person}" for person in range(num_persons)]
     if names and record.subject is not None:
         names[0] = f"subject/{record.subject}"
-    return [draw_avatar(secret, name) for name in names]
+    return draw_avatars(secret, names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,10 @@ of the coefficients with the sex of the people that the body was built from."""
 
 SEX_DISTANCE = 0.7
 """Standard deviations between the middle and the least female or male body drawn."""
+
+DIFFERENT, REDRAWS = 0.2, 8
+"""Contrast below which two avatars can be mistaken for each other (one pair in eight), and how often an
+avatar is drawn again for that."""
 
 ADULT_YEARS = (18.0, 80.0)
 
@@ -114,6 +118,32 @@ def draw_avatar(secret: bytes, name: str) -> Avatar:
         years=years,
         fold=float(rng.uniform()),
     )
+
+
+def draw_avatars(secret: bytes, names: Sequence[str]) -> list[Avatar]:
+    """The avatars of people who are seen together: each is `draw_avatar`'s, unless it looks like one before.
+
+    The first is always its own. Of a later one that can be mistaken for another, up to `REDRAWS` others are
+    drawn, and the first that cannot, or else the most different, is taken.
+    """
+    avatars: list[Avatar] = []
+    for name in names:
+        drawn = [draw_avatar(secret, name)]
+        while len(drawn) <= REDRAWS and _least_contrast(drawn[-1], avatars) < DIFFERENT:
+            drawn.append(draw_avatar(secret, f"{name}/{len(drawn)}"))
+        avatars.append(max(drawn, key=lambda avatar: _least_contrast(avatar, avatars)))
+    return avatars
+
+
+def contrast(one: Avatar, other: Avatar) -> float:
+    """How far two avatars differ in colour, 0 to 1: half of it counts the top, the rest bottom and skin."""
+    parts = ((one.top, other.top), (one.bottom, other.bottom), (one.skin, other.skin))
+    distances = [max(abs(a - b) for a, b in zip(first, second, strict=True)) for first, second in parts]
+    return 0.5 * distances[0] + 0.3 * distances[1] + 0.2 * distances[2]
+
+
+def _least_contrast(avatar: Avatar, others: Sequence[Avatar]) -> float:
+    return min((contrast(avatar, other) for other in others), default=1.0)
 
 
 def _sexed(drawn_S: np.ndarray) -> tuple[np.ndarray, bool]:

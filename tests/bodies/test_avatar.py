@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from raymaskdp.bodies.avatar import ADULT_YEARS, MAX_BETA, draw_avatar
+from raymaskdp.bodies.avatar import ADULT_YEARS, DIFFERENT, MAX_BETA, contrast, draw_avatar, draw_avatars
 from raymaskdp.bodies.figure import CELLS_M, dress
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.bodies.wardrobe import BEARDS, HAIRSTYLES, OUTFITS
@@ -50,20 +50,35 @@ def test_avatars_are_diverse():
 def test_bodies_look_like_adults_and_go_with_their_clothes(body):
     """Heights of adults; a clear majority of those who wear women's clothes or no beard has hips wider
     than the shoulders' share of them, against those with beards: the sexes differ where they should."""
-    crowd = [draw_avatar(SECRET, f"track {i}") for i in range(300)]
+    crowd = [draw_avatar(SECRET, f"track {i}") for i in range(150)]
     shapes = np.stack([body.surface.shaped(a.betas_S) for a in crowd])
     heights = np.ptp(shapes[..., 1], axis=1)
     assert 1.3 < heights.min() < heights.max() < 2.05
     women = np.array([a.outfit in WOMENS or a.hairstyle in WOMENS for a in crowd])
     men = np.array([a.beard != "none" or a.hairstyle in ("bald", "buzz") for a in crowd])
-    assert 60 < women.sum() < 240
+    assert 30 < women.sum() < 120
     assert not (women & men).any()
-    shoulders, hips = (
-        np.array([np.ptp(body.rest_joints(a.betas_S)[pair, 0]) for a in crowd])
-        for pair in (np.array([16, 17]), np.array([1, 2]))
-    )
+    across = np.stack([np.abs(body.rest_joints(a.betas_S)[[16, 1], 0]) for a in crowd])
+    shoulders, hips = across.T
     assert heights[men].mean() - heights[women].mean() > 0.06
     assert (shoulders / hips)[men].mean() > (shoulders / hips)[women].mean()
+
+
+def test_people_seen_together_can_be_told_apart():
+    """Also by machine: of many pairs none is too alike, and no one's avatar depends on who comes later."""
+    names = [f"track {i}" for i in range(120)]
+    pairs = [draw_avatars(SECRET, names[i : i + 2]) for i in range(0, 120, 2)]
+    assert min(contrast(*pair) for pair in pairs) >= DIFFERENT
+    alone = [
+        contrast(draw_avatar(SECRET, a), draw_avatar(SECRET, b))
+        for a, b in zip(names[::2], names[1::2], strict=True)
+    ]
+    assert min(alone) < DIFFERENT  # so it had something to do
+    for (first, second), name in zip(pairs, names[::2], strict=True):
+        assert first == draw_avatar(SECRET, name)
+        assert contrast(first, second) > 0
+    crowd = draw_avatars(SECRET, names[:6])
+    assert draw_avatars(SECRET, names[:4]) == crowd[:4]
 
 
 def test_nothing_of_the_person_can_enter_the_draw():
