@@ -212,6 +212,25 @@ def report(folder: Path, out: Path | None, show_sources: bool, as_json: bool) ->
     _show(run(folder, out, show_sources=show_sources), as_json)
 
 
+@cli.command(context_settings=CONTEXT)
+@click.argument("folder", type=PATH)
+@click.option("--page", type=PATH, help="The HTML file (FOLDER-review.html beside FOLDER).")
+@click.option("--release", multiple=True, metavar="ID", help="Let this video through the doubts named.")
+@click.option("--drop", multiple=True, metavar="ID", help="Keep this video back for good.")
+@click.option("--by", default="", metavar="NAME", help="Who decides.")
+@click.option("--because", default="", metavar="TEXT", help="Why.")
+@_json_option
+def review(folder: Path, page: Path | None, as_json: bool, **decision: Any) -> None:
+    """Look at the quarantined videos of FOLDER, and release or drop some, on the record.
+
+    The page shows frames of the sources: people as they are. A released video is done by the next run of
+    the same `anonymize` command; what is counted, such as surviving pixels, cannot be released.
+    """
+    from raymaskdp.report.review import review as run
+
+    _show(run(folder, page, **decision), as_json)
+
+
 @cli.group(cls=_InOrder)
 def dataset() -> None:
     """Official datasets and sample data."""

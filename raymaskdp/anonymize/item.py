@@ -23,6 +23,7 @@ class Item:
       record: who and where it is.
       status: "pending" until a stage decides; a decided item passes the later stages untouched.
       reasons: why it was quarantined or failed, one sentence each, without personal detail.
+      released: reasons to quarantine it that somebody has looked at and accepted (`decisions`).
       source_sha256: digest of the source file, "" before it was read.
       info: size, rate and length of the source, None before it was read.
       analysis: packed people and motions between analysis and synthesis; sensitive, never stored.
@@ -36,6 +37,7 @@ class Item:
     record: VideoRecord
     status: Status = "pending"
     reasons: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
     source_sha256: str = ""
     info: VideoInfo | None = None
     analysis: bytes | None = None

@@ -32,7 +32,7 @@ class Row:
     Attributes:
       video_id, source, label, split, subject, camera: who it is; `source` is the file read.
       path: of the anonymized video, relative to the manifest; None unless `status` is "done".
-      status: "done", "quarantined" or "failed"; reason: why, "" when done.
+      status: "done", "quarantined" or "failed"; reason: why; what was released by somebody, when done.
       num_frames, width, height, fps: of the video; 0 where it could not be read.
       num_people: tracks that were replaced.
       seconds: working time.
@@ -72,7 +72,7 @@ def row_of(item: Item, config_sha256: str) -> Row:
         subject=record.subject,
         camera=record.camera,
         status=item.status,
-        reason="; ".join(item.reasons),
+        reason="; ".join(item.released if item.status == "done" else item.reasons),
         num_frames=info.num_frames if info else 0,
         width=info.width if info else 0,
         height=info.height if info else 0,
@@ -147,6 +147,7 @@ def publish(work: Path, out: Path, item: Item, config_sha256: str, frames: Mappi
         "versions": {library: version(library) for library in _LIBRARIES},
         "verdict": item.status,
         "reasons": list(item.reasons),
+        "released": list(item.released),
         "outputs": dict(item.outputs),
         "frames": dict(frames),
         "metrics": dict(item.metrics),

@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from raymaskdp import config as configuration
-from raymaskdp.anonymize import outputs, pipeline
+from raymaskdp.anonymize import decisions, outputs, pipeline
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.outputs import Row
@@ -95,11 +95,13 @@ def anonymize(
         write_json(work / PROGRESS, {"videos": len(records)})
         config_sha256 = config.digest()
         rows = outputs.read_manifest(out)
+        decided = decisions.read(out)
         todo = []
         for record in records:
             row = outputs.finished(out, record, rows.get(record.video_id), config_sha256)
-            if row is None:
-                todo.append(Item(record=record, truth=_truth(record)))
+            released = () if row is None else decisions.accepted(decided, row)
+            if row is None or decisions.overruled(released, row):
+                todo.append(Item(record=record, truth=_truth(record), released=released))
             else:
                 rows[record.video_id] = row
         job = Job(out=out, work=work, secret=_secret(config.secret_file or _beside(out, "secret")))

@@ -15,7 +15,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ from raymaskdp.files import sha256_file
 from raymaskdp.video import masks, reader
 
 _log = logging.getLogger(__name__)
+
+FRAMES_TO_LOOK_AT = 8
+"""Suspicious frames of a quarantined video that its row names, for `review`."""
 
 KEPT_FIGURES = 64
 """Dressed avatars that a worker keeps, some megabytes each."""
@@ -85,12 +88,14 @@ class Analyze:
         with _timed(seconds, "seconds_pose"), contextlib.closing(reader.stream(path)) as frames:
             people = self._find_people(frames, info, item.record)
         item = dataclasses.replace(item, num_people=len(people.persons), metrics=seconds)
-        if people.suspicious:
-            return _quarantined(item, _suspicions(people))
+        if problems := _unreleased(item, _suspicions(people)):
+            looked_at = [suspicion.frame for suspicion in people.suspicious]
+            return _quarantined(item, problems, looked_at)
         avatars = avatars_of(item.record, len(people.persons), self._job.secret)
         with _timed(seconds, "seconds_fit"):
             motions = self._fit_bodies(people, info, avatars)
-        if self._unfittable == "quarantine" and (problems := _unfitted(people, motions)):
+        problems = _unfitted(people, motions) if self._unfittable == "quarantine" else []
+        if problems := _unreleased(item, problems):
             return _quarantined(dataclasses.replace(item, metrics=seconds), problems)
         metrics: dict[str, Any] = dict(seconds)
         if item.truth is not None:
@@ -138,7 +143,7 @@ class Synthesize:
             masks_TB = scene.everybody(config.composite.margin * info.height)
             background = find_background(source, info, masks_TB, config.plate)
             masks_TB = masks.bridge(masks_TB, round(config.composite.gap * float(info.fps)))
-            problems = self._background_problems(background)
+            problems = _unreleased(item, self._background_problems(background))
         if math.isfinite(background.drift_px):
             metrics["camera_drift_px"] = round(background.drift_px, 3)
         metrics["plate_unseen"] = round(background.unseen, 4)
@@ -163,7 +168,7 @@ class Synthesize:
             )
         with _timed(metrics, "seconds_verify"):
             problems = layers.checks.problems()
-            problems += verify.detector_problems(self._detectors, layers.empty_frames)
+            problems += _unreleased(item, verify.detector_problems(self._detectors, layers.empty_frames))
             files = verify.check_files(
                 source=source,
                 composite=composite_path,
@@ -215,9 +220,7 @@ class Synthesize:
         if avatar not in self._figures:
             if len(self._figures) >= KEPT_FIGURES:
                 self._figures.pop(next(iter(self._figures)))
-            self._figures[avatar] = dress(
-                load_body(self._config.body), avatar, self._config.render.textures
-            )
+            self._figures[avatar] = dress(load_body(self._config.body), avatar, self._config.render.textures)
         return self._figures[avatar]
 
 
@@ -239,8 +242,21 @@ def failed(item: Item, reason: str) -> Item:
     return dataclasses.replace(item, status="failed", reasons=(reason,), analysis=None)
 
 
-def _quarantined(item: Item, reasons: list[str]) -> Item:
-    return dataclasses.replace(item, status="quarantined", reasons=tuple(reasons), analysis=None)
+def _quarantined(item: Item, reasons: list[str], frames: Sequence[int] = ()) -> Item:
+    """The item, decided; `frames` are those to look at, of which a few are remembered."""
+    metrics = dict(item.metrics)
+    if frames:
+        listed = np.unique(frames)
+        picked = np.linspace(0, len(listed) - 1, min(len(listed), FRAMES_TO_LOOK_AT)).round().astype(int)
+        metrics["frames"] = [int(frame) for frame in listed[picked]]
+    return dataclasses.replace(
+        item, status="quarantined", reasons=tuple(reasons), metrics=metrics, analysis=None
+    )
+
+
+def _unreleased(item: Item, problems: list[str]) -> list[str]:
+    """The problems that nobody has looked at and accepted. Only judgements pass through here."""
+    return [problem for problem in problems if problem not in item.released]
 
 
 def _suspicions(people: People) -> list[str]:

@@ -1,0 +1,97 @@
+"""Quarantined videos are looked at, released or dropped by name, and done again only where that was said."""
+
+import dataclasses
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from raymaskdp import cli
+from raymaskdp.anonymize import AnonymizeConfig, anonymize, decisions, outputs
+from raymaskdp.anonymize.item import Item, Status
+from raymaskdp.anonymize.outputs import Row
+from raymaskdp.anonymize.pose import PoseConfig
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.errors import UserError
+from raymaskdp.report.review import review
+
+WHO = {"by": "A. Reviewer", "because": "a poster, nobody"}
+
+
+@pytest.mark.slow
+def test_a_released_video_is_done_again_and_a_dropped_one_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = SynthesizeConfig(people=2, actions=("wave",), rooms=1, cameras=1, frames=8, test_share=0.5)
+    synthesize(tmp_path / "sample", config)
+    out = tmp_path / "out"
+    # One person is already a crowd here: a doubt, which somebody may judge.
+    settings = AnonymizeConfig(workers=0, pose=PoseConfig(max_people=1))
+    first = anonymize(tmp_path / "sample", out, settings, progress=False)
+    assert first.quarantined == 2
+    one, two = (row.video_id for row in first.rows)
+
+    assert cli.main(["review", str(out), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    page = Path(shown["page"])
+    assert page.parent == tmp_path
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    text = page.read_text()
+    assert text.count("data:image/jpeg") == 2 * 8
+    assert "more people than can be told apart" in text
+    assert "http" not in text.replace("http://www.w3.org", "")
+
+    review(out, release=[one], **WHO)
+    result = review(out, drop=[two], **WHO)
+    assert (result.quarantined, result.undecided) == (2, 0)
+
+    second = anonymize(tmp_path / "sample", out, settings, progress=False)
+    by_id = {row.video_id: row for row in second.rows}
+    assert (by_id[one].status, by_id[two].status) == ("done", "quarantined")
+    assert second.reused == 1
+    provenance = json.loads((out / f"{one}.json").read_text())
+    assert any("told apart" in reason for reason in provenance["released"])
+    assert not (out / f"{two}.mp4").exists()
+    assert anonymize(tmp_path / "sample", out, settings, progress=False).reused == 2
+
+    # Another configuration is another question.
+    other = AnonymizeConfig(workers=0, pose=PoseConfig(max_people=1, dilation=0.03))
+    assert anonymize(tmp_path / "sample", tmp_path / "out", other, progress=False).quarantined == 2
+
+
+def row(status: Status = "quarantined", reason: str = "a; b") -> Row:
+    item = Item(record=VideoRecord(video_id="v", path="v.mp4"), status=status, source_sha256="s")
+    return dataclasses.replace(outputs.row_of(item, "c"), reason=reason)
+
+
+def test_a_release_is_for_what_was_looked_at(tmp_path: Path) -> None:
+    outputs.write_manifest(tmp_path, [row()])
+    decisions.enter(tmp_path, row(), "release", **WHO)
+    record = decisions.read(tmp_path)
+    assert decisions.accepted(record, row()) == ("a", "b")
+    assert decisions.overruled(("a", "b"), row())
+    assert not decisions.overruled(("a", "b"), row(reason="c"))  # a new doubt is not done again in vain
+    assert decisions.accepted(record, dataclasses.replace(row(), source_sha256="other")) == ()
+    assert decisions.accepted(record, dataclasses.replace(row(), config_sha256="other")) == ()
+    decisions.enter(tmp_path, row(), "drop", **WHO)
+    assert decisions.accepted(decisions.read(tmp_path), row()) == ()
+    assert len(decisions.read(tmp_path)) == 2  # nothing is taken off the record
+
+
+def test_decisions_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no manifest"):
+        review(tmp_path)
+    outputs.write_manifest(tmp_path, [row()])
+    with pytest.raises(UserError, match="a name and a reason"):
+        review(tmp_path, release=["v"])
+    with pytest.raises(UserError, match="no video 'w'"):
+        review(tmp_path, release=["w"], **WHO)
+    with pytest.raises(UserError, match="both"):
+        review(tmp_path, release=["v"], drop=["v"], **WHO)
+    with pytest.raises(UserError, match="not quarantined"):
+        decisions.enter(tmp_path, row(status="done"), "drop", **WHO)
+    (tmp_path / decisions.DECISIONS).write_text("{}\n")
+    with pytest.raises(UserError, match="Line 1"):
+        decisions.read(tmp_path)
