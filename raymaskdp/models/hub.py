@@ -143,6 +143,7 @@ def _library() -> Any:
         raise UserError(
             "The model `transformers` needs the library of that name: pip install 'raymaskdp[transformers]'."
         ) from error
+    transformers.utils.logging.disable_progress_bar()  # for each tensor of files on this disk
     return transformers
 
 

@@ -105,7 +105,7 @@ def _on_ray(pixels: PixelInputs, model: nn.Module, workers: int) -> Iterator[tup
         finished: Any = ray.data.from_items(rows, override_num_blocks=blocks).map(
             _Worker,  # type: ignore[arg-type]  # a class whose instances are called: what Ray documents
             fn_constructor_args=[shared],
-            compute=ray.data.ActorPoolStrategy(size=workers),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),  # fewer where CPUs are few
             num_cpus=1,
         )
         for row in finished.iter_rows():
