@@ -343,13 +343,15 @@ def hair_pieces(wearer: Wearer, hairstyle: str) -> list[tuple[Mesh, Dye]]:
     cap = tools.clip(tools.offset(skull, thickness), field)
     if hairstyle == "cap":
         brim = _on_head(wearer, *_brim(), size)
-        return [(piece, "accent") for piece in (cap, brim, tools.lining(brim))]
+        hat: list[tuple[Mesh, Dye]] = [(piece, "accent") for piece in (cap, brim, tools.lining(brim))]
+        return [*hat, *hair_pieces(wearer, "buzz")]
     pieces: list[tuple[Mesh, Dye]] = [(cap, "hair")]
     if hairstyle == "bun":
         pieces.append((_on_head(wearer, *_ball(centre=(0, 0.75, -0.62), radius=0.3), size), "hair"))
     strands = wearer.garments.get("hair")
     if strands is not None and hairstyle in _LENGTHS:
         _, y, z = wearer.head(strands)
+        strands = tools.offset(strands, 0.04 * np.clip((-0.3 - y) / 0.5, 0, 1))  # over the shirt
         pieces.append((_clip_all(strands, y - _LENGTHS[hairstyle], np.maximum(0.38 - z, y - 0.66)), "hair"))
     return pieces
 
