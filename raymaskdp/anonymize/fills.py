@@ -62,7 +62,8 @@ def _fill_rows(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
     weight_HW = cv2.blur(known_HW.astype(np.float32), (7, 3))
     mean_HW3 = cv2.blur(color_HW3.astype(np.float32) * known_HW[..., None], (7, 3))
     mean_HW3 /= np.maximum(weight_HW, 1e-6)[..., None]
-    grain_HW3 = np.clip(color_HW3 - mean_HW3, -GRAIN, GRAIN) * known_HW[..., None]
+    grain_HW3 = color_HW3 - mean_HW3
+    grain_HW3[unknown_HW | (np.abs(grain_HW3).max(axis=2) > GRAIN)] = 0
     filled_HW3 = color_HW3.astype(np.float32)
     last = color_HW3.shape[1] - 1
     for row in np.flatnonzero(unknown_HW.any(axis=1) & known_HW.any(axis=1)):
