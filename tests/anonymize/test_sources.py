@@ -399,8 +399,10 @@ def test_sources_are_checked_before_anything_starts(tmp_path: Path) -> None:
         AnonymizeConfig(pose=PoseConfig(source="kinect"))
     with pytest.raises(UserError, match=r"pose\.skeletons=DIR"):
         AnonymizeConfig(pose=PoseConfig(source="ntu"))
+    with pytest.raises(UserError, match="name the source of these files"):
+        AnonymizeConfig(pose=PoseConfig(skeletons=tmp_path))
     with pytest.raises(UserError, match="does not exist"):
-        AnonymizeConfig(pose=PoseConfig(source="ntu", skeletons=tmp_path / "nowhere"))
+        pose_source(PoseConfig(source="ntu", skeletons=tmp_path / "nowhere"))
 
 
 def test_an_installed_package_brings_its_own_source(

@@ -72,6 +72,10 @@ def source_names() -> tuple[str, ...]:
 def check_source(config: PoseConfig) -> None:
     """Raise `UserError` for a source that does not exist, or is given no folder."""
     check.one_of("pose.source", config.source, source_names())
+    if config.source == "mediapipe" and config.skeletons is not None:
+        raise UserError(
+            "pose.skeletons is given, but pose.source=mediapipe reads none; name the source of these files."
+        )
     if config.source in SOURCES and config.source != "mediapipe" and config.skeletons is None:
         raise UserError(f"pose.source={config.source} reads files; give their folder as pose.skeletons=DIR.")
 
