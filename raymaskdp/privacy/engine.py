@@ -328,7 +328,7 @@ class _Recording:
         self._run(losses_NV, weights_NV, retain_graph=False)
 
     def not_finite(self, losses_NV: Tensor, weights_NV: Tensor, of_N: Tensor) -> list[tuple[str, Tensor]]:
-        """Where the records `of_N` (bool) get gradients that are not finite: places, and positions in them."""
+        """Where the records `of_N` (bool) get gradients that are not finite: places, positions in them."""
         self._probed = found = list[tuple[str, Tensor]]()
         try:
             self._run(losses_NV, weights_NV, retain_graph=True)
