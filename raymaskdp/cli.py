@@ -231,6 +231,20 @@ def review(folder: Path, page: Path | None, as_json: bool, **decision: Any) -> N
     _show(run(folder, page, **decision), as_json)
 
 
+@cli.command(context_settings=CONTEXT)
+@click.argument("folder", type=PATH)
+@click.option("--out", required=True, type=PATH, help="The picture, .png or .jpg.")
+@click.option("--videos", type=click.IntRange(min=1), default=3, show_default=True, help="At most so many.")
+@click.option("--frames", type=click.IntRange(min=1), default=6, show_default=True, help="Of each video.")
+@click.option("--show-sources", is_flag=True, help="Put frames of the source videos into the picture.")
+@_json_option
+def sheet(folder: Path, out: Path, videos: int, frames: int, show_sources: bool, as_json: bool) -> None:
+    """Draw a contact sheet of the anonymized videos in FOLDER, from what was taken out to the output."""
+    from raymaskdp.report.sheet import sheet as run
+
+    _show(run(folder, out, videos=videos, frames=frames, show_sources=show_sources), as_json)
+
+
 @cli.group(cls=_InOrder)
 def dataset() -> None:
     """Official datasets and sample data."""

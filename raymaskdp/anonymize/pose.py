@@ -110,9 +110,6 @@ NO_FACES = np.zeros((0, 5), np.float32)
 LEAST_STRANGER = 0.005
 """Least share of the frame of an uncovered region of people that is looked at closely, or of a stranger."""
 
-SUDDEN = 0.15
-"""Distance from where a person is expected, in body heights, from which the person is looked at again."""
-
 REACH = 2.4
 """Fastest believable motion, body heights a second (a sprinter covers about five metres)."""
 
@@ -171,7 +168,7 @@ class _Search:
         for track in active:
             if any(self._where_expected(track, seen, now) for seen in found):
                 continue
-            found = distinct([*found, *self._follow(frame_HW3, track, now)])
+            found = distinct([*found, *self._bodies(frame_HW3, _roi(track, now, size), [])])
         matched, spare = assign(active, found, now, reach=self.reach)
         followed = [track for track, _ in matched]
         missing = [t for t in active if t not in followed and now - t.last <= self.gap // 3 + 1]
@@ -211,23 +208,6 @@ class _Search:
                 foreground_shape=self.foreground_hw.shape,
             )
         )
-
-    def _follow(self, frame_HW3: np.ndarray, track: Track, now: int) -> list[Seen]:
-        """Bodies around a track; looked at again, from farther away, if the person moved as nobody can.
-
-        With arms and legs spread, the network sees some people upside down in one crop and not in another.
-        """
-        size = frame_HW3.shape[:2]
-        found = self._bodies(frame_HW3, _roi(track, now, size), [])
-        expected = track.expected(now)
-
-        def apart(sightings: list[Seen]) -> float:
-            return min((distance(expected, seen.keypoints_33x3) for seen in sightings), default=np.inf)
-
-        if not (found and track.settled and apart(found) > SUDDEN):
-            return found
-        again = self._bodies(frame_HW3, _roi(track, now, size, 2.0), [])
-        return again if apart(again) < 0.7 * apart(found) else found
 
     def _faces(self, frame_HW3: np.ndarray, small_HW3: np.ndarray, found: list[Seen]) -> np.ndarray:
         """Faces [N, 5] outside the bodies found that are still faces when looked at closely."""
@@ -343,6 +323,7 @@ class _Search:
         """The people of all frames, with gaps filled and masks made generous."""
         num_frames = self.frame
         for track in self.tracks:
+            track.mend_flips(self.gap)
             track.forget_doubtful()
         tracks = [track for track in self.tracks if not self._is_glimpse(track)]
         glimpses = [track for track in self.tracks if self._is_glimpse(track)]

@@ -6,7 +6,7 @@ and looks. Nothing here runs a network. Shape suffixes: T frames, 33 landmarks, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -101,6 +101,30 @@ class Track:
         stretch = seen.tall / max(float(np.median([other.tall for other in others])), 1.0)
         share = seen.area / max(float(np.median([other.area for other in others])), 1.0)
         return 0.72 < stretch < 1.4 and share > 0.6
+
+    def mend_flips(self, longest: int) -> None:
+        """Blend the landmarks over up to `longest` frames in which a person is seen upside down.
+
+        With arms and legs spread, the network takes one for the other. The masks are right, and stay.
+        """
+        flipped = {frame for frame, seen in self.seen.items() if _head_down(seen)}
+        upright = sorted(set(self.seen) - flipped)
+        for frame in flipped:
+            earlier = max((known for known in upright if known < frame), default=None)
+            later = min((known for known in upright if known > frame), default=None)
+            if earlier is None or later is None or later - earlier - 1 > longest:
+                continue
+            a, b = self.seen[earlier], self.seen[later]
+            share = (frame - earlier) / (later - earlier)
+            keypoints = (1 - share) * a.keypoints_33x3 + share * b.keypoints_33x3
+            keypoints[:, 2] *= 0.5
+            world = (1 - share) * a.world_33x3 + share * b.world_33x3
+            self.seen[frame] = replace(
+                self.seen[frame],
+                keypoints_33x3=keypoints.astype(np.float32),
+                world_33x3=world.astype(np.float32),
+                tall=body_height(keypoints),
+            )
 
     def forget_doubtful(self) -> None:
         """Drop sightings that the others around them contradict; gaps are filled from both sides."""
@@ -254,6 +278,12 @@ def _agreement(patch: Patch, keypoints_33x3: np.ndarray, size: tuple[int, int]) 
     patch.paint_into(mask)
     both = int((mask.mask_hw & drawn.mask_hw).sum())
     return 2 * both / max(1, int(drawn.mask_hw.sum()) + int(patch.mask_hw.sum()))
+
+
+def _head_down(seen: Seen) -> bool:
+    """Whether the shoulders are clearly below the hips."""
+    heights = seen.keypoints_33x3[:, 1]
+    return bool(heights[[11, 12]].mean() - heights[[23, 24]].mean() > 0.1 * seen.tall)
 
 
 def _centre(points_33xD: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,11 @@ def frame_indices(num_frames: int, count: int) -> list[int]:
 
 def strip(path: str | Path, *, num_frames: int, count: int = 6, height: int = 132) -> np.ndarray:
     """Frames of a video side by side, uint8 RGB [height, W, 3], on white. `num_frames` is the video's."""
-    frames = reader.read_frames(path, frame_indices(num_frames, count))
+    return beside(reader.read_frames(path, frame_indices(num_frames, count)), height=height)
+
+
+def beside(frames: Iterable[np.ndarray], *, height: int) -> np.ndarray:
+    """Pictures side by side, uint8 RGB [height, W, 3], on white."""
     pieces: list[np.ndarray] = []
     for frame in frames:
         width = max(1, round(frame.shape[1] * height / frame.shape[0]))

@@ -132,3 +132,28 @@ def test_a_drawn_body_covers_hands_hair_and_floor() -> None:
 
 def test_a_drawn_body_outside_the_frame_is_empty() -> None:
     assert limbs(sighting(1000, 200).keypoints_33x3, frame_size=(240, 320)).mask_hw.size == 0
+
+
+def test_somebody_seen_upside_down_for_a_moment_is_put_upright_and_stays_masked() -> None:
+    def film(flipped: range) -> Track:
+        track = Track(track_id=0)
+        for frame in range(12):
+            track.seen[frame] = seen(100 + 2 * frame, RED)
+            if frame in flipped:
+                points = track.seen[frame].keypoints_33x3
+                points[:, 1] = points[:, 1].max() + points[:, 1].min() - points[:, 1]
+        return track
+
+    track = film(range(4, 6))
+    masks = [track.seen[frame].patch.mask_hw.copy() for frame in (4, 5)]
+    track.mend_flips(longest=3)
+    for frame, mask in zip((4, 5), masks, strict=True):
+        mended = track.seen[frame]
+        np.testing.assert_allclose(mended.keypoints_33x3[:, :2], STANDING + (100 + 2 * frame, 200), atol=1e-3)
+        assert mended.keypoints_33x3[:, 2].max() == pytest.approx(0.5)
+        np.testing.assert_array_equal(mended.patch.mask_hw, mask)
+
+    handstand = film(range(3, 9))
+    before = handstand.seen[5].keypoints_33x3.copy()
+    handstand.mend_flips(longest=3)
+    np.testing.assert_array_equal(handstand.seen[5].keypoints_33x3, before)
