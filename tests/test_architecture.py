@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "train": PARTS,
     "sweep": PARTS | {"train"},
     "report": PARTS | {"anonymize", "train", "sweep"},
+    "operate": PARTS | {"anonymize", "train", "sweep"},
 }
 KNOWS = {
     "ray.data": {"anonymize/pipeline.py", "train/features.py"},  # neither part may import the other
@@ -33,7 +34,9 @@ KNOWS = {
         "train/features.py",
         "train/trainer.py",
         "sweep/tuner.py",
+        "operate/jobs.py",
     },
+    "ray.job_submission": {"operate/jobs.py"},
 }
 
 
