@@ -1,8 +1,8 @@
 """People who stand or walk, by OpenCV's own detector: gradients and a linear classifier, no network.
 
-Histograms of oriented gradients (Dalal and Triggs 2005). It sees whole upright people of any size from a
-seventh of the picture's width, from all sides, and is blind to those who sit, lie or are half hidden. It
-shares nothing with the networks, so it sees some of those whom all of them miss.
+Histograms of oriented gradients (Dalal and Triggs 2005). It sees whole upright people who are at least as
+high as a seventh of the picture's longer side, from all sides, and is blind to those who sit, lie or are
+half hidden. It shares nothing with the networks, so it sees some of those whom all of them miss.
 """
 
 from __future__ import annotations
