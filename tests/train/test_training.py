@@ -379,7 +379,7 @@ def test_settings_that_do_not_go_together(base, changes, message) -> None:
 def test_learning_works_and_is_measured(base) -> None:
     config = changed(
         base,
-        steps=50,
+        steps=80,
         privacy__mechanism="sgd",
         privacy__noise_multiplier=None,
         privacy__expected_batch=18.0,
