@@ -149,7 +149,9 @@ def test_somebody_seen_upside_down_for_a_moment_is_put_upright_and_stays_masked(
     track.mend_flips(longest=3)
     for frame, mask in zip((4, 5), masks, strict=True):
         mended = track.seen[frame]
-        np.testing.assert_allclose(mended.keypoints_33x3[:, :2], STANDING + (100 + 2 * frame, 200), atol=1e-3)
+        np.testing.assert_allclose(
+            mended.keypoints_33x3[:, :2], STANDING + np.array([100 + 2 * frame, 200]), atol=1e-3
+        )
         assert mended.keypoints_33x3[:, 2].max() == pytest.approx(0.5)
         np.testing.assert_array_equal(mended.patch.mask_hw, mask)
 
