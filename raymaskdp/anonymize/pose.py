@@ -323,7 +323,7 @@ class _Search:
         """The people of all frames, with gaps filled and masks made generous."""
         num_frames = self.frame
         for track in self.tracks:
-            track.mend_flips(self.gap)
+            track.mend_sides()
             track.forget_doubtful()
         tracks = [track for track in self.tracks if not self._is_glimpse(track)]
         glimpses = [track for track in self.tracks if self._is_glimpse(track)]

@@ -6,6 +6,8 @@ and looks. Nothing here runs a network. Shape suffixes: T frames, 33 landmarks, 
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -14,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from raymaskdp.anonymize.pose_masks import Patch, body_height, crop_to_content, limbs
 from raymaskdp.anonymize.pose_networks import Sighting
+from raymaskdp.bodies.fit_landmarks import MEDIAPIPE
 
 MASK_THRESHOLD = 0.35
 """Least probability of a pixel to belong to the person; below 0.5, as a missed pixel is a leak."""
@@ -23,6 +26,14 @@ OUTLINE_THRESHOLD = 0.5
 
 STEADY = (0, 11, 12, 13, 14, 23, 24, 25, 26, 27, 28)
 """Landmarks that tell two people apart; fingers, toes and the face's details only add noise."""
+
+
+_OPPOSITE = {"left": "right", "right": "left"}
+
+OTHER_SIDE = np.array(
+    [MEDIAPIPE.row(re.sub("left|right", lambda side: _OPPOSITE[side[0]], p)) for p in MEDIAPIPE.points]
+)
+"""The row of the same landmark on the other side of the body."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,28 +113,27 @@ class Track:
         share = seen.area / max(float(np.median([other.area for other in others])), 1.0)
         return 0.72 < stretch < 1.4 and share > 0.6
 
-    def mend_flips(self, longest: int) -> None:
-        """Blend the landmarks over up to `longest` frames in which a person is seen upside down.
+    def mend_sides(self) -> None:
+        """Swap left and right back where the network took a front for a back for a while.
 
-        With arms and legs spread, the network takes one for the other. The masks are right, and stay.
+        Nobody's left and right change places from one sighting to the next; between two such changes,
+        the landmarks are named as in the part of the track in which they were seen better.
         """
-        flipped = {frame for frame, seen in self.seen.items() if _head_down(seen)}
-        upright = sorted(set(self.seen) - flipped)
-        for frame in flipped:
-            earlier = max((known for known in upright if known < frame), default=None)
-            later = min((known for known in upright if known > frame), default=None)
-            if earlier is None or later is None or later - earlier - 1 > longest:
-                continue
-            a, b = self.seen[earlier], self.seen[later]
-            share = (frame - earlier) / (later - earlier)
-            keypoints = (1 - share) * a.keypoints_33x3 + share * b.keypoints_33x3
-            keypoints[:, 2] *= 0.5
-            world = (1 - share) * a.world_33x3 + share * b.world_33x3
+        frames = sorted(self.seen)
+        swapped = [False]
+        for earlier, later in itertools.pairwise(frames):
+            first, second = self.seen[earlier].keypoints_33x3, self.seen[later].keypoints_33x3
+            apart = distance(first, second)
+            jumps = apart > 0.05 and distance(first, second[OTHER_SIDE]) < 0.5 * apart
+            swapped.append(swapped[-1] ^ jumps)
+        sure = np.array([self.seen[frame].keypoints_33x3[:, 2].mean() ** 2 for frame in frames])
+        wrong = np.array(swapped) ^ bool(sure[swapped].sum() > sure.sum() / 2)
+        for frame in np.array(frames)[wrong].tolist():
+            seen = self.seen[frame]
             self.seen[frame] = replace(
-                self.seen[frame],
-                keypoints_33x3=keypoints.astype(np.float32),
-                world_33x3=world.astype(np.float32),
-                tall=body_height(keypoints),
+                seen,
+                keypoints_33x3=seen.keypoints_33x3[OTHER_SIDE],
+                world_33x3=seen.world_33x3[OTHER_SIDE],
             )
 
     def forget_doubtful(self) -> None:
@@ -278,12 +288,6 @@ def _agreement(patch: Patch, keypoints_33x3: np.ndarray, size: tuple[int, int]) 
     patch.paint_into(mask)
     both = int((mask.mask_hw & drawn.mask_hw).sum())
     return 2 * both / max(1, int(drawn.mask_hw.sum()) + int(patch.mask_hw.sum()))
-
-
-def _head_down(seen: Seen) -> bool:
-    """Whether the shoulders are clearly below the hips."""
-    heights = seen.keypoints_33x3[:, 1]
-    return bool(heights[[11, 12]].mean() - heights[[23, 24]].mean() > 0.1 * seen.tall)
 
 
 def _centre(points_33xD: np.ndarray) -> np.ndarray:
