@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from samples import write_anonymized
 
-from raymaskdp import config
 from raymaskdp.models import ModelConfig
 from raymaskdp.train import (
     ClipConfig,
@@ -50,13 +47,3 @@ def base(store_path, tmp_path) -> TrainConfig:
         optimizer=OptimizerConfig(learning_rate=0.2),
         compute=ComputeConfig(workers=0, micro_batch=4, checkpoint_every=2, progress=False),
     )
-
-
-def changed(base: TrainConfig, **changes: Any) -> TrainConfig:
-    """`base` with dotted settings (`privacy__clips=3`) changed."""
-    for name, value in changes.items():
-        group, _, field = name.rpartition("__")
-        if group:
-            value = replace(getattr(base, group), **{field: value})
-        base = replace(base, **{group or name: value})
-    return config.build(TrainConfig, config.to_dict(base), where="test")

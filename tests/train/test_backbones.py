@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import changed
+from changes import changed
 from safetensors.torch import load_file
 
 from raymaskdp.errors import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import changed
+from changes import changed
 from safetensors.torch import load_file
 
 from raymaskdp.privacy import Key, read_ledger

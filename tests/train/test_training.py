@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import changed
+from changes import changed
 from safetensors.torch import load_file
 
 from raymaskdp import config as configuration
