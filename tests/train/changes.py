@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from raymaskdp import config
 from raymaskdp.train import TrainConfig
 
 
