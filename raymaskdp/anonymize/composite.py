@@ -60,7 +60,9 @@ class CompositeConfig:
 def erase(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
     """A copy of the frame with black where the mask is; all that later steps get to see."""
     erased_HW3 = frame_HW3.copy()
-    erased_HW3[mask_HW] = 0
+    if mask_HW.any():
+        box = masks.around(mask_HW)
+        erased_HW3[box] *= ~mask_HW[box][..., None]
     return erased_HW3
 
 
@@ -100,7 +102,8 @@ def backdrop(
     The seam is soft and lies outside the mask.
     """
     backdrop_HW3 = erase(frame_HW3, mask_HW)
-    _blend(backdrop_HW3, plate_HW3, _outer_ramp(mask_HW, config.feather_px))
+    if mask_HW.any():
+        _blend(backdrop_HW3, plate_HW3, *_outer_ramp(mask_HW, config.feather_px))
     return backdrop_HW3
 
 
@@ -109,7 +112,8 @@ def overlay(
 ) -> np.ndarray:
     """The backdrop with the avatar layer over it, uint8 [H, W, 3]; its outline is softened inwards."""
     composite_HW3 = backdrop_HW3.copy()
-    _blend(composite_HW3, avatar_HW3, _inner_ramp(avatar_mask_HW, config.soften_px))
+    if avatar_mask_HW.any():
+        _blend(composite_HW3, avatar_HW3, *_inner_ramp(avatar_mask_HW, config.soften_px))
     return composite_HW3
 
 
@@ -122,39 +126,39 @@ def surviving_pixels(
     `made`, that of the frame itself.
     """
     other_HW3 = frame_HW3.copy()
-    other_HW3[mask_HW] ^= 0xC0
+    if mask_HW.any():
+        box = masks.around(mask_HW)
+        other_HW3[box] ^= mask_HW[box][..., None] * np.uint8(0xC0)
     difference_HW3 = cv2.absdiff(made, make(other_HW3))
     if not cv2.countNonZero(difference_HW3.reshape(len(made), -1)):
         return 0
     return int(np.count_nonzero(difference_HW3.any(axis=2)))
 
 
-def _outer_ramp(mask_HW: np.ndarray, width_px: float) -> np.ndarray:
-    """1 in the mask, falling to 0 over `width_px` outside it; float32 [H, W]."""
-    ramp_HW = mask_HW.astype(np.float32)
-    if width_px > 0 and mask_HW.any():
-        box = masks.around(mask_HW, math.ceil(width_px) + 1)
-        ramp_HW[box] = np.clip(1 - masks.distance(mask_HW[box]) / (width_px + 1), 0, 1)
-    return ramp_HW
+Box = tuple[slice, slice]
+"""Rows and columns; nothing outside is touched, so the cost follows the people's size, not the frame's."""
 
 
-def _inner_ramp(mask_HW: np.ndarray, soften_px: float) -> np.ndarray:
-    """The mask with its rim softened inwards: 0 outside, 1 deep inside; float32 [H, W]."""
-    ramp_HW = mask_HW.astype(np.float32)
-    if soften_px > 0 and mask_HW.any():
-        box = masks.around(mask_HW, math.ceil(4 * soften_px))
-        ramp_HW[box] = cv2.GaussianBlur(ramp_HW[box], (0, 0), soften_px) * mask_HW[box]
-    return ramp_HW
+def _outer_ramp(mask_HW: np.ndarray, width_px: float) -> tuple[Box, np.ndarray]:
+    """1 in the mask, falling to 0 over `width_px` outside it; float32, in the box that comes with it."""
+    box = masks.around(mask_HW, math.ceil(width_px) + 1)
+    if width_px <= 0:
+        return box, mask_HW[box].astype(np.float32)
+    return box, np.clip(1 - masks.distance(mask_HW[box]) / np.float32(width_px + 1), 0, 1)
 
 
-def _blend(under_HW3: np.ndarray, over_HW3: np.ndarray, weight_HW: np.ndarray) -> None:
-    """Blend `over` into `under` in place, looking only at the box where the weight is not zero."""
-    touched_HW = weight_HW > 0
-    if not touched_HW.any():
-        return
-    box = masks.around(touched_HW)
-    weight = weight_HW[box][..., None]
-    under = under_HW3[box].astype(np.float32)
-    blended = under + weight * (over_HW3[box].astype(np.float32) - under)
-    blended = np.where(weight == 1, over_HW3[box], np.rint(blended))
-    under_HW3[box] = blended.astype(np.uint8)
+def _inner_ramp(mask_HW: np.ndarray, soften_px: float) -> tuple[Box, np.ndarray]:
+    """The mask with its rim softened inwards: 0 outside, 1 deep inside; float32, in its box."""
+    box = masks.around(mask_HW, math.ceil(4 * soften_px))
+    ramp = mask_HW[box].astype(np.float32)
+    return box, cv2.GaussianBlur(ramp, (0, 0), soften_px) * ramp if soften_px > 0 else ramp
+
+
+def _blend(under_HW3: np.ndarray, over_HW3: np.ndarray, box: Box, weight: np.ndarray) -> None:
+    """Blend `over` into `under` in place with the weights of the pixels in the box."""
+    under, over = under_HW3[box], over_HW3[box]
+    over_only = weight == 1
+    under[over_only] = over[over_only]
+    rim = (weight > 0) & ~over_only
+    before, after = under[rim].astype(np.float32), over[rim].astype(np.float32)
+    under[rim] = np.rint(before + weight[rim][:, None] * (after - before)).astype(np.uint8)

@@ -189,7 +189,7 @@ def write_layers(
                 composite.overlay(backdrop_HW3, refined.avatar_HW3, drawn.mask_HW, composites)
             )
             avatar_out.write(drawn.color_HW3)
-            digest.add(drawn.color_HW3)
+            digest.add(drawn.color_HW3, drawn.mask_HW)
             layers.removed_TB[index] = masks.pack(emptied.removed_HW)
             layers.seams_TB[index] = masks.pack(masks.dilate(emptied.removed_HW, rim_px) | refined.shaded_HW)
             layers.avatar_TB[index] = masks.pack(drawn.mask_HW)

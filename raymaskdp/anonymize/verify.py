@@ -148,14 +148,16 @@ def detector_problems(detectors: Detectors, frames: Iterable[tuple[str, np.ndarr
 
 
 class Digest:
-    """SHA-256 of a sequence of frames, to compare what was written with what is read."""
+    """SHA-256 of what is drawn in a sequence of frames, to compare what was written with what is read."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
-    def add(self, frame_HW3: np.ndarray) -> None:
-        """Append a frame."""
-        self._hash.update(np.ascontiguousarray(frame_HW3).tobytes())
+    def add(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
+        """Append what a frame holds in the box around its mask; that it is black elsewhere is seen apart."""
+        box = masks.around(mask_HW) if mask_HW.any() else (slice(0), slice(0))
+        self._hash.update(repr((frame_HW3.shape, box)).encode())
+        self._hash.update(frame_HW3[box].tobytes())
 
     def hex(self) -> str:
         """The digest so far."""
@@ -212,8 +214,8 @@ def check_files(
         if before.shape != after.shape or before.shape != layer.shape:
             problems.append("the output has another size than the source")
             break
-        digest.add(layer)
         coverage_HW = masks.unpack(avatar_TB[frames - 1], info.height, info.width)
+        digest.add(layer, coverage_HW)
         outside_HW = (~coverage_HW).view(np.uint8)
         spilled |= cv2.norm(layer, cv2.NORM_INF, outside_HW) > 0
         kept_HW = ~masks.unpack(replaced_TB[frames - 1], info.height, info.width) & ~coverage_HW

@@ -109,7 +109,7 @@ class Output:
                         frame[coverage] = rng.integers(1, 256, (coverage.sum(), 3))
                         if fault == "spill" and index == 2:
                             frame[5, 5] = 1
-                        digest.add(frame)
+                        digest.add(frame, coverage)
                         if fault == "other" and index == 1:
                             frame[30, 40] ^= 1
                     writer.write(frame)
