@@ -65,14 +65,15 @@ def main(address: str, folder: Path, videos: int) -> None:
     import ray
 
     names = [f"v{n}" for n in range(videos)]
-    names[videos // 2] = "doomed"
+    names[videos // 4] = "doomed"
     items = [Item(record=VideoRecord(video_id=name, path=f"{name}.mp4")) for name in names]
     ray.init(address, log_to_driver=False, logging_level="ERROR")
     nodes = Nodes()
     nodes.start()
-    before = nodes.now
+    before, began = nodes.now, time.monotonic()
     job = Job(out=folder, work=folder, secret=bytes(32))
     found = list(on_ray(items, AnonymizeConfig(gpus=0.5), job, stages=(Work,)))
+    worked = time.monotonic() - began
     end = time.monotonic() + 60
     while nodes.now > 0 and time.monotonic() < end:
         time.sleep(0.5)
@@ -80,6 +81,7 @@ def main(address: str, folder: Path, videos: int) -> None:
         "before": before,
         "most": nodes.most,
         "after": nodes.now,
+        "seconds": [worked, time.monotonic() - began],
         "videos": [[item.record.video_id, item.status, item.metrics.get("node")] for item in found],
     }
     nodes.ended.set()
