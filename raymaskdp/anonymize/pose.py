@@ -25,8 +25,17 @@ import cv2
 import numpy as np
 
 from raymaskdp import check
+from raymaskdp.anonymize.onnx_people import OnnxPeople
 from raymaskdp.anonymize.people import People, Person, Suspicion
-from raymaskdp.anonymize.pose_check import Evidence, covers_face, suspicions, uncovered_regions
+from raymaskdp.anonymize.pose_check import (
+    NO_BOXES,
+    Box,
+    Evidence,
+    close_faces,
+    covers_face,
+    suspicions,
+    uncovered_regions,
+)
 from raymaskdp.anonymize.pose_masks import Patch, body_height, grow, limbs, union
 from raymaskdp.anonymize.pose_networks import FOREGROUND_SIDE, PoseNetworks, View, halved
 from raymaskdp.anonymize.track import (
@@ -40,10 +49,9 @@ from raymaskdp.anonymize.track import (
     remember,
     same_body,
 )
+from raymaskdp.errors import UserError
 from raymaskdp.video.masks import pack, unpack
 from raymaskdp.video.reader import VideoInfo
-
-Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +72,10 @@ class PoseConfig:
       dilation: growth of the masks, as a share of the body's height.
       veto_faces: confidence from which an uncovered face, looked at closely, makes a frame suspicious.
       veto_foreground: confidence from which a pixel counts as somebody's for the segmenter.
+      veto_detector: an ONNX file with one more detector of people (`onnx_people`) that looks wherever the
+        others do; None for none.
+      veto_side: side of that detector's picture, pixels.
+      veto_confidence: confidence from which an uncovered person of that detector is suspicious.
     """
 
     source: str = "mediapipe"
@@ -78,6 +90,9 @@ class PoseConfig:
     dilation: float = 0.02
     veto_faces: float = 0.65
     veto_foreground: float = 0.6
+    veto_detector: Path | None = None
+    veto_side: int = 640
+    veto_confidence: float = 0.5
 
     def __post_init__(self) -> None:
         check.in_range("confidence", self.confidence, low=0, high=1, open_low=True, open_high=True)
@@ -88,6 +103,14 @@ class PoseConfig:
         check.in_range("dilation", self.dilation, low=0, high=0.5)
         check.in_range("veto_faces", self.veto_faces, low=0, high=1, open_low=True)
         check.in_range("veto_foreground", self.veto_foreground, low=0, high=1, open_low=True)
+        check.in_range("veto_confidence", self.veto_confidence, low=0, high=1, open_low=True, open_high=True)
+        check.in_range("veto_side", self.veto_side, low=32, high=4096)
+        if self.veto_side % 32:
+            raise UserError(f"veto_side must be a multiple of 32, not {self.veto_side}.")
+        if self.veto_detector is not None and not self.veto:
+            raise UserError(
+                "veto_detector names a detector that veto=false does not ask; leave one of them out."
+            )
 
 
 LEAST_SCORE = 0.3
@@ -102,16 +125,18 @@ SURE_SCORE = 0.8
 STRANGER_SCORE = 0.7
 """Least score with which a body that starts no track makes its frame suspicious."""
 
-LEAST_FACE = 16
-"""Smallest side, in pixels, of a face that can raise an alarm; smaller ones are blobs to the network."""
-
-NO_FACES = np.zeros((0, 5), np.float32)
-
 LEAST_STRANGER = 0.005
 """Least share of the frame of an uncovered region of people that is looked at closely, or of a stranger."""
 
 REACH = 2.4
 """Fastest believable motion, body heights a second (a sprinter covers about five metres)."""
+
+
+def people_detector(config: PoseConfig) -> OnnxPeople | None:
+    """The detector that a configuration names, if any; raises `UserError` if it is unfit."""
+    if config.veto_detector is None:
+        return None
+    return OnnxPeople(config.veto_detector, side=config.veto_side, confidence=config.veto_confidence)
 
 
 class FindPeople:
@@ -122,13 +147,14 @@ class FindPeople:
         self._networks = PoseNetworks(
             pose_model=config.pose_model, confidence=config.confidence, limit=config.max_people
         )
+        self._people = people_detector(config)
 
     def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo) -> People:
         """Look for everybody in `frames`, uint8 RGB [H, W, 3] each.
 
         Frames are read once and only the last half second of them is kept.
         """
-        search = _Search(self.config, self._networks, info)
+        search = _Search(self.config, self._networks, self._people, info)
         for frame_HW3 in frames:
             search.look(frame_HW3)
         return search.finish()
@@ -140,6 +166,7 @@ class _Search:
 
     config: PoseConfig
     networks: PoseNetworks
+    people: OnnxPeople | None
     info: VideoInfo
     tracks: list[Track] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
@@ -174,7 +201,8 @@ class _Search:
         missing = [t for t in active if t not in followed and now - t.last <= self.gap // 3 + 1]
         for track in missing:
             found = distinct([*found, *self._bodies(frame_HW3, _roi(track, now, size, 1.5), found)])
-        if missing or now % self.config.look_every == 0:
+        looks_around = now % self.config.look_every == 0
+        if missing or looks_around:
             found = self._look_everywhere(frame_HW3, found, tiles=self._tiles_due(now))
         small_HW3 = halved(frame_HW3, FOREGROUND_SIDE)
         # The two second opinions take turns: nobody comes and goes within two frames.
@@ -203,7 +231,8 @@ class _Search:
         self.evidence.append(
             Evidence(
                 crowded=len(found) >= self.config.max_people,
-                faces=self._faces(frame_HW3, small_HW3, found) if now % 2 or now == 0 else NO_FACES,
+                faces=self._faces(frame_HW3, small_HW3, found) if now % 2 or now == 0 else NO_BOXES,
+                people=self.people(frame_HW3) if self.people and looks_around else NO_BOXES,
                 foreground=np.packbits(self.foreground_hw),
                 foreground_shape=self.foreground_hw.shape,
             )
@@ -211,24 +240,12 @@ class _Search:
 
     def _faces(self, frame_HW3: np.ndarray, small_HW3: np.ndarray, found: list[Seen]) -> np.ndarray:
         """Faces [N, 5] outside the bodies found that are still faces when looked at closely."""
-        height, width = frame_HW3.shape[:2]
+        width = frame_HW3.shape[1]
         covered_hw = _cover(found, small_HW3.shape[:2], width)
-        scale = width / small_HW3.shape[1]
-        strangers = []
-        for face_5 in self.networks.faces(small_HW3):
-            if covers_face(covered_hw, face_5):
-                continue
-            face_5[:4] *= scale
-            x0, y0, x1, y1 = (int(v) for v in np.clip(face_5[:4], 0, (width, height, width, height)))
-            if min(x1 - x0, y1 - y0) < LEAST_FACE:
-                continue
-            closer = _around((x0, y0, x1, y1), (height, width))
-            image = frame_HW3[closer[1] : closer[3], closer[0] : closer[2]]
-            enlarge = 256 / max(image.shape[:2])
-            image = cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC)
-            face_5[4] = max(self.networks.faces(image)[:, 4], default=0.0)
-            strangers.append(face_5)
-        return np.array(strangers, np.float32).reshape(-1, 5)
+        seen_N5 = self.networks.faces(small_HW3)
+        strange_N = np.array([not covers_face(covered_hw, face_5) for face_5 in seen_N5], bool)
+        seen_N5[:, :4] *= width / small_HW3.shape[1]
+        return close_faces(self.networks, frame_HW3, seen_N5[strange_N])
 
     def _look_at_strangers(
         self, frame_HW3: np.ndarray, found: list[Seen], foreground_hw: np.ndarray

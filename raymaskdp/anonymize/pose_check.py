@@ -1,6 +1,6 @@
 """A second opinion: do independent networks see a person where no track covers one?
 
-Shape suffixes: H×W pixels, h×w the segmenter's resolution, N faces.
+Shape suffixes: H×W pixels, h×w the segmenter's resolution, N faces or people.
 """
 
 from __future__ import annotations
@@ -12,7 +12,19 @@ import cv2
 import numpy as np
 
 from raymaskdp.anonymize.people import People, Suspicion
+from raymaskdp.anonymize.pose_networks import PoseNetworks
+from raymaskdp.anonymize.upright import covered
 from raymaskdp.video.masks import unpack
+
+Box = tuple[int, int, int, int]
+
+NO_BOXES = np.zeros((0, 5), np.float32)
+
+LEAST_FACE = 16
+"""Smallest side, in pixels, of a face that can raise an alarm; smaller ones are blobs to the network."""
+
+CLOSE_PX = 256
+"""Longer side, in pixels, of the enlarged picture of a face."""
 
 LEAST_REGION = 0.03
 """Uncovered foreground of this share of the frame is suspicious even if no body is found in it.
@@ -29,11 +41,13 @@ class Evidence:
     Attributes:
       crowded: the body network reported as many people as it can.
       faces: float32 [N, 5], boxes x0, y0, x1, y1 in pixels and score.
+      people: float32 [N, 5], boxes and score of whom the detector of `pose.veto_detector` sees.
       foreground: packed bool [h, w], pixels of any person.
     """
 
     crowded: bool
     faces: np.ndarray
+    people: np.ndarray
     foreground: np.ndarray
     foreground_shape: tuple[int, int]
 
@@ -62,12 +76,43 @@ def suspicions(people: People, evidence: Sequence[Evidence], least_face: float) 
             found.append(Suspicion(frame=frame, reason="more people than can be told apart"))
         if any(face[4] >= least_face and not covers_face(union_HW, face) for face in seen.faces):
             found.append(Suspicion(frame=frame, reason="a face outside all people found"))
+        if not all(covered(union_HW, person) for person in seen.people):
+            found.append(Suspicion(frame=frame, reason="a person outside all people found"))
         foreground_hw = seen.foreground_hw()
         if foreground_hw.mean() >= LEAST_REGION and uncovered_regions(
             union_HW, foreground_hw, LEAST_REGION, width=people.width
         ):
             found.append(Suspicion(frame=frame, reason="somebody outside all people found"))
     return found
+
+
+def close_faces(networks: PoseNetworks, frame_HW3: np.ndarray, seen_N5: np.ndarray) -> np.ndarray:
+    """Faces as closer looks show them, float32 [N, 5]: x0, y0, x1, y1 in pixels of the frame, score.
+
+    Around each of the faces `seen_N5`, boxes and scores alike, that has at least `LEAST_FACE` pixels, an
+    enlarged part of the frame is looked at, and what is seen there counts.
+    """
+    height, width = frame_HW3.shape[:2]
+    found = [NO_BOXES]
+    for face_5 in seen_N5:
+        x0, y0, x1, y1 = (int(v) for v in np.clip(face_5[:4], 0, (width, height, width, height)))
+        if min(x1 - x0, y1 - y0) < LEAST_FACE:
+            continue
+        left, top, right, bottom = around((x0, y0, x1, y1), width, height)
+        image = frame_HW3[top:bottom, left:right]
+        enlarge = CLOSE_PX / max(image.shape[:2])
+        close = cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC)
+        close_N5 = networks.faces(close)
+        close_N5[:, :4] = close_N5[:, :4] / enlarge + (left, top, left, top)
+        found.append(close_N5)
+    return np.concatenate(found)
+
+
+def around(box: Box, width: int, height: int) -> Box:
+    """A box with half its size more on every side, inside the frame."""
+    x0, y0, x1, y1 = box
+    dx, dy = (x1 - x0) // 2 + 1, (y1 - y0) // 2 + 1
+    return max(0, x0 - dx), max(0, y0 - dy), min(width, x1 + dx), min(height, y1 + dy)
 
 
 def covers_face(mask_HW: np.ndarray, face_5: np.ndarray) -> bool:

@@ -24,6 +24,7 @@ from raymaskdp.anonymize import decisions, outputs, pipeline
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.outputs import Row
+from raymaskdp.anonymize.pose import people_detector
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.errors import UserError
@@ -90,6 +91,7 @@ def anonymize(
     began = time.perf_counter()
     records = read_source(source)
     _check_paths(config)
+    people_detector(config.pose)  # an unfit one is found out here, not in every worker
     out = Path(out)
     with _locked(out) as work:
         write_json(work / PROGRESS, {"videos": len(records)})

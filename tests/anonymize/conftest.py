@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `formats`
+sys.path.insert(0, str(Path(__file__).parent))  # for `formats` and `onnx_files`
 
 from formats import Film, Truth
 

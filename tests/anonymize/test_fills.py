@@ -1,11 +1,11 @@
 """Fills see nothing of what they replace, and make something plausible of what is around it."""
 
-import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from onnx_files import network
 
 from raymaskdp.anonymize.fills import FILLS, check_fill, fill
 from raymaskdp.errors import UserError
@@ -49,7 +49,8 @@ def test_rows_carry_texture_on_and_show_no_streaks() -> None:
 def test_a_network_fills_by_path(tmp_path: Path) -> None:
     """A network that paints the unknown white: it gets the erased picture and the mask, as documented."""
     path = tmp_path / "paint.onnx"
-    path.write_bytes(_network("Add"))
+    shapes = {"image": (1, 3, 512, 512), "mask": (1, 1, 512, 512)}
+    path.write_bytes(network([("Add", ("image", "mask"), "out")], shapes, ("out", (1, 3, 512, 512))))
     check_fill("plate.fill", str(path))
     color = np.random.default_rng(0).integers(0, 200, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     unknown = np.zeros((HEIGHT, WIDTH), bool)
@@ -72,30 +73,3 @@ def test_a_bad_network_is_a_sentence(tmp_path: Path) -> None:
     unknown = np.eye(16, dtype=bool)
     with pytest.raises(UserError, match="cannot fill a plate"):
         fill(np.zeros((16, 16, 3), np.uint8), unknown, str(broken))
-
-
-def _network(operator: str) -> bytes:
-    """An ONNX file with one node, "out" = operator("image", "mask"), in protocol-buffer bytes."""
-
-    def field(number: int, value: bytes | int) -> bytes:
-        if isinstance(value, int):
-            return _varint(number << 3) + _varint(value)
-        return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-    def tensor(name: str, *shape: int) -> bytes:
-        dimensions = b"".join(field(1, field(1, size)) for size in shape)
-        return field(1, name.encode()) + field(2, field(1, field(1, 1) + field(2, dimensions)))
-
-    node = field(1, b"image") + field(1, b"mask") + field(2, b"out") + field(4, operator.encode())
-    graph = field(1, node) + field(2, b"graph")
-    graph += field(11, tensor("image", 1, 3, 512, 512)) + field(11, tensor("mask", 1, 1, 512, 512))
-    graph += field(12, tensor("out", 1, 3, 512, 512))
-    return field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13))
-
-
-def _varint(value: int) -> bytes:
-    out = b""
-    while value > 127:
-        out += struct.pack("B", value & 127 | 128)
-        value >>= 7
-    return out + struct.pack("B", value)

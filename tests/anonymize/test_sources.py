@@ -190,8 +190,7 @@ def test_a_short_or_wide_or_doubled_skeleton_is_a_ghost(film: Film, tmp_path: Pa
 
 def test_a_ghost_is_removed_where_nobody_else_looks_and_else_checked(film: Film, tmp_path: Path) -> None:
     """What is not proven to be furniture is not left in the picture."""
-    from raymaskdp.anonymize.pose import NO_FACES
-    from raymaskdp.anonymize.pose_check import Evidence
+    from raymaskdp.anonymize.pose_check import NO_BOXES, Evidence
 
     write_smarthome(tmp_path, film)
     known = smarthome.read(tmp_path, film.info, film.record)
@@ -205,7 +204,13 @@ def test_a_ghost_is_removed_where_nobody_else_looks_and_else_checked(film: Film,
 
     def look(pixels: np.ndarray, *upright: tuple[float, ...]) -> Look:
         packed = np.packbits(pixels)
-        evidence = Evidence(crowded=False, faces=NO_FACES, foreground=packed, foreground_shape=pixels.shape)
+        evidence = Evidence(
+            crowded=False,
+            faces=NO_BOXES,
+            people=NO_BOXES,
+            foreground=packed,
+            foreground_shape=pixels.shape,
+        )
         return Look(evidence=evidence, upright_N5=np.float32(upright).reshape(-1, 5))
 
     nothing = np.zeros((film.info.height, film.info.width), bool)

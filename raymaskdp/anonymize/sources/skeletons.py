@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from raymaskdp.anonymize.detectors import close_faces
+from raymaskdp.anonymize.onnx_people import OnnxPeople
 from raymaskdp.anonymize.people import People, Person, Suspicion
-from raymaskdp.anonymize.pose import NO_FACES, REACH, PoseConfig
-from raymaskdp.anonymize.pose_check import Evidence, suspicions
+from raymaskdp.anonymize.pose import REACH, PoseConfig, people_detector
+from raymaskdp.anonymize.pose_check import NO_BOXES, Evidence, close_faces, suspicions
 from raymaskdp.anonymize.pose_masks import body_height, limbs
 from raymaskdp.anonymize.pose_networks import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.sources.outline import extremities, outline_of
@@ -112,13 +112,16 @@ class FromFiles:
         self._config = config
         self._read = read
         self._networks = PoseNetworks(pose_model=None, confidence=config.confidence, limit=config.max_people)
+        self._people = people_detector(config)
 
     def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo, record: VideoRecord) -> People:
         """The people of one video."""
         if self._config.skeletons is None:
             raise UserError("A source of skeletons needs their folder; give it as pose.skeletons=DIR.")
         skeletons = self._read(self._config.skeletons, info, record)
-        looks = _looks(frames, self._networks, info, self._config) if self._config.veto else None
+        looks = (
+            _looks(frames, self._networks, self._people, info, self._config) if self._config.veto else None
+        )
         return people_of(skeletons, info, self._config, looks)
 
 
@@ -191,7 +194,11 @@ def people_of(
 
 
 def _looks(
-    frames: Iterable[np.ndarray], networks: PoseNetworks, info: VideoInfo, config: PoseConfig
+    frames: Iterable[np.ndarray],
+    networks: PoseNetworks,
+    people: OnnxPeople | None,
+    info: VideoInfo,
+    config: PoseConfig,
 ) -> Iterator[Look]:
     """What independent detectors see. They take turns: nobody comes and goes within two frames.
 
@@ -204,15 +211,20 @@ def _looks(
         if index % 2 == 0:
             small = halved(frame_HW3, FOREGROUND_SIDE)
             foreground_hw = networks.foreground(small) >= config.veto_foreground
-        faces_N5 = close_faces(networks, frame_HW3) if index % 2 or index == 0 else NO_FACES
+        faces_N5 = (
+            close_faces(networks, frame_HW3, networks.faces(frame_HW3))
+            if index % 2 or index == 0
+            else NO_BOXES
+        )
         evidence = Evidence(
             crowded=False,
             faces=faces_N5,
+            people=people(frame_HW3) if people and index % config.look_every == 0 else NO_BOXES,
             foreground=np.packbits(foreground_hw),
             foreground_shape=(foreground_hw.shape[0], foreground_hw.shape[1]),
         )
         looked = index % every == 0
-        yield Look(evidence=evidence, upright_N5=upright(frame_HW3) if looked else NO_FACES)
+        yield Look(evidence=evidence, upright_N5=upright(frame_HW3) if looked else NO_BOXES)
 
 
 def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: Look | None) -> np.ndarray:
