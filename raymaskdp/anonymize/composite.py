@@ -33,6 +33,8 @@ class CompositeConfig:
       change_level: a pixel outside the masks that differs from the plate by more than this
         (0…255) belongs to something that moved: a missed hand, a shadow, a carried thing.
       change_area: smallest such patch to be replaced by the plate too, as a fraction of the frame.
+      keep_objects: leave such patches as they are: carried things and what people move stay visible, and
+        so does any part of a person that the masks missed. Look at the results before you pass them on.
       refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their
         feet; "none" puts them in as they were rendered. The avatar layer on disk is the render either way.
       keep_audio: give the output the source's sound. Voices identify people, so it is left out.
@@ -44,6 +46,7 @@ class CompositeConfig:
     soften_px: float = 1.0
     change_level: int = 28
     change_area: float = 0.0004
+    keep_objects: bool = False
     refine: str = "harmonize"
     keep_audio: bool = False
 
@@ -71,8 +74,10 @@ def changed(
 ) -> np.ndarray:
     """What moved outside the masks: patches that differ from the plate, grown a little; bool [H, W].
 
-    Looked for at a height of some 360 rows, where noise is averaged away.
+    Looked for at a height of some 360 rows, where noise is averaged away. Nothing with `keep_objects`.
     """
+    if config.keep_objects:
+        return np.zeros_like(mask_HW)
     height, width = mask_HW.shape
     # The plate under the masks, so that no masked value reaches its neighbours through the blur.
     unmasked_HW3 = cv2.copyTo(plate_HW3, mask_HW.view(np.uint8), frame_HW3.copy())

@@ -119,3 +119,16 @@ def test_erase_leaves_the_argument_alone(seed: int) -> None:
     before = frame.copy()
     assert (erase(frame, mask)[mask] == 0).all()
     np.testing.assert_array_equal(frame, before)
+
+
+def test_held_objects_stay_only_where_that_was_asked_for() -> None:
+    plate = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[10:40, 20:30] = True
+    frame = plate.copy()
+    frame[20:26, 30:36] = (20, 20, 160)  # a cup in the hand
+    keeping = CompositeConfig(keep_objects=True)
+    assert changed(frame, plate, mask, CompositeConfig())[20:26, 30:36].all()
+    assert not changed(frame, plate, mask, keeping).any()
+    kept = backdrop(frame, mask, plate, keeping)
+    assert (kept[20:26, 36 - 1] == frame[20:26, 36 - 1]).all()
