@@ -49,6 +49,7 @@ from raymaskdp.anonymize.track import (
     remember,
     same_body,
 )
+from raymaskdp.anonymize.upright import UprightPeople
 from raymaskdp.errors import UserError
 from raymaskdp.video.masks import pack, unpack
 from raymaskdp.video.reader import VideoInfo
@@ -179,6 +180,7 @@ class _Search:
         self.gap = max(1, round(self.config.max_gap * self.fps))
         # Regions in which a close look found nobody, so that it is not repeated in every frame.
         self.barren: deque[Box] = deque(maxlen=8)
+        self.upright = UprightPeople()
         self.recent: deque[tuple[int, np.ndarray]] = deque(maxlen=self.gap + 1)
 
     @property
@@ -233,6 +235,7 @@ class _Search:
                 crowded=len(found) >= self.config.max_people,
                 faces=self._faces(frame_HW3, small_HW3, found) if now % 2 or now == 0 else NO_BOXES,
                 people=self.people(frame_HW3) if self.people and looks_around else NO_BOXES,
+                upright=self.upright(frame_HW3) if now % self.gap == 0 else NO_BOXES,
                 foreground=np.packbits(self.foreground_hw),
                 foreground_shape=self.foreground_hw.shape,
             )

@@ -42,12 +42,14 @@ class Evidence:
       crowded: the body network reported as many people as it can.
       faces: float32 [N, 5], boxes x0, y0, x1, y1 in pixels and score.
       people: float32 [N, 5], boxes and score of whom the detector of `pose.veto_detector` sees.
+      upright: float32 [N, 5], boxes and score of whom OpenCV's detector of upright people sees.
       foreground: packed bool [h, w], pixels of any person.
     """
 
     crowded: bool
     faces: np.ndarray
     people: np.ndarray
+    upright: np.ndarray
     foreground: np.ndarray
     foreground_shape: tuple[int, int]
 
@@ -78,6 +80,8 @@ def suspicions(people: People, evidence: Sequence[Evidence], least_face: float) 
             found.append(Suspicion(frame=frame, reason="a face outside all people found"))
         if not all(covered(union_HW, person) for person in seen.people):
             found.append(Suspicion(frame=frame, reason="a person outside all people found"))
+        if not all(covered(union_HW, person) for person in seen.upright):
+            found.append(Suspicion(frame=frame, reason="somebody upright outside all people found"))
         foreground_hw = seen.foreground_hw()
         if foreground_hw.mean() >= LEAST_REGION and uncovered_regions(
             union_HW, foreground_hw, LEAST_REGION, width=people.width

@@ -22,7 +22,7 @@ from raymaskdp.anonymize.people import People
 from raymaskdp.anonymize.pose import PoseConfig
 from raymaskdp.anonymize.sources import ntu, pose_source, smarthome, smpl, source_names
 from raymaskdp.anonymize.sources.lookup import linked
-from raymaskdp.anonymize.sources.skeletons import Look, Skeletons, people_of
+from raymaskdp.anonymize.sources.skeletons import Skeletons, people_of
 from raymaskdp.anonymize.sources.unpickle import load_plain
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
@@ -202,16 +202,16 @@ def test_a_ghost_is_removed_where_nobody_else_looks_and_else_checked(film: Film,
     assert not ghost.visible_T.any()
     assert ghost.masks_T.any(1).all()
 
-    def look(pixels: np.ndarray, *upright: tuple[float, ...]) -> Look:
+    def look(pixels: np.ndarray, *upright: tuple[float, ...]) -> Evidence:
         packed = np.packbits(pixels)
-        evidence = Evidence(
+        return Evidence(
             crowded=False,
             faces=NO_BOXES,
             people=NO_BOXES,
+            upright=np.float32(upright).reshape(-1, 5),
             foreground=packed,
             foreground_shape=pixels.shape,
         )
-        return Look(evidence=evidence, upright_N5=np.float32(upright).reshape(-1, 5))
 
     nothing = np.zeros((film.info.height, film.info.width), bool)
     people = people_of(skeletons, film.info, PoseConfig(), [look(nothing)] * len(film.truth.frames))
@@ -219,6 +219,9 @@ def test_a_ghost_is_removed_where_nobody_else_looks_and_else_checked(film: Film,
     assert not people.suspicious
     people = people_of(skeletons, film.info, PoseConfig(), [look(~nothing)] * len(film.truth.frames))
     assert {s.reason for s in people.suspicious} >= {"a ghost among the skeletons looks human"}
+    beside = (0.0, 0.0, 20.0, 40.0, 1.0)
+    people = people_of(skeletons, film.info, PoseConfig(), [look(nothing, beside)] * len(film.truth.frames))
+    assert {s.reason for s in people.suspicious} == {"somebody upright outside all people found"}
 
 
 def test_samples_listed_as_missing_are_refused(film: Film, tmp_path: Path) -> None:

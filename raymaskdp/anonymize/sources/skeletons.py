@@ -25,7 +25,7 @@ from raymaskdp.anonymize.pose_check import NO_BOXES, Evidence, close_faces, susp
 from raymaskdp.anonymize.pose_masks import body_height, limbs
 from raymaskdp.anonymize.pose_networks import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.sources.outline import extremities, outline_of
-from raymaskdp.anonymize.upright import UprightPeople, covered
+from raymaskdp.anonymize.upright import UprightPeople
 from raymaskdp.bodies.fit_landmarks import Layout
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
@@ -83,19 +83,6 @@ class Skeletons:
     camera_33: np.ndarray | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Look:
-    """What independent detectors saw in one frame.
-
-    Attributes:
-      evidence: the networks'.
-      upright_N5: boxes of upright people and their scores, as `upright.UprightPeople` gives them.
-    """
-
-    evidence: Evidence
-    upright_N5: np.ndarray
-
-
 Read = Callable[[Path, VideoInfo, VideoRecord], Skeletons]
 """Reads the skeletons of a video from a folder; raises `UserError` where they are missing or damaged."""
 
@@ -126,7 +113,7 @@ class FromFiles:
 
 
 def people_of(
-    skeletons: Skeletons, info: VideoInfo, config: PoseConfig, looks: Iterable[Look] | None
+    skeletons: Skeletons, info: VideoInfo, config: PoseConfig, looks: Iterable[Evidence] | None
 ) -> People:
     """People with masks, and the frames that nobody can vouch for.
 
@@ -144,11 +131,10 @@ def people_of(
         [masks.empty(info.num_frames, info.height, info.width) for _ in some]
         for some in (filled, filled, ghosts)
     )
-    empty_B = masks.empty(1, info.height, info.width)[0]
     evidence = []
     for frame, look in enumerate(looks if looks is not None else [None] * info.num_frames):
         if look is not None:
-            evidence.append(look.evidence)
+            evidence.append(look)
         for person, outline in enumerate(outlines):
             if np.isfinite(outline[frame]).all():
                 age = int(np.abs(np.flatnonzero(skeletons.bodies[person].seen_T) - frame).min())
@@ -163,12 +149,6 @@ def people_of(
                 gone[ghost][frame] = masks.pack(_generous(drawn, outline[frame], layout, info, config, 0))
             elif _is_somebody(outline[frame], look, [mask_TB[frame] for mask_TB in wide], info):
                 doubts.append(Suspicion(frame=frame, reason="a ghost among the skeletons looks human"))
-        if look is not None and len(look.upright_N5):
-            union_B = np.bitwise_or.reduce([*(mask_TB[frame] for mask_TB in wide), empty_B])
-            if not all(
-                covered(masks.unpack(union_B, info.height, info.width), box) for box in look.upright_N5
-            ):
-                doubts.append(Suspicion(frame=frame, reason="somebody upright outside all people found"))
     persons = [
         _person(index, body, skeletons.bodies[index].seen_T, wide[index], thin[index])
         for index, body in enumerate(filled)
@@ -199,7 +179,7 @@ def _looks(
     people: OnnxPeople | None,
     info: VideoInfo,
     config: PoseConfig,
-) -> Iterator[Look]:
+) -> Iterator[Evidence]:
     """What independent detectors see. They take turns: nobody comes and goes within two frames.
 
     Upright people are looked for less often, as often as a person may go unseen.
@@ -216,24 +196,23 @@ def _looks(
             if index % 2 or index == 0
             else NO_BOXES
         )
-        evidence = Evidence(
+        yield Evidence(
             crowded=False,
             faces=faces_N5,
             people=people(frame_HW3) if people and index % config.look_every == 0 else NO_BOXES,
+            upright=upright(frame_HW3) if index % every == 0 else NO_BOXES,
             foreground=np.packbits(foreground_hw),
             foreground_shape=(foreground_hw.shape[0], foreground_hw.shape[1]),
         )
-        looked = index % every == 0
-        yield Look(evidence=evidence, upright_N5=upright(frame_HW3) if looked else NO_BOXES)
 
 
-def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: Look | None) -> np.ndarray:
+def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: Evidence | None) -> np.ndarray:
     """Limbs, and what the segmenter calls a person beside them: hair, skirts; bool [H, W]."""
     size = (info.height, info.width)
     mask_HW = np.zeros(size, bool)
     limbs(outline_33x3, frame_size=size, thickness=THICKNESS).paint(mask_HW)
     if look is not None:
-        theirs_HW = look.evidence.foreground_at((0, 0, info.width, info.height), *size)
+        theirs_HW = look.foreground_at((0, 0, info.width, info.height), *size)
         mask_HW |= theirs_HW & masks.dilate(mask_HW, NEAR * body_height(outline_33x3))
     return mask_HW
 
@@ -259,12 +238,14 @@ def _generous(
     return masks.dilate(mask_HW, max(2.0, config.dilation * tall) + moved)
 
 
-def _is_somebody(outline_33x3: np.ndarray, look: Look, known_PB: list[np.ndarray], info: VideoInfo) -> bool:
+def _is_somebody(
+    outline_33x3: np.ndarray, look: Evidence, known_PB: list[np.ndarray], info: VideoInfo
+) -> bool:
     """Whether the segmenter sees a person where a ghost is and no known person."""
     size = (info.height, info.width)
     drawn_HW = np.zeros(size, bool)
     limbs(outline_33x3, frame_size=size).paint(drawn_HW)
-    seen_HW = drawn_HW & look.evidence.foreground_at((0, 0, info.width, info.height), *size)
+    seen_HW = drawn_HW & look.foreground_at((0, 0, info.width, info.height), *size)
     for packed_B in known_PB:
         seen_HW &= ~masks.unpack(packed_B, *size)
     return bool(seen_HW.sum() > GHOST_SHARE * max(1, drawn_HW.sum()))
