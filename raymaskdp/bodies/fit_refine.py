@@ -1,7 +1,7 @@
 """Refinement of poses on the light skeleton: all frames at once, by a quasi-Newton method.
 
 Pulls the projected landmarks of the avatar's skeleton onto the detected ones, within joint limits,
-near the analytic solution, smoothly in time. Vertices are never computed.
+near the analytic solution, smoothly in time, standing feet at rest. Vertices are never computed.
 
 Shape suffixes: T frames, J = 22 body joints, L points of a layout.
 """
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raymaskdp.bodies.fit_contact import skating, standing
 from raymaskdp.bodies.fit_landmarks import Landmarks
 from raymaskdp.bodies.skeleton import JOINT, PARENTS
 
@@ -37,6 +38,7 @@ class RefineConfig:
       prior: weight of staying near the analytic solution.
       smooth: weight of accelerations, of those between frames 1/30 s apart.
       limits: weight of joint limits.
+      contact: weight of feet that stand staying where they are (`fit_contact`).
     """
 
     iterations: int = 25
@@ -44,6 +46,7 @@ class RefineConfig:
     prior: float = 0.0015
     smooth: float = 3.0
     limits: float = 0.05
+    contact: float = 1.0
 
 
 def refine(
@@ -89,6 +92,7 @@ def refine(
     principal = torch.tensor(centre, dtype=torch.float32)
     # Accelerations are judged by the second, so that the frame rate does not matter.
     smooth = config.smooth * min(1.0, fps / 30) ** 4
+    stands_TF = torch.from_numpy(standing(keypoints_TL3, landmarks.layout, fps))
     # A quasi-Newton method: Adam's equal steps would drift along directions that the image leaves open.
     optimizer = torch.optim.LBFGS(
         [turn, shift], max_iter=max(1, config.iterations), history_size=8, line_search_fn="strong_wolfe"
@@ -106,6 +110,8 @@ def refine(
         loss = loss + config.directions * (1 - (direction * wanted).sum(-1)).mean()
         loss = loss + config.prior * (loose * turn.square()).mean()
         loss = loss + config.limits * _limits(local)
+        if config.contact:
+            loss = loss + config.contact * skating(joints, stands_TF)
         if len(points) > 2:
             acceleration = points[2:] - 2 * points[1:-1] + points[:-2]
             loss = loss + smooth * acceleration.square().sum(-1).mean()
