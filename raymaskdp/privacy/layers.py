@@ -16,6 +16,9 @@ from torch.nn import functional
 from raymaskdp.errors import UserError
 from raymaskdp.privacy.gradients import Dense, Outer, RecordGradients, Rows
 
+MOVED = 8
+"""Float64 products that take as long as moving one number of a written-out gradient (measured on CPUs)."""
+
 # Shape suffixes: N records, T positions of a record, D input and P output features, G groups of channels,
 # C channels, M (record, position) pairs.
 
@@ -34,10 +37,14 @@ def linear(
     if "weight" in wanted:
         inputs_NTD = _wide(inputs).reshape(records, -1, module.in_features)
         factors = Outer(outputs_NTP, inputs_NTD)
-        # Ghost norms take 2T² products where the gradient itself takes P·D. They are exact for the
-        # factors, but with weights of both signs the gradient may be a small difference of large terms,
-        # and only a gradient that is written out is sure to be no longer than its norm says.
-        ghost = not signed and 2 * inputs_NTD.shape[1] ** 2 < module.in_features * module.out_features
+        # Both ways make the sum by one product over all positions. Beyond that, ghost norms multiply
+        # T²·(P + D) numbers in float64, and a gradient that is written out moves P·D numbers through memory
+        # three times. Ghost norms are exact for the factors, but with weights of both signs the gradient
+        # may be a small difference of large terms, and only a gradient that is written out is sure to be no
+        # longer than its norm says.
+        positions, features = inputs_NTD.shape[1], module.in_features + module.out_features
+        weights = module.in_features * module.out_features
+        ghost = not signed and positions**2 * features < MOVED * weights
         found["weight"] = factors if ghost else Dense(factors.dense())
     return found
 
