@@ -33,6 +33,9 @@ from raymaskdp.files import write_json
 PROGRESS = "progress.json"
 """In the private folder of a run: how many videos it has, for whoever looks from outside."""
 
+LOCK_SECONDS = 10.0
+"""How long a run waits for the one before it to let go of the output folder."""
+
 MANIFEST_SECONDS = 5.0
 """The manifest is rewritten this often while a run goes on, so that a killed run loses little."""
 
@@ -204,8 +207,8 @@ def _locked(out: Path) -> Iterator[Path]:
 
 
 def _lock(handle: int) -> None:
-    """Lock an open folder; waits a moment, since `running_total` may be looking. Raises `BlockingIOError`."""
-    for _ in range(4):
+    """Lock an open folder; one that was stopped may still hold it. Raises `BlockingIOError`."""
+    for _ in range(int(LOCK_SECONDS / 0.2)):
         with contextlib.suppress(BlockingIOError):
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         time.sleep(0.2)

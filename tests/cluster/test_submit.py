@@ -59,7 +59,7 @@ def test_submit_follow_stop_resubmit(
     assert raymaskdp("job", "status", first["id"])[0] == 3
 
     status, second, printed = raymaskdp(*submit)
-    assert (status, second["state"], second["attached"]) == (0, "succeeded", False)
+    assert (status, second["state"], second["attached"]) == (0, "succeeded", False), printed
     assert second["id"] == first["id"]
     assert "anonymize:" in printed  # the job's progress was followed
     assert len(pd.read_parquet(out / "manifest.parquet")) == 2
