@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import shlex
@@ -106,7 +107,7 @@ def submit(
         runtime |= {"working_dir": str(working_dir), "excludes": list(EXCLUDES)}
     job_id = submission_id(command, line, environment)
     client = _client(address)
-    attached = _start(client, job_id, line, runtime)
+    job_id, attached = _start(client, job_id, line, runtime)
     if follow:
         _print_output(client, job_id)
     return dataclasses.replace(_describe(client, job_id), attached=attached)
@@ -162,27 +163,33 @@ def _client(address: str | None) -> Any:
         ) from error
 
 
-def _start(client: Any, job_id: str, line: str, runtime: Mapping[str, Any]) -> bool:
-    """Start the job unless it is there already; True if it is."""
-    state = _state(client, job_id)
-    if state in ("failed", "stopped"):
-        client.delete_job(job_id)  # its work is kept; only the entry is in the way
-        state = None
-    if state is None:
+def _start(client: Any, job_id: str, line: str, runtime: Mapping[str, Any]) -> tuple[str, bool]:
+    """Start the job unless it is there already; its id, and True if it is.
+
+    After a try that failed or was stopped the next one gets a number: an id that was used is not free at
+    once, even when its entry is deleted.
+    """
+    for number in itertools.count(1):
+        tried = job_id if number == 1 else f"{job_id}-{number}"
+        state = _state(client, tried)
+        if state in ("failed", "stopped"):
+            continue
+        if state is not None:
+            return tried, True
         try:
             client.submit_job(
                 entrypoint=line,
-                submission_id=job_id,
+                submission_id=tried,
                 runtime_env=dict(runtime),
                 metadata={"raymaskdp": __version__},
             )
         except RuntimeError as error:
             # Somebody else may have submitted the same in the meantime.
-            if _state(client, job_id) is None:
+            if _state(client, tried) is None:
                 raise UserError(f"The cluster refuses the job: {_first_line(error)}.") from error
-            return True
-        return False
-    return True
+            return tried, True
+        return tried, False
+    raise AssertionError("unreachable")
 
 
 def _print_output(client: Any, job_id: str) -> None:
