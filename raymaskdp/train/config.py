@@ -147,6 +147,8 @@ class TrainConfig:
       data: clip store, from `raymaskdp prepare`.
       out: folder for runs; each gets its own folder in it. Every worker must see both.
       split: which videos are trained on.
+      validation: share of the split's subjects (of its videos, where no subject is named) that is held out
+        of training, to choose settings by.
       steps: number of updates.
       scheme: which parameters learn: full, linear, selective, bitfit, adapter, lora or scratch.
       init: weights of a publicly pretrained backbone, safetensors or PyTorch; its head is not used.
@@ -156,6 +158,7 @@ class TrainConfig:
     data: Path
     out: Path = Path("runs")
     split: str = "train"
+    validation: float = 0.0
     steps: int = 100
     scheme: str = "full"
     init: Path | None = None
@@ -168,6 +171,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check.positive("steps", self.steps)
+        check.in_range("validation", self.validation, low=0, high=1, open_high=True)
         check.one_of("scheme", self.scheme, SCHEMES)
         if self.scheme == "scratch" and self.init is not None:
             raise UserError("scheme=scratch starts from nothing; remove init, or use scheme=full.")

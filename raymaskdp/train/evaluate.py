@@ -1,4 +1,4 @@
-"""`evaluate`: how well a run's model names the actions of videos it was not trained on."""
+"""`evaluate`: how well a run's model names the actions of videos, those it was not trained on above all."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ from raymaskdp import check, models
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
-from raymaskdp.train import clips, loop, metrics
+from raymaskdp.train import checkpoint, clips, loop, metrics
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.per_class import draw_change
+from raymaskdp.train.splits import VALIDATION, videos_of
 from raymaskdp.train.store import ClipStore
 
 NOTE = "Measured on private videos that were not trained on; ε does not cover this measurement."
+NOTES = {
+    "training": "Measured on the private videos that were trained on; ε does not cover this measurement.",
+    "validation": (
+        "Measured on private validation videos: people held out of training, whom ε does not cover. "
+        "Whatever is chosen by this number tells about them, and about the training videos as the bill says."
+    ),
+}
 TOP = 5
 
 
@@ -102,8 +110,9 @@ def evaluate(
     store = ClipStore.open(config.data)
     model = loop.build(replace(config, init=None), store)
     models.load_weights(folder / "model.safetensors", model)
-    targets, scores = score_videos(model.eval(), store, config.clips, split=split, views=views, crops=crops)
-    measure = _findings if store.several else _actions
+    looks = Looks(split=split, views=views, crops=crops)
+    targets, scores = score_videos(model.eval(), store, config, looks)
+    note = {config.split: NOTES["training"], VALIDATION: NOTES["validation"]}.get(split, NOTE)
     result = EvaluateResult(
         run=str(folder),
         split=split,
@@ -111,7 +120,8 @@ def evaluate(
         views=views,
         crops=crops,
         classes=store.classes,
-        **measure(scores, targets, store.classes),
+        data=note,
+        **_measures(store, scores, targets),
     )
     if earlier is not None:
         result = _compared(result, str(baseline), earlier, store, config.split)
@@ -119,19 +129,44 @@ def evaluate(
     return result
 
 
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """What a model is measured on: `views` clips a video of a split, each in `crops` windows."""
+
+    split: str
+    views: int = 3
+    crops: int = 1
+
+
+def score_checkpoint(job: loop.Job, looks: Looks) -> float:
+    """The score (as in `EvaluateResult`) of a run at its last checkpoint, finished or not.
+
+    Writes nothing. Raises `UserError` if there is no checkpoint of this run.
+    """
+    store = ClipStore.open(job.config.data)
+    model = loop.build(job.config, store)
+    checkpoint.load_result(job.checkpoint_file, model=model, identity=job.identity)
+    targets, scores = score_videos(model.eval(), store, job.config, looks)
+    return float(_measures(store, scores, targets)["score"])
+
+
 @torch.no_grad()
 def score_videos(
-    model: nn.Module, store: ClipStore, config: clips.ClipConfig, *, split: str, views: int, crops: int
+    model: nn.Module, store: ClipStore, config: TrainConfig, looks: Looks
 ) -> tuple[np.ndarray, np.ndarray]:
     """Targets (`ClipStore.target`) and probabilities, float32 [B, C], of the B videos of a split."""
     targets, scores = [], []
-    for video in store.split(split):
-        drawn = clips.evenly(store, video, views, config, crops)
+    for video in videos_of(store, config, looks.split):
+        drawn = clips.evenly(store, video, looks.views, config.clips, looks.crops)
         found_VC = model(clips.full_views(drawn, store.fill))
         found_VC = found_VC.sigmoid() if store.several else found_VC.softmax(dim=1)
         scores.append(found_VC.mean(dim=0).numpy())
         targets.append(store.target(str(video.label)))
     return np.stack(targets), np.stack(scores)
+
+
+def _measures(store: ClipStore, scores: np.ndarray, targets: np.ndarray) -> dict:
+    return (_findings if store.several else _actions)(scores, targets, store.classes)
 
 
 def _actions(scores_BC: np.ndarray, truth_B: np.ndarray, classes: tuple[str, ...]) -> dict:

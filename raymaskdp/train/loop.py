@@ -35,6 +35,7 @@ from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.features import cached_features
 from raymaskdp.train.inputs import Inputs, PixelInputs, pick_draws
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
+from raymaskdp.train.splits import training_videos
 from raymaskdp.train.store import ClipStore
 
 
@@ -223,7 +224,7 @@ def open_inputs(
 
     Features that are not there yet are computed by `feature_workers` actors, or here.
     """
-    records = records_of(store.split(config.split), config.privacy.unit)
+    records = records_of(training_videos(store, config), config.privacy.unit)
     if config.compute.cache_features and only_head_learns(model):
         # Both views, whatever the mechanism: runs of all mechanisms share them.
         pixels = PixelInputs(store, records, config.clips)

@@ -27,6 +27,7 @@ from raymaskdp.train.checkpoint import Identity
 from raymaskdp.train.clips import records_of
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.loop import Job, StepReport, Worker
+from raymaskdp.train.splits import training_videos
 from raymaskdp.train.store import ClipStore
 
 WORKER_FAILURES = 3
@@ -126,7 +127,7 @@ def make_job(config: TrainConfig) -> Job:
         init=None if config.init is None else config.init.absolute(),
     )
     store = ClipStore.open(config.data)
-    records = records_of(store.split(config.split), config.privacy.unit)
+    records = records_of(training_videos(store, config), config.privacy.unit)
     plan = config.privacy.plan(num_records=len(records), steps=config.steps, copies=config.clips.copies)
     loop.build(config, store)  # settings of the model and its weights that do not fit fail here
     identity = Identity(run=run_digest(config, store), plan=configuration.digest(plan))
