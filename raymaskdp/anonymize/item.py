@@ -26,7 +26,11 @@ class Item:
       released: reasons to quarantine it that somebody has looked at and accepted (`decisions`).
       source_sha256: digest of the source file, "" before it was read.
       info: size, rate and length of the source, None before it was read.
-      analysis: packed people and motions between analysis and synthesis; sensitive, never stored.
+      analysis: packed people and motions between analysis and synthesis; sensitive.
+      analysis_file: where they wait, in the private folder of the run, for the plate of the camera.
+      lends: whether what it shows of the background is for other videos of its camera, too.
+      observation: file of what it shows of the background.
+      views: file of what its camera sees in all videos; None for a video that is left to itself.
       num_people: tracks.
       seconds: working time so far, of all stages.
       truth: file of ground truth, where the video was synthesized.
@@ -41,6 +45,10 @@ class Item:
     source_sha256: str = ""
     info: VideoInfo | None = None
     analysis: bytes | None = None
+    analysis_file: str | None = None
+    lends: bool = False
+    observation: str | None = None
+    views: str | None = None
     num_people: int = 0
     seconds: float = 0.0
     truth: str | None = None

@@ -20,69 +20,136 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from raymaskdp.anonymize.cameras import BuildViews, Observe, cameras_of, with_views
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize, failed
 from raymaskdp.runtime import ray_cluster
 
 STAGES = (Analyze, Synthesize)
-Stage = Callable[[AnonymizeConfig, Job], Callable[[Item], Item]]
+Stage = Callable[[AnonymizeConfig, Job], Callable[[Any], Any]]
+"""Items in, items out; or cameras."""
+
+Tasks = Mapping[str, Any]
+Run = Callable[[Tasks, Sequence[Stage]], Iterator[tuple[str, Any]]]
+"""Takes tasks by name through stages. Each comes back once, or not at all where its worker died."""
+
+NONE_OBSERVED: Mapping[str, Sequence[Path]] = MappingProxyType({})
 
 
 def in_process(
-    items: Sequence[Item], config: AnonymizeConfig, job: Job, *, stages: Sequence[Stage] = STAGES
+    items: Sequence[Item],
+    config: AnonymizeConfig,
+    job: Job,
+    *,
+    stages: Sequence[Stage] = STAGES,
+    observed: Mapping[str, Sequence[Path]] = NONE_OBSERVED,
 ) -> Iterator[Item]:
-    """The stages called one after the other, without Ray; decided items in the order given."""
-    ready = [stage(config, job) for stage in stages]
-    for item in items:
-        for stage in ready:
-            item = stage(item)
-        yield item
+    """The stages called one after the other, without Ray; decided items in the order given.
+
+    Args:
+      observed: observations of earlier runs, by camera (`cameras`).
+
+    Videos that lend their camera's other videos a background come first, and twice: pending, once they
+    have been analyzed, and decided.
+    """
+
+    def run(tasks: Tasks, stages: Sequence[Stage]) -> Iterator[tuple[str, Any]]:
+        ready = [stage(config, job) for stage in stages]
+        for name, task in tasks.items():
+            for stage in ready:
+                task = stage(task)
+            yield name, task
+
+    yield from _in_turn(items, run, job, stages, observed)
 
 
 def on_ray(
-    items: Sequence[Item], config: AnonymizeConfig, job: Job, *, stages: Sequence[Stage] = STAGES
+    items: Sequence[Item],
+    config: AnonymizeConfig,
+    job: Job,
+    *,
+    stages: Sequence[Stage] = STAGES,
+    observed: Mapping[str, Sequence[Path]] = NONE_OBSERVED,
 ) -> Iterator[Item]:
-    """The stages as actor pools on a Ray cluster; decided items as they are finished.
+    """The same with actor pools on a Ray cluster; decided items as they are finished.
 
-    Every item given comes back exactly once. One whose worker dies again and again, from a crash or for
-    want of memory, comes back failed.
+    Every item given comes back decided exactly once. One whose worker dies again and again, from a crash
+    or for want of memory, comes back failed.
     """
     if not items:
         return
     with ray_cluster(config.address, num_cpus=config.workers) as joined:
-        room = config.workers or (len(items) if joined else _num_cpus())
-        lost = {item.record.video_id: item for item in items}
-        metrics = _Metrics()
-        # First all of them on all workers, then the lost ones alone.
-        for most in (min(room, len(items)), 1):
-            if not lost:
-                return
-            # On a cluster the pool starts with one worker, grows with the backlog as nodes come, and lets
-            # idle workers go, and with them their nodes, while the last long videos are worked on.
-            pool = (1 if joined else most, most)
-            for item in _run(list(lost.values()), config, job, stages, pool=pool):
-                if lost.pop(item.record.video_id, None) is not None:  # a retried row may arrive twice
-                    metrics.count(item, waiting=len(lost))
-                    yield item
-        for item in lost.values():
-            item = failed(item, "the worker process died at every try (a crash, or not enough memory)")
-            metrics.count(item, waiting=0)
+
+        def run(tasks: Tasks, stages: Sequence[Stage]) -> Iterator[tuple[str, Any]]:
+            room = config.workers or (len(tasks) if joined else _num_cpus())
+            lost = dict(tasks)
+            # First all of them on all workers, then the lost ones alone.
+            for most in (min(room, len(tasks)), 1):
+                if not lost:
+                    return
+                # On a cluster the pool starts with one worker, grows with the backlog as nodes come, and
+                # lets idle workers go, and with them their nodes, while the last long videos are worked on.
+                pool = (1 if joined else most, most)
+                for name, task in _run(lost.copy(), config, job, stages, pool=pool):
+                    if lost.pop(name, None) is not None:  # a retried row may arrive twice
+                        yield name, task
+
+        metrics, waiting = _Metrics(), len(items)
+        for item in _in_turn(items, run, job, stages, observed):
+            if item.status != "pending":
+                waiting -= 1
+                metrics.count(item, waiting=waiting)
             yield item
 
 
-def _run(
+def _in_turn(
     items: Sequence[Item],
+    run: Run,
+    job: Job,
+    stages: Sequence[Stage],
+    observed: Mapping[str, Sequence[Path]],
+) -> Iterator[Item]:
+    """First what cameras need to know, then their plates, then everything else."""
+    waiting = {item.record.video_id: item for item in items}
+    lending = {name: item for name, item in waiting.items() if item.lends}
+    for item in _complete(lending, run, (Analyze, Observe)):
+        if item.status != "pending":
+            del waiting[item.record.video_id]
+        else:
+            waiting[item.record.video_id] = item
+        yield item
+    cameras = {} if job.plates is None else cameras_of(waiting.values(), job.plates, observed)
+    for _ in run(cameras, (BuildViews,)):
+        pass  # a camera that is lost has no views, and its videos are left to themselves
+    tasks = {name: with_views(item, cameras) for name, item in waiting.items()}
+    yield from _complete(tasks, run, stages)
+
+
+def _complete(tasks: Mapping[str, Item], run: Run, stages: Sequence[Stage]) -> Iterator[Item]:
+    """All items, those that were lost as failed ones."""
+    lost = dict(tasks)
+    for name, item in run(tasks, stages):
+        del lost[name]
+        yield item
+    for item in lost.values():
+        yield failed(item, "the worker process died at every try (a crash, or not enough memory)")
+
+
+def _run(
+    tasks: Tasks,
     config: AnonymizeConfig,
     job: Job,
     stages: Sequence[Stage],
     *,
     pool: tuple[int, int],
-) -> Iterator[Item]:
-    """One pass of a Ray Data pipeline on a pool of fewest and most workers; lost items are missing."""
+) -> Iterator[tuple[str, Any]]:
+    """One pass of a Ray Data pipeline on a pool of fewest and most workers; lost tasks are missing."""
     import ray
     from ray.data.context import AutoscalingConfig
 
@@ -94,7 +161,7 @@ def _run(
     context.print_on_execution_start = False
     # With one task in flight an actor the default, 1.75 tasks an actor, is never reached.
     context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=1.0)
-    rows = [{"item": pickle.dumps(item)} for item in items]
+    rows = [{"name": name, "task": pickle.dumps(task)} for name, task in tasks.items()]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     with warnings.catch_warnings():
         # Ray announces an end to further actor options, but names no other way to limit retries.
@@ -111,7 +178,7 @@ def _run(
             max_task_retries=1,
         )
     for row in finished.iter_rows():
-        yield pickle.loads(row["item"])  # noqa: S301 — written by our own actors
+        yield row["name"], pickle.loads(row["task"])  # noqa: S301 — written by our own actors
 
 
 class _Worker:
@@ -129,10 +196,10 @@ class _Worker:
         self._stages = [stage(config, job) for stage in stages]
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        item = pickle.loads(row["item"])  # noqa: S301 — written by our own driver
+        task = pickle.loads(row["task"])  # noqa: S301 — written by our own driver
         for stage in self._stages:
-            item = stage(item)
-        return {"item": pickle.dumps(item)}
+            task = stage(task)
+        return {"name": row["name"], "task": pickle.dumps(task)}
 
 
 METRICS = {

@@ -29,6 +29,8 @@ class PlateConfig:
         background, so it differs from the plate and goes, too.
       fill: how never-seen pixels are filled: a name in `fills.FILLS`, or the path of an ONNX network.
       max_drift_px: a camera whose background moves more than this is not fixed.
+      shared_videos: at most so many videos of one camera (the column of the manifest) show each other what
+        is behind their people; 0 leaves every video to itself.
       moving_camera: "quarantine", or "fill" each frame from its own unmasked pixels.
     """
 
@@ -36,6 +38,7 @@ class PlateConfig:
     min_visible: float = 0.6
     fill: str = "rows"
     max_drift_px: float = 1.0
+    shared_videos: int = 24
     moving_camera: str = "quarantine"
 
     def __post_init__(self) -> None:
@@ -43,6 +46,7 @@ class PlateConfig:
         check.in_range("plate.min_visible", self.min_visible, low=0.0, high=1.0)
         check_fill("plate.fill", self.fill)
         check.positive("plate.max_drift_px", self.max_drift_px)
+        check.in_range("plate.shared_videos", self.shared_videos, low=0, high=1000)
         check.one_of("plate.moving_camera", self.moving_camera, ("quarantine", "fill"))
 
 
@@ -51,8 +55,9 @@ class Plate:
     """The background.
 
     Attributes:
-      color_HW3: uint8 RGB, filled everywhere.
-      seen_HW: bool, pixels that were uncovered often enough; the others are filled in.
+      color_HW3: uint8 RGB.
+      seen_HW: bool, pixels that were uncovered often enough. The others are filled in, or black where the
+        plate is not finished.
     """
 
     color_HW3: np.ndarray
@@ -60,7 +65,7 @@ class Plate:
 
     @property
     def unseen(self) -> float:
-        """Fraction of the pixels that had to be filled in."""
+        """Fraction of the pixels that no frame showed."""
         return float(1.0 - self.seen_HW.mean())
 
 
@@ -103,12 +108,22 @@ class PlateBuilder:
 
     def build(self) -> Plate:
         """The median of what was seen, with the never-seen pixels filled in."""
+        return filled(self.seen(), self._config)
+
+    def seen(self) -> Plate:
+        """The median of what was seen, black elsewhere."""
         color_HW3 = np.zeros(self._samples_KHW3.shape[1:], np.uint8)
         for top in range(0, color_HW3.shape[0], 64):  # in strips, to sort without a second copy
             rows = slice(top, top + 64)
             color_HW3[rows] = _masked_median(self._samples_KHW3[:, rows], self._count_HW[rows])
-        filled_HW3 = fill(color_HW3, ~self._seen_HW, self._config.fill)
-        return Plate(color_HW3=filled_HW3, seen_HW=self._seen_HW)
+        color_HW3[~self._seen_HW] = 0
+        return Plate(color_HW3=color_HW3, seen_HW=self._seen_HW)
+
+
+def filled(plate: Plate, config: PlateConfig) -> Plate:
+    """A plate whose never-seen pixels are made up from the others."""
+    color_HW3 = fill(plate.color_HW3, ~plate.seen_HW, config.fill)
+    return Plate(color_HW3=color_HW3, seen_HW=plate.seen_HW)
 
 
 def lighting(frame_HW3: np.ndarray, plate_HW3: np.ndarray, usable_HW: np.ndarray) -> np.ndarray:

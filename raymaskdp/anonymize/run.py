@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from raymaskdp import config as configuration
-from raymaskdp.anonymize import decisions, outputs, pipeline
+from raymaskdp.anonymize import cameras, decisions, outputs, pipeline
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.outputs import Row
@@ -101,17 +101,36 @@ def anonymize(
         config_sha256 = config.digest()
         rows = outputs.read_manifest(out)
         decided = decisions.read(out)
+        plates = _beside(out, "plates")
+        lenders = cameras.lenders(records, config.plate.shared_videos)
+        lending = {record.video_id for some in lenders.values() for record in some}
         todo = []
         for record in records:
             row = outputs.finished(out, record, rows.get(record.video_id), config_sha256)
             released = () if row is None else decisions.accepted(decided, row)
             if row is None or decisions.overruled(released, row):
-                todo.append(Item(record=record, truth=_truth(record), released=released))
+                lends = record.video_id in lending
+                todo.append(Item(record=record, truth=_truth(record), released=released, lends=lends))
             else:
                 rows[record.video_id] = row
-        job = Job(out=out, work=work, secret=_secret(config.secret_file or _beside(out, "secret")))
+        job = Job(
+            out=out,
+            work=work,
+            secret=_secret(config.secret_file or _beside(out, "secret")),
+            plates=_private(plates) if lenders else None,
+        )
+        unfinished = {item.record.video_id for item in todo}
+        observed = {
+            camera: [
+                cameras.observation_path(plates, camera, rows[record.video_id].source_sha256, config_sha256)
+                for record in some
+                if record.video_id not in unfinished
+            ]
+            for camera, some in lenders.items()
+        }
         run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
-        _collect(run(todo, config, job), rows, out, config_sha256, _bar(records, len(todo), progress))
+        bar = _bar(records, len(todo), progress)
+        _collect(run(todo, config, job, observed=observed), rows, out, config_sha256, bar)
     chosen = tuple(rows[record.video_id] for record in records)
     counts = Counter(row.status for row in chosen)
     return AnonymizeResult(
@@ -155,11 +174,15 @@ def running_total(out: Path) -> int | None:
 def _collect(
     items: Iterable[Item], rows: dict[str, Row], out: Path, config_sha256: str, bar: tqdm[Any]
 ) -> None:
-    """Enter items in `rows` and the manifest as they are decided."""
+    """Enter items in `rows` and the manifest as they are decided; pending ones are only counted."""
     written = time.monotonic()
     counts: Counter[str] = Counter()
     with bar:
         for item in items:
+            if item.status == "pending":
+                counts["analyzed"] += 1
+                bar.set_postfix(counts)
+                continue
             if item.status == "failed":
                 outputs.withdraw(out, item.record.video_id)
             rows[item.record.video_id] = outputs.row_of(item, config_sha256)
@@ -219,6 +242,12 @@ def _beside(out: Path, kind: str) -> Path:
     """A hidden path next to the output folder, on its file system but not in what is published."""
     full = out.resolve()
     return full.with_name(f".{full.name}.{kind}")
+
+
+def _private(folder: Path) -> Path:
+    """A folder that only its owner can look into."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def _secret(path: Path) -> bytes:

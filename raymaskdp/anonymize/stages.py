@@ -28,10 +28,12 @@ from raymaskdp.anonymize.detectors import Detectors
 from raymaskdp.anonymize.groundtruth import TruthMetrics, score
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
+from raymaskdp.anonymize.plate import PlateConfig
 from raymaskdp.anonymize.scene import Scene, avatars_of
+from raymaskdp.anonymize.shared_plate import Observation, load_views
 from raymaskdp.anonymize.silhouettes import Silhouettes
 from raymaskdp.anonymize.sources import pose_source
-from raymaskdp.anonymize.synthesis import Background, Layers, find_background, write_layers
+from raymaskdp.anonymize.synthesis import Background, Layers, complete, find_background, write_layers
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
@@ -59,11 +61,13 @@ class Job:
       out: the output folder.
       work: a private folder on the same file system, for what is not verified yet.
       secret: 32 bytes that choose the avatars.
+      plates: a private folder that outlives the run, for what cameras see; None where none is shared.
     """
 
     out: Path
     work: Path
     secret: bytes = dataclasses.field(repr=False)
+    plates: Path | None = None
 
 
 class Analyze:
@@ -77,8 +81,8 @@ class Analyze:
         self._unfittable = config.fit.unfittable
 
     def __call__(self, item: Item) -> Item:
-        """A decided item (failed or quarantined), or one with its analysis."""
-        return _guarded(self._analyze, item)
+        """A decided item (failed or quarantined), or one with its analysis; who has it passes through."""
+        return guarded(self._analyze, item) if item.analysis_file is None else item
 
     def _analyze(self, item: Item) -> Item:
         path = item.record.path
@@ -116,7 +120,7 @@ class Synthesize:
 
     def __call__(self, item: Item) -> Item:
         """A decided item. Items decided before pass through."""
-        decided = item if item.status != "pending" else _guarded(self._synthesize, item)
+        decided = item if item.status != "pending" else guarded(self._synthesize, item)
         if decided.status != "done":
             outputs.withdraw(self._job.out, item.record.video_id)
         return dataclasses.replace(decided, analysis=None)
@@ -131,22 +135,22 @@ class Synthesize:
     def _make(self, item: Item, work: Path) -> tuple[Item, dict[str, Any]]:
         """Make and verify the files in `work`; the decided item and the per-frame counts."""
         assert item.info is not None
-        assert item.analysis is not None
         config, info, name = self._config, item.info, item.record.video_id
         source = item.record.path
-        scene = Scene.unpack(item.analysis)
+        scene = _scene(item)
         metrics = dict(item.metrics)
         if config.verify.require_people and not scene.visible_PT.any():
             return _quarantined(item, ["no person was found, so none could be replaced"]), {}
 
         with _timed(metrics, "seconds_plate"):
             masks_TB = scene.everybody(config.composite.margin * info.height)
-            background = find_background(source, info, masks_TB, config.plate)
+            background = _background(item, masks_TB, config.plate)
             masks_TB = masks.bridge(masks_TB, round(config.composite.gap * float(info.fps)))
             problems = _unreleased(item, self._background_problems(background))
         if math.isfinite(background.drift_px):
             metrics["camera_drift_px"] = round(background.drift_px, 3)
         metrics["plate_unseen"] = round(background.unseen, 4)
+        metrics["plate_lent"] = round(background.lent, 4)
         if problems:
             return _quarantined(dataclasses.replace(item, metrics=metrics), problems), {}
 
@@ -224,7 +228,7 @@ class Synthesize:
         return self._figures[avatar]
 
 
-def _guarded(work: Callable[[Item], Item], item: Item) -> Item:
+def guarded(work: Callable[[Item], Item], item: Item) -> Item:
     """`work(item)`, timed; what it raises becomes a failed item."""
     began = time.perf_counter()
     try:
@@ -235,6 +239,23 @@ def _guarded(work: Callable[[Item], Item], item: Item) -> Item:
         _log.exception("The video %s failed.", item.record.video_id)
         item = failed(item, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     return dataclasses.replace(item, seconds=item.seconds + time.perf_counter() - began)
+
+
+def _scene(item: Item) -> Scene:
+    """What the analysis found, from the item or from where it waited."""
+    if item.analysis is None:
+        assert item.analysis_file is not None
+        return Scene.unpack(Path(item.analysis_file).read_bytes())
+    return Scene.unpack(item.analysis)
+
+
+def _background(item: Item, masks_TB: np.ndarray, plates: PlateConfig) -> Background:
+    """The background of a video, with the help of its camera's views where those could be built."""
+    assert item.info is not None
+    views = load_views(item.views) if item.views and Path(item.views).is_file() else ()
+    if item.observation is None:
+        return find_background(item.record.path, item.info, masks_TB, plates, views)
+    return complete(Observation.load(item.observation), plates, views)
 
 
 def failed(item: Item, reason: str) -> Item:

@@ -6,7 +6,7 @@ pixels altered, and the two are compared: what survives of a person is counted, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from raymaskdp.anonymize import composite, plate
 from raymaskdp.anonymize.camera import CameraCheck
 from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.fills import fill
-from raymaskdp.anonymize.plate import Plate, PlateBuilder, PlateConfig
+from raymaskdp.anonymize.plate import Plate, PlateBuilder, PlateConfig, filled
 from raymaskdp.anonymize.refine import REFINERS
 from raymaskdp.anonymize.scene import Scene
+from raymaskdp.anonymize.shared_plate import Observation, joined_with
 from raymaskdp.anonymize.silhouettes import Silhouettes
 from raymaskdp.anonymize.verify import Digest, FrameChecks, VerifyConfig
 from raymaskdp.bodies.render import Rendered
@@ -37,13 +38,15 @@ class Background:
 
     Attributes:
       plate: of the fixed camera; None if each frame is filled by itself.
-      unseen: fraction of the frame that was never uncovered.
+      unseen: fraction of the frame that was never uncovered, in no video of the camera.
+      lent: fraction that only other videos of the camera showed.
       drift_px: the largest motion of the camera that was seen.
     """
 
     plate: Plate | None
     unseen: float
     drift_px: float
+    lent: float = 0.0
 
 
 def masked_frames(path: str, masks_TB: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -57,8 +60,15 @@ def masked_frames(path: str, masks_TB: np.ndarray) -> Iterator[tuple[np.ndarray,
         raise UserError(f"The video {path} changed while it was worked on.")
 
 
-def find_background(path: str, info: VideoInfo, masks_TB: np.ndarray, plates: PlateConfig) -> Background:
-    """The first pass: plate and camera motion from the pixels outside `masks_TB`."""
+def find_background(
+    path: str, info: VideoInfo, masks_TB: np.ndarray, plates: PlateConfig, views: Sequence[Plate] = ()
+) -> Background:
+    """The plate, and the camera's motion; `views` are what the camera sees in other videos."""
+    return complete(observe(path, info, masks_TB, plates), plates, views)
+
+
+def observe(path: str, info: VideoInfo, masks_TB: np.ndarray, plates: PlateConfig) -> Observation:
+    """The first pass: what the pixels outside `masks_TB` show of the background."""
     visible_HW = np.full((info.height, info.width), info.num_frames, np.int32)
     for packed in masks_TB:
         visible_HW -= masks.unpack(packed, info.height, info.width)
@@ -67,11 +77,20 @@ def find_background(path: str, info: VideoInfo, masks_TB: np.ndarray, plates: Pl
     for index, (frame_HW3, mask_HW) in enumerate(masked_frames(path, masks_TB)):
         builder.add(frame_HW3, mask_HW)
         camera.add(index, frame_HW3, mask_HW)
-    drift_px = camera.drift_px()
-    if drift_px > plates.max_drift_px:
-        return Background(plate=None, unseen=1.0, drift_px=drift_px)
-    found = builder.build()
-    return Background(plate=found, unseen=found.unseen, drift_px=drift_px)
+    return Observation(plate=builder.seen(), drift_px=camera.drift_px())
+
+
+def complete(observed: Observation, plates: PlateConfig, views: Sequence[Plate] = ()) -> Background:
+    """The background of a video, as far as it, the `views` of its camera, and a fill go."""
+    if observed.drift_px > plates.max_drift_px:
+        return Background(plate=None, unseen=1.0, drift_px=observed.drift_px)
+    joined = joined_with(observed.plate, views, plates)
+    return Background(
+        plate=filled(joined, plates),
+        unseen=joined.unseen,
+        lent=observed.plate.unseen - joined.unseen,
+        drift_px=observed.drift_px,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -95,7 +95,9 @@ def test_only_proven_videos_leave_files(result: AnonymizeResult) -> None:
     expected = {f"{name}{suffix}" for name in done for suffix in (".mp4", ".avatar.mp4", ".npz", ".json")}
     assert {path.name for path in result.out.iterdir()} == expected | {"manifest.parquet"}
     beside = [path for path in result.out.parent.iterdir() if path != result.out]
-    assert beside == []  # the working folder is gone, and the secret is where it was asked to be
+    # The working folder is gone, the secret is where it was asked to be, and plates are for their owner.
+    assert [path.name for path in beside] == [".out.plates"]
+    assert beside[0].stat().st_mode & 0o077 == 0
 
 
 def test_outputs_keep_size_rate_and_length(result: AnonymizeResult, source: Path) -> None:
