@@ -23,6 +23,17 @@ from raymaskdp.datasets.manifest import VideoRecord
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
 
 
+GROWN = "two-nodes"
+"""File that says that the cluster has had two nodes."""
+
+FIRST = 6
+"""So many videos are finished at once: Ray Data asks for nodes by the rate at which it sees work done. The
+others wait until there are two nodes, so that a slow start of a node cannot let the backlog run dry.
+"""
+
+GROW_SECONDS = 90
+
+
 class Work:
     """A stage that takes a while; the video `doomed` takes its whole node with it, once."""
 
@@ -34,6 +45,9 @@ class Work:
 
         name = item.record.video_id
         time.sleep(0.6)
+        end = time.monotonic() + GROW_SECONDS
+        while not self._may_finish() and time.monotonic() < end:
+            time.sleep(0.1)
         marker = self._folder / "killed"
         if name == "doomed" and not marker.exists():
             marker.write_text("")
@@ -43,12 +57,16 @@ class Work:
         (self._folder / f"{name}.{node}.out").write_text("")
         return dataclasses.replace(item, status="done", metrics={"node": node})
 
+    def _may_finish(self) -> bool:
+        return (self._folder / GROWN).exists() or len(list(self._folder.glob("*.out"))) < FIRST
+
 
 class Nodes(threading.Thread):
     """Watches how many nodes there are beside the head."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
+        self._folder = folder
         self.most = 0
         self.now = 0
         self.ended = threading.Event()
@@ -59,6 +77,8 @@ class Nodes(threading.Thread):
         while not self.ended.wait(0.5):
             self.now = sum(node["Alive"] for node in ray.nodes()) - 1
             self.most = max(self.most, self.now)
+            if self.now >= 2:
+                (self._folder / GROWN).write_text("")
 
 
 def main(address: str, folder: Path, videos: int) -> None:
@@ -68,7 +88,7 @@ def main(address: str, folder: Path, videos: int) -> None:
     names[videos // 4] = "doomed"
     items = [Item(record=VideoRecord(video_id=name, path=f"{name}.mp4")) for name in names]
     ray.init(address, log_to_driver=False, logging_level="ERROR")
-    nodes = Nodes()
+    nodes = Nodes(folder)
     nodes.start()
     before, began = nodes.now, time.monotonic()
     job = Job(out=folder, work=folder, secret=bytes(32))

@@ -32,13 +32,13 @@ def test_gpu_nodes_come_and_go_and_one_is_lost(version: int, tmp_path: Path) -> 
             env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=400,
             check=False,
         )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
     assert answer["before"] == 0
-    assert answer["most"] >= 2  # all that the cluster may have, and one that is not known to be lost
+    assert answer["most"] >= 2  # it grows while there is a backlog, to all that the cluster may have
     assert answer["after"] == 0  # no GPU is held once the work is done
     counts = Counter(name for name, _, _ in answer["videos"])
     assert len(counts) == VIDEOS
