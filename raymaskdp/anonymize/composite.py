@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from raymaskdp import check
-from raymaskdp.anonymize.refine import REFINERS
+from raymaskdp.anonymize.refine import DIFFUSION, REFINERS
 from raymaskdp.video import masks
 
 # Shape suffixes: H rows, W columns, 3 RGB.
@@ -36,7 +36,8 @@ class CompositeConfig:
       keep_objects: leave such patches as they are: carried things and what people move stay visible, and
         so does any part of a person that the masks missed. Look at the results before you pass them on.
       refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their
-        feet; "none" puts them in as they were rendered. The avatar layer on disk is the render either way.
+        feet; "diffusion" then has a network make them look filmed, for which it needs weights; "none" puts
+        them in as they were rendered. The avatar layer on disk is the render each time.
       keep_audio: give the output the source's sound. Voices identify people, so it is left out.
     """
 
@@ -57,7 +58,7 @@ class CompositeConfig:
         check.in_range("composite.soften_px", self.soften_px, low=0.0, high=16.0)
         check.in_range("composite.change_level", self.change_level, low=1, high=255)
         check.in_range("composite.change_area", self.change_area, low=0.0, high=1.0)
-        check.one_of("composite.refine", self.refine, REFINERS)
+        check.one_of("composite.refine", self.refine, (*REFINERS, DIFFUSION))
 
 
 def erase(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:

@@ -9,8 +9,11 @@ from pathlib import Path
 from raymaskdp import check
 from raymaskdp import config as configuration
 from raymaskdp.anonymize.composite import CompositeConfig
+from raymaskdp.anonymize.diffusion.settings import DiffusionConfig
+from raymaskdp.anonymize.diffusion.weights import check_weights
 from raymaskdp.anonymize.plate import PlateConfig
 from raymaskdp.anonymize.pose import PoseConfig
+from raymaskdp.anonymize.refine import DIFFUSION
 from raymaskdp.anonymize.sources import check_source
 from raymaskdp.anonymize.verify import VerifyConfig
 from raymaskdp.bodies.fit import FitConfig
@@ -23,6 +26,7 @@ class AnonymizeConfig:
 
     Attributes:
       pose, fit, plate, render, composite, verify: the stages.
+      diffusion: how `composite.refine=diffusion` works.
       body: an SMPL-H file; None for the embedded body.
       secret_file: 32 private bytes that choose who gets which avatar; made on first use. None for a
         hidden file beside the output folder. Never publish it.
@@ -37,6 +41,7 @@ class AnonymizeConfig:
     plate: PlateConfig = field(default_factory=PlateConfig)
     render: RenderConfig = field(default_factory=RenderConfig)
     composite: CompositeConfig = field(default_factory=CompositeConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     verify: VerifyConfig = field(default_factory=VerifyConfig)
     body: Path | None = None
     secret_file: Path | None = None
@@ -46,6 +51,8 @@ class AnonymizeConfig:
 
     def __post_init__(self) -> None:
         check_source(self.pose)
+        if self.composite.refine == DIFFUSION:
+            check_weights(self.diffusion)
         if self.workers is not None:
             check.in_range("workers", self.workers, low=0)
         check.in_range("gpus", self.gpus, low=0.0)

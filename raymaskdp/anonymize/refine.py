@@ -8,8 +8,9 @@ enter: all of it is computed from the emptied frame and the render.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -40,6 +41,21 @@ JUMP_S = 0.6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Shot:
+    """All that a refiner sees of one frame: no pixel of the source under a mask is in it.
+
+    Attributes:
+      index: its number.
+      emptied_HW3: uint8, the frame without people.
+      drawn: the avatars for it.
+    """
+
+    index: int
+    emptied_HW3: np.ndarray
+    drawn: Rendered
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Refined:
     """What a refiner makes of one frame.
 
@@ -54,7 +70,25 @@ class Refined:
     shaded_HW: np.ndarray
 
 
-class Plain:
+class Refiner(Protocol):
+    """Fits avatars into the frames of one video."""
+
+    def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
+        """One result a shot, in order; it may read some shots ahead."""
+
+
+class _OneByOne:
+    """A refiner that is called with every frame."""
+
+    def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
+        """One result a shot, in order."""
+        return (self(shot.emptied_HW3, shot.drawn, shot.index) for shot in shots)
+
+    def __call__(self, emptied_HW3: np.ndarray, drawn: Rendered, index: int) -> Refined:
+        raise NotImplementedError
+
+
+class Plain(_OneByOne):
     """Leaves everything as it is."""
 
     def __init__(self, motions: tuple[Motion, ...], camera_33: np.ndarray, fps: float) -> None:
@@ -66,7 +100,7 @@ class Plain:
         return Refined(backdrop_HW3=emptied_HW3, avatar_HW3=drawn.color_HW3, shaded_HW=nowhere)
 
 
-class Harmonize:
+class Harmonize(_OneByOne):
     """Takes on the scene's light and throws contact shadows; frames come in order."""
 
     def __init__(self, motions: tuple[Motion, ...], camera_33: np.ndarray, fps: float) -> None:
@@ -119,11 +153,14 @@ class Harmonize:
         return min(floors) if floors else None
 
 
-REFINERS: dict[str, Callable[[tuple[Motion, ...], np.ndarray, float], Plain | Harmonize]] = {
+REFINERS: dict[str, Callable[[tuple[Motion, ...], np.ndarray, float], _OneByOne]] = {
     "none": Plain,
     "harmonize": Harmonize,
 }
 """Ways to fit avatars into a scene, by the name that `composite.refine` has."""
+
+DIFFUSION = "diffusion"
+"""The name of one more, which needs weights and meshes: `raymaskdp.anonymize.diffusion`."""
 
 
 def relight(drawn: Rendered, emptied_HW3: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ from raymaskdp.anonymize.groundtruth import TruthMetrics, score
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
 from raymaskdp.anonymize.plate import PlateConfig
+from raymaskdp.anonymize.refiners import Refiners
 from raymaskdp.anonymize.scene import Scene, avatars_of
 from raymaskdp.anonymize.shared_plate import Observation, load_views
 from raymaskdp.anonymize.silhouettes import Silhouettes
@@ -116,6 +117,7 @@ class Synthesize:
         self._job = job
         self._renderer = Renderer(config.render)
         self._detectors = Detectors(config.pose)
+        self._refiners = Refiners(config)
         self._figures: dict[Avatar, Figure] = {}
 
     def __call__(self, item: Item) -> Item:
@@ -154,6 +156,9 @@ class Synthesize:
         if problems:
             return _quarantined(dataclasses.replace(item, metrics=metrics), problems), {}
 
+        avatars = avatars_of(item.record, len(scene.motions), self._job.secret)
+        figures = [self._dressed(avatar) for avatar in avatars]
+        refiner = self._refiners(scene, figures, avatars, float(info.fps))
         composite_path, avatar_path = work / f"{name}.mp4", work / f"{name}.avatar.mp4"
         with _timed(metrics, "seconds_synthesis"):
             layers = write_layers(
@@ -161,7 +166,8 @@ class Synthesize:
                 info=info,
                 scene=scene,
                 background=background,
-                draw=self._drawer(item, scene),
+                draw=self._drawer(scene, figures),
+                refiner=refiner,
                 silhouettes=Silhouettes(scene, self._flat_avatars(item, scene)),
                 composite_path=composite_path,
                 avatar_path=avatar_path,
@@ -183,7 +189,7 @@ class Synthesize:
                 avatar_digest=layers.avatar_digest,
             )
             problems += files.problems
-        metrics |= _figures(layers, files, info.width * info.height)
+        metrics |= _figures(layers, files, info.width * info.height) | self._refiners.counts(refiner)
         item = dataclasses.replace(item, metrics=metrics)
         if problems:
             return _quarantined(item, problems), {}
@@ -202,10 +208,7 @@ class Synthesize:
             return [f"{background.unseen:.0%} of the background is never seen"]
         return verify.detector_problems(self._detectors, [("the plate", background.plate.color_HW3)])
 
-    def _drawer(self, item: Item, scene: Scene) -> Callable[[int], Rendered]:
-        avatars = avatars_of(item.record, len(scene.motions), self._job.secret)
-        figures = [self._dressed(avatar) for avatar in avatars]
-
+    def _drawer(self, scene: Scene, figures: list[Figure]) -> Callable[[int], Rendered]:
         def draw(index: int) -> Rendered:
             return self._renderer.render(
                 scene.posed(figures, index), scene.camera_33, width=scene.width, height=scene.height

@@ -6,6 +6,7 @@ pixels altered, and the two are compared: what survives of a person is counted, 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from raymaskdp.anonymize.camera import CameraCheck
 from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.fills import fill
 from raymaskdp.anonymize.plate import Plate, PlateBuilder, PlateConfig, filled
-from raymaskdp.anonymize.refine import REFINERS
+from raymaskdp.anonymize.refine import Refiner, Shot
 from raymaskdp.anonymize.scene import Scene
 from raymaskdp.anonymize.shared_plate import Observation, joined_with
 from raymaskdp.anonymize.silhouettes import Silhouettes
@@ -157,6 +158,7 @@ def write_layers(
     scene: Scene,
     background: Background,
     draw: Callable[[int], Rendered],
+    refiner: Refiner,
     silhouettes: Silhouettes,
     composite_path: Path,
     avatar_path: Path,
@@ -170,6 +172,7 @@ def write_layers(
     Args:
       source, info, scene, background: the video and what is known of it.
       draw: the avatars of a frame, by its index.
+      refiner: fits them into the scene.
       silhouettes: of people without a pose; behind the avatars, and not in their layer.
       composite_path, avatar_path: the files to write.
       masks_TB: packed, everything that must go.
@@ -185,16 +188,11 @@ def write_layers(
     digest = Digest()
     shown = set(np.linspace(0, num_frames - 1, verify.detector_frames).round().astype(int).tolist())
     rim_px = composites.feather_px + 2
-    refine = REFINERS[composites.refine](scene.motions, scene.camera_33, float(info.fps))
-    with (
-        VideoWriter(
-            composite_path, width=width, height=height, fps=info.fps, full_range=info.full_range
-        ) as composite_out,
-        VideoWriter(avatar_path, width=width, height=height, fps=info.fps, lossless=True) as avatar_out,
-    ):
+    waiting: deque[tuple[np.ndarray, Emptied, Rendered, int]] = deque()
+
+    def shots() -> Iterator[Shot]:
         for index, (frame_HW3, mask_HW) in enumerate(masked_frames(source, masks_TB)):
             emptied = empty(frame_HW3, mask_HW, background, plates, composites)
-            drawn = draw(index)
             surviving = composite.surviving_pixels(
                 lambda altered, mask=mask_HW: empty(altered, mask, background, plates, composites).frame_HW3,  # type: ignore[misc]
                 frame_HW3,
@@ -202,7 +200,18 @@ def write_layers(
                 emptied.frame_HW3,
             )
             # From here on the source is gone: what follows sees the emptied frame and the render only.
-            refined = refine(emptied.frame_HW3, drawn, index)
+            drawn = draw(index)
+            waiting.append((mask_HW, emptied, drawn, surviving))
+            yield Shot(index=index, emptied_HW3=emptied.frame_HW3, drawn=drawn)
+
+    with (
+        VideoWriter(
+            composite_path, width=width, height=height, fps=info.fps, full_range=info.full_range
+        ) as composite_out,
+        VideoWriter(avatar_path, width=width, height=height, fps=info.fps, lossless=True) as avatar_out,
+    ):
+        for index, refined in enumerate(refiner.over(shots())):
+            mask_HW, emptied, drawn, surviving = waiting.popleft()
             backdrop_HW3, flat_HW = silhouettes.over(refined.backdrop_HW3, index)
             composite_out.write(
                 composite.overlay(backdrop_HW3, refined.avatar_HW3, drawn.mask_HW, composites)

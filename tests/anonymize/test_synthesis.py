@@ -9,6 +9,7 @@ import pytest
 
 from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.plate import PlateConfig
+from raymaskdp.anonymize.refine import REFINERS
 from raymaskdp.anonymize.scene import Scene
 from raymaskdp.anonymize.silhouettes import Silhouettes
 from raymaskdp.anonymize.synthesis import Layers, find_background, write_layers
@@ -91,6 +92,7 @@ def write(source: Path, folder: Path, config: CompositeConfig) -> Layers:
         scene=people,
         background=find_background(str(source), info, removed, PlateConfig()),
         draw=draw,
+        refiner=REFINERS[config.refine](people.motions, people.camera_33, float(info.fps)),
         silhouettes=Silhouettes(people, []),
         composite_path=folder / "a.mp4",
         avatar_path=folder / "a.avatar.mp4",

@@ -1,0 +1,115 @@
+"""What a track's frames hand on to each other while they are denoised: latents, keys and values.
+
+`Memory` belongs to a track and keeps, for each step, the last frame's latents and what every layer of
+self-attention saw in the first frame and in the last. So frames may be denoised in batches of any size
+and come out the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers.models.attention_processor import AttnProcessor2_0
+from torch import Tensor
+from torch.nn import functional
+
+# Shape suffixes: F frames of a batch, G halves of guidance (without and with a prompt), N tokens, C channels,
+# h w rows and columns of the latents.
+
+SHARE = 0.5
+"""How much of a latent comes from the frame before, where the same point of the body was seen there."""
+
+Place = tuple[str, int]
+"""A layer, and a step of the schedule."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Memory:
+    """What is kept of a track's earlier frames. Starts empty."""
+
+    first_GNC: dict[Place, Tensor] = field(default_factory=dict)
+    last_GNC: dict[Place, Tensor] = field(default_factory=dict)
+    latents_Chw: dict[int, Tensor] = field(default_factory=dict)
+
+    def saved(self) -> Memory:
+        """A copy to go back to, should the next batch fail."""
+        return Memory(
+            first_GNC=copy.copy(self.first_GNC),
+            last_GNC=copy.copy(self.last_GNC),
+            latents_Chw=copy.copy(self.latents_Chw),
+        )
+
+
+class Sharing:
+    """Self-attention of a U-Net that also looks at the track's first frame and at the one before.
+
+    (Keys of other frames: Wu et al. 2023, Tune-A-Video; here frames before count, none after.)
+    """
+
+    def __init__(self, unet: Any) -> None:
+        self._memory: Memory | None = None
+        self._frames = 1
+        self._step: dict[str, int] = {}
+        unet.set_attn_processor(
+            {
+                name: _Shared(name, self) if name.endswith("attn1.processor") else processor
+                for name, processor in unet.attn_processors.items()
+            }
+        )
+
+    def begin(self, memory: Memory | None, frames: int) -> None:
+        """The next batch has `frames` frames of the track with this memory; None to share nothing."""
+        self._memory, self._frames, self._step = memory, frames, {}
+
+    def context(self, name: str, tokens_BNC: Tensor) -> Tensor | None:
+        """What the tokens [G·F, N, C] of a layer look at, [G·F, 3N, C]; None for themselves."""
+        if self._memory is None:
+            return None
+        place = name, self._step.get(name, 0)
+        self._step[name] = place[1] + 1
+        tokens = tokens_BNC.unflatten(0, (-1, self._frames))
+        first = self._memory.first_GNC.setdefault(place, tokens[:, 0].clone())
+        before = self._memory.last_GNC.get(place, tokens[:, 0])
+        self._memory.last_GNC[place] = tokens[:, -1].clone()
+        previous = torch.cat([before[:, None], tokens[:, :-1]], dim=1)
+        return torch.cat([tokens, previous, first[:, None].expand_as(tokens)], dim=2).flatten(0, 1)
+
+
+class _Shared:
+    """The library's attention, with more to look at."""
+
+    def __init__(self, name: str, sharing: Sharing) -> None:
+        self._name = name
+        self._sharing = sharing
+        self._attend = AttnProcessor2_0()
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        context = self._sharing.context(self._name, hidden_states)
+        return self._attend(attn, hidden_states, context)
+
+
+def carried(latents_FChw: Tensor, step: int, memory: Memory, links_Fhw2: Tensor, known_Fhw: Tensor) -> Tensor:
+    """Latents with their share of the frame before, each warped along the body; the last one is remembered.
+
+    Args:
+      latents_FChw: of the frames of a batch, after `step`.
+      links_Fhw2: where each latent was in the frame before, in [-1, 1] of its crop (columns, rows).
+      known_Fhw: 1 where that is known, else 0.
+    """
+    before = memory.latents_Chw.get(step)
+    frames = []
+    for latents, links, known in zip(latents_FChw, links_Fhw2, known_Fhw, strict=True):
+        if before is not None:
+            # The nearest one: interpolating would take variance from the noise that is still in there.
+            warped = functional.grid_sample(
+                before[None].float(), links[None].float(), mode="nearest", align_corners=False
+            )[0].to(latents.dtype)
+            latents = latents + SHARE * known.to(latents.dtype) * (warped - latents)
+        frames.append(latents)
+        before = latents
+    assert before is not None
+    memory.latents_Chw[step] = before.clone()
+    return torch.stack(frames)

@@ -1,0 +1,63 @@
+"""The refiner of each video, by the configuration. Networks are loaded once a worker, at the first video."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.pose_networks import PoseNetworks
+from raymaskdp.anonymize.refine import DIFFUSION, REFINERS, Refiner
+from raymaskdp.anonymize.scene import Scene
+from raymaskdp.bodies.avatar import Avatar
+from raymaskdp.bodies.figure import Figure
+
+if TYPE_CHECKING:
+    from raymaskdp.anonymize.diffusion.backends import Backend
+    from raymaskdp.anonymize.diffusion.pose_check import PoseCheck
+
+
+class Refiners:
+    """Makes refiners; diffusers is imported only if the configuration asks for it, as that takes seconds."""
+
+    def __init__(self, config: AnonymizeConfig) -> None:
+        self._config = config
+
+    def __call__(
+        self, scene: Scene, figures: Sequence[Figure], avatars: Sequence[Avatar], fps: float
+    ) -> Refiner:
+        """The refiner for one video."""
+        config = self._config
+        if config.composite.refine != DIFFUSION:
+            return REFINERS[config.composite.refine](scene.motions, scene.camera_33, fps)
+        from raymaskdp.anonymize.diffusion import refiner
+
+        cast = refiner.Cast(
+            motions=scene.motions, figures=figures, avatars=avatars, camera_33=scene.camera_33, fps=fps
+        )
+        return refiner.Refiner(config.diffusion, config.composite, self._backend, self._pose_check, cast)
+
+    @staticmethod
+    def counts(used: Refiner) -> dict[str, Any]:
+        """What a refiner counted, for the metrics of its video."""
+        counts = getattr(used, "counts", None)
+        return {} if counts is None else {f"avatars_{k}": v for k, v in dataclasses.asdict(counts).items()}
+
+    @functools.cached_property
+    def _backend(self) -> Backend:
+        from raymaskdp.anonymize.diffusion import backends, refiner
+
+        return backends.load_backend(self._config.diffusion, refiner.device_for(self._config.gpus))
+
+    @functools.cached_property
+    def _pose_check(self) -> PoseCheck | None:
+        from raymaskdp.anonymize.diffusion.pose_check import PoseCheck
+
+        limit = self._config.diffusion.max_pose_shift
+        if limit == 0:
+            return None
+        pose = self._config.pose
+        networks = PoseNetworks(pose_model=pose.pose_model, confidence=pose.confidence, limit=1)
+        return PoseCheck(networks, limit)
