@@ -347,6 +347,49 @@ def verify(ledger: Path, expected_steps: int | None, as_json: bool) -> None:
 
 
 @cli.group(cls=_InOrder)
+def audit() -> None:
+    """Attacks on anonymized videos and on private training; exit status 1 says that a leak was found."""
+
+
+@audit.command("anonymization", context_settings=CONTEXT)
+@click.argument("folder", type=PATH)
+@click.option("--sources", required=True, type=PATH, help="The manifest (or folder) that was anonymized.")
+@click.option("--out", type=PATH, help="Folder for the outcome (FOLDER-audit beside FOLDER).")
+@_json_option
+@_settings("raymaskdp.audit:AnonymizationAuditConfig")
+def audit_anonymization(folder: Path, sources: Path, out: Path | None, settings: Any, as_json: bool) -> int:
+    """Try to find the people of the sources in the anonymized videos of FOLDER.
+
+    Attackers of appearance and motion are trained here, each beside a control; leaks, faces, action and pose
+    are measured. Reads the source videos; writes figures, and no frame of them.
+    """
+    from raymaskdp.audit import audit_anonymization as run
+
+    result = run(folder, sources, out, settings)
+    _show(result, as_json)
+    return 1 if result.findings else 0
+
+
+@audit.command("training", context_settings=CONTEXT)
+@click.argument("run", type=PATH, required=False)
+@click.option("--out", type=PATH, default=Path("audit-training"), show_default=True, help="For the outcome.")
+@_json_option
+@_settings("raymaskdp.audit:TrainingAuditConfig")
+def audit_training(run: Path | None, out: Path, settings: Any, as_json: bool) -> int:
+    """Try to learn from private training more than its epsilon allows.
+
+    Without RUN, the private step at a reference plan; with it, the step of that run, too. `models=8` also
+    trains eight models as RUN was, and attacks them by membership inference. Status 1 says that more was
+    proven than is claimed, or that a program that is broken on purpose was not caught.
+    """
+    from raymaskdp.audit import audit_training as run_audit
+
+    result = run_audit(run, out, settings)
+    _show(result, as_json)
+    return 1 if result.findings else 0
+
+
+@cli.group(cls=_InOrder)
 def models() -> None:
     """Model files that the commands need."""
 

@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "anonymize": PARTS,
     "train": PARTS,
     "sweep": PARTS | {"train"},
-    "report": PARTS | {"anonymize", "train", "sweep"},
+    "audit": PARTS | {"anonymize", "train"},
+    "report": PARTS | {"anonymize", "train", "sweep", "audit"},
     "operate": PARTS | {"anonymize", "train", "sweep"},
 }
 KNOWS = {

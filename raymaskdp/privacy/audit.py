@@ -55,12 +55,14 @@ class CanaryRecords:
 
     @classmethod
     def make(cls, *, plan: PrivacyPlan) -> CanaryRecords:
-        """The plan's number of records; those with an even index have a secret."""
+        """The plan's number of records; those with an even index have a secret, or, unmasked, are there."""
         count = plan.num_records
         each = torch.arange(count)
         composite = torch.zeros(count, plan.clips, 2, 2 * count + NUM_UNUSED)
         composite[each, :, 0, each] = 1.0
         composite[each[::2], :, 1, count + each[::2]] = LOUDNESS * plan.clipping_norm
+        if not plan.is_masked:
+            composite[:, :, 0] = 0.0  # the whole record is private: one without a secret contributes nothing
         public = composite.clone()
         public[:, :, 1] = 0.0
         return cls(composite_NKTF=composite, public_NKTF=public)
@@ -105,8 +107,8 @@ def audit(
     that leak, since there is then no amplification to lose.
     """
     check.in_range("runs", runs, low=1)
-    if not plan.is_masked:
-        raise UserError(f"The audit needs a plan of a masked mechanism, not of {plan.mechanism}.")
+    if plan.mechanism == "sgd":
+        raise UserError("The audit needs a plan of a private mechanism; sgd promises nothing.")
     records = CanaryRecords.make(plan=plan)
     scores, noise = [], []
     for run in range(runs):

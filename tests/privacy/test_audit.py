@@ -148,11 +148,19 @@ def test_the_public_gradient_is_bit_equal_whatever_the_sensitive_tokens_are(valu
         assert there.private_F.isfinite().all()
 
 
-def test_unmasked_plans_are_refused():
+def test_whole_records_are_audited_where_nothing_is_masked():
+    plan = dataclasses.replace(PLAN, mechanism="multiclip")
+    report = audit(run_plan, plan)
+    assert report.findings == ()
+    assert report.epsilon_at_least > 0.3
+    assert audit(no_noise, plan).findings
+
+
+def test_a_plan_that_promises_nothing_is_refused():
     plan = PrivacyPlan(
-        mechanism="dpsgd", num_records=4, expected_batch=1, steps=1, delta=1e-5, noise_multiplier=1.0
+        mechanism="sgd", num_records=4, expected_batch=1, steps=1, delta=1e-5, noise_multiplier=0.0
     )
-    with pytest.raises(UserError, match="masked"):
+    with pytest.raises(UserError, match="promises nothing"):
         audit(run_plan, plan)
 
 

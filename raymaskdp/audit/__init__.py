@@ -1,0 +1,14 @@
+"""Attacks on what this project makes: on anonymized videos, and on private training."""
+
+from raymaskdp.audit.anonymization import AnonymizationAudit, audit_anonymization
+from raymaskdp.audit.evidence import AnonymizationAuditConfig
+from raymaskdp.audit.training import TrainingAudit, TrainingAuditConfig, audit_training
+
+__all__ = [
+    "AnonymizationAudit",
+    "AnonymizationAuditConfig",
+    "TrainingAudit",
+    "TrainingAuditConfig",
+    "audit_anonymization",
+    "audit_training",
+]

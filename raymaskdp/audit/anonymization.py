@@ -1,0 +1,282 @@
+"""`raymaskdp audit anonymization`: try to find the people of the sources in the anonymized videos.
+
+One look at every pair of source and output collects what the attacks need; then the attackers are trained,
+each beside a control in which it must win. An attack whose control fails shows nothing, and that is said.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from raymaskdp import config, files
+from raymaskdp.audit import actions, figures
+from raymaskdp.audit.actions import ActionFidelity
+from raymaskdp.audit.counts import Count, count
+from raymaskdp.audit.evidence import AnonymizationAuditConfig, Seen, look
+from raymaskdp.audit.faces import Sightings
+from raymaskdp.audit.fidelity import PoseFidelity, measure_pose
+from raymaskdp.audit.identification import Attack, identify
+from raymaskdp.audit.leaks import TEXTURE_OF_ALL
+from raymaskdp.audit.pairs import find_cases
+from raymaskdp.bodies.body import load_body
+
+NAMED = 8
+"""Videos that a finding names, at most."""
+LARGE_SET = 10
+"""Videos from which the mean texture of all of them is a test of its own."""
+NOT_COVERED = (
+    "Text, screens, letters and photographs in the background are not looked for.",
+    "Voices are left out unless composite.keep_audio keeps them; sound is not attacked here.",
+    "The attackers are small and trained on these subjects alone; a stronger one may find more.",
+    "The sources, and so the figures here, are of these videos. Other scenes can be harder.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Risk:
+    """One of the three questions of the Article 29 Working Party (WP216), answered by the attacks."""
+
+    name: str
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnonymizationAudit:
+    """The outcome. Holds no picture and no figure of one person; but figures are of private videos.
+
+    Attributes:
+      folder: where it is written: audit.json, tables as CSV, plots as SVG and PNG.
+      audited: the folder of anonymized videos.
+      videos, subjects: how many were looked at.
+      attacks, counts, actions, pose: what was measured; `pose` is None without ground truth.
+      risks: the three questions of WP216.
+      findings: leaks, in sentences; empty if none was found.
+      not_shown: what could not be measured, or whose control failed.
+      not_covered: what no attack here looks at.
+    """
+
+    folder: str
+    audited: str
+    videos: int
+    subjects: int
+    attacks: tuple[Attack, ...]
+    counts: tuple[Count, ...]
+    actions: tuple[ActionFidelity, ...]
+    pose: PoseFidelity | None
+    risks: tuple[Risk, ...]
+    findings: tuple[str, ...]
+    not_shown: tuple[str, ...]
+    not_covered: tuple[str, ...] = NOT_COVERED
+
+    def __str__(self) -> str:
+        lines = [f"{self.videos} videos of {self.subjects} people were attacked."]
+        for attack in self.attacks:
+            found = attack.result
+            lines.append(
+                f"  {attack.name}: rank-1 {found.rank1:.0%} of {found.queries} "
+                f"(chance {found.chance_low:.0%}–{found.chance_high:.0%}), mAP {found.mean_ap:.0%}, "
+                f"TAR {found.tar:.0%} at FAR {found.far:g}"
+            )
+        lines += [f"  {c.name}: {c.found} of {c.trials} (at most {c.at_most:.1%})" for c in self.counts]
+        lines += [
+            f"  action, {a.trained_on} to {a.asked_about}: {a.accuracy:.0%} of {a.videos}"
+            for a in self.actions
+        ]
+        lines += [f"LEAK: {finding}" for finding in self.findings] or ["No leak was found."]
+        lines += [f"Not shown: {text}" for text in self.not_shown]
+        return "\n".join([*lines, f"Written to {self.folder}."])
+
+
+def audit_anonymization(
+    folder: str | Path,
+    sources: str | Path,
+    out: str | Path | None = None,
+    settings: AnonymizationAuditConfig | None = None,
+) -> AnonymizationAudit:
+    """Attack the anonymized videos in `folder`.
+
+    Args:
+      sources: the manifest that was anonymized; its `subject` says who is seen.
+      out: folder for the outcome, `FOLDER-audit` beside `folder` by default.
+
+    Raises:
+      UserError: nothing to compare, or a source that is gone or another.
+    """
+    settings = settings or AnonymizationAuditConfig()
+    folder = Path(folder)
+    place = Path(out) if out else folder.resolve().with_name(f"{folder.resolve().name}-audit")
+    cases = find_cases(folder, sources, most=settings.videos)
+    seen = look(cases, settings)
+    attacks, not_shown = identify(seen, settings)
+    fidelity, missing = _actions(seen, settings)
+    not_shown += missing
+    pose = measure_pose(cases, load_body(settings.body))
+    if pose is None:
+        not_shown.append("Pose fidelity needs ground truth, which these sources do not have.")
+    not_shown += [
+        f"{attack.name}: the attacker fails on the sources, too, so it says nothing about the outputs."
+        for attack in attacks
+        if attack.expected == "wins" and not attack.result.found
+    ]
+    result = AnonymizationAudit(
+        folder=str(place),
+        audited=str(folder),
+        videos=len(cases),
+        subjects=len({case.row.subject for case in cases if case.row.subject is not None}),
+        attacks=tuple(attacks),
+        counts=_counts(seen),
+        actions=fidelity,
+        pose=pose,
+        risks=_risks(attacks, fidelity),
+        findings=tuple(_findings(seen, attacks)),
+        not_shown=tuple(not_shown),
+    )
+    _write(place, result)
+    return result
+
+
+def read_audit(path: Path) -> AnonymizationAudit:
+    """An outcome from its audit.json."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["kind"]
+    return config.build(AnonymizationAudit, values, where=str(path))
+
+
+def _actions(
+    seen: list[Seen], settings: AnonymizationAuditConfig
+) -> tuple[tuple[ActionFidelity, ...], list[str]]:
+    if not settings.action_epochs:
+        return (), ["Action fidelity was left out (action_epochs=0)."]
+    usable = [s for s in seen if s.clips is not None and len(s.clips["real"]) == settings.frames]
+    test_V = np.array([s.case.row.split == "test" for s in usable], dtype=bool)
+    labels = [str(s.case.row.label) for s in usable]
+    if not test_V.any() or len(set(np.array(labels)[~test_V])) < 2:
+        return (), ["Action fidelity needs labelled videos of two actions, and some of the split 'test'."]
+    clips = {kind: [s.clips[kind] for s in usable if s.clips] for kind in actions.KINDS}
+    measured = actions.measure_actions(
+        clips, labels, test_V, epochs=settings.action_epochs, seed=settings.seed
+    )
+    return measured, []
+
+
+def _counts(seen: list[Seen]) -> tuple[Count, ...]:
+    looked = sum((s.sightings for s in seen), Sightings(frames=0, faces_before=0, faces_after=0, beside=0))
+    videos = len(seen)
+    return (
+        count("videos in which the person's pixels were left in", sum(s.leaks.person for s in seen), videos),
+        count(
+            "videos whose avatar layer holds pixels of the source", sum(s.leaks.layer for s in seen), videos
+        ),
+        count("frames with a face or body beside the avatars", looked.beside, looked.frames),
+        count("source frames with a face", looked.faces_before, looked.frames),
+        count("output frames with a face (avatars have faces)", looked.faces_after, looked.frames),
+    )
+
+
+def _findings(seen: list[Seen], attacks: list[Attack]) -> list[str]:
+    found = []
+    for what, leaky in (
+        ("The person's own pixels are in the output of", [s for s in seen if s.leaks.person]),
+        ("The avatar layer holds pixels of the source in", [s for s in seen if s.leaks.layer]),
+        ("A detector finds somebody beside the avatars in", [s for s in seen if s.sightings.beside]),
+    ):
+        if leaky:
+            names = [s.case.row.video_id for s in leaky]
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            found.append(f"{what} {', '.join(names[:NAMED])}{more}.")
+    texture = float(np.mean([s.leaks.texture for s in seen]))
+    if len(seen) >= LARGE_SET and texture > TEXTURE_OF_ALL:
+        found.append(
+            f"Fine detail of the avatar layers follows the sources (mean correlation {texture:.2f}): "
+            "background is mixed into them."
+        )
+    found += [
+        f"{attack.name}: rank-1 {attack.result.rank1:.0%}, where chance reaches "
+        f"{attack.result.chance_high:.0%} at most (p = {attack.result.p:.2g})."
+        for attack in attacks
+        if attack.expected == "chance" and attack.result.found
+    ]
+    return found
+
+
+def _risks(attacks: list[Attack], fidelity: tuple[ActionFidelity, ...]) -> tuple[Risk, ...]:
+    by_name = {attack.name: attack.result for attack in attacks}
+
+    def rank1(name: str) -> str:
+        found = by_name.get(name)
+        if found is None:
+            return "not measured"
+        return f"{found.rank1:.0%} (chance {found.chance_low:.0%}–{found.chance_high:.0%})"
+
+    def share(kind: str) -> str:
+        named = [a.accuracy for a in fidelity if a.trained_on == a.asked_about == kind]
+        return f"{named[0]:.0%}" if named else "an unknown share"
+
+    return (
+        Risk(
+            name="singling out",
+            question="Can a person of the sources be found among the anonymized videos?",
+            answer=f"By looks: rank-1 {rank1('appearance, anonymized to source')}; by limb lengths: "
+            f"{rank1('limb lengths, anonymized to source')}; by the way of moving: "
+            f"{rank1('way of moving, anonymized to source')}. Whoever holds a source video can find what was "
+            "made of it: place, moment and motion are the same.",
+        ),
+        Risk(
+            name="linkability",
+            question="Can two anonymized videos of one person be linked?",
+            answer=f"Rank-1 {rank1('appearance, anonymized to anonymized')}. Where the manifest names "
+            "subjects, a subject has one avatar in all videos, so they link by design: who recognises one "
+            "video, by its place or motion, knows the others. Leave the column `subject` out to prevent it; "
+            "other data about the same avatar, such as another release under the same secret, link too.",
+        ),
+        Risk(
+            name="inference",
+            question="What can be learned about a person from the anonymized video?",
+            answer="The action, the place and the motion: they are what the videos are kept for. The action "
+            f"is named in {share('anonymized')} of the anonymized videos and in {share('real')} of the real "
+            "ones. Masks show roughly how large somebody was.",
+        ),
+    )
+
+
+def _write(place: Path, result: AnonymizationAudit) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    colours = {"wins": figures.BEFORE, "chance": figures.MEASURED, "stays": figures.STAYS}
+    if result.attacks:
+        figures.bars(
+            place / "identification",
+            [(a.name, a.result.rank1, None, None, colours[a.expected]) for a in result.attacks],
+            chance={a.name: (a.result.chance_low, a.result.chance_high) for a in result.attacks},
+            label="rank-1; grey: 95 % interval of chance",
+        )
+        figures.table(
+            place / "identification",
+            [
+                {"attack": a.name, "risk": a.risk, "expected": a.expected, **asdict(a.result)}
+                for a in result.attacks
+            ],
+        )
+    if result.actions:
+        figures.bars(
+            place / "actions",
+            [
+                (
+                    f"{a.trained_on} → {a.asked_about}",
+                    a.accuracy,
+                    a.low,
+                    a.high,
+                    figures.MEASURED if a.trained_on == "anonymized" else figures.BEFORE,
+                )
+                for a in result.actions
+            ],
+            chance={},
+            label="actions named; lines: 95 % intervals",
+        )
+        figures.table(place / "actions", [asdict(row) for row in result.actions])
+    figures.table(place / "counts", [asdict(row) for row in result.counts])
+    files.write_json(place / "audit.json", {"kind": "anonymization", **config.to_dict(result)})

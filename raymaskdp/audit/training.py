@@ -1,0 +1,206 @@
+"""`raymaskdp audit training`: try to learn from private training more than its ε allows.
+
+Canaries bound ε from below for the very step that a run takes, and the same audit must catch programs that
+are broken on purpose. Models trained as the run was are attacked by membership inference. A picture is read
+off a gradient, with and without privacy.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import cv2
+
+from raymaskdp import check, config, files
+from raymaskdp.audit import figures
+from raymaskdp.audit.canaries import REFERENCE, CanaryTest, audit_canaries
+from raymaskdp.audit.inversion import Inversion, invert
+from raymaskdp.audit.membership import Membership, attack_membership
+from raymaskdp.errors import UserError
+from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.train import TrainConfig
+
+NOTE = (
+    "Membership figures and their plot are measured on private records and are not covered by ε: keep them "
+    "with the data. Canaries and the inverted picture are made up and may be published."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingAuditConfig:
+    """Settings of `audit training`.
+
+    Attributes:
+      runs: times that each program is run on canaries; more prove more.
+      models: models that membership inference trains, an even number; each takes as long as the run did.
+        0 leaves it out.
+      compare: also attack as many models without privacy, to see what there would be to find.
+      seed: of canaries, halves and attackers.
+      progress: draw a progress bar.
+    """
+
+    runs: int = 16
+    models: int = 0
+    compare: bool = True
+    seed: int = 0
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        check.in_range("runs", self.runs, low=1)
+        check.in_range("models", self.models, low=0)
+        check.in_range("seed", self.seed, low=0)
+        if self.models % 2 or self.models == 2:
+            raise UserError(f"models must be 0, or an even number from 4 on, but it is {self.models}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingAudit:
+    """The outcome.
+
+    Attributes:
+      folder: where it is written: audit.json, tables as CSV, plots as SVG and PNG.
+      run: the run that was audited; None for the reference plan alone.
+      canaries, membership, inversion: what was measured.
+      findings: what is wrong, in sentences; empty if nothing was found.
+      release: which of it may be published.
+    """
+
+    folder: str
+    run: str | None
+    canaries: tuple[CanaryTest, ...]
+    membership: tuple[Membership, ...]
+    inversion: Inversion
+    findings: tuple[str, ...]
+    release: str = NOTE
+
+    def __str__(self) -> str:
+        lines = []
+        for test in self.canaries:
+            verdict = "as it must be" if test.as_expected else "WRONG"
+            lines.append(
+                f"  {test.program}, canaries: {test.canaries}: ε ≥ {test.at_least:.2f} proven, "
+                f"{test.claimed:.2f} claimed, noise × {test.noise:.2f}: {verdict}"
+            )
+        lines += [
+            f"  membership by {m.attack}, {m.mechanism}: AUC {m.auc:.2f}, TPR {m.tpr:.1%} at FPR {m.fpr:.0%} "
+            f"({m.models} models, {m.records} records)"
+            for m in self.membership
+        ]
+        lines.append(
+            f"  a picture from a gradient: {self.inversion.not_private:.0f} dB, "
+            f"from a private update: {self.inversion.private:.0f} dB"
+        )
+        lines += [f"FINDING: {finding}" for finding in self.findings] or ["Nothing was found to be wrong."]
+        return "\n".join([*lines, self.release, f"Written to {self.folder}."])
+
+
+def audit_training(
+    run: str | Path | None = None,
+    out: str | Path = "audit-training",
+    settings: TrainingAuditConfig | None = None,
+) -> TrainingAudit:
+    """Audit the private step, and the run in the folder `run`, if one is given.
+
+    Raises:
+      UserError: `run` is no run of `train`, or one without privacy.
+    """
+    settings = settings or TrainingAuditConfig()
+    place = Path(out)
+    trained = _read_run(Path(run)) if run is not None else None
+    if trained is None and settings.models:
+        raise UserError("Membership inference needs a run; give the folder that train wrote, or models=0.")
+    plan = trained[1] if trained else None
+    canaries = audit_canaries(plan, runs=settings.runs, seed=settings.seed)
+    membership: tuple[Membership, ...] = ()
+    if trained and settings.models:
+        membership = _membership(trained[0], settings)
+    inversion, picture_HW3 = invert(plan or REFERENCE, seed=settings.seed)
+    result = TrainingAudit(
+        folder=str(place),
+        run=None if run is None else str(run),
+        canaries=canaries,
+        membership=membership,
+        inversion=inversion,
+        findings=tuple(_findings(canaries, membership)),
+    )
+    place.mkdir(parents=True, exist_ok=True)
+    figures.table(place / "canaries", [asdict(test) for test in canaries])
+    if membership:
+        figures.curves(
+            place / "membership",
+            [
+                (
+                    f"{m.attack}, "
+                    + ("not private" if m.claimed is None else f"{m.mechanism}, ε = {m.claimed:.3g}"),
+                    m.roc_fpr,
+                    m.roc_tpr,
+                )
+                for m in membership
+            ],
+        )
+        rows = [asdict(m) for m in membership]
+        figures.table(place / "membership", [{k: v for k, v in r.items() if k[:4] != "roc_"} for r in rows])
+    with files.atomic_path(place / "inversion.png") as temporary:
+        large = cv2.resize(picture_HW3, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST)
+        if not cv2.imwrite(str(temporary), large[..., ::-1]):
+            raise RuntimeError("OpenCV could not write the inverted picture.")
+    files.write_json(place / "audit.json", {"kind": "training", **config.to_dict(result)})
+    return result
+
+
+def read_audit(path: Path) -> TrainingAudit:
+    """An outcome from its audit.json."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["kind"]
+    return config.build(TrainingAudit, values, where=str(path))
+
+
+def _read_run(folder: Path) -> tuple[TrainConfig, PrivacyPlan]:
+    if not (folder / "result.json").is_file():
+        raise UserError(f"{folder} is no finished run; give a folder that train wrote.")
+    trained = config.load(TrainConfig, folder / "config.yaml")
+    values = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    plan = config.build(PrivacyPlan, values, where=str(folder / "plan.json"))
+    if plan.mechanism == "sgd":
+        raise UserError(f"The run {folder} is not private, so there is no ε to audit.")
+    return trained, plan
+
+
+def _membership(trained: TrainConfig, settings: TrainingAuditConfig) -> tuple[Membership, ...]:
+    kinds = [trained]
+    if settings.compare:
+        plain = replace(
+            trained.privacy, mechanism="sgd", epsilon=None, noise_multiplier=None, public_batch=None
+        )
+        kinds.append(replace(trained, privacy=plain))
+    found: list[Membership] = []
+    for kind in kinds:
+        # Of private records, and many times the size of what is kept.
+        with tempfile.TemporaryDirectory(prefix="audit-") as work:
+            found += attack_membership(
+                kind, Path(work), models=settings.models, seed=settings.seed, progress=settings.progress
+            )
+    return tuple(found)
+
+
+def _findings(canaries: tuple[CanaryTest, ...], membership: tuple[Membership, ...]) -> list[str]:
+    found = []
+    for test in canaries:
+        if test.as_expected:
+            continue
+        if test.expected == "holds":
+            found.append(
+                f"{test.program} (canaries: {test.canaries}) releases ε ≥ {test.at_least:.2f} with "
+                f"{test.noise:.2f} times its noise; {test.claimed:.2f} is claimed."
+            )
+        else:
+            found.append(f"{test.program} (canaries: {test.canaries}) must be caught and was not.")
+    found += [
+        f"Membership inference by {m.attack} proves ε ≥ {m.at_least:.2f}; {m.claimed:.2f} is claimed."
+        for m in membership
+        if m.claimed is not None and m.found
+    ]
+    return found
