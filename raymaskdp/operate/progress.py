@@ -121,8 +121,8 @@ def _trained(folder: Path) -> Progress:
 def _swept(folder: Path) -> Progress:
     finished = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["result"] is not None
     planned = sweeps.trials(config.load(sweeps.SweepConfig, folder / "sweep.yaml"))
-    results = sorted((folder / "runs").glob("*/result.json"), key=lambda path: path.stat().st_mtime)
-    curves = sorted((folder / "runs").glob("*/curve.jsonl"), key=lambda path: path.stat().st_mtime)
+    results = sorted((folder / "runs").rglob("result.json"), key=lambda path: path.stat().st_mtime)
+    curves = sorted((folder / "runs").rglob("curve.jsonl"), key=lambda path: path.stat().st_mtime)
     latest = [*curves[-1:], folder / "sweep.json"]
     return Progress(
         folder=str(folder),

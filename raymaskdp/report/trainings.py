@@ -12,6 +12,7 @@ import pandas as pd
 
 from raymaskdp.files import sha256_file
 from raymaskdp.report import plots
+from raymaskdp.sweep.bill import VERDICTS, ways
 from raymaskdp.sweep.frontier import NAMES, Point, point
 from raymaskdp.train.loop import read_curve
 from raymaskdp.train.trainer import TrainResult, read_result
@@ -151,6 +152,8 @@ def read_sweep(folder: Path, *, root: Path) -> Sweep:
     failed = f", of which {result['failed']} failed" if result["failed"] else ""
     measure = MEASURES["auroc" if "auroc" in set(done["metric"]) else "top1"]
     sentence = f"{result['trials']} trainings{failed}. Means over seeds, with 95 % intervals."
+    if result["bill"]["one_run"] is not None:
+        sentence += f" {VERDICTS[result['bill']['tuning']]}"
     if source:
         sentence += f" Published: {source}."
     # Which data is of interest only where there are several.
@@ -223,12 +226,7 @@ def _bill(bill: dict[str, Any]) -> tuple[Fact, ...]:
     """What publishing one trial of a sweep costs, by how it was chosen."""
     if bill["one_run"] is None:
         return ()
-    ways = {
-        "one_run": "one run, had it been picked without looking at private data",
-        "best_of_random": f"the best of a random number of runs, {bill['runs']} on average",
-        "all_runs": f"all {bill['runs']} runs at this ε, or the best of them, as chosen here",
-    }
     return tuple(
         Fact(name=text, value="∞" if bill[key] is None else f"ε = {bill[key]:.3g}")
-        for key, text in ways.items()
+        for key, text in ways(bill["tuning"], bill["runs"]).items()
     )

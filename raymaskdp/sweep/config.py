@@ -1,16 +1,23 @@
-"""Settings of a sweep: one training configuration, and what is varied."""
+"""Settings of a sweep: one training configuration, what is varied, and how one is chosen."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from raymaskdp import check, config
 from raymaskdp.errors import UserError
+from raymaskdp.sweep import search as searches
+from raymaskdp.sweep.bill import Tuning
+from raymaskdp.sweep.search import Search
 from raymaskdp.train import TrainConfig
+from raymaskdp.train.splits import VALIDATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +49,26 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stopping:
+    """Early stopping of trials that are behind the others (ASHA, Li et al. 2020).
+
+    Attributes:
+      every: steps between measurements of a trial.
+      grace: steps that every trial is given.
+      keep: at each rung, the best 1 / `keep` of the trials go on to `keep` times as many steps.
+    """
+
+    every: int
+    grace: int
+    keep: float = 3.0
+
+    def __post_init__(self) -> None:
+        check.positive("stopping.every", self.every)
+        check.in_range("stopping.grace", self.grace, low=self.every)
+        check.in_range("stopping.keep", self.keep, low=1, open_low=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepConfig:
     """Many trainings that differ from one.
 
@@ -50,32 +77,66 @@ class SweepConfig:
       train: the configuration that trials start from. The noise of its ε is what the best one is chosen at.
       grids: by name, settings of `train` (dotted, as on the command line) and the values they take; every
         combination is a trial, for every seed. The plot shows the grids "frontier" and "not private".
+      search: trials drawn from a space, beside the grids.
       seeds: initial weights, one trial each. Lots, noise and clips are fresh in every trial anyway.
       split: what trials are measured on.
+      choose_on: what the best one is chosen on; where it is not given, what `train.validation` holds out,
+        or else `split`, which flatters the best one.
       views, crops: clips a video, and windows of each, that are averaged over when measuring.
+      tuning: how the choice is paid for. none: it is not, and the report says so. papernot-steinke: the
+        number of trials is drawn at random, and only the best one may be published. public: all data here
+        are public, so there is nothing to pay.
+      stopping: ends trials early that are behind the others.
       published: numbers that the report prints beside the measured ones.
-      cpus: of one trial. As many trials run at a time as the cluster has room for.
+      cpus, gpus: of one trial; parts of a GPU may be given. As many trials run at a time as there is room.
     """
 
     out: Path
     train: TrainConfig
-    grids: dict[str, dict[str, tuple[Any, ...]]]
+    grids: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
+    search: Search | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     split: str = "test"
+    choose_on: str | None = None
     views: int = 3
     crops: int = 1
+    tuning: Tuning = "none"
+    stopping: Stopping | None = None
     cpus: float = 1.0
+    gpus: float = 0.0
     published: Published | None = None
 
     def __post_init__(self) -> None:
         check.positive("cpus", self.cpus)
+        check.in_range("gpus", self.gpus, low=0)
         check.positive("views", self.views)
         check.positive("crops", self.crops)
-        if not self.seeds or not self.grids:
-            raise UserError("A sweep needs at least one grid and one seed.")
+        if not self.seeds or not (self.grids or self.search):
+            raise UserError("A sweep needs at least one grid or a search, and one seed.")
+        if searches.NAME in self.grids:
+            raise UserError(f"No grid may be called {searches.NAME!r}; give it another name.")
+        _check_choosing(self)
         planned = trials(self)  # values that a training would refuse are refused here, before anything runs
+        if self.search is not None:
+            for corner in self.search.corners():
+                drawn_trial(self, corner)
         if self.published is not None:
             _check_published(self.published, planned)
+
+    @property
+    def chosen_on(self) -> str:
+        """What part of the data the best trial is chosen on."""
+        return self.choose_on or (VALIDATION if self.train.validation else self.split)
+
+    @property
+    def learns(self) -> bool:
+        """Whether later trials depend on how good earlier ones were."""
+        return self.search is not None and self.search.method == "optuna"
+
+    @property
+    def pays(self) -> bool:
+        """Whether the number of trials is drawn at random, to pay for the choice."""
+        return self.tuning == "papernot-steinke"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +144,8 @@ class Trial:
     """One training of a sweep.
 
     Attributes:
-      grids: the grids it is a point of; a point of several is trained once.
-      settings: what its grids set.
+      grids: the grids it is a point of, or "search"; a point of several is trained once.
+      settings: what its grids set, or what was drawn.
       config: the whole configuration.
     """
 
@@ -94,26 +155,83 @@ class Trial:
 
 
 def trials(sweep: SweepConfig) -> tuple[Trial, ...]:
-    """The trials in order: grid by grid, seed by seed; equal configurations once.
+    """The trials that are known beforehand: grid by grid, seed by seed, then those drawn at random.
 
-    Raises `UserError` for a setting that does not exist or a value that it cannot take, naming the grid.
+    Equal configurations are one trial. Raises `UserError` for a setting that does not exist or a value that
+    it cannot take, naming the grid.
     """
-    base = config.to_dict(sweep.train)
     found: dict[str, Trial] = {}
     for name, grid in sweep.grids.items():
         for values in itertools.product(*grid.values()):
             settings = dict(zip(grid, values, strict=True))
             for seed in sweep.seeds:
-                plain = copy.deepcopy(base)
-                for key, value in {**settings, "seed": seed}.items():
-                    _set(plain, key, value, where=f"the grid {name!r}")
-                trial = config.build(TrainConfig, plain, where=f"the grid {name!r}")
-                digest = config.digest(trial)
-                earlier = found.get(digest)
-                grids = (*earlier.grids, name) if earlier else (name,)
-                merged = {**(earlier.settings if earlier else {}), **settings}
-                found[digest] = Trial(grids=grids, settings=merged, config=trial)
+                _add(found, _trial(sweep, name, settings, seed, where=f"the grid {name!r}"))
+    if sweep.search is not None and sweep.search.method == "random" and not sweep.pays:
+        generator = np.random.default_rng(sweep.search.seed)
+        for drawn in searches.draw(sweep.search, sweep.seeds, generator, sweep.search.trials):
+            _add(found, drawn_trial(sweep, drawn))
     return tuple(found.values())
+
+
+def drawn_trial(sweep: SweepConfig, drawn: dict[str, Any]) -> Trial:
+    """The trial of some drawn settings, maybe with a `seed`; raises `UserError` as `trials` does."""
+    settings = dict(drawn)
+    seed = settings.pop("seed", sweep.train.seed)
+    return _trial(sweep, searches.NAME, settings, seed, where="search.space")
+
+
+def values_of(trial: Trial, names: Sequence[str]) -> dict[str, Any]:
+    """A trial's values of dotted settings, whichever grid sets them."""
+    plain = config.to_dict(trial.config)
+    return {name: _get(plain, name) for name in names}
+
+
+def _trial(sweep: SweepConfig, name: str, settings: dict[str, Any], seed: int, *, where: str) -> Trial:
+    plain = copy.deepcopy(config.to_dict(sweep.train))
+    for key, value in {**settings, "seed": seed}.items():
+        _set(plain, key, value, where=where)
+    return Trial(grids=(name,), settings=settings, config=config.build(TrainConfig, plain, where=where))
+
+
+def _add(found: dict[str, Trial], trial: Trial) -> None:
+    digest = config.digest(trial.config)
+    earlier = found.get(digest)
+    if earlier is not None:
+        grids = tuple(dict.fromkeys((*earlier.grids, *trial.grids)))
+        trial = Trial(grids=grids, settings={**earlier.settings, **trial.settings}, config=trial.config)
+    found[digest] = trial
+
+
+def _check_choosing(sweep: SweepConfig) -> None:
+    """Whether the choice can be paid for as is asked, and looks at no test videos on the way."""
+    if sweep.pays:
+        if sweep.stopping is not None:
+            raise UserError(
+                "tuning=papernot-steinke pays for independent trials, and early stopping compares each with "
+                "the others' private metrics on the way; remove stopping, or use tuning=none (the choice is "
+                "then not paid for) or public (if all data are)."
+            )
+        if sweep.grids or sweep.search is None or sweep.search.method != "random":
+            raise UserError(
+                "tuning=papernot-steinke pays for the best of independent draws, and for nothing else: it "
+                "needs a search with method=random, and no grids."
+            )
+        if sweep.train.privacy.mechanism == "sgd" or sweep.train.privacy.epsilon is None:
+            raise UserError("tuning=papernot-steinke needs a private mechanism and train.privacy.epsilon.")
+    if sweep.learns or sweep.stopping is not None:
+        what = "stopping" if sweep.stopping is not None else "search.method=optuna"
+        if sweep.chosen_on == sweep.split:
+            raise UserError(
+                f"{what} chooses on the way, and would do so on the {sweep.split} videos that trials are "
+                "measured on; hold some out with train.validation=0.2, or give choose_on."
+            )
+    priced = sweep.search.priced_differently() if sweep.search is not None else None
+    if priced is not None and (sweep.pays or sweep.learns):
+        asked = "tuning=papernot-steinke" if sweep.pays else "search.method=optuna"
+        raise UserError(
+            f"With {asked} all trials are on one bill, so they must cost the same, but they differ in "
+            f"{priced}; take it out of search.space, or put it into grids of another sweep."
+        )
 
 
 def published_score(sweep: SweepConfig, trial: TrainConfig) -> float | None:
@@ -144,7 +262,7 @@ def _get(values: dict[str, Any], key: str) -> Any:
     found: Any = values
     for part in key.split("."):
         if not isinstance(found, dict) or part not in found:
-            raise UserError(f"Unknown setting {key!r} in published.scores.")
+            raise UserError(f"Unknown setting {key!r}; give it as `raymaskdp train` takes it.")
         found = found[part]
     return found
 

@@ -101,7 +101,7 @@ def draw(results: pd.DataFrame, path: Path, *, classes: int, caption: str) -> No
     figure.text(0.5, -0.02, caption, ha="center", va="top", fontsize=8, color="#555555", wrap=True)
     for suffix in (".png", ".svg"):
         with atomic_path(path.with_suffix(suffix)) as temporary:
-            figure.savefig(temporary, dpi=160, bbox_inches="tight", metadata=_without_date(suffix))
+            figure.savefig(temporary, dpi=160, bbox_inches="tight", metadata=without_date(suffix))
 
 
 def _draw_curve(axes: Axes, name: str, curve: list[tuple[float | None, Point]], aside: float) -> None:
@@ -138,6 +138,6 @@ def _dress(axes: Axes, curves: dict[str, list[tuple[float | None, Point]]], metr
     axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _without_date(suffix: str) -> dict[str, None] | None:
+def without_date(suffix: str) -> dict[str, None] | None:
     """The same results give the same file."""
     return {"Date": None} if suffix == ".svg" else None

@@ -9,7 +9,7 @@ import math
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,12 +88,15 @@ class TrainResult:
         )
 
 
-def train(config: TrainConfig, *, key: Key | None = None) -> TrainResult:
+def train(
+    config: TrainConfig, *, key: Key | None = None, on_step: Callable[[StepReport], None] | None = None
+) -> TrainResult:
     """Train one model; resumes an interrupted run, and returns at once if it is finished.
 
     The run's folder is named after its mechanism and a digest of settings and data. `key` fixes the run's
     secret, for tests; otherwise the operating system draws it, and it stays in the folder, readable by its
-    owner alone. Raises `UserError` for settings that do not go together.
+    owner alone. `on_step` is called after every step of a run in this process. Raises `UserError` for
+    settings that do not go together.
     """
     job = make_job(config)
     if (job.folder / "result.json").is_file():
@@ -109,7 +112,7 @@ def train(config: TrainConfig, *, key: Key | None = None) -> TrainResult:
         job.key_file.write_bytes(key.secret)
     cache_features_of(job.config)
     if config.compute.workers == 0:
-        _run_here(job)
+        _run_here(job, on_step)
     else:
         _run_on_ray(job)
     return _finish(job)
@@ -158,11 +161,17 @@ def read_result(folder: Path) -> TrainResult:
     return configuration.build(TrainResult, values, where=str(folder / "result.json"))
 
 
-def _run_here(job: Job) -> None:
+def _run_here(job: Job, on_step: Callable[[StepReport], None] | None) -> None:
     threads = torch.get_num_threads()
     try:
         with _bar(job) as bar:
-            loop.run(job, Worker(), lambda report: _show(bar, report, job.plan))
+
+            def show(report: StepReport) -> None:
+                _show(bar, report, job.plan)
+                if on_step is not None:
+                    on_step(report)
+
+            loop.run(job, Worker(), show)
     finally:
         torch.set_num_threads(threads)
 

@@ -1,0 +1,117 @@
+"""Settings drawn from a space instead of a grid: blindly at random, or by Optuna, which learns on the way."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from raymaskdp import check
+from raymaskdp.errors import UserError
+
+NAME = "search"
+"""What stands where the table names a trial's grids."""
+
+CORNERS = 512
+"""At most so many combinations of extreme values are tried for being settings at all."""
+
+PRICED = ("data", "split", "validation", "steps", "privacy.epsilon", "privacy.noise_multiplier",
+          "privacy.delta", "privacy.expected_batch", "privacy.adjacency", "privacy.unit")  # fmt: skip
+"""Settings on which the price of a training depends."""
+
+EQUALLY_PRICED = {"dpsgd", "multiclip", "maskdp"}
+"""Mechanisms that cost the same at the same noise (one record counts once in all of them)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Numbers from `low` to `high`, both included, all as likely.
+
+    Attributes:
+      log: all orders of magnitude are as likely instead.
+      whole: whole numbers only.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        check.in_range("search.space: low", self.low, low=0 if self.log else -math.inf, open_low=self.log)
+        check.in_range("search.space: high", self.high, low=self.low, open_low=True)
+        if self.whole and not (float(self.low).is_integer() and float(self.high).is_integer()):
+            raise UserError("search.space: the ends of a range of whole numbers must be whole.")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest value, as trials get them."""
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+
+    def draw(self, generator: np.random.Generator) -> float:
+        """One value."""
+        # Whole numbers own the half on either side of them, so the ends are as likely as the others.
+        half = 0.5 if self.whole else 0.0
+        low, high = self.low - half, self.high + half
+        drawn = math.exp(generator.uniform(math.log(low), math.log(high))) if self.log else None
+        value = generator.uniform(low, high) if drawn is None else drawn
+        if self.whole:
+            return int(np.clip(round(value), self.low, self.high))
+        return float(np.clip(value, self.low, self.high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Trials whose settings are drawn.
+
+    Attributes:
+      method: random; or optuna, whose tree-structured Parzen estimator proposes what earlier trials speak
+        for, one training after another.
+      trials: how many trainings; with tuning=papernot-steinke how many on average.
+      space: settings of `train` (dotted) and where their values come from: a range, or a list to pick from.
+        A trial's seed is picked from the sweep's.
+      seed: draws what is drawn, so that the same sweep is the same again.
+    """
+
+    method: Literal["random", "optuna"] = "random"
+    trials: int
+    space: dict[str, Range | tuple[Any, ...]]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check.positive("search.trials", self.trials)
+        if not self.space or () in self.space.values():
+            raise UserError("search.space needs at least one setting, and every list in it a value.")
+
+    def corners(self) -> Iterator[dict[str, Any]]:
+        """The extreme settings of the space; where they can run, what lies between can."""
+        extremes = [source.ends if isinstance(source, Range) else source for source in self.space.values()]
+        for values in itertools.islice(itertools.product(*extremes), CORNERS):
+            yield dict(zip(self.space, values, strict=True))
+
+    def priced_differently(self) -> str | None:
+        """A setting of the space on which the price of a trial depends; None if all cost the same."""
+        for name, source in self.space.items():
+            same = isinstance(source, tuple) and EQUALLY_PRICED.issuperset(source)
+            if name in PRICED or (name == "privacy.mechanism" and not same):
+                return name
+        return None
+
+
+def draw(
+    search: Search, seeds: tuple[int, ...], generator: np.random.Generator, count: int
+) -> list[dict[str, Any]]:
+    """`count` independent draws of settings, each with its `seed`."""
+    return [
+        {name: _one(source, generator) for name, source in search.space.items()}
+        | {"seed": seeds[generator.integers(len(seeds))]}
+        for _ in range(count)
+    ]
+
+
+def _one(source: Range | tuple[Any, ...], generator: np.random.Generator) -> Any:
+    return source.draw(generator) if isinstance(source, Range) else source[generator.integers(len(source))]
