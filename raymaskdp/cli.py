@@ -605,6 +605,16 @@ def benchmark_stages(settings: Any, as_json: bool) -> None:
     _show(run(settings), as_json)
 
 
+@benchmark.command("anonymize", context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.benchmarks.anonymize:BenchmarkAnonymizeConfig")
+def benchmark_anonymize(settings: Any, as_json: bool) -> None:
+    """What Ray costs `anonymize` and gains: beside a plain loop, on one worker and two; memory by length."""
+    from raymaskdp.benchmarks.anonymize import benchmark_anonymize as run
+
+    _show(run(settings), as_json)
+
+
 @cli.command(context_settings=CONTEXT)
 @click.option("--out", type=PATH, default=Path("demo-out"), show_default=True, help="Folder for everything.")
 @_json_option
