@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import jinja2
 import numpy as np
 
 from raymaskdp import files
 from raymaskdp.anonymize import decisions, outputs
 from raymaskdp.anonymize.outputs import Row
 from raymaskdp.errors import UserError
+from raymaskdp.report import pages
 from raymaskdp.report.strips import frame_indices, jpeg_uri
 from raymaskdp.video import reader
 
@@ -145,14 +145,7 @@ def _small(frame_HW3: np.ndarray) -> str:
 
 
 def _write(path: Path, out: Path, cases: list[Case]) -> None:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("raymaskdp.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("review.html").render(out=str(out), cases=cases)
+    text = pages.render("review.html", out=str(out), cases=cases)
     with files.atomic_path(path) as temporary:
         temporary.touch(mode=0o600)
         temporary.write_text(text, encoding="utf-8")

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 
+from raymaskdp.anonymize import outputs
+from raymaskdp.anonymize.outputs import Row
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.report.strips import GAP_PX, beside, frame_indices
@@ -66,15 +67,14 @@ def sheet(
     """
     if Path(out).suffix.lower() not in SUFFIXES:
         raise UserError(f"A contact sheet is a picture; give {out} one of the endings {', '.join(SUFFIXES)}.")
-    manifest = Path(folder) / "manifest.parquet"
-    if not manifest.is_file():
+    rows = outputs.read_manifest(Path(folder))
+    if not rows:
         raise UserError(f"{folder} holds no manifest.parquet; give a folder that anonymize wrote.")
-    table = pd.read_parquet(manifest)
-    done = table[table.status == "done"] if "status" in table else table[:0]
-    if done.empty:
+    done = [row for _, row in sorted(rows.items()) if row.status == "done"]
+    if not done:
         raise UserError(f"{folder} holds no anonymized video, so there is nothing to show.")
-    chosen = done.sort_values("video_id").iloc[frame_indices(len(done), videos)]
-    blocks = [_block(Path(folder), row, frames, height, show_sources) for row in chosen.to_dict("records")]
+    chosen = [done[index] for index in frame_indices(len(done), videos)]
+    blocks = [_block(Path(folder), row, frames, height, show_sources) for row in chosen]
     width = max(block.shape[1] for block in blocks)
     padded = [
         np.pad(block, ((0, 3 * GAP_PX), (0, width - block.shape[1]), (0, 0)), constant_values=255)
@@ -85,17 +85,17 @@ def sheet(
         if not encoded:
             raise RuntimeError("OpenCV could not encode the contact sheet.")
         temporary.write_bytes(data.tobytes())
-    return SheetResult(path=str(out), videos=tuple(chosen.video_id))
+    return SheetResult(path=str(out), videos=tuple(row.video_id for row in chosen))
 
 
-def _block(folder: Path, row: dict, frames: int, height: int, show_sources: bool) -> np.ndarray:
-    indices = frame_indices(int(row["num_frames"]), frames)
-    with np.load(folder / f"{row['video_id']}.npz", allow_pickle=False) as stored:
+def _block(folder: Path, row: Row, frames: int, height: int, show_sources: bool) -> np.ndarray:
+    indices = frame_indices(row.num_frames, frames)
+    with np.load(folder / f"{row.video_id}.npz", allow_pickle=False) as stored:
         size = int(stored["height"]), int(stored["width"])
         removed_THW = [unpack(stored["person_masks"][index], *size) for index in indices]
         avatars_THW = [unpack(stored["avatar_masks"][index], *size) for index in indices]
-    output = reader.read_frames(folder / row["path"], indices)
-    layer = reader.read_frames(folder / f"{row['video_id']}.avatar.mp4", indices)
+    output = reader.read_frames(folder / f"{row.video_id}.mp4", indices)
+    layer = reader.read_frames(folder / f"{row.video_id}.avatar.mp4", indices)
     avatars = [
         np.where(mask[..., None], frame, AVATAR_GROUND)
         for frame, mask in zip(layer, avatars_THW, strict=True)
@@ -103,7 +103,7 @@ def _block(folder: Path, row: dict, frames: int, height: int, show_sources: bool
     rows: list[tuple[str, list[np.ndarray]]] = []
     ground = [np.full((*size, 3), 255, np.uint8) for _ in indices]
     if show_sources:
-        ground = list(reader.read_frames(row["source"], indices))
+        ground = list(reader.read_frames(row.source, indices))
         rows.append(("source", ground))
     taken = [_tinted(frame, mask) for frame, mask in zip(ground, removed_THW, strict=True)]
     rows += [("taken out", taken), ("avatar", avatars), ("output", list(output))]

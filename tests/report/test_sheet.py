@@ -1,15 +1,20 @@
 """The contact sheet shows what was written, and sources only to those who ask for them."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 
+from raymaskdp.anonymize import outputs
+from raymaskdp.anonymize.item import Item, Status
+from raymaskdp.anonymize.outputs import Row
+from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.report.sheet import sheet
 from raymaskdp.video.masks import pack
+from raymaskdp.video.reader import VideoInfo
 from raymaskdp.video.writer import VideoWriter
 
 T, H, W = 5, 48, 64
@@ -31,14 +36,14 @@ def folder(tmp_path: Path) -> Path:
     mask_HW[10:40, 20:40] = True
     masks_TB = np.tile(pack(mask_HW), (T, 1))
     np.savez(tmp_path / "a.npz", person_masks=masks_TB, avatar_masks=masks_TB, height=H, width=W)
-    row = {
-        "video_id": "a", "status": "done", "path": "a.mp4", "num_frames": T,
-        "source": str(tmp_path / "source.mp4"),
-    }  # fmt: skip
-    pd.DataFrame([row, {**row, "video_id": "b", "status": "quarantined"}]).to_parquet(
-        tmp_path / "manifest.parquet"
-    )
+    outputs.write_manifest(tmp_path, [row(tmp_path, "a", "done"), row(tmp_path, "b", "quarantined")])
     return tmp_path
+
+
+def row(folder: Path, name: str, status: Status) -> Row:
+    record = VideoRecord(video_id=name, path=str(folder / "source.mp4"))
+    info = VideoInfo(width=W, height=H, fps=Fraction(10), num_frames=T)
+    return outputs.row_of(Item(record=record, status=status, info=info, source_sha256="s"), "c")
 
 
 def share(picture: Path, colour: tuple[int, int, int]) -> float:
@@ -61,6 +66,6 @@ def test_what_cannot_be_drawn_is_said(folder: Path, tmp_path: Path) -> None:
         sheet(folder, folder / "sheet.pdf")
     with pytest.raises(UserError, match=r"manifest\.parquet"):
         sheet(folder / "nowhere", folder / "sheet.png")
-    pd.DataFrame([{"video_id": "b", "status": "failed"}]).to_parquet(folder / "manifest.parquet")
+    outputs.write_manifest(folder, [row(folder, "b", "failed")])
     with pytest.raises(UserError, match="nothing to show"):
         sheet(folder, folder / "sheet.png")
