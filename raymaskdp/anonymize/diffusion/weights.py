@@ -68,11 +68,11 @@ def load_pipeline(config: DiffusionConfig, kind: type[Any], control: type[Any] |
     check_weights(config)
     chosen = places(config)
     how = {
-        "torch_dtype": dtype,
+        "dtype": dtype,
         "use_safetensors": True,
         "local_files_only": True,
-        "low_cpu_mem_usage": False,
     }
+    _silence()
     try:
         if control is None:
             return kind.from_pretrained(chosen.model, **how)
@@ -116,6 +116,16 @@ def pull_diffusion(backend: str) -> PulledDiffusion:
             "the network, or copy a folder from elsewhere and name it in diffusion.model."
         ) from error
     return PulledDiffusion(backend=backend, model=str(model), control=control and str(control))
+
+
+def _silence() -> None:
+    """No progress bars of files on this disk, and no advice that is meant for programmers."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
 
 
 def _check_place(name: str, place: str, file: str, backend: str) -> None:
