@@ -35,15 +35,6 @@ def dilate(mask_HW: np.ndarray, radius_px: float) -> np.ndarray:
     return grown_HW
 
 
-def bridge(packed_TB: np.ndarray, reach: int) -> np.ndarray:
-    """Packed masks with a pixel set where it is set at most `reach` frames before and after (or now)."""
-    before_TB, after_TB = packed_TB.copy(), packed_TB.copy()
-    for step in range(1, min(reach, len(packed_TB) - 1) + 1):
-        before_TB[step:] |= packed_TB[:-step]
-        after_TB[:-step] |= packed_TB[step:]
-    return before_TB & after_TB
-
-
 def distance(mask_HW: np.ndarray) -> np.ndarray:
     """Distance of each pixel to the nearest pixel of a mask that is not empty; float32 [H, W]."""
     return cv2.distanceTransform((~mask_HW).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

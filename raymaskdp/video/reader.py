@@ -186,8 +186,9 @@ def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         src_colorspace=Colorspace(_matrix(frame)),
         src_color_range=ColorRange.JPEG if _full_range(frame) else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
-        # Without accurate rounding swscale takes a short cut that darkens by up to two levels.
-        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+        # Without accurate rounding swscale takes a short cut that darkens by up to two levels. Between chroma
+        # samples a straight line is 0.3 levels from a cubic, and takes half of the time.
+        interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
         threads=1,
     ).to_ndarray()
     turns = _quarter_turns(frame)

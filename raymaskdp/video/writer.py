@@ -33,6 +33,7 @@ class VideoWriter:
       fps: frames a second, constant.
       lossless: write the RGB values themselves (H.264 High 4:4:4 at quantizer 0).
       full_range: tag and write luma in 0…255 as some cameras do.
+      crf: x264's quality where it is not lossless; less is better.
 
     The same frames give the same bytes: one encoder thread, no dates, no version strings.
     """
@@ -46,6 +47,7 @@ class VideoWriter:
         fps: Fraction | float,
         lossless: bool = False,
         full_range: bool = False,
+        crf: int = CRF,
     ) -> None:
         rate = Fraction(fps).limit_denominator(100_000)
         self._shape = (height, width, 3)
@@ -60,7 +62,7 @@ class VideoWriter:
         codec = "libx264rgb" if lossless else "libx264"
         # Without mbtree: its vectorized code reads uninitialized memory, so that equal frames gave up to
         # fourteen different files in forty tries.
-        lossy = {"crf": str(CRF), "preset": "veryfast", "x264-params": "mbtree=0"}
+        lossy = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
         options = {"qp": "0", "preset": "ultrafast"} if lossless else lossy
         video = cast(av.VideoStream, self._container.add_stream(codec, rate=rate, options=options))
         video.width, video.height = width, height
