@@ -395,10 +395,19 @@ def models() -> None:
 
 
 @models.command(context_settings=CONTEXT)
+@click.argument("name", required=False, metavar="[sd15-depth|sdxl-depth|wan-vace]")
 @click.option("--quiet", is_flag=True, help="Say nothing if everything is there.")
 @_json_option
-def pull(quiet: bool, as_json: bool) -> None:
-    """Fetch and build the default pose model and body; does nothing where they exist."""
+def pull(name: str | None, quiet: bool, as_json: bool) -> None:
+    """Fetch and build the default pose model and body; does nothing where they exist.
+
+    With a NAME, fetch the weights of that backend of `composite.refine=diffusion` from the Hugging Face hub.
+    """
+    if name is not None:
+        from raymaskdp.anonymize.diffusion.weights import pull_diffusion
+
+        _show(pull_diffusion(name), as_json)
+        return
     from raymaskdp.anonymize.pose_model import pull_pose_model
     from raymaskdp.bodies.build import ensure_body
 
@@ -613,6 +622,16 @@ def benchmark_anonymize(settings: Any, as_json: bool) -> None:
     from raymaskdp.benchmarks.anonymize import benchmark_anonymize as run
 
     _show(run(settings), as_json)
+
+
+@benchmark.command("refine", context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.benchmarks.refine:RefineConfig")
+def refine(settings: Any, as_json: bool) -> None:
+    """How still refined avatars stay on their surface: render, harmonize, and diffusion in two ways."""
+    from raymaskdp.benchmarks.refine import benchmark_refine
+
+    _show(benchmark_refine(settings), as_json)
 
 
 @cli.command(context_settings=CONTEXT)

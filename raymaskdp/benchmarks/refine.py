@@ -135,9 +135,8 @@ def benchmark_refine(settings: RefineConfig) -> RefineResult:
     with tempfile.TemporaryDirectory() as folder, tqdm(total=len(settings.actions), unit="video") as progress:
         diffusion = settings.diffusion
         if diffusion.model is None:
-            diffusion = dataclasses.replace(
-                diffusion, **tiny_diffusion.MAKERS[diffusion.backend](Path(folder))
-            )
+            tiny: dict[str, Any] = {**tiny_diffusion.MAKERS[diffusion.backend](Path(folder))}
+            diffusion = dataclasses.replace(diffusion, **tiny)
         backend = load_backend(diffusion, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         for name, film in films(settings, Path(folder)):
             avatar = draw_avatar(_secret(settings.seed), name)

@@ -43,7 +43,8 @@ def anchored(cells_SSD: np.ndarray, *, seed: int, channels: int, shape: tuple[in
 
 def _mixed(cells_SSD: np.ndarray, seed: int) -> np.ndarray:
     """One 64-bit number for each cell."""
-    mixed = np.full(cells_SSD.shape[:-1], seed % 2**64, np.uint64)
+    # Scrambled before it meets a cell: seeds next to each other would else swap a few cells and no more.
+    mixed = np.broadcast_to(_scramble(np.array([seed % 2**64], np.uint64)), cells_SSD.shape[:-1])
     for axis in range(cells_SSD.shape[-1]):
         mixed = _scramble(mixed ^ cells_SSD[..., axis].astype(np.uint64))
     return mixed
