@@ -97,11 +97,11 @@ def score(people: People, motions: Sequence[Motion], truth: str | Path, body: Bo
             offset = image_MTJ2[index] - truth_PTJ2[person]
             bend = offset[whole + 2] - 2 * offset[whole + 1] + offset[whole]
             jitter.append(np.linalg.norm(bend, axis=-1).mean(-1))
-    found_TB = people.union_TB()
+    found_TB = np.asarray(people.union_TB())
     truth_T = np.array([int(np.bitwise_count(m).sum()) for m in masks_TB])
     both_T = np.array([int(np.bitwise_count(m).sum()) for m in masks_TB & found_TB])
     outline_TB = people.outline_TB()
-    iou = _iou(masks_TB, found_TB if outline_TB is None else outline_TB)
+    iou = _iou(masks_TB, found_TB if outline_TB is None else np.asarray(outline_TB))
     shown = truth_T > 0
     return TruthMetrics(
         person_recall=float((match_PT >= 0)[present_PT].mean()) if present_PT.any() else 1.0,

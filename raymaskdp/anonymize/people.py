@@ -14,6 +14,7 @@ import numpy as np
 from raymaskdp import check
 from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, Layout
 from raymaskdp.bodies.skeleton import NUM_JOINTS
+from raymaskdp.video.mask_film import MaskFilm, union
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,8 @@ class Person:
         not visible.
       world_TL3: float32 [T, L, 3], points in metres about the hips, axes of the camera or of the
         person's crop (x right, y down, z away from the camera); NaN where not visible.
-      masks_T: uint8 [T, B], packed masks, dilated to cover hair, hands and shadow.
-      outlines_T: uint8 [T, B], packed, the pixels that most likely show the person and no margin;
+      masks_T: packed masks [T, B], dilated to cover hair, hands and shadow.
+      outlines_T: packed [T, B], the pixels that most likely show the person and no margin;
         inside `masks_T`. For matting, previews and figures: nothing is removed by them. None where
         the source knows no outline.
       rotations_TJ3: float32 [T, 52, 3] as in `bodies.motion.Motion`, where the source is a fitted
@@ -49,8 +50,8 @@ class Person:
     detected_T: np.ndarray
     keypoints_TL3: np.ndarray
     world_TL3: np.ndarray
-    masks_T: np.ndarray
-    outlines_T: np.ndarray | None = None
+    masks_T: np.ndarray | MaskFilm
+    outlines_T: np.ndarray | MaskFilm | None = None
     rotations_TJ3: np.ndarray | None = None
 
 
@@ -81,7 +82,7 @@ class People:
         size = packed_size(self.height, self.width)
         num_points = len(self.layout.points)
         for person in self.persons:
-            shapes = {
+            shapes: dict[str, tuple[np.ndarray | MaskFilm, tuple[int, ...]]] = {
                 "visible_T": (person.visible_T, (self.num_frames,)),
                 "detected_T": (person.detected_T, (self.num_frames,)),
                 "keypoints_TL3": (person.keypoints_TL3, (self.num_frames, num_points, 3)),
@@ -96,20 +97,17 @@ class People:
                 if array.shape != shape:
                     raise ValueError(f"{name} of track {person.track_id} is {array.shape}, not {shape}")
 
-    def union_TB(self) -> np.ndarray:
-        """The packed union of all persons' masks, uint8 [T, B]."""
+    def union_TB(self) -> MaskFilm:
+        """The packed union of all persons' masks, [T, B]."""
         return self._union([person.masks_T for person in self.persons])
 
-    def outline_TB(self) -> np.ndarray | None:
-        """The packed union of all persons' outlines, uint8 [T, B]; None if any is not known."""
+    def outline_TB(self) -> MaskFilm | None:
+        """The packed union of all persons' outlines, [T, B]; None if any is not known."""
         known = [person.outlines_T for person in self.persons if person.outlines_T is not None]
         return self._union(known) if len(known) == len(self.persons) else None
 
-    def _union(self, masks: list[np.ndarray]) -> np.ndarray:
-        union_TB = np.zeros((self.num_frames, packed_size(self.height, self.width)), np.uint8)
-        for mask_TB in masks:
-            union_TB |= mask_TB
-        return union_TB
+    def _union(self, films: list[np.ndarray | MaskFilm]) -> MaskFilm:
+        return union(films, self.num_frames, packed_size(self.height, self.width))
 
 
 def packed_size(height: int, width: int) -> int:

@@ -26,7 +26,7 @@ import numpy as np
 
 from raymaskdp import check
 from raymaskdp.anonymize.onnx_people import OnnxPeople
-from raymaskdp.anonymize.people import People, Person, Suspicion
+from raymaskdp.anonymize.people import People, Person, Suspicion, packed_size
 from raymaskdp.anonymize.pose_check import (
     NO_BOXES,
     Box,
@@ -51,6 +51,7 @@ from raymaskdp.anonymize.track import (
 )
 from raymaskdp.anonymize.upright import UprightPeople
 from raymaskdp.errors import UserError
+from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.masks import pack, unpack
 from raymaskdp.video.reader import VideoInfo
 
@@ -409,8 +410,7 @@ class _Search:
         detected_T = np.zeros(num_frames, bool)
         keypoints_T33x3 = np.full((num_frames, 33, 3), np.nan, np.float32)
         world_T33x3 = np.full((num_frames, 33, 3), np.nan, np.float32)
-        masks_T = np.zeros((num_frames, -(-height * width // 8)), np.uint8)
-        outlines_T = np.zeros_like(masks_T)
+        masks_T, outlines_T = (MaskFilm(num_frames, packed_size(height, width)) for _ in range(2))
         # A person comes and goes a little before and after being recognised.
         fringe = max(1, round(0.1 * self.fps))
         span = range(max(0, track.first - fringe), min(num_frames, track.last + 1 + fringe))

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymaskdp.anonymize.item import pack_arrays, unpack_arrays
-from raymaskdp.anonymize.people import People
+from raymaskdp.anonymize.people import People, packed_size
 from raymaskdp.bodies.avatar import Avatar, draw_avatars
 from raymaskdp.bodies.figure import Figure
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.video import masks
+from raymaskdp.video.mask_film import MaskFilm, union
 
 # Shape suffixes: P persons, T frames, H rows, W columns, B bytes of a packed mask, V vertices.
 
@@ -24,25 +25,24 @@ class Scene:
 
     Attributes:
       height, width: pixels.
-      masks_PTB: uint8 [P, T, B], packed person masks as the analysis gave them.
+      masks_PTB: P films of packed person masks [T, B] as the analysis gave them.
       visible_PT: bool [P, T].
       motions: P of them, in the same order.
     """
 
     height: int
     width: int
-    masks_PTB: np.ndarray
+    masks_PTB: Sequence[np.ndarray | MaskFilm]
     visible_PT: np.ndarray
     motions: tuple[Motion, ...]
 
     @classmethod
     def of(cls, people: People, motions: list[Motion]) -> Scene:
         """What synthesis needs of an analysis."""
-        size = masks.empty(people.num_frames, people.height, people.width).shape
         return cls(
             height=people.height,
             width=people.width,
-            masks_PTB=np.array([p.masks_T for p in people.persons], np.uint8).reshape(-1, *size),
+            masks_PTB=tuple(person.masks_T for person in people.persons),
             visible_PT=np.array([p.visible_T for p in people.persons], bool).reshape(-1, people.num_frames),
             motions=tuple(motions),
         )
@@ -50,7 +50,7 @@ class Scene:
     @property
     def num_frames(self) -> int:
         """Frames of the video."""
-        return self.masks_PTB.shape[1]
+        return self.visible_PT.shape[1]
 
     @property
     def camera_33(self) -> np.ndarray:
@@ -59,23 +59,25 @@ class Scene:
 
     def person_mask(self, person: int, index: int) -> np.ndarray:
         """Bool [H, W] of one person in frame `index`."""
-        return masks.unpack(self.masks_PTB[person, index], self.height, self.width)
+        return masks.unpack(self.masks_PTB[person][index], self.height, self.width)
 
-    def everybody(self, margin_px: float) -> np.ndarray:
-        """Packed masks of everybody in each frame, grown by `margin_px`; uint8 [T, B]."""
-        union_TB = np.bitwise_or.reduce(self.masks_PTB, axis=0)
-        for packed in union_TB:
-            mask_HW = masks.unpack(packed, self.height, self.width)
-            packed[:] = masks.pack(masks.dilate(mask_HW, margin_px))
+    def everybody(self, margin_px: float) -> MaskFilm:
+        """Packed masks of everybody in each frame, grown by `margin_px`; [T, B]."""
+        union_TB = union(self.masks_PTB, self.num_frames, packed_size(self.height, self.width))
+        for index in np.flatnonzero(union_TB.any_T()).tolist():
+            mask_HW = masks.unpack(union_TB[index], self.height, self.width)
+            union_TB[index] = masks.pack(masks.dilate(mask_HW, margin_px))
         return union_TB
 
     def pack(self) -> bytes:
         """As bytes, for `Item.analysis`."""
         motions = self.motions
+        films = [MaskFilm.of(film).packed() for film in self.masks_PTB]
         return pack_arrays(
             {
                 "size": np.array([self.height, self.width]),
-                "masks": self.masks_PTB,
+                "mask_bytes": np.concatenate([data for data, _ in films] or [np.zeros(0, np.uint8)]),
+                "mask_sizes": np.array([sizes for _, sizes in films], np.int64),
                 "visible": self.visible_PT,
                 "rotations": np.array([m.rotations_TJ3 for m in motions]),
                 "translation": np.array([m.translation_T3 for m in motions]),
@@ -102,10 +104,16 @@ class Scene:
             for person, track_id in enumerate(stored["track_ids"])
         )
         height, width = (int(n) for n in stored["size"])
+        sizes_PT = stored["mask_sizes"]
+        ends_P = np.cumsum(sizes_PT.sum(-1), dtype=np.int64) if len(sizes_PT) else np.zeros(0, np.int64)
+        parts = np.split(stored["mask_bytes"], ends_P[:-1])
         return cls(
             height=height,
             width=width,
-            masks_PTB=stored["masks"],
+            masks_PTB=tuple(
+                MaskFilm.unpacked(part, sizes_T, packed_size(height, width))
+                for part, sizes_T in zip(parts, sizes_PT, strict=False)
+            ),
             visible_PT=stored["visible"],
             motions=motions,
         )

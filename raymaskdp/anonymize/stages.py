@@ -43,7 +43,8 @@ from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered, Renderer
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
-from raymaskdp.video import masks, reader
+from raymaskdp.video import reader
+from raymaskdp.video.mask_film import MaskFilm, bridge, write_npz
 
 _log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ class Synthesize:
         with _timed(metrics, "seconds_plate"):
             masks_TB = scene.everybody(config.composite.margin * info.height)
             background = _background(item, masks_TB, config.plate)
-            masks_TB = masks.bridge(masks_TB, round(config.composite.gap * float(info.fps)))
+            masks_TB = bridge(masks_TB, round(config.composite.gap * float(info.fps)))
             problems = _unreleased(item, self._background_problems(background))
         if math.isfinite(background.drift_px):
             metrics["camera_drift_px"] = round(background.drift_px, 3)
@@ -193,7 +194,7 @@ class Synthesize:
         item = dataclasses.replace(item, metrics=metrics)
         if problems:
             return _quarantined(item, problems), {}
-        np.savez_compressed(work / f"{name}.npz", **_published_arrays(scene, layers, float(info.fps)))
+        write_npz(work / f"{name}.npz", _published_arrays(scene, layers, float(info.fps)))
         digests = {
             f"{name}{suffix}": sha256_file(work / f"{name}{suffix}") for suffix in outputs.DATA_SUFFIXES
         }
@@ -252,7 +253,7 @@ def _scene(item: Item) -> Scene:
     return Scene.unpack(item.analysis)
 
 
-def _background(item: Item, masks_TB: np.ndarray, plates: PlateConfig) -> Background:
+def _background(item: Item, masks_TB: MaskFilm, plates: PlateConfig) -> Background:
     """The background of a video, with the help of its camera's views where those could be built."""
     assert item.info is not None
     views = load_views(item.views) if item.views and Path(item.views).is_file() else ()

@@ -17,6 +17,7 @@ from raymaskdp.anonymize import composite, plate
 from raymaskdp.anonymize.camera import CameraCheck
 from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.fills import fill
+from raymaskdp.anonymize.people import packed_size
 from raymaskdp.anonymize.plate import Plate, PlateBuilder, PlateConfig, filled
 from raymaskdp.anonymize.refine import Refiner, Shot
 from raymaskdp.anonymize.scene import Scene
@@ -27,6 +28,7 @@ from raymaskdp.bodies.render import Rendered
 from raymaskdp.errors import UserError
 from raymaskdp.video import masks, reader
 from raymaskdp.video.audio import add_sound
+from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.reader import VideoInfo
 from raymaskdp.video.writer import VideoWriter
 
@@ -50,7 +52,7 @@ class Background:
     lent: float = 0.0
 
 
-def masked_frames(path: str, masks_TB: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def masked_frames(path: str, masks_TB: np.ndarray | MaskFilm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Frames uint8 [H, W, 3] of a video with their masks bool [H, W]; `UserError` if it has changed."""
     count = 0
     for count, frame_HW3 in enumerate(reader.stream(path), start=1):
@@ -62,13 +64,17 @@ def masked_frames(path: str, masks_TB: np.ndarray) -> Iterator[tuple[np.ndarray,
 
 
 def find_background(
-    path: str, info: VideoInfo, masks_TB: np.ndarray, plates: PlateConfig, views: Sequence[Plate] = ()
+    path: str,
+    info: VideoInfo,
+    masks_TB: np.ndarray | MaskFilm,
+    plates: PlateConfig,
+    views: Sequence[Plate] = (),
 ) -> Background:
     """The plate, and the camera's motion; `views` are what the camera sees in other videos."""
     return complete(observe(path, info, masks_TB, plates), plates, views)
 
 
-def observe(path: str, info: VideoInfo, masks_TB: np.ndarray, plates: PlateConfig) -> Observation:
+def observe(path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig) -> Observation:
     """The first pass: what the pixels outside `masks_TB` show of the background."""
     visible_HW = np.full((info.height, info.width), info.num_frames, np.int32)
     for packed in masks_TB:
@@ -144,9 +150,9 @@ class Layers:
     """
 
     checks: FrameChecks
-    removed_TB: np.ndarray
-    seams_TB: np.ndarray
-    avatar_TB: np.ndarray
+    removed_TB: MaskFilm
+    seams_TB: MaskFilm
+    avatar_TB: MaskFilm
     avatar_digest: str = ""
     empty_frames: list[tuple[str, np.ndarray]] = field(default_factory=list)
 
@@ -162,7 +168,7 @@ def write_layers(
     silhouettes: Silhouettes,
     composite_path: Path,
     avatar_path: Path,
-    masks_TB: np.ndarray,
+    masks_TB: np.ndarray | MaskFilm,
     plates: PlateConfig,
     composites: CompositeConfig,
     verify: VerifyConfig,
@@ -181,9 +187,9 @@ def write_layers(
     height, width, num_frames = scene.height, scene.width, scene.num_frames
     layers = Layers(
         checks=FrameChecks(verify, num_frames=num_frames, height=height, width=width),
-        removed_TB=masks.empty(num_frames, height, width),
-        seams_TB=masks.empty(num_frames, height, width),
-        avatar_TB=masks.empty(num_frames, height, width),
+        removed_TB=MaskFilm(num_frames, packed_size(height, width)),
+        seams_TB=MaskFilm(num_frames, packed_size(height, width)),
+        avatar_TB=MaskFilm(num_frames, packed_size(height, width)),
     )
     digest = Digest()
     shown = set(np.linspace(0, num_frames - 1, verify.detector_frames).round().astype(int).tolist())

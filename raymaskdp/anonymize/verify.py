@@ -19,6 +19,7 @@ import numpy as np
 
 from raymaskdp import check
 from raymaskdp.video import masks, reader
+from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.reader import VideoInfo
 
 # Shape suffixes: T frames, H rows, W columns, P tracks, B bytes of a packed mask.
@@ -184,8 +185,8 @@ def check_files(
     composite: Path,
     avatar: Path,
     info: VideoInfo,
-    replaced_TB: np.ndarray,
-    avatar_TB: np.ndarray,
+    replaced_TB: np.ndarray | MaskFilm,
+    avatar_TB: np.ndarray | MaskFilm,
     avatar_digest: str,
 ) -> FileChecks:
     """Decode both outputs and compare them with what they must be.

@@ -109,7 +109,7 @@ def test_short_gaps_are_filled_and_long_ones_suspicious(find: FindPeople, alone:
     assert np.flatnonzero(~person.detected_T).tolist() == [5, 6]
     with np.load(alone.truth) as truth:
         person_THW = unpack(truth["masks"], people.height, people.width)[5:7]
-    covered = unpack(person.masks_T[5:7], people.height, people.width) & person_THW
+    covered = unpack(np.asarray(person.masks_T)[5:7], people.height, people.width) & person_THW
     assert covered.sum() > 0.97 * person_THW.sum()
     assert np.isfinite(person.keypoints_TL3).all()
 

@@ -120,7 +120,7 @@ def test_light_and_shadow_touch_the_composite_alone(source: Path, tmp_path: Path
     np.testing.assert_array_equal(plain.removed_TB, refined.removed_TB)
     assert not plain.checks.problems()
     assert not refined.checks.problems()
-    shadow = masks.unpack(refined.seams_TB & ~plain.seams_TB, HEIGHT, WIDTH)
+    shadow = masks.unpack(np.asarray(refined.seams_TB) & ~np.asarray(plain.seams_TB), HEIGHT, WIDTH)
     one, other = (
         np.stack(list(stream(tmp_path / name / "a.mp4"))).astype(int) for name in ("none", "harmonize")
     )

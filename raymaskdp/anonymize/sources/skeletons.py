@@ -19,7 +19,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from raymaskdp.anonymize.onnx_people import OnnxPeople
-from raymaskdp.anonymize.people import People, Person, Suspicion
+from raymaskdp.anonymize.people import People, Person, Suspicion, packed_size
 from raymaskdp.anonymize.pose import REACH, PoseConfig, people_detector
 from raymaskdp.anonymize.pose_check import NO_BOXES, Evidence, close_faces, suspicions
 from raymaskdp.anonymize.pose_masks import body_height, limbs
@@ -30,6 +30,7 @@ from raymaskdp.bodies.fit_landmarks import Layout
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.video import masks
+from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.reader import VideoInfo
 
 GHOST_SHARE = 0.3
@@ -128,7 +129,7 @@ def people_of(
     outlines = [outline_of(layout, body.keypoints_TL3) for body in filled]
     ghosts = [outline_of(layout, body.keypoints_TL3) for body in skeletons.ghosts]
     thin, wide, gone = (
-        [masks.empty(info.num_frames, info.height, info.width) for _ in some]
+        [MaskFilm(info.num_frames, packed_size(info.height, info.width)) for _ in some]
         for some in (filled, filled, ghosts)
     )
     evidence = []
@@ -154,7 +155,7 @@ def people_of(
         for index, body in enumerate(filled)
     ]
     for body, packed_TB in zip(skeletons.ghosts, gone, strict=True):
-        if packed_TB.any():
+        if packed_TB.any_T().any():
             nobody = _person(len(persons), body, body.seen_T, packed_TB, packed_TB)
             persons.append(dataclasses.replace(nobody, visible_T=np.zeros(info.num_frames, bool)))
     people = People(
@@ -252,13 +253,13 @@ def _is_somebody(
 
 
 def _person(
-    track_id: int, body: Skeleton, seen_T: np.ndarray, masks_TB: np.ndarray, outlines_TB: np.ndarray
+    track_id: int, body: Skeleton, seen_T: np.ndarray, masks_TB: MaskFilm, outlines_TB: MaskFilm
 ) -> Person:
     middle = 0.5 * (body.world_TL3.max(1, keepdims=True) + body.world_TL3.min(1, keepdims=True))
     rotations = None if body.rotations_TJ3 is None else body.rotations_TJ3.astype(np.float32)
     return Person(
         track_id=track_id,
-        visible_T=body.seen_T & masks_TB.any(1),  # outside the picture nobody is to be replaced
+        visible_T=body.seen_T & masks_TB.any_T(),  # outside the picture nobody is to be replaced
         detected_T=seen_T,
         keypoints_TL3=body.keypoints_TL3.astype(np.float32),
         world_TL3=(body.world_TL3 - middle).astype(np.float32),
