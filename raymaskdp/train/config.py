@@ -112,31 +112,55 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """Settings that change how fast a run is, and nothing else but the order of floating-point sums.
+    """Settings that change how fast a run is and how it is watched; none can change its privacy.
+
+    All but `precision` change at most the order of floating-point sums, and are no part of a run's identity.
 
     Attributes:
-      workers: processes of Ray Train; 0 runs in this process, without Ray.
-      threads: threads of each worker.
+      workers: processes of Ray Train; 0 runs in this process, without Ray. (least, most) takes as many as
+        the cluster has room for, and changes with it.
+      threads: of each worker.
       micro_batch: records whose gradients are computed at a time.
+      read_ahead: micro-batches that wait in memory, read while another is computed; 0 reads each when it
+        is its turn.
+      precision: of the model's passes. bfloat16 is torch's autocast: weights, losses, clipping, sums and
+        noise stay float32. Part of a run's identity: a step redone after a crash must not come out
+        otherwise, since it gets the same noise.
       cache_features: with a frozen backbone, compute every clip's features once.
       checkpoint_activations: keep only the inputs of a model's blocks, and make the rest again in the
         backward pass: less memory, more time.
       checkpoint_every: steps between checkpoints.
       progress: draw a progress bar.
+      tensorboard: write the training curve for TensorBoard, too.
+      ray_metrics: show it among Ray's metrics while the run goes on (with workers).
     """
 
-    workers: int = 2
+    workers: int | tuple[int, int] = 2
     threads: int = 1
     micro_batch: int = 16
+    read_ahead: int = 2
+    precision: Literal["float32", "bfloat16"] = "float32"
     cache_features: bool = True
     checkpoint_activations: bool = False
     checkpoint_every: int = 20
     progress: bool = True
+    tensorboard: bool = False
+    ray_metrics: bool = False
 
     def __post_init__(self) -> None:
-        check.in_range("compute.workers", self.workers, low=0)
+        if isinstance(self.workers, int):
+            check.in_range("compute.workers", self.workers, low=0)
+        else:
+            check.in_range("compute.workers, the least", self.workers[0], low=1)
+            check.in_range("compute.workers, the most", self.workers[1], low=self.workers[0])
+        check.in_range("compute.read_ahead", self.read_ahead, low=0)
         for name in ("threads", "micro_batch", "checkpoint_every"):
             check.positive(f"compute.{name}", getattr(self, name))
+
+    @property
+    def most_workers(self) -> int:
+        """The largest number of workers that there may be."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
 @dataclass(frozen=True, kw_only=True)

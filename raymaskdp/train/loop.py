@@ -13,9 +13,11 @@ from __future__ import annotations
 import functools
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +35,9 @@ from raymaskdp.train.checkpoint import Identity, State
 from raymaskdp.train.clips import records_of
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.features import cached_features
-from raymaskdp.train.inputs import Inputs, PixelInputs, pick_draws
+from raymaskdp.train.inputs import Inputs, PixelInputs, Views, pick_draws
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
+from raymaskdp.train.reading import ReadAhead
 from raymaskdp.train.splits import training_videos
 from raymaskdp.train.store import ClipStore
 
@@ -67,11 +70,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker's place among all, and how it adds a tensor up over all, in place."""
+    """A worker's place among all.
+
+    Attributes:
+      add_up: adds a tensor up over all workers, in place.
+      is_leaving: whether a machine among them is about to be taken away. All workers ask in the same steps,
+        and get the same answer.
+    """
 
     rank: int = 0
     world_size: int = 1
     add_up: Callable[[Tensor], None] = lambda tensor: None
+    is_leaving: Callable[[], bool] = lambda: False
+
+
+NOTICE_S = 1.0
+"""How often workers ask whether a machine is about to be taken away; asking takes a few milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +103,13 @@ class StepReport:
     public_loss: float | None
 
 
-def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda report: None) -> None:
+def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda report: None) -> float:
     """Train from the last checkpoint, or from the start, to the plan's last step.
 
     Leaves the checkpoint, the ledger and the curve in the run's folder. `on_step` is called on rank 0.
+    Returns for how many seconds this worker waited for its clips; as private as the time of a step.
     """
+    torch.set_num_threads(job.config.compute.threads)
     config, plan, first = job.config, job.plan, worker.rank == 0
     key = Key.load_or_draw(job.key_file)
     store = ClipStore.open(config.data)
@@ -109,31 +125,38 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
         ledger = Ledger.open(job.ledger_file, plan=plan, key=key, fingerprint=store.fingerprint)
         curve = Curve(job, start)
 
+    def read(part: Part) -> Views:
+        return inputs.read(part.lot, pick_draws(key, *part, plan.clips, config.clips))
+
+    parts = parts_of_steps(plan, key, start, worker, config)
+    reading = ReadAhead(read, parts, ahead=config.compute.read_ahead if reads_files(inputs) else 0)
+    all_views = iter(reading)
+    precision = getattr(torch, config.compute.precision)
+    asked = time.monotonic()
+
     for step in range(start, plan.steps):
         private_lot, public_lot = plan.lot(key, step), plan.public_lot(key, step)
         total, shown_loss = engine.zero_sum(), torch.zeros(1)
         for lot in micro_batches(private_lot, worker, config):
-            draws = pick_draws(key, "clips", step, lot, plan.clips, config.clips)
-            views = inputs.read(lot, draws)
+            views = next(all_views)
             clips, labels, usable = views.full, views.labels, views.usable
             if plan.mechanism == "maskdp":
                 clips, labels = torch.cat([clips, views.public], 1), torch.cat([labels, labels], 1)
                 usable = usable & views.changed  # the residual of an unchanged clip is exactly zero
             if plan.mechanism == "sgd":  # nothing to bound: an ordinary gradient, at an ordinary price
-                losses = losses_of(trained, clips, labels) * usable.flatten()
+                losses = losses_of(trained, clips, labels, precision) * usable.flatten()
                 loss = losses.sum() / plan.clips
                 total += ClippedSum(summed_gradient(loss, learning))
                 shown_loss += loss.detach()
             else:
                 with engine.record(num_records=len(lot)):
-                    losses = losses_of(trained, clips, labels)
+                    losses = losses_of(trained, clips, labels, precision)
                     total += engine.clipped_sum(losses, usable / plan.clips)
 
         public_sum = zeros_like(learning)
-        for lot in micro_batches(public_lot, worker, config):
-            draws = pick_draws(key, "public clips", step, lot, plan.clips, config.clips)
-            views = inputs.read(lot, draws)
-            losses = losses_of(trained, views.public, views.labels) * views.usable.flatten()
+        for _ in micro_batches(public_lot, worker, config):
+            views = next(all_views)
+            losses = losses_of(trained, views.public, views.labels, precision) * views.usable.flatten()
             loss = losses.sum() / plan.clips
             gradient = summed_gradient(loss, learning)
             public_sum = {name: value + gradient[name] for name, value in public_sum.items()}
@@ -141,7 +164,9 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
 
         if first:
             ledger.write_ahead(step)  # before the sums meet, so that no worker can release this step earlier
-        add_up(worker, [*total.gradients.values(), *public_sum.values(), shown_loss])
+        # The first worker's clock decides for all when to ask.
+        ask = torch.tensor([float(first and time.monotonic() - asked > NOTICE_S)])
+        add_up(worker, [*total.gradients.values(), *public_sum.values(), shown_loss, ask])
         update = plan.private_update(total, key, step)
         for name, parameter in learning.items():
             parameter.grad = update[name] + plan.public_scale * public_sum[name]
@@ -150,12 +175,39 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
         if average:
             average.add(step)
 
-        if first and ((step + 1) % config.compute.checkpoint_every == 0 or step + 1 == plan.steps):
+        due = (step + 1) % config.compute.checkpoint_every == 0 or step + 1 == plan.steps
+        if ask > 0:
+            due, asked = worker.is_leaving() or due, time.monotonic()
+        if first and due:
             checkpoint.save(job.checkpoint_file, state, step=step + 1, identity=job.identity)
         if first:
             # Of public records only; of all where nothing is private.
             shown = private_lot if plan.mechanism == "sgd" else public_lot
             on_step(curve.add(step + 1, float(shown_loss) / len(shown) if len(shown) else None))
+    return reading.seconds_waited
+
+
+class Part(NamedTuple):
+    """What is read at a time: some records of a worker's share of a lot, for one stream of draws."""
+
+    stream: str
+    step: int
+    lot: np.ndarray
+
+
+def parts_of_steps(
+    plan: PrivacyPlan, key: Key, start: int, worker: Worker, config: TrainConfig
+) -> Iterator[Part]:
+    """What a worker reads from step `start` on, in the order in which its steps use it."""
+    for step in range(start, plan.steps):
+        for stream, lot_of in (("clips", plan.lot), ("public clips", plan.public_lot)):
+            for lot in micro_batches(lot_of(key, step), worker, config):
+                yield Part(stream, step, lot)
+
+
+def reads_files(inputs: Inputs) -> bool:
+    """Whether reading takes time; features lie in memory."""
+    return isinstance(inputs, PixelInputs)
 
 
 def micro_batches(lot: np.ndarray, worker: Worker, config: TrainConfig) -> Iterator[np.ndarray]:
@@ -166,9 +218,17 @@ def micro_batches(lot: np.ndarray, worker: Worker, config: TrainConfig) -> Itera
         yield mine[begin : begin + size]
 
 
-def losses_of(model: nn.Module, clips_NV: Tensor, labels_NV: Tensor) -> Tensor:
-    """Cross-entropy of every view, shape [N·V], record by record; of several findings, their mean."""
-    scores, labels = model(clips_NV.flatten(0, 1)), labels_NV.flatten(0, 1)
+def losses_of(
+    model: nn.Module, clips_NV: Tensor, labels_NV: Tensor, precision: torch.dtype = torch.float32
+) -> Tensor:
+    """Cross-entropy of every view, float32 [N·V], record by record; of several findings, their mean.
+
+    With the precision bfloat16 the model runs under autocast.
+    """
+    with torch.autocast(clips_NV.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+        scores = model(clips_NV.flatten(0, 1))
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    labels = labels_NV.flatten(0, 1)
     if labels.is_floating_point():
         return functional.binary_cross_entropy_with_logits(scores, labels, reduction="none").mean(dim=1)
     return functional.cross_entropy(scores, labels, reduction="none")

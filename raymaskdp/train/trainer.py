@@ -29,12 +29,16 @@ from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.loop import Job, StepReport, Worker
 from raymaskdp.train.splits import training_videos
 from raymaskdp.train.store import ClipStore
+from raymaskdp.train.watch import shown_values, tensorboard
 
 WORKER_FAILURES = 3
 """Crashes of workers that a run survives, each going on from the last checkpoint."""
 
 EXCHANGE_TIMEOUT_S = 120
 """How long workers wait for each other's sums before the run is restarted from its checkpoint."""
+
+RESIZE_S = 5
+"""How often a run with a variable number of workers looks whether there is room for more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +118,7 @@ def train(
     if config.compute.workers == 0:
         _run_here(job, on_step)
     else:
-        _run_on_ray(job)
+        run_on_ray(job, _train_in_worker)
     return _finish(job)
 
 
@@ -141,7 +145,7 @@ def make_job(config: TrainConfig) -> Job:
 def cache_features_of(config: TrainConfig) -> None:
     """Compute the features that a run will read, if any, so that runs at the same time do not all do it."""
     store = ClipStore.open(config.data)
-    loop.open_inputs(config, store, loop.build(config, store), feature_workers=config.compute.workers)
+    loop.open_inputs(config, store, loop.build(config, store), feature_workers=config.compute.most_workers)
 
 
 def run_digest(config: TrainConfig, store: ClipStore) -> str:
@@ -151,6 +155,7 @@ def run_digest(config: TrainConfig, store: ClipStore) -> str:
         del settings[place]
     settings["init"] = None if config.init is None else sha256_file(config.init)
     settings["weights"] = [sha256_file(path) for path in models.weight_files(config.model)]
+    settings["precision"] = config.compute.precision
     text = json.dumps([settings, store.fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -163,31 +168,42 @@ def read_result(folder: Path) -> TrainResult:
 
 def _run_here(job: Job, on_step: Callable[[StepReport], None] | None) -> None:
     threads = torch.get_num_threads()
+    watchers = [*watchers_of(job), *([on_step] if on_step is not None else [])]
     try:
         with _bar(job) as bar:
 
             def show(report: StepReport) -> None:
                 _show(bar, report, job.plan)
-                if on_step is not None:
-                    on_step(report)
+                for watcher in watchers:
+                    watcher(report)
 
             loop.run(job, Worker(), show)
     finally:
         torch.set_num_threads(threads)
 
 
-def _run_on_ray(job: Job) -> None:
+def run_on_ray(job: Job, body: Callable[[Job], None]) -> None:
+    """Run `body` in every worker of the job, again and again until it ends well in all.
+
+    Workers that crash are replaced, up to `WORKER_FAILURES` times. Machines that are taken away with a
+    warning cost none of these. With (least, most) workers the run goes on with those that are left, and
+    takes in new ones. `body` finds its place by `this_worker`, and goes on from the job's checkpoint.
+    """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    workers = job.config.compute.workers
     scratch = job.folder / "ray"
+    # By name, since Ray's types are those of its former version.
+    scaling: dict[str, Any] = {
+        "num_workers": job.config.compute.workers,
+        "elastic_resize_monitor_interval_s": RESIZE_S,
+    }
     with ray_cluster():
         trainer = TorchTrainer(
             _ray_worker,
-            train_loop_config={"job": job},
+            train_loop_config={"job": job, "body": body},
             torch_config=TorchConfig(backend="gloo", timeout_s=EXCHANGE_TIMEOUT_S),
-            scaling_config=ray.train.ScalingConfig(num_workers=workers),
+            scaling_config=ray.train.ScalingConfig(**scaling),
             # Ray's own folder holds nothing that resuming needs: checkpoints are the job's, so that
             # they mean the same with and without Ray. A fresh name keeps Ray from resuming its own.
             run_config=ray.train.RunConfig(
@@ -203,12 +219,55 @@ def _run_on_ray(job: Job) -> None:
 
 def _ray_worker(settings: dict[str, Any]) -> None:
     """What Ray runs in every worker."""
+    settings["body"](settings["job"])
+
+
+def this_worker() -> Worker:
+    """The place of this process among the workers of Ray Train."""
     import ray.train
     from torch import distributed
 
     context = ray.train.get_context()
-    worker = Worker(context.get_world_rank(), context.get_world_size(), distributed.all_reduce)
-    loop.run(settings["job"], worker)
+    return Worker(
+        rank=context.get_world_rank(),
+        world_size=context.get_world_size(),
+        add_up=distributed.all_reduce,
+        is_leaving=lambda: ray.train.get_preemption_info() is not None,
+    )
+
+
+def _train_in_worker(job: Job) -> None:
+    watchers = watchers_of(job)
+
+    def show(report: StepReport) -> None:
+        for watcher in watchers:
+            watcher(report)
+
+    loop.run(job, this_worker(), show)
+
+
+def watchers_of(job: Job) -> list[Callable[[StepReport], None]]:
+    """Who is to be told of every step, as `compute` says."""
+    compute = job.config.compute
+    watchers = [tensorboard(job)] if compute.tensorboard else []
+    if compute.ray_metrics and compute.most_workers:
+        watchers.append(_ray_metrics(job))
+    return watchers
+
+
+def _ray_metrics(job: Job) -> Callable[[StepReport], None]:
+    """Shows the run's step, ε and public loss among the metrics of the cluster, as `raymaskdp_train_...`."""
+    from ray.util.metrics import Gauge
+
+    gauges: dict[str, Gauge] = {}
+
+    def show(report: StepReport) -> None:
+        for name, value in {"step": report.step, **shown_values(report)}.items():
+            if name not in gauges:
+                gauges[name] = Gauge(f"raymaskdp_train_{name}", tag_keys=("run",))
+            gauges[name].set(value, tags={"run": job.folder.name})
+
+    return show
 
 
 def _finish(job: Job) -> TrainResult:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +16,7 @@ import torch
 from changes import changed
 from safetensors.torch import load_file
 
+from raymaskdp import config as configuration
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.train import train
 from raymaskdp.train.loop import read_curve
@@ -66,3 +70,33 @@ def test_two_workers_one_of_them_killed_make_the_same_model(ray_session, base, t
     assert read_ledger(Path(together.run) / "ledger.jsonl").steps_spent == 60
     assert [line.step for line in read_curve(curve)] == list(range(1, 61))
     assert train(on_ray).finished_before
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_machine_that_is_taken_away_with_a_warning_costs_no_step(base, tmp_path) -> None:
+    """On two nodes; the only checkpoint on the way is the one that the warning leads to."""
+    gentle = {"optimizer__learning_rate": 0.05, "optimizer__momentum": 0.0, "compute__checkpoint_every": 1000}
+    base = changed(base, steps=80, **gentle)
+    alone = train(changed(base, out=tmp_path / "alone"), key=KEY)
+    config = changed(base, compute__workers=(1, 2))
+    settings, path = tmp_path / "run.yaml", tmp_path / "places"
+    settings.write_text(configuration.to_yaml(config))
+    script = Path(__file__).with_name("two_nodes.py")
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment.pop("RAY_ADDRESS", None)
+    arguments = [str(settings), KEY.secret.hex(), str(path)]
+    subprocess.run([sys.executable, str(script), *arguments], check=True, env=environment, timeout=500)
+    places = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [count for count, _ in places] == sorted((count for count, _ in places), reverse=True)
+    by_count = {count: [step for before, step in places if before == count] for count in (1, 2)}
+    warned = by_count[1][0]
+    assert 3 < warned <= by_count[2][-1] + 1  # it went on from a checkpoint
+    assert by_count[1][-1] == 80
+    job = make_job(config)
+    state = load_file(job.checkpoint_file)
+    expected = load_file(Path(alone.run) / "model.safetensors")
+    for name, value in expected.items():
+        torch.testing.assert_close(state[f"model.{name}"], value, rtol=1e-3, atol=1e-4)
+    assert read_ledger(job.ledger_file).steps_spent == 80
+    assert [line.step for line in read_curve(job.curve_file)] == list(range(1, 81))

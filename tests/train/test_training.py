@@ -209,6 +209,79 @@ def test_one_two_and_three_workers_make_the_same_model(base, tmp_path, expected_
             torch.testing.assert_close(alone[name], together[name], rtol=1e-4, atol=1e-5)
 
 
+def test_reading_ahead_changes_nothing(base, tmp_path) -> None:
+    runs = [
+        weights(train(changed(base, out=tmp_path / str(ahead), compute__read_ahead=ahead), key=KEY).run)
+        for ahead in (0, 3)
+    ]
+    assert same_weights(*runs)
+
+
+def test_bfloat16_is_a_run_of_its_own_near_the_other(base, tmp_path) -> None:
+    """Near: the passes are rounded to 8 bits. Of its own: a redone step must not come out otherwise."""
+    gentle = changed(base, optimizer__learning_rate=0.05, optimizer__momentum=0.0)
+    exact = train(changed(gentle, out=tmp_path / "exact"), key=KEY)
+    rounded_config = changed(gentle, out=tmp_path / "rounded", compute__precision="bfloat16")
+    rounded = train(rounded_config, key=KEY)
+    assert Path(exact.run).name != Path(rounded.run).name
+    first, second = weights(exact.run), weights(rounded.run)
+    start = loop.build(gentle, ClipStore.open(gentle.data)).state_dict()
+    assert not same_weights(first, second)
+    assert all(value.dtype == torch.float32 for value in second.values())
+    moved = math.sqrt(sum(float(((first[name] - start[name]) ** 2).sum()) for name in first))
+    apart = math.sqrt(sum(float(((first[name] - second[name]) ** 2).sum()) for name in first))
+    assert apart < 0.05 * moved
+    spilled = train(
+        changed(rounded_config, out=tmp_path / "spilled", compute__checkpoint_activations=True), key=KEY
+    )
+    assert Path(spilled.run).name == Path(rounded.run).name
+    for name, value in weights(spilled.run).items():
+        torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-5)
+
+
+def test_threads_are_what_was_asked_for(base) -> None:
+    before, seen = torch.get_num_threads(), set()
+    train(changed(base, compute__threads=2), on_step=lambda report: seen.add(torch.get_num_threads()))
+    assert seen == {2}
+    assert torch.get_num_threads() == before
+
+
+def test_a_warned_worker_leaves_a_checkpoint(base, monkeypatch) -> None:
+    """Whenever it asks and is told so; without a warning there is none before its time."""
+    monkeypatch.setattr(loop, "NOTICE_S", -1.0)  # asks in every step
+    base = changed(base, compute__checkpoint_every=1000)
+    job = make_job(base)
+    job.folder.mkdir(parents=True)
+    job.key_file.write_bytes(KEY.secret)
+    answers = iter([False, False, True, False, False, False])
+    there = []
+    worker = Worker(is_leaving=lambda: next(answers))
+    loop.run(job, worker, lambda report: there.append(job.checkpoint_file.exists()))
+    assert there == [False, False, True, True, True, True]
+
+
+def test_tensorboard_gets_the_public_curve_and_no_clock(base) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    job = make_job(changed(base, compute__tensorboard=True))
+
+    def stop(report: loop.StepReport) -> None:
+        if report.step == 5:  # after the last checkpoint, at 4
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(job.config, key=KEY, on_step=stop)
+    train(job.config)
+    events = EventAccumulator(str(job.folder / "tensorboard")).Reload()
+    assert set(events.Tags()["scalars"]) == {"epsilon", "public_loss"}
+    curve = read_curve(job.curve_file)
+    for name in ("epsilon", "public_loss"):
+        shown = events.Scalars(name)
+        assert [event.step for event in shown] == [line.step for line in curve]
+        assert [event.value for event in shown] == pytest.approx([getattr(line, name) for line in curve])
+        assert [event.wall_time for event in shown] == [line.step for line in curve]  # no time of day
+
+
 def test_micro_batches_change_nothing(base, tmp_path) -> None:
     runs = [
         weights(train(changed(base, out=tmp_path / str(size), compute__micro_batch=size), key=KEY).run)
@@ -368,6 +441,9 @@ def test_checkpoints_of_another_plan_are_refused(base) -> None:
         ({"init": Path("missing.safetensors")}, "Cannot read the weights"),
         ({"data": Path("nowhere")}, "no clip store"),
         ({"steps": 0}, "steps must be in"),
+        ({"compute__workers": (0, 2)}, "the least must be in"),
+        ({"compute__workers": (3, 2)}, "the most must be in"),
+        ({"compute__precision": "float16"}, "precision must be"),
     ],
 )
 def test_settings_that_do_not_go_together(base, changes, message) -> None:

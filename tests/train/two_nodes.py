@@ -1,0 +1,82 @@
+"""Trains on a cluster of two nodes, one of which is taken away with a warning on the way, and given back.
+
+    python two_nodes.py RUN.yaml KEY PLACES [back]
+
+PLACES gets a line a step: how many workers there were, and the step. `back` starts another node in the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import ray
+import torch
+from ray.cluster_utils import Cluster
+
+from raymaskdp import config
+from raymaskdp.train import TrainConfig, loop
+from raymaskdp.train.trainer import make_job, run_on_ray, this_worker
+
+PACE_S = 0.4
+"""Steps take so long until the last change that is waited for, so that there is something left to do."""
+
+
+def places(path: Path) -> list[tuple[int, int]]:
+    return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def until(path: Path, workers: int, steps: int = 3) -> None:
+    """Wait until `workers` workers have made some steps, and no others since."""
+    while [count for count, _ in places(path)[-steps:]] != [workers] * steps:
+        time.sleep(0.1)
+
+
+def main(settings: str, key: str, path: Path, changes: int) -> None:
+    job = make_job(config.load(TrainConfig, settings))
+    job.folder.mkdir(parents=True)
+    job.key_file.write_bytes(bytes.fromhex(key))
+
+    def body(job: loop.Job) -> None:
+        torch.set_num_threads(1)
+        worker = this_worker()
+
+        def note(report: loop.StepReport) -> None:
+            with open(path, "a") as opened:
+                opened.write(json.dumps([worker.world_size, report.step]) + "\n")
+            counts = [count for count, _ in places(path)]
+            done = sum(before != after for before, after in itertools.pairwise(counts))
+            time.sleep(PACE_S if done < changes else 0)
+
+        loop.run(job, worker, note)
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    training = threading.Thread(target=run_on_ray, args=(job, body))
+    training.start()
+    until(path, 2)
+    command = [
+        sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address,
+        "--node-id", second.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION",
+        "--reason-message", "spot", "--deadline-remaining-seconds", "5",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    time.sleep(5)
+    cluster.remove_node(second, allow_graceful=False)
+    until(path, 1)
+    if changes == 2:
+        cluster.add_node(num_cpus=1)
+        until(path, 2)
+    training.join()
+    ray.shutdown()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), 2 if "back" in sys.argv[4:] else 1)
