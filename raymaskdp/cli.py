@@ -604,6 +604,16 @@ def schemes(settings: Any, as_json: bool) -> None:
     _show(benchmark_schemes(settings), as_json)
 
 
+@benchmark.command("train-scaling", context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.benchmarks.train_scaling:TrainScalingConfig")
+def train_scaling(settings: Any, as_json: bool) -> None:
+    """Clips a second of training in process and on workers of Ray Train; for public data only."""
+    from raymaskdp.benchmarks.train_scaling import benchmark_train_scaling
+
+    _show(benchmark_train_scaling(settings), as_json)
+
+
 @benchmark.command("stages", context_settings=CONTEXT)
 @_json_option
 @_settings("raymaskdp.benchmarks.stages:StagesConfig")

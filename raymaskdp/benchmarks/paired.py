@@ -126,7 +126,7 @@ def _serve(lines: Iterator[str], reply: Callable[[dict[str, Any]], None]) -> Non
     on_gpu = order["spec"].get("device", "cpu") != "cpu"
     try:
         step = getattr(importlib.import_module(module), function)(order["spec"])
-        before = _resident_bytes()
+        before = resident_bytes()
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
@@ -157,7 +157,8 @@ def _status(field: str) -> int:
     raise UserError(f"This system does not report {field}; the benchmark needs Linux.")
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
+    """Memory of this process that is in use now."""
     return _status("VmRSS")
 
 

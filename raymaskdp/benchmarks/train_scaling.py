@@ -1,0 +1,257 @@
+"""How training scales over workers: in process, on one worker of Ray Train, and on several.
+
+raymaskdp benchmark train-scaling --config configs/benchmark_train_scaling.yaml train.data=clips
+
+For public data only: it writes down how long steps take, and the time of a step tells the size of its lot.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from raymaskdp import check
+from raymaskdp import config as configuration
+from raymaskdp.benchmarks.paired import resident_bytes
+from raymaskdp.errors import UserError
+from raymaskdp.files import write_json
+from raymaskdp.privacy import Key, PrivacyPlan
+from raymaskdp.train import ClipStore, TrainConfig, loop
+from raymaskdp.train.loop import Job, StepReport, Worker
+from raymaskdp.train.trainer import cache_features_of, make_job, run_on_ray, this_worker
+
+KEY = Key(secret=bytes(32))
+"""The same lots for every number of workers; what is measured is public."""
+
+MODELLED = (1, 2, 4, 8, 16, 32, 64)
+"""Workers that the model of weak scaling is carried to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainScalingConfig:
+    """What to measure.
+
+    Attributes:
+      train: the run, on public data; its steps, workers, threads and places are set here.
+      workers: numbers of workers to measure; 0 is in process, and what the others are compared with.
+      steps: measured, after `warmup` others.
+      link_gb_s, link_latency_s: of the network that the model assumes, gigabytes a second of one worker
+        and seconds of one message.
+    """
+
+    train: TrainConfig
+    workers: tuple[int, ...] = (0, 1, 2)
+    steps: int = 100
+    warmup: int = 10
+    link_gb_s: float = 10.0
+    link_latency_s: float = 2e-5
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "warmup", "link_gb_s"):
+            check.positive(name, getattr(self, name))
+        check.in_range("link_latency_s", self.link_latency_s, low=0)
+        if not self.workers or min(self.workers) < 0 or len(set(self.workers)) < len(self.workers):
+            raise UserError(f"workers must be different numbers from 0 up, not {list(self.workers)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainScalingRow:
+    """One number of workers.
+
+    Attributes:
+      clips_per_second: views of clips that went through the model, over the time of the measured steps.
+      over_first: that over the first row's.
+      wait_share: of the time of its steps, what the first worker spent waiting for clips, 0 to 1.
+      exchange_share: and waiting for the others' sums, slower workers included.
+      memory_growth_mib: of the first worker's resident memory, from the first to the last tenth of the
+        measured steps, medians.
+    """
+
+    workers: int
+    clips_per_second: float
+    over_first: float
+    wait_share: float
+    exchange_share: float
+    memory_growth_mib: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainScalingResult:
+    """What was measured, and what weak scaling follows: workers, and the share of ideal speed."""
+
+    rows: tuple[TrainScalingRow, ...]
+    weak_scaling: dict[int, float]
+    exchanged_mib: float
+
+    def __str__(self) -> str:
+        lines = [
+            "| workers | clips/s | over first | waiting for clips | for others | memory (MiB) |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {row.workers} | {row.clips_per_second:.1f} | {row.over_first:.2f} | {row.wait_share:.1%} "
+            f"| {row.exchange_share:.1%} | {row.memory_growth_mib:+.1f} |"
+            for row in self.rows
+        ]
+        modelled = ", ".join(f"{count}: {share:.1%}" for count, share in self.weak_scaling.items())
+        return "\n".join(
+            [*lines, "", f"Modelled weak scaling, {self.exchanged_mib:.1f} MiB exchanged a step: {modelled}"]
+        )
+
+
+def benchmark_train_scaling(config: TrainScalingConfig) -> TrainScalingResult:
+    """Time the steps of one run on different numbers of workers, one after another."""
+    with tempfile.TemporaryDirectory(prefix="train-scaling") as scratch:
+        measured = [_measure(config, workers, Path(scratch) / str(workers)) for workers in config.workers]
+    first = measured[0].clips_per_second
+    rows = tuple(
+        TrainScalingRow(
+            workers=workers,
+            clips_per_second=one.clips_per_second,
+            over_first=one.clips_per_second / first,
+            wait_share=one.waited / one.seconds,
+            exchange_share=one.exchanged / one.seconds,
+            memory_growth_mib=one.memory_growth / 2**20,
+        )
+        for workers, one in zip(config.workers, measured, strict=True)
+    )
+    alone, exchanged_bytes = measured[0], bytes_exchanged(config.train)
+    step_seconds = (alone.seconds - alone.exchanged) / alone.steps
+    modelled = {
+        count: weak_scaling(
+            count,
+            step_seconds=step_seconds,
+            exchanged_bytes=exchanged_bytes,
+            bytes_per_second=config.link_gb_s * 1e9,
+            latency_seconds=config.link_latency_s,
+        )
+        for count in MODELLED
+    }
+    return TrainScalingResult(rows=rows, weak_scaling=modelled, exchanged_mib=exchanged_bytes / 2**20)
+
+
+def bytes_exchanged(config: TrainConfig) -> int:
+    """What a worker adds up with the others in a step: two float32 sums over everything that learns."""
+    model = loop.build(config, ClipStore.open(config.data))
+    return 2 * 4 * sum(value.numel() for value in model.parameters() if value.requires_grad)
+
+
+def weak_scaling(
+    workers: int,
+    *,
+    step_seconds: float,
+    exchanged_bytes: float,
+    bytes_per_second: float,
+    latency_seconds: float,
+) -> float:
+    """Share of ideal speed, in (0, 1], where each of `workers` has as much to do as one alone.
+
+    A step takes what it takes alone, drawing the noise and the update included, which every worker does;
+    then a ring adds up: 2 (n - 1) messages of 1/n of what is exchanged (Patarasuk and Yuan 2009).
+    """
+    messages = 2 * (workers - 1)
+    exchange = messages * (latency_seconds + exchanged_bytes / workers / bytes_per_second)
+    return step_seconds / (step_seconds + exchange)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the first worker saw of the measured steps: seconds, bytes, and how many clips went through."""
+
+    steps: int
+    seconds: float
+    waited: float
+    exchanged: float
+    memory_growth: float
+    clips: int
+
+    @property
+    def clips_per_second(self) -> float:
+        return self.clips / self.seconds
+
+
+def _measure(config: TrainScalingConfig, workers: int, out: Path) -> Measured:
+    compute = replace(
+        config.train.compute, workers=workers, threads=1, progress=False,
+        checkpoint_every=config.warmup + config.steps,
+    )  # fmt: skip
+    train_config = replace(config.train, out=out, steps=config.warmup + config.steps, compute=compute)
+    job = make_job(train_config)
+    job.folder.mkdir(parents=True)
+    job.key_file.write_bytes(KEY.secret)
+    write_json(job.folder / "warmup.json", config.warmup)
+    cache_features_of(job.config)
+    if workers:
+        run_on_ray(job, measure_in_worker)
+    else:
+        measure_here(job, Worker())
+    return configuration.build(
+        Measured, json.loads((job.folder / "measured.json").read_text(encoding="utf-8")), where="measured"
+    )
+
+
+def measure_in_worker(job: Job) -> None:
+    """What every worker of Ray Train runs."""
+    measure_here(job, this_worker())
+
+
+def measure_here(job: Job, worker: Worker) -> None:
+    """Run the loop with a stop-watch; the first worker writes `measured.json` into the job's folder."""
+    warmup = json.loads((job.folder / "warmup.json").read_text(encoding="utf-8"))
+    watch = StopWatch(worker)
+    waited = loop.run(job, replace(worker, add_up=watch.add_up), watch.on_step)
+    if worker.rank == 0:
+        write_json(job.folder / "measured.json", asdict(watch.measured(job.plan, warmup, waited)))
+
+
+class StopWatch:
+    """Times of a worker's steps and exchanges, and its memory."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._add_up = worker.add_up
+        self._exchanging = 0.0
+        self._ends: list[float] = []
+        self._exchanged: list[float] = []
+        self._memory: list[int] = []
+
+    def add_up(self, tensor: Tensor) -> None:
+        """The worker's own, timed."""
+        begin = time.perf_counter()
+        self._add_up(tensor)
+        self._exchanging += time.perf_counter() - begin
+
+    def on_step(self, report: StepReport) -> None:
+        """Note the end of a step."""
+        self._ends.append(time.perf_counter())
+        self._exchanged.append(self._exchanging)
+        self._memory.append(resident_bytes())
+
+    def measured(self, plan: PrivacyPlan, warmup: int, waited: float) -> Measured:
+        """What the steps after the first `warmup` took; `waited` is of all, and taken to be spread evenly."""
+        steps = len(self._ends) - warmup
+        clips = sum(
+            len(plan.lot(KEY, step)) * plan.num_views + len(plan.public_lot(KEY, step)) * plan.clips
+            for step in range(warmup, warmup + steps)
+        )
+        tenth = max(steps // 10, 1)
+        memory = self._memory[warmup:]
+        return Measured(
+            steps=steps,
+            seconds=self._ends[-1] - self._ends[warmup - 1],
+            waited=waited * steps / len(self._ends),
+            exchanged=self._exchanged[-1] - self._exchanged[warmup - 1],
+            memory_growth=_median(memory[-tenth:]) - _median(memory[:tenth]),
+            clips=clips,
+        )
+
+
+def _median(values: Sequence[int]) -> float:
+    return float(statistics.median(values)) if values else math.nan
