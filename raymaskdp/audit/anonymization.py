@@ -123,6 +123,8 @@ def audit_anonymization(
         for attack in attacks
         if attack.expected == "wins" and not attack.result.found
     ]
+    if not any(s.sightings.faces_before for s in seen):
+        not_shown.append("Faces: none is found in the sources, so finding none in the outputs says nothing.")
     result = AnonymizationAudit(
         folder=str(place),
         audited=str(folder),
@@ -211,7 +213,9 @@ def _risks(attacks: list[Attack], fidelity: tuple[ActionFidelity, ...]) -> tuple
         found = by_name.get(name)
         if found is None:
             return "not measured"
-        return f"{found.rank1:.0%} (chance {found.chance_low:.0%}–{found.chance_high:.0%})"
+        control = by_name.get(f"{name.split(',')[0]}, source to source")
+        blind = "" if control is None or control.found else "; but the control fails, so this says nothing"
+        return f"{found.rank1:.0%} (chance {found.chance_low:.0%}–{found.chance_high:.0%}{blind})"
 
     def share(kind: str) -> str:
         named = [a.accuracy for a in fidelity if a.trained_on == a.asked_about == kind]

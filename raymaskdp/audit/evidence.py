@@ -38,7 +38,7 @@ class AnonymizationAuditConfig:
     frames: int = 12
     detector_frames: int = 2
     epochs: int = 15
-    action_epochs: int = 20
+    action_epochs: int = 30
     pose: PoseConfig = field(default_factory=PoseConfig)
     body: Path | None = None
     seed: int = 0

@@ -93,7 +93,7 @@ def _attack_appearance(seen: list[Seen], settings: AnonymizationAuditConfig) -> 
         Attack(name="appearance, source to source", risk="control", expected="wins", result=controls),
         Attack(name="appearance, anonymized to source", risk="singling out", expected="chance", result=plain),
         Attack(
-            name="appearance, source to source, of people unknown to an adaptive attacker",
+            name="appearance, source to source, adaptive attacker",
             risk="control",
             expected="wins",
             result=match(adaptive_controls),

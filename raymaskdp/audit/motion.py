@@ -23,7 +23,7 @@ POINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 SMPL_P = [JOINT[f"{side}_{name}"] for name in POINTS for side in ("left", "right")]
 MEDIAPIPE_P = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
 # Pairs of the points above, and triples with the angle in the middle.
-LIMBS = ((0, 2), (1, 3), (2, 4), (3, 5), (6, 8), (7, 9), (8, 10), (9, 11), (0, 1), (6, 7), (0, 6), (1, 7))
+LIMBS = ((0, 2), (1, 3), (2, 4), (3, 5), (6, 8), (7, 9), (8, 10), (9, 11), (6, 7))
 ANGLES = ((0, 2, 4), (1, 3, 5), (2, 0, 6), (3, 1, 7), (0, 6, 8), (1, 7, 9), (6, 8, 10), (7, 9, 11))
 BANDS_HZ = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 MOST_FRAMES = 64
@@ -38,7 +38,7 @@ class Skeleton:
     fps: float
 
     def limbs(self) -> np.ndarray:
-        """Lengths of the limbs, the median over time, [12] metres."""
+        """Lengths of arms, legs and hips, the median over time, [9] metres. Bones alone: spines bend."""
         first, second = (self.points_TP3[:, [limb[end] for limb in LIMBS]] for end in (0, 1))
         return np.asarray(np.median(np.linalg.norm(first - second, axis=-1), axis=0))
 

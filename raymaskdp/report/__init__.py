@@ -1,4 +1,4 @@
-"""One HTML file about anonymized videos, trainings and sweeps."""
+"""One HTML file about anonymized videos, trainings, sweeps and audits."""
 
 from raymaskdp.report.report import ReportResult, report
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,13 +14,39 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from raymaskdp.files import atomic_path
+from raymaskdp.train.loop import StepReport
+
 LOSS, EPSILON = "#1f5fa8", "#b4541a"
+STYLE: dict[Any, str] = {"svg.fonttype": "path", "svg.hashsalt": "raymaskdp"}
 
 
 def training_curve(
     steps: Sequence[int], losses: Sequence[float | None], epsilons: Sequence[float | None]
 ) -> str:
     """Public loss (left axis) and ε spent (right axis) against the step, as a `data:` URI."""
+    return _uri(_training_figure(steps, losses, epsilons))
+
+
+def write_training_curve(path: Path, curve: Sequence[StepReport]) -> list[str]:
+    """The same plot as path.svg and path.png; returns their names."""
+    figure = _training_figure(
+        [line.step for line in curve], [line.public_loss for line in curve], [line.epsilon for line in curve]
+    )
+    written = []
+    with plt.rc_context(STYLE):
+        for suffix, about in ((".svg", {"Date": None}), (".png", None)):
+            target = path.with_name(path.name + suffix)
+            with atomic_path(target) as temporary:
+                figure.savefig(temporary, bbox_inches="tight", dpi=150, metadata=about)
+            written.append(str(target))
+    plt.close(figure)
+    return written
+
+
+def _training_figure(
+    steps: Sequence[int], losses: Sequence[float | None], epsilons: Sequence[float | None]
+) -> plt.Figure:
     figure, axis = plt.subplots(figsize=(8, 2.9))
     known = [(s, loss) for s, loss in zip(steps, losses, strict=True) if loss is not None]
     if known:
@@ -40,7 +68,7 @@ def training_curve(
         right.spines["top"].set_visible(False)
     axis.spines["top"].set_visible(False)
     axis.grid(alpha=0.25)
-    return _uri(figure)
+    return figure
 
 
 def svg_uri(text: str) -> str:
@@ -50,7 +78,7 @@ def svg_uri(text: str) -> str:
 
 def _uri(figure: plt.Figure) -> str:
     buffer = io.StringIO()
-    with plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": "raymaskdp"}):
+    with plt.rc_context(STYLE):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     return svg_uri(buffer.getvalue())

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import jinja2
-
 import raymaskdp
 from raymaskdp import files
 from raymaskdp.errors import UserError
-from raymaskdp.report import trainings, videos
+from raymaskdp.report import audits, exports, pages, summary, trainings, videos
 from raymaskdp.report.trainings import Fact
 
 PACKAGES = ("ray", "torch", "opacus", "dp-accounting", "mediapipe", "smplx", "pyrender", "numpy")
@@ -21,16 +19,18 @@ PACKAGES = ("ray", "torch", "opacus", "dp-accounting", "mediapipe", "smplx", "py
 
 @dataclass(frozen=True, kw_only=True)
 class ReportResult:
-    """The report that was written, and how much is in it."""
+    """The report that was written, and how much is in it; `files` are its tables and plots as files."""
 
     path: str
     megabytes: float
     videos: int
     runs: int
     sweeps: int
+    audits: int = 0
+    files: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        parts = f"{self.videos} videos, {self.runs} trainings, {self.sweeps} sweeps"
+        parts = f"{self.videos} videos, {self.runs} trainings, {self.sweeps} sweeps, {self.audits} audits"
         return f"{self.path}: {parts}, {self.megabytes:.1f} MB"
 
 
@@ -43,10 +43,12 @@ class Card:
 
 
 def report(folder: str | Path, out: str | Path | None = None, *, show_sources: bool = False) -> ReportResult:
-    """Write an HTML file about the anonymized videos, trainings and sweeps below `folder`.
+    """Write an HTML file about the anonymized videos, trainings, sweeps and audits below `folder`.
+
+    Its tables and plots are written beside it, too, as CSV, SVG and PNG.
 
     Args:
-      folder: searched through for what `anonymize`, `train` and `sweep` wrote.
+      folder: searched through for what `anonymize`, `train`, `sweep` and `audit` wrote.
       out: the file, `folder/report.html` by default.
       show_sources: put frames of the *source* videos into the file, for data without real people, or for
         eyes that may see them. The file then needs the same care as the sources.
@@ -61,13 +63,19 @@ def report(folder: str | Path, out: str | Path | None = None, *, show_sources: b
     sweeps = [trainings.read_sweep(path, root=root) for path in trainings.find_sweeps(root)]
     runs = [trainings.read_run(path, root=root) for path in trainings.find_runs(root)]
     runs.sort(key=lambda run: not run.private)
+    found = audits.read_all(root)
     if not (collections or sweeps or runs):
         raise UserError(f"The folder {folder} holds nothing that anonymize, train or sweep wrote.")
     path = Path(out) if out else root / "report.html"
-    page = _template().render(
+    page = pages.render(
+        "template.html",
         title="Anonymized videos and private training",
         subtitle=f"{root.resolve().name}, {datetime.date.today().isoformat()}",
         cards=_cards(collections, sweeps, runs),
+        verdict=summary.verdict(collections, runs, sweeps, found),
+        leaks=summary.leak_counts(collections, found),
+        audits=found,
+        glossary=summary.GLOSSARY,
         collections=collections,
         sweeps=sweeps,
         runs=runs,
@@ -75,24 +83,16 @@ def report(folder: str | Path, out: str | Path | None = None, *, show_sources: b
         version=raymaskdp.__version__,
     )
     files.write_text(path, page)
+    tables = exports.write(path.with_name(f"{path.stem}-files"), root)
     return ReportResult(
         path=str(path),
         megabytes=round(path.stat().st_size / 1e6, 2),
         videos=sum(len(collection.rows) for collection in collections),
         runs=len(runs),
         sweeps=len(sweeps),
+        audits=len(found),
+        files=tables,
     )
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("raymaskdp.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("template.html")
 
 
 def _cards(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from raymaskdp.errors import UserError
 from raymaskdp.report import strips
 
-MAX_STRIPS = 6
+MAX_STRIPS, WORST = 6, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +50,25 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Collection:
-    """One folder that `anonymize` wrote."""
+    """One folder that `anonymize` wrote.
+
+    Attributes:
+      strips: some videos of all labels; worst: those with the worst measurements.
+      surviving: written videos in which masked source pixels have influence; must be 0.
+    """
 
     name: str
     sentence: str
     rows: tuple[Row, ...]
     strips: tuple[Strip, ...]
+    worst: tuple[Strip, ...]
     metrics: tuple[Metric, ...]
+    surviving: int
 
     @property
-    def attention(self) -> tuple[Row, ...]:
-        """Videos that were not written."""
-        return tuple(row for row in self.rows if row.status != "done")
+    def compact(self) -> list[list[str]]:
+        """The rows as the page's script wants them: a list each, which is a third of the size."""
+        return [list(astuple(row)) for row in self.rows]
 
     def count(self, status: str) -> int:
         """Videos with that outcome."""
@@ -89,8 +96,32 @@ def read(manifest: Path, *, root: Path, show_sources: bool) -> Collection:
         strips=tuple(
             _strip(manifest.parent, values, show_sources) for values in _varied(done).to_dict("records")
         ),
+        worst=tuple(
+            _strip(manifest.parent, values, show_sources) for values in _worst(done).to_dict("records")
+        ),
         metrics=_metrics(done),
+        surviving=int((_measured(done).get("surviving_pixels", pd.Series(dtype=float)) > 0).sum()),
     )
+
+
+def _worst(done: pd.DataFrame) -> pd.DataFrame:
+    """The videos that are worst on average over the measurements, by their ranks; worst first."""
+    measured = _measured(done)
+    bad = pd.DataFrame(
+        {
+            key: measured[key].astype(float).rank(pct=True, ascending=key in LARGER_IS_WORSE)
+            for key in LARGER_IS_WORSE | SMALLER_IS_WORSE
+            if key in measured and measured[key].nunique() > 1
+        }
+    )
+    return done.iloc[bad.mean(axis=1).fillna(0).to_numpy().argsort()[::-1][:WORST]] if len(bad) else done[:0]
+
+
+def _measured(done: pd.DataFrame) -> pd.DataFrame:
+    """The measurements of each video, a column each, in the order of the rows."""
+    if "metrics" not in done:
+        return pd.DataFrame()
+    return pd.json_normalize([json.loads(text) for text in done.metrics])
 
 
 def _varied(done: pd.DataFrame) -> pd.DataFrame:
@@ -157,9 +188,7 @@ SMALLER_IS_WORSE = {
 
 
 def _metrics(done: pd.DataFrame) -> tuple[Metric, ...]:
-    if "metrics" not in done:
-        return ()
-    measured = pd.json_normalize([json.loads(text) for text in done.metrics.dropna()])
+    measured = _measured(done)
     rows = []
     for key, name in (LARGER_IS_WORSE | SMALLER_IS_WORSE).items():
         if key not in measured:

@@ -1,0 +1,58 @@
+"""The part of the report about audits: attacks on anonymized videos, and on training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from raymaskdp.audit import AnonymizationAudit, TrainingAudit, anonymization, training
+from raymaskdp.report import plots
+
+HEADINGS = {
+    "identification": "How often the attacker names the right person (rank-1), beside chance",
+    "actions": "How often the action is named, by what the network was trained on and asked about",
+    "membership": "Membership inference: true against false positive rate, both logarithmic",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A plot of an audit: what it shows, and its `data:` URI."""
+
+    caption: str
+    uri: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One audit, with its plots."""
+
+    name: str
+    outcome: AnonymizationAudit | TrainingAudit
+    plots: tuple[Plot, ...]
+
+    @property
+    def of_videos(self) -> bool:
+        """Whether anonymized videos were attacked."""
+        return isinstance(self.outcome, AnonymizationAudit)
+
+
+def read_all(root: Path) -> tuple[Shown, ...]:
+    """The audits below `root`, those of videos first."""
+    found = []
+    for path in sorted(root.rglob("audit.json")):
+        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
+        read = anonymization.read_audit if kind == "anonymization" else training.read_audit
+        found.append(
+            Shown(name=str(path.parent.relative_to(root)), outcome=read(path), plots=_plots(path.parent))
+        )
+    return tuple(sorted(found, key=lambda audit: not audit.of_videos))
+
+
+def _plots(folder: Path) -> tuple[Plot, ...]:
+    return tuple(
+        Plot(caption=caption, uri=plots.svg_uri((folder / f"{name}.svg").read_text(encoding="utf-8")))
+        for name, caption in HEADINGS.items()
+        if (folder / f"{name}.svg").is_file()
+    )

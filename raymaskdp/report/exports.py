@@ -1,0 +1,40 @@
+"""The report's tables and plots as files: CSV for tables, SVG and PNG for plots."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from raymaskdp.files import atomic_path
+from raymaskdp.report import plots, trainings, videos
+from raymaskdp.train.loop import read_curve
+from raymaskdp.train.trainer import read_result
+
+
+def write(folder: Path, root: Path) -> tuple[str, ...]:
+    """Write tables and plots of what is below `root` into `folder`; returns the files' names."""
+    written = []
+    for manifest in videos.find(root):
+        table = pd.read_parquet(manifest).drop(columns=["source"], errors="ignore")
+        written.append(_table(folder / f"videos-{_name(manifest.parent, root)}.csv", table))
+    runs = trainings.find_runs(root)
+    for run in runs:
+        path = folder / f"training-{_name(run, root)}"
+        written += plots.write_training_curve(path, read_curve(run / "curve.jsonl"))
+    if runs:
+        written.append(
+            _table(folder / "trainings.csv", pd.DataFrame([asdict(read_result(run)) for run in runs]))
+        )
+    return tuple(written)
+
+
+def _name(folder: Path, root: Path) -> str:
+    return "-".join(folder.relative_to(root).parts) or "here"
+
+
+def _table(path: Path, table: pd.DataFrame) -> str:
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+    return str(path)

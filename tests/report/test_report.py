@@ -1,0 +1,163 @@
+"""The report: what it says, that it is one file, and that ten thousand videos are no trouble to a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raymaskdp import cli
+from raymaskdp.anonymize import outputs
+from raymaskdp.anonymize.item import Item, Status
+from raymaskdp.anonymize.outputs import Row
+from raymaskdp.audit import audit_training
+from raymaskdp.audit.counts import count
+from raymaskdp.audit.training import TrainingAuditConfig
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.report import report
+from raymaskdp.video.reader import VideoInfo
+from raymaskdp.video.writer import VideoWriter
+
+T, H, W = 3, 48, 80
+MANY = 10_000
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+def row(number: int, status: Status = "done", **metrics: float) -> Row:
+    record = VideoRecord(
+        video_id=f"v{number:05d}", path="gone.mp4", label=f"action {number % 7}", split="train"
+    )
+    info = VideoInfo(width=W, height=H, fps=Fraction(10), num_frames=T)
+    reasons = ("a face outside all people found (frame 3)",) if status == "quarantined" else ()
+    item = Item(
+        record=record,
+        status=status,
+        reasons=reasons,
+        info=info,
+        source_sha256="s",
+        num_people=1,
+        metrics=metrics,
+    )
+    return outputs.row_of(item, "c")
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of ten thousand videos: one file stands for all that were written."""
+    folder = tmp_path_factory.mktemp("many") / "anonymized"
+    folder.mkdir()
+    with VideoWriter(folder / "v.mp4", width=W, height=H, fps=10) as writer:
+        for _ in range(T):
+            writer.write(np.full((H, W, 3), (0, 128, 0), np.uint8))
+    rows = []
+    for number in range(MANY):
+        status: Status = "quarantined" if number % 20 == 3 else "done"
+        made = row(number, status, surviving_pixels=0, background_psnr=30 + number % 11)
+        rows.append(replace(made, path="v.mp4") if status == "done" else made)
+    outputs.write_manifest(folder, rows)
+    report(folder.parent)
+    return folder.parent
+
+
+def dump(page: Path) -> str:
+    """The page as Chromium has it after its scripts ran."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=2000",
+        "--dump-dom",
+    ]
+    return subprocess.run(
+        [*command, page.as_uri()], capture_output=True, text=True, check=True, timeout=120
+    ).stdout
+
+
+def test_ten_thousand_videos_are_a_small_page_of_few_rows(many: Path) -> None:
+    page = many / "report.html"
+    assert page.stat().st_size < 5e6
+    text = page.read_text()
+    assert text.count("<tr>") < 60
+    rows = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])
+    assert len(rows) == MANY
+    assert rows[3][:3] == ["v00003", "quarantined", "a face outside all people found (frame 3)"]
+
+
+def test_the_page_asks_no_network_and_names_its_parts(many: Path) -> None:
+    text = (many / "report.html").read_text()
+    assert "http" not in text.replace("http://www.w3.org", "")
+    assert re.search(r'(?:src|href)="(?!data:image/|#)', text) is None
+    assert all("alt=" in tag for tag in re.findall(r"<img [^>]*>", text))
+    assert re.search(r'<a class="skip" href="#decision">', text)
+    assert "prefers-color-scheme: dark" in text
+    for target in re.findall(r'href="#([^"]+)"', text):
+        assert f'id="{target}"' in text
+
+
+def test_leaks_are_counted_with_their_bound(many: Path) -> None:
+    text = (many / "report.html").read_text()
+    # 9500 written, none with surviving pixels: at most 3 / 9500 = 0.032 %.
+    found = re.search(r"surviving under a mask</td>(.*?)</tr>", text, re.S)
+    assert re.findall(r">([^<]+)</td>", found[1]) == ["0", "9500", "0.032 %"]
+
+
+def test_a_leak_is_an_alarm(tmp_path: Path) -> None:
+    folder = tmp_path / "anonymized"
+    folder.mkdir()
+    outputs.write_manifest(folder, [row(1, "quarantined")])
+    audited = audit_training(None, tmp_path / "audit", TrainingAuditConfig(runs=4))
+    assert audited.findings == ()
+    written = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    (tmp_path / "audit" / "audit.json").write_text(json.dumps({**written, "findings": ["ε <b>leaks</b>"]}))
+    text = Path(report(tmp_path).path).read_text()
+    assert "Leaks were found" in text
+    assert "ε &lt;b&gt;leaks&lt;/b&gt;" in text
+    assert "broken: no noise" in text
+
+
+def test_tables_are_files_too(many: Path) -> None:
+    table = pd.read_csv(many / "report-files" / "videos-anonymized.csv")
+    assert len(table) == MANY
+    assert "source" not in table
+
+
+@pytest.mark.slow
+def test_a_browser_shows_a_page_of_the_table_at_once(many: Path, tmp_path: Path) -> None:
+    drawn = dump(many / "report.html")
+    assert "1 to 25 of 10000" in drawn
+    assert drawn.count('<td class="quarantined">') + drawn.count('<td class="done">') == 25
+    # What the keyboard and the filter do, played by a script on a copy, and how long loading took.
+    copy = tmp_path / "copy.html"
+    play = """<script>addEventListener("load", () => setTimeout(() => {
+      const status = document.querySelector("[data-role=status]");
+      status.value = "quarantined"; status.dispatchEvent(new Event("change"));
+      document.querySelector("[data-role=on]").click();
+      document.body.dataset.loaded = performance.timing.loadEventEnd - performance.timing.navigationStart;
+    }, 0));</script>"""
+    copy.write_text((many / "report.html").read_text() + play)
+    drawn = dump(copy)
+    assert "26 to 50 of 500" in drawn
+    assert int(re.search(r'data-loaded="(\d+)"', drawn)[1]) < 2000
+
+
+@pytest.mark.parametrize(
+    ("found", "trials", "low", "high"), [(0, 100, 0.0290, 0.0300), (0, 3000, 0.00099, 0.001), (3, 3, 1, 1)]
+)
+def test_nothing_found_is_no_proof(found: int, trials: int, low: float, high: float) -> None:
+    assert low <= count("x", found, trials).at_most <= high
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert "holds nothing" in capsys.readouterr().err
