@@ -30,7 +30,7 @@ from tqdm import tqdm
 from raymaskdp import check
 from raymaskdp.anonymize.composite import CompositeConfig, overlay
 from raymaskdp.anonymize.diffusion.settings import DiffusionConfig
-from raymaskdp.anonymize.diffusion.surface import Body, Crop, Flow, flow, rasterize
+from raymaskdp.anonymize.diffusion.surface import Crop, Flow, body_of, flow, rasterize
 from raymaskdp.anonymize.refine import REFINERS, Refined, Refiner, Shot
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
@@ -209,7 +209,7 @@ def film_of(motion: Motion, figure: Figure, room_HW3: np.ndarray, renderer: Rend
     for index, vertices_V3 in enumerate(figure.pose(motion.rotations_TJ3, motion.translation_T3)):
         drawn = renderer.render([(figure, vertices_V3)], camera_33, width=width, height=height)
         shots.append(Shot(index=index, emptied_HW3=room_HW3, drawn=drawn))
-        body = Body(person=0, faces_F3=figure.faces_F3, vertices_V3=vertices_V3)
+        body = body_of(0, figure, vertices_V3, float(camera_33[0, 0]))
         surface = rasterize([body], Crop(left=0, top=0, size=size, side=size).camera(camera_33), size)
         if before is not None:
             flows.append(flow(surface, 0, *before, camera_33))

@@ -158,7 +158,7 @@ def _moving(network: Any) -> Any:
     with torch.no_grad():
         for parameter in network.parameters():
             if not parameter.any():
-                parameter.normal_(std=0.05)
+                parameter.normal_(std=0.2)
     return network
 
 

@@ -97,7 +97,7 @@ def test_a_crop_is_put_back_where_it_was_cut(left: int, top: int, size: int) -> 
     np.testing.assert_array_equal(crop.paste(crop.cut(frame), 120, 160), frame[rows, columns])
     pixels, _ = project(np.array([[0.2, 0.1, 2.0]]), crop.camera(CAMERA))
     whole, _ = project(np.array([[0.2, 0.1, 2.0]]), CAMERA)
-    np.testing.assert_allclose(pixels + [left, top], whole)
+    np.testing.assert_allclose(pixels + np.array([left, top]), whole)
 
 
 def test_a_crop_stays_while_it_fits() -> None:

@@ -28,6 +28,7 @@ from raymaskdp.anonymize.diffusion.surface import (
     Crop,
     Flow,
     Surface,
+    body_of,
     crop_around,
     flow,
     project,
@@ -185,10 +186,7 @@ class Refiner:
         for person, (motion, figure) in enumerate(zip(self._cast.motions, self._cast.figures, strict=True)):
             if motion.visible_T[index]:
                 vertices_V3 = figure.pose(motion.rotations_TJ3[frame], motion.translation_T3[frame])[0]
-                nearest = max(float(vertices_V3[:, 2].min()), NEAR)
-                detail = figure.detail(nearest / float(self._cast.camera_33[0, 0]))
-                faces_F3 = detail.used[detail.faces_F3]
-                bodies.append(Body(person=person, faces_F3=faces_F3, vertices_V3=vertices_V3))
+                bodies.append(body_of(person, figure, vertices_V3, float(self._cast.camera_33[0, 0])))
         return bodies
 
     def _takes(
@@ -322,7 +320,7 @@ def _blended(
         if seam_px and inside.any():
             distance = masks.distance(inside)
             ramp = np.clip(1 - distance / (seam_px + 1), 0, 1)
-            rim = (ramp > 0) & ~shot.drawn.mask_HW[box]
+            rim = (distance <= seam_px) & ~shot.drawn.mask_HW[box]
             under = plain.backdrop_HW3[box]
             seam = np.rint(np.clip(under + ramp[..., None] * change, 0, 255)).astype(np.uint8)
             backdrop_HW3[box][rim] = seam[rim]

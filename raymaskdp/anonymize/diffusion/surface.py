@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from raymaskdp.bodies.figure import Figure
+
 # Shape suffixes: S rows and columns of a crop, V vertices, F faces, K candidate pairs of a face and a pixel.
 
 NEAR = 0.05
@@ -108,6 +110,13 @@ class Body:
     person: int
     faces_F3: np.ndarray
     vertices_V3: np.ndarray
+
+
+def body_of(person: int, figure: Figure, vertices_V3: np.ndarray, focal: float) -> Body:
+    """A posed figure, at the level of detail that the renderer takes for a focal length in pixels."""
+    nearest = max(float(vertices_V3[:, 2].min()), NEAR)
+    detail = figure.detail(nearest / focal)
+    return Body(person=person, faces_F3=detail.used[detail.faces_F3], vertices_V3=vertices_V3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -98,6 +98,7 @@ def pull_diffusion(backend: str) -> PulledDiffusion:
     check.one_of("the backend", backend, BACKENDS)
     import diffusers
 
+    diffusers.utils.logging.set_verbosity_error()
     usual = HUB[backend]
     try:
         model = diffusers.DiffusionPipeline.download(

@@ -1,0 +1,128 @@
+"""Networks are found, loaded from safetensors alone, and told what the avatar looks like."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import LCMScheduler
+
+from raymaskdp.anonymize.composite import CompositeConfig
+from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.diffusion.backends import SameNoise, Takes, load_backend
+from raymaskdp.anonymize.diffusion.prompts import color_name, prompt_for
+from raymaskdp.anonymize.diffusion.settings import PROMPT, DiffusionConfig
+from raymaskdp.anonymize.diffusion.sharing import Memory
+from raymaskdp.anonymize.diffusion.weights import pull_diffusion
+from raymaskdp.benchmarks import tiny_diffusion
+from raymaskdp.bodies.avatar import draw_avatar
+from raymaskdp.bodies.body import load_body
+from raymaskdp.bodies.figure import dress
+from raymaskdp.errors import UserError
+
+SIDE = 64
+CPU = torch.device("cpu")
+
+
+def takes(channels: int, frames: int = 2, seed: int = 7) -> Takes:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((frames, SIDE, SIDE), bool)
+    mask[:, 16:48, 16:48] = True
+    return Takes(
+        pictures_FSS3=rng.integers(0, 255, (frames, SIDE, SIDE, 3)).astype(np.uint8),
+        nearness_FSS=0.7 * mask.astype(np.float32),
+        masks_FSS=mask,
+        noise_FChw=rng.standard_normal((frames, channels, 8, 8)).astype(np.float32),
+        links_Fhw2=np.zeros((frames, 8, 8, 2), np.float32),
+        known_Fhw=np.ones((frames, 8, 8), np.float32),
+        prompt="photo of a man",
+        seed=2**64 - 3,
+        memory=Memory(),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sdxl-depth", "wan-vace"])
+def test_other_backends_load_and_refine_alike(name: str, tmp_path: Path) -> None:
+    """Shape, range, determinism; mask, depth, noise and prompt all matter."""
+    torch.set_num_threads(1)
+    named = tiny_diffusion.MAKERS[name](tmp_path)
+    backend = load_backend(DiffusionConfig(**named, side=SIDE, steps=2, strength=1.0, guidance=1.0), CPU)
+    channels, *size = backend.latents(SIDE)
+    assert size == [8, 8]
+    given = takes(channels)
+    made = backend(given)
+    assert made.shape == (2, SIDE, SIDE, 3)
+    assert 0 <= made.min() <= made.max() <= 1
+    np.testing.assert_array_equal(made, backend(dataclasses.replace(given, memory=Memory())))
+    for change in (
+        {"nearness_FSS": 0 * given.nearness_FSS},
+        {"noise_FChw": -given.noise_FChw},
+    ):
+        other = backend(dataclasses.replace(given, memory=Memory(), **change))
+        assert (other != made)[given.masks_FSS].any()
+
+
+def test_pickles_are_not_opened(tmp_path: Path) -> None:
+    """Where there are other weights only, they are refused, however well they would load."""
+    named = tiny_diffusion.sd15(tmp_path)
+    unet = tmp_path / "model" / "unet"
+    torch.save({}, unet / "diffusion_pytorch_model.bin")
+    (unet / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(UserError, match="safetensors"):
+        load_backend(DiffusionConfig(**named), CPU)
+    shutil.rmtree(tmp_path / "control")
+    with pytest.raises(UserError, match=r"diffusion\.control is no folder"):
+        load_backend(DiffusionConfig(**named), CPU)
+
+
+def test_missing_weights_are_found_out_at_once(tmp_path: Path) -> None:
+    wanted = CompositeConfig(refine="diffusion")
+    with pytest.raises(UserError, match="raymaskdp models pull sdxl-depth"):
+        AnonymizeConfig(
+            composite=wanted, diffusion=DiffusionConfig(backend="sdxl-depth", model="nobody/none")
+        )
+    with pytest.raises(UserError, match=r"model_index\.json"):
+        AnonymizeConfig(composite=wanted, diffusion=DiffusionConfig(model=str(tmp_path)))
+    AnonymizeConfig(diffusion=DiffusionConfig(model="nobody/none"))  # not asked for, not looked for
+    with pytest.raises(UserError, match="one of sd15-depth"):
+        pull_diffusion("sd9")
+
+
+def test_lcm_puts_the_same_noise_back() -> None:
+    """As the library's steps would be, had it drawn the noise that was given."""
+    own, theirs = SameNoise(), LCMScheduler()
+    for scheduler in (own, theirs):
+        scheduler.set_timesteps(4)
+    chance = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 4, 8, 8, generator=chance)
+    latents, output = (torch.randn(1, 4, 8, 8, generator=chance) for _ in range(2))
+    own.noise = noise
+    for step, timestep in enumerate(own.timesteps):
+        following, denoised = own.step(output, timestep, latents)
+        _, expected = theirs.step(output, timestep, latents, return_dict=False)
+        torch.testing.assert_close(denoised, expected)
+        if step < 3:
+            alpha = own.alphas_cumprod[own.timesteps[step + 1]]
+            torch.testing.assert_close(following, alpha.sqrt() * denoised + (1 - alpha).sqrt() * noise)
+        else:
+            torch.testing.assert_close(following, denoised)
+        latents = following
+
+
+def test_prompts_say_what_the_avatar_wears() -> None:
+    for name in ("a", "b"):
+        avatar = draw_avatar(b"w", name)
+        prompt = prompt_for(avatar, dress(load_body(), avatar), PROMPT)
+        assert avatar.outfit in prompt
+        assert f"{color_name(avatar.top)} top" in prompt
+        assert "{" not in prompt
+        assert (avatar.beard == "none") or avatar.beard in prompt
+    assert [color_name(color) for color in ((0.6, 0.15, 0.1), (0.9, 0.9, 0.9), (0.1, 0.18, 0.4))] == [
+        "red", "white", "navy blue",
+    ]  # fmt: skip
+    for template, complaint in (("a {hat}", "{hat}"), ("a {hair", "brace"), ("{}", "only person")):
+        with pytest.raises(UserError, match=complaint):
+            DiffusionConfig(prompt=template)

@@ -1,0 +1,263 @@
+"""Diffusion changes avatars and a seam, stays still on their surface, and keeps the render where it fails."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from raymaskdp.anonymize.composite import CompositeConfig
+from raymaskdp.anonymize.diffusion.backends import ImageBackend, Takes, load_backend
+from raymaskdp.anonymize.diffusion.pose_check import PoseCheck
+from raymaskdp.anonymize.diffusion.refiner import Cast, Refiner
+from raymaskdp.anonymize.diffusion.settings import DiffusionConfig
+from raymaskdp.anonymize.pose_networks import PoseNetworks
+from raymaskdp.anonymize.refine import REFINERS, Shot
+from raymaskdp.benchmarks import tiny_diffusion
+from raymaskdp.benchmarks.refine import METHODS, RefineConfig, benchmark_refine, composed
+from raymaskdp.bodies.avatar import draw_avatar
+from raymaskdp.bodies.body import load_body
+from raymaskdp.bodies.figure import dress
+from raymaskdp.bodies.motion import Motion
+from raymaskdp.bodies.render import RenderConfig, Renderer
+from raymaskdp.bodies.skeleton import NUM_JOINTS
+from raymaskdp.video import masks
+
+WIDTH, HEIGHT, FRAMES = 160, 120, 3
+CAMERA = np.array([[150.0, 0, 80], [0, 150.0, 60], [0, 0, 1]])
+COMPOSITES = CompositeConfig()
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> DiffusionConfig:
+    """Tiny networks, from files."""
+    names = tiny_diffusion.sd15(tmp_path_factory.mktemp("weights"))
+    return DiffusionConfig(**names, side=64, steps=4, strength=0.5, guidance=1.0, batch=4, max_pose_shift=0)
+
+
+@pytest.fixture(scope="module")
+def backend(config: DiffusionConfig) -> ImageBackend:
+    torch.set_num_threads(1)
+    return load_backend(config, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def cast() -> Cast:
+    """Two people who turn about the vertical beside each other."""
+    avatars = [draw_avatar(b"d", name) for name in ("a", "b")]
+    motions = []
+    for person, avatar in enumerate(avatars):
+        rotations = np.zeros((FRAMES, NUM_JOINTS, 3), np.float32)
+        for index in range(FRAMES):
+            turned = cv2.Rodrigues(np.array([0.0, 0.1 * index, 0.0]))[0]
+            rotations[index, 0] = cv2.Rodrigues(np.diag([1.0, -1.0, -1.0]) @ turned)[0].ravel()
+        motions.append(
+            Motion(
+                rotations_TJ3=rotations,
+                translation_T3=np.tile(np.float32([0.9 * person - 0.5, 0.1, 3.0]), (FRAMES, 1)),
+                visible_T=np.ones(FRAMES, bool),
+                betas_S=avatar.betas_S,
+                camera_33=CAMERA,
+                track_id=person,
+            )
+        )
+    figures = [dress(load_body(), avatar) for avatar in avatars]
+    return Cast(motions=tuple(motions), figures=figures, avatars=avatars, camera_33=CAMERA, fps=10.0)
+
+
+@pytest.fixture(scope="module")
+def shots(cast: Cast) -> list[Shot]:
+    renderer = Renderer(RenderConfig())
+    room = np.random.default_rng(0).integers(90, 160, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    made = []
+    for index in range(FRAMES):
+        frame = slice(index, index + 1)
+        people = [
+            (figure, figure.pose(motion.rotations_TJ3[frame], motion.translation_T3[frame])[0])
+            for figure, motion in zip(cast.figures, cast.motions, strict=True)
+        ]
+        drawn = renderer.render(people, CAMERA, width=WIDTH, height=HEIGHT)
+        made.append(Shot(index=index, emptied_HW3=room.copy(), drawn=drawn))
+    renderer.close()
+    return made
+
+
+def frames(refiner, shots: list[Shot]) -> np.ndarray:
+    return np.stack(composed(refiner, shots, COMPOSITES))
+
+
+def refiner(config: DiffusionConfig, backend, cast: Cast, check: PoseCheck | None = None) -> Refiner:
+    return Refiner(config, COMPOSITES, backend, check, cast)
+
+
+def test_only_avatars_and_a_seam_change(config, backend, cast, shots) -> None:
+    harmonized = frames(REFINERS["harmonize"](cast.motions, CAMERA, cast.fps), shots)
+    before = [(shot.emptied_HW3.copy(), shot.drawn.color_HW3.copy()) for shot in shots]
+    refining = refiner(config, backend, cast)
+    layers = list(refining.over(shots))
+    made = frames(refiner(config, backend, cast), shots)
+    for index, shot in enumerate(shots):
+        differs = (made[index] != harmonized[index]).any(axis=2)
+        assert differs[shot.drawn.mask_HW].mean() > 0.8
+        near = masks.dilate(shot.drawn.mask_HW, config.seam_px)
+        assert not differs[~near].any()
+        assert (differs & ~shot.drawn.mask_HW).any()
+        assert layers[index].shaded_HW[differs & ~shot.drawn.mask_HW].all()  # what changes is named
+        np.testing.assert_array_equal(shot.emptied_HW3, before[index][0])
+        np.testing.assert_array_equal(
+            shot.drawn.color_HW3, before[index][1]
+        )  # the avatar layer is the render
+    assert refining.counts.refined == 2 * FRAMES
+    assert not refining.counts.failed + refining.counts.moved + refining.counts.small
+
+
+def test_frames_do_not_depend_on_their_batch(config, backend, cast, shots) -> None:
+    whole = frames(refiner(config, backend, cast), shots)
+    singly = frames(refiner(dataclasses.replace(config, batch=1), backend, cast), shots)
+    np.testing.assert_array_equal(whole, frames(refiner(config, backend, cast), shots))
+    assert np.abs(whole.astype(int) - singly).max() <= 2  # float order
+
+
+def test_every_part_of_consistency_counts(config, backend, cast, shots) -> None:
+    """What the networks are given and make of it differs without memory, and follows the one seed."""
+    seen: list[Takes] = []
+
+    class Watched:
+        latents = backend.latents
+
+        def __call__(self, takes: Takes) -> np.ndarray:
+            seen.append(takes)
+            return backend(takes)
+
+    for consistent in (True, False):
+        list(refiner(dataclasses.replace(config, consistent=consistent), Watched(), cast).over(shots))
+    along, apart = seen[0], seen[2]
+    assert along.memory is not None
+    assert apart.memory is None
+    assert not along.known_Fhw[0].any()
+    assert along.known_Fhw[1:].mean(axis=(1, 2)).min() > 0.1
+    linked = along.known_Fhw[1] > 0
+    own = np.corrcoef(along.noise_FChw[0][:, linked].ravel(), along.noise_FChw[1][:, linked].ravel())[0, 1]
+    other = np.corrcoef(apart.noise_FChw[0][:, linked].ravel(), apart.noise_FChw[1][:, linked].ravel())[0, 1]
+    assert own > 0.3 > abs(other) + 0.1
+    # Latents and attention: the second frame comes out otherwise if it knows the first.
+    noted = dataclasses.replace(along, memory=type(along.memory)())
+    both, alone = backend(noted), backend(dataclasses.replace(noted, memory=None))
+    inside = along.masks_FSS[1]
+    assert np.abs(both[1] - alone[1])[inside].mean() > 0.003
+
+
+def test_the_source_has_no_way_in(config, backend, cast, shots) -> None:
+    """Source frames that turn to noise after they were emptied leave the output as it is."""
+    kept = frames(refiner(config, backend, cast), shots)
+    rng = np.random.default_rng(1)
+
+    def spoiled():
+        for shot in shots:
+            source = rng.integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+            emptied = source.copy()
+            emptied[:] = shot.emptied_HW3
+            yield dataclasses.replace(shot, emptied_HW3=emptied)
+            source[:] = rng.integers(0, 255, source.shape)
+
+    given = list(spoiled())
+    np.testing.assert_array_equal(frames(refiner(config, backend, cast), given), kept)
+    assert {field.name for field in dataclasses.fields(Shot)} == {"index", "emptied_HW3", "drawn"}
+    assert {field.name for field in dataclasses.fields(Cast)} == {
+        "motions", "figures", "avatars", "camera_33", "fps",
+    }  # fmt: skip
+
+
+def test_a_failing_frame_keeps_its_render(config, backend, cast, shots) -> None:
+    harmonized = frames(REFINERS["harmonize"](cast.motions, CAMERA, cast.fps), shots)
+
+    seen: list[Takes] = []
+
+    class Watched:
+        latents = backend.latents
+
+        def __call__(self, takes: Takes) -> np.ndarray:
+            seen.append(takes)
+            return backend(takes)
+
+    class Fails(Watched):
+        """Cannot do the first person's second frame, alone or in a batch."""
+
+        def __call__(self, takes: Takes) -> np.ndarray:
+            if any(np.array_equal(picture, seen[0].pictures_FSS3[1]) for picture in takes.pictures_FSS3):
+                raise RuntimeError("out of memory")
+            return backend(takes)
+
+    whole = frames(refiner(config, Watched(), cast), shots)
+    refining = refiner(config, Fails(), cast)
+    made = frames(refining, shots)
+    assert refining.counts.failed == 1
+    assert refining.counts.refined == 2 * FRAMES - 1
+    left, right = np.s_[:, :50], np.s_[:, 110:]  # what only one of the two reaches
+    np.testing.assert_array_equal(made[1][left], harmonized[1][left])
+    assert (made[1][right] != harmonized[1][right]).any()
+    assert np.abs(made[0].astype(int) - whole[0]).max() <= 2
+    assert (made[2][left] != harmonized[2][left]).any()
+
+
+def test_what_is_no_number_is_a_failure(config, backend, cast, shots) -> None:
+    class Nan:
+        latents = backend.latents
+
+        def __call__(self, takes: Takes) -> np.ndarray:
+            return np.full((*takes.pictures_FSS3.shape,), np.nan, np.float32)
+
+    refining = refiner(config, Nan(), cast)
+    made = frames(refining, shots)
+    np.testing.assert_array_equal(made, frames(REFINERS["harmonize"](cast.motions, CAMERA, cast.fps), shots))
+    assert refining.counts.failed == 2 * FRAMES
+
+
+def test_a_pose_that_moves_keeps_the_render(config, cast, shots) -> None:
+    """The same picture passes; one that is shifted, or shows nobody, does not."""
+
+    class Shifts:
+        def __init__(self, pixels: int) -> None:
+            self.pixels = pixels
+
+        def latents(self, side: int) -> tuple[int, int, int]:
+            return 4, side // 8, side // 8
+
+        def __call__(self, takes: Takes) -> np.ndarray:
+            moved = np.roll(takes.pictures_FSS3, self.pixels, axis=1)
+            return moved.astype(np.float32) / 255
+
+    check = PoseCheck(PoseNetworks(pose_model=None, confidence=0.3, limit=1), 0.03)
+    one = dataclasses.replace(
+        cast, motions=cast.motions[:1], figures=cast.figures[:1], avatars=cast.avatars[:1]
+    )
+    large = dataclasses.replace(config, side=256)
+    counts = []
+    for pixels in (0, 40):
+        refining = refiner(large, Shifts(pixels), one, check)
+        list(refining.over(shots[:2]))
+        counts.append((refining.counts.refined, refining.counts.moved))
+    assert counts == [(2, 0), (0, 2)]
+    nobody = np.full((256, 256, 3), 120, np.uint8)
+    assert check.moved(nobody, nobody)
+
+
+@pytest.mark.slow
+def test_consistent_frames_flicker_less() -> None:
+    result = benchmark_refine(
+        RefineConfig(
+            diffusion=DiffusionConfig(side=128, steps=4, strength=0.5, guidance=1.0, max_pose_shift=0),
+            actions=("walk",),
+            frames=4,
+            width=160,
+            height=120,
+        )
+    )
+    rows = {row.method: row for row in result.rows}
+    assert tuple(rows) == METHODS
+    apart, along = rows["diffusion, per frame"], rows["diffusion, consistent"]
+    assert along.flow_warp_error <= 0.5 * apart.flow_warp_error
+    assert along.flicker <= 0.5 * apart.flicker
+    assert along.change > 0.4 * apart.change  # not by doing nothing
+    assert rows["render"].flow_warp_error < apart.flow_warp_error
