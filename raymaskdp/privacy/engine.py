@@ -82,7 +82,7 @@ class GradientEngine:
         trainable = list(self._parameters)
         groups = [0] * len(trainable) if self._clipping is None else self._clipping.groups(trainable)
         self._group_of = dict(zip(trainable, groups, strict=True))
-        self._proven: set[tuple[str, int]] = set()
+        self._proven: dict[tuple[str, int], int] = {}  # place -> most records shown to stay apart
         self._recording: _Recording | None = None
 
     @property
@@ -188,7 +188,7 @@ class GradientEngine:
         return torch.cat([weights_NK, -weights_NK], 1) if signed else weights_NK
 
     def _prove_separate(self, recording: _Recording, losses_NV: Tensor) -> None:
-        """Check once for every layer that no record's loss depends on another record's rows.
+        """Check that no record's loss depends on another record's rows: once, and for every larger batch.
 
         The losses of some records get the gradient NaN and all others zero. NaN times anything is NaN, so
         it reaches every row that those losses depend on, whatever the weights are. A NaN in another
@@ -196,7 +196,7 @@ class GradientEngine:
         every record is once poisoned while any given other is not.
         """
         created = set(recording.created)
-        if recording.records < 2 or created <= self._proven:
+        if all(recording.records <= self._proven.get(place, 1) for place in created):
             return
         proven = True
         for poisoned_N in _halves(recording.records):
@@ -215,7 +215,8 @@ class GradientEngine:
                         "batch, or this layer's leading dimension is not the batch (use batch_first layouts)."
                     )
         if proven:
-            self._proven |= created
+            for place in created:
+                self._proven[place] = max(recording.records, self._proven.get(place, 0))
 
     def _finish(self, recording: _Recording) -> ClippedSum:
         total = self.zero_sum()

@@ -188,6 +188,29 @@ def test_mixing_is_found_although_a_record_is_bad():
         engine.clipped_sum(losses_of(model, inputs, torch.tensor([0, 1, 2, 0])))
 
 
+class FromTheFifthOn(nn.Module):
+    """Keeps small batches apart, and looks at its neighbours in large ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(x)
+        return self.head(x - x.mean(0) if len(x) > 4 else x)
+
+
+def test_mixing_is_found_when_a_batch_is_larger_than_all_before():
+    torch.manual_seed(0)
+    engine = GradientEngine(model := FromTheFifthOn(), plan_of("dpsgd"))
+    for records in (2, 4, 3):
+        with engine.record(num_records=records):
+            engine.clipped_sum(losses_of(model, torch.randn(records, 4), torch.zeros(records).long()))
+    with pytest.raises(UserError, match="stay apart"), engine.record(num_records=5):
+        engine.clipped_sum(losses_of(model, torch.randn(5, 4), torch.zeros(5).long()))
+
+
 def test_picking_one_copy_of_an_expanded_parameter_is_still_exact():
     torch.manual_seed(0)
     model = FirstRowOnly()
