@@ -446,8 +446,8 @@ def _submit(command: str, settings: Any, arguments: Sequence[str], as_json: bool
 def submit() -> None:
     """Run a command as a job on a Ray cluster; exits 0 succeeded, 1 failed, 3 stopped, 4 still running.
 
-    The job's id is a digest of what it does: submitting the same again attaches to it, and goes on where
-    a failed or stopped one was. Paths are the cluster's.
+    The job's id is a digest of what it does: submitting the same again attaches to it. After one that
+    failed or was stopped another try, ID-2, goes on where that one was. Paths are the cluster's.
     """
 
 

@@ -2,7 +2,7 @@
 
 A job's id is a digest of what it is to do, so that submitting twice attaches to the job that is there
 instead of starting another. All commands finish what is missing and redo nothing, so a job that failed or
-was stopped is simply submitted again.
+was stopped is simply submitted again; that try is ID-2, the next one ID-3.
 """
 
 from __future__ import annotations
