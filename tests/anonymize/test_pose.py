@@ -87,7 +87,7 @@ def test_outlines_are_near_the_truth_and_inside_the_masks(found: People, alone: 
         person_THW = unpack(truth["masks"], found.height, found.width)
     outlines_TB = found.outline_TB()
     assert outlines_TB is not None
-    assert not (outlines_TB & ~found.union_TB()).any()
+    assert not (np.asarray(outlines_TB) & ~np.asarray(found.union_TB())).any()
     outlines_THW = unpack(outlines_TB, found.height, found.width)
     shared, either = (outlines_THW & person_THW).sum(), (outlines_THW | person_THW).sum()
     assert shared / either > 0.88
