@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from changes import changed
@@ -41,29 +42,32 @@ def own_processes(title: str) -> list[int]:
     return [process for process in found if process in below]
 
 
-def kill_a_worker_after(curve: Path, lines: int, killed: list[int]) -> None:
-    """Kill -9 one worker process of this test's own cluster, once the run has got so far."""
-    while len(read_curve(curve)) < lines:
-        time.sleep(0.02)
-    for process in own_processes("RayTrainWorker")[:1]:
-        os.kill(process, signal.SIGKILL)
-        killed.append(process)
+def kill_on_the_way(curve: Path, plan: list[tuple[int, str]], killed: list[str]) -> None:
+    """Kill -9 one process of a title of this test's own cluster whenever the run has got so far."""
+    for lines, title in plan:
+        while len(read_curve(curve)) < lines:
+            time.sleep(0.02)
+        for process in own_processes(title)[:1]:
+            os.kill(process, signal.SIGKILL)
+            killed.append(title)
 
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_two_workers_one_of_them_killed_make_the_same_model(ray_session, base, tmp_path) -> None:
+def test_whoever_is_killed_two_workers_make_the_same_model(ray_session, base, tmp_path) -> None:
     # Gentle steps: large noisy ones blow up the differences that the order of sums makes.
     base = changed(
         base, steps=60, compute__checkpoint_every=10, optimizer__learning_rate=0.05, optimizer__momentum=0.0
     )
     alone = train(changed(base, out=tmp_path / "alone"), key=KEY)
     on_ray = changed(base, compute__workers=2)
-    killed: list[int] = []
+    killed: list[str] = []
     curve = make_job(on_ray).curve_file
-    threading.Thread(target=kill_a_worker_after, args=(curve, 15, killed), daemon=True).start()
+    rng = np.random.default_rng()
+    plan = [(int(rng.integers(3, 20)), "RayTrainWorker"), (int(rng.integers(25, 40)), "TrainController")]
+    threading.Thread(target=kill_on_the_way, args=(curve, plan, killed), daemon=True).start()
     together = train(on_ray, key=KEY)
-    assert killed
+    assert killed == [title for _, title in plan], plan
     first, second = (load_file(Path(result.run) / "model.safetensors") for result in (alone, together))
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
