@@ -1,6 +1,7 @@
 # make setup   everything that the other two need; costs nothing when repeated
 # make demo    the whole path, from sample videos to a report
 # make test    ruff, mypy and all tests
+# make docs    the documentation as a site, in site/
 #
 # Variables:
 #   PYTHON=python3.12        the interpreter of the virtual environment (3.11 or later)
@@ -15,7 +16,7 @@ DEMO_OUT ?= demo-out
 APT_PACKAGES := libegl1 libegl-mesa0 libgles2 libgl1 libgl1-mesa-dri libglib2.0-0
 SUDO_LINE := sudo apt-get update && sudo apt-get install -y
 
-.PHONY: setup demo test lint models system
+.PHONY: setup demo test lint docs models system
 
 demo: setup
 	$(BIN)/raymaskdp demo --out $(DEMO_OUT)
@@ -27,6 +28,10 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 setup: $(VENV)/.installed system models
 
