@@ -94,9 +94,10 @@ def compare(queries: Entries, gallery: Entries) -> Scores:
 def match(parts: list[Scores], *, far: float = 0.01, seed: int = 0) -> Matching:
     """The figures over several sets of queries, each with a gallery of its own."""
     rng = np.random.default_rng(seed)
-    whole = _rank1([part.query_Q for part in parts], parts)
+    nearest = [part.gallery_G[part.similarity_QG.argmax(1)] for part in parts]
+    whole = _rank1([part.query_Q for part in parts], nearest)
     # In each part the names of its subjects are dealt out; the same deal would serve no other part.
-    dealt = np.array([_rank1([_deal(part.query_Q, rng) for part in parts], parts) for _ in range(DEALS)])
+    dealt = np.array([_rank1([_deal(part.query_Q, rng) for part in parts], nearest) for _ in range(DEALS)])
     low, high = np.quantile(dealt, [0.025, 0.975])
     return Matching(
         queries=sum(len(part.query_Q) for part in parts),
@@ -117,12 +118,8 @@ def _deal(subjects_Q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(rng.permutation(names)[places])
 
 
-def _rank1(queries: list[np.ndarray], parts: list[Scores]) -> float:
-    hits = [
-        part.gallery_G[part.similarity_QG.argmax(1)] == query
-        for query, part in zip(queries, parts, strict=True)
-    ]
-    return float(np.mean(np.concatenate(hits)))
+def _rank1(queries: list[np.ndarray], nearest: list[np.ndarray]) -> float:
+    return float(np.mean(np.concatenate(queries) == np.concatenate(nearest)))
 
 
 def _average_precisions(part: Scores) -> np.ndarray:

@@ -34,7 +34,7 @@ class TrainingAuditConfig:
     """Settings of `audit training`.
 
     Attributes:
-      runs: times that each program is run on canaries; more prove more.
+      runs: times that each program is run on canaries; more prove more, and few are blind.
       models: models that membership inference trains, an even number; each takes as long as the run did.
         0 leaves it out.
       compare: also attack as many models without privacy, to see what there would be to find.
@@ -49,7 +49,7 @@ class TrainingAuditConfig:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        check.in_range("runs", self.runs, low=1)
+        check.in_range("runs", self.runs, low=8)
         check.in_range("models", self.models, low=0)
         check.in_range("seed", self.seed, low=0)
         if self.models % 2 or self.models == 2:

@@ -34,7 +34,7 @@ class Leak:
     colours_kept: bool = False
 
 
-def draw(folder: Path, leak: Leak, *, people: int = 6, takes: int = 4) -> tuple[Path, Path]:
+def draw(folder: Path, leak: Leak, *, people: int = 6, takes: int = 3) -> tuple[Path, Path]:
     """Write `folder`/sources (with a manifest and truths) and `folder`/anonymized; returns both."""
     rng = np.random.default_rng(5)
     sources, out = folder / "sources", folder / "anonymized"

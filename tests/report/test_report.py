@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raymaskdp import cli
+from raymaskdp import cli, config
 from raymaskdp.anonymize import outputs
 from raymaskdp.anonymize.item import Item, Status
 from raymaskdp.anonymize.outputs import Row
-from raymaskdp.audit import audit_training
+from raymaskdp.audit import TrainingAudit
+from raymaskdp.audit.canaries import CanaryTest
 from raymaskdp.audit.counts import count
-from raymaskdp.audit.training import TrainingAuditConfig
+from raymaskdp.audit.inversion import Inversion
 from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.files import write_json
 from raymaskdp.report import report
 from raymaskdp.video.reader import VideoInfo
 from raymaskdp.video.writer import VideoWriter
@@ -116,10 +118,25 @@ def test_a_leak_is_an_alarm(tmp_path: Path) -> None:
     folder = tmp_path / "anonymized"
     folder.mkdir()
     outputs.write_manifest(folder, [row(1, "quarantined")])
-    audited = audit_training(None, tmp_path / "audit", TrainingAuditConfig(runs=4))
-    assert audited.findings == ()
-    written = json.loads((tmp_path / "audit" / "audit.json").read_text())
-    (tmp_path / "audit" / "audit.json").write_text(json.dumps({**written, "findings": ["ε <b>leaks</b>"]}))
+    canary = CanaryTest(
+        program="broken: no noise",
+        canaries="whole records",
+        expected="caught",
+        claimed=0.9,
+        at_least=4.5,
+        delta=0.01,
+        noise=0.0,
+        as_expected=True,
+    )
+    audited = TrainingAudit(
+        folder="audit",
+        run=None,
+        canaries=(canary,),
+        membership=(),
+        inversion=Inversion(not_private=80.0, private=11.0, noise_multiplier=1.0, clipping_norm=1.0),
+        findings=("ε <b>leaks</b>",),
+    )
+    write_json(tmp_path / "audit" / "audit.json", {"kind": "training", **config.to_dict(audited)})
     text = Path(report(tmp_path).path).read_text()
     assert "Leaks were found" in text
     assert "ε &lt;b&gt;leaks&lt;/b&gt;" in text
