@@ -1,0 +1,59 @@
+"""The benchmark's clock counts workers that have started, and its own videos are done from their poses."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from raymaskdp.anonymize import AnonymizeConfig
+from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.pipeline import in_process
+from raymaskdp.anonymize.pose import PoseConfig
+from raymaskdp.anonymize.stages import Job
+from raymaskdp.benchmarks.anonymize import BenchmarkAnonymizeConfig, _speed, _threads, film
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.errors import UserError
+
+SETTINGS = BenchmarkAnonymizeConfig(videos=6, frames=10)
+
+
+def test_a_slow_start_does_not_count(tmp_path: Path) -> None:
+    def run(items: Sequence[Item], job: Job) -> Iterator[Item]:
+        time.sleep(0.3)  # workers load their networks
+        for item in items:
+            time.sleep(0.02)
+            yield dataclasses.replace(item, status="done")
+
+    records = [VideoRecord(video_id=f"v{n}", path="v.mp4") for n in range(6)]
+    assert _speed(run, records, SETTINGS, tmp_path / "round") == pytest.approx(500, rel=0.4)
+
+
+def test_a_video_that_is_not_done_ends_the_benchmark(tmp_path: Path) -> None:
+    def run(items: Sequence[Item], job: Job) -> Iterator[Item]:
+        yield from (dataclasses.replace(item, status="failed") for item in items)
+
+    with pytest.raises(UserError, match="was failed"):
+        _speed(run, [VideoRecord(video_id="v", path="v.mp4")], SETTINGS, tmp_path / "round")
+
+
+def test_threads_are_given_back() -> None:
+    before = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    with _threads(1):
+        assert torch.get_num_threads() == 1
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert (torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")) == before
+
+
+@pytest.mark.slow
+def test_its_videos_are_done_without_a_network(tmp_path: Path) -> None:
+    settings = BenchmarkAnonymizeConfig(videos=4, frames=4, width=96, height=72)
+    records = film(tmp_path / "film", settings)
+    pose = PoseConfig(source="smpl", skeletons=tmp_path / "film" / "poses", veto=False)
+    config = AnonymizeConfig(pose=pose, workers=0)
+    assert len(records) == 4
+    fps = _speed(lambda items, job: in_process(items, config, job), records, settings, tmp_path / "round")
+    assert fps > 0
