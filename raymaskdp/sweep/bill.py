@@ -17,8 +17,9 @@ class Bill:
     """Upper bounds on ε at `delta` for what may be published of a sweep. None where nothing is promised.
 
     Attributes:
-      runs: the private runs that the best was chosen among, seeds included; all at its ε. Their expected
-        number where it was drawn at random, since the drawn one must not be published.
+      runs: the private runs that the best was chosen among, all at its ε, with all seeds, and those that
+        were stopped or failed. Their expected number where it was drawn at random, since the drawn one must
+        not be published.
       one_run: one run, had it been picked without looking at the private data.
       best_of_random: the best run, had the number of runs been drawn at random (geometric, mean `runs`)
         and nothing else been published (Papernot and Steinke 2022).

@@ -225,9 +225,11 @@ def _run(points: Sequence[dict[str, Any]], config: SweepConfig, out: Path) -> di
 
 def _run_learning(config: SweepConfig, out: Path) -> list[tuple[Trial, dict[str, Any]]]:
     """The trials that Optuna proposes, with what they report."""
+    import optuna
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the bar says it all
     assert config.search is not None
     cache_features_of(config.train)
     space = {name: _tune_source(source) for name, source in config.search.space.items()}
@@ -419,8 +421,8 @@ def _write_up(
     bill = NOTHING
     if best is not None:
         write_text(out / "best.yaml", configuration.to_yaml(best.config))
-        same_price = results["status"].isin(["done", "stopped"])
-        same_price &= results["target_epsilon"] == best.config.privacy.epsilon
+        # Failed and stopped ones, too: that they are not the best one was seen of private data.
+        same_price = (results["target_epsilon"] == best.config.privacy.epsilon).fillna(False)
         runs = config.search.trials if config.pays and config.search else int(same_price.sum())
         bill = make_bill(make_job(best.config).plan, runs, config.tuning)
     return SweepResult(

@@ -125,7 +125,7 @@ def test_a_sweep_survives_its_driver_and_its_bad_trials(ray_session, clip_store,
         means = at_base.groupby("mechanism")["chosen_by"].mean()
         assert result.best_score == means.max() == means[best.privacy.mechanism]
         assert result.best_run in set(at_base["run"])
-        assert result.bill.runs == len(results[results["target_epsilon"] == 1.0]) - 2
+        assert result.bill.runs == len(results[results["target_epsilon"] == 1.0])
         assert result.bill.one_run < result.bill.best_of_random
     assert "finished before" in str(sweep(settings))
     with pytest.raises(UserError, match="holds another sweep"):
@@ -158,7 +158,7 @@ def test_optuna_learns_on_what_is_held_out(ray_session, clip_store, tmp_path) ->
     done = results[results["status"] == "done"]
     assert done["run"].is_unique
     assert result.best_score == done.groupby("settings")["chosen_by"].mean().max()
-    assert (result.bill.tuning, result.bill.runs) == ("none", len(done))
+    assert (result.bill.tuning, result.bill.runs) == ("none", 6)
 
 
 @pytest.mark.slow
