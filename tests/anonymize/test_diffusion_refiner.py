@@ -1,6 +1,7 @@
 """Diffusion changes avatars and a seam, stays still on their surface, and keeps the render where it fails."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -12,8 +13,10 @@ from raymaskdp.anonymize.diffusion.backends import ImageBackend, Takes, load_bac
 from raymaskdp.anonymize.diffusion.pose_check import PoseCheck
 from raymaskdp.anonymize.diffusion.refiner import Cast, Refiner
 from raymaskdp.anonymize.diffusion.settings import DiffusionConfig
+from raymaskdp.anonymize.plate import PlateConfig
 from raymaskdp.anonymize.pose_networks import PoseNetworks
-from raymaskdp.anonymize.refine import REFINERS, Shot
+from raymaskdp.anonymize.refine import REFINERS, Refined, Shot
+from raymaskdp.anonymize.synthesis import Background, empty
 from raymaskdp.benchmarks import tiny_diffusion
 from raymaskdp.benchmarks.refine import METHODS, RefineConfig, benchmark_refine, composed
 from raymaskdp.bodies.avatar import draw_avatar
@@ -87,16 +90,51 @@ def frames(refiner, shots: list[Shot]) -> np.ndarray:
     return np.stack(composed(refiner, shots, COMPOSITES))
 
 
+class _Given:
+    """Layers that were made before."""
+
+    def __init__(self, layers: list[Refined]) -> None:
+        self._layers = layers
+
+    def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
+        return iter(self._layers)
+
+
 def refiner(config: DiffusionConfig, backend, cast: Cast, check: PoseCheck | None = None) -> Refiner:
     return Refiner(config, COMPOSITES, backend, check, cast)
 
 
-def test_only_avatars_and_a_seam_change(config, backend, cast, shots) -> None:
-    harmonized = frames(REFINERS["harmonize"](cast.motions, CAMERA, cast.fps), shots)
+@pytest.fixture(scope="module")
+def harmonized(cast: Cast, shots: list[Shot]) -> np.ndarray:
+    return frames(REFINERS["harmonize"](cast.motions, CAMERA, cast.fps), shots)
+
+
+class Watched:
+    """A backend that keeps what it is given."""
+
+    def __init__(self, backend: ImageBackend) -> None:
+        self.backend = backend
+        self.latents = backend.latents
+        self.seen: list[Takes] = []
+
+    def __call__(self, takes: Takes) -> np.ndarray:
+        self.seen.append(dataclasses.replace(takes, memory=takes.memory and takes.memory.saved()))
+        return self.backend(takes)
+
+
+@pytest.fixture(scope="module")
+def done(config, backend, cast, shots) -> tuple[np.ndarray, list[Takes]]:
+    """The refined frames, and what the networks were given for them: a batch of each person."""
+    watched = Watched(backend)
+    return frames(refiner(config, watched, cast), shots), watched.seen
+
+
+def test_only_avatars_and_a_seam_change(config, backend, cast, shots, harmonized, done) -> None:
     before = [(shot.emptied_HW3.copy(), shot.drawn.color_HW3.copy()) for shot in shots]
     refining = refiner(config, backend, cast)
     layers = list(refining.over(shots))
-    made = frames(refiner(config, backend, cast), shots)
+    made = frames(_Given(layers), shots)
+    np.testing.assert_array_equal(made, done[0])  # once more, and the same
     for index, shot in enumerate(shots):
         differs = (made[index] != harmonized[index]).any(axis=2)
         assert differs[shot.drawn.mask_HW].mean() > 0.8
@@ -105,34 +143,21 @@ def test_only_avatars_and_a_seam_change(config, backend, cast, shots) -> None:
         assert (differs & ~shot.drawn.mask_HW).any()
         assert layers[index].shaded_HW[differs & ~shot.drawn.mask_HW].all()  # what changes is named
         np.testing.assert_array_equal(shot.emptied_HW3, before[index][0])
-        np.testing.assert_array_equal(
-            shot.drawn.color_HW3, before[index][1]
-        )  # the avatar layer is the render
+        np.testing.assert_array_equal(shot.drawn.color_HW3, before[index][1])  # of the avatar layer
     assert refining.counts.refined == 2 * FRAMES
     assert not refining.counts.failed + refining.counts.moved + refining.counts.small
 
 
-def test_frames_do_not_depend_on_their_batch(config, backend, cast, shots) -> None:
-    whole = frames(refiner(config, backend, cast), shots)
+def test_frames_do_not_depend_on_their_batch(config, backend, cast, shots, done) -> None:
     singly = frames(refiner(dataclasses.replace(config, batch=1), backend, cast), shots)
-    np.testing.assert_array_equal(whole, frames(refiner(config, backend, cast), shots))
-    assert np.abs(whole.astype(int) - singly).max() <= 2  # float order
+    assert np.abs(done[0].astype(int) - singly).max() <= 2  # float order
 
 
-def test_every_part_of_consistency_counts(config, backend, cast, shots) -> None:
+def test_every_part_of_consistency_counts(config, backend, cast, shots, done) -> None:
     """What the networks are given and make of it differs without memory, and follows the one seed."""
-    seen: list[Takes] = []
-
-    class Watched:
-        latents = backend.latents
-
-        def __call__(self, takes: Takes) -> np.ndarray:
-            seen.append(takes)
-            return backend(takes)
-
-    for consistent in (True, False):
-        list(refiner(dataclasses.replace(config, consistent=consistent), Watched(), cast).over(shots))
-    along, apart = seen[0], seen[2]
+    watched = Watched(backend)
+    list(refiner(dataclasses.replace(config, consistent=False), watched, cast).over(shots))
+    along, apart = done[1][0], watched.seen[0]
     assert along.memory is not None
     assert apart.memory is None
     assert not along.known_Fhw[0].any()
@@ -149,48 +174,42 @@ def test_every_part_of_consistency_counts(config, backend, cast, shots) -> None:
 
 
 def test_the_source_has_no_way_in(config, backend, cast, shots) -> None:
-    """Source frames that turn to noise after they were emptied leave the output as it is."""
-    kept = frames(refiner(config, backend, cast), shots)
+    """Other people under the masks, and sources that turn to noise once they are emptied, change no bit."""
     rng = np.random.default_rng(1)
+    nowhere = Background(plate=None, unseen=1.0, drift_px=9.0)  # each frame is filled by itself
 
-    def spoiled():
-        for shot in shots:
-            source = rng.integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
-            emptied = source.copy()
-            emptied[:] = shot.emptied_HW3
-            yield dataclasses.replace(shot, emptied_HW3=emptied)
-            source[:] = rng.integers(0, 255, source.shape)
+    def emptied(person: int, *, spoil: bool) -> Iterator[Shot]:
+        for shot in shots[:2]:
+            mask = masks.dilate(shot.drawn.mask_HW, 4)
+            source = np.where(mask[..., None], person, shot.emptied_HW3).astype(np.uint8)
+            left = empty(source, mask, nowhere, PlateConfig(), COMPOSITES).frame_HW3
+            yield dataclasses.replace(shot, emptied_HW3=left)
+            if spoil:
+                source[:] = rng.integers(0, 255, source.shape)
 
-    given = list(spoiled())
-    np.testing.assert_array_equal(frames(refiner(config, backend, cast), given), kept)
+    made = [
+        frames(refiner(config, backend, cast), list(emptied(person, spoil=spoil)))
+        for person, spoil in ((30, False), (220, True))
+    ]
+    np.testing.assert_array_equal(*made)
     assert {field.name for field in dataclasses.fields(Shot)} == {"index", "emptied_HW3", "drawn"}
     assert {field.name for field in dataclasses.fields(Cast)} == {
         "motions", "figures", "avatars", "camera_33", "fps",
     }  # fmt: skip
 
 
-def test_a_failing_frame_keeps_its_render(config, backend, cast, shots) -> None:
-    harmonized = frames(REFINERS["harmonize"](cast.motions, CAMERA, cast.fps), shots)
-
-    seen: list[Takes] = []
-
-    class Watched:
-        latents = backend.latents
-
-        def __call__(self, takes: Takes) -> np.ndarray:
-            seen.append(takes)
-            return backend(takes)
+def test_a_failing_frame_keeps_its_render(config, backend, cast, shots, harmonized, done) -> None:
+    whole, given = done
 
     class Fails(Watched):
         """Cannot do the first person's second frame, alone or in a batch."""
 
         def __call__(self, takes: Takes) -> np.ndarray:
-            if any(np.array_equal(picture, seen[0].pictures_FSS3[1]) for picture in takes.pictures_FSS3):
+            if any(np.array_equal(picture, given[0].pictures_FSS3[1]) for picture in takes.pictures_FSS3):
                 raise RuntimeError("out of memory")
             return backend(takes)
 
-    whole = frames(refiner(config, Watched(), cast), shots)
-    refining = refiner(config, Fails(), cast)
+    refining = refiner(config, Fails(backend), cast)
     made = frames(refining, shots)
     assert refining.counts.failed == 1
     assert refining.counts.refined == 2 * FRAMES - 1
@@ -201,7 +220,7 @@ def test_a_failing_frame_keeps_its_render(config, backend, cast, shots) -> None:
     assert (made[2][left] != harmonized[2][left]).any()
 
 
-def test_what_is_no_number_is_a_failure(config, backend, cast, shots) -> None:
+def test_what_is_no_number_is_a_failure(config, backend, cast, shots, harmonized) -> None:
     class Nan:
         latents = backend.latents
 
@@ -210,7 +229,7 @@ def test_what_is_no_number_is_a_failure(config, backend, cast, shots) -> None:
 
     refining = refiner(config, Nan(), cast)
     made = frames(refining, shots)
-    np.testing.assert_array_equal(made, frames(REFINERS["harmonize"](cast.motions, CAMERA, cast.fps), shots))
+    np.testing.assert_array_equal(made, harmonized)
     assert refining.counts.failed == 2 * FRAMES
 
 
