@@ -14,6 +14,9 @@ HEADINGS = {
     "actions": "How often the action is named, by what the network was trained on and asked about",
     "membership": "Membership inference: true against false positive rate, both logarithmic",
 }
+INVERSION = (
+    "A drawn picture, what is read off its gradient without privacy, and what is read off a private update"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +54,11 @@ def read_all(root: Path) -> tuple[Shown, ...]:
 
 
 def _plots(folder: Path) -> tuple[Plot, ...]:
-    return tuple(
+    found = [
         Plot(caption=caption, uri=plots.svg_uri((folder / f"{name}.svg").read_text(encoding="utf-8")))
         for name, caption in HEADINGS.items()
         if (folder / f"{name}.svg").is_file()
-    )
+    ]
+    if (picture := folder / "inversion.png").is_file():
+        found.append(Plot(caption=INVERSION, uri=plots.png_uri(picture.read_bytes())))
+    return tuple(found)

@@ -76,6 +76,11 @@ def svg_uri(text: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode("ascii")
 
 
+def png_uri(picture: bytes) -> str:
+    """The `data:` URI of a PNG picture."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+
+
 def _uri(figure: plt.Figure) -> str:
     buffer = io.StringIO()
     with plt.rc_context(STYLE):

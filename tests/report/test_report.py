@@ -107,6 +107,25 @@ def test_the_page_asks_no_network_and_names_its_parts(many: Path) -> None:
         assert f'id="{target}"' in text
 
 
+def test_colours_can_be_read_in_light_and_dark(many: Path) -> None:
+    """Every colour of text on every ground has a contrast of 4.5 at least (WCAG 2.1, level AA)."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        channels = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    schemes = re.findall(r":root \{(.*?)\}", (many / "report.html").read_text(), re.S)
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colours = dict(re.findall(r"--(\w+):(#\w+)", scheme))
+        for text in ("ink", "soft", "good", "warn", "bad", "accent"):
+            for ground in ("paper", "card"):
+                light, dark = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground, colours[text])
+
+
 def test_leaks_are_counted_with_their_bound(many: Path) -> None:
     text = (many / "report.html").read_text()
     # 9500 written, none with surviving pixels: at most 3 / 9500 = 0.032 %.
