@@ -183,7 +183,7 @@ def _collect(
                 counts["analyzed"] += 1
                 bar.set_postfix(counts)
                 continue
-            if item.status == "failed":
+            if item.status != "done":
                 outputs.withdraw(out, item.record.video_id)
             rows[item.record.video_id] = outputs.row_of(item, config_sha256)
             counts[item.status] += 1

@@ -6,7 +6,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
+from raymaskdp.anonymize import run
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.outputs import (
     Row,
@@ -143,3 +145,16 @@ def test_columns_are_those_of_the_contract() -> None:
         "num_frames", "width", "height", "fps", "num_people", "seconds", "source_sha256",
         "config_sha256", "metrics",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["quarantined", "failed"])
+def test_whatever_does_not_pass_any_more_is_withdrawn(tmp_path: Path, status: str) -> None:
+    """At whichever stage that was decided; a pending video has no verdict yet."""
+    out, _ = published(tmp_path)
+    rows: dict[str, Row] = {}
+    run._collect([decided(tmp_path, "pending")], rows, out, CONFIG, tqdm(disable=True))
+    assert not rows
+    assert (out / "a.mp4").exists()
+    run._collect([decided(tmp_path, status)], rows, out, CONFIG, tqdm(disable=True))
+    assert [row.status for row in rows.values()] == [status]
+    assert [path.name for path in out.iterdir()] == ["manifest.parquet"]
