@@ -55,17 +55,6 @@ def test_speed_waiting_and_memory_of_a_run_in_process(train_config) -> None:
     assert abs(row.memory_growth_mib) < 64
 
 
-@pytest.mark.slow
-@pytest.mark.cluster
-def test_a_worker_of_ray_train_is_measured_likewise(ray_session, train_config) -> None:
-    result = benchmark_train_scaling(
-        TrainScalingConfig(train=train_config, workers=(0, 2), steps=8, warmup=2)
-    )
-    assert [row.workers for row in result.rows] == [0, 2]
-    assert 0 < result.rows[1].exchange_share < 1
-    assert "| 2 |" in str(result)
-
-
 def test_the_stop_watch_counts_clips_and_exchanges(train_config) -> None:
     plan = make_job(train_config).plan
     watch = StopWatch(Worker(0, 2, lambda tensor: None))
