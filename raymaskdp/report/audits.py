@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from raymaskdp.audit import AnonymizationAudit, TrainingAudit, anonymization, training
 from raymaskdp.report import plots
+
+READERS: dict[str, Callable[[Path], AnonymizationAudit | TrainingAudit]] = {
+    "anonymization": anonymization.read_audit,
+    "training": training.read_audit,
+}
 
 HEADINGS = {
     "identification": "How often the attacker names the right person (rank-1), beside chance",
@@ -45,11 +51,13 @@ def read_all(root: Path) -> tuple[Shown, ...]:
     """The audits below `root`, those of videos first."""
     found = []
     for path in sorted(root.rglob("audit.json")):
-        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
-        read = anonymization.read_audit if kind == "anonymization" else training.read_audit
-        found.append(
-            Shown(name=str(path.parent.relative_to(root)), outcome=read(path), plots=_plots(path.parent))
-        )
+        values = json.loads(path.read_text(encoding="utf-8"))
+        kind = values.get("kind") if isinstance(values, dict) else None
+        if kind in READERS:  # others have files of that name, too
+            outcome = READERS[kind](path)
+            found.append(
+                Shown(name=str(path.parent.relative_to(root)), outcome=outcome, plots=_plots(path.parent))
+            )
     return tuple(sorted(found, key=lambda audit: not audit.of_videos))
 
 

@@ -155,6 +155,7 @@ def test_a_leak_is_an_alarm(tmp_path: Path) -> None:
         inversion=Inversion(not_private=80.0, private=11.0, noise_multiplier=1.0, clipping_norm=1.0),
         findings=("ε <b>leaks</b>",),
     )
+    write_json(tmp_path / "somebody's" / "audit.json", {"of": "another kind"})
     write_json(tmp_path / "audit" / "audit.json", {"kind": "training", **config.to_dict(audited)})
     text = Path(report(tmp_path).path).read_text()
     assert "Leaks were found" in text
