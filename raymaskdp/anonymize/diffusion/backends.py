@@ -140,7 +140,6 @@ class VideoBackend:
         self._pipe.vae.to(torch.float32)  # as its authors run it: in half precision it bands
         self._pipe.vae.enable_tiling()
         self._pipe.set_progress_bar_config(disable=True)
-        self._reference: dict[int, Image.Image] = {}
 
     def latents(self, side: int) -> tuple[int, int, int]:
         """Channels, rows and columns of the latents of a picture of `side` x `side` pixels."""
@@ -161,8 +160,11 @@ class VideoBackend:
         mask = [
             Image.fromarray(frame) for frame in np.where(masks, 255, 0).repeat(3, 3).astype(np.uint8)[order]
         ]
-        if takes.seed not in self._reference:
-            self._reference = {takes.seed: Image.fromarray(takes.pictures_FSS3[0])}
+        first_SS3 = takes.pictures_FSS3[0]
+        if takes.memory is not None:
+            first_SS3 = takes.memory.picture_SS3 = (
+                first_SS3 if takes.memory.picture_SS3 is None else takes.memory.picture_SS3
+            )
         noise = torch.from_numpy(takes.noise_FChw[order[::stride]]).permute(1, 0, 2, 3)[None]
         chance = torch.Generator().manual_seed(takes.seed % 2**63)
         # One latent more stands for the reference; the pipeline takes it off again.
@@ -174,7 +176,7 @@ class VideoBackend:
                 negative_prompt=config.negative_prompt,
                 video=video,
                 mask=mask,
-                reference_images=[self._reference[takes.seed]],
+                reference_images=[Image.fromarray(first_SS3)],
                 conditioning_scale=config.control_scale,
                 height=side,
                 width=side,

@@ -266,7 +266,8 @@ class Refiner:
         track.memory = saved
         if len(takes) > 1:
             return [made for take in takes for made in self._made(person, track, [take])]
-        track.memory = Memory(first_GNC=saved.first_GNC)  # the next take's links lead to this one
+        # The next take's links lead to this one, of which there is nothing.
+        track.memory = Memory(first_GNC=saved.first_GNC, picture_SS3=saved.picture_SS3)
         _log.warning("A frame keeps its render, because it could not be refined: %s.", problem)
         return [None]
 

@@ -11,13 +11,14 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import Tensor
 from torch.nn import functional
 
 # Shape suffixes: F frames of a batch, G halves of guidance (without and with a prompt), N tokens, C channels,
-# h w rows and columns of the latents.
+# h w rows and columns of the latents, S those of a picture.
 
 SHARE = 0.5
 """How much of a latent comes from the frame before, where the same point of the body was seen there."""
@@ -28,11 +29,18 @@ Place = tuple[str, int]
 
 @dataclass(kw_only=True, eq=False)
 class Memory:
-    """What is kept of a track's earlier frames. Starts empty."""
+    """What is kept of a track's earlier frames. Starts empty.
+
+    Attributes:
+      first_GNC, last_GNC: what layers saw in the first frame and in the last.
+      latents_Chw: of the last frame, after each step.
+      picture_SS3: uint8, the first frame before it was refined; video networks alone want it.
+    """
 
     first_GNC: dict[Place, Tensor] = field(default_factory=dict)
     last_GNC: dict[Place, Tensor] = field(default_factory=dict)
     latents_Chw: dict[int, Tensor] = field(default_factory=dict)
+    picture_SS3: np.ndarray | None = None
 
     def saved(self) -> Memory:
         """A copy to go back to, should the next batch fail."""
@@ -40,6 +48,7 @@ class Memory:
             first_GNC=copy.copy(self.first_GNC),
             last_GNC=copy.copy(self.last_GNC),
             latents_Chw=copy.copy(self.latents_Chw),
+            picture_SS3=self.picture_SS3,
         )
 
 
