@@ -31,7 +31,8 @@ class AnonymizeConfig:
       secret_file: 32 private bytes that choose who gets which avatar; made on first use. None for a
         hidden file beside the output folder. Never publish it.
       workers: videos worked on at once, at most. None for one a CPU of this machine, or for as many as an
-        autoscaling cluster has room for; 0 to work in this process, without Ray.
+        autoscaling cluster has room for, which it then finds out from one video to the next; 0 to work in
+        this process, without Ray.
       gpus: share of a GPU that each worker holds, such as 0.25; 0 draws on the CPU.
       address: a Ray cluster to join; None for the one around, or else a local one.
     """

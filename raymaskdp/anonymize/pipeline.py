@@ -93,9 +93,10 @@ def on_ray(
             for most in (min(room, len(tasks)), 1):
                 if not lost:
                     return
-                # On a cluster the pool starts with one worker, grows with the backlog as nodes come, and
-                # lets idle workers go, and with them their nodes, while the last long videos are worked on.
-                pool = (1 if joined else most, most)
+                # So many workers as were asked for are asked for at once, and nodes come for them. Else the
+                # pool on a cluster starts with one and grows with the backlog, as soon as a first video is
+                # done; idle workers are let go, and their nodes, while the last long videos are worked on.
+                pool = (1 if joined and config.workers is None else most, most)
                 for name, task in _run(lost.copy(), config, job, stages, pool=pool):
                     if lost.pop(name, None) is not None:  # a retried row may arrive twice
                         yield name, task

@@ -1,6 +1,6 @@
 """Works off a backlog on the cluster at an address, as `anonymize` does; prints what happened as JSON.
 
-python backlog.py ADDRESS FOLDER VIDEOS
+python backlog.py ADDRESS FOLDER VIDEOS [WORKERS]
 """
 
 import dataclasses
@@ -27,8 +27,9 @@ GROWN = "two-nodes"
 """File that says that the cluster has had two nodes."""
 
 FIRST = 6
-"""So many videos are finished at once: Ray Data asks for nodes by the rate at which it sees work done. The
-others wait until there are two nodes, so that a slow start of a node cannot let the backlog run dry.
+"""So many videos are finished at once where no number of workers is asked for: Ray Data asks for nodes by the
+rate at which it sees work done. All others wait until there are two nodes, so that nodes that start slowly do
+not come after the work.
 """
 
 GROW_SECONDS = 90
@@ -39,6 +40,7 @@ class Work:
 
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._folder = job.work
+        self._first = FIRST if config.workers is None else 0
 
     def __call__(self, item: Item) -> Item:
         import ray
@@ -58,7 +60,7 @@ class Work:
         return dataclasses.replace(item, status="done", metrics={"node": node})
 
     def _may_finish(self) -> bool:
-        return (self._folder / GROWN).exists() or len(list(self._folder.glob("*.out"))) < FIRST
+        return (self._folder / GROWN).exists() or len(list(self._folder.glob("*.out"))) < self._first
 
 
 class Nodes(threading.Thread):
@@ -81,7 +83,7 @@ class Nodes(threading.Thread):
                 (self._folder / GROWN).write_text("")
 
 
-def main(address: str, folder: Path, videos: int) -> None:
+def main(address: str, folder: Path, videos: int, workers: int | None) -> None:
     import ray
 
     names = [f"v{n}" for n in range(videos)]
@@ -92,7 +94,7 @@ def main(address: str, folder: Path, videos: int) -> None:
     nodes.start()
     before, began = nodes.now, time.monotonic()
     job = Job(out=folder, work=folder, secret=bytes(32))
-    found = list(on_ray(items, AnonymizeConfig(gpus=0.5), job, stages=(Work,)))
+    found = list(on_ray(items, AnonymizeConfig(gpus=0.5, workers=workers), job, stages=(Work,)))
     worked = time.monotonic() - began
     end = time.monotonic() + 60
     while nodes.now > 0 and time.monotonic() < end:
@@ -111,4 +113,4 @@ def main(address: str, folder: Path, videos: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]) if sys.argv[4:] else None)

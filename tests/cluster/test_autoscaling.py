@@ -23,12 +23,13 @@ GPU_NODES = {
 
 @pytest.mark.slow
 @pytest.mark.cluster
-@pytest.mark.parametrize("version", [1, 2])
-def test_gpu_nodes_come_and_go_and_one_is_lost(version: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "workers"), [(1, []), (2, ["4"])])
+def test_gpu_nodes_come_and_go_and_one_is_lost(version: int, workers: list[str], tmp_path: Path) -> None:
+    """With a number of workers nodes come at once; without one as videos are done."""
     backlog = Path(__file__).with_name("backlog.py")
     with autoscaling_head(GPU_NODES, port=free_port(), version=version) as address:
         done = subprocess.run(
-            [sys.executable, backlog, address, tmp_path, str(VIDEOS)],
+            [sys.executable, backlog, address, tmp_path, str(VIDEOS), *workers],
             env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"},
             capture_output=True,
             text=True,
