@@ -30,6 +30,8 @@ COLOURS = {
     "dpsgd": "#c8553d",
     "sgd": "#444444",
 }
+MARGIN = 1.35
+"""Free space left and right of the smallest and the largest ε, as a factor."""
 MARKERS = {"maskdp": "o", "maskdp-full": "v", "multiclip": "s", "dpsgd": "D"}
 
 
@@ -125,6 +127,8 @@ def _draw_curve(axes: Axes, name: str, curve: list[tuple[float | None, Point]], 
 def _dress(axes: Axes, curves: dict[str, list[tuple[float | None, Point]]], metric: str) -> None:
     epsilons = sorted({e for curve in curves.values() for e, _ in curve if e is not None})
     axes.set_xscale("log")
+    if epsilons:  # a single ε would be spread over the whole width
+        axes.set_xlim(epsilons[0] / MARGIN, epsilons[-1] * MARGIN)
     axes.xaxis.set_major_locator(FixedLocator(epsilons))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
