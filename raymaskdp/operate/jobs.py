@@ -178,7 +178,9 @@ def _start(client: Any, job_id: str, line: str, runtime: Mapping[str, Any]) -> t
             return tried, True
         try:
             client.submit_job(
-                entrypoint=line,
+                # Without the shell between, a stop in the first moments reaches the command, which would
+                # otherwise work on, alone, and hold its output folder.
+                entrypoint=f"exec {line}",
                 submission_id=tried,
                 runtime_env=dict(runtime),
                 metadata={"raymaskdp": __version__},

@@ -44,9 +44,6 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.xfail(
-    reason="a job that is stopped and submitted again at once was seen to fail; cause open", strict=False
-)
 def test_submit_follow_stop_resubmit(
     raymaskdp: Client, head: dict[str, str], sample: Path, tmp_path: Path
 ) -> None:
