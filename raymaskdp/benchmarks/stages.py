@@ -42,7 +42,7 @@ from raymaskdp.video.writer import VideoWriter
 STAGES = ("decode", "pose", "fit", "plate", "render", "composite", "encode", "verify", "other")
 FPS = 15.0
 CAMERA_CRF = 23
-"""x264's quality of a source, its default: cameras leave no more noise than that, and noise costs all time."""
+"""x264's quality of a source, its default: cameras leave no more noise, and noise takes all the time."""
 
 
 @dataclass(frozen=True, kw_only=True)

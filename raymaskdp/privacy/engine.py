@@ -82,7 +82,7 @@ class GradientEngine:
         trainable = list(self._parameters)
         groups = [0] * len(trainable) if self._clipping is None else self._clipping.groups(trainable)
         self._group_of = dict(zip(trainable, groups, strict=True))
-        self._proven: dict[tuple[str, int], int] = {}  # place -> most records shown to stay apart
+        self._proven: dict[tuple[str, int], int] = {}  # use -> most records shown to stay apart
         self._recording: _Recording | None = None
 
     @property
@@ -196,7 +196,7 @@ class GradientEngine:
         every record is once poisoned while any given other is not.
         """
         created = set(recording.created)
-        if all(recording.records <= self._proven.get(place, 1) for place in created):
+        if all(recording.records <= self._proven.get(use, 1) for use in created):
             return
         proven = True
         for poisoned_N in _halves(recording.records):
@@ -215,8 +215,8 @@ class GradientEngine:
                         "batch, or this layer's leading dimension is not the batch (use batch_first layouts)."
                     )
         if proven:
-            for place in created:
-                self._proven[place] = max(recording.records, self._proven.get(place, 0))
+            for use in created:
+                self._proven[use] = max(recording.records, self._proven.get(use, 0))
 
     def _finish(self, recording: _Recording) -> ClippedSum:
         total = self.zero_sum()
