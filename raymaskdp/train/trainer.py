@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import shutil
@@ -190,6 +191,7 @@ def run_on_ray(job: Job, body: Callable[[Job], None]) -> None:
     takes in new ones. `body` finds its place by `this_worker`, and goes on from the job's checkpoint.
     """
     import ray.train
+    from ray.exceptions import ActorDiedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     scratch = job.folder / "ray"
@@ -198,8 +200,9 @@ def run_on_ray(job: Job, body: Callable[[Job], None]) -> None:
         "num_workers": job.config.compute.workers,
         "elastic_resize_monitor_interval_s": RESIZE_S,
     }
-    with ray_cluster():
-        trainer = TorchTrainer(
+
+    def fit() -> None:
+        TorchTrainer(
             _ray_worker,
             train_loop_config={"job": job, "body": body},
             torch_config=TorchConfig(backend="gloo", timeout_s=EXCHANGE_TIMEOUT_S),
@@ -211,9 +214,16 @@ def run_on_ray(job: Job, body: Callable[[Job], None]) -> None:
                 storage_path=str(scratch),
                 failure_config=ray.train.FailureConfig(max_failures=WORKER_FAILURES),
             ),
-        )
-        with _bar(job) as bar, _following(job, bar):
-            trainer.fit()
+        ).fit()
+
+    with ray_cluster(), _bar(job) as bar, _following(job, bar):
+        for failures in itertools.count():
+            try:
+                fit()
+                break
+            except ActorDiedError:  # Ray's controller, and its workers with it; Ray replaces only workers
+                if failures == WORKER_FAILURES:
+                    raise
     shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -13,6 +13,7 @@ from raymaskdp.datasets.synthesize import SynthesizeConfig
 from raymaskdp.demo import DemoConfig, DemoResult, demo
 from raymaskdp.errors import UserError
 from raymaskdp.report import report
+from raymaskdp.report.videos import MAX_STRIPS, WORST
 from raymaskdp.sweep import SweepConfig
 from raymaskdp.train import ClipConfig, ComputeConfig, PrepareConfig, PrivacyConfig, TrainConfig
 
@@ -78,7 +79,8 @@ def test_the_report_holds_everything_and_asks_for_nothing(finished: tuple[Path, 
     assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!data:|#)", page)
     assert "url(" not in page
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
-    assert len(pictures) == 2 * min(result.anonymized, 6)
+    # Source and output of some videos, and of the worst ones.
+    assert len(pictures) == 2 * (min(result.anonymized, MAX_STRIPS) + min(result.anonymized, WORST))
     assert all(base64.b64decode(picture).startswith(b"\xff\xd8") for picture in pictures)
     for video in pd.read_parquet(folder / "anonymized/manifest.parquet").video_id:
         assert video in page
@@ -88,7 +90,7 @@ def test_sources_are_shown_only_when_asked_for(finished: tuple[Path, DemoResult]
     folder, result = finished
     report(folder, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert page.count("data:image/jpeg") == min(result.anonymized, 6)
+    assert page.count("data:image/jpeg") == min(result.anonymized, MAX_STRIPS) + min(result.anonymized, WORST)
     with_sources = re.findall(
         r'src="(data:image/jpeg[^"]+)" alt="Six frames of the source', Path(result.report).read_text()
     )
