@@ -218,13 +218,34 @@ def run_on_ray(job: Job, body: Callable[[Job], None]) -> None:
 
     with ray_cluster(), _bar(job) as bar, _following(job, bar):
         for failures in itertools.count():
+            held = _placement_groups()
             try:
                 fit()
                 break
             except ActorDiedError:  # Ray's controller, and its workers with it; Ray replaces only workers
                 if failures == WORKER_FAILURES:
                     raise
+                _let_go(_placement_groups() - held)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _placement_groups() -> set[str]:
+    """Ids of the placement groups that this job holds; an id ends with its job's."""
+    import ray
+    from ray.util import placement_group_table
+
+    job = ray.get_runtime_context().get_job_id()
+    groups = placement_group_table().items()
+    return {name for name, group in groups if name.endswith(job) and group["state"] != "REMOVED"}
+
+
+def _let_go(groups: set[str]) -> None:
+    """Remove placement groups: those of a dead actor keep their CPUs for as long as its job lives."""
+    from ray import PlacementGroupID
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    for name in groups:
+        remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(name)))
 
 
 def _ray_worker(settings: dict[str, Any]) -> None:
