@@ -63,6 +63,7 @@ class CompositeConfig:
 
 def erase(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
     """A copy of the frame with black where the mask is; all that later steps get to see."""
+    # OpenCV sets a new array to zero before it copies under a mask.
     return cv2.copyTo(frame_HW3, (~mask_HW).view(np.uint8))
 
 

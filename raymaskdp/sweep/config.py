@@ -88,7 +88,8 @@ class SweepConfig:
         are public, so there is nothing to pay.
       stopping: ends trials early that are behind the others.
       published: numbers that the report prints beside the measured ones.
-      cpus, gpus: of one trial; parts of a GPU may be given. As many trials run at a time as there is room.
+      cpus, gpus: of one trial; parts of a GPU may be given, which is reserved, and not used yet. As many
+        trials run at a time as there is room.
     """
 
     out: Path

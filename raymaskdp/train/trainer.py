@@ -186,9 +186,10 @@ def _run_here(job: Job, on_step: Callable[[StepReport], None] | None) -> None:
 def run_on_ray(job: Job, body: Callable[[Job], None]) -> None:
     """Run `body` in every worker of the job, again and again until it ends well in all.
 
-    Workers that crash are replaced, up to `WORKER_FAILURES` times. Machines that are taken away with a
-    warning cost none of these. With (least, most) workers the run goes on with those that are left, and
-    takes in new ones. `body` finds its place by `this_worker`, and goes on from the job's checkpoint.
+    Workers that crash are replaced, up to `WORKER_FAILURES` times, and so is Ray's controller. Machines
+    that are taken away with a warning cost none of these. With (least, most) workers the run goes on with
+    those that are left, and takes in new ones. `body` finds its place by `this_worker`, and goes on from
+    the job's checkpoint.
     """
     import ray.train
     from ray.exceptions import ActorDiedError
