@@ -27,7 +27,8 @@ from raymaskdp.bodies.render import Light, RenderConfig, Renderer
 from raymaskdp.bodies.wardrobe import HAIRSTYLES, OUTFITS
 from raymaskdp.datasets import synthesize_rooms as rooms
 from raymaskdp.datasets.manifest import VideoRecord, write_table
-from raymaskdp.datasets.synthesize_actions import PERFORMED, perform
+from raymaskdp.datasets.synthesize_actions import PERFORMED, Manner, draw_manner, perform
+from raymaskdp.datasets.synthesize_cameras import MOTIONS, moved
 from raymaskdp.errors import UserError
 from raymaskdp.video.masks import pack
 from raymaskdp.video.writer import VideoWriter
@@ -42,9 +43,10 @@ class SynthesizeConfig:
     Attributes:
       seed: of everything; the same configuration gives the same videos.
       actions: names in `synthesize_actions.PERFORMED`; the labels.
-      people: different people; each has one body, look and set of clothes.
+      people: different people; each has one body, look, set of clothes and manner of moving.
       takes: videos a person and action.
-      rooms, cameras: rooms, and static cameras in each.
+      rooms, cameras: rooms, and cameras in each.
+      motion: of the cameras, a name in `synthesize_cameras.MOTIONS`.
       frames, fps, width, height: of every video.
       persons_per_video: people seen at once, doing the same action beside each other.
       test_share: share of the people (not of the videos) that are in the split "test".
@@ -59,6 +61,7 @@ class SynthesizeConfig:
     takes: int = 1
     rooms: int = 8
     cameras: int = 2
+    motion: str = "static"
     frames: int = 36
     fps: float = 12.0
     width: int = 192
@@ -77,6 +80,7 @@ class SynthesizeConfig:
         check.in_range("persons_per_video", self.persons_per_video, low=1, high=min(2, self.people))
         check.in_range("test_share", self.test_share, low=0, high=1)
         check.in_range("noise", self.noise, low=0, high=50)
+        check.one_of("motion", self.motion, MOTIONS)
         if not self.actions:
             raise UserError("actions must name at least one action.")
         for action in self.actions:
@@ -111,7 +115,8 @@ def synthesize(out: str | Path, settings: SynthesizeConfig) -> SynthesizeResult:
     Writes `manifest.parquet` (columns of `VideoRecord`), `videos/ID.mp4`, and for each video
     `truth/ID.npz` (`joints2d` [P, T, 52, 2] px, `joints3d` [P, T, 52, 3] and `translation` [P, T, 3] in
     camera metres, `rotations` [P, T, 52, 3], `betas` [P, 10], `camera` [3, 3], `masks` packed [T, …]: the
-    pixels that show a person, `height`, `width`, `fps`) and `truth/ID.background.png`, the room alone.
+    pixels that show a person, `height`, `width`, `fps`) and `truth/ID.background.png`, the room alone; where
+    the camera moves `truth/ID.background.mp4`, lossless. Videos of a moving camera have none in the manifest.
 
     A folder that already holds the same data is left as it is. Raises `UserError` where it holds other
     data, and where the renderer cannot start.
@@ -130,7 +135,10 @@ def synthesize(out: str | Path, settings: SynthesizeConfig) -> SynthesizeResult:
     for _ in tqdm(_film_all(scenes, folder, settings), "synthesize", len(scenes), unit="video"):
         pass
     files.write_text(folder / "synthesize.yaml", config.to_yaml(settings))
-    write_table(folder / "manifest.parquet", [scene.record(folder) for scene in scenes])
+    write_table(
+        folder / "manifest.parquet",
+        [scene.record(folder, fixed=settings.motion == "static") for scene in scenes],
+    )
     return result
 
 
@@ -194,14 +202,14 @@ class _Scene:
         who = "-".join(f"p{person:02d}" for person in self.people)
         return f"{self.action}_{who}_t{self.take:02d}"
 
-    def record(self, folder: Path) -> VideoRecord:
+    def record(self, folder: Path, *, fixed: bool) -> VideoRecord:
         return VideoRecord(
             video_id=self.video_id,
             path=str(folder / "videos" / f"{self.video_id}.mp4"),
             label=self.action,
             split=self.split,
             subject="+".join(f"person{person:02d}" for person in self.people),
-            camera=f"room{self.room:02d}-camera{self.camera}",
+            camera=f"room{self.room:02d}-camera{self.camera}" if fixed else None,
         )
 
 
@@ -243,10 +251,18 @@ def cast(settings: SynthesizeConfig) -> tuple[Avatar, ...]:
     )
 
 
+def manners(settings: SynthesizeConfig) -> tuple[Manner, ...]:
+    """How each of the people of the sample data moves."""
+    return tuple(
+        draw_manner(np.random.default_rng([settings.seed, 6, person])) for person in range(settings.people)
+    )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Set:
-    """A room as one camera sees it."""
+    """A room as one camera sees it, where it was put up."""
 
+    room: rooms.Room
     camera: rooms.Camera
     view: rooms.View
     light: Light
@@ -260,6 +276,7 @@ class _Studio:
         self._settings = settings
         self._body: Body = load_body()
         self._cast = cast(settings)
+        self._manners = manners(settings)
         self._renderer = Renderer(RenderConfig())
         self._figure = functools.lru_cache(maxsize=None)(lambda who: dress(self._body, self._cast[who]))
         self._set = functools.lru_cache(maxsize=None)(self._build_set)
@@ -275,8 +292,16 @@ class _Studio:
         stage = self._set(scene.room, scene.camera)
         index = settings.actions.index(scene.action)
         rng = np.random.default_rng([settings.seed, 3, index, scene.take, *scene.people])
+        cameras_T = moved(
+            stage.camera,
+            settings.motion,
+            frames=settings.frames,
+            fps=settings.fps,
+            rng=np.random.default_rng([settings.seed, 7, index, scene.take, *scene.people]),
+        )
         actors = [
-            self._act(scene.action, person, place, stage, rng) for person, place in self._places(scene, rng)
+            self._act(scene.action, person, place, cameras_T, rng)
+            for person, place in self._places(scene, rng)
         ]
         masks = np.zeros((settings.frames, height, width), dtype=bool)
         video = folder / "videos" / f"{scene.video_id}.mp4"
@@ -284,23 +309,32 @@ class _Studio:
             files.atomic_path(video) as temporary,
             VideoWriter(temporary, width=width, height=height, fps=settings.fps) as writer,
         ):
-            for frame in range(settings.frames):
+            for frame, camera in enumerate(cameras_T):
+                view = self._view(stage, camera)
                 people = [(actor.figure, actor.vertices_TV3[frame]) for actor in actors]
                 drawn = self._renderer.render(
-                    people, stage.camera.intrinsics_33, width=width, height=height, light=stage.light
+                    people, camera.intrinsics_33, width=width, height=height, light=stage.light
                 )
                 masks[frame] = drawn.mask_HW
-                shade_HW = _shadow(stage, [actor.world_TV3[frame] for actor in actors], width, height)
-                picture = stage.view.color_HW3 * (1 - 0.5 * shade_HW[..., None])
+                shade_HW = view.floor_HW * _shadow(
+                    camera, stage.lamp, [actor.world_TV3[frame] for actor in actors], width, height
+                )
+                picture = view.color_HW3 * (1 - 0.5 * shade_HW[..., None])
                 picture[drawn.mask_HW] = drawn.color_HW3[drawn.mask_HW]
                 picture = _lens(picture) + settings.noise * rng.standard_normal(
                     picture.shape, dtype=np.float32
                 )
                 writer.write(np.clip(np.rint(picture), 0, 255).astype(np.uint8))
-        self._write_truth(scene, folder, actors, masks, stage)
+        self._write_truth(scene, folder, actors, masks, stage, cameras_T)
 
     def _write_truth(
-        self, scene: _Scene, folder: Path, actors: list[_Actor], masks: np.ndarray, stage: _Set
+        self,
+        scene: _Scene,
+        folder: Path,
+        actors: list[_Actor],
+        masks: np.ndarray,
+        stage: _Set,
+        cameras_T: tuple[rooms.Camera, ...],
     ) -> None:
         truth = folder / "truth" / f"{scene.video_id}.npz"
         intrinsics = stage.camera.intrinsics_33
@@ -320,9 +354,24 @@ class _Studio:
                 width=np.int32(self._settings.width),
                 fps=np.float64(self._settings.fps),
             )
-        clean = np.clip(np.rint(_lens(stage.view.color_HW3)), 0, 255).astype(np.uint8)
-        with files.atomic_path(folder / "truth" / f"{scene.video_id}.background.png") as temporary:
-            cv2.imwrite(str(temporary), clean[..., ::-1])
+        if self._settings.motion == "static":
+            with files.atomic_path(folder / "truth" / f"{scene.video_id}.background.png") as temporary:
+                cv2.imwrite(str(temporary), _clean(stage.view)[..., ::-1])
+            return
+        settings, path = self._settings, folder / "truth" / f"{scene.video_id}.background.mp4"
+        width, height = settings.width, settings.height
+        with (
+            files.atomic_path(path) as temporary,
+            VideoWriter(temporary, width=width, height=height, fps=settings.fps, lossless=True) as writer,
+        ):
+            for camera in cameras_T:
+                writer.write(_clean(self._view(stage, camera)))
+
+    def _view(self, stage: _Set, camera: rooms.Camera) -> rooms.View:
+        """The empty room as a camera of the set sees it now."""
+        if camera is stage.camera:
+            return stage.view
+        return rooms.view(stage.room, camera, width=self._settings.width, height=self._settings.height)
 
     def _places(self, scene: _Scene, rng: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
         """Where each person stands: (who, [x, z, heading])."""
@@ -332,15 +381,23 @@ class _Studio:
             yield person, np.array([beside + x, z, rng.uniform(-0.6, 0.6)])
 
     def _act(
-        self, action: str, person: int, place: np.ndarray, stage: _Set, rng: np.random.Generator
+        self,
+        action: str,
+        person: int,
+        place: np.ndarray,
+        cameras_T: tuple[rooms.Camera, ...],
+        rng: np.random.Generator,
     ) -> _Actor:
         settings = self._settings
         figure = self._figure(person)
-        done = perform(action, num_frames=settings.frames, fps=settings.fps, rng=rng)
+        done = perform(
+            action, num_frames=settings.frames, fps=settings.fps, manner=self._manners[person], rng=rng
+        )
         rotations_TJ3 = done.rotations_TJ3.copy()
-        to_camera = Rotation.from_matrix(stage.camera.rotation_33)
+        turns_T33 = np.array([camera.rotation_33 for camera in cameras_T])
+        shifts_T3 = np.array([camera.translation_3 for camera in cameras_T])
         # People look about at the camera, wherever it stands.
-        eye = -stage.camera.rotation_33.T @ stage.camera.translation_3
+        eye = -turns_T33[0].T @ shifts_T3[0]
         heading = Rotation.from_euler("y", place[2] + np.arctan2(eye[0] - place[0], eye[2] - place[1]))
         in_world = heading * Rotation.from_rotvec(done.rotations_TJ3[:, 0])
         rotations_TJ3[:, 0] = in_world.as_rotvec()
@@ -357,14 +414,14 @@ class _Studio:
             axis=1,
         )
         world_TV3 = (world_TV3 + shift_T3[:, None]).astype(np.float32)
-        rotations_TJ3[:, 0] = (to_camera * in_world).as_rotvec()
+        rotations_TJ3[:, 0] = (Rotation.from_matrix(turns_T33) * in_world).as_rotvec()
         # smplx turns about the pelvis' rest place and then shifts.
-        centre_T3 = (pelvis + shift_T3) @ stage.camera.rotation_33.T + stage.camera.translation_3
+        centre_T3 = np.einsum("tij,tj->ti", turns_T33, pelvis + shift_T3) + shifts_T3
         translation_T3 = (centre_T3 - pelvis).astype(np.float32)
         return _Actor(
             figure=figure,
             world_TV3=world_TV3,
-            vertices_TV3=_to_camera(stage.camera, world_TV3),
+            vertices_TV3=_to_camera(turns_T33, shifts_T3, world_TV3),
             rotations_TJ3=rotations_TJ3.astype(np.float32),
             translation_T3=translation_T3,
             joints_TJ3=self._body.joints(rotations_TJ3, translation_T3, betas),
@@ -386,7 +443,7 @@ class _Studio:
         toward = camera.rotation_33 @ (room.lamp - [0.0, 1.2, 0.0])
         ambient, key = (tuple(float(c) for c in strength * room.color) for strength in (0.5, 0.55))
         light = Light(ambient=ambient, key=key, direction=tuple(float(c) for c in toward))  # type: ignore[arg-type]
-        return _Set(camera=camera, view=view, light=light, lamp=room.lamp)
+        return _Set(room=room, camera=camera, view=view, light=light, lamp=room.lamp)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -401,26 +458,33 @@ class _Actor:
     joints_TJ3: np.ndarray
 
 
-def _to_camera(camera: rooms.Camera, points: np.ndarray) -> np.ndarray:
-    moved = points @ camera.rotation_33.T.astype(np.float32) + camera.translation_3.astype(np.float32)
-    return np.ascontiguousarray(moved)
+def _to_camera(turns_T33: np.ndarray, shifts_T3: np.ndarray, points_TV3: np.ndarray) -> np.ndarray:
+    seen_TV3 = points_TV3 @ turns_T33.transpose(0, 2, 1).astype(np.float32)
+    return np.ascontiguousarray(seen_TV3 + shifts_T3[:, None].astype(np.float32))
 
 
-def _shadow(stage: _Set, people: list[np.ndarray], width: int, height: int) -> np.ndarray:
+def _clean(view: rooms.View) -> np.ndarray:
+    """The room alone through the lens, uint8 [H, W, 3]."""
+    return np.clip(np.rint(_lens(view.color_HW3)), 0, 255).astype(np.uint8)
+
+
+def _shadow(
+    camera: rooms.Camera, lamp: np.ndarray, people: list[np.ndarray], width: int, height: int
+) -> np.ndarray:
     """How dark the floor is [H, W], 0 to 1: what the lamp does not reach, and the contact at the feet."""
     shade = np.zeros((height, width), dtype=np.float32)
     for vertices_V3 in people:
         some = vertices_V3[::7].astype(np.float64)
-        share = some[:, 1] / (stage.lamp[1] - some[:, 1])
-        cast_V3 = some + (some - stage.lamp) * share[:, None]
+        share = some[:, 1] / (lamp[1] - some[:, 1])
+        cast_V3 = some + (some - lamp) * share[:, None]
         for points, size, strength in (
             (cast_V3, 0.016, 0.6),
             (some[some[:, 1] < 0.12] * [1, 0, 1], 0.024, 1.0),
         ):
             if len(points):
-                blot = _blot(stage.camera.project(points), size * height, width, height)
+                blot = _blot(camera.project(points), size * height, width, height)
                 shade = np.maximum(shade, strength * blot)
-    return shade * stage.view.floor_HW
+    return shade
 
 
 def _blot(pixels: np.ndarray, radius: float, width: int, height: int) -> np.ndarray:

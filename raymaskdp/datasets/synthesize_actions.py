@@ -1,13 +1,14 @@
 """Actions of the sample data: what limbs do over time, as directions, turned into SMPL-H rotations.
 
 An action says where the upper arms, forearms, thighs and shins point; rotations follow by the
-smallest turn from the T-pose. Speeds, ranges, sides and timing differ from take to take.
+smallest turn from the T-pose. Speeds and ranges differ from take to take, and every person has a manner of
+moving of their own, as everybody has: a tempo, a reach, a carriage, a preferred side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -19,6 +20,8 @@ from raymaskdp.bodies.skeleton import JOINT, NUM_JOINTS
 
 Direction = np.ndarray
 """[T, 3], of any length; or [3], the same in every frame."""
+Limbs = dict[str, tuple[Direction, Direction]]
+"""Upper and lower part of the arms or legs, by side."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -35,8 +38,8 @@ class Pose:
       heading: turn of the whole body to the left, radians [T].
     """
 
-    arms: dict[str, tuple[Direction, Direction]]
-    legs: dict[str, tuple[Direction, Direction]]
+    arms: Limbs
+    legs: Limbs
     bend: np.ndarray
     lean: np.ndarray
     turn: np.ndarray
@@ -57,11 +60,62 @@ class Performed:
     lift_T: np.ndarray
 
 
+SIDES = ("left", "right")
+
 _OUT = np.array([0.13, 0.0, 0.0])
 _AHEAD = np.array([0.0, 0.0, 0.12])
 
 HANGING = (np.array([0.20, -1.0, 0.0]), np.array([0.12, -1.0, 0.22]))
 STRAIGHT = (np.array([0.07, -1.0, 0.02]), np.array([0.05, -1.0, -0.03]))
+
+
+OWN = 0.75
+"""How far the person decides tempo and reach; the rest is the take's."""
+CARRIAGE, POSTURE = 0.11, 0.09
+"""Standard deviations over people: of directions of limbs of length 1, and of the trunk in radians."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Manner:
+    """How a person moves, whatever they do: what gait recognition recognizes.
+
+    Attributes:
+      side: "left" or "right", the preferred side.
+      tempo, reach: where in an action's ranges of periods and of sizes this person is, 0 to 1.
+      stoop, tilt, twist: bend forward and lean and turn to the left that the trunk always has, radians.
+      arms, legs: added to the directions of (upper arm, forearm) and (thigh, shin), for each side.
+      sway: how far the hips sway, radians.
+    """
+
+    side: str
+    tempo: float
+    reach: float
+    stoop: float
+    tilt: float
+    twist: float
+    arms: Mapping[str, np.ndarray]
+    legs: Mapping[str, np.ndarray]
+    sway: float
+
+
+def draw_manner(rng: np.random.Generator) -> Manner:
+    """The manner of one person, deterministic in `rng`."""
+    stoop, tilt, twist = rng.normal(0, POSTURE, 3).clip(-2 * POSTURE, 2 * POSTURE)
+    carried = {side: rng.normal(0, CARRIAGE, (4, 3)).clip(-2 * CARRIAGE, 2 * CARRIAGE) for side in SIDES}
+    for carried_43 in carried.values():
+        carried_43[2:] *= 0.5  # legs bear the body
+        carried_43[:, 0] = np.abs(carried_43[:, 0])  # outwards: no limb goes through the body
+    return Manner(
+        side=SIDES[int(rng.integers(2))],
+        tempo=float(rng.uniform()),
+        reach=float(rng.uniform()),
+        stoop=float(stoop),
+        tilt=float(tilt),
+        twist=float(twist),
+        arms={side: carried[side][:2] for side in SIDES},
+        legs={side: carried[side][2:] for side in SIDES},
+        sway=float(rng.uniform(0.005, 0.05)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,22 +125,35 @@ class Take:
     Attributes:
       time_T: seconds.
       rng: the take's own randomness.
-      side, other: "left" or "right", the person's preferred side and its opposite.
+      manner: the person's.
     """
 
     time_T: np.ndarray
     rng: np.random.Generator
-    side: str
-    other: str
+    manner: Manner
+
+    @property
+    def side(self) -> str:
+        """The person's preferred side."""
+        return self.manner.side
+
+    @property
+    def other(self) -> str:
+        """The opposite of `side`."""
+        return SIDES[1 - SIDES.index(self.side)]
 
     def cycle(self, period: tuple[float, float]) -> np.ndarray:
         """Phase in radians [T] of a movement that repeats about every `period` seconds."""
-        seconds = self.rng.uniform(*period)
+        seconds = self._within(period, self.manner.tempo)
         return 2 * np.pi * self.time_T / seconds + self.rng.uniform(0, 2 * np.pi)
 
     def vary(self, low: float, high: float) -> float:
-        """One number of this take."""
-        return float(self.rng.uniform(low, high))
+        """One size of this take."""
+        return self._within((low, high), self.manner.reach)
+
+    def _within(self, span: tuple[float, float], own: float) -> float:
+        place = OWN * own + (1 - OWN) * self.rng.uniform()
+        return float(span[0] + (span[1] - span[0]) * place)
 
 
 def _swell(phase_T: np.ndarray) -> np.ndarray:
@@ -245,9 +312,9 @@ def improvise(take: Take) -> Pose:
     pose = _standing(take)
     poses = [_drawn(take) for _ in range(2 + int(take.time_T[-1] / 0.5))]
     # A pose is reached every half second or so; in between, everything moves evenly or rests.
-    place_T = np.clip(take.time_T / take.vary(0.4, 0.8), 0, len(poses) - 1.001)
+    place_T = np.clip(take.time_T / take.rng.uniform(0.4, 0.8), 0, len(poses) - 1.001)
     before_T = place_T.astype(int)
-    share_T = _swell(np.pi * np.clip((place_T - before_T) * take.vary(1.0, 1.5), 0, 1))
+    share_T = _swell(np.pi * np.clip((place_T - before_T) * take.rng.uniform(1.0, 1.5), 0, 1))
 
     def along(name: str) -> np.ndarray:
         values = np.array([drawn[name] for drawn in poses])
@@ -257,7 +324,7 @@ def improvise(take: Take) -> Pose:
         pose.arms[side] = (along(f"{side} upper arm"), along(f"{side} forearm"))
         pose.legs[side] = (along(f"{side} thigh"), along(f"{side} shin"))
     pose.bend, pose.lean, pose.turn = (along(name)[:, 0] for name in ("bend", "lean", "turn"))
-    pose.heading = take.vary(-np.pi, np.pi) + take.vary(-0.5, 0.5) * take.time_T
+    pose.heading = take.rng.uniform(-np.pi, np.pi) + take.rng.uniform(-0.5, 0.5) * take.time_T
     return pose
 
 
@@ -301,15 +368,32 @@ PERFORMED: Mapping[str, Callable[[Take], Pose]] = {**ACTIONS, "improvise": impro
 """All that can be filmed: the actions, and movement without a meaning."""
 
 
-def perform(action: str, *, num_frames: int, fps: float, rng: np.random.Generator) -> Performed:
-    """A take of an action, deterministic in `rng`."""
-    side, other = ("left", "right") if rng.random() < 0.5 else ("right", "left")
-    take = Take(time_T=np.arange(num_frames) / fps, rng=rng, side=side, other=other)
-    pose = PERFORMED[action](take)
-    sway = 0.02 * np.sin(take.cycle((2.5, 4.0)))
+def perform(
+    action: str, *, num_frames: int, fps: float, manner: Manner, rng: np.random.Generator
+) -> Performed:
+    """A take of an action by a person with this manner, deterministic in `rng`."""
+    take = Take(time_T=np.arange(num_frames) / fps, rng=rng, manner=manner)
+    pose = _in_manner(PERFORMED[action](take), manner)
+    sway = manner.sway * np.sin(take.cycle((2.5, 4.0)))
     rotations = _rotations(pose, num_frames, sway, take.cycle((3.0, 5.0)))
     lift_T = np.broadcast_to(np.maximum(pose.lift, 0.0), num_frames)
     return Performed(rotations_TJ3=rotations, lift_T=lift_T.copy())
+
+
+def _carried(limbs: Limbs, own: Mapping[str, np.ndarray]) -> Limbs:
+    return {side: (limbs[side][0] + own[side][0], limbs[side][1] + own[side][1]) for side in SIDES}
+
+
+def _in_manner(pose: Pose, manner: Manner) -> Pose:
+    """The pose as this person holds it."""
+    return replace(
+        pose,
+        arms=_carried(pose.arms, manner.arms),
+        legs=_carried(pose.legs, manner.legs),
+        bend=pose.bend + manner.stoop,
+        lean=pose.lean + manner.tilt,
+        turn=pose.turn + manner.twist,
+    )
 
 
 def _rotations(pose: Pose, frames: int, sway: np.ndarray, gaze: np.ndarray) -> np.ndarray:

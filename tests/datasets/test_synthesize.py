@@ -12,7 +12,7 @@ from raymaskdp.bodies.build import ensure_body
 from raymaskdp.datasets import synthesize as synthesize_module
 from raymaskdp.datasets.manifest import read_source
 from raymaskdp.datasets.synthesize import SynthesizeConfig, cast, synthesize
-from raymaskdp.datasets.synthesize_actions import ACTIONS, perform
+from raymaskdp.datasets.synthesize_actions import ACTIONS, draw_manner, perform
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.video.masks import unpack
@@ -194,7 +194,9 @@ def test_actions_are_told_apart_by_their_motion_and_takes_differ():
 
     def features(action, take):
         # The dynamics only: where joints are on average, how far they go, in the body's own frame.
-        done = perform(action, num_frames=60, fps=12.0, rng=np.random.default_rng([7, take]))
+        # Every take is another person's.
+        manner = draw_manner(np.random.default_rng([8, take]))
+        done = perform(action, num_frames=60, fps=12.0, manner=manner, rng=np.random.default_rng([7, take]))
         joints = body.joints(done.rotations_TJ3, np.zeros((60, 3), dtype=np.float32), np.zeros(10))
         tracks = joints[:, [4, 5, 7, 8, 15, 18, 19, 20, 21]]
         either_side = np.sort(np.stack([tracks.std(axis=0)[[2, 3]], tracks.std(axis=0)[[7, 8]]]), axis=1)
