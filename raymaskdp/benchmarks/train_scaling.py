@@ -25,6 +25,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import ClipStore, TrainConfig, loop
+from raymaskdp.train.device import device_here
 from raymaskdp.train.loop import Job, StepReport, Worker
 from raymaskdp.train.trainer import cache_features_of, make_job, run_on_ray, this_worker
 
@@ -192,7 +193,7 @@ def _measure(config: TrainScalingConfig, workers: int, out: Path) -> Measured:
     if workers:
         run_on_ray(job, measure_in_worker)
     else:
-        measure_here(job, Worker())
+        measure_here(job, Worker(device=device_here(job.config.compute.gpus)))
     return configuration.build(
         Measured, json.loads((job.folder / "measured.json").read_text(encoding="utf-8")), where="measured"
     )
@@ -200,7 +201,7 @@ def _measure(config: TrainScalingConfig, workers: int, out: Path) -> Measured:
 
 def measure_in_worker(job: Job) -> None:
     """What every worker of Ray Train runs."""
-    measure_here(job, this_worker())
+    measure_here(job, this_worker(job))
 
 
 def measure_here(job: Job, worker: Worker) -> None:

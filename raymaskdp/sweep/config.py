@@ -88,8 +88,8 @@ class SweepConfig:
         are public, so there is nothing to pay.
       stopping: ends trials early that are behind the others.
       published: numbers that the report prints beside the measured ones.
-      cpus, gpus: of one trial; parts of a GPU may be given, which is reserved, and not used yet. As many
-        trials run at a time as there is room.
+      cpus, gpus: of one trial; up to one GPU, in parts if need be; 0 trains on the CPU. As many trials run at
+        a time as there is room.
     """
 
     out: Path
@@ -109,7 +109,7 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         check.positive("cpus", self.cpus)
-        check.in_range("gpus", self.gpus, low=0)
+        check.in_range("gpus", self.gpus, low=0, high=1)
         check.positive("views", self.views)
         check.positive("crops", self.crops)
         if not self.seeds or not (self.grids or self.search):

@@ -192,7 +192,8 @@ def _plain_point(train_config: TrainConfig, config: SweepConfig, out: Path) -> d
     settings = configuration.to_dict(train_config)
     settings["out"] = str(out / "runs")
     settings["data"] = str(Path(train_config.data).absolute())
-    settings["compute"] = {**settings["compute"], "workers": 0, "threads": 1, "progress": False}
+    here = {"workers": 0, "threads": 1, "gpus": config.gpus, "progress": False}
+    settings["compute"] = {**settings["compute"], **here}
     if config.stopping is not None:
         settings["compute"]["checkpoint_every"] = config.stopping.every  # checkpoints are what is measured
     if train_config.init is not None:

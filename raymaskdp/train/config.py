@@ -119,6 +119,8 @@ class ComputeConfig:
     Attributes:
       workers: processes of Ray Train; 0 runs in this process, without Ray. (least, most) takes as many as
         the cluster has room for, and changes with it.
+      gpus: share of a GPU that each worker holds, up to 1; 0 trains on the CPU. In process anything above
+        0 is the first GPU. `evaluate` uses it, too, if there is one then.
       threads: of each worker.
       micro_batch: records whose gradients are computed at a time.
       read_ahead: micro-batches that wait in memory, read while another is computed; 0 reads each when it
@@ -136,6 +138,7 @@ class ComputeConfig:
     """
 
     workers: int | tuple[int, int] = 2
+    gpus: float = 0.0
     threads: int = 1
     micro_batch: int = 16
     read_ahead: int = 2
@@ -153,6 +156,7 @@ class ComputeConfig:
         else:
             check.in_range("compute.workers, the least", self.workers[0], low=1)
             check.in_range("compute.workers, the most", self.workers[1], low=self.workers[0])
+        check.in_range("compute.gpus", self.gpus, low=0, high=1)
         check.in_range("compute.read_ahead", self.read_ahead, low=0)
         for name in ("threads", "micro_batch", "checkpoint_every"):
             check.positive(f"compute.{name}", getattr(self, name))

@@ -17,6 +17,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
 from raymaskdp.train import checkpoint, clips, loop, metrics
 from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.device import device_here
 from raymaskdp.train.per_class import draw_change
 from raymaskdp.train.splits import VALIDATION, videos_of
 from raymaskdp.train.store import ClipStore
@@ -111,7 +112,8 @@ def evaluate(
     model = loop.build(replace(config, init=None), store)
     models.load_weights(folder / "model.safetensors", model)
     looks = Looks(split=split, views=views, crops=crops)
-    targets, scores = score_videos(model.eval(), store, config, looks)
+    device = device_here(config.compute.gpus if torch.cuda.is_available() else 0)
+    targets, scores = score_videos(model.eval().to(device), store, config, looks)
     note = {config.split: NOTES["training"], VALIDATION: NOTES["validation"]}.get(split, NOTE)
     result = EvaluateResult(
         run=str(folder),
@@ -146,7 +148,8 @@ def score_checkpoint(job: loop.Job, looks: Looks) -> float:
     store = ClipStore.open(job.config.data)
     model = loop.build(job.config, store)
     checkpoint.load_result(job.checkpoint_file, model=model, identity=job.identity)
-    targets, scores = score_videos(model.eval(), store, job.config, looks)
+    device = device_here(job.config.compute.gpus)
+    targets, scores = score_videos(model.eval().to(device), store, job.config, looks)
     return float(_measures(store, scores, targets)["score"])
 
 
@@ -154,13 +157,17 @@ def score_checkpoint(job: loop.Job, looks: Looks) -> float:
 def score_videos(
     model: nn.Module, store: ClipStore, config: TrainConfig, looks: Looks
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Targets (`ClipStore.target`) and probabilities, float32 [B, C], of the B videos of a split."""
+    """Targets (`ClipStore.target`) and probabilities, float32 [B, C], of the B videos of a split.
+
+    Computed where the model is.
+    """
+    device = next(model.parameters()).device
     targets, scores = [], []
     for video in videos_of(store, config, looks.split):
         drawn = clips.evenly(store, video, looks.views, config.clips, looks.crops)
-        found_VC = model(clips.full_views(drawn, store.fill))
+        found_VC = model(clips.full_views(drawn, store.fill).to(device))
         found_VC = found_VC.sigmoid() if store.several else found_VC.softmax(dim=1)
-        scores.append(found_VC.mean(dim=0).numpy())
+        scores.append(found_VC.mean(dim=0).cpu().numpy())
         targets.append(store.target(str(video.label)))
     return np.stack(targets), np.stack(scores)
 

@@ -25,6 +25,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.models import ModelConfig
 from raymaskdp.runtime import ray_cluster
+from raymaskdp.train.device import device_here
 from raymaskdp.train.inputs import FeatureInputs, PixelInputs, Views
 
 VERSION = 3
@@ -36,16 +37,17 @@ BLOCKS_A_WORKER = 8
 
 
 def cached_features(
-    pixels: PixelInputs, model: nn.Module, config: ModelConfig, *, workers: int = 0
+    pixels: PixelInputs, model: nn.Module, config: ModelConfig, *, workers: int = 0, gpus: float = 0.0
 ) -> FeatureInputs:
     """What `pixels` reads, through the backbone: from the store's `features` folder, or computed now.
 
-    `config` is what the model was built from. `workers` actors of Ray Data compute them, or this process
-    if it is 0; the values are the same. They are as private as the clips that they come from.
+    `config` is what the model was built from. `workers` actors of Ray Data compute them, each with the share
+    `gpus` of a GPU, or with 0 workers this process, where the model is; the values are the same. They are
+    as private as the clips that they come from.
     """
     path = features_path(pixels, model, config)
     if not path.is_file():
-        parts = _on_ray(pixels, model, workers) if workers else _in_process(pixels, model)
+        parts = _on_ray(pixels, model, workers, gpus) if workers else _in_process(pixels, model)
         of_record = dict(tqdm(parts, "features", len(pixels.records), unit="record", leave=False))
         lost = len(pixels.records) - len(of_record)
         if lost:  # Ray Data lists nowhere what a worker's death cost
@@ -67,7 +69,7 @@ def features_path(pixels: PixelInputs, model: nn.Module, config: ModelConfig) ->
     digest.update(json.dumps(about, sort_keys=True).encode())
     for name, value in model.state_dict().items():
         if not name.startswith("head."):
-            digest.update(name.encode() + value.numpy().tobytes())
+            digest.update(name.encode() + value.cpu().numpy().tobytes())
     return pixels.store.path / "features" / f"{digest.hexdigest()[:32]}.safetensors"
 
 
@@ -80,7 +82,9 @@ def features_of(record: int, pixels: PixelInputs, model: nn.Module) -> dict[str,
 
 
 def _in_batches(model: nn.Module, clips_B: Tensor) -> Tensor:
-    return torch.cat([model.features(part) for part in clips_B.split(BATCH)])  # type: ignore[operator]
+    device = next(model.parameters()).device
+    parts = [model.features(part.to(device)) for part in clips_B.split(BATCH)]  # type: ignore[operator]
+    return torch.cat(parts).cpu()
 
 
 def _in_process(pixels: PixelInputs, model: nn.Module) -> Iterator[tuple[int, dict[str, Tensor]]]:
@@ -89,7 +93,9 @@ def _in_process(pixels: PixelInputs, model: nn.Module) -> Iterator[tuple[int, di
             yield record, features_of(record, pixels, model)
 
 
-def _on_ray(pixels: PixelInputs, model: nn.Module, workers: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
+def _on_ray(
+    pixels: PixelInputs, model: nn.Module, workers: int, gpus: float
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
     with ray_cluster():
         import ray
 
@@ -104,9 +110,10 @@ def _on_ray(pixels: PixelInputs, model: nn.Module, workers: int) -> Iterator[tup
             shared = ray.put((pixels, model))  # once, however many actors there are
         finished: Any = ray.data.from_items(rows, override_num_blocks=blocks).map(
             _Worker,  # type: ignore[arg-type]  # a class whose instances are called: what Ray documents
-            fn_constructor_args=[shared],
+            fn_constructor_args=[shared, gpus],
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),  # fewer where CPUs are few
             num_cpus=1,
+            num_gpus=gpus or None,
         )
         for row in finished.iter_rows():
             yield row["record"], load(row["features"])
@@ -115,11 +122,12 @@ def _on_ray(pixels: PixelInputs, model: nn.Module, workers: int) -> Iterator[tup
 class _Worker:
     """A backbone in a Ray actor: a record's number in, its features as safetensors bytes out."""
 
-    def __init__(self, shared: Any) -> None:
+    def __init__(self, shared: Any, gpus: float) -> None:
         import ray
 
         torch.set_num_threads(1)
-        self._pixels, self._model = ray.get(shared)
+        self._pixels, model = ray.get(shared)
+        self._model = model.to(device_here(gpus))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         return {**row, "features": save(features_of(row["record"], self._pixels, self._model))}

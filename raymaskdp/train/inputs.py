@@ -36,6 +36,14 @@ class Views:
     usable: Tensor
     changed: Tensor
 
+    def to(self, device: torch.device) -> Views:
+        """The same on another device. To a GPU the copies go through pinned memory, and nobody waits."""
+        if device.type != "cuda":
+            return Views(**{name: value.to(device) for name, value in vars(self).items()})
+        with torch.cuda.device(device):  # pinning in another thread would also wake up the first GPU
+            pinned = {name: value.pin_memory() for name, value in vars(self).items()}
+            return Views(**{name: value.to(device, non_blocking=True) for name, value in pinned.items()})
+
 
 class Inputs(Protocol):
     """Where views come from."""

@@ -34,6 +34,7 @@ from raymaskdp.train import checkpoint
 from raymaskdp.train.checkpoint import Identity, State
 from raymaskdp.train.clips import records_of
 from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.device import CPU
 from raymaskdp.train.features import cached_features
 from raymaskdp.train.inputs import Inputs, PixelInputs, Views, pick_draws
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
@@ -73,6 +74,7 @@ class Worker:
     """A worker's place among all.
 
     Attributes:
+      device: where its model lives and its gradients are computed.
       add_up: adds a tensor up over all workers, in place.
       is_leaving: whether a machine among them is about to be taken away. All workers ask in the same steps,
         and get the same answer.
@@ -80,6 +82,7 @@ class Worker:
 
     rank: int = 0
     world_size: int = 1
+    device: torch.device = CPU
     add_up: Callable[[Tensor], None] = lambda tensor: None
     is_leaving: Callable[[], bool] = lambda: False
 
@@ -110,10 +113,12 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
     Returns for how many seconds this worker waited for its clips; as private as the time of a step.
     """
     torch.set_num_threads(job.config.compute.threads)
-    config, plan, first = job.config, job.plan, worker.rank == 0
+    # Else convolutions on GPUs would be rounded to 10 bits, where float32 is what was asked for.
+    torch.backends.cudnn.allow_tf32 = False
+    config, plan, first, device = job.config, job.plan, worker.rank == 0, worker.device
     key = Key.load_or_draw(job.key_file)
     store = ClipStore.open(config.data)
-    model = build(config, store)
+    model = build(config, store).to(device)
     inputs, trained = open_inputs(config, store, model)
     learning = {name: value for name, value in trained.named_parameters() if value.requires_grad}
     engine = GradientEngine(trained, plan)
@@ -126,7 +131,7 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
         curve = Curve(job, start)
 
     def read(part: Part) -> Views:
-        return inputs.read(part.lot, pick_draws(key, *part, plan.clips, config.clips))
+        return inputs.read(part.lot, pick_draws(key, *part, plan.clips, config.clips)).to(device)
 
     parts = parts_of_steps(plan, key, start, worker, config)
     reading = ReadAhead(read, parts, ahead=config.compute.read_ahead if reads_files(inputs) else 0)
@@ -136,7 +141,7 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
 
     for step in range(start, plan.steps):
         private_lot, public_lot = plan.lot(key, step), plan.public_lot(key, step)
-        total, shown_loss = engine.zero_sum(), torch.zeros(1)
+        total, shown_loss = engine.zero_sum(), torch.zeros(1, device=device)
         for lot in micro_batches(private_lot, worker, config):
             views = next(all_views)
             clips, labels, usable = views.full, views.labels, views.usable
@@ -165,7 +170,7 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
         if first:
             ledger.write_ahead(step)  # before the sums meet, so that no worker can release this step earlier
         # The first worker's clock decides for all when to ask.
-        ask = torch.tensor([float(first and time.monotonic() - asked > NOTICE_S)])
+        ask = torch.full((1,), float(first and time.monotonic() - asked > NOTICE_S), device=device)
         add_up(worker, [*total.gradients.values(), *public_sum.values(), shown_loss, ask])
         update = plan.private_update(total, key, step)
         for name, parameter in learning.items():
@@ -288,7 +293,9 @@ def open_inputs(
     if config.compute.cache_features and only_head_learns(model):
         # Both views, whatever the mechanism: runs of all mechanisms share them.
         pixels = PixelInputs(store, records, config.clips)
-        features = cached_features(pixels, model, config.model, workers=feature_workers)
+        features = cached_features(
+            pixels, model, config.model, workers=feature_workers, gpus=config.compute.gpus
+        )
         return features, HeadAlone(model)
     return PixelInputs(store, records, config.clips, config.privacy.mechanism in MASKED), model
 

@@ -26,7 +26,8 @@ from raymaskdp.runtime import ray_cluster
 from raymaskdp.train import checkpoint, loop
 from raymaskdp.train.checkpoint import Identity
 from raymaskdp.train.clips import records_of
-from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.config import ComputeConfig, TrainConfig
+from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.loop import Job, StepReport, Worker
 from raymaskdp.train.splits import training_videos
 from raymaskdp.train.store import ClipStore
@@ -146,7 +147,10 @@ def make_job(config: TrainConfig) -> Job:
 def cache_features_of(config: TrainConfig) -> None:
     """Compute the features that a run will read, if any, so that runs at the same time do not all do it."""
     store = ClipStore.open(config.data)
-    loop.open_inputs(config, store, loop.build(config, store), feature_workers=config.compute.most_workers)
+    workers = config.compute.most_workers
+    # Ray's actors look for their own.
+    device = CPU if workers else device_here(config.compute.gpus)
+    loop.open_inputs(config, store, loop.build(config, store).to(device), feature_workers=workers)
 
 
 def run_digest(config: TrainConfig, store: ClipStore) -> str:
@@ -178,7 +182,7 @@ def _run_here(job: Job, on_step: Callable[[StepReport], None] | None) -> None:
                 for watcher in watchers:
                     watcher(report)
 
-            loop.run(job, Worker(), show)
+            loop.run(job, Worker(device=device_here(job.config.compute.gpus)), show)
     finally:
         torch.set_num_threads(threads)
 
@@ -196,18 +200,13 @@ def run_on_ray(job: Job, body: Callable[[Job], None]) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     scratch = job.folder / "ray"
-    # By name, since Ray's types are those of its former version.
-    scaling: dict[str, Any] = {
-        "num_workers": job.config.compute.workers,
-        "elastic_resize_monitor_interval_s": RESIZE_S,
-    }
 
     def fit() -> None:
         TorchTrainer(
             _ray_worker,
             train_loop_config={"job": job, "body": body},
-            torch_config=TorchConfig(backend="gloo", timeout_s=EXCHANGE_TIMEOUT_S),
-            scaling_config=ray.train.ScalingConfig(**scaling),
+            torch_config=TorchConfig(backend=backend_of(job.config.compute), timeout_s=EXCHANGE_TIMEOUT_S),
+            scaling_config=ray.train.ScalingConfig(**scaling_of(job.config.compute)),
             # Ray's own folder holds nothing that resuming needs: checkpoints are the job's, so that
             # they mean the same with and without Ray. A fresh name keeps Ray from resuming its own.
             run_config=ray.train.RunConfig(
@@ -228,6 +227,22 @@ def run_on_ray(job: Job, body: Callable[[Job], None]) -> None:
                     raise
                 _let_go(_placement_groups() - held)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def backend_of(compute: ComputeConfig) -> str:
+    """What adds sums up: NCCL between GPUs, which has no two workers on one; gloo there, and between CPUs."""
+    return "nccl" if compute.gpus == 1 else "gloo"
+
+
+def scaling_of(compute: ComputeConfig) -> dict[str, Any]:
+    """How many workers there may be, and what each reserves; by name, for Ray's types are outdated."""
+    gpus = {"GPU": compute.gpus} if compute.gpus else {}
+    return {
+        "num_workers": compute.workers,
+        "use_gpu": bool(gpus),
+        "resources_per_worker": {"CPU": 1, **gpus},
+        "elastic_resize_monitor_interval_s": RESIZE_S,
+    }
 
 
 def _placement_groups() -> set[str]:
@@ -254,15 +269,19 @@ def _ray_worker(settings: dict[str, Any]) -> None:
     settings["body"](settings["job"])
 
 
-def this_worker() -> Worker:
-    """The place of this process among the workers of Ray Train."""
-    import ray.train
+def this_worker(job: Job) -> Worker:
+    """The place of this process among the job's workers of Ray Train."""
+    import ray.train.torch
     from torch import distributed
 
     context = ray.train.get_context()
+    device = device_here(job.config.compute.gpus)
+    if device.type == "cuda":
+        device = ray.train.torch.get_device()  # workers see all GPUs that those of their machine hold
     return Worker(
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
+        device=device,
         add_up=distributed.all_reduce,
         is_leaving=lambda: ray.train.get_preemption_info() is not None,
     )
@@ -275,7 +294,7 @@ def _train_in_worker(job: Job) -> None:
         for watcher in watchers:
             watcher(report)
 
-    loop.run(job, this_worker(), show)
+    loop.run(job, this_worker(job), show)
 
 
 def watchers_of(job: Job) -> list[Callable[[StepReport], None]]:

@@ -44,7 +44,7 @@ def main(settings: str, key: str, path: Path, changes: int) -> None:
 
     def body(job: loop.Job) -> None:
         torch.set_num_threads(1)
-        worker = this_worker()
+        worker = this_worker(job)
 
         def note(report: loop.StepReport) -> None:
             with open(path, "a") as opened:
