@@ -1,0 +1,251 @@
+"""Places that are paths, and places that are URLs of an object store (`s3://`, `gs://`), through fsspec.
+
+Work is done on local files alone. What lies on a store is fetched first (`local_copy`, `mirror`), and what
+comes of it is brought there object by object (`publish`). A store shows an object whole or not at all, so
+whoever writes what vouches for the others last keeps the rule of all outputs: complete or absent.
+
+Who may do so is known from the environment or from mounted files, as the store's own tools know it; a URL
+that carries a password or a signature is refused, because URLs are written into manifests and logs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from raymaskdp.errors import UserError
+from raymaskdp.files import atomic_path, cache_dir
+
+LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+"""Schemes, and the library that speaks each; the optional dependencies are named like them: s3, gcs."""
+
+_FAILURES = (
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("aiohttp", "ClientError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("gcsfs.retry", "HttpError"),
+)
+"""What the libraries raise beside `OSError`."""
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a place is a URL, of any scheme, and not a path."""
+    return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
+
+
+def place(text: str) -> Path | str:
+    """What a user wrote: a URL that may be used, without a slash at its end, or a path.
+
+    Raises `UserError` for a URL with secrets, of an unknown scheme, or without a bucket.
+    """
+    if not is_url(text):
+        return Path(text)
+    scheme, rest = text.split("://", 1)
+    bucket = rest.split("/", 1)[0]
+    # What is wrong is not repeated: it may be a secret.
+    if "@" in bucket or re.search(r"[?#]", rest):
+        raise UserError(
+            f"A URL {scheme}://… must have no user, password, query or signature; give credentials in the "
+            "environment or in a mounted file, as the store's own tools read them."
+        )
+    if scheme not in LIBRARIES:
+        known = ", ".join(f"{name}://" for name in LIBRARIES)
+        raise UserError(f"Cannot work with {scheme}:// URLs, but with {known} and paths.")
+    if not bucket or ".." in rest.split("/"):
+        raise UserError(f"The URL {text} must name a bucket, and have no '..'.")
+    return text.rstrip("/")
+
+
+def join(folder: str, name: str) -> str:
+    """The URL of `name` below `folder`; raises `UserError` where it would lie elsewhere."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise UserError(f"The name {name!r} leads out of {folder}; give names below it, or URLs.")
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def split(url: str) -> tuple[str, str]:
+    """The URL of the folder of an object, and the object's name."""
+    folder, name = url.rstrip("/").rsplit("/", 1)
+    return folder, name
+
+
+def version(url: str) -> str | None:
+    """What changes whenever the object changes, None where there is none."""
+    with _speaking(url) as (store, path):
+        try:
+            return _version(store.info(path))
+        except FileNotFoundError:
+            return None
+
+
+def versions(folder: str, *, below: bool = True) -> dict[str, str]:
+    """Versions of all objects in a folder, by their names there; with those in folders below it.
+
+    Raises `UserError` for a bucket that does not exist or cannot be reached; a folder without objects has
+    none, because on a store there are no empty folders.
+    """
+    with _speaking(folder) as (store, path):
+        try:
+            found = store.find(path, detail=True) if below else _listed(store, path)
+        except FileNotFoundError:
+            # A folder that nobody has written to looks like this, and so does a bucket that is not there.
+            store.ls(path.split("/", 1)[0])
+            found = {}
+        start = len(path.rstrip("/")) + 1
+        return {name[start:]: _version(facts) for name, facts in found.items() if len(name) > start}
+
+
+def read(url: str) -> bytes:
+    """The content of a small object. Raises `UserError` where there is none."""
+    with _speaking(url) as (store, path):
+        content: bytes = store.cat_file(path)
+        return content
+
+
+def read_all(urls: list[str]) -> dict[str, bytes]:
+    """The contents of many small objects, fetched side by side; those that are missing are left out."""
+    if not urls:
+        return {}
+    with _speaking(urls[0]) as (store, _):
+        by_path = {store._strip_protocol(url): url for url in urls}
+        found = store.cat(list(by_path), on_error="omit") if len(by_path) > 1 else _one(store, *by_path)
+        return {by_path[path]: content for path, content in found.items()}
+
+
+def write(url: str, content: bytes) -> None:
+    """Write a small object: the old one or the new one is there at any time."""
+    with _speaking(url) as (store, path):
+        store.pipe_file(path, content)
+
+
+def publish(local: Path, url: str) -> str:
+    """Bring a file to the store, as one object that is there whole or not at all; its version.
+
+    Raises `UserError` unless the store then has as many bytes.
+    """
+    with _speaking(url) as (store, path):
+        store.put_file(str(local), path)
+        facts = store.info(path)
+        if facts["size"] != local.stat().st_size:
+            raise UserError(f"The store holds {facts['size']} bytes of {url}, which has more; try again.")
+        return _version(facts)
+
+
+def remove(url: str) -> None:
+    """Remove an object; one that is not there is no error."""
+    with _speaking(url) as (store, path), contextlib.suppress(FileNotFoundError):
+        store.rm_file(path)
+
+
+@contextlib.contextmanager
+def local_copy(where: str | Path) -> Iterator[Path]:
+    """A local file with the content of `where`: the file itself, or a private copy that goes with the block.
+
+    The copy has the object's name. Raises `UserError` where there is no such object, no connection, or not
+    enough room.
+    """
+    if not is_url(where):
+        yield Path(where)
+        return
+    with tempfile.TemporaryDirectory(prefix="raymaskdp-") as folder:
+        copy = Path(folder) / split(str(where))[1]
+        _fetch(str(where), copy)
+        yield copy
+
+
+def mirror(folder: str | Path) -> Path:
+    """A local folder with what lies below `folder`: itself, or a copy in the cache.
+
+    The copy is named by the URL and by all versions, so it is right as long as it is there, and objects that
+    change make another. Several processes may ask for it at once.
+    """
+    if not is_url(folder):
+        return Path(folder)
+    found = versions(str(folder))
+    if not found:
+        raise UserError(f"There is nothing below {folder}.")
+    named = "\n".join([str(folder), *(f"{name} {version}" for name, version in sorted(found.items()))])
+    copy = cache_dir() / "objects" / hashlib.sha256(named.encode()).hexdigest()[:32]
+    for name in found:
+        if not (copy / name).is_file():
+            with atomic_path(copy / name) as temporary:
+                _fetch(join(str(folder), name), temporary)
+    return copy
+
+
+def only_local(where: str | Path, *, why: str) -> Path:
+    """`where` as a path; for commands that work on folders alone, a URL is a `UserError`."""
+    if is_url(where):
+        raise UserError(f"{where} is on an object store, and {why}; copy the folder here and give the copy.")
+    return Path(where)
+
+
+def _fetch(url: str, copy: Path) -> None:
+    with _speaking(url) as (store, path):
+        facts = store.info(path)
+        if facts["type"] != "file":
+            raise UserError(f"{url} is a folder, and not an object.")
+        room = shutil.disk_usage(copy.parent).free
+        if facts["size"] > room:
+            raise UserError(f"{url} has {facts['size']} bytes, but {copy.parent} has room for {room}.")
+        store.get_file(path, str(copy))
+
+
+@contextlib.contextmanager
+def _speaking(url: str) -> Iterator[tuple[Any, str]]:
+    """The file system of a URL, and the path there; its failures become sentences."""
+    scheme = str(place(url)).split("://", 1)[0]
+    library = LIBRARIES[scheme]
+    try:
+        importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        extra = "s3" if library == "s3fs" else "gcs"
+        raise UserError(
+            f"For {scheme}:// URLs {library} is needed; type: pip install 'raymaskdp[{extra}]'."
+        ) from error
+    from fsspec.core import url_to_fs
+
+    try:
+        # Listings are not kept: other machines write to the same folder.
+        store, path = url_to_fs(url, use_listings_cache=False)
+        yield store, path
+    except FileNotFoundError as error:
+        raise UserError(f"{url} does not exist on the store.") from error
+    except PermissionError as error:
+        raise UserError(f"The store refuses access to {url}; look at the credentials and rights.") from error
+    except _failures() as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"The store does not answer for {url}: {said}.") from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    modules = [(sys.modules.get(module), name) for module, name in _FAILURES]
+    return (OSError, *(getattr(module, name) for module, name in modules if module is not None))
+
+
+def _version(facts: Mapping[str, Any]) -> str:
+    """The store's entity tag (a digest, or a counter); size and time where it gives none."""
+    tag = facts.get("ETag") or facts.get("etag")
+    if tag:
+        return str(tag).strip('"')
+    return f"{facts['size']}-{facts.get('LastModified') or facts.get('mtime') or facts.get('updated')}"
+
+
+def _listed(store: Any, path: str) -> dict[str, Mapping[str, Any]]:
+    return {facts["name"]: facts for facts in store.ls(path, detail=True) if facts["type"] == "file"}
+
+
+def _one(store: Any, path: str) -> dict[str, bytes]:
+    try:
+        return {path: store.cat_file(path)}
+    except FileNotFoundError:
+        return {}
