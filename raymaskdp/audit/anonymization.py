@@ -15,6 +15,7 @@ import numpy as np
 from raymaskdp import config, files
 from raymaskdp.audit import actions, figures
 from raymaskdp.audit.actions import ActionFidelity
+from raymaskdp.audit.attributes import Inference, infer
 from raymaskdp.audit.counts import Count, count
 from raymaskdp.audit.evidence import AnonymizationAuditConfig, Seen, look
 from raymaskdp.audit.faces import Sightings
@@ -54,6 +55,7 @@ class AnonymizationAudit:
       audited: the folder of anonymized videos.
       videos, subjects: how many were looked at.
       attacks, counts, actions, pose: what was measured; `pose` is None without ground truth.
+      attributes: what was guessed about people.
       risks: the three questions of WP216.
       findings: leaks, in sentences; empty if none was found.
       not_shown: what could not be measured, or whose control failed.
@@ -72,6 +74,7 @@ class AnonymizationAudit:
     findings: tuple[str, ...]
     not_shown: tuple[str, ...]
     not_covered: tuple[str, ...] = NOT_COVERED
+    attributes: tuple[Inference, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.videos} videos of {self.subjects} people were attacked."]
@@ -82,6 +85,10 @@ class AnonymizationAudit:
                 f"(chance {found.chance_low:.0%}–{found.chance_high:.0%}), mAP {found.mean_ap:.0%}, "
                 f"TAR {found.tar:.0%} at FAR {found.far:g}"
             )
+        lines += [
+            f"  {a.name}: {a.accuracy:.0%} of {a.videos} (chance {a.chance_low:.0%}–{a.chance_high:.0%})"
+            for a in self.attributes
+        ]
         lines += [f"  {c.name}: {c.found} of {c.trials} (at most {c.at_most:.1%})" for c in self.counts]
         lines += [
             f"  action, {a.trained_on} to {a.asked_about}: {a.accuracy:.0%} of {a.videos}"
@@ -113,6 +120,8 @@ def audit_anonymization(
     cases = find_cases(folder, sources, most=settings.videos)
     seen = look(cases, settings)
     attacks, not_shown = identify(seen, settings)
+    attributes, missing = infer(seen, seed=settings.seed)
+    not_shown += missing
     fidelity, missing = _actions(seen, settings)
     not_shown += missing
     pose = measure_pose(cases, load_body(settings.body))
@@ -122,6 +131,11 @@ def audit_anonymization(
         f"{attack.name}: the attacker fails on the sources, too, so it says nothing about the outputs."
         for attack in attacks
         if attack.expected == "wins" and not attack.result.found
+    ]
+    not_shown += [
+        f"{a.attribute} from the {a.guessed_from}: the attacker fails on the sources, too."
+        for a in attributes
+        if a.expected == "wins" and not a.likely
     ]
     if not any(s.sightings.faces_before for s in seen):
         not_shown.append("Faces: none is found in the sources, so finding none in the outputs says nothing.")
@@ -134,8 +148,9 @@ def audit_anonymization(
         counts=_counts(seen),
         actions=fidelity,
         pose=pose,
-        risks=_risks(attacks, fidelity),
-        findings=tuple(_findings(seen, attacks)),
+        attributes=tuple(attributes),
+        risks=_risks(attacks, attributes, fidelity),
+        findings=tuple(_findings(seen, attacks, attributes)),
         not_shown=tuple(not_shown),
     )
     _write(place, result)
@@ -180,7 +195,7 @@ def _counts(seen: list[Seen]) -> tuple[Count, ...]:
     )
 
 
-def _findings(seen: list[Seen], attacks: list[Attack]) -> list[str]:
+def _findings(seen: list[Seen], attacks: list[Attack], attributes: list[Inference]) -> list[str]:
     found = []
     for what, leaky in (
         ("The person's own pixels are in the output of", [s for s in seen if s.leaks.person]),
@@ -203,10 +218,17 @@ def _findings(seen: list[Seen], attacks: list[Attack]) -> list[str]:
         for attack in attacks
         if attack.expected == "chance" and attack.result.found
     ]
+    found += [
+        f"{a.name}: {a.accuracy:.0%} right, where chance reaches {a.chance_high:.0%} at most (p = {a.p:.2g})."
+        for a in attributes
+        if a.expected == "chance" and a.found
+    ]
     return found
 
 
-def _risks(attacks: list[Attack], fidelity: tuple[ActionFidelity, ...]) -> tuple[Risk, ...]:
+def _risks(
+    attacks: list[Attack], attributes: list[Inference], fidelity: tuple[ActionFidelity, ...]
+) -> tuple[Risk, ...]:
     by_name = {attack.name: attack.result for attack in attacks}
 
     def rank1(name: str) -> str:
@@ -243,8 +265,26 @@ def _risks(attacks: list[Attack], fidelity: tuple[ActionFidelity, ...]) -> tuple
             question="What can be learned about a person from the anonymized video?",
             answer="The action, the place and the motion: they are what the videos are kept for. The action "
             f"is named in {share('anonymized')} of the anonymized videos and in {share('real')} of the real "
-            "ones. Masks show roughly how large somebody was.",
+            f"ones. {_guessed(attributes)}",
         ),
+    )
+
+
+def _guessed(attributes: list[Inference]) -> str:
+    """What of a person can be guessed from the outputs, in sentences."""
+    found = [a for a in attributes if a.asked_about == "anonymized" and a.likely]
+    if not attributes:
+        return "Masks show roughly how large somebody was; how well that can be guessed was not measured."
+    if not found:
+        return "Stature, sex and preferred side were guessed no better than by chance."
+    return (
+        "Of people not seen before, these were guessed better than by chance: "
+        + "; ".join(
+            f"{a.attribute} from the {a.guessed_from} ({a.accuracy:.0%}, chance "
+            f"{a.chance_low:.0%}–{a.chance_high:.0%}, taught by {a.trained_on} videos)"
+            for a in found
+        )
+        + "."
     )
 
 
@@ -265,6 +305,14 @@ def _write(place: Path, result: AnonymizationAudit) -> None:
                 for a in result.attacks
             ],
         )
+    if result.attributes:
+        figures.bars(
+            place / "attributes",
+            [(a.name, a.accuracy, None, None, colours[a.expected]) for a in result.attributes],
+            chance={a.name: (a.chance_low, a.chance_high) for a in result.attributes},
+            label="guessed right; grey: 95 % interval of chance",
+        )
+        figures.table(place / "attributes", [{"name": a.name, **asdict(a)} for a in result.attributes])
     if result.actions:
         figures.bars(
             place / "actions",

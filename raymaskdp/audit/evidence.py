@@ -63,6 +63,8 @@ class Seen:
     clips: dict[str, np.ndarray] | None
     source_skeleton: motion.Skeleton | None
     output_skeleton: motion.Skeleton | None
+    outline: np.ndarray | None
+    shape: np.ndarray | None
 
 
 def look(cases: Sequence[Case], settings: AnonymizationAuditConfig) -> list[Seen]:
@@ -82,6 +84,8 @@ def look(cases: Sequence[Case], settings: AnonymizationAuditConfig) -> list[Seen
                 clips=actions.kinds_of(pair) if labelled else None,
                 source_skeleton=motion.source_skeleton(case, lookout.networks) if case.alone else None,
                 output_skeleton=motion.output_skeleton(case, body) if case.alone else None,
+                outline=motion.outline(case) if case.alone else None,
+                shape=motion.shape(case) if case.alone else None,
             )
         )
     return seen

@@ -112,13 +112,14 @@ def _attack_appearance(seen: list[Seen], settings: AnonymizationAuditConfig) -> 
 
 def _attack_motion(seen: list[Seen], settings: AnonymizationAuditConfig) -> list[Attack]:
     everyone = np.arange(len(seen))
+    actions_V = np.array([s.case.row.label or "" for s in seen])
     attacks = []
     for name, what, kept in (
         ("limb lengths", motion.Skeleton.limbs, False),
         ("way of moving", motion.Skeleton.gait, True),
     ):
         features = [
-            motion.standardized(np.stack([what(skeleton) for skeleton in skeletons]))
+            motion.standardized(np.stack([what(skeleton) for skeleton in skeletons]), actions_V)
             for skeletons in (
                 [s.source_skeleton for s in seen if s.source_skeleton],
                 [s.output_skeleton for s in seen if s.output_skeleton],

@@ -17,7 +17,7 @@ from raymaskdp.audit.pairs import Case, read_arrays
 from raymaskdp.bodies.body import Body
 from raymaskdp.bodies.skeleton import JOINT
 from raymaskdp.errors import UserError
-from raymaskdp.video import reader
+from raymaskdp.video import masks, reader
 
 POINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 SMPL_P = [JOINT[f"{side}_{name}"] for name in POINTS for side in ("left", "right")]
@@ -28,6 +28,8 @@ ANGLES = ((0, 2, 4), (1, 3, 5), (2, 0, 6), (3, 1, 7), (0, 6, 8), (1, 7, 9), (6, 
 BANDS_HZ = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 MOST_FRAMES = 64
 LEAST_FRAMES = 4
+LEAST_OF_ACTION = 6
+"""Videos of an action from which their mean is the action's, and not somebody's."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,8 +53,16 @@ class Skeleton:
         )
         return np.asarray(np.arccos(np.clip(cosine, -1, 1)))
 
+    def left_over_right(self) -> float:
+        """How much further the left hand and foot go than the right ones, −1 to 1."""
+        way_P = np.linalg.norm(
+            np.diff(self.points_TP3 - self.points_TP3[:, 6:8].mean(1, keepdims=True), axis=0), axis=-1
+        ).sum(0)
+        left, right = way_P[[4, 10]].sum(), way_P[[5, 11]].sum()
+        return float((left - right) / max(left + right, 1e-9))
+
     def gait(self) -> np.ndarray:
-        """Where the angles are, how far and fast they move, and at which frequencies; [D]."""
+        """Where the angles are, how fast and at which frequencies they move, and on which side; [D]."""
         angles_TA = self.angles()
         speed_TA = np.abs(np.diff(angles_TA, axis=0)) * self.fps
         moving_TA = angles_TA - angles_TA.mean(0)
@@ -60,7 +70,10 @@ class Skeleton:
         frequencies_F = np.fft.rfftfreq(len(moving_TA), 1 / self.fps)
         bands = [np.interp(BANDS_HZ, frequencies_F, power_F) for power_F in power_FA.T]
         levels = np.quantile(angles_TA, [0.1, 0.5, 0.9], axis=0)
-        return np.concatenate([levels.ravel(), speed_TA.mean(0), np.log1p(bands).ravel()])
+        speed_A = speed_TA.mean(0)
+        left_A, right_A = speed_A[::2], speed_A[1::2]
+        sided_A = (left_A - right_A) / np.maximum(left_A + right_A, 1e-9)
+        return np.concatenate([levels.ravel(), speed_A, sided_A, np.log1p(bands).ravel()])
 
 
 def output_skeleton(case: Case, body: Body) -> Skeleton | None:
@@ -71,6 +84,28 @@ def output_skeleton(case: Case, body: Body) -> Skeleton | None:
         return None
     joints = body.joints(arrays["rotations"][0][seen_T], arrays["translation"][0][seen_T], arrays["betas"][0])
     return Skeleton(points_TP3=joints[:, SMPL_P].astype(np.float64), fps=float(arrays["fps"]))
+
+
+def outline(case: Case) -> np.ndarray:
+    """Logarithms of the published mask's height, width and extent in metres, the median over time, [3]."""
+    arrays = read_arrays(case)
+    masks_THW = masks.unpack(arrays["person_masks"], int(arrays["height"]), int(arrays["width"]))
+    metres_T = arrays["translation"][0][:, 2] / arrays["camera"][1, 1]
+    sizes = []
+    for mask_HW, metres in zip(masks_THW, metres_T, strict=True):
+        if mask_HW.any() and metres > 0:
+            rows, columns = np.count_nonzero(mask_HW.any(1)), np.count_nonzero(mask_HW.any(0))
+            area = np.sqrt(np.count_nonzero(mask_HW))
+            sizes.append(np.log(np.array([rows, columns, area]) * metres))
+    return np.asarray(np.median(sizes, axis=0)) if sizes else np.zeros(3)
+
+
+def shape(case: Case) -> np.ndarray | None:
+    """The body of the one person in a synthesized source, ten coefficients; None where it is not known."""
+    if case.truth is None:
+        return None
+    with np.load(case.truth, allow_pickle=False) as stored:
+        return np.asarray(stored["betas"][0]) if "betas" in stored.files else None
 
 
 def source_skeleton(case: Case, networks: PoseNetworks) -> Skeleton | None:
@@ -99,7 +134,15 @@ def _seen(case: Case, networks: PoseNetworks) -> Skeleton | None:
     return Skeleton(points_TP3=np.stack(points), fps=case.row.fps)
 
 
-def standardized(features_VD: np.ndarray) -> np.ndarray:
-    """Features less their mean over the videos, in standard deviations: two sources of skeletons differ."""
-    spread_D = features_VD.std(0)
-    return np.asarray((features_VD - features_VD.mean(0)) / np.where(spread_D > 1e-6, spread_D, 1.0))
+def standardized(features_VD: np.ndarray, actions_V: np.ndarray) -> np.ndarray:
+    """Features less their mean over the videos of the same action, in standard deviations.
+
+    Two sources of skeletons differ, and what somebody does outweighs who it is: the attacker knows both.
+    """
+    centred_VD = features_VD - features_VD.mean(0)
+    for action in np.unique(actions_V):
+        same_V = actions_V == action
+        if np.count_nonzero(same_V) >= LEAST_OF_ACTION:
+            centred_VD[same_V] -= centred_VD[same_V].mean(0)
+    spread_D = centred_VD.std(0)
+    return np.asarray(centred_VD / np.where(spread_D > 1e-6, spread_D, 1.0))

@@ -17,6 +17,7 @@ READERS: dict[str, Callable[[Path], AnonymizationAudit | TrainingAudit]] = {
 
 HEADINGS = {
     "identification": "How often the attacker names the right person (rank-1), beside chance",
+    "attributes": "How often stature, sex and preferred side of unknown people are guessed, beside chance",
     "actions": "How often the action is named, by what the network was trained on and asked about",
     "membership": "Membership inference: true against false positive rate, both logarithmic",
 }
