@@ -188,7 +188,7 @@ def _against_chance(
     called_SN = np.stack([own_S, *(rng.permutation(own_S) for _ in range(DEALS))], axis=1)
     called_VN = called_SN[place_V]
     # The mean of what was taught is no evidence: each guess is against what the others are on average.
-    known_VV = weights_VV != 0
+    known_VV = subjects_V[:, None] != subjects_V
     usual_VN = (known_VV @ called_VN) / known_VV.sum(1, keepdims=True)
     said_VN = weights_VV @ called_VN - weights_VV.sum(1, keepdims=True) * usual_VN
     of_SV = np.arange(len(own_S))[:, None] == place_V

@@ -66,9 +66,20 @@ class Lookout:
             beside=sum(bool(self._detectors(empty_THW3[index])) for index in at),
         )
 
-    def _face(self, frame_HW3: np.ndarray) -> bool:
+    def face(self, frame_HW3: np.ndarray) -> np.ndarray | None:
+        """The clearest face of a frame, uint8 RGB, cut out as a square; None where none is found."""
         close_N5 = close_faces(self.networks, frame_HW3, self.networks.faces(frame_HW3))
-        return bool((close_N5[:, 4] >= self._least_face).any())
+        if not (close_N5[:, 4] >= self._least_face).any():
+            return None
+        x0, y0, x1, y1 = close_N5[close_N5[:, 4].argmax(), :4]
+        half, column, row = max(x1 - x0, y1 - y0, 2) / 2, (x0 + x1) / 2, (y0 + y1) / 2
+        height, width = frame_HW3.shape[:2]
+        top, bottom = np.clip((row - half, row + half), 0, height).astype(int)
+        left, right = np.clip((column - half, column + half), 0, width).astype(int)
+        return frame_HW3[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+    def _face(self, frame_HW3: np.ndarray) -> bool:
+        return self.face(frame_HW3) is not None
 
     def _empty(self, pair: Pair) -> np.ndarray:
         grown = AROUND * pair.output_THW3.shape[1]

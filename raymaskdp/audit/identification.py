@@ -53,6 +53,11 @@ def identify(seen: list[Seen], settings: AnonymizationAuditConfig) -> tuple[list
             )
             continue
         attacks += attack(again, settings)
+    for name, given in (("face", settings.face_model), ("looks", settings.person_model)):
+        if given is not None:
+            found, missing = attack_given(name, seen)
+            attacks += found
+            not_shown += missing
     return attacks, not_shown
 
 
@@ -142,6 +147,38 @@ def _attack_motion(seen: list[Seen], settings: AnonymizationAuditConfig) -> list
             ),
         ]
     return attacks
+
+
+def attack_given(name: str, seen: list[Seen]) -> tuple[list[Attack], list[str]]:
+    """The attack of a network that was given by path, "face" or "looks"; and what could not be tried."""
+    before, after = (
+        [(s, vector_D) for s in seen if name in s.vectors and (vector_D := s.vectors[name][at]) is not None]
+        for at in (0, 1)
+    )
+    title = {"face": "face by the given network", "looks": "looks by the given network"}[name]
+    people = {s.case.row.subject for s, _ in before}
+    if len(people) < LEAST_SUBJECTS or len(before) == len(people):
+        return [], [f"{title}: needs {LEAST_SUBJECTS} people, each seen in two sources or more."]
+
+    def entries(some: list[tuple[Seen, np.ndarray]]) -> Entries:
+        vectors_ND = np.stack([vector_D for _, vector_D in some])
+        return _entries([s for s, _ in some], np.arange(len(some)), vectors_ND)
+
+    gallery = entries(before)
+    control = match([compare(gallery, gallery)])
+    attacks = [Attack(name=f"{title}, source to source", risk="control", expected="wins", result=control)]
+    asked = [(s, vector_D) for s, vector_D in after if s.case.row.subject in people]
+    if not asked:
+        return attacks, [f"{title}: none is found in the outputs, so none can be matched."]
+    attacks.append(
+        Attack(
+            name=f"{title}, anonymized to source",
+            risk="singling out",
+            expected="chance",
+            result=match([compare(entries(asked), gallery)]),
+        )
+    )
+    return attacks, []
 
 
 def _entries(seen: list[Seen], chosen: np.ndarray, features: np.ndarray, *, cameras: bool = True) -> Entries:

@@ -118,13 +118,13 @@ def read_arrays(case: Case) -> dict[str, np.ndarray]:
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}).") from error
 
 
-def crops(pair: Pair, frames_THW3: np.ndarray) -> np.ndarray:
-    """Where the person is, frame by frame, uint8 [T', 64, 32, 3]; frames without a mask are left out.
+def crops(pair: Pair, frames_THW3: np.ndarray, *, size: tuple[int, int] = CROP_HW) -> np.ndarray:
+    """Where the person is, frame by frame, uint8 [T', *size, 3]; frames without a mask are left out.
 
     The boxes are those of the published masks, so sources and outputs are cut alike. Their heights are
     made equal, which takes away how tall somebody appears.
     """
-    rows, columns = CROP_HW
+    rows, columns = size
     cut = []
     for frame_HW3, person_HW, avatar_HW in zip(frames_THW3, pair.person_THW, pair.avatar_THW, strict=True):
         covered_HW = person_HW | avatar_HW
