@@ -17,11 +17,31 @@ from typing import Any, TypeVar
 
 import click
 
-from raymaskdp import __version__, config
+from raymaskdp import __version__, config, storage
 from raymaskdp.errors import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
+
+
+class _Place(click.ParamType):
+    """A path, or a URL of an object store."""
+
+    name = "path or URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        return storage.place(value) if isinstance(value, str) else value
+
+
+class _Path(_Place):
+    """A path; URLs are refused in a sentence, instead of becoming strange folders here."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return storage.only_local(super().convert(value, param, ctx), why="this works on local files")
+
+
+PLACE, PATH = _Place(), _Path()
 ADDRESS = click.option("--address", help="The job server, such as http://127.0.0.1:8265.")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -119,17 +139,18 @@ def cli() -> None:
 
 @cli.command(context_settings=CONTEXT)
 @click.argument("source")
-@click.option("--out", required=True, type=PATH, help="Folder for the anonymized videos.")
+@click.option("--out", required=True, type=PLACE, help="Folder for the anonymized videos, or its URL.")
 @click.option("--pose-model", type=PATH, help="An official PoseLandmarker bundle instead of the built one.")
 @_json_option
 @_settings("raymaskdp.anonymize:AnonymizeConfig")
-def anonymize(source: str, out: Path, pose_model: Path | None, settings: Any, as_json: bool) -> int:
+def anonymize(source: str, out: Path | str, pose_model: Path | None, settings: Any, as_json: bool) -> int:
     """Replace everyone in SOURCE by an avatar.
 
     SOURCE is a video, a folder, a glob, or a manifest (.parquet or .csv with the column `path`, and
-    optionally video_id, label, split, subject, camera). Writes ID.mp4, ID.avatar.mp4, ID.npz and ID.json
-    for each video that is proven complete, and manifest.parquet with a row for every video: done,
-    quarantined or failed. Running the same command again finishes what is missing and redoes nothing.
+    optionally video_id, label, split, subject, camera), or the URL of one (s3://, gs://). Writes ID.mp4,
+    ID.avatar.mp4, ID.npz and ID.json for each video that is proven complete, and manifest.parquet with a
+    row for every video: done, quarantined or failed. Running the same command again finishes what is
+    missing and redoes nothing.
     """
     from raymaskdp.anonymize import anonymize as run
 
@@ -527,10 +548,13 @@ def plan(source: str, settings: Any, as_json: bool) -> None:
 
 
 @cli.command(context_settings=CONTEXT)
-@click.argument("folder", type=PATH)
+@click.argument("folder", type=PLACE)
 @_json_option
-def status(folder: Path, as_json: bool) -> None:
-    """How far the runs below FOLDER are, seen from outside while they go on."""
+def status(folder: Path | str, as_json: bool) -> None:
+    """How far the runs below FOLDER are, seen from outside while they go on.
+
+    Of a URL, what `anonymize` has written there.
+    """
     from raymaskdp.operate.progress import status as run
 
     _show(run(folder), as_json)

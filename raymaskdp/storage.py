@@ -11,6 +11,7 @@ that carries a password or a signature is refused, because URLs are written into
 from __future__ import annotations
 
 import contextlib
+import datetime
 import hashlib
 import importlib
 import re
@@ -85,6 +86,13 @@ def version(url: str) -> str | None:
             return _version(store.info(path))
         except FileNotFoundError:
             return None
+
+
+def age(url: str) -> float:
+    """Seconds since an object was written, by the store's clock and this machine's."""
+    with _speaking(url) as (store, path):
+        written: datetime.datetime = store.modified(path)
+        return (datetime.datetime.now(datetime.UTC) - written).total_seconds()
 
 
 def versions(folder: str, *, below: bool = True) -> dict[str, str]:

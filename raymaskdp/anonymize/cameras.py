@@ -95,7 +95,7 @@ class Observe:
         # Where nobody was found, somebody may have been missed in every frame: no background for others.
         if scene.visible_PT.any() and not path.is_file():
             masks_TB = scene.everybody(self._config.composite.margin * item.info.height)
-            synthesis.observe(item.record.path, item.info, masks_TB, self._config.plate).save(path)
+            synthesis.observe(item.source, item.info, masks_TB, self._config.plate).save(path)
         found = str(path) if path.is_file() else None
         aside = self._job.work / f"{item.record.video_id}.analysis"
         aside.write_bytes(item.analysis)

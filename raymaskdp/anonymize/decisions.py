@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from raymaskdp import storage
 from raymaskdp.anonymize.outputs import Row
 from raymaskdp.errors import UserError
 
@@ -45,13 +46,17 @@ class Decision:
     at: str
 
 
-def read(out: Path) -> list[Decision]:
+def read(out: Path | str) -> list[Decision]:
     """All decisions on the record of an output folder, the oldest first; raises `UserError` if damaged."""
-    path = out / DECISIONS
-    if not path.is_file():
-        return []
+    path: Path | str
+    if isinstance(out, str):
+        path = storage.join(out, DECISIONS)
+        text = b"".join(storage.read_all([path]).values()).decode(errors="replace")
+    else:
+        path = out / DECISIONS
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
             found.append(Decision(**json.loads(line)))
         except (ValueError, TypeError) as error:

@@ -25,6 +25,8 @@ class Item:
       reasons: why it was quarantined or failed, one sentence each, without personal detail.
       released: reasons to quarantine it that somebody has looked at and accepted (`decisions`).
       source_sha256: digest of the source file, "" before it was read.
+      local: copy of a source that is on an object store, while a worker has one; None for a file.
+      source_version: what the store calls the version that was read.
       info: size, rate and length of the source, None before it was read.
       analysis: packed people and motions between analysis and synthesis; sensitive.
       analysis_file: where they wait, in the private folder of the run, for the plate of the camera.
@@ -43,6 +45,8 @@ class Item:
     reasons: tuple[str, ...] = ()
     released: tuple[str, ...] = ()
     source_sha256: str = ""
+    local: str | None = None
+    source_version: str | None = None
     info: VideoInfo | None = None
     analysis: bytes | None = None
     analysis_file: str | None = None
@@ -54,6 +58,11 @@ class Item:
     truth: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """The file to read."""
+        return self.local or self.record.path
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:

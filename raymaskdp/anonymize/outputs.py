@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from raymaskdp import storage
 from raymaskdp.anonymize.item import Item, Status
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
@@ -21,6 +23,9 @@ from raymaskdp.files import atomic_path, sha256_file, write_json
 MANIFEST = "manifest.parquet"
 DATA_SUFFIXES = (".mp4", ".avatar.mp4", ".npz")
 """Files of a finished video, beside the provenance `ID.json`, which is written last."""
+
+SOURCE_VERSION = "source_version"
+"""Metric of a video that was read from an object store: what the store called this version of it."""
 
 _LIBRARIES = ("raymaskdp", "av", "mediapipe", "numpy", "opencv-contrib-python", "pyrender", "smplx", "torch")
 
@@ -63,6 +68,9 @@ class Row:
 def row_of(item: Item, config_sha256: str) -> Row:
     """The manifest row of a decided item."""
     record, info = item.record, item.info
+    metrics = dict(item.metrics)
+    if item.source_version is not None:
+        metrics[SOURCE_VERSION] = item.source_version
     return Row(
         video_id=record.video_id,
         source=record.path,
@@ -81,27 +89,42 @@ def row_of(item: Item, config_sha256: str) -> Row:
         seconds=round(item.seconds, 3),
         source_sha256=item.source_sha256,
         config_sha256=config_sha256,
-        metrics=json.dumps(dict(item.metrics), sort_keys=True),
+        metrics=json.dumps(metrics, sort_keys=True),
     )
 
 
-def write_manifest(out: Path, rows: Iterable[Row]) -> None:
-    """Write the table of all videos, sorted by id, atomically."""
+def write_manifest(out: Path | str, rows: Iterable[Row]) -> None:
+    """Write the table of all videos, sorted by id, atomically; `out` may be a URL."""
     columns = [column.name for column in dataclasses.fields(Row)]
     ordered = sorted(rows, key=lambda row: row.video_id)
+    table = pd.DataFrame([dataclasses.asdict(row) for row in ordered], columns=columns)
+    if isinstance(out, str):
+        with tempfile.TemporaryDirectory(prefix="raymaskdp-") as folder:
+            table.to_parquet(Path(folder) / MANIFEST, index=False)
+            storage.publish(Path(folder) / MANIFEST, storage.join(out, MANIFEST))
+        return
     with atomic_path(out / MANIFEST) as temporary:
-        table = pd.DataFrame([dataclasses.asdict(row) for row in ordered], columns=columns)
         table.to_parquet(temporary, index=False)
 
 
-def read_manifest(out: Path) -> dict[str, Row]:
+def read_manifest(out: Path | str) -> dict[str, Row]:
     """Rows by video id; empty where there is no manifest. Raises `UserError` for a foreign table."""
-    path = out / MANIFEST
-    if not path.is_file():
+    if isinstance(out, str):
+        path = storage.join(out, MANIFEST)
+        if storage.version(path) is None:
+            return {}
+        with storage.local_copy(path) as copy:
+            return _rows(copy, path)
+    if not (out / MANIFEST).is_file():
         return {}
+    return _rows(out / MANIFEST, out / MANIFEST)
+
+
+def _rows(table_path: Path, path: Path | str) -> dict[str, Row]:
+    """The rows of a table; `path` is what it is called."""
     columns = [column.name for column in dataclasses.fields(Row)]
     try:
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(table_path)
         records = table[columns].astype(object).where(table[columns].notna(), None).to_dict("records")
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
@@ -110,23 +133,29 @@ def read_manifest(out: Path) -> dict[str, Row]:
     return {str(values["video_id"]): Row(**values) for values in records}
 
 
-def finished(out: Path, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
+def kept(
+    record: VideoRecord,
+    old: Row | None,
+    provenance: dict[str, Any] | None,
+    config_sha256: str,
+    *,
+    same_source: Callable[[Row], bool],
+    intact: Callable[[dict[str, Any]], bool],
+) -> Row | None:
     """The row of a video that needs no more work, or None.
 
-    That is a video whose verdict came from the same source bytes, subject and configuration, and,
-    if it is done, whose files still have the digests that were written down.
+    That is a video whose verdict came from the same source, subject and configuration, and, if it is done,
+    whose files are still what was written down. The two questions are asked last, because they read files.
     """
-    provenance = _provenance(out, record.video_id)
     if provenance is not None:
         old = Row(**provenance["row"])
     if old is None or old.status not in ("done", "quarantined"):
         return None
     if (old.config_sha256, old.subject) != (config_sha256, record.subject):
         return None
-    source = Path(record.path)
-    if not source.is_file() or sha256_file(source) != old.source_sha256:
+    if not same_source(old):
         return None
-    if old.status == "done" and (provenance is None or not _intact(out, provenance["outputs"])):
+    if old.status == "done" and (provenance is None or not intact(provenance)):
         return None
     return dataclasses.replace(
         old, source=record.path, label=record.label, split=record.split, camera=record.camera
@@ -160,23 +189,41 @@ def publish(work: Path, out: Path, item: Item, config_sha256: str, frames: Mappi
     write_json(out / f"{name}.json", provenance)
 
 
-def withdraw(out: Path, video_id: str) -> None:
+def withdraw(out: Path | str, video_id: str) -> None:
     """Remove what an earlier run published of a video, the provenance first."""
     for suffix in (".json", *DATA_SUFFIXES):
-        (out / f"{video_id}{suffix}").unlink(missing_ok=True)
+        if isinstance(out, str):
+            storage.remove(storage.join(out, f"{video_id}{suffix}"))
+        else:
+            (out / f"{video_id}{suffix}").unlink(missing_ok=True)
 
 
-def _provenance(out: Path, video_id: str) -> dict[str, Any] | None:
-    path = out / f"{video_id}.json"
+def read_provenance(out: Path, video_id: str) -> dict[str, Any] | None:
+    """What was written down about a finished video; None where that is absent or torn."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # absent or torn: the video is done again
+        return parse_provenance((out / f"{video_id}.json").read_bytes())
+    except OSError:
+        return None
+
+
+def parse_provenance(content: bytes) -> dict[str, Any] | None:
+    """The content of a provenance file; None if it is torn: the video is done again."""
+    try:
+        values = json.loads(content)
+    except ValueError:
+        return None
     complete = isinstance(values, dict) and {"row", "outputs"} <= values.keys()
     return values if complete else None
 
 
-def _intact(out: Path, digests: Mapping[str, str]) -> bool:
+def same_source(record: VideoRecord, row: Row) -> bool:
+    """Whether a source file still has the bytes that a row came from."""
+    source = Path(record.path)
+    return source.is_file() and sha256_file(source) == row.source_sha256
+
+
+def intact(out: Path, digests: Mapping[str, str]) -> bool:
+    """Whether the files of a finished video have the digests that were written down."""
     return bool(digests) and all(
         (out / name).is_file() and sha256_file(out / name) == digest for name, digest in digests.items()
     )

@@ -26,15 +26,13 @@ from types import MappingProxyType
 from typing import Any
 
 from raymaskdp.anonymize.cameras import BuildViews, Observe, cameras_of, with_views
+from raymaskdp.anonymize.carried import Carried, Stage
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize, failed
 from raymaskdp.runtime import ray_cluster
 
 STAGES = (Analyze, Synthesize)
-Stage = Callable[[AnonymizeConfig, Job], Callable[[Any], Any]]
-"""Items in, items out; or cameras."""
-
 Tasks = Mapping[str, Any]
 Run = Callable[[Tasks, Sequence[Stage]], Iterator[tuple[str, Any]]]
 """Takes tasks by name through stages. Each comes back once, or not at all where its worker died."""
@@ -60,11 +58,9 @@ def in_process(
     """
 
     def run(tasks: Tasks, stages: Sequence[Stage]) -> Iterator[tuple[str, Any]]:
-        ready = [stage(config, job) for stage in stages]
+        work = Carried(stages, config, job)
         for name, task in tasks.items():
-            for stage in ready:
-                task = stage(task)
-            yield name, task
+            yield name, work(task)
 
     yield from _in_turn(items, run, job, stages, observed)
 
@@ -194,12 +190,10 @@ class _Worker:
 
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
-        self._stages = [stage(config, job) for stage in stages]
+        self._work = Carried(stages, config, job)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        task = pickle.loads(row["task"])  # noqa: S301 — written by our own driver
-        for stage in self._stages:
-            task = stage(task)
+        task = self._work(pickle.loads(row["task"]))  # noqa: S301 — written by our own driver
         return {"name": row["name"], "task": pickle.dumps(task)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -20,7 +21,9 @@ from typing import Any
 from tqdm import tqdm
 
 from raymaskdp import config as configuration
+from raymaskdp import storage
 from raymaskdp.anonymize import cameras, decisions, outputs, pipeline
+from raymaskdp.anonymize.carried import Earlier
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.outputs import Row
@@ -28,7 +31,7 @@ from raymaskdp.anonymize.pose import people_detector
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.errors import UserError
-from raymaskdp.files import write_json
+from raymaskdp.files import cache_dir, write_json
 
 PROGRESS = "progress.json"
 """In the private folder of a run: how many videos it has, for whoever looks from outside."""
@@ -45,7 +48,7 @@ class AnonymizeResult:
     """What became of the videos of one source.
 
     Attributes:
-      out: the output folder.
+      out: the output folder, or its URL.
       done, quarantined, failed: how many videos ended so, counting earlier runs.
       reused: how many of them needed no work in this run.
       frames: anonymized frames in `out`.
@@ -53,7 +56,7 @@ class AnonymizeResult:
       rows: one a video, in the order of the source.
     """
 
-    out: Path
+    out: Path | str
     done: int
     quarantined: int
     failed: int
@@ -82,8 +85,9 @@ def anonymize(
     """Replace everybody in the videos of `source` by avatars, or say why not.
 
     Args:
-      source: a video, a folder, a glob or a manifest.
-      out: the folder for the results; a video that cannot be proven complete leaves only its row there.
+      source: a video, a folder, a glob or a manifest; or the URL of one on an object store.
+      out: the folder for the results, or its URL; a video that cannot be proven complete leaves only its
+        row there.
       config: settings; defaults where None.
       progress: draw a bar on stderr.
 
@@ -95,18 +99,23 @@ def anonymize(
     records = read_source(source)
     _check_paths(config)
     people_detector(config.pose)  # an unfit one is found out here, not in every worker
-    out = Path(out)
-    with _locked(out) as work:
+    out = storage.place(out) if isinstance(out, str) else out
+    home = _home(out)
+    with _locked(home) as work:
         write_json(work / PROGRESS, {"videos": len(records)})
         config_sha256 = config.digest()
         rows = outputs.read_manifest(out)
+        if isinstance(out, str):
+            outputs.write_manifest(out, rows.values())  # that one may write is found out before the work
         decided = decisions.read(out)
-        plates = _beside(out, "plates")
-        lenders = cameras.lenders(records, config.plate.shared_videos)
+        earlier = Earlier(out, records)
+        plates = _beside(home, "plates")
+        # Backgrounds are lent through a folder that all workers see, which a store does not give.
+        lenders = cameras.lenders(records, config.plate.shared_videos if isinstance(out, Path) else 0)
         lending = {record.video_id for some in lenders.values() for record in some}
         todo = []
         for record in records:
-            row = outputs.finished(out, record, rows.get(record.video_id), config_sha256)
+            row = earlier.finished(record, rows.get(record.video_id), config_sha256)
             released = () if row is None else decisions.accepted(decided, row)
             if row is None or decisions.overruled(released, row):
                 lends = record.video_id in lending
@@ -114,10 +123,11 @@ def anonymize(
             else:
                 rows[record.video_id] = row
         job = Job(
-            out=out,
+            out=home,
             work=work,
-            secret=_secret(config.secret_file or _beside(out, "secret")),
+            secret=_secret(config.secret_file or _beside(home, "secret")),
             plates=_private(plates) if lenders else None,
+            store=out if isinstance(out, str) else None,
         )
         unfinished = {item.record.video_id for item in todo}
         observed = {
@@ -172,7 +182,7 @@ def running_total(out: Path) -> int | None:
 
 
 def _collect(
-    items: Iterable[Item], rows: dict[str, Row], out: Path, config_sha256: str, bar: tqdm[Any]
+    items: Iterable[Item], rows: dict[str, Row], out: Path | str, config_sha256: str, bar: tqdm[Any]
 ) -> None:
     """Enter items in `rows` and the manifest as they are decided; pending ones are only counted."""
     written = time.monotonic()
@@ -204,6 +214,13 @@ def _bar(records: tuple[VideoRecord, ...], todo: int, progress: bool) -> tqdm[An
         disable=not progress,
         dynamic_ncols=True,
     )
+
+
+def _home(out: Path | str) -> Path:
+    """The output folder; for one on a store a folder of this machine, for what never goes there."""
+    if isinstance(out, Path):
+        return out
+    return cache_dir() / "stores" / hashlib.sha256(out.encode()).hexdigest()[:16] / "out"
 
 
 @contextlib.contextmanager

@@ -64,12 +64,15 @@ class Job:
       work: a private folder on the same file system, for what is not verified yet.
       secret: 32 bytes that choose the avatars.
       plates: a private folder that outlives the run, for what cameras see; None where none is shared.
+      store: the URL to publish to, None where `out` is the output folder itself; with it a worker takes
+        folders of its own instead of `out` and `work` (`carried`).
     """
 
     out: Path
     work: Path
     secret: bytes = dataclasses.field(repr=False)
     plates: Path | None = None
+    store: str | None = None
 
 
 class Analyze:
@@ -87,7 +90,7 @@ class Analyze:
         return guarded(self._analyze, item) if item.analysis_file is None else item
 
     def _analyze(self, item: Item) -> Item:
-        path = item.record.path
+        path = item.source
         info = reader.probe(path)
         item = dataclasses.replace(item, info=info, source_sha256=sha256_file(path))
         seconds: dict[str, float] = {}
@@ -139,7 +142,7 @@ class Synthesize:
         """Make and verify the files in `work`; the decided item and the per-frame counts."""
         assert item.info is not None
         config, info, name = self._config, item.info, item.record.video_id
-        source = item.record.path
+        source = item.source
         scene = _scene(item)
         metrics = dict(item.metrics)
         if config.verify.require_people and not scene.visible_PT.any():
@@ -258,7 +261,7 @@ def _background(item: Item, masks_TB: MaskFilm, plates: PlateConfig) -> Backgrou
     assert item.info is not None
     views = load_views(item.views) if item.views and Path(item.views).is_file() else ()
     if item.observation is None:
-        return find_background(item.record.path, item.info, masks_TB, plates, views)
+        return find_background(item.source, item.info, masks_TB, plates, views)
     return complete(Observation.load(item.observation), plates, views)
 
 

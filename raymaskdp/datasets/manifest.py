@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import hashlib
+import io
 import os
 import re
 from collections import Counter
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from raymaskdp import storage
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 
@@ -29,7 +31,7 @@ class VideoRecord:
 
     Attributes:
       video_id: unique in its manifest; letters, digits, `.`, `_`, `-`; names the output files.
-      path: the source video.
+      path: the source video; a file, or a URL of an object store.
       label: the action, or None where unknown.
       split: "train", "test", …, or None.
       subject: who is seen, for subject-level privacy and one avatar a person; or None.
@@ -62,9 +64,11 @@ class VideoRecord:
 def read_source(source: str | Path) -> tuple[VideoRecord, ...]:
     """The records of a video file, a folder (searched through), a glob, or a manifest table.
 
-    A folder with a `manifest.parquet` or `manifest.csv` is read through that table. Raises
-    `UserError` if the source is missing or holds no video.
+    A folder with a `manifest.parquet` or `manifest.csv` is read through that table. All but globs may lie on
+    an object store. Raises `UserError` if the source is missing or holds no video.
     """
+    if storage.is_url(source):
+        return _read_url(str(storage.place(str(source))))
     path = Path(source)
     if path.is_dir():
         for name in ("manifest.parquet", "manifest.csv"):
@@ -84,6 +88,27 @@ def read_source(source: str | Path) -> tuple[VideoRecord, ...]:
     if not matches:
         raise UserError(f"The source {source} does not exist; give a video, a folder, a glob or a manifest.")
     return from_paths(matches, root=None)
+
+
+def _read_url(url: str) -> tuple[VideoRecord, ...]:
+    """The records of a folder, a table or a video on an object store."""
+    suffix = Path(url).suffix.lower()
+    if suffix in TABLE_SUFFIXES:
+        return read_table(url)
+    found = storage.versions(url)
+    for name in ("manifest.parquet", "manifest.csv"):
+        if name in found:
+            return read_table(storage.join(url, name))
+    names = [Path(name) for name in sorted(found) if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+    if not names:
+        folder, name = storage.split(url)
+        if suffix not in VIDEO_SUFFIXES or storage.version(url) is None:
+            listed = ", ".join(sorted(VIDEO_SUFFIXES))
+            raise UserError(f"There is no video at {url} ({listed}); give a folder, a video or a manifest.")
+        url, names = folder, [Path(name)]
+    urls = [storage.join(url, name.as_posix()) for name in names]
+    ids = identifiers(names, [Path(one) for one in urls])
+    return _unique(VideoRecord(video_id=i, path=one) for i, one in zip(ids, urls, strict=True))
 
 
 def from_paths(paths: Iterable[Path], *, root: Path | None) -> tuple[VideoRecord, ...]:
@@ -113,11 +138,14 @@ def identifiers(names: Sequence[Path], paths: Sequence[Path]) -> list[str]:
 
 
 def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
-    """Records from a Parquet or CSV table; `path` is required, relative paths start at the table."""
-    table_path = Path(path)
+    """Records from a Parquet or CSV table; `path` is required, relative paths start at the table.
+
+    The table, and what it names, may lie on an object store. A table there names nothing of this machine.
+    """
+    content = io.BytesIO(storage.read(str(path))) if storage.is_url(path) else Path(path)
     try:
-        read = pd.read_parquet if table_path.suffix.lower() == ".parquet" else _read_csv
-        table = read(table_path)
+        read = pd.read_parquet if Path(path).suffix.lower() == ".parquet" else _read_csv
+        table = read(content)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise UserError(f"Cannot read the manifest {path}: {' '.join(str(error).split())}.") from error
     if "path" not in table.columns:
@@ -133,10 +161,20 @@ def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
         if "path" not in values:
             raise UserError(f"The manifest {path} has a row without a path; fill it in or remove the row.")
         for place in values.keys() & {"path", "skeleton"}:
-            values[place] = str(table_path.parent / values[place])
-        values.setdefault("video_id", identifier(Path(str(row["path"])), keep_suffix=False))
+            values[place] = _beside(path, values[place])
+        named = str(row["path"]).split("://")[-1]
+        values.setdefault("video_id", identifier(Path(named), keep_suffix=False))
         records.append(VideoRecord(**values))
     return _unique(records)
+
+
+def _beside(table: str | Path, name: str) -> str:
+    """What a table means by a name: a URL, or a path that starts at the table."""
+    if storage.is_url(name):
+        return str(storage.place(name))
+    if storage.is_url(table):
+        return storage.join(storage.split(str(table))[0], name)
+    return str(Path(table).parent / name)
 
 
 def labels_of(label: str | None) -> tuple[str, ...]:
@@ -162,11 +200,13 @@ def write_table(path: str | Path, records: Iterable[VideoRecord]) -> None:
 
 def _from(folder: Path, path: str) -> str:
     """The path as the manifest in `folder` says it."""
+    if storage.is_url(path):
+        return path
     full = Path(os.path.abspath(path))
     return str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path | io.BytesIO) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from raymaskdp import config
+from raymaskdp import config, storage
 from raymaskdp.anonymize import outputs
 from raymaskdp.anonymize.run import running_total
 from raymaskdp.errors import UserError
@@ -63,8 +64,11 @@ STILL_SECONDS = 120
 def status(folder: str | Path) -> StatusResult:
     """How far every run below `folder` is. Reads small files only; works beside the runs.
 
-    Raises `UserError` if nothing of ours is there.
+    A folder on an object store is one that `anonymize` writes to. Raises `UserError` if nothing of ours is
+    there.
     """
+    if storage.is_url(folder):
+        return StatusResult(runs=(_stored(str(folder)),))
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"The folder {folder} does not exist.")
@@ -86,17 +90,33 @@ def _anonymize_folders(root: Path) -> list[Path]:
 
 
 def _anonymized(folder: Path) -> Progress:
-    rows = outputs.read_manifest(folder).values()
-    counts = Counter(row.status for row in rows)
+    rows = outputs.read_manifest(folder)
     total = running_total(folder)
+    return _decided(str(folder), rows, total, "finished" if total is None else "running")
+
+
+def _stored(url: str) -> Progress:
+    """A store has no locks: a run is taken to go on as long as its manifest is rewritten."""
+    rows = outputs.read_manifest(url)
+    if not rows:
+        raise UserError(f"There is no {outputs.MANIFEST} of anonymize, with a video in it, at {url}.")
+    running = storage.age(storage.join(url, outputs.MANIFEST)) < STILL_SECONDS
+    return _decided(url, rows, None, "running" if running else "finished")
+
+
+def _decided(
+    folder: str, by_id: Mapping[str, outputs.Row], total: int | None, state: Literal["finished", "running"]
+) -> Progress:
+    rows = by_id.values()
+    counts = Counter(row.status for row in rows)
     frames = sum(row.num_frames for row in rows if row.status == "done")
     parts = [f"{counts[name]} {name}" for name in ("done", "quarantined", "failed")]
     return Progress(
-        folder=str(folder),
+        folder=folder,
         kind="anonymize",
         done=len(rows),
         total=total,
-        state="finished" if total is None else "running",
+        state=state,
         detail=f"{', '.join(parts)}, {frames} frames written",
     )
 

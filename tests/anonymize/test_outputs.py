@@ -9,10 +9,10 @@ import pytest
 from tqdm import tqdm
 
 from raymaskdp.anonymize import run
+from raymaskdp.anonymize.carried import Earlier
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.outputs import (
     Row,
-    finished,
     publish,
     read_manifest,
     row_of,
@@ -56,6 +56,10 @@ def published(folder: Path) -> tuple[Path, Item]:
     item = decided(folder, "done", outputs=digests)
     publish(work, out, item, CONFIG, {"people": [1] * 5})
     return out, item
+
+
+def finished(out: Path, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
+    return Earlier(out, [record]).finished(record, old, config_sha256)
 
 
 def test_what_is_published_is_complete_and_finished(tmp_path: Path) -> None:
