@@ -7,6 +7,7 @@ enter: all of it is computed from the emptied frame and the render.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -76,6 +77,12 @@ class Refiner(Protocol):
     def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
         """One result a shot, in order; it may read some shots ahead."""
 
+    def state(self) -> bytes:
+        """All that frames still to come need of those before; to be asked for when `over` has ended."""
+
+    def resume(self, state: bytes) -> None:
+        """Go on where another refiner of the same video was asked for its `state`."""
+
 
 class _OneByOne:
     """A refiner that is called with every frame."""
@@ -83,6 +90,13 @@ class _OneByOne:
     def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
         """One result a shot, in order."""
         return (self(shot.emptied_HW3, shot.drawn, shot.index) for shot in shots)
+
+    def state(self) -> bytes:
+        """Nothing: every frame is made by itself."""
+        return b""
+
+    def resume(self, state: bytes) -> None:
+        """Nothing to do."""
 
     def __call__(self, emptied_HW3: np.ndarray, drawn: Rendered, index: int) -> Refined:
         raise NotImplementedError
@@ -123,6 +137,16 @@ class Harmonize(_OneByOne):
             backdrop_HW3 = emptied_HW3.copy()
             backdrop_HW3[box] = np.rint(emptied_HW3[box] * light[..., None]).astype(np.uint8)
         return Refined(backdrop_HW3=backdrop_HW3, avatar_HW3=relight(drawn, emptied_HW3), shaded_HW=shaded_HW)
+
+    def state(self) -> bytes:
+        """The floors that were seen lately, some hundred bytes."""
+        return json.dumps([list(floors) for floors in self._floors_P]).encode()
+
+    def resume(self, state: bytes) -> None:
+        """Go on with the floors that another one saw."""
+        for floors, seen in zip(self._floors_P, json.loads(state), strict=True):
+            floors.clear()
+            floors.extend(seen)
 
     def _shade(self, drawn: Rendered, index: int) -> np.ndarray:
         """How much of the shadow lies on each pixel of a small copy, float32 [h, w] from 0 to 1."""

@@ -71,6 +71,20 @@ def test_the_shadow_lies_at_the_feet_and_fades_with_a_jump(draw) -> None:
     assert darkest[0] > darkest[2] + 5 > darkest[3] + 10
 
 
+def test_a_jump_that_is_cut_in_two_goes_on(draw) -> None:
+    """The floor is remembered from before: a body in the air at the cut throws its shadow down there."""
+    moving = motion([0.0, 0.0, 0.15, 0.3])
+    whole, before, after, cold = (REFINERS["harmonize"]((moving,), CAMERA, FPS) for _ in range(4))
+    made = [whole(gray(150), draw(moving, index), index) for index in range(4)]
+    for index in range(2):
+        before(gray(150), draw(moving, index), index)
+    after.resume(before.state())
+    for index in (2, 3):
+        again = after(gray(150), draw(moving, index), index)
+        np.testing.assert_array_equal(again.backdrop_HW3, made[index].backdrop_HW3)
+    assert (cold(gray(150), draw(moving, 2), 2).backdrop_HW3 != made[2].backdrop_HW3).any()
+
+
 def test_feet_out_of_the_picture_throw_no_shadow(draw) -> None:
     moving = motion([0.0], drop=0.9)
     drawn = draw(moving, 0)

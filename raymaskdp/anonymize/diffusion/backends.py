@@ -65,7 +65,7 @@ class ImageBackend:
         self, config: DiffusionConfig, device: torch.device, kind: type[Any], control: type[Any]
     ) -> None:
         self._config = config
-        self._device = device
+        self.device = device
         self._dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self._pipe = load_pipeline(config, _with_noise(kind), control, self._dtype).to(device)
         self._pipe.scheduler = _SCHEDULERS[config.scheduler].from_config(self._pipe.scheduler.config)
@@ -122,7 +122,7 @@ class ImageBackend:
         return carry
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
 
 
 class VideoBackend:
@@ -134,7 +134,7 @@ class VideoBackend:
 
     def __init__(self, config: DiffusionConfig, device: torch.device) -> None:
         self._config = config
-        self._device = device
+        self.device = device
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self._pipe = load_pipeline(config, WanVACEPipeline, None, dtype).to(device)
         self._pipe.vae.to(torch.float32)  # as its authors run it: in half precision it bands
@@ -184,7 +184,7 @@ class VideoBackend:
                 num_inference_steps=config.steps,
                 guidance_scale=config.guidance,
                 generator=chance,
-                latents=noise.to(self._device),
+                latents=noise.to(self.device),
                 output_type="np",
             )
         refined: np.ndarray = np.asarray(made.frames[0], np.float32)[:frames]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from safetensors.torch import load, save
 
 from raymaskdp.anonymize.composite import CompositeConfig, overlay
 from raymaskdp.anonymize.diffusion.backends import Backend, Takes
@@ -85,24 +86,33 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Take:
-    """One person in one frame.
+class _Seen:
+    """Where one person was in one frame.
 
     Attributes:
-      at: the number of the frame in its batch.
       index: its number in the video.
       crop, surface: the square around the person, and what it shows.
       vertices_V3: the person's, camera metres.
+    """
+
+    index: int
+    crop: Crop
+    surface: Surface
+    vertices_V3: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Take(_Seen):
+    """One person in one frame, to be refined.
+
+    Attributes:
+      at: the number of the frame in its batch.
       picture_SS3: uint8, the composite that is refined.
       mask_SS: bool, what may change.
       back: flow to the take before; None in the first.
     """
 
     at: int
-    index: int
-    crop: Crop
-    surface: Surface
-    vertices_V3: np.ndarray
     picture_SS3: np.ndarray
     mask_SS: np.ndarray
     back: Flow | None
@@ -124,7 +134,7 @@ class _Track:
     seed: int
     rest_V3: np.ndarray
     memory: Memory = field(default_factory=Memory)
-    last: _Take | None = None
+    last: _Seen | None = None
     change_SS3: np.ndarray | None = None
     cell_px: float = 0.0
     cell_m: float = 0.0
@@ -165,6 +175,42 @@ class Refiner:
         while batch := list(itertools.islice(shots, self._config.batch)):
             yield from self._batch(batch)
 
+    def state(self) -> bytes:
+        """What the next frames need: safetensors, of which the networks' memory is the most."""
+        tensors = {"harmonize": torch.frombuffer(bytearray(self._harmonize.state()), dtype=torch.uint8)}
+        tensors["counts"] = torch.tensor(list(vars(self.counts).values()))
+        for person, track in enumerate(self._tracks):
+            parts = {"cells": torch.tensor([track.cell_px, track.cell_m], dtype=torch.float64)}
+            if track.last is not None:
+                crop = track.last.crop
+                parts["last"] = torch.tensor([track.last.index, crop.left, crop.top, crop.size])
+            if track.change_SS3 is not None:
+                parts["change"] = torch.from_numpy(track.change_SS3)
+            parts |= track.memory.tensors()
+            tensors |= {f"{person}.{name}": tensor.contiguous() for name, tensor in parts.items()}
+        return save(tensors)
+
+    def resume(self, state: bytes) -> None:
+        """Go on as the refiner that gave the state: to the last bit, if it ended with a whole batch."""
+        tensors = load(state)
+        self._harmonize.resume(tensors.pop("harmonize").numpy().tobytes())
+        self.counts = Counts(**dict(zip(vars(self.counts), tensors.pop("counts").tolist(), strict=True)))
+        for person, track in enumerate(self._tracks):
+            parts = {name.partition(".")[2]: value for name, value in tensors.items() if _of(name, person)}
+            track.cell_px, track.cell_m = parts.pop("cells").tolist()
+            last, change = parts.pop("last", None), parts.pop("change", None)
+            track.last = None if last is None else self._seen(person, *last.tolist())
+            track.change_SS3 = None if change is None else change.numpy()
+            track.memory = Memory.of(parts, self._backend.device)
+
+    def _seen(self, person: int, index: int, left: int, top: int, size: int) -> _Seen:
+        """What was seen of a person in a frame, found again from its place."""
+        crop = Crop(left=left, top=top, size=size, side=self._config.side)
+        bodies = self._bodies(index)
+        (own,) = [body for body in bodies if body.person == person]
+        surface = rasterize(bodies, crop.camera(self._cast.camera_33), crop.side)
+        return _Seen(index=index, crop=crop, surface=surface, vertices_V3=own.vertices_V3)
+
     def _batch(self, batch: list[Shot]) -> Iterator[Refined]:
         plain = [self._harmonize(shot.emptied_HW3, shot.drawn, shot.index) for shot in batch]
         pictures = [
@@ -177,8 +223,8 @@ class Refiner:
             takes = self._takes(person, track, batch, pictures, seen)
             for take, change_SS3 in self._refined(person, track, takes):
                 changes[take.at].append((take, change_SS3))
-        for shot, layers, picture_HW3, people in zip(batch, plain, pictures, changes, strict=True):
-            yield _blended(shot, layers, picture_HW3, people, self._config.seam_px)
+        for shot, layers, people in zip(batch, plain, changes, strict=True):
+            yield _blended(shot, layers, people, self._config.seam_px)
 
     def _bodies(self, index: int) -> list[Body]:
         frame = slice(index, index + 1)
@@ -199,7 +245,7 @@ class Refiner:
     ) -> list[_Take]:
         """The person's takes in a batch of frames, each linked to the one before."""
         takes: list[_Take] = []
-        before = track.last
+        before: _Seen | None = track.last
         for at, (shot, picture_HW3, bodies) in enumerate(zip(batch, pictures, seen, strict=True)):
             own = [body for body in bodies if body.person == person]
             if not own:
@@ -219,7 +265,7 @@ class Refiner:
                 back = flow(surface, person, before.surface, before.vertices_V3, camera_33)
             seam_px = self._config.seam_px * crop.side / crop.size
             mask_SS = masks.dilate(own_SS, seam_px) & ((surface.person_SS < 0) | own_SS)
-            before = _Take(
+            take = _Take(
                 at=at,
                 index=shot.index,
                 crop=crop,
@@ -229,7 +275,8 @@ class Refiner:
                 mask_SS=mask_SS,
                 back=back,
             )
-            takes.append(before)
+            takes.append(take)
+            before = take
         return takes
 
     def _refined(self, person: int, track: _Track, takes: list[_Take]) -> Iterator[tuple[_Take, np.ndarray]]:
@@ -246,7 +293,7 @@ class Refiner:
                 change_SS3 = _carried_on(track, take, change_SS3, self._config.memory)
                 track.last, track.change_SS3 = take, change_SS3
             if self._check is not None and self._check.moved(
-                take.picture_SS3, _changed(take.picture_SS3, change_SS3, take.mask_SS)
+                take.picture_SS3, _levels(take.picture_SS3 + change_SS3 * take.mask_SS[..., None])
             ):
                 self.counts.moved += 1
                 continue
@@ -303,7 +350,6 @@ class Refiner:
 def _blended(
     shot: Shot,
     plain: Refined,
-    picture_HW3: np.ndarray,
     people: list[tuple[_Take, np.ndarray]],
     seam_px: int,
 ) -> Refined:
@@ -316,14 +362,14 @@ def _blended(
         own = take.crop.paste(take.mask_SS.astype(np.float32), height, width) > 0.5
         change = take.crop.paste(change_SS3, height, width)
         inside = own & shot.drawn.mask_HW[box]
-        made = np.rint(np.clip(plain.avatar_HW3[box] + change, 0, 255)).astype(np.uint8)
+        made = _levels(plain.avatar_HW3[box] + change)
         avatar_HW3[box][inside] = made[inside]
         if seam_px and inside.any():
             distance = masks.distance(inside)
             ramp = np.clip(1 - distance / (seam_px + 1), 0, 1)
             rim = (distance <= seam_px) & ~shot.drawn.mask_HW[box]
             under = plain.backdrop_HW3[box]
-            seam = np.rint(np.clip(under + ramp[..., None] * change, 0, 255)).astype(np.uint8)
+            seam = _levels(under + ramp[..., None] * change)
             backdrop_HW3[box][rim] = seam[rim]
             shaded_HW[box] |= rim
     return Refined(backdrop_HW3=backdrop_HW3, avatar_HW3=avatar_HW3, shaded_HW=shaded_HW)
@@ -338,9 +384,12 @@ def _carried_on(track: _Track, take: _Take, change_SS3: np.ndarray, share: float
     return change_SS3 + weight_SS1 * (before_SS3 - change_SS3)
 
 
-def _changed(picture_SS3: np.ndarray, change_SS3: np.ndarray, mask_SS: np.ndarray) -> np.ndarray:
-    changed_SS3 = picture_SS3 + change_SS3 * mask_SS[..., None]
-    return np.rint(np.clip(changed_SS3, 0, 255)).astype(np.uint8)
+def _of(name: str, person: int) -> bool:
+    return name.partition(".")[0] == str(person)
+
+
+def _levels(picture: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
 
 
 def _silhouette(body: Body, camera_33: np.ndarray, drawn_HW: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ and come out the same.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,31 @@ class Memory:
     last_GNC: dict[Place, Tensor] = field(default_factory=dict)
     latents_Chw: dict[int, Tensor] = field(default_factory=dict)
     picture_SS3: np.ndarray | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name, for a file."""
+        named = {f"latents.{step}": latents for step, latents in self.latents_Chw.items()}
+        for part, seen in (("first", self.first_GNC), ("last", self.last_GNC)):
+            named |= {f"{part}.{step}.{layer}": tokens for (layer, step), tokens in seen.items()}
+        if self.picture_SS3 is not None:
+            named["picture"] = torch.from_numpy(self.picture_SS3)
+        return named
+
+    @classmethod
+    def of(cls, named: Mapping[str, Tensor], device: torch.device) -> Memory:
+        """The memory whose `tensors` these are, for networks on a device."""
+        memory = cls()
+        for name, tensor in named.items():
+            part, _, rest = name.partition(".")
+            step, _, layer = rest.partition(".")
+            if part == "picture":
+                memory.picture_SS3 = tensor.numpy()
+            elif part == "latents":
+                memory.latents_Chw[int(step)] = tensor.to(device)
+            else:
+                tokens_of = memory.first_GNC if part == "first" else memory.last_GNC
+                tokens_of[layer, int(step)] = tensor.to(device)
+        return memory
 
     def saved(self) -> Memory:
         """A copy to go back to, should the next batch fail."""
