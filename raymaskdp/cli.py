@@ -163,15 +163,19 @@ def anonymize(source: str, out: Path | str, pose_model: Path | None, settings: A
 
 
 @cli.command(context_settings=CONTEXT)
-@click.argument("source", type=PATH)
-@click.option("--out", required=True, type=PATH, help="Folder for the clip store.")
+@click.argument("source")
+@click.option("--out", required=True, help="Folder, or URL of an object store, for the clip store.")
+@click.option("--workers", default=0, show_default=True, help="Actors of Ray Data; 0 for threads, here.")
 @_json_option
 @_settings("raymaskdp.train:PrepareConfig")
-def prepare(source: Path, out: Path, settings: Any, as_json: bool) -> None:
-    """Turn the anonymized videos in SOURCE into a clip store for training."""
+def prepare(source: str, out: str, workers: int, settings: Any, as_json: bool) -> None:
+    """Turn the anonymized videos in SOURCE into a clip store for training.
+
+    Running the same command again keeps what is complete and unchanged.
+    """
     from raymaskdp.train import prepare as run
 
-    _show(run(source, out, settings), as_json)
+    _show(run(source, out, settings, workers=workers), as_json)
 
 
 @cli.command(context_settings=CONTEXT)
@@ -223,14 +227,15 @@ def sweep(settings: Any, as_json: bool) -> None:
 @click.option(
     "--show-sources",
     is_flag=True,
-    help="Put frames of the source videos, real people included, into the file.",
+    help="Show the source videos, real people included, beside the anonymized ones.",
 )
+@click.option("--embed-videos", is_flag=True, help="Put what the players play into the file, too.")
 @_json_option
-def report(folder: Path, out: Path | None, show_sources: bool, as_json: bool) -> None:
+def report(folder: Path, out: Path | None, show_sources: bool, embed_videos: bool, as_json: bool) -> None:
     """Write one self-contained HTML file about everything found below FOLDER."""
     from raymaskdp.report import report as run
 
-    _show(run(folder, out, show_sources=show_sources), as_json)
+    _show(run(folder, out, show_sources=show_sources, embed_videos=embed_videos), as_json)
 
 
 @cli.command(context_settings=CONTEXT)

@@ -41,6 +41,16 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def private_folder(beside: str | Path) -> Path:
+    """The folder `private` in this folder, made if need be, open to its owner alone.
+
+    It holds what a run needs and must not leave: keys, and notes with times. What lies beside it may.
+    """
+    folder = Path(beside) / "private"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 def sha256_file(path: str | Path) -> str:
     """SHA-256 (hex) of a file's content, read in pieces."""
     with open(path, "rb") as opened:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import urllib.request
 from collections.abc import Iterator
 
 BUCKET = "s3://videos"
@@ -33,4 +34,6 @@ def served() -> Iterator[dict[str, str]]:
             if value is not None:
                 os.environ[name] = value
         s3fs.S3FileSystem.clear_instance_cache()
+        # What is stored outlives the server: the next one would have it.
+        urllib.request.urlopen(f"{environment['AWS_ENDPOINT_URL']}/moto-api/reset", data=b"").close()
         server.stop()

@@ -7,6 +7,7 @@ For public data only: it writes down how long steps take, and the time of a step
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import statistics
@@ -21,8 +22,9 @@ from torch import Tensor
 from raymaskdp import check
 from raymaskdp import config as configuration
 from raymaskdp.benchmarks.paired import resident_bytes
+from raymaskdp.benchmarks.scaling_model import StepModel
 from raymaskdp.errors import UserError
-from raymaskdp.files import write_json
+from raymaskdp.files import private_folder, write_json
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import ClipStore, TrainConfig, loop
 from raymaskdp.train.device import device_here
@@ -33,7 +35,7 @@ KEY = Key(secret=bytes(32))
 """The same lots for every number of workers; what is measured is public."""
 
 MODELLED = (1, 2, 4, 8, 16, 32, 64)
-"""Workers that the model of weak scaling is carried to."""
+"""Workers that the model is carried to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,26 +88,48 @@ class TrainScalingRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainScalingResult:
-    """What was measured, and what weak scaling follows: workers, and the share of ideal speed."""
+    """What was measured, and what follows on paper.
+
+    Attributes:
+      model: fitted to the steps of the first row.
+      clips: of a step, on average.
+      weak_scaling: by workers, the share of ideal speed where lots grow with them.
+      strong_scaling: by workers, how many times as fast as one, where they share the same lots.
+    """
 
     rows: tuple[TrainScalingRow, ...]
+    model: StepModel
+    clips: float
     weak_scaling: dict[int, float]
-    exchanged_mib: float
+    strong_scaling: dict[int, float]
 
     def __str__(self) -> str:
         lines = [
-            "| workers | clips/s | over first | waiting for clips | for others | memory (MiB) |",
-            "| --- | --- | --- | --- | --- | --- |",
+            "| workers | clips/s | over first | modelled | waiting for clips | for others | memory (MiB) |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         lines += [
-            f"| {row.workers} | {row.clips_per_second:.1f} | {row.over_first:.2f} | {row.wait_share:.1%} "
+            f"| {row.workers} | {row.clips_per_second:.1f} | {row.over_first:.2f} "
+            f"| {self.model.strong(max(row.workers, 1), self.clips):.2f} | {row.wait_share:.1%} "
             f"| {row.exchange_share:.1%} | {row.memory_growth_mib:+.1f} |"
             for row in self.rows
         ]
-        modelled = ", ".join(f"{count}: {share:.1%}" for count, share in self.weak_scaling.items())
-        return "\n".join(
-            [*lines, "", f"Modelled weak scaling, {self.exchanged_mib:.1f} MiB exchanged a step: {modelled}"]
-        )
+        model = self.model
+        lines += [
+            "",
+            f"Fitted: {model.fixed_seconds * 1e3:.2f} ms a step, {model.clip_seconds * 1e3:.3f} ms a clip; "
+            f"{self.clips:.0f} clips and {model.exchanged_bytes / 2**20:.1f} MiB exchanged a step.",
+            "",
+            "| workers, on paper | " + " | ".join(map(str, self.weak_scaling)) + " |",
+            "| --- " * (1 + len(self.weak_scaling)) + "|",
+            "| lots grow with them: of ideal speed | "
+            + " | ".join(f"{share:.1%}" for share in self.weak_scaling.values())
+            + " |",
+            "| the same lots: times as fast | "
+            + " | ".join(f"{times:.1f}" for times in self.strong_scaling.values())
+            + " |",
+        ]
+        return "\n".join(lines)
 
 
 def benchmark_train_scaling(config: TrainScalingConfig) -> TrainScalingResult:
@@ -124,19 +148,22 @@ def benchmark_train_scaling(config: TrainScalingConfig) -> TrainScalingResult:
         )
         for workers, one in zip(config.workers, measured, strict=True)
     )
-    alone, exchanged_bytes = measured[0], bytes_exchanged(config.train)
-    step_seconds = (alone.seconds - alone.exchanged) / alone.steps
-    modelled = {
-        count: weak_scaling(
-            count,
-            step_seconds=step_seconds,
-            exchanged_bytes=exchanged_bytes,
-            bytes_per_second=config.link_gb_s * 1e9,
-            latency_seconds=config.link_latency_s,
-        )
-        for count in MODELLED
-    }
-    return TrainScalingResult(rows=rows, weak_scaling=modelled, exchanged_mib=exchanged_bytes / 2**20)
+    alone = measured[0]
+    model = StepModel.fitted(
+        alone.step_clips,
+        alone.step_seconds,
+        exchanged_bytes=bytes_exchanged(config.train),
+        bytes_per_second=config.link_gb_s * 1e9,
+        latency_seconds=config.link_latency_s,
+    )
+    clips = statistics.mean(alone.step_clips)
+    return TrainScalingResult(
+        rows=rows,
+        model=model,
+        clips=clips,
+        weak_scaling={count: model.weak(count, clips) for count in MODELLED},
+        strong_scaling={count: model.strong(count, clips) for count in MODELLED},
+    )
 
 
 def bytes_exchanged(config: TrainConfig) -> int:
@@ -145,38 +172,23 @@ def bytes_exchanged(config: TrainConfig) -> int:
     return 2 * 4 * sum(value.numel() for value in model.parameters() if value.requires_grad)
 
 
-def weak_scaling(
-    workers: int,
-    *,
-    step_seconds: float,
-    exchanged_bytes: float,
-    bytes_per_second: float,
-    latency_seconds: float,
-) -> float:
-    """Share of ideal speed, in (0, 1], where each of `workers` has as much to do as one alone.
-
-    A step takes what it takes alone, drawing the noise and the update included, which every worker does;
-    then a ring adds up: 2 (n - 1) messages of 1/n of what is exchanged (Patarasuk and Yuan 2009).
-    """
-    messages = 2 * (workers - 1)
-    exchange = messages * (latency_seconds + exchanged_bytes / workers / bytes_per_second)
-    return step_seconds / (step_seconds + exchange)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What the first worker saw of the measured steps: seconds, bytes, and how many clips went through."""
+    """What the first worker saw of the measured steps: seconds, bytes, and clips of all workers."""
 
-    steps: int
-    seconds: float
+    step_seconds: tuple[float, ...]
+    step_clips: tuple[int, ...]
     waited: float
     exchanged: float
     memory_growth: float
-    clips: int
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.step_seconds)
 
     @property
     def clips_per_second(self) -> float:
-        return self.clips / self.seconds
+        return sum(self.step_clips) / self.seconds
 
 
 def _measure(config: TrainScalingConfig, workers: int, out: Path) -> Measured:
@@ -186,7 +198,7 @@ def _measure(config: TrainScalingConfig, workers: int, out: Path) -> Measured:
     )  # fmt: skip
     train_config = replace(config.train, out=out, steps=config.warmup + config.steps, compute=compute)
     job = make_job(train_config)
-    job.folder.mkdir(parents=True)
+    private_folder(job.folder)
     job.key_file.write_bytes(KEY.secret)
     write_json(job.folder / "warmup.json", config.warmup)
     cache_features_of(job.config)
@@ -238,19 +250,19 @@ class StopWatch:
     def measured(self, plan: PrivacyPlan, warmup: int, waited: float) -> Measured:
         """What the steps after the first `warmup` took; `waited` is of all, and taken to be spread evenly."""
         steps = len(self._ends) - warmup
-        clips = sum(
+        clips = tuple(
             len(plan.lot(KEY, step)) * plan.num_views + len(plan.public_lot(KEY, step)) * plan.clips
             for step in range(warmup, warmup + steps)
         )
+        ends = self._ends[warmup - 1 :]
         tenth = max(steps // 10, 1)
         memory = self._memory[warmup:]
         return Measured(
-            steps=steps,
-            seconds=self._ends[-1] - self._ends[warmup - 1],
+            step_seconds=tuple(after - before for before, after in itertools.pairwise(ends)),
+            step_clips=clips,
             waited=waited * steps / len(self._ends),
             exchanged=self._exchanged[-1] - self._exchanged[warmup - 1],
             memory_growth=_median(memory[-tenth:]) - _median(memory[:tenth]),
-            clips=clips,
         )
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
-from raymaskdp.files import atomic_path, write_json, write_text
+from raymaskdp.files import atomic_path, private_folder, write_json, write_text
 from raymaskdp.privacy.selection import draw_runs
 from raymaskdp.runtime import ray_cluster
 from raymaskdp.sweep import frontier, parallel, search
@@ -27,6 +27,7 @@ from raymaskdp.sweep.search import Range
 from raymaskdp.train import ClipStore, TrainConfig, evaluate, train
 from raymaskdp.train.evaluate import Looks, score_checkpoint
 from raymaskdp.train.loop import StepReport
+from raymaskdp.train.store import absolute
 from raymaskdp.train.trainer import cache_features_of, make_job
 
 PLOTTED = {"frontier", "not private"}
@@ -128,7 +129,7 @@ def _drawn_once(config: SweepConfig, out: Path) -> list[Trial]:
     nothing.
     """
     assert config.search is not None
-    path = out / "draws.json"
+    path = private_folder(out) / "draws.json"
     if not path.is_file():
         generator = np.random.default_rng()  # of the operating system: neither data nor settings decide
         count = draw_runs(config.search.trials, generator)
@@ -191,7 +192,7 @@ def _plain_point(train_config: TrainConfig, config: SweepConfig, out: Path) -> d
     """A trial's configuration for a worker anywhere, and how it is measured."""
     settings = configuration.to_dict(train_config)
     settings["out"] = str(out / "runs")
-    settings["data"] = str(Path(train_config.data).absolute())
+    settings["data"] = str(absolute(train_config.data))
     here = {"workers": 0, "threads": 1, "gpus": config.gpus, "progress": False}
     settings["compute"] = {**settings["compute"], **here}
     if config.stopping is not None:
@@ -215,7 +216,7 @@ def _run(points: Sequence[dict[str, Any]], config: SweepConfig, out: Path) -> di
     steps = max(point["train"]["steps"] for point in points)
     results = _fit(
         _tune_trial,
-        out / "tune",
+        private_folder(out) / "tune",
         config,
         total=len(points),
         param_space={"point": tune.grid_search(list(points))},
@@ -237,7 +238,7 @@ def _run_learning(config: SweepConfig, out: Path) -> list[tuple[Trial, dict[str,
     space["seed"] = tune.choice(list(config.seeds))
     results = _fit(
         _tune_suggestion,
-        out / "tune-search",
+        private_folder(out) / "tune-search",
         config,
         total=config.search.trials,
         param_space={"drawn": space, "sweep": configuration.to_dict(config), "out": str(out)},
@@ -324,7 +325,7 @@ def _fit(
         elif "chosen_by" in metrics:
             outcomes.append((outcome.config or {}, {**metrics, "stopped": "run" not in metrics}))
     if len(outcomes) < total:
-        raise UserError(f"The sweep {folder.parent} was interrupted; run it again to go on.")
+        raise UserError(f"The sweep {folder.parents[1]} was interrupted; run it again to go on.")
     return outcomes
 
 
@@ -345,6 +346,44 @@ def _bar(total: int) -> Iterator[None]:
 def _advance_bars() -> None:
     for bar in _bars:
         bar.update()
+
+
+def train_all(configs: Sequence[TrainConfig], folder: Path) -> list[Path]:
+    """Train on Ray Tune, as many at a time as there is room for; the folders of the runs, in order.
+
+    Args:
+      configs: each trains in the process of its trial, so `compute.workers` is 0.
+      folder: for what Tune keeps; every node sees it.
+
+    Raises `UserError` with the reason of the first training that fails.
+    """
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    from ray import tune
+
+    points = [{"number": n, "train": configuration.to_dict(config)} for n, config in enumerate(configs)]
+    gpus = max(config.compute.gpus for config in configs)
+    with ray_cluster():
+        tuner = tune.Tuner(
+            tune.with_resources(_tune_training, {"cpu": 1, "gpu": gpus}),
+            param_space={"point": tune.grid_search(points)},
+            tune_config=tune.TuneConfig(reuse_actors=True),
+            run_config=tune.RunConfig(name="tune", storage_path=str(folder.absolute()), verbose=0),
+        )
+        found = tuner.fit()
+    runs = {}
+    for outcome in (found[index] for index in range(len(found))):
+        if outcome.error is not None:
+            raise UserError(f"A training failed ({_reason(outcome.error)}); nothing was measured.")
+        reported = outcome.metrics or {}
+        runs[reported["number"]] = Path(reported["run"])
+    return [runs[number] for number in range(len(points))]
+
+
+def _tune_training(settings: dict[str, Any]) -> dict[str, Any]:
+    point = settings["point"]
+    config = configuration.build(TrainConfig, point["train"], where="training")
+    return {"number": point["number"], "run": train(config).run}
 
 
 def _tune_trial(settings: dict[str, Any]) -> dict[str, Any]:
@@ -383,7 +422,7 @@ def _table(sweep: SweepConfig, planned: Sequence[Trial], outcomes: dict[int, dic
                 "trial": number,
                 "grids": ",".join(trial.grids),
                 "status": _status(outcome),
-                "data": config.data.name,
+                "data": Path(config.data).name,
                 "model": config.model.name,
                 "mechanism": config.privacy.mechanism,
                 "target_epsilon": config.privacy.epsilon,

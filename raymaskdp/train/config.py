@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from raymaskdp import check
+from raymaskdp import check, storage
 from raymaskdp.errors import UserError
 from raymaskdp.models import SCHEMES, ModelConfig
 from raymaskdp.privacy import PrivacyPlan
@@ -172,8 +172,8 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-      data: clip store, from `raymaskdp prepare`.
-      out: folder for runs; each gets its own folder in it. Every worker must see both.
+      data: clip store, from `raymaskdp prepare`: a folder that every worker sees, or the URL of one.
+      out: folder for runs; each gets its own folder in it. Every worker must see it.
       split: which videos are trained on.
       validation: share of the split's subjects (of its videos, where no subject is named) that is held out
         of training, to choose settings by.
@@ -183,7 +183,7 @@ class TrainConfig:
       seed: draws initial weights. Never the run's secret, which the operating system gives.
     """
 
-    data: Path
+    data: str | Path
     out: Path = Path("runs")
     split: str = "train"
     validation: float = 0.0
@@ -198,6 +198,7 @@ class TrainConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", storage.place(str(self.data)))
         check.positive("steps", self.steps)
         check.in_range("validation", self.validation, low=0, high=1, open_high=True)
         check.one_of("scheme", self.scheme, SCHEMES)

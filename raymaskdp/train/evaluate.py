@@ -163,7 +163,9 @@ def score_videos(
     """
     device = next(model.parameters()).device
     targets, scores = [], []
-    for video in videos_of(store, config, looks.split):
+    videos = videos_of(store, config, looks.split)
+    store.fetch(videos)
+    for video in videos:
         drawn = clips.evenly(store, video, looks.views, config.clips, looks.crops)
         found_VC = model(clips.full_views(drawn, store.fill).to(device))
         found_VC = found_VC.sigmoid() if store.several else found_VC.softmax(dim=1)

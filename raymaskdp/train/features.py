@@ -2,7 +2,7 @@
 
 They are keyed by the store, the backbone's weights, the records and the settings of clips, so runs with
 other heads, mechanisms and budgets share them: the trials of a sweep, for instance. With workers they are
-computed by Ray Data; this is the file of `train` that knows it.
+computed by Ray Data.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,19 +22,17 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from raymaskdp import storage
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.models import ModelConfig
-from raymaskdp.runtime import ray_cluster
 from raymaskdp.train.device import device_here
 from raymaskdp.train.inputs import FeatureInputs, PixelInputs, Views
+from raymaskdp.train.spread import spread
 
 VERSION = 3
 BATCH = 64
 """Clips that go through the backbone at a time."""
-
-BLOCKS_A_WORKER = 8
-"""Into how many parts a worker's share is cut: enough that none waits long for the last."""
 
 
 def cached_features(
@@ -46,6 +45,10 @@ def cached_features(
     as private as the clips that they come from.
     """
     path = features_path(pixels, model, config)
+    url = pixels.store.url and storage.join(pixels.store.url, f"features/{path.name}")
+    if url and not path.is_file() and storage.version(url) is not None:
+        with storage.local_copy(url) as copy, atomic_path(path) as temporary:
+            shutil.copyfile(copy, temporary)
     if not path.is_file():
         parts = _on_ray(pixels, model, workers, gpus) if workers else _in_process(pixels, model)
         of_record = dict(tqdm(parts, "features", len(pixels.records), unit="record", leave=False))
@@ -56,6 +59,8 @@ def cached_features(
         bank = {name: torch.cat([of_record[n][name] for n in range(len(of_record))]) for name in names}
         with atomic_path(path) as temporary:
             save_file(bank, temporary)
+        if url:
+            storage.publish(path, url)
     return FeatureInputs(Views(**load_file(path)))
 
 
@@ -96,41 +101,22 @@ def _in_process(pixels: PixelInputs, model: nn.Module) -> Iterator[tuple[int, di
 def _on_ray(
     pixels: PixelInputs, model: nn.Module, workers: int, gpus: float
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    with ray_cluster():
-        import ray
-
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        count = len(pixels.records)
-        workers = min(workers, count)
-        rows = [{"record": record} for record in range(count)]
-        blocks = min(count, workers * BLOCKS_A_WORKER)
-        with _evaluating(model):
-            shared = ray.put((pixels, model))  # once, however many actors there are
-        finished: Any = ray.data.from_items(rows, override_num_blocks=blocks).map(
-            _Worker,  # type: ignore[arg-type]  # a class whose instances are called: what Ray documents
-            fn_constructor_args=[shared, gpus],
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),  # fewer where CPUs are few
-            num_cpus=1,
-            num_gpus=gpus or None,
-        )
-        for row in finished.iter_rows():
-            yield row["record"], load(row["features"])
+    rows = [{"name": record} for record in range(len(pixels.records))]
+    with _evaluating(model):
+        for row in spread(rows, _Stage, pixels, model, gpus, workers=workers, gpus=gpus):
+            yield row["name"], load(row["features"])
 
 
-class _Worker:
-    """A backbone in a Ray actor: a record's number in, its features as safetensors bytes out."""
+class _Stage:
+    """A backbone in an actor: a record's number in, its features as safetensors bytes out."""
 
-    def __init__(self, shared: Any, gpus: float) -> None:
-        import ray
-
+    def __init__(self, pixels: PixelInputs, model: nn.Module, gpus: float) -> None:
         torch.set_num_threads(1)
-        self._pixels, model = ray.get(shared)
-        self._model = model.to(device_here(gpus))
+        pixels.store.fetch([video for record in pixels.records for video in record.videos])
+        self._pixels, self._model = pixels, model.to(device_here(gpus))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {**row, "features": save(features_of(row["record"], self._pixels, self._model))}
+        return {"features": save(features_of(row["name"], self._pixels, self._model))}
 
 
 @contextlib.contextmanager

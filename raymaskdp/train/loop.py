@@ -54,7 +54,7 @@ class Job:
 
     @property
     def key_file(self) -> Path:
-        return self.folder / "key"
+        return self.folder / "private" / "key"
 
     @property
     def checkpoint_file(self) -> Path:
@@ -74,17 +74,17 @@ class Worker:
     """A worker's place among all.
 
     Attributes:
-      device: where its model lives and its gradients are computed.
       add_up: adds a tensor up over all workers, in place.
       is_leaving: whether a machine among them is about to be taken away. All workers ask in the same steps,
         and get the same answer.
+      device: where its model lives and its gradients are computed.
     """
 
     rank: int = 0
     world_size: int = 1
-    device: torch.device = CPU
     add_up: Callable[[Tensor], None] = lambda tensor: None
     is_leaving: Callable[[], bool] = lambda: False
+    device: torch.device = CPU
 
 
 NOTICE_S = 1.0
@@ -289,7 +289,9 @@ def open_inputs(
 
     Features that are not there yet are computed by `feature_workers` actors, or here.
     """
-    records = records_of(training_videos(store, config), config.privacy.unit)
+    videos = training_videos(store, config)
+    store.fetch(videos)
+    records = records_of(videos, config.privacy.unit)
     if config.compute.cache_features and only_head_learns(model):
         # Both views, whatever the mechanism: runs of all mechanisms share them.
         pixels = PixelInputs(store, records, config.clips)

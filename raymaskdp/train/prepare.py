@@ -1,14 +1,21 @@
-"""Anonymized or plain videos, and pictures, become a clip store. What is there and unchanged is kept."""
+"""Anonymized or plain videos, and pictures, become a clip store. What is there and unchanged is kept.
+
+Both ends may be on an object store: a video's files are fetched, and what it becomes is brought there, its
+JSON last, by whichever process works on it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterator
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +23,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from raymaskdp import check, config
+from raymaskdp import check, config, storage
 from raymaskdp.datasets.manifest import IMAGE_SUFFIXES, VideoRecord, read_source
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
 from raymaskdp.train import views
 from raymaskdp.train.controls import People, with_blurred_people, without_people
-from raymaskdp.train.store import FORMAT
+from raymaskdp.train.spread import spread
+from raymaskdp.train.store import FORMAT, PARTS, about_store
 from raymaskdp.video import masks
 from raymaskdp.video.picture import read_picture
 from raymaskdp.video.reader import stream
@@ -94,47 +102,48 @@ class PrepareResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One video to store, and where its avatar layer and masks are.
+    """One video to store, and where it and what belongs to it are: paths, or URLs of an object store.
 
     Attributes:
       anonymized: digest of what the anonymizer made it from, or None for a plain video.
+      avatar_layer, avatar_masks: None for a plain video.
       original: the video that the anonymizer read, or None for a plain video.
     """
 
     record: VideoRecord
     anonymized: str | None
-    original: Path | None = None
-
-    @property
-    def avatar_layer(self) -> Path:
-        return Path(self.record.path).with_name(f"{self.record.video_id}.avatar.mp4")
-
-    @property
-    def avatar_masks(self) -> Path:
-        return Path(self.record.path).with_name(f"{self.record.video_id}.npz")
+    avatar_layer: str | Path | None = None
+    avatar_masks: str | Path | None = None
+    original: str | Path | None = None
 
 
-def prepare(source: str | Path, out: str | Path, settings: PrepareConfig | None = None) -> PrepareResult:
+def prepare(
+    source: str | Path, out: str | Path, settings: PrepareConfig | None = None, *, workers: int = 0
+) -> PrepareResult:
     """Write the clip store `out` from the output folder of `anonymize`, or from plain videos.
 
     In plain videos (anything that `raymaskdp.datasets.read_source` takes) every token is sensitive; a
-    manifest may name pictures, which are videos of one frame.
+    manifest may name pictures, which are videos of one frame. `workers` actors of Ray Data do it, or the
+    threads of this process; the store is the same. `out`, and an output folder of `anonymize`, may be URLs.
     Raises `UserError` if nothing can be stored, or if `out` was prepared with other settings.
     """
     settings = settings or PrepareConfig()
-    out = Path(out)
+    check.in_range("workers", workers, low=0)
+    source, out = (storage.place(str(place)) for place in (source, out))
+    out = out if storage.is_url(out) else Path(out).absolute()  # workers start elsewhere
     _require_same_settings(out, settings)
-    sources, left_out = find_sources(Path(source))
-    (out / "clips").mkdir(parents=True, exist_ok=True)
+    sources, left_out = find_sources(source)
+    results = (_on_ray if workers else _in_threads)(sources, out, settings, workers)
+    stored = dict(tqdm(results, "prepare", len(sources), unit="video"))
     failed: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
     reused = 0
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        results = pool.map(lambda one: _store_or_say_why(one, out, settings), sources)
-        for one, result in zip(sources, tqdm(results, "prepare", len(sources), unit="video"), strict=True):
-            if isinstance(result, str):
-                failed[one.record.video_id] = result
-                continue
+    for one in sources:
+        name = one.record.video_id
+        result = stored.get(name, "the worker process died at every try (a crash, or not enough memory)")
+        if isinstance(result, str):
+            failed[name] = result
+        else:
             row, was_there = result
             rows.append({"index": len(rows), **row})
             reused += was_there
@@ -142,12 +151,11 @@ def prepare(source: str | Path, out: str | Path, settings: PrepareConfig | None 
         reason = next(iter(failed.values()), "every video was quarantined or failed when anonymized")
         raise UserError(f"No video of {source} could be prepared: {reason}")
     fingerprint = _fingerprint(rows, settings)
-    with atomic_path(out / "videos.parquet") as temporary:
-        pd.DataFrame(rows).to_parquet(temporary, index=False)
-    write_json(
-        out / "store.json",
-        {"format": FORMAT, "config": asdict(settings), "videos": len(rows), "fingerprint": fingerprint},
-    )
+    about = {"format": FORMAT, "config": asdict(settings), "videos": len(rows), "fingerprint": fingerprint}
+    with _written_to(out) as folder:
+        with atomic_path(folder / "videos.parquet") as temporary:
+            pd.DataFrame(rows).to_parquet(temporary, index=False)
+        write_json(folder / "store.json", about)
     return PrepareResult(
         store=str(out),
         videos=len(rows),
@@ -159,32 +167,115 @@ def prepare(source: str | Path, out: str | Path, settings: PrepareConfig | None 
     )
 
 
-def find_sources(source: Path) -> tuple[list[Source], int]:
+Stored = tuple[dict[str, Any], bool] | str
+"""A video's row and whether it was there already, or what is wrong with the video."""
+
+
+def _in_threads(
+    sources: Sequence[Source], out: str | Path, settings: PrepareConfig, _: int
+) -> Iterator[tuple[str, Stored]]:
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        results = pool.map(lambda one: _store_or_say_why(one, out, settings), sources)
+        yield from zip((one.record.video_id for one in sources), results, strict=True)
+
+
+def _on_ray(
+    sources: Sequence[Source], out: str | Path, settings: PrepareConfig, workers: int
+) -> Iterator[tuple[str, Stored]]:
+    rows = [{"name": one.record.video_id, "source": pickle.dumps(one)} for one in sources]
+    for row in spread(rows, _Stage, out, settings, workers=workers):
+        yield row["name"], json.loads(row["stored"])
+
+
+class _Stage:
+    """`_store_or_say_why` in an actor."""
+
+    def __init__(self, out: str | Path, settings: PrepareConfig) -> None:
+        self._out, self._settings = out, settings
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        one = pickle.loads(row["source"])  # noqa: S301 — written by our own driver
+        return {"stored": json.dumps(_store_or_say_why(one, self._out, self._settings))}
+
+
+def find_sources(source: str | Path) -> tuple[list[Source], int]:
     """What there is to store, in the manifest's order, and how many anonymized videos were not done."""
-    table = source / "manifest.parquet" if source.is_dir() else source
+    table = storage.join(str(source), "manifest.parquet") if storage.is_url(source) else Path(source)
+    if isinstance(table, Path) and table.is_dir():
+        table = table / "manifest.parquet"
     columns: list[str] = []
-    if table.name == "manifest.parquet" and table.is_file():
-        manifest = pd.read_parquet(table)
+    if isinstance(table, str) or (table.name == "manifest.parquet" and table.is_file()):
+        with storage.local_copy(table) as manifest_file:
+            manifest = pd.read_parquet(manifest_file)
         columns = list(manifest.columns)
     if "status" not in columns:
-        return [Source(record=record, anonymized=None) for record in read_source(source)], 0
+        plain = storage.only_local(source, why="is no output folder of anonymize")
+        return [Source(record=record, anonymized=None) for record in read_source(plain)], 0
+    beside = _beside(table)
     done = manifest[manifest["status"] == "done"]
     fields = ("video_id", "label", "split", "subject", "camera")
     sources = []
     for row in done.to_dict("records"):
         values = {name: str(row[name]) for name in fields if not pd.isna(row[name])}
+        path = row["path"] if storage.is_url(row["path"]) else beside(row["path"])
+        with_video = _beside(path)
         sources.append(
             Source(
-                record=VideoRecord(path=str(table.parent / row["path"]), **values),
+                record=VideoRecord(path=str(path), **values),
                 anonymized=f"{row['source_sha256']}-{row['config_sha256']}",
-                original=Path(row["source"]),
+                avatar_layer=with_video(f"{row['video_id']}.avatar.mp4"),
+                avatar_masks=with_video(f"{row['video_id']}.npz"),
+                original=row["source"],
             )
         )
     return sources, len(manifest) - len(done)
 
 
-def _store(one: Source, out: Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
+def _beside(place: str | Path) -> Callable[[str], str | Path]:
+    """What gives the places of names in the folder of `place`."""
+    if isinstance(place, str):
+        folder, _ = storage.split(place)
+        return lambda name: storage.join(folder, name)
+    return lambda name: place.parent / name
+
+
+@contextlib.contextmanager
+def _fetched(one: Source, settings: PrepareConfig) -> Iterator[Source]:
+    """The same with those of its files on this machine that are needed here."""
+    with contextlib.ExitStack() as stack:
+
+        def here(place: str | Path | None) -> Path | None:
+            return None if place is None else stack.enter_context(storage.local_copy(place))
+
+        if settings.people != "avatar":
+            yield replace(one, avatar_masks=here(one.avatar_masks), original=here(one.original))
+            return
+        record = replace(one.record, path=str(here(one.record.path)))
+        layer, covered = here(one.avatar_layer), here(one.avatar_masks)
+        yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered)
+
+
+@contextlib.contextmanager
+def _written_to(out: str | Path) -> Iterator[Path]:
+    """A folder to write into; its files then are in `out`, JSON, which vouches for the others, last."""
+    if not storage.is_url(out):
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="raymaskdp-") as scratch:
+        folder = Path(scratch)
+        yield folder
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
+            storage.publish(path, storage.join(str(out), path.relative_to(folder).as_posix()))
+
+
+def _store(one: Source, out: str | Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
     """Write one video's arrays and return its row. Raises `UserError` for input that does not fit."""
+    with _fetched(one, settings) as fetched, _written_to(out) as folder:
+        return _store_here(fetched, folder, settings, made_from)
+
+
+def _store_here(one: Source, out: Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
     frames, tokens = _views(one, settings) if settings.people == "avatar" else _control(one, settings)
     stem = out / "clips" / one.record.video_id
     _write_array(f"{stem}.frames.npy", frames)
@@ -222,7 +313,7 @@ def _views(one: Source, settings: PrepareConfig) -> tuple[np.ndarray, np.ndarray
 
 def _control(one: Source, settings: PrepareConfig) -> tuple[np.ndarray, np.ndarray]:
     """The same of the source with its people removed or blurred; all tokens are sensitive."""
-    if one.original is None:
+    if one.original is None or one.avatar_masks is None:
         raise UserError(
             f"people={settings.people} needs to know where people are; prepare an output folder of anonymize."
         )
@@ -247,7 +338,7 @@ def _control(one: Source, settings: PrepareConfig) -> tuple[np.ndarray, np.ndarr
 
 def _chunks(one: Source) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Runs of frames: composite and avatar layer, uint8 [T, S, R, 3], and where sensitive, bool [T, S, R]."""
-    if one.anonymized is None:
+    if one.avatar_layer is None or one.avatar_masks is None:
         picture = Path(one.record.path).suffix.lower() in IMAGE_SUFFIXES
         for frames in _batched(read_picture(one.record.path) if picture else stream(one.record.path)):
             yield frames, np.zeros_like(frames), np.ones(frames.shape[:3], dtype=bool)
@@ -275,8 +366,8 @@ def _batched(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield np.stack(chunk)
 
 
-def _store_or_say_why(one: Source, out: Path, settings: PrepareConfig) -> tuple[dict[str, Any], bool] | str:
-    """The video's row and whether it was there already, or what is wrong with the video."""
+def _store_or_say_why(one: Source, out: str | Path, settings: PrepareConfig) -> Stored:
+    """Store a video, unless it is there. Runs in threads and in actors."""
     try:
         made_from = _made_from(one, settings)
         row = _stored_row(one, out, made_from)
@@ -285,9 +376,18 @@ def _store_or_say_why(one: Source, out: Path, settings: PrepareConfig) -> tuple[
         return " ".join(str(error).split()) or type(error).__name__
 
 
-def _stored_row(one: Source, out: Path, made_from: str) -> dict[str, Any] | None:
-    """The row of a video that is stored already, whole, from the same content, labels and settings."""
-    stem = out / "clips" / one.record.video_id
+def _stored_row(one: Source, out: str | Path, made_from: str) -> dict[str, Any] | None:
+    """The row of a video that is stored already, whole, from the same content, labels and settings.
+
+    Objects on a store are whole; that they still are what was brought there is checked when they are fetched.
+    """
+    if storage.is_url(out):
+        urls = [storage.join(str(out), f"clips/{one.record.video_id}.{name}") for name in PARTS]
+        if None in map(storage.version, urls):
+            return None
+        about = json.loads(storage.read(urls[-1]))
+        return dict(about["row"]) if about["made_from"] == made_from else None
+    stem = Path(out) / "clips" / one.record.video_id
     try:
         about = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -307,9 +407,9 @@ def _made_from(one: Source, settings: PrepareConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _require_same_settings(out: Path, settings: PrepareConfig) -> None:
-    about = out / "store.json"
-    if about.is_file() and json.loads(about.read_text(encoding="utf-8"))["config"] != asdict(settings):
+def _require_same_settings(out: str | Path, settings: PrepareConfig) -> None:
+    about = about_store(out)
+    if about is not None and about["config"] != asdict(settings):
         raise UserError(f"{out} was prepared with other settings; give another folder, or remove it.")
 
 

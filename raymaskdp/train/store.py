@@ -7,12 +7,18 @@
     clips/ID.json       what the two were made from; written last, so its presence means complete
 
 The public view is not stored: it is the full view with its sensitive tokens filled.
+
+A store may lie on an object store. Then what is read of it is fetched first into a folder of the cache that
+is named by the fingerprint, and checked against its digest.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +26,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
+from raymaskdp import storage
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.errors import UserError
+from raymaskdp.files import atomic_path, cache_dir, sha256_file
 from raymaskdp.train import views
 from raymaskdp.video import masks
 
 FORMAT = 1
+PARTS = ("frames.npy", "masks.npy", "json")
+"""What the files of a video's clips end in; the last vouches for the others."""
+FETCHED_AT_A_TIME = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +50,7 @@ class StoredVideo:
       num_frames: T.
       sensitive: share of its tokens that are sensitive, 0 to 1. Masks are public, so is this.
       anonymized: whether it has an avatar layer; if not, every token is sensitive.
+      frames_sha256, masks_sha256: of its two files.
     """
 
     index: int
@@ -49,11 +62,17 @@ class StoredVideo:
     num_frames: int
     sensitive: float
     anonymized: bool
+    frames_sha256: str
+    masks_sha256: str
 
 
 @dataclass(frozen=True)
 class ClipStore:
     """Random access to a store on disk. Holds no file open; frames are paged in by the system.
+
+    Attributes:
+      path: its folder; of a store that is elsewhere, that of what was fetched.
+      url: where it is, if elsewhere. Only what `fetch` was asked for can be read then.
 
     >>> store = ClipStore.open("clips")                         # doctest: +SKIP
     >>> frames_TCHW, sensitive_THW = store.read(0, [0, 4, 8])   # doctest: +SKIP
@@ -66,19 +85,24 @@ class ClipStore:
     token: int
     fill: int
     fingerprint: str
+    url: str | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> ClipStore:
         """Open what `prepare` wrote; raises `UserError` if it is missing or unfinished."""
-        folder = Path(path)
-        if not (folder / "store.json").is_file():
+        about = about_store(path)
+        if about is None:
             raise UserError(
-                f"{folder} is no clip store; make one with `raymaskdp prepare SOURCE --out {folder}`."
+                f"{path} is no clip store; make one with `raymaskdp prepare SOURCE --out {path}`."
             )
-        about = json.loads((folder / "store.json").read_text(encoding="utf-8"))
         if about.get("format") != FORMAT:
-            raise UserError(f"The clip store {folder} was written by another version; prepare it again.")
-        rows = pd.read_parquet(folder / "videos.parquet").to_dict("records")
+            raise UserError(f"The clip store {path} was written by another version; prepare it again.")
+        url = str(path) if storage.is_url(path) else None
+        folder = Path(path) if url is None else cache_dir() / "clips" / about["fingerprint"]
+        with storage.local_copy(
+            storage.join(url, "videos.parquet") if url else folder / "videos.parquet"
+        ) as table:
+            rows = pd.read_parquet(table).to_dict("records")
         settings = about["config"]
         return cls(
             path=folder,
@@ -88,7 +112,34 @@ class ClipStore:
             token=settings["token"],
             fill=settings["fill"],
             fingerprint=about["fingerprint"],
+            url=url,
         )
+
+    def fetch(self, videos: Sequence[StoredVideo]) -> None:
+        """Bring what is elsewhere of these videos, and not here yet; nothing where the store is local.
+
+        All of a part of the data at once, and not when it is read: what is fetched when would tell the store
+        who is in a lot. Raises `UserError` for what cannot be had, or is not what was prepared.
+        """
+        if self.url is None:
+            return
+        names = [
+            (f"clips/{video.video_id}.{part}", digest)
+            for video in videos
+            for part, digest in zip(PARTS, (video.frames_sha256, video.masks_sha256), strict=False)
+        ]
+        missing = [(name, digest) for name, digest in names if not (self.path / name).is_file()]
+        with ThreadPoolExecutor(max_workers=FETCHED_AT_A_TIME) as pool:
+            fetched = pool.map(lambda one: self._fetch_one(*one), missing)
+            for _ in tqdm(fetched, "fetch", len(missing), unit="file", disable=not missing, leave=False):
+                pass
+
+    def _fetch_one(self, name: str, digest: str) -> None:
+        url = storage.join(str(self.url), name)
+        with storage.local_copy(url) as copy, atomic_path(self.path / name) as temporary:
+            if sha256_file(copy) != digest:
+                raise UserError(f"{url} is not what was prepared; remove it and prepare {self.url} again.")
+            shutil.copyfile(copy, temporary)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -136,6 +187,20 @@ class ClipStore:
         return frames, views.expand(tokens, self.token)
 
 
+def absolute(place: str | Path) -> str | Path:
+    """The place of a store for processes that start in other folders."""
+    return place if storage.is_url(place) else Path(place).absolute()
+
+
+def about_store(place: str | Path) -> dict[str, Any] | None:
+    """What `store.json` of a place says; None if there is none."""
+    if storage.is_url(place):
+        url = storage.join(str(place), "store.json")
+        return None if storage.version(url) is None else dict(json.loads(storage.read(url)))
+    path = Path(place) / "store.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
 def _stored_video(row: dict[Any, Any]) -> StoredVideo:
     names = ("label", "split", "subject", "camera")
     text = {name: None if pd.isna(row[name]) else str(row[name]) for name in names}
@@ -145,5 +210,7 @@ def _stored_video(row: dict[Any, Any]) -> StoredVideo:
         num_frames=int(row["num_frames"]),
         sensitive=float(row["sensitive"]),
         anonymized=bool(row["anonymized"]),
+        frames_sha256=str(row["frames_sha256"]),
+        masks_sha256=str(row["masks_sha256"]),
         **text,
     )

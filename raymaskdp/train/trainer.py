@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from raymaskdp import config as configuration
 from raymaskdp import models
-from raymaskdp.files import sha256_file, write_json, write_text
+from raymaskdp.files import private_folder, sha256_file, write_json, write_text
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.runtime import ray_cluster
 from raymaskdp.train import checkpoint, loop
@@ -30,7 +30,7 @@ from raymaskdp.train.config import ComputeConfig, TrainConfig
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.loop import Job, StepReport, Worker
 from raymaskdp.train.splits import training_videos
-from raymaskdp.train.store import ClipStore
+from raymaskdp.train.store import ClipStore, absolute
 from raymaskdp.train.watch import shown_values, tensorboard
 
 WORKER_FAILURES = 3
@@ -100,14 +100,14 @@ def train(
     """Train one model; resumes an interrupted run, and returns at once if it is finished.
 
     The run's folder is named after its mechanism and a digest of settings and data. `key` fixes the run's
-    secret, for tests; otherwise the operating system draws it, and it stays in the folder, readable by its
-    owner alone. `on_step` is called after every step of a run in this process. Raises `UserError` for
-    settings that do not go together.
+    secret, for tests; otherwise the operating system draws it, and it stays in the folder `private` there,
+    open to its owner alone. `on_step` is called after every step of a run in this process. Raises `UserError`
+    for settings that do not go together.
     """
     job = make_job(config)
     if (job.folder / "result.json").is_file():
         return replace(read_result(job.folder), run=str(job.folder), finished_before=True)
-    job.folder.mkdir(parents=True, exist_ok=True)
+    private_folder(job.folder)
     write_text(job.folder / "config.yaml", configuration.to_yaml(job.config))
     write_json(job.folder / "plan.json", asdict(job.plan))
     if key is None and job.plan.mechanism == "sgd":
@@ -131,7 +131,7 @@ def make_job(config: TrainConfig) -> Job:
     # Workers elsewhere and later commands start from other folders.
     config = replace(
         config,
-        data=config.data.absolute(),
+        data=absolute(config.data),
         out=config.out.absolute(),
         init=None if config.init is None else config.init.absolute(),
     )
@@ -199,7 +199,7 @@ def run_on_ray(job: Job, body: Callable[[Job], None]) -> None:
     from ray.exceptions import ActorDiedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    scratch = job.folder / "ray"
+    scratch = private_folder(job.folder) / "ray"
 
     def fit() -> None:
         TorchTrainer(

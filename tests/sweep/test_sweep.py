@@ -172,12 +172,12 @@ def test_a_sweep_that_pays_draws_once_and_charges_for_the_best(ray_session, clip
         search=Search(trials=3, space=space),
     )
     drawn = [{"privacy.clips": clips, "seed": 0} for clips in (1, 1, 2)]
-    settings.out.mkdir()
-    (settings.out / "draws.json").write_text(json.dumps(drawn))
+    (settings.out / "private").mkdir(parents=True)
+    (settings.out / "private/draws.json").write_text(json.dumps(drawn))
     result = sweep(settings)
     results = pd.read_parquet(result.results)
     assert results["clips"].tolist() == [1, 1, 2]
-    keys = {(Path(run) / "key").read_bytes() for run in results["run"]}
+    keys = {(Path(run) / "private/key").read_bytes() for run in results["run"]}
     assert len(keys) == 3
     assert result.best_score == results["chosen_by"].max()
     assert result.bill.runs == 3  # on average, which is what may be said

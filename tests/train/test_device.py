@@ -34,7 +34,7 @@ def base(base) -> TrainConfig:
 
 def started(config: TrainConfig) -> Job:
     job = make_job(config)
-    job.folder.mkdir(parents=True)
+    job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(KEY.secret)
     return job
 
@@ -75,7 +75,7 @@ def test_a_run_that_moves_elsewhere_makes_the_same_model(base, tmp_path, mechani
 def test_features_sums_and_scores_are_made_elsewhere(base, tmp_path) -> None:
     linear = changed(base, scheme="linear", seed=21)
     job, added = started(linear), set[torch.device]()
-    loop.run(job, Worker(0, 2, ELSEWHERE, lambda tensor: added.add(tensor.device)))
+    loop.run(job, Worker(0, 2, lambda tensor: added.add(tensor.device), device=ELSEWHERE))
     assert added == {ELSEWHERE}
     there = train(changed(linear, out=tmp_path / "other"), key=KEY)  # its features were made elsewhere
     pixels = changed(linear, out=tmp_path / "pixels", compute__cache_features=False)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from object_store import BUCKET, served
 from samples import ACTIONS, FRAMES, HEIGHT, WIDTH, write_anonymized
 
+from raymaskdp import storage
 from raymaskdp.errors import UserError
 from raymaskdp.train import ClipStore, PrepareConfig, prepare, views
 from raymaskdp.video import masks
@@ -129,3 +132,51 @@ def test_what_cannot_be_prepared_is_said_in_one_sentence(tmp_path) -> None:
         PrepareConfig(width=63, token=2)
     with pytest.raises(UserError, match="no clip store"):
         ClipStore.open(tmp_path)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_ray_data_prepares_the_same_store_and_goes_on_with_it(ray_session, own, tmp_path) -> None:
+    (own / "v003.npz").write_bytes(b"not an archive")
+    here = prepare(own, tmp_path / "here", SIZE)
+    there = prepare(own, tmp_path / "there", SIZE, workers=2)
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    assert there == replace(here, store=there.store)
+    (tmp_path / "there/clips/v001.json").unlink()
+    assert prepare(own, tmp_path / "there", SIZE, workers=2).reused == 4
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_anonymized_videos_and_clips_may_lie_on_an_object_store(anonymized, tmp_path, monkeypatch) -> None:
+    """The same store as on disk; fetched and checked before it is read, and then not again."""
+    monkeypatch.setenv("RAYMASKDP_CACHE", str(tmp_path / "cache"))
+    local = prepare(anonymized, tmp_path / "clips", SIZE)
+    with served():
+        for path in anonymized.iterdir():
+            storage.publish(path, f"{BUCKET}/anonymized/{path.name}")
+        url = f"{BUCKET}/clips"
+        assert prepare(f"{BUCKET}/anonymized", url, SIZE).fingerprint == local.fingerprint
+        names = storage.versions(url)
+        assert names.keys() == contents(tmp_path / "clips").keys()
+        storage.remove(f"{url}/clips/v002.masks.npy")
+        assert prepare(f"{BUCKET}/anonymized", url, SIZE).reused == 5
+        with pytest.raises(UserError, match="other settings"):
+            prepare(f"{BUCKET}/anonymized", url, PrepareConfig(width=64, height=48))
+        with pytest.raises(UserError, match="is no clip store"):
+            ClipStore.open(f"{BUCKET}/anonymized")
+        store, disk = ClipStore.open(url), ClipStore.open(tmp_path / "clips")
+        store.fetch(store.split("train"))
+        storage.write(f"{url}/clips/v004.frames.npy", b"damaged")
+        with pytest.raises(UserError, match=r"v004.frames.npy is not what was prepared"):
+            store.fetch(store.split("test"))
+    store.fetch(store.split("train"))  # nothing to fetch: the server is gone
+    for video in store.split("train"):
+        times = np.array([3, 0, 11])
+        for fetched, stored in zip(
+            store.read(video.index, times), disk.read(video.index, times), strict=True
+        ):
+            np.testing.assert_array_equal(fetched, stored)

@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 import torch
 from changes import changed
+from object_store import BUCKET, served
 from safetensors.torch import load_file
 
 from raymaskdp import config as configuration
+from raymaskdp import storage
 from raymaskdp.errors import UserError
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
-from raymaskdp.train import ClipStore, TrainConfig, evaluate, loop, train
+from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, evaluate, loop, prepare, train
 from raymaskdp.train.loop import Worker, read_curve
 from raymaskdp.train.trainer import make_job
 
@@ -41,7 +43,7 @@ def same_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 @pytest.mark.parametrize("mechanism", ["dpsgd", "multiclip", "maskdp", "maskdp-full"])
 def test_a_run_spends_its_budget_and_leaves_its_papers(base, mechanism) -> None:
     config = changed(base, privacy__mechanism=mechanism, privacy__epsilon=1.0, privacy__noise_multiplier=None)
-    result = train(config)
+    result = train(config, key=KEY)  # of other keys one in 200 has a public lot that is empty
     folder = Path(result.run)
     assert 0.98 < result.epsilon <= 1.0
     assert result.clips == (1 if mechanism == "dpsgd" else 2)
@@ -119,7 +121,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(base, tmp_path, stop_after) -> 
     )
     whole = train(changed(base, out=tmp_path / "whole"), key=KEY)
     job = make_job(base)
-    job.folder.mkdir(parents=True)
+    job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(KEY.secret)
 
     def stop(report: loop.StepReport) -> None:
@@ -164,7 +166,7 @@ def test_kill_9_at_any_moment_changes_nothing(base, tmp_path) -> None:
 def run_with_workers(config: TrainConfig, count: int) -> dict[str, torch.Tensor]:
     """The loop on `count` threads that add up like workers of Ray Train do."""
     job = make_job(config)
-    job.folder.mkdir(parents=True)
+    job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(KEY.secret)
     barrier, shared = threading.Barrier(count), {}
 
@@ -251,7 +253,7 @@ def test_a_warned_worker_leaves_a_checkpoint(base, monkeypatch) -> None:
     monkeypatch.setattr(loop, "NOTICE_S", -1.0)  # asks in every step
     base = changed(base, compute__checkpoint_every=1000)
     job = make_job(base)
-    job.folder.mkdir(parents=True)
+    job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(KEY.secret)
     answers = iter([False, False, True, False, False, False])
     there = []
@@ -385,17 +387,20 @@ def test_a_frozen_backbone_stays_as_it_was(base, tmp_path) -> None:
 
 def test_the_secret_stays_where_it_is(base) -> None:
     result = train(base, key=KEY)
-    key_file = Path(result.run) / "key"
-    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    private = Path(result.run) / "private"
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    assert stat.S_IMODE((private / "key").stat().st_mode) == 0o600
     for path in Path(result.run).iterdir():
-        if path != key_file:
+        if path != private:
             content = path.read_bytes()
             assert KEY.secret not in content
             assert KEY.secret.hex().encode() not in content
 
 
 def test_secrets_differ_from_run_to_run(base, tmp_path) -> None:
-    keys = {(Path(train(changed(base, out=tmp_path / n)).run) / "key").read_bytes() for n in ("a", "b")}
+    keys = {
+        (Path(train(changed(base, out=tmp_path / n)).run) / "private/key").read_bytes() for n in ("a", "b")
+    }
     assert len(keys) == 2
 
 
@@ -479,3 +484,22 @@ def test_learning_works_and_is_measured(base) -> None:
 def test_only_finished_runs_are_evaluated(base, tmp_path) -> None:
     with pytest.raises(UserError, match="no finished run"):
         evaluate(tmp_path)
+
+
+def test_data_may_lie_on_an_object_store(base, anonymized, tmp_path, monkeypatch) -> None:
+    """The same run as from disk; features are left beside the clips, for other machines."""
+    monkeypatch.setenv("RAYMASKDP_CACHE", str(tmp_path / "cache"))
+    base = changed(base, scheme="linear", seed=31, steps=2)
+    here = train(changed(base, out=tmp_path / "here"), key=KEY)
+    with served():
+        url = f"{BUCKET}/clips"
+        prepare(anonymized, url, PrepareConfig(width=32, height=24))
+        there = train(replace(base, data=url), key=KEY)
+        assert evaluate(there.run).videos == 9
+        assert len(storage.versions(f"{url}/features")) == 1
+        shutil.rmtree(tmp_path / "cache")
+        versions = storage.versions(f"{url}/features")
+        train(changed(base, data=url, privacy__clipping_norm=0.5))  # on another machine
+        assert storage.versions(f"{url}/features") == versions
+    assert Path(here.run).name == Path(there.run).name
+    assert same_weights(weights(here.run), weights(there.run))

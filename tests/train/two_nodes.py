@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+# Half of the time of this was Ray's waiting. It reads these when it is imported.
+os.environ |= {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5",
+    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "2",
+    "RAY_health_check_period_ms": "500",
+}
 
 import ray
 import torch
@@ -23,8 +32,10 @@ from raymaskdp import config
 from raymaskdp.train import TrainConfig, loop
 from raymaskdp.train.trainer import make_job, run_on_ray, this_worker
 
-PACE_S = 0.4
+PACE_S = 0.3
 """Steps take so long until the last change that is waited for, so that there is something left to do."""
+
+NOTICE_S = 3
 
 
 def places(path: Path) -> list[tuple[int, int]]:
@@ -39,7 +50,7 @@ def until(path: Path, workers: int, steps: int = 3) -> None:
 
 def main(settings: str, key: str, path: Path, changes: int) -> None:
     job = make_job(config.load(TrainConfig, settings))
-    job.folder.mkdir(parents=True)
+    job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(bytes.fromhex(key))
 
     def body(job: loop.Job) -> None:
@@ -64,10 +75,10 @@ def main(settings: str, key: str, path: Path, changes: int) -> None:
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address,
         "--node-id", second.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION",
-        "--reason-message", "spot", "--deadline-remaining-seconds", "5",
+        "--reason-message", "spot", "--deadline-remaining-seconds", str(NOTICE_S),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
-    time.sleep(5)
+    time.sleep(NOTICE_S)
     cluster.remove_node(second, allow_graceful=False)
     until(path, 1)
     if changes == 2:

@@ -1,0 +1,87 @@
+"""How long a step of training takes on n workers: fitted to one worker's steps, carried to many on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from scipy import stats
+
+from raymaskdp import check
+from raymaskdp.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepModel:
+    """A step is what is the same on every worker, its clips, and adding the sums up.
+
+    Attributes:
+      fixed_seconds: of a step without a clip: drawing the whole noise, the update, the ledger.
+      clip_seconds: of each clip view that a worker's model sees.
+      exchanged_bytes: of a worker's sums.
+      bytes_per_second, latency_seconds: of the network, of one worker and one message.
+    """
+
+    fixed_seconds: float
+    clip_seconds: float
+    exchanged_bytes: float
+    bytes_per_second: float
+    latency_seconds: float
+
+    def __post_init__(self) -> None:
+        for name in ("fixed_seconds", "clip_seconds", "exchanged_bytes", "latency_seconds"):
+            check.in_range(name, getattr(self, name), low=0)
+        check.positive("bytes_per_second", self.bytes_per_second)
+
+    @classmethod
+    def fitted(
+        cls,
+        clips: Sequence[float],
+        seconds: Sequence[float],
+        *,
+        exchanged_bytes: float,
+        bytes_per_second: float,
+        latency_seconds: float,
+    ) -> Self:
+        """Fitted to the steps of one worker, whose lots differ in size: Theil and Sen's line.
+
+        The median of all slopes (Sen 1968), so that single slow steps do not count. Neither part is
+        negative: where one would be, the other takes all. Raises `UserError` for fewer than two steps.
+        """
+        sizes, times = np.asarray(clips, dtype=float), np.asarray(seconds, dtype=float)
+        if len(sizes) < 2:
+            raise UserError("A model of the step needs at least two measured steps; set steps=2 or more.")
+        slope, fixed = -1.0, 0.0
+        if np.ptp(sizes) > 0:
+            slope, fixed, *_ = (float(value) for value in stats.theilslopes(times, sizes))
+        if fixed < 0 or (np.ptp(sizes) == 0 and sizes[0] > 0):  # one size tells nothing of what is fixed
+            seen = sizes > 0
+            slope, fixed = float(np.median(times[seen] / sizes[seen])), 0.0
+        if slope < 0:
+            slope, fixed = 0.0, float(np.median(times))
+        return cls(
+            fixed_seconds=fixed,
+            clip_seconds=slope,
+            exchanged_bytes=exchanged_bytes,
+            bytes_per_second=bytes_per_second,
+            latency_seconds=latency_seconds,
+        )
+
+    def seconds(self, workers: int, clips: float) -> float:
+        """Of a step in which each of `workers` has `clips`.
+
+        A ring adds up: 2 (n - 1) messages of 1/n of what is exchanged (Patarasuk and Yuan 2009).
+        """
+        messages = 2 * (workers - 1)
+        message = self.latency_seconds + self.exchanged_bytes / workers / self.bytes_per_second
+        return self.fixed_seconds + self.clip_seconds * clips + messages * message
+
+    def weak(self, workers: int, clips: float) -> float:
+        """Share of ideal speed, in (0, 1], where the lot grows with the workers: `clips` each."""
+        return self.seconds(1, clips) / self.seconds(workers, clips)
+
+    def strong(self, workers: int, clips: float) -> float:
+        """How many times as fast as one worker, where all share a lot of `clips`."""
+        return self.seconds(1, clips) / self.seconds(workers, clips / workers)
