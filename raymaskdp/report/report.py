@@ -7,11 +7,13 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 import raymaskdp
 from raymaskdp import files
 from raymaskdp.errors import UserError
 from raymaskdp.report import audits, exports, pages, summary, trainings, videos
+from raymaskdp.report.players import Shelf
 from raymaskdp.report.trainings import Fact
 
 PACKAGES = ("ray", "torch", "opacus", "dp-accounting", "mediapipe", "smplx", "pyrender", "numpy")
@@ -42,16 +44,23 @@ class Card:
     value: str
 
 
-def report(folder: str | Path, out: str | Path | None = None, *, show_sources: bool = False) -> ReportResult:
+def report(
+    folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    show_sources: bool = False,
+    embed_videos: bool = False,
+) -> ReportResult:
     """Write an HTML file about the anonymized videos, trainings, sweeps and audits below `folder`.
 
-    Its tables and plots are written beside it, too, as CSV, SVG and PNG.
+    Its tables and plots are written beside it, too, as CSV, SVG and PNG, and what its players play.
 
     Args:
       folder: searched through for what `anonymize`, `train`, `sweep` and `audit` wrote.
       out: the file, `folder/report.html` by default.
-      show_sources: put frames of the *source* videos into the file, for data without real people, or for
-        eyes that may see them. The file then needs the same care as the sources.
+      show_sources: put frames of the *source* videos into the file, and the videos beside it, for data
+        without real people, or for eyes that may see them. Both then need the same care as the sources.
+      embed_videos: put what the players play into the file, so that it needs no other.
 
     Raises:
       UserError: `folder` holds nothing to report.
@@ -59,14 +68,19 @@ def report(folder: str | Path, out: str | Path | None = None, *, show_sources: b
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"The folder {folder} does not exist; give one that anonymize, train or sweep wrote.")
-    collections = [videos.read(path, root=root, show_sources=show_sources) for path in videos.find(root)]
+    path = Path(out) if out else root / "report.html"
+    beside = path.with_name(f"{path.stem}-files")
+    shelf = Shelf(folder=beside / "players", link=f"{quote(beside.name)}/players", embed=embed_videos)
+    collections = [
+        videos.read(manifest, root=root, show_sources=show_sources, shelf=shelf)
+        for manifest in videos.find(root)
+    ]
     sweeps = [trainings.read_sweep(path, root=root) for path in trainings.find_sweeps(root)]
     runs = [trainings.read_run(path, root=root) for path in trainings.find_runs(root)]
     runs.sort(key=lambda run: not run.private)
     found = audits.read_all(root)
     if not (collections or sweeps or runs):
         raise UserError(f"The folder {folder} holds nothing that anonymize, train or sweep wrote.")
-    path = Path(out) if out else root / "report.html"
     page = pages.render(
         "template.html",
         title="Anonymized videos and private training",
@@ -79,11 +93,11 @@ def report(folder: str | Path, out: str | Path | None = None, *, show_sources: b
         collections=collections,
         sweeps=sweeps,
         runs=runs,
-        provenance=_provenance(root, show_sources),
+        provenance=_provenance(root, show_sources, embed_videos),
         version=raymaskdp.__version__,
     )
     files.write_text(path, page)
-    tables = exports.write(path.with_name(f"{path.stem}-files"), root)
+    tables = exports.write(beside, root)
     return ReportResult(
         path=str(path),
         megabytes=round(path.stat().st_size / 1e6, 2),
@@ -115,8 +129,9 @@ def _cards(
     return cards
 
 
-def _provenance(root: Path, show_sources: bool) -> list[Fact]:
+def _provenance(root: Path, show_sources: bool, embed_videos: bool) -> list[Fact]:
     command = f"raymaskdp report {root}" + (" --show-sources" if show_sources else "")
+    command += " --embed-videos" if embed_videos else ""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return [
         Fact(name="this file", value=command),

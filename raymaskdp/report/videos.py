@@ -11,18 +11,21 @@ import pandas as pd
 
 from raymaskdp.errors import UserError
 from raymaskdp.report import strips
+from raymaskdp.report.players import Shelf
 
 MAX_STRIPS, WORST = 6, 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """One video as pictures: `data:` URIs; the source is None unless it was asked for."""
+    """One video as pictures and players: `src` values; those of the source are None unless asked for."""
 
     video_id: str
     label: str | None
     anonymized: str
     source: str | None
+    anonymized_player: str
+    source_player: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,24 +84,26 @@ def find(folder: Path) -> list[Path]:
     return [path for path in found if "status" in pd.read_parquet(path).columns]
 
 
-def read(manifest: Path, *, root: Path, show_sources: bool) -> Collection:
-    """The collection of one manifest; `show_sources` puts frames of the source videos beside the avatars."""
+def read(manifest: Path, *, root: Path, show_sources: bool, shelf: Shelf) -> Collection:
+    """The collection of one manifest; `show_sources` puts frames of the source videos beside the avatars.
+
+    Copies for the players go onto the `shelf`.
+    """
     table = pd.read_parquet(manifest).sort_values("video_id")
     done = table[table.status == "done"]
     counts = table.status.value_counts()
     parts = [f"{counts[s]} {s}" for s in ("done", "quarantined", "failed") if s in counts]
     frames = int(done.num_frames.sum())
+    chosen, bad = (pick(done).to_dict("records") for pick in (_varied, _worst))
+    by_id = {values["video_id"]: values for values in chosen + bad}
+    drawn = {name: _strip(manifest.parent, values, show_sources, shelf) for name, values in by_id.items()}
     sentence = f"{len(table)} videos: {', '.join(parts)}. {frames} frames were written."
     return Collection(
         name=str(manifest.parent.relative_to(root)),
         sentence=sentence,
         rows=tuple(_row(values) for values in table.to_dict("records")),
-        strips=tuple(
-            _strip(manifest.parent, values, show_sources) for values in _varied(done).to_dict("records")
-        ),
-        worst=tuple(
-            _strip(manifest.parent, values, show_sources) for values in _worst(done).to_dict("records")
-        ),
+        strips=tuple(drawn[values["video_id"]] for values in chosen),
+        worst=tuple(drawn[values["video_id"]] for values in bad),
         metrics=_metrics(done),
         surviving=int((_measured(done).get("surviving_pixels", pd.Series(dtype=float)) > 0).sum()),
     )
@@ -136,12 +141,13 @@ def _varied(done: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rounds[:MAX_STRIPS]) if rounds else done
 
 
-def _strip(folder: Path, values: dict, show_sources: bool) -> Strip:
-    length = int(values["num_frames"])
-    source = None
+def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf) -> Strip:
+    length, fps = int(values["num_frames"]), float(values["fps"])
+    source = source_player = None
     if show_sources:
         try:
             source = strips.jpeg_uri(strips.strip(values["source"], num_frames=length))
+            source_player = shelf.put(values["source"], fps=fps)
         except UserError as error:
             raise UserError(
                 f"The source of {values['video_id']} cannot be shown: {error} "
@@ -152,6 +158,8 @@ def _strip(folder: Path, values: dict, show_sources: bool) -> Strip:
         label=None if pd.isna(values["label"]) else values["label"],
         anonymized=strips.jpeg_uri(strips.strip(folder / values["path"], num_frames=length)),
         source=source,
+        anonymized_player=shelf.put(folder / values["path"], fps=fps),
+        source_player=source_player,
     )
 
 

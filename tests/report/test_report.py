@@ -23,7 +23,7 @@ from raymaskdp.audit.inversion import Inversion
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.files import write_json
 from raymaskdp.report import report
-from raymaskdp.video.reader import VideoInfo
+from raymaskdp.video.reader import VideoInfo, probe, read_frames
 from raymaskdp.video.writer import VideoWriter
 
 T, H, W = 3, 48, 80
@@ -99,7 +99,12 @@ def test_ten_thousand_videos_are_a_small_page_of_few_rows(many: Path) -> None:
 def test_the_page_asks_no_network_and_names_its_parts(many: Path) -> None:
     text = (many / "report.html").read_text()
     assert "http" not in text.replace("http://www.w3.org", "")
-    assert re.search(r'(?:src|href)="(?!data:image/|#)', text) is None
+    assert re.search(r'(?:src|href)="(?!data:image/|#|report-files/players/\d+\.mp4")', text) is None
+    assert text.count("<video ") == text.count('preload="none"') == text.count('aria-label="After:') > 0
+    assert "Before:" not in text  # sources are not shown unless asked for
+    players = sorted((many / "report-files" / "players").iterdir())
+    assert len(players) <= 10
+    assert probe(players[0]).num_frames == T
     assert all("alt=" in tag for tag in re.findall(r"<img [^>]*>", text))
     assert re.search(r'<a class="skip" href="#decision">', text)
     assert "prefers-color-scheme: dark" in text
@@ -161,6 +166,29 @@ def test_a_leak_is_an_alarm(tmp_path: Path) -> None:
     assert "Leaks were found" in text
     assert "ε &lt;b&gt;leaks&lt;/b&gt;" in text
     assert "broken: no noise" in text
+
+
+def test_players_are_beside_the_page_or_in_it_and_none_is_left_over(tmp_path: Path) -> None:
+    folder, source = tmp_path / "anonymized", tmp_path / "s.mp4"
+    folder.mkdir()
+    for path, colour in ((folder / "v.mp4", (0, 128, 0)), (source, (200, 0, 0))):
+        with VideoWriter(path, width=W, height=H, fps=10) as writer:
+            for _ in range(T):
+                writer.write(np.full((H, W, 3), colour, np.uint8))
+    outputs.write_manifest(folder, [replace(row(1), path="v.mp4", source=str(source))])
+    players = tmp_path / "report-files" / "players"
+    text = Path(report(tmp_path, show_sources=True).path).read_text()
+    assert re.findall(r'<video src="([^"]+)"', text) == [
+        f"report-files/players/{name}.mp4" for name in ("001", "002")
+    ]
+    assert "Play both" in text
+    red, green = (read_frames(path, [0])[0, 0, 0] for path in sorted(players.iterdir()))
+    assert red[0] > 150 > green[0]
+    report(tmp_path)
+    assert len(list(players.iterdir())) == 1  # no copy of a source stays behind
+    text = Path(report(tmp_path, embed_videos=True).path).read_text()
+    assert re.findall(r'<video src="(data:video/mp4;base64,)', text) == ["data:video/mp4;base64,"]
+    assert not players.exists()
 
 
 def test_tables_are_files_too(many: Path) -> None:

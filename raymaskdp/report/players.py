@@ -1,0 +1,65 @@
+"""Small copies of videos for the page's players, beside the page or inside it."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from raymaskdp.files import atomic_path
+from raymaskdp.video import reader
+from raymaskdp.video.writer import VideoWriter
+
+MOST_ROWS, MOST_SECONDS, CRF = 240, 20, 26
+"""Of a copy: its height in pixels, its length, and x264's quality."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Shelf:
+    """Where copies go: files in `folder` that a page finds at `link`, or into the page itself (`embed`).
+
+    What an earlier report left in the folder is removed, so that no source stays that is not to be shown.
+    """
+
+    folder: Path
+    link: str
+    embed: bool = False
+    _count: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder)
+
+    def put(self, video: str | Path, *, fps: float) -> str:
+        """Copy the beginning of a video; what a page writes into `src`.
+
+        Raises `UserError` if the video cannot be read.
+        """
+        if self.embed:
+            with tempfile.TemporaryDirectory() as work:
+                _copy(video, Path(work) / "copy.mp4", fps)
+                data = base64.b64encode((Path(work) / "copy.mp4").read_bytes()).decode("ascii")
+            return f"data:video/mp4;base64,{data}"
+        self._count += 1
+        name = f"{self._count:03d}.mp4"
+        with atomic_path(self.folder / name) as temporary:
+            _copy(video, temporary, fps)
+        return f"{self.link}/{name}"
+
+
+def _copy(video: str | Path, target: Path, fps: float) -> None:
+    frames = itertools.islice(reader.stream(video), max(1, round(MOST_SECONDS * fps)))
+    first_HW3 = next(frames)
+    scale = min(1.0, MOST_ROWS / first_HW3.shape[0])
+    # Even sizes: 4:2:0 is what every browser plays.
+    height, width = (max(2, 2 * round(scale * side / 2)) for side in first_HW3.shape[:2])
+    with VideoWriter(target, width=width, height=height, fps=fps, crf=CRF) as writer:
+        for frame_HW3 in itertools.chain([first_HW3], frames):
+            small_HW3 = cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_AREA)
+            writer.write(np.ascontiguousarray(small_HW3))
