@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +23,15 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 from scipy import stats
-from tqdm import tqdm
 
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
 from raymaskdp.privacy.audit import lower_bound
-from raymaskdp.train import ClipStore, TrainConfig, loop, train
+from raymaskdp.train import ClipStore, TrainConfig, loop
 from raymaskdp.train.clips import records_of
 from raymaskdp.train.inputs import PixelInputs
+from raymaskdp.train.store import about_store
+from raymaskdp.train.trainer import read_result
 
 LOW_FPR = 0.01
 ROC_POINTS = 200
@@ -69,34 +70,42 @@ class Membership:
 
 
 def attack_membership(
-    settings: TrainConfig, work: Path, *, models: int, seed: int, progress: bool
+    settings: TrainConfig,
+    work: Path,
+    *,
+    models: int,
+    seed: int,
+    train_all: Callable[[Sequence[TrainConfig], Path], Sequence[Path]],
 ) -> tuple[Membership, ...]:
     """Train `models` (even) as `settings` says, on halves of the records, and attack them both ways.
 
     Args:
       work: folder for the halves and the models; private, and to be removed afterwards.
+      train_all: trains configurations, with a folder for what it keeps, and says where the runs are.
     """
     store = ClipStore.open(settings.data)
+    store.fetch(store.split(settings.split))
     records = records_of(store.split(settings.split), "video")
     if settings.privacy.unit != "video":
         raise UserError("Membership inference attacks runs whose unit of privacy is the video.")
     member_MN = _halves(models, len(records), seed)
-    evidence, claimed, mechanism = [], None, settings.privacy.mechanism
-    for number, member_N in enumerate(tqdm(member_MN, f"models, {mechanism}", disable=not progress)):
-        half = _write_half(store, settings, member_N, work / f"half-{number}")
-        here = dataclasses.replace(
+    compute = dataclasses.replace(settings.compute, workers=0, progress=False, cache_features=False)
+    halves = [
+        dataclasses.replace(
             settings,
-            data=half,
-            out=work / "runs",
-            compute=dataclasses.replace(settings.compute, workers=0, progress=False, cache_features=False),
+            data=_write_half(store, settings, member_N, work / f"half-{number}").absolute(),
+            out=(work / "runs").absolute(),
+            init=settings.init and Path(settings.init).absolute(),
+            compute=compute,
         )
-        run = train(here)
-        claimed = run.epsilon
-        evidence.append(_confidence(settings, store, Path(run.run)))
-    confidence_MN = np.stack(evidence)
+        for number, member_N in enumerate(member_MN)
+    ]
+    runs = train_all(halves, work)
+    confidence_MN = np.stack([_confidence(settings, store, run) for run in runs])
+    claimed = max((read_result(run).epsilon or 0.0 for run in runs), default=0.0) or None
     scores = {"loss": confidence_MN, "LiRA": _likelihood_ratios(confidence_MN, member_MN)}
     return tuple(
-        _membership(name, mechanism, score_MN, member_MN, claimed, settings.privacy.delta)
+        _membership(name, settings.privacy.mechanism, score_MN, member_MN, claimed, settings.privacy.delta)
         for name, score_MN in scores.items()
     )
 
@@ -117,7 +126,7 @@ def _write_half(store: ClipStore, settings: TrainConfig, member_N: np.ndarray, f
     masked = settings.privacy.mechanism.startswith("maskdp")
     clips = folder / "clips"
     clips.mkdir(parents=True)
-    table = pd.read_parquet(store.path / "videos.parquet")
+    table = pd.DataFrame([dataclasses.asdict(video) for video in store.videos])
     for video, member in zip(store.split(settings.split), member_N, strict=True):
         if member or masked:
             for path in (store.path / "clips").glob(f"{video.video_id}.*"):
@@ -129,7 +138,7 @@ def _write_half(store: ClipStore, settings: TrainConfig, member_N: np.ndarray, f
         else:
             table.loc[table["index"] == video.index, "split"] = "left out"
     table.to_parquet(folder / "videos.parquet", index=False)
-    about = json.loads((store.path / "store.json").read_text(encoding="utf-8"))
+    about = about_store(settings.data) or {}
     text = f"{store.fingerprint} {member_N.tolist()}"
     write_json(folder / "store.json", {**about, "fingerprint": hashlib.sha256(text.encode()).hexdigest()})
     return folder

@@ -21,6 +21,7 @@ from raymaskdp.audit.inversion import Inversion, invert
 from raymaskdp.audit.membership import Membership, attack_membership
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.sweep.tuner import train_all
 from raymaskdp.train import TrainConfig
 
 NOTE = (
@@ -35,18 +36,16 @@ class TrainingAuditConfig:
 
     Attributes:
       runs: times that each program is run on canaries; more prove more, and few are blind.
-      models: models that membership inference trains, an even number; each takes as long as the run did.
-        0 leaves it out.
+      models: models that membership inference trains on Ray Tune, an even number; each takes as long as the
+        run did. 0 leaves it out.
       compare: also attack as many models without privacy, to see what there would be to find.
       seed: of canaries, halves and attackers.
-      progress: draw a progress bar.
     """
 
     runs: int = 16
     models: int = 0
     compare: bool = True
     seed: int = 0
-    progress: bool = True
 
     def __post_init__(self) -> None:
         check.in_range("runs", self.runs, low=8)
@@ -116,7 +115,8 @@ def audit_training(
     canaries = audit_canaries(plan, runs=settings.runs, seed=settings.seed)
     membership: tuple[Membership, ...] = ()
     if trained and settings.models:
-        membership = _membership(trained[0], settings)
+        place.mkdir(parents=True, exist_ok=True)
+        membership = _membership(trained[0], place, settings)
     inversion, picture_HW3 = invert(plan or REFERENCE, seed=settings.seed)
     result = TrainingAudit(
         folder=str(place),
@@ -169,7 +169,7 @@ def _read_run(folder: Path) -> tuple[TrainConfig, PrivacyPlan]:
     return trained, plan
 
 
-def _membership(trained: TrainConfig, settings: TrainingAuditConfig) -> tuple[Membership, ...]:
+def _membership(trained: TrainConfig, place: Path, settings: TrainingAuditConfig) -> tuple[Membership, ...]:
     kinds = [trained]
     if settings.compare:
         plain = replace(
@@ -178,10 +178,10 @@ def _membership(trained: TrainConfig, settings: TrainingAuditConfig) -> tuple[Me
         kinds.append(replace(trained, privacy=plain))
     found: list[Membership] = []
     for kind in kinds:
-        # Of private records, and many times the size of what is kept.
-        with tempfile.TemporaryDirectory(prefix="audit-") as work:
+        # Of private records, and many times the size of what is kept; where every node of a cluster sees it.
+        with tempfile.TemporaryDirectory(prefix=".models-", dir=place) as work:
             found += attack_membership(
-                kind, Path(work), models=settings.models, seed=settings.seed, progress=settings.progress
+                kind, Path(work), models=settings.models, seed=settings.seed, train_all=train_all
             )
     return tuple(found)
 

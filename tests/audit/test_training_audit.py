@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "num_frames": T,
                 "sensitive": 0.5,
                 "anonymized": True,
+                "frames_sha256": "",
+                "masks_sha256": "",
             }
         )
     pd.DataFrame(rows).to_parquet(folder / "videos.parquet")
@@ -71,10 +74,17 @@ def settings_of(store: Path, out: Path, **privacy: object) -> TrainConfig:
     )
 
 
+def here(configs: Sequence[TrainConfig], _: Path) -> list[Path]:
+    """Train without Ray."""
+    return [Path(train(config).run) for config in configs]
+
+
 @pytest.mark.slow
+@pytest.mark.cluster
 def test_the_command_audits_a_run_and_writes_what_it_found(
-    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ray_session: None, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The shadow models of the command are trained on Ray Tune."""
     settings = dataclasses.replace(settings_of(store, tmp_path / "runs", noise_multiplier=2.0), steps=4)
     run = train(settings)
     out = tmp_path / "audit"
@@ -109,7 +119,7 @@ def test_members_show_without_privacy_and_hide_with_it(store: Path, tmp_path: Pa
     def attack(name: str, **privacy: object) -> dict[str, membership.Membership]:
         work = tmp_path / name
         found = membership.attack_membership(
-            settings_of(store, tmp_path, **privacy), work, models=4, seed=0, progress=False
+            settings_of(store, tmp_path, **privacy), work, models=4, seed=0, train_all=here
         )
         return {one.attack: one for one in found}
 
@@ -141,7 +151,7 @@ def test_halves_are_blank_where_masked_and_absent_where_not(store: Path, tmp_pat
 def test_a_broken_program_that_passes_for_a_right_one_fails(tmp_path: Path, monkeypatch) -> None:
     """The audit must not be blind: where "no noise" has noise after all, it is told so."""
     monkeypatch.setattr(canaries, "no_noise", run_plan)
-    blind = audit_training(None, tmp_path / "audit", TrainingAuditConfig(runs=8, progress=False))
+    blind = audit_training(None, tmp_path / "audit", TrainingAuditConfig(runs=8))
     assert any("no noise" in finding and "must be caught" in finding for finding in blind.findings)
 
 
