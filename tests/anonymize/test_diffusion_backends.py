@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import LCMScheduler
+from diffusers import (
+    ControlNetModel,
+    LCMScheduler,
+    StableDiffusionControlNetInpaintPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import save_file
 
 from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.config import AnonymizeConfig
@@ -15,7 +23,7 @@ from raymaskdp.anonymize.diffusion.backends import SameNoise, Takes, load_backen
 from raymaskdp.anonymize.diffusion.prompts import color_name, prompt_for
 from raymaskdp.anonymize.diffusion.settings import PROMPT, DiffusionConfig
 from raymaskdp.anonymize.diffusion.sharing import Memory
-from raymaskdp.anonymize.diffusion.weights import pull_diffusion
+from raymaskdp.anonymize.diffusion.weights import load_pipeline, pull_diffusion
 from raymaskdp.benchmarks import tiny_diffusion
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
@@ -94,6 +102,39 @@ def test_missing_weights_are_found_out_at_once(tmp_path: Path) -> None:
     AnonymizeConfig(diffusion=DiffusionConfig(model="nobody/none"))  # not asked for, not looked for
     with pytest.raises(UserError, match="one of sd15-depth"):
         pull_diffusion("sd9")
+
+
+def test_an_adapter_is_merged_into_the_weights(tmp_path: Path) -> None:
+    """A LoRA that peft made adds its product to the layers that it names, and to no other."""
+    named = tiny_diffusion.sd15(tmp_path)
+    config = DiffusionConfig(**named, side=SIDE)
+    usual = {name: value.clone() for name, value in _unet(config).state_dict().items()}
+    unet = UNet2DConditionModel.from_pretrained(tmp_path / "model" / "unet")
+    unet.add_adapter(LoraConfig(r=2, lora_alpha=4, init_lora_weights=False, target_modules=["to_q"]))
+    layers = get_peft_model_state_dict(unet)
+    StableDiffusionPipeline.save_lora_weights(tmp_path, unet_lora_layers=layers, weight_name="a.safetensors")
+
+    adapted = _unet(dataclasses.replace(config, adapter=tmp_path / "a.safetensors")).state_dict()
+    assert adapted.keys() == usual.keys()
+    for name, value in usual.items():
+        change = torch.zeros_like(value)
+        if name.endswith("to_q.weight"):
+            layer = name.removesuffix(".weight")
+            change = layers[f"{layer}.lora_B.weight"] @ layers[f"{layer}.lora_A.weight"]
+            assert change.abs().max() > 0
+        torch.testing.assert_close(adapted[name] - value, change, atol=1e-5, rtol=1e-4)
+
+    with pytest.raises(UserError, match=r"no safetensors file .*b\.bin"):
+        _unet(dataclasses.replace(config, adapter=tmp_path / "b.bin"))
+    save_file({"other": torch.zeros(1)}, tmp_path / "c.safetensors")
+    with pytest.raises(UserError, match=r"c\.safetensors"):
+        _unet(dataclasses.replace(config, adapter=tmp_path / "c.safetensors"))
+
+
+def _unet(config: DiffusionConfig) -> torch.nn.Module:
+    kind, control = StableDiffusionControlNetInpaintPipeline, ControlNetModel
+    unet: torch.nn.Module = load_pipeline(config, kind, control, torch.float32).unet
+    return unet
 
 
 def test_lcm_puts_the_same_noise_back() -> None:

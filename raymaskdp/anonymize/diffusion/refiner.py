@@ -144,7 +144,7 @@ class Refiner:
     """Refines the frames of one video; they come in order.
 
     Attributes:
-      counts: what became of the frames so far.
+      counts: what became of the frames so far; not of those before it took up a state.
     """
 
     def __init__(
@@ -178,7 +178,6 @@ class Refiner:
     def state(self) -> bytes:
         """What the next frames need: safetensors, of which the networks' memory is the most."""
         tensors = {"harmonize": torch.frombuffer(bytearray(self._harmonize.state()), dtype=torch.uint8)}
-        tensors["counts"] = torch.tensor(list(vars(self.counts).values()))
         for person, track in enumerate(self._tracks):
             parts = {"cells": torch.tensor([track.cell_px, track.cell_m], dtype=torch.float64)}
             if track.last is not None:
@@ -194,7 +193,6 @@ class Refiner:
         """Go on as the refiner that gave the state: to the last bit, if it ended with a whole batch."""
         tensors = load(state)
         self._harmonize.resume(tensors.pop("harmonize").numpy().tobytes())
-        self.counts = Counts(**dict(zip(vars(self.counts), tensors.pop("counts").tolist(), strict=True)))
         for person, track in enumerate(self._tracks):
             parts = {name.partition(".")[2]: value for name, value in tensors.items() if _of(name, person)}
             track.cell_px, track.cell_m = parts.pop("cells").tolist()

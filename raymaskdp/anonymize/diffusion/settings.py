@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from raymaskdp import check
 from raymaskdp.anonymize.diffusion.prompts import check_template
@@ -28,6 +29,7 @@ class DiffusionConfig:
       model: a folder with a pipeline of that backend saved by diffusers, or a hub id; None for the usual
         one, which `raymaskdp models pull` fetches.
       control: the same for its ControlNet; wan-vace has none.
+      adapter: a safetensors file of LoRA weights for that pipeline, such as those that need few steps.
       scheduler: "ddim" and "euler" for ordinary weights; "lcm" for weights distilled to few steps.
       steps: of the whole schedule, of which the share `strength` is done.
       strength: how much noise a render gets before it is denoised, from 0 to 1. More changes more, and the
@@ -49,6 +51,7 @@ class DiffusionConfig:
     backend: str = "sd15-depth"
     model: str | None = None
     control: str | None = None
+    adapter: Path | None = None
     scheduler: str = "ddim"
     steps: int = 20
     strength: float = 0.35

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from raymaskdp import check
 from raymaskdp.anonymize.diffusion.settings import BACKENDS, DiffusionConfig
 from raymaskdp.errors import UserError
@@ -58,6 +60,10 @@ def check_weights(config: DiffusionConfig) -> None:
     _check_place("diffusion.model", chosen.model, "model_index.json", config.backend)
     if chosen.control is not None:
         _check_place("diffusion.control", chosen.control, "config.json", config.backend)
+    if config.adapter is not None and not (
+        config.adapter.suffix == ".safetensors" and config.adapter.is_file()
+    ):
+        raise UserError(f"diffusion.adapter: there is no safetensors file {config.adapter}.")
 
 
 def load_pipeline(config: DiffusionConfig, kind: type[Any], control: type[Any] | None, dtype: Any) -> Any:
@@ -75,15 +81,35 @@ def load_pipeline(config: DiffusionConfig, kind: type[Any], control: type[Any] |
     _silence()
     try:
         if control is None:
-            return kind.from_pretrained(chosen.model, **how)
+            return _adapted(kind.from_pretrained(chosen.model, **how), config)
         network = control.from_pretrained(chosen.control, **how)
-        return kind.from_pretrained(chosen.model, controlnet=network, **_UNUSED[config.backend], **how)
+        pipeline = kind.from_pretrained(chosen.model, controlnet=network, **_UNUSED[config.backend], **how)
+        return _adapted(pipeline, config)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"diffusers cannot load {chosen.model} as {config.backend}: {reason} Give a folder that "
             "diffusers saved as safetensors."
         ) from error
+
+
+def _adapted(pipeline: Any, config: DiffusionConfig) -> Any:
+    """The pipeline with its adapter merged into the weights, so that it costs nothing at each step."""
+    if config.adapter is None:
+        return pipeline
+    try:
+        pipeline.load_lora_weights(str(config.adapter.parent), weight_name=config.adapter.name)
+        found = pipeline.get_active_adapters()
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"diffusion.adapter: {config.adapter} is no LoRA of {config.backend}: {reason}."
+        ) from error
+    if not found:
+        raise UserError(f"diffusion.adapter: nothing in {config.adapter} belongs to {config.backend}.")
+    pipeline.fuse_lora()
+    pipeline.unload_lora_weights()
+    return pipeline
 
 
 _UNUSED: Mapping[str, dict[str, Any]] = {
