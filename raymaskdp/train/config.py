@@ -134,6 +134,7 @@ class ComputeConfig:
       checkpoint_every: steps between checkpoints.
       progress: draw a progress bar.
       tensorboard: write the training curve for TensorBoard, too.
+      wandb: and for Weights & Biases, when the run is done; where `$WANDB_MODE` says, offline by default.
       ray_metrics: show it among Ray's metrics while the run goes on (with workers).
     """
 
@@ -148,6 +149,7 @@ class ComputeConfig:
     checkpoint_every: int = 20
     progress: bool = True
     tensorboard: bool = False
+    wandb: bool = False
     ray_metrics: bool = False
 
     def __post_init__(self) -> None:

@@ -31,7 +31,7 @@ from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.loop import Job, StepReport, Worker
 from raymaskdp.train.splits import training_videos
 from raymaskdp.train.store import ClipStore, absolute
-from raymaskdp.train.watch import shown_values, tensorboard
+from raymaskdp.train.watch import shown_values, tensorboard, weights_and_biases
 
 WORKER_FAILURES = 3
 """Crashes of workers that a run survives, each going on from the last checkpoint."""
@@ -301,6 +301,8 @@ def watchers_of(job: Job) -> list[Callable[[StepReport], None]]:
     """Who is to be told of every step, as `compute` says."""
     compute = job.config.compute
     watchers = [tensorboard(job)] if compute.tensorboard else []
+    if compute.wandb:
+        watchers.append(weights_and_biases(job))
     if compute.ray_metrics and compute.most_workers:
         watchers.append(_ray_metrics(job))
     return watchers

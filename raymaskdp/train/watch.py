@@ -1,11 +1,14 @@
-"""Watching a run from outside: its public training curve, for TensorBoard."""
+"""Watching a run from outside: its public training curve, for TensorBoard and for Weights & Biases."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raymaskdp.train.loop import Job, StepReport
+from raymaskdp.errors import UserError
+from raymaskdp.train.loop import Job, StepReport, read_curve
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -37,5 +40,43 @@ def tensorboard(job: Job) -> Callable[[StepReport], None]:
             writer.add_scalar(name, value, report.step, walltime=report.step)
         if report.step % job.config.compute.checkpoint_every == 0 or report.step == job.plan.steps:
             writer.flush()
+
+    return write
+
+
+def weights_and_biases(job: Job) -> Callable[[StepReport], None]:
+    """Hands the whole curve over at the last step.
+
+    Not step by step: what is logged bears the time, which would tell how long each step took, and with it the
+    size of its private lot. Nothing of the machine, the code or its output goes along.
+    """
+    if importlib.util.find_spec("wandb") is None:
+        raise UserError("compute.wandb needs Weights & Biases; pip install 'raymaskdp[wandb]'.")
+
+    def write(report: StepReport) -> None:
+        if report.step < job.plan.steps:
+            return
+        import wandb
+
+        quiet = wandb.Settings(
+            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+            console="off",
+            silent=True,
+            disable_code=True,
+            disable_git=True,
+            x_disable_machine_info=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+        )
+        run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "raymaskdp"),
+            name=job.folder.name,
+            dir=str(job.folder),
+            config={"mechanism": job.plan.mechanism, "steps": job.plan.steps},
+            settings=quiet,
+        )
+        for line in read_curve(job.curve_file):
+            run.log(shown_values(line), step=line.step)
+        run.finish()
 
     return write

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -282,6 +283,25 @@ def test_tensorboard_gets_the_public_curve_and_no_clock(base) -> None:
         assert [event.step for event in shown] == [line.step for line in curve]
         assert [event.value for event in shown] == pytest.approx([getattr(line, name) for line in curve])
         assert [event.wall_time for event in shown] == [line.step for line in curve]  # no time of day
+
+
+def test_weights_and_biases_gets_the_public_curve_at_the_end(base, monkeypatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    job = make_job(changed(base, compute__wandb=True))
+
+    def nothing_yet(report: loop.StepReport) -> None:
+        # A watcher of the same step is told after those of `compute`.
+        assert (job.folder / "wandb").exists() == (report.step == job.plan.steps)
+
+    train(job.config, on_step=nothing_yet)
+    (written,) = (job.folder / "wandb").glob("offline-run-*/*.wandb")
+    content = written.read_bytes()
+    assert all(name in content for name in (b"epsilon", b"public_loss"))
+    store = ClipStore.open(base.data)
+    private = [socket.gethostname().encode()] if len(socket.gethostname()) > 3 else []
+    private += [video.video_id.encode() for video in store.videos]
+    assert not any(name in content for name in private)
 
 
 def test_micro_batches_change_nothing(base, tmp_path) -> None:
