@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.report import plots
 from raymaskdp.sweep.bill import VERDICTS, ways
@@ -45,8 +47,22 @@ def find_runs(root: Path) -> list[Path]:
     return [run for run in found if not any(run.is_relative_to(sweep) for sweep in sweeps)]
 
 
+@contextlib.contextmanager
+def _of_this_version(folder: Path, again: str) -> Iterator[None]:
+    """Says what to do where a file lacks what this version reads."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{folder} was written by another version, without {error}; {again}.") from error
+
+
 def read_run(folder: Path, *, root: Path) -> Run:
-    """The run in a folder that `train` wrote."""
+    """The run in a folder that `train` wrote; raises `UserError` if another version did."""
+    with _of_this_version(folder, "run `raymaskdp evaluate` on it again, or leave it out"):
+        return _read_run(folder, root=root)
+
+
+def _read_run(folder: Path, *, root: Path) -> Run:
     result = read_result(folder)
     curve = read_curve(folder / "curve.jsonl")
     plot = plots.training_curve(
@@ -143,7 +159,12 @@ def find_sweeps(root: Path) -> list[Path]:
 
 
 def read_sweep(folder: Path, *, root: Path) -> Sweep:
-    """The sweep in a folder that `sweep` wrote."""
+    """The sweep in a folder that `sweep` wrote; raises `UserError` if another version did."""
+    with _of_this_version(folder, "sweep again into another folder, or leave it out"):
+        return _read_sweep(folder, root=root)
+
+
+def _read_sweep(folder: Path, *, root: Path) -> Sweep:
     about = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     result, source = about["result"], about["published"]
     results = pd.read_parquet(folder / "results.parquet")

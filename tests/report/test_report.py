@@ -21,6 +21,7 @@ from raymaskdp.audit.canaries import CanaryTest
 from raymaskdp.audit.counts import count
 from raymaskdp.audit.inversion import Inversion
 from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
 from raymaskdp.report import report
 from raymaskdp.video.reader import VideoInfo, probe, read_frames
@@ -221,6 +222,12 @@ def test_a_browser_shows_a_page_of_the_table_at_once(many: Path, tmp_path: Path)
 )
 def test_nothing_found_is_no_proof(found: int, trials: int, low: float, high: float) -> None:
     assert low <= count("x", found, trials).at_most <= high
+
+
+def test_a_sweep_of_another_version_is_named(tmp_path: Path) -> None:
+    write_json(tmp_path / "old" / "sweep.json", {"result": {"trials": 1}})
+    with pytest.raises(UserError, match="old was written by another version, without .published"):
+        report(tmp_path)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
