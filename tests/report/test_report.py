@@ -226,7 +226,7 @@ def test_nothing_found_is_no_proof(found: int, trials: int, low: float, high: fl
 
 def test_a_sweep_of_another_version_is_named(tmp_path: Path) -> None:
     write_json(tmp_path / "old" / "sweep.json", {"result": {"trials": 1}})
-    with pytest.raises(UserError, match="old was written by another version, without .published"):
+    with pytest.raises(UserError, match=r"old was written by another version, without .published"):
         report(tmp_path)
 
 
