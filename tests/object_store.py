@@ -26,6 +26,9 @@ def served() -> Iterator[dict[str, str]]:
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
+        # What an earlier server of this process held is still there.
+        reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+        urllib.request.urlopen(reset).close()
         s3fs.S3FileSystem(skip_instance_cache=True).mkdir(BUCKET)
         yield environment
     finally:

@@ -18,6 +18,7 @@ from raymaskdp.anonymize.sources import check_source
 from raymaskdp.anonymize.verify import VerifyConfig
 from raymaskdp.bodies.fit import FitConfig
 from raymaskdp.bodies.render import RenderConfig
+from raymaskdp.video.apart import DecodeLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class AnonymizeConfig:
     Attributes:
       pose, fit, plate, render, composite, verify: the stages.
       diffusion: how `composite.refine=diffusion` works.
+      decode: what reading a video may take, before it is given up as failed.
       body: an SMPL-H file; None for the embedded body.
       secret_file: 32 private bytes that choose who gets which avatar; made on first use. None for a
         hidden file beside the output folder. Never publish it.
@@ -44,6 +46,7 @@ class AnonymizeConfig:
     composite: CompositeConfig = field(default_factory=CompositeConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     verify: VerifyConfig = field(default_factory=VerifyConfig)
+    decode: DecodeLimits = field(default_factory=DecodeLimits)
     body: Path | None = None
     secret_file: Path | None = None
     workers: int | None = None
@@ -60,5 +63,7 @@ class AnonymizeConfig:
 
     def digest(self) -> str:
         """SHA-256 of what shapes the output: not of the secret, nor of where the work is done."""
-        plain = dataclasses.replace(self, secret_file=None, workers=None, gpus=0.0, address=None)
+        plain = dataclasses.replace(
+            self, decode=DecodeLimits(), secret_file=None, workers=None, gpus=0.0, address=None
+        )
         return configuration.digest(plain)

@@ -43,7 +43,7 @@ from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered, Renderer
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
-from raymaskdp.video import reader
+from raymaskdp.video import apart, reader
 from raymaskdp.video.mask_film import MaskFilm, bridge, write_npz
 
 _log = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ class Analyze:
         self._find_people = pose_source(config.pose)
         self._fit_bodies = FitBodies(config.fit, config.body)
         self._unfittable = config.fit.unfittable
+        self._decode = config.decode
 
     def __call__(self, item: Item) -> Item:
         """A decided item (failed or quarantined), or one with its analysis; who has it passes through."""
@@ -91,7 +92,7 @@ class Analyze:
 
     def _analyze(self, item: Item) -> Item:
         path = item.source
-        info = reader.probe(path)
+        info = apart.probe(path, self._decode)
         item = dataclasses.replace(item, info=info, source_sha256=sha256_file(path))
         seconds: dict[str, float] = {}
         with _timed(seconds, "seconds_pose"), contextlib.closing(reader.stream(path)) as frames:

@@ -16,8 +16,9 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from raymaskdp import check, config
+from raymaskdp import check, config, storage
 from raymaskdp.anonymize import outputs, pipeline, stages
+from raymaskdp.anonymize.carried import Carried
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.datasets.manifest import VideoRecord, read_source
@@ -25,10 +26,13 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
 from raymaskdp.operate.profile import Profile, Sample, Size, learn, samples_of
 from raymaskdp.operate.simulate import Cluster, simulate
-from raymaskdp.video import reader
+from raymaskdp.video import apart
 
 PROBED = 400
 """Videos whose length and size are looked up; the rest are taken to be like them."""
+
+PROBED_FAR = 40
+"""The same for videos on an object store, which have to be fetched for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +155,10 @@ def plan(source: str | Path, settings: PlanConfig) -> PlanResult:
     """
     records = read_source(source)
     draw = random.Random(settings.seed)
-    probed = records if len(records) <= PROBED else tuple(draw.sample(records, PROBED))
-    sizes = {record.video_id: size for record in probed if (size := _size(record)) is not None}
+    most = PROBED_FAR if any(storage.is_url(record.path) for record in records) else PROBED
+    probed = records if len(records) <= most else tuple(draw.sample(records, most))
+    limits = settings.anonymize.decode
+    sizes = {record.video_id: size for record in probed if (size := _size(record, limits)) is not None}
     if not sizes:
         raise UserError(f"No video of {source} can be read; `raymaskdp anonymize` says why of each.")
     profile = _profile([record for record in probed if record.video_id in sizes], sizes, settings, draw)
@@ -226,21 +232,19 @@ def _profile(
 def _measure(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> Profile:
     """Do some videos here, the first of them twice: what it takes longer the first time is the start."""
     with tempfile.TemporaryDirectory(prefix="raymaskdp-plan-") as folder:
-        out, work = Path(folder) / "out", Path(folder) / "work"
+        out, unverified = Path(folder) / "out", Path(folder) / "work"
         out.mkdir()
-        work.mkdir()
-        job = stages.Job(out=out, work=work, secret=secrets.token_bytes(32))
+        unverified.mkdir()
+        job = stages.Job(out=out, work=unverified, secret=secrets.token_bytes(32))
         began = time.perf_counter()
-        ready = [stage(settings, job) for stage in pipeline.STAGES]
+        work = Carried(pipeline.STAGES, settings, job)
         start = time.perf_counter() - began
         samples: list[Sample] = []
         first = 0.0
         for number, record in enumerate(
             tqdm([records[0], *records], desc="sample", unit="video", leave=False)
         ):
-            item = Item(record=record)
-            for stage in ready:
-                item = stage(item)
+            item = work(Item(record=record))
             if number == 0:
                 first = item.seconds
                 continue
@@ -258,10 +262,11 @@ def _written(folder: Path, row: dict[str, object]) -> float:
     return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
 
 
-def _size(record: VideoRecord) -> Size | None:
+def _size(record: VideoRecord, limits: apart.DecodeLimits) -> Size | None:
     """None for a video that cannot be read: it costs next to nothing, and the run says why."""
     try:
-        info = reader.probe(record.path)
+        with storage.local_copy(record.path) as path:
+            info = apart.probe(path, limits)
     except UserError:
         return None
     return Size(frames=info.num_frames, megapixels=info.width * info.height / 1e6)

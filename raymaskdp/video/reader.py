@@ -166,6 +166,8 @@ def _decoded(
                     raise UserError(f"The video {path} is damaged near frame {count}.")
                 yield frame
                 count += 1
+    except av.error.MemoryError:
+        raise  # of this process; nothing is known about the file
     except av.error.FFmpegError as error:
         raise UserError(f"The video {path} is damaged or truncated near frame {count}.") from error
     # A header promises a number of frames; edit lists may hide some of them, so the time must be

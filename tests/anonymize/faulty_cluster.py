@@ -32,6 +32,7 @@ from ray.cluster_utils import Cluster
 
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.pose import PoseConfig
+from raymaskdp.video.apart import DecodeLimits
 
 FAULTS_AFTER = (5, 20, 40)
 """Finished videos before an actor, a worker process and a node are killed."""
@@ -40,7 +41,8 @@ FAULTS_AFTER = (5, 20, 40)
 def settings(skeletons: Path, secret: Path, **others: object) -> AnonymizeConfig:
     """Poses from files, and no network at all."""
     pose = PoseConfig(source="smpl", skeletons=skeletons, veto=False)
-    return AnonymizeConfig(pose=pose, secret_file=secret, **others)  # type: ignore[arg-type]
+    decode = DecodeLimits(seconds=2)
+    return AnonymizeConfig(pose=pose, decode=decode, secret_file=secret, **others)  # type: ignore[arg-type]
 
 
 def kill_actor() -> bool:
