@@ -32,6 +32,10 @@ class AnonymizeConfig:
       body: an SMPL-H file; None for the embedded body.
       secret_file: 32 private bytes that choose who gets which avatar; made on first use. None for a
         hidden file beside the output folder. Never publish it.
+      piece_seconds: what is finished of a video is written down in pieces of this length; if its worker dies,
+        another one goes on behind the last of them.
+      pieces: a private folder for these, which all workers see; None for a hidden one beside the output
+        folder. Emptied of each video as it is decided.
       workers: videos worked on at once, at most. None for one a CPU of this machine, or for as many as an
         autoscaling cluster has room for, which it then finds out from one video to the next; 0 to work in
         this process, without Ray.
@@ -49,6 +53,8 @@ class AnonymizeConfig:
     decode: DecodeLimits = field(default_factory=DecodeLimits)
     body: Path | None = None
     secret_file: Path | None = None
+    piece_seconds: float = 60.0
+    pieces: Path | None = None
     workers: int | None = None
     gpus: float = 0.0
     address: str | None = None
@@ -59,11 +65,12 @@ class AnonymizeConfig:
             check_weights(self.diffusion)
         if self.workers is not None:
             check.in_range("workers", self.workers, low=0)
+        check.in_range("piece_seconds", self.piece_seconds, low=0.1, high=3600.0)
         check.in_range("gpus", self.gpus, low=0.0)
 
     def digest(self) -> str:
         """SHA-256 of what shapes the output: not of the secret, nor of where the work is done."""
         plain = dataclasses.replace(
-            self, decode=DecodeLimits(), secret_file=None, workers=None, gpus=0.0, address=None
+            self, decode=DecodeLimits(), secret_file=None, pieces=None, workers=None, gpus=0.0, address=None
         )
         return configuration.digest(plain)

@@ -98,6 +98,15 @@ def _fill_shiftmap(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(filled_HW3, cv2.COLOR_Lab2RGB)
 
 
+def _fill_blur(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
+    """The colours around a gap, blurred over a sixth of the height, or all of it."""
+    known_HW = (~unknown_HW).astype(np.float32)
+    sums_HW4 = np.dstack([color_HW3 * known_HW[..., None], known_HW]).astype(np.float32)
+    side = len(color_HW3) // 6 | 1
+    near_HW4 = cv2.blur(sums_HW4, (side, side)) + 1e-3 * sums_HW4.mean(axis=(0, 1))
+    return np.clip(np.rint(near_HW4[..., :3] / near_HW4[..., 3:]), 0, 255).astype(np.uint8)
+
+
 def _fill_by_network(color_HW3: np.ndarray, unknown_HW: np.ndarray, path: Path) -> np.ndarray:
     """An ONNX network like LaMa (Suvorov et al. 2022), run by OpenCV.
 
@@ -127,5 +136,6 @@ FILLS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "rows": _fill_rows,
     "telea": _fill_telea,
     "shiftmap": _fill_shiftmap,
+    "blur": _fill_blur,
 }
 """Ways to fill unknown pixels: (uint8 [H, W, 3], bool [H, W]) → uint8 [H, W, 3]. Add your own by name."""

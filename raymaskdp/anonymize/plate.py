@@ -31,7 +31,9 @@ class PlateConfig:
       max_drift_px: a camera whose background moves more than this is not fixed.
       shared_videos: at most so many videos of one camera (the column of the manifest) show each other what
         is behind their people; 0 leaves every video to itself.
-      moving_camera: "quarantine", or "fill" each frame from its own unmasked pixels.
+      moving_camera: what becomes of a video whose frames cannot be pieced together to one background, as
+        the camera was carried through the room: "quarantine"; "fill" each frame from its own unmasked pixels,
+        or "blur" these into the gaps. The last two are safe but flicker.
     """
 
     samples: int = 15
@@ -47,7 +49,7 @@ class PlateConfig:
         check_fill("plate.fill", self.fill)
         check.positive("plate.max_drift_px", self.max_drift_px)
         check.in_range("plate.shared_videos", self.shared_videos, low=0, high=1000)
-        check.one_of("plate.moving_camera", self.moving_camera, ("quarantine", "fill"))
+        check.one_of("plate.moving_camera", self.moving_camera, ("quarantine", "fill", "blur"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,12 +85,12 @@ class PlateBuilder:
       config: settings.
       visible_HW: int [H, W], in how many of the frames to come each pixel is outside the mask. Masks
         are known before pixels, so samples can be spread evenly over all that will be seen.
-      num_frames: how many frames will come.
+      num_frames: how many frames will come; int [H, W] where not all of them show every pixel.
     """
 
-    def __init__(self, config: PlateConfig, *, visible_HW: np.ndarray, num_frames: int) -> None:
+    def __init__(self, config: PlateConfig, *, visible_HW: np.ndarray, num_frames: int | np.ndarray) -> None:
         self._config = config
-        self._seen_HW = visible_HW >= max(1.0, config.min_visible * num_frames)
+        self._seen_HW = visible_HW >= np.maximum(1.0, config.min_visible * num_frames)
         self._stride_HW = np.maximum(1, -(-visible_HW // config.samples)).astype(np.int32)
         self._ahead_HW = np.zeros(visible_HW.shape, np.int32)  # visible frames until the next sample
         self._count_HW = np.zeros(visible_HW.shape, np.uint8)
@@ -105,6 +107,10 @@ class PlateBuilder:
             self._count_HW += due_HW
             cv2.copyTo(self._stride_HW, due_HW.view(np.uint8), self._ahead_HW)
         self._ahead_HW -= free_HW
+
+    def first(self) -> tuple[np.ndarray, np.ndarray]:
+        """What each pixel showed first, uint8 [H, W, 3], and where that is known yet, bool [H, W]."""
+        return self._samples_KHW3[0], self._count_HW > 0
 
     def build(self) -> Plate:
         """The median of what was seen, with the never-seen pixels filled in."""

@@ -122,11 +122,13 @@ def anonymize(
                 todo.append(Item(record=record, truth=_truth(record), released=released, lends=lends))
             else:
                 rows[record.video_id] = row
+        pieces = _pieces(config, out, home)
         job = Job(
             out=home,
             work=work,
             secret=_secret(config.secret_file or _beside(home, "secret")),
             plates=_private(plates) if lenders else None,
+            pieces=pieces,
             store=out if isinstance(out, str) else None,
         )
         unfinished = {item.record.video_id for item in todo}
@@ -141,6 +143,8 @@ def anonymize(
         run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
         bar = _bar(records, len(todo), progress)
         _collect(run(todo, config, job, observed=observed), rows, out, config_sha256, bar)
+        if pieces is not None:
+            shutil.rmtree(pieces, ignore_errors=True)  # all is decided; a run that is killed leaves it
     chosen = tuple(rows[record.video_id] for record in records)
     counts = Counter(row.status for row in chosen)
     return AnonymizeResult(
@@ -153,6 +157,14 @@ def anonymize(
         seconds=round(time.perf_counter() - began, 3),
         rows=chosen,
     )
+
+
+def _pieces(config: AnonymizeConfig, out: Path | str, home: Path) -> Path | None:
+    """The private folder for finished pieces, which all workers see; None where there is none such."""
+    if config.pieces is not None:
+        config.pieces.chmod(0o700)
+        return _private(config.pieces / hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16])
+    return _private(_beside(home, "pieces")) if isinstance(out, Path) else None
 
 
 def _check_paths(config: AnonymizeConfig) -> None:

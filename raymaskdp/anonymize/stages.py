@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import logging
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,13 +31,14 @@ from raymaskdp.anonymize.detectors import Detectors
 from raymaskdp.anonymize.groundtruth import TruthMetrics, score
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
+from raymaskdp.anonymize.pieces import Pieces, folder_of
 from raymaskdp.anonymize.plate import PlateConfig
 from raymaskdp.anonymize.refiners import Refiners
 from raymaskdp.anonymize.scene import Scene, avatars_of
 from raymaskdp.anonymize.shared_plate import Observation, load_views
 from raymaskdp.anonymize.silhouettes import Silhouettes
 from raymaskdp.anonymize.sources import pose_source
-from raymaskdp.anonymize.synthesis import Background, Layers, complete, find_background, write_layers
+from raymaskdp.anonymize.synthesis import Background, Layers, Work, find_background, observe, write_layers
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
@@ -42,7 +46,7 @@ from raymaskdp.bodies.fit import FitBodies
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered, Renderer
 from raymaskdp.errors import UserError
-from raymaskdp.files import sha256_file
+from raymaskdp.files import atomic_path, sha256_file, write_json
 from raymaskdp.video import apart, reader
 from raymaskdp.video.mask_film import MaskFilm, bridge, write_npz
 
@@ -64,6 +68,8 @@ class Job:
       work: a private folder on the same file system, for what is not verified yet.
       secret: 32 bytes that choose the avatars.
       plates: a private folder that outlives the run, for what cameras see; None where none is shared.
+      pieces: a private folder that outlives a run that is killed, for what is finished of unfinished videos;
+        None where videos begin again.
       store: the URL to publish to, None where `out` is the output folder itself; with it a worker takes
         folders of its own instead of `out` and `work` (`carried`).
     """
@@ -72,6 +78,7 @@ class Job:
     work: Path
     secret: bytes = dataclasses.field(repr=False)
     plates: Path | None = None
+    pieces: Path | None = None
     store: str | None = None
 
 
@@ -80,6 +87,7 @@ class Analyze:
 
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._job = job
+        self._config_sha256 = config.digest()
         self._body = config.body
         self._find_people = pose_source(config.pose)
         self._fit_bodies = FitBodies(config.fit, config.body)
@@ -88,12 +96,20 @@ class Analyze:
 
     def __call__(self, item: Item) -> Item:
         """A decided item (failed or quarantined), or one with its analysis; who has it passes through."""
-        return guarded(self._analyze, item) if item.analysis_file is None else item
+        if item.analysis_file is not None:
+            return item
+        analyzed = guarded(self._analyze, item)
+        if analyzed.status != "pending":
+            _forget_pieces(self._job, analyzed, self._config_sha256)
+        return analyzed
 
     def _analyze(self, item: Item) -> Item:
         path = item.source
         info = apart.probe(path, self._decode)
         item = dataclasses.replace(item, info=info, source_sha256=sha256_file(path))
+        folder = _pieces_folder(self._job, item, self._config_sha256)
+        if folder is not None and (kept := _kept_analysis(folder)) is not None:
+            return dataclasses.replace(item, **kept)
         seconds: dict[str, float] = {}
         with _timed(seconds, "seconds_pose"), contextlib.closing(reader.stream(path)) as frames:
             people = self._find_people(frames, info, item.record)
@@ -110,7 +126,10 @@ class Analyze:
         metrics: dict[str, Any] = dict(seconds)
         if item.truth is not None:
             metrics["truth"] = _plain(score(people, motions, item.truth, load_body(self._body)))
-        return dataclasses.replace(item, analysis=Scene.of(people, motions).pack(), metrics=metrics)
+        item = dataclasses.replace(item, analysis=Scene.of(people, motions).pack(), metrics=metrics)
+        if folder is not None:
+            _keep_analysis(folder, item)
+        return item
 
 
 class Synthesize:
@@ -128,6 +147,7 @@ class Synthesize:
     def __call__(self, item: Item) -> Item:
         """A decided item. Items decided before pass through."""
         decided = item if item.status != "pending" else guarded(self._synthesize, item)
+        _forget_pieces(self._job, decided, self._config_sha256)
         if decided.status != "done":
             outputs.withdraw(self._job.out, item.record.video_id)
         return dataclasses.replace(decided, analysis=None)
@@ -145,15 +165,17 @@ class Synthesize:
         config, info, name = self._config, item.info, item.record.video_id
         source = item.source
         scene = _scene(item)
+        folder = _pieces_folder(self._job, item, self._config_sha256) or work / "pieces"
+        pieces = _pieces(item, folder, config.piece_seconds)
         metrics = dict(item.metrics)
         if config.verify.require_people and not scene.visible_PT.any():
             return _quarantined(item, ["no person was found, so none could be replaced"]), {}
 
         with _timed(metrics, "seconds_plate"):
             masks_TB = scene.everybody(config.composite.margin * info.height)
-            background = _background(item, masks_TB, config.plate)
+            background = _background(item, masks_TB, config.plate, folder)
             masks_TB = bridge(masks_TB, round(config.composite.gap * float(info.fps)))
-            problems = _unreleased(item, self._background_problems(background))
+            problems = self._background_problems(item, background)
         if math.isfinite(background.drift_px):
             metrics["camera_drift_px"] = round(background.drift_px, 3)
         metrics["plate_unseen"] = round(background.unseen, 4)
@@ -163,24 +185,23 @@ class Synthesize:
 
         avatars = avatars_of(item.record, len(scene.motions), self._job.secret)
         figures = [self._dressed(avatar) for avatar in avatars]
-        refiner = self._refiners(scene, figures, avatars, float(info.fps))
         composite_path, avatar_path = work / f"{name}.mp4", work / f"{name}.avatar.mp4"
+        makes = Work(
+            source=source,
+            info=info,
+            scene=scene,
+            background=background,
+            draw=self._drawer(scene, figures),
+            refiner=lambda: self._refiners(scene, figures, avatars, float(info.fps)),
+            silhouettes=Silhouettes(scene, self._flat_avatars(item, scene)),
+            masks_TB=masks_TB,
+            plates=config.plate,
+            composites=config.composite,
+            verify=config.verify,
+        )
         with _timed(metrics, "seconds_synthesis"):
-            layers = write_layers(
-                source=source,
-                info=info,
-                scene=scene,
-                background=background,
-                draw=self._drawer(scene, figures),
-                refiner=refiner,
-                silhouettes=Silhouettes(scene, self._flat_avatars(item, scene)),
-                composite_path=composite_path,
-                avatar_path=avatar_path,
-                masks_TB=masks_TB,
-                plates=config.plate,
-                composites=config.composite,
-                verify=config.verify,
-            )
+            layers = write_layers(makes, pieces, composite_path=composite_path, avatar_path=avatar_path)
+        metrics |= {"pieces": len(pieces), "pieces_resumed": layers.resumed}
         with _timed(metrics, "seconds_verify"):
             problems = layers.checks.problems()
             problems += _unreleased(item, verify.detector_problems(self._detectors, layers.empty_frames))
@@ -191,10 +212,10 @@ class Synthesize:
                 info=info,
                 replaced_TB=layers.seams_TB,
                 avatar_TB=layers.avatar_TB,
-                avatar_digest=layers.avatar_digest,
+                avatar_digest=layers.digest.hex(),
             )
             problems += files.problems
-        metrics |= _figures(layers, files, info.width * info.height) | self._refiners.counts(refiner)
+        metrics |= _figures(layers, files, info.width * info.height) | self._refiners.counts(layers.refined)
         item = dataclasses.replace(item, metrics=metrics)
         if problems:
             return _quarantined(item, problems), {}
@@ -204,14 +225,22 @@ class Synthesize:
         }
         return dataclasses.replace(item, status="done", outputs=digests), layers.checks.summary()
 
-    def _background_problems(self, background: Background) -> list[str]:
-        if background.plate is None:
-            if self._config.plate.moving_camera == "quarantine":
-                return [f"the camera moves by {background.drift_px:.1f} pixels, so no plate can be made"]
-            return []
+    def _background_problems(self, item: Item, background: Background) -> list[str]:
+        if background.mosaic is not None and background.mosaic.surviving:
+            return ["source pixels under a person mask get into the background"]  # counted: no judgement
+        if background.misfit:
+            problems = [f"{background.misfit}, so no background can be made"]
+            return _unreleased(item, problems if self._config.plate.moving_camera == "quarantine" else [])
         if background.unseen > self._config.verify.max_unseen:
-            return [f"{background.unseen:.0%} of the background is never seen"]
-        return verify.detector_problems(self._detectors, [("the plate", background.plate.color_HW3)])
+            return _unreleased(item, [f"{background.unseen:.0%} of the background is never seen"])
+        assert item.info is not None
+        # A fixed camera has one plate, of a moving one some looks will do.
+        looks = [0] if background.mosaic is None else [0, item.info.num_frames // 2, item.info.num_frames - 1]
+        shown = [("the plate", background.at(index)) for index in looks]
+        found = verify.detector_problems(
+            self._detectors, [(n, seen) for n, seen in shown if seen is not None]
+        )
+        return _unreleased(item, list(dict.fromkeys(found)))
 
     def _drawer(self, scene: Scene, figures: list[Figure]) -> Callable[[int], Rendered]:
         def draw(index: int) -> Rendered:
@@ -257,13 +286,62 @@ def _scene(item: Item) -> Scene:
     return Scene.unpack(item.analysis)
 
 
-def _background(item: Item, masks_TB: MaskFilm, plates: PlateConfig) -> Background:
+def _background(item: Item, masks_TB: MaskFilm, plates: PlateConfig, folder: Path) -> Background:
     """The background of a video, with the help of its camera's views where those could be built."""
     assert item.info is not None
     views = load_views(item.views) if item.views and Path(item.views).is_file() else ()
-    if item.observation is None:
-        return find_background(item.source, item.info, masks_TB, plates, views)
-    return complete(Observation.load(item.observation), plates, views)
+    observation = Path(item.observation or folder / "observation.npz")
+    if not observation.is_file():
+        observe(item.source, item.info, masks_TB, plates).save(observation)
+    return find_background(item.source, item.info, masks_TB, plates, views, Observation.load(observation))
+
+
+def _pieces_folder(job: Job, item: Item, config_sha256: str) -> Path | None:
+    """Where what is finished of an unfinished video lies; None where nothing is kept."""
+    if job.pieces is None or not item.source_sha256:
+        return None
+    return folder_of(
+        job.pieces,
+        {
+            "source": item.source_sha256,
+            "config": config_sha256,
+            "video": item.record.video_id,
+            "subject": item.record.subject,
+            "secret": hashlib.sha256(job.secret).hexdigest(),
+            "released": item.released,
+        },
+    )
+
+
+def _forget_pieces(job: Job, decided: Item, config_sha256: str) -> None:
+    """Remove what was kept of a video that is decided."""
+    folder = _pieces_folder(job, decided, config_sha256)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _pieces(item: Item, folder: Path, seconds: float) -> Pieces:
+    """The pieces of a video; those made with another background are others."""
+    assert item.info is not None
+    films = folder / (Path(item.views).stem if item.views else "alone")
+    films.mkdir(mode=0o700, parents=True, exist_ok=True)
+    length = max(1, round(seconds * float(item.info.fps)))
+    return Pieces(folder=films, num_frames=item.info.num_frames, length=length)
+
+
+def _keep_analysis(folder: Path, item: Item) -> None:
+    assert item.analysis is not None
+    with atomic_path(folder / "analysis") as temporary:
+        temporary.write_bytes(item.analysis)
+    write_json(folder / "analysis.json", {"num_people": item.num_people, "metrics": dict(item.metrics)})
+
+
+def _kept_analysis(folder: Path) -> dict[str, Any] | None:
+    """What `_keep_analysis` kept, or None."""
+    if not (folder / "analysis.json").is_file():
+        return None
+    kept = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
+    return kept | {"analysis": (folder / "analysis").read_bytes()}
 
 
 def failed(item: Item, reason: str) -> Item:

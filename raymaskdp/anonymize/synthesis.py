@@ -6,8 +6,10 @@ pixels altered, and the two are compared: what survives of a person is counted, 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import dataclasses
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from raymaskdp.anonymize import composite, plate
 from raymaskdp.anonymize.camera import CameraCheck
 from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.fills import fill
+from raymaskdp.anonymize.moving_plate import Mosaic, find_mosaic
 from raymaskdp.anonymize.people import packed_size
+from raymaskdp.anonymize.pieces import Piece, Pieces
 from raymaskdp.anonymize.plate import Plate, PlateBuilder, PlateConfig, filled
 from raymaskdp.anonymize.refine import Refiner, Shot
 from raymaskdp.anonymize.scene import Scene
@@ -26,8 +30,10 @@ from raymaskdp.anonymize.silhouettes import Silhouettes
 from raymaskdp.anonymize.verify import Digest, FrameChecks, VerifyConfig
 from raymaskdp.bodies.render import Rendered
 from raymaskdp.errors import UserError
+from raymaskdp.files import atomic_path
 from raymaskdp.video import masks, reader
 from raymaskdp.video.audio import add_sound
+from raymaskdp.video.join import join
 from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.reader import VideoInfo
 from raymaskdp.video.writer import VideoWriter
@@ -40,22 +46,37 @@ class Background:
     """What a video shows behind its people.
 
     Attributes:
-      plate: of the fixed camera; None if each frame is filled by itself.
+      plate: of a fixed camera.
+      mosaic: of a moving one. Where there is neither, each frame is filled by itself.
       unseen: fraction of the frame that was never uncovered, in no video of the camera.
       lent: fraction that only other videos of the camera showed.
       drift_px: the largest motion of the camera that was seen.
+      misfit: why a moving camera has no mosaic; "" otherwise.
     """
 
-    plate: Plate | None
+    plate: Plate | None = None
+    mosaic: Mosaic | None = None
     unseen: float
     drift_px: float
     lent: float = 0.0
+    misfit: str = ""
+
+    def at(self, index: int) -> np.ndarray | None:
+        """The background of frame `index`, uint8 [H, W, 3]; None where it is filled by itself."""
+        if self.mosaic is not None:
+            return self.mosaic.at(index)
+        return None if self.plate is None else self.plate.color_HW3
 
 
-def masked_frames(path: str, masks_TB: np.ndarray | MaskFilm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Frames uint8 [H, W, 3] of a video with their masks bool [H, W]; `UserError` if it has changed."""
-    count = 0
-    for count, frame_HW3 in enumerate(reader.stream(path), start=1):
+def masked_frames(
+    path: str, masks_TB: np.ndarray | MaskFilm, start: int = 0
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+    """Frames uint8 [H, W, 3] of a video from number `start` on with their masks bool [H, W].
+
+    Raises `UserError` if the video has changed.
+    """
+    count = start
+    for count, frame_HW3 in enumerate(reader.stream(path, start), start=start + 1):
         if count > len(masks_TB):
             break
         yield frame_HW3, masks.unpack(masks_TB[count - 1], *frame_HW3.shape[:2])
@@ -69,9 +90,40 @@ def find_background(
     masks_TB: np.ndarray | MaskFilm,
     plates: PlateConfig,
     views: Sequence[Plate] = (),
+    observed: Observation | None = None,
 ) -> Background:
-    """The plate, and the camera's motion; `views` are what the camera sees in other videos."""
-    return complete(observe(path, info, masks_TB, plates), plates, views)
+    """The background of a video, as far as it, the `views` of its camera, and a fill go.
+
+    Args:
+      path, info, masks_TB: the video, and what must not be looked at.
+      plates: settings.
+      views: what the camera sees in other videos.
+      observed: of the video, where that is known; else it is observed first.
+    """
+    observed = observed or observe(path, info, masks_TB, plates)
+    if observed.drift_px > plates.max_drift_px:
+        return _moving(path, info, masks_TB, plates, observed.drift_px)
+    joined = joined_with(observed.plate, views, plates)
+    return Background(
+        plate=filled(joined, plates),
+        unseen=joined.unseen,
+        lent=observed.plate.unseen - joined.unseen,
+        drift_px=observed.drift_px,
+    )
+
+
+def _moving(
+    path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig, drift_px: float
+) -> Background:
+    """The background of a moving camera, pieced together where that can be done."""
+
+    def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return masked_frames(path, masks_TB)
+
+    found = find_mosaic(frames, height=info.height, width=info.width, config=plates)
+    if isinstance(found, str):
+        return Background(unseen=1.0, drift_px=drift_px, misfit=found)
+    return Background(mosaic=found, unseen=found.unseen, drift_px=drift_px)
 
 
 def observe(path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig) -> Observation:
@@ -85,19 +137,6 @@ def observe(path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates:
         builder.add(frame_HW3, mask_HW)
         camera.add(index, frame_HW3, mask_HW)
     return Observation(plate=builder.seen(), drift_px=camera.drift_px())
-
-
-def complete(observed: Observation, plates: PlateConfig, views: Sequence[Plate] = ()) -> Background:
-    """The background of a video, as far as it, the `views` of its camera, and a fill go."""
-    if observed.drift_px > plates.max_drift_px:
-        return Background(plate=None, unseen=1.0, drift_px=observed.drift_px)
-    joined = joined_with(observed.plate, views, plates)
-    return Background(
-        plate=filled(joined, plates),
-        unseen=joined.unseen,
-        lent=observed.plate.unseen - joined.unseen,
-        drift_px=observed.drift_px,
-    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,25 +155,50 @@ class Emptied:
 def empty(
     frame_HW3: np.ndarray,
     mask_HW: np.ndarray,
-    background: Background,
+    plate_HW3: np.ndarray | None,
     plates: PlateConfig,
     config: CompositeConfig,
 ) -> Emptied:
-    """Remove everything under `mask_HW`, and what moves outside it where the camera is fixed.
+    """Remove everything under `mask_HW`, and what moves outside it where the background is known.
 
     No value of `frame_HW3` under the mask has any influence on the result.
     """
-    if background.plate is None:
-        plate_HW3 = fill(frame_HW3, mask_HW, plates.fill)
+    if plate_HW3 is None:
+        plate_HW3 = fill(frame_HW3, mask_HW, "blur" if plates.moving_camera == "blur" else plates.fill)
         return Emptied(
             frame_HW3=composite.backdrop(frame_HW3, mask_HW, plate_HW3, config), removed_HW=mask_HW
         )
-    color_HW3 = background.plate.color_HW3
-    plate_HW3 = plate.relit(color_HW3, plate.lighting(frame_HW3, color_HW3, ~mask_HW))
+    plate_HW3 = plate.relit(plate_HW3, plate.lighting(frame_HW3, plate_HW3, ~mask_HW))
     removed_HW = mask_HW | composite.changed(frame_HW3, plate_HW3, mask_HW, config)
     return Emptied(
         frame_HW3=composite.backdrop(frame_HW3, removed_HW, plate_HW3, config), removed_HW=removed_HW
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """All that the second pass works from.
+
+    Attributes:
+      source, info, scene, background: the video and what is known of it.
+      draw: the avatars of a frame, by its index.
+      refiner: a new refiner; it fits avatars into the scene.
+      silhouettes: of people without a pose; behind the avatars, and not in their layer.
+      masks_TB: packed, everything that must go.
+      plates, composites, verify: settings.
+    """
+
+    source: str
+    info: VideoInfo
+    scene: Scene
+    background: Background
+    draw: Callable[[int], Rendered]
+    refiner: Callable[[], Refiner]
+    silhouettes: Silhouettes
+    masks_TB: np.ndarray | MaskFilm
+    plates: PlateConfig
+    composites: CompositeConfig
+    verify: VerifyConfig
 
 
 @dataclass(kw_only=True, eq=False)
@@ -145,92 +209,142 @@ class Layers:
       checks: counts of every frame.
       removed_TB, seams_TB, avatar_TB: packed masks of what was replaced, the same with its soft rim and
         the avatars' shadows, and the avatars.
-      avatar_digest: of the avatar frames.
+      digest: of the avatar frames.
       empty_frames: some frames without avatars, by name, for the detectors.
+      refined: what the refiners counted.
+      resumed: pieces that were finished before.
     """
 
     checks: FrameChecks
     removed_TB: MaskFilm
     seams_TB: MaskFilm
     avatar_TB: MaskFilm
-    avatar_digest: str = ""
+    digest: Digest = field(default_factory=Digest)
     empty_frames: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    refined: Counter[str] = field(default_factory=Counter)
+    resumed: int = 0
+
+    @classmethod
+    def of(cls, work: Work) -> Layers:
+        """Nothing yet."""
+        height, width, num_frames = work.scene.height, work.scene.width, work.scene.num_frames
+        size = packed_size(height, width)
+        return cls(
+            checks=FrameChecks(work.verify, num_frames=num_frames, height=height, width=width),
+            removed_TB=MaskFilm(num_frames, size),
+            seams_TB=MaskFilm(num_frames, size),
+            avatar_TB=MaskFilm(num_frames, size),
+        )
+
+    def take(self, piece: Piece, frames: range) -> None:
+        """Enter a finished piece."""
+        self.checks.paste(frames, piece.counts_T)
+        for name, film in self._films().items():
+            film.paste(frames.start, piece.films[name])
+        self.digest.frames += piece.digests
+        shown = zip(piece.shown_N.tolist(), piece.shown_NHW3, strict=True)
+        self.empty_frames += [(f"frame {index}", frame_HW3) for index, frame_HW3 in shown]
+        self.refined.update(piece.refined)
+
+    def _films(self) -> dict[str, MaskFilm]:
+        return {"removed": self.removed_TB, "seams": self.seams_TB, "avatar": self.avatar_TB}
 
 
 def write_layers(
+    work: Work,
+    pieces: Pieces,
     *,
-    source: str,
-    info: VideoInfo,
-    scene: Scene,
-    background: Background,
-    draw: Callable[[int], Rendered],
-    refiner: Refiner,
-    silhouettes: Silhouettes,
     composite_path: Path,
     avatar_path: Path,
-    masks_TB: np.ndarray | MaskFilm,
-    plates: PlateConfig,
-    composites: CompositeConfig,
-    verify: VerifyConfig,
 ) -> Layers:
     """The second pass: write composite and avatar layer, and count what the checks need.
 
     Args:
-      source, info, scene, background: the video and what is known of it.
-      draw: the avatars of a frame, by its index.
-      refiner: fits them into the scene.
-      silhouettes: of people without a pose; behind the avatars, and not in their layer.
+      work: what to work from.
+      pieces: where each piece is written to when it is finished, and where finished ones are found.
       composite_path, avatar_path: the files to write.
-      masks_TB: packed, everything that must go.
-      plates, composites, verify: settings.
     """
-    height, width, num_frames = scene.height, scene.width, scene.num_frames
-    layers = Layers(
-        checks=FrameChecks(verify, num_frames=num_frames, height=height, width=width),
-        removed_TB=MaskFilm(num_frames, packed_size(height, width)),
-        seams_TB=MaskFilm(num_frames, packed_size(height, width)),
-        avatar_TB=MaskFilm(num_frames, packed_size(height, width)),
-    )
+    layers = Layers.of(work)
+    layers.resumed = pieces.finished()
+    state: bytes | None = None
+    for number in range(layers.resumed):
+        piece = Piece.load(pieces.notes(number))
+        layers.take(piece, pieces.frames(number))
+        state = piece.state
+    start = min(layers.resumed * pieces.length, pieces.num_frames)
+    made_of = masked_frames(work.source, work.masks_TB, start)
+    with contextlib.closing(made_of) as frames:
+        for number in range(layers.resumed, len(pieces)):
+            piece = _write_piece(work, pieces, number, frames, state)
+            piece.save(pieces.notes(number))
+            layers.take(piece, pieces.frames(number))
+            state = piece.state
+        next(frames, None)  # what is behind the last frame says whether the video has changed
+    join([pieces.composite(number) for number in range(len(pieces))], composite_path)
+    join([pieces.avatar(number) for number in range(len(pieces))], avatar_path)
+    if work.composites.keep_audio:
+        add_sound(composite_path, work.source)
+    return layers
+
+
+def _write_piece(
+    work: Work,
+    pieces: Pieces,
+    number: int,
+    frames: Iterator[tuple[np.ndarray, np.ndarray]],
+    state: bytes | None,
+) -> Piece:
+    """Make the films of one piece from the next frames; what is to be remembered of it comes back."""
+    span, scene, info = pieces.frames(number), work.scene, work.info
+    counts = FrameChecks(work.verify, num_frames=scene.num_frames, height=scene.height, width=scene.width)
+    films = {
+        name: MaskFilm(len(span), packed_size(scene.height, scene.width))
+        for name in ("removed", "seams", "avatar")
+    }
     digest = Digest()
-    shown = set(np.linspace(0, num_frames - 1, verify.detector_frames).round().astype(int).tolist())
-    rim_px = composites.feather_px + 2
+    looked_at = set(
+        np.linspace(0, scene.num_frames - 1, work.verify.detector_frames).round().astype(int).tolist()
+    )
+    shown: dict[int, np.ndarray] = {}
+    rim_px = work.composites.feather_px + 2
     waiting: deque[tuple[np.ndarray, Emptied, Rendered, int]] = deque()
 
     def shots() -> Iterator[Shot]:
-        for index, (frame_HW3, mask_HW) in enumerate(masked_frames(source, masks_TB)):
-            emptied = empty(frame_HW3, mask_HW, background, plates, composites)
-            surviving = composite.surviving_pixels(
-                lambda altered, mask=mask_HW: empty(altered, mask, background, plates, composites).frame_HW3,  # type: ignore[misc]
-                frame_HW3,
-                mask_HW,
-                emptied.frame_HW3,
-            )
+        for index, (frame_HW3, mask_HW) in zip(span, frames, strict=False):
+            emptied, surviving = _emptied(work, index, frame_HW3, mask_HW)
             # From here on the source is gone: what follows sees the emptied frame and the render only.
-            drawn = draw(index)
+            drawn = work.draw(index)
             waiting.append((mask_HW, emptied, drawn, surviving))
             yield Shot(index=index, emptied_HW3=emptied.frame_HW3, drawn=drawn)
 
+    refiner = work.refiner()
+    if state is not None:
+        refiner.resume(state)
+    width, height = scene.width, scene.height
     with (
+        atomic_path(pieces.composite(number)) as composite_path,
+        atomic_path(pieces.avatar(number)) as avatar_path,
         VideoWriter(
             composite_path, width=width, height=height, fps=info.fps, full_range=info.full_range
         ) as composite_out,
         VideoWriter(avatar_path, width=width, height=height, fps=info.fps, lossless=True) as avatar_out,
     ):
-        for index, refined in enumerate(refiner.over(shots())):
+        for index, refined in zip(span, refiner.over(shots()), strict=True):
             mask_HW, emptied, drawn, surviving = waiting.popleft()
-            backdrop_HW3, flat_HW = silhouettes.over(refined.backdrop_HW3, index)
+            backdrop_HW3, flat_HW = work.silhouettes.over(refined.backdrop_HW3, index)
             composite_out.write(
-                composite.overlay(backdrop_HW3, refined.avatar_HW3, drawn.mask_HW, composites)
+                composite.overlay(backdrop_HW3, refined.avatar_HW3, drawn.mask_HW, work.composites)
             )
             avatar_out.write(drawn.color_HW3)
             digest.add(drawn.color_HW3, drawn.mask_HW)
-            layers.removed_TB[index] = masks.pack(emptied.removed_HW)
-            layers.seams_TB[index] = masks.pack(masks.dilate(emptied.removed_HW, rim_px) | refined.shaded_HW)
-            layers.avatar_TB[index] = masks.pack(drawn.mask_HW)
-            if index in shown:
-                layers.empty_frames.append((f"frame {index}", emptied.frame_HW3))
+            at = index - span.start
+            films["removed"][at] = masks.pack(emptied.removed_HW)
+            films["seams"][at] = masks.pack(masks.dilate(emptied.removed_HW, rim_px) | refined.shaded_HW)
+            films["avatar"][at] = masks.pack(drawn.mask_HW)
+            if index in looked_at:
+                shown[index] = emptied.frame_HW3
             present = np.flatnonzero(scene.visible_PT[:, index]).tolist()
-            layers.checks.add(
+            counts.add(
                 index,
                 person_masks=[scene.person_mask(person, index) for person in present],
                 drawn=[bool(scene.motions[person].visible_T[index]) for person in present],
@@ -240,7 +354,26 @@ def write_layers(
                 changed=int(np.count_nonzero(emptied.removed_HW & ~mask_HW)),
                 surviving=surviving,
             )
-    if composites.keep_audio:
-        add_sound(composite_path, source)
-    layers.avatar_digest = digest.hex()
-    return layers
+    return Piece(
+        counts_T=counts.counts_T(span),
+        films=films,
+        digests=bytes(digest.frames),
+        shown_N=np.array(list(shown), np.int64),
+        shown_NHW3=np.array(list(shown.values()), np.uint8),
+        state=refiner.state(),
+        refined=dataclasses.asdict(counted) if (counted := getattr(refiner, "counts", None)) else {},
+    )
+
+
+def _emptied(work: Work, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> tuple[Emptied, int]:
+    """A frame without its people, and how many of its pixels depend on a masked one."""
+    behind_HW3 = work.background.at(index)
+
+    def made(frame_HW3: np.ndarray) -> Emptied:
+        return empty(frame_HW3, mask_HW, behind_HW3, work.plates, work.composites)
+
+    emptied = made(frame_HW3)
+    surviving = composite.surviving_pixels(
+        lambda altered_HW3: made(altered_HW3).frame_HW3, frame_HW3, mask_HW, emptied.frame_HW3
+    )
+    return emptied, surviving

@@ -8,7 +8,7 @@ cannot be shown to be right is reported as wrong.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -59,6 +59,9 @@ class Detectors(Protocol):
         """What was found in the frame, such as ("a face",); empty for nobody."""
 
 
+_COUNTS = ("people_T", "replaced_T", "masked_T", "avatar_T", "silhouette_T", "changed_T", "surviving_T")
+
+
 class FrameChecks:
     """Counts of every output frame, and the rules that they must keep."""
 
@@ -106,6 +109,15 @@ class FrameChecks:
         self.changed_T[index] = changed
         self.surviving_T[index] = surviving
 
+    def counts_T(self, frames: range) -> dict[str, np.ndarray]:
+        """What was counted in some frames, by name."""
+        return {name: getattr(self, name)[frames.start : frames.stop] for name in _COUNTS}
+
+    def paste(self, frames: range, counts_T: Mapping[str, np.ndarray]) -> None:
+        """The inverse of `counts_T`, for frames that were counted before."""
+        for name in _COUNTS:
+            getattr(self, name)[frames.start : frames.stop] = counts_T[name]
+
     def problems(self) -> list[str]:
         """The rules that are broken, with the frames; empty if all hold."""
         found = []
@@ -152,17 +164,18 @@ class Digest:
     """SHA-256 of what is drawn in a sequence of frames, to compare what was written with what is read."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+        self.frames = bytearray()  # 32 bytes a frame, so that it can be put together from pieces
 
     def add(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
         """Append what a frame holds in the box around its mask; that it is black elsewhere is seen apart."""
         box = masks.around(mask_HW) if mask_HW.any() else (slice(0), slice(0))
-        self._hash.update(repr((frame_HW3.shape, box)).encode())
-        self._hash.update(frame_HW3[box].tobytes())
+        one = hashlib.sha256(repr((frame_HW3.shape, box)).encode())
+        one.update(frame_HW3[box].tobytes())
+        self.frames += one.digest()
 
     def hex(self) -> str:
         """The digest so far."""
-        return self._hash.hexdigest()
+        return hashlib.sha256(self.frames).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

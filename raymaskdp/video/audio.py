@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 
 from raymaskdp.files import atomic_path
+from raymaskdp.video.writer import CONTAINER_OPTIONS
 
 FRAME_SAMPLES = 1024
 """Samples in a frame of AAC."""
@@ -26,12 +27,7 @@ def add_sound(video: Path, source: str | Path) -> bool:
         late -= float((picture.start_time or 0) * (picture.time_base or 0))
         with (
             atomic_path(video) as temporary,
-            av.open(
-                f"file:{temporary}",
-                "w",
-                format="mp4",
-                options={"movflags": "+faststart", "fflags": "+bitexact"},
-            ) as made,
+            av.open(f"file:{temporary}", "w", format="mp4", options=CONTAINER_OPTIONS) as made,
         ):
             pictures = made.add_stream_from_template(seen.streams.video[0])
             sounds = made.add_stream("aac", rate=sound.rate)

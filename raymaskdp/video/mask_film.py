@@ -75,6 +75,10 @@ class MaskFilm:
         """Bool [T], frames whose mask is not empty."""
         return np.array([bool(frame) for frame in self._frames], bool)
 
+    def paste(self, start: int, film: MaskFilm) -> None:
+        """Put the frames of another film in the place of those from `start` on."""
+        self._frames[start : start + len(film)] = film._frames
+
     def packed(self) -> tuple[np.ndarray, np.ndarray]:
         """All compressed bytes uint8 [N], and how many each frame has, int64 [T]."""
         sizes_T = np.array([len(frame) for frame in self._frames], np.int64)

@@ -8,6 +8,7 @@ is right, and both yield the frames that a player shows: rotated as the file say
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -91,14 +92,15 @@ def probe(path: str | Path) -> VideoInfo:
     )
 
 
-def stream(path: str | Path) -> Generator[np.ndarray, None, None]:
+def stream(path: str | Path, start: int = 0) -> Generator[np.ndarray, None, None]:
     """Frames in the order they are shown, uint8 [H, W, 3] RGB; one decoder thread, constant memory.
 
+    Those before number `start` are decoded and dropped: no seeking, which is exact in few files.
     Raises `UserError` where `probe` does, when the trouble is reached.
     """
     reformatter = VideoReformatter()
     with _opened(path) as (container, video):
-        for frame in _decoded(path, container, video):
+        for frame in itertools.islice(_decoded(path, container, video), start, None):
             yield _to_rgb(frame, reformatter)
 
 

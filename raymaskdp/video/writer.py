@@ -16,6 +16,9 @@ from raymaskdp.video.reader import HD_HEIGHT
 CRF = 14
 """x264's quality; 40 dB and more on real clips, where 18 falls short of it."""
 
+CONTAINER_OPTIONS = {"movflags": "+faststart", "fflags": "+bitexact"}
+"""The index first, for browsers; no dates, no version strings."""
+
 # AVColorSpace, AVColorTransferCharacteristic and AVColorPrimaries of what is written.
 _TAGS_HD = (1, 1, 1)  # BT.709
 _TAGS_SD = (6, 6, 6)  # SMPTE 170M, the BT.601 of 525 lines
@@ -56,9 +59,7 @@ class VideoWriter:
         self._reformatter = VideoReformatter()
         self._range = ColorRange.JPEG if full_range else ColorRange.MPEG
         self._matrix = Colorspace.ITU709 if height >= HD_HEIGHT else Colorspace.ITU601
-        self._container = av.open(
-            f"file:{path}", "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}
-        )
+        self._container = av.open(f"file:{path}", "w", format="mp4", options=CONTAINER_OPTIONS)
         codec = "libx264rgb" if lossless else "libx264"
         # Without mbtree: its vectorized code reads uninitialized memory, so that equal frames gave up to
         # fourteen different files in forty tries.

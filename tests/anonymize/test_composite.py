@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymaskdp.anonymize.composite import CompositeConfig, backdrop, changed, erase, overlay, surviving_pixels
-from raymaskdp.anonymize.plate import Plate, PlateConfig
-from raymaskdp.anonymize.synthesis import Background, empty
+from raymaskdp.anonymize.plate import PlateConfig
+from raymaskdp.anonymize.synthesis import empty
 from raymaskdp.video.masks import dilate
 
 HEIGHT, WIDTH = 48, 64
@@ -50,14 +50,9 @@ def test_the_whole_step_is_blind_under_masks(seed: int, fixed: bool, fill: str) 
     frame[mask] = picture(seed)[mask]
     other = frame.copy()
     other[mask] = picture(seed + 2)[mask]
-    seen = np.ones((HEIGHT, WIDTH), bool)
-    background = Background(
-        plate=Plate(color_HW3=plate, seen_HW=seen) if fixed else None, unseen=0.0, drift_px=0.0
-    )
+    behind = plate if fixed else None
     config = CompositeConfig(change_area=0.001)
-    first, second = (
-        empty(source, mask, background, PlateConfig(fill=fill), config) for source in (frame, other)
-    )
+    first, second = (empty(source, mask, behind, PlateConfig(fill=fill), config) for source in (frame, other))
     np.testing.assert_array_equal(first.frame_HW3, second.frame_HW3)
     np.testing.assert_array_equal(first.removed_HW, second.removed_HW)
 

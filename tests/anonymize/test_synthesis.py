@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from raymaskdp.anonymize.composite import CompositeConfig
+from raymaskdp.anonymize.pieces import Pieces
 from raymaskdp.anonymize.plate import PlateConfig
 from raymaskdp.anonymize.refine import REFINERS
 from raymaskdp.anonymize.scene import Scene
 from raymaskdp.anonymize.silhouettes import Silhouettes
-from raymaskdp.anonymize.synthesis import Layers, find_background, write_layers
+from raymaskdp.anonymize.synthesis import Layers, Work, find_background, write_layers
 from raymaskdp.anonymize.verify import VerifyConfig
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered
@@ -82,25 +83,25 @@ def draw(index: int) -> Rendered:
     )
 
 
-def write(source: Path, folder: Path, config: CompositeConfig) -> Layers:
-    folder.mkdir()
+def write(source: Path, folder: Path, config: CompositeConfig, length: int = FRAMES) -> Layers:
+    folder.mkdir(exist_ok=True)
     people, info = scene(), probe(source)
     removed = people.everybody(1.0)
-    return write_layers(
+    work = Work(
         source=str(source),
         info=info,
         scene=people,
         background=find_background(str(source), info, removed, PlateConfig()),
         draw=draw,
-        refiner=REFINERS[config.refine](people.motions, people.camera_33, float(info.fps)),
+        refiner=lambda: REFINERS[config.refine](people.motions, people.camera_33, float(info.fps)),
         silhouettes=Silhouettes(people, []),
-        composite_path=folder / "a.mp4",
-        avatar_path=folder / "a.avatar.mp4",
         masks_TB=removed,
         plates=PlateConfig(),
         composites=config,
         verify=VerifyConfig(),
     )
+    pieces = Pieces(folder=folder / "pieces", num_frames=FRAMES, length=length)
+    return write_layers(work, pieces, composite_path=folder / "a.mp4", avatar_path=folder / "a.avatar.mp4")
 
 
 def test_light_and_shadow_touch_the_composite_alone(source: Path, tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_light_and_shadow_touch_the_composite_alone(source: Path, tmp_path: Path
     ):
         np.testing.assert_array_equal(before, draw(index).color_HW3)
         np.testing.assert_array_equal(after, before)
-    assert plain.avatar_digest == refined.avatar_digest
+    assert plain.digest.hex() == refined.digest.hex()
     np.testing.assert_array_equal(plain.avatar_TB, refined.avatar_TB)
     np.testing.assert_array_equal(plain.removed_TB, refined.removed_TB)
     assert not plain.checks.problems()
@@ -138,3 +139,35 @@ def test_sound_is_dropped_unless_asked_for(source: Path, tmp_path: Path, keep: b
     with av.open(str(tmp_path / "out" / "a.mp4")) as made:
         assert len(made.streams.audio) == keep
     assert probe(tmp_path / "out" / "a.mp4").num_frames == FRAMES
+
+
+def test_pieces_are_one_film(source: Path, tmp_path: Path) -> None:
+    """However it is cut: the same pictures up to the encoder's rounding, the same avatars and counts."""
+    whole, cut = (write(source, tmp_path / str(n), CompositeConfig(), n) for n in (FRAMES, 4))
+    assert cut.digest.hex() == whole.digest.hex()
+    assert cut.checks.summary() == whole.checks.summary()
+    np.testing.assert_array_equal(cut.seams_TB, whole.seams_TB)
+    assert [name for name, _ in cut.empty_frames] == [name for name, _ in whole.empty_frames]
+    films = [np.stack(list(stream(tmp_path / str(n) / "a.mp4"))).astype(int) for n in (FRAMES, 4)]
+    assert films[0].shape == films[1].shape
+    assert np.abs(films[0] - films[1]).mean() < 1.0
+    layers = [np.stack(list(stream(tmp_path / str(n) / "a.avatar.mp4"))) for n in (FRAMES, 4)]
+    np.testing.assert_array_equal(*layers)
+    assert probe(tmp_path / "4" / "a.mp4").fps == probe(source).fps
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_what_is_finished_is_not_made_again(source: Path, tmp_path: Path, lost: int) -> None:
+    """Without its last pieces a film is taken up where it broke off, to the same bytes."""
+    write(source, tmp_path, CompositeConfig(), 4)
+    films = [tmp_path / "a.mp4", tmp_path / "a.avatar.mp4"]
+    before = [film.read_bytes() for film in films]
+    notes = sorted((tmp_path / "pieces").glob("*.npz"))
+    assert len(notes) == 3
+    for note in notes[len(notes) - lost :]:
+        note.unlink()
+    left = {note: note.stat().st_mtime_ns for note in notes[: len(notes) - lost]}
+    again = write(source, tmp_path, CompositeConfig(), 4)
+    assert again.resumed == 3 - lost
+    assert {note: note.stat().st_mtime_ns for note in left} == left
+    assert [film.read_bytes() for film in films] == before

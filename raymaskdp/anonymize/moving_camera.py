@@ -1,0 +1,213 @@
+"""Where a camera that turns or shakes looks in each frame: homographies, chained through key frames.
+
+Points outside the person masks are followed (Lucas and Kanade 1981, there and back) from a *key frame* to
+each frame, and a homography is fitted to them robustly. Frames hang on the earliest key frame that shares
+enough of the picture with them; where that does not go well, the frame before becomes one. So errors add up
+from key frame to key frame, not from frame to frame, and a camera that comes back finds its first place.
+
+A homography is right for a camera that turns about itself, and for a flat scene. Where near things pass
+far ones it is not: then too few points agree, and `MovingCamera.misfit` says so. Nothing under a mask
+has any influence: it is covered with the colours around it first, and no point near it is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+# Shape suffixes: T frames, H rows, W columns, h w of a small copy, N points.
+
+WORK_WIDTH = 640
+"""Frames are compared at this width at most."""
+
+MOST_POINTS = 400
+
+LEAST_POINTS = 24
+"""Followed points without which nothing can be said."""
+
+LEAST_AGREEING = 0.7
+"""Share of the followed points that a homography must explain, or the scene is too deep for one."""
+
+AGREE_PX = 1.0
+"""Distance within which a point is explained, and within which it comes back to where it started."""
+
+LEAST_COMMON = 0.55
+"""Share of the picture that a frame must have in common with its key frame."""
+
+MOST_KEYS = 64
+MOST_TRIES = 4
+"""Key frames in all, and those that a frame is compared with before the last frame becomes one."""
+
+_WINDOW = 21
+_EDGE = 5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _View:
+    """A frame as it is compared.
+
+    Attributes:
+      gray_hw: uint8; people are covered with what is around them.
+      free_hw: uint8, 255 where points may be.
+    """
+
+    gray_hw: np.ndarray
+    free_hw: np.ndarray
+
+    @classmethod
+    def of(cls, frame_HW3: np.ndarray, mask_HW: np.ndarray, scale: float) -> _View:
+        free_HW = (~mask_HW).astype(np.float32)
+        gray_HW = cv2.cvtColor(frame_HW3, cv2.COLOR_RGB2GRAY).astype(np.float32) * free_HW
+        height, width = mask_HW.shape
+        size = (max(2, round(width * scale)), max(2, round(height * scale)))
+        weight_hw = cv2.resize(free_HW, size, interpolation=cv2.INTER_AREA)
+        sum_hw = cv2.resize(gray_HW, size, interpolation=cv2.INTER_AREA)
+        around = (size[0] // 8 | 1, size[0] // 8 | 1)
+        smooth_hw = cv2.blur(sum_hw, around) / np.maximum(cv2.blur(weight_hw, around), 1e-3)
+        gray_hw = np.where(weight_hw > 0.999, sum_hw, smooth_hw)
+        free_hw = cv2.erode(
+            (weight_hw > 0.999).astype(np.uint8), np.ones((2 * _EDGE + 1, 2 * _EDGE + 1), np.uint8)
+        )
+        free_hw[:_EDGE] = free_hw[-_EDGE:] = free_hw[:, :_EDGE] = free_hw[:, -_EDGE:] = 0
+        return cls(gray_hw=np.clip(np.rint(gray_hw), 0, 255).astype(np.uint8), free_hw=255 * free_hw)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Key:
+    """A key frame: its picture, points to follow from it, and its homography to the first frame."""
+
+    view: _View
+    points_N2: np.ndarray
+    to_first_33: np.ndarray
+
+
+class MovingCamera:
+    """Takes in the frames of one video in order.
+
+    >>> camera = MovingCamera(height=48, width=64)
+    >>> noise = np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8)
+    >>> frame = cv2.resize(noise, (64, 48), interpolation=cv2.INTER_CUBIC)
+    >>> for _ in range(2):
+    ...     camera.add(frame, np.zeros((48, 64), bool))
+    >>> bool(np.allclose(camera.to_first_T33()[1], np.eye(3), atol=1e-3)), camera.misfit
+    (True, None)
+
+    Attributes:
+      misfit: why no homography fits, in words, with the frame; None as long as all do. Frames after that are
+        not looked at.
+    """
+
+    def __init__(self, *, height: int, width: int) -> None:
+        self.misfit: str | None = None
+        self._scale = min(1.0, WORK_WIDTH / width)
+        self._shrink_33 = _shrinking(self._scale)
+        self._keys: list[_Key] = []
+        self._last: tuple[_View, np.ndarray] | None = None
+        self._to_first: list[np.ndarray] = []
+
+    def add(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
+        """Look at the next frame (uint8 RGB) outside `mask_HW` (bool)."""
+        if self.misfit is not None:
+            return
+        view = _View.of(frame_HW3, mask_HW, self._scale)
+        if self._last is None:
+            self._keep(view, np.eye(3))
+            return
+        last_view, guess_33 = self._last
+        for key in self._keys_near(guess_33):
+            if self._hang(view, key, guess_33):
+                return
+        if len(self._keys) < MOST_KEYS and self._hang(view, self._new_key(last_view, guess_33), guess_33):
+            return
+        self.misfit = f"the camera's motion fits no turn at frame {len(self._to_first)}"
+
+    def _hang(self, view: _View, key: _Key, guess_33: np.ndarray) -> bool:
+        """Place a frame, which lies near `guess_33`, by a key frame, if that can be done well."""
+        fitted_33 = _registered(key, view, np.linalg.inv(guess_33) @ key.to_first_33)
+        if fitted_33 is None:
+            return False
+        to_first_33 = key.to_first_33 @ np.linalg.inv(fitted_33)
+        self._keep(view, to_first_33 / to_first_33[2, 2])
+        return True
+
+    def to_first_T33(self) -> np.ndarray:
+        """Homographies from pixels of each frame to pixels of the first one, float64 [T, 3, 3]."""
+        small_T33 = np.array(self._to_first).reshape(-1, 3, 3)
+        return np.linalg.inv(self._shrink_33) @ small_T33 @ self._shrink_33
+
+    def _keep(self, view: _View, to_first_33: np.ndarray) -> None:
+        if not self._keys:
+            self._new_key(view, to_first_33)
+        self._last = (view, to_first_33)
+        self._to_first.append(to_first_33)
+
+    def _keys_near(self, to_first_33: np.ndarray) -> list[_Key]:
+        """Key frames that have enough in common with a frame that lies there, the earliest first."""
+        return [
+            key
+            for key in self._keys
+            if _common(np.linalg.inv(key.to_first_33) @ to_first_33, key.view.gray_hw.shape) >= LEAST_COMMON
+        ][:MOST_TRIES]
+
+    def _new_key(self, view: _View, to_first_33: np.ndarray) -> _Key:
+        corners = cv2.goodFeaturesToTrack(
+            view.gray_hw, MOST_POINTS, qualityLevel=0.005, minDistance=5, mask=view.free_hw
+        )
+        points_N2 = np.zeros((0, 2), np.float32) if corners is None else corners[:, 0]
+        self._keys.append(_Key(view=view, points_N2=points_N2, to_first_33=to_first_33))
+        return self._keys[-1]
+
+
+def _registered(key: _Key, view: _View, guess_33: np.ndarray) -> np.ndarray | None:
+    """The homography from a key frame to a frame, near `guess_33`; None where none can be trusted."""
+    if len(key.points_N2) < LEAST_POINTS:
+        return None
+    guessed_N2 = cv2.perspectiveTransform(key.points_N2[:, None].astype(np.float64), guess_33)
+    there_N2, found_N = _followed(key.view, view, key.points_N2, guessed_N2[:, 0].astype(np.float32))
+    back_N2, returned_N = _followed(view, key.view, there_N2, key.points_N2)
+    height, width = view.gray_hw.shape
+    at_N2 = np.rint(np.nan_to_num(there_N2, nan=-1)).astype(np.int64)
+    inside_N = ((at_N2 >= 0) & (at_N2 < [width, height])).all(axis=1)
+    on_N2 = np.clip(at_N2, 0, [width - 1, height - 1])
+    free_N = inside_N & (view.free_hw[on_N2[:, 1], on_N2[:, 0]] > 0)
+    sure_N = found_N & returned_N & free_N
+    sure_N &= np.linalg.norm(back_N2 - key.points_N2, axis=1) < AGREE_PX
+    if np.count_nonzero(sure_N) < max(LEAST_POINTS, 0.5 * np.count_nonzero(free_N)):
+        return None
+    fitted_33, agreeing = cv2.findHomography(key.points_N2[sure_N], there_N2[sure_N], cv2.RANSAC, AGREE_PX)
+    if fitted_33 is None or np.mean(agreeing) < LEAST_AGREEING:
+        return None
+    # A frame is not turned over, torn apart or shrunk to a dot by any camera.
+    return fitted_33 if 0.25 < np.linalg.det(fitted_33 / fitted_33[2, 2]) < 4 else None
+
+
+def _followed(
+    before: _View, after: _View, points_N2: np.ndarray, guess_N2: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where points went, float32 [N, 2], and whether they were found, bool [N]."""
+    there, found, _ = cv2.calcOpticalFlowPyrLK(
+        before.gray_hw,
+        after.gray_hw,
+        points_N2[:, None],
+        guess_N2[:, None].copy(),
+        winSize=(_WINDOW, _WINDOW),
+        maxLevel=3,
+        criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 0.01),
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+    )
+    return there[:, 0], found[:, 0] > 0
+
+
+def _common(between_33: np.ndarray, size: tuple[int, ...]) -> float:
+    """Share of a frame that lies within another after a homography."""
+    rows, columns = np.mgrid[0 : size[0] : 9j, 0 : size[1] : 9j]
+    grid = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2)
+    at_N2 = cv2.perspectiveTransform(grid, between_33)[:, 0]
+    return float(((at_N2 >= 0) & (at_N2 <= [size[1], size[0]])).all(axis=1).mean())
+
+
+def _shrinking(scale: float) -> np.ndarray:
+    """From a pixel of a frame to that of its small copy; pixels are counted from their centres."""
+    return np.array([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5], [0, 0, 1]])

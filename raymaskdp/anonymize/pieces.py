@@ -1,0 +1,133 @@
+"""A video in pieces of some seconds, each written down when it is finished.
+
+The worker that takes over from a dead one goes on behind the last finished piece. Pieces are cut at the
+same places whether anybody died or not, and each starts with a key frame and with the state that its refiner
+had at the end of the one before. So the joined files are the same to the last byte.
+
+A folder of pieces shows nobody's pixels, but outlines and motions of people and an output that nobody has
+verified: it is private, and goes when the video is decided.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raymaskdp.files import atomic_path
+from raymaskdp.video.mask_film import MaskFilm
+
+# Shape suffixes: T frames of a piece, H rows, W columns.
+
+_LIBRARIES = ("raymaskdp", "av", "numpy", "opencv-contrib-python", "pyrender", "smplx", "torch")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Piece:
+    """What is known of finished frames, beside the two films.
+
+    Attributes:
+      counts_T: counts of each frame, by name (`verify.FrameChecks`).
+      films: packed masks by name.
+      digests: of the avatar frames (`verify.Digest`).
+      shown_NHW3: frames without avatars, for the detectors; their numbers in the video are `shown_N`.
+      state: of the refiner behind the last frame.
+      refined: what the refiner counted.
+    """
+
+    counts_T: Mapping[str, np.ndarray]
+    films: Mapping[str, MaskFilm]
+    digests: bytes
+    shown_N: np.ndarray
+    shown_NHW3: np.ndarray
+    state: bytes
+    refined: Mapping[str, int]
+
+    def save(self, path: Path) -> None:
+        """Write it atomically."""
+        arrays = {f"count_{name}": values_T for name, values_T in self.counts_T.items()}
+        for name, film in self.films.items():
+            arrays[f"film_{name}"], arrays[f"sizes_{name}"] = film.packed()
+            arrays[f"bytes_{name}"] = np.array(film.shape[1])
+        arrays["digests"] = np.frombuffer(self.digests, np.uint8)
+        arrays["shown"], arrays["frames"] = self.shown_N, self.shown_NHW3
+        arrays["state"] = np.frombuffer(self.state, np.uint8)
+        arrays["refined"] = np.frombuffer(json.dumps(dict(self.refined)).encode(), np.uint8)
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> Piece:
+        """The inverse of `save`."""
+        with np.load(path, allow_pickle=False) as opened:
+            stored = {name: opened[name] for name in opened.files}
+        named = [name.removeprefix("film_") for name in stored if name.startswith("film_")]
+        return cls(
+            counts_T={n.removeprefix("count_"): stored[n] for n in stored if n.startswith("count_")},
+            films={
+                n: MaskFilm.unpacked(stored[f"film_{n}"], stored[f"sizes_{n}"], int(stored[f"bytes_{n}"]))
+                for n in named
+            },
+            digests=stored["digests"].tobytes(),
+            shown_N=stored["shown"],
+            shown_NHW3=stored["frames"],
+            state=stored["state"].tobytes(),
+            refined=json.loads(stored["refined"].tobytes()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pieces:
+    """The pieces of one video, in a folder.
+
+    Attributes:
+      folder: where they lie.
+      num_frames: of the video.
+      length: frames of a piece; the last one may be shorter.
+    """
+
+    folder: Path
+    num_frames: int
+    length: int
+
+    def __len__(self) -> int:
+        return -(-self.num_frames // self.length)
+
+    def frames(self, number: int) -> range:
+        """The frames of a piece."""
+        return range(number * self.length, min(self.num_frames, (number + 1) * self.length))
+
+    def composite(self, number: int) -> Path:
+        """Its film."""
+        return self.folder / f"{number:05d}.mp4"
+
+    def avatar(self, number: int) -> Path:
+        """Its avatar layer."""
+        return self.folder / f"{number:05d}.avatar.mp4"
+
+    def notes(self, number: int) -> Path:
+        """The rest of it, written last: a piece is finished when this is there."""
+        return self.folder / f"{number:05d}.npz"
+
+    def finished(self) -> int:
+        """How many pieces are finished, from the first one on."""
+        return next((n for n in range(len(self)) if not self.notes(n).is_file()), len(self))
+
+
+def folder_of(pieces: Path, made_of: Mapping[str, Any]) -> Path:
+    """The folder for a video in the private folder `pieces`, named by all that decides what is made.
+
+    Args:
+      made_of: digests and names; the versions of libraries are added, since they decide, too.
+    """
+    decides = dict(made_of) | {library: version(library) for library in _LIBRARIES}
+    key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
+    folder = pieces / key
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
