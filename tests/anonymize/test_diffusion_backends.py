@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.diffusion.backends import SameNoise, Takes, load_backend
-from raymaskdp.anonymize.diffusion.prompts import color_name, prompt_for
+from raymaskdp.anonymize.diffusion.prompts import color_name, light_of, prompt_for
 from raymaskdp.anonymize.diffusion.settings import PROMPT, DiffusionConfig
 from raymaskdp.anonymize.diffusion.sharing import Memory
 from raymaskdp.anonymize.diffusion.weights import load_pipeline, pull_diffusion
@@ -158,10 +158,25 @@ def test_lcm_puts_the_same_noise_back() -> None:
         latents = following
 
 
+@pytest.mark.parametrize(
+    ("color", "words"),
+    [
+        ((30, 30, 30), "dim"),
+        ((110, 105, 100), "natural"),
+        ((240, 235, 230), "bright"),
+        ((60, 50, 30), "dim warm"),
+        ((100, 110, 130), "natural cool"),
+    ],
+)
+def test_prompts_know_the_light(color: tuple[int, int, int], words: str) -> None:
+    assert light_of(np.full((6, 8, 3), color, np.uint8)) == words
+
+
 def test_prompts_say_what_the_avatar_wears() -> None:
     for name in ("a", "b"):
         avatar = draw_avatar(b"w", name)
-        prompt = prompt_for(avatar, dress(load_body(), avatar), PROMPT)
+        prompt = prompt_for(avatar, dress(load_body(), avatar), "dim warm", PROMPT)
+        assert "dim warm light" in prompt
         assert avatar.outfit in prompt
         assert f"{color_name(avatar.top)} top" in prompt
         assert "{" not in prompt

@@ -1,4 +1,7 @@
-"""Words for an avatar: its own looks, which were drawn from a secret and say nothing about the person."""
+"""Words for an avatar and for the light of the emptied scene.
+
+Looks were drawn from a secret and say nothing about the person.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from raymaskdp.bodies.figure import Figure
 from raymaskdp.bodies.wardrobe import HAIRSTYLES, OUTFITS
 from raymaskdp.errors import UserError
 
-# Shape suffixes: V vertices.
+# Shape suffixes: V vertices, H rows and W columns of a frame.
 
-FIELDS = ("person", "years", "build", "skin", "hair", "outfit", "top", "bottom", "shoes")
+FIELDS = ("person", "years", "build", "skin", "hair", "outfit", "top", "bottom", "shoes", "light")
 """What a template may name in braces."""
 
 COLORS: dict[str, Color] = {
@@ -35,6 +38,13 @@ SLIM, STOUT = 0.148, 0.174
 """The same for the trunk's depth over the stature."""
 
 
+DIM, BRIGHT = 0.06, 0.35
+"""Mean linear values of a frame from 0 to 1 below and above which its light is called so."""
+
+WARM, COOL = 1.35, 0.75
+"""Red over blue, in linear light, above and below which it is called so."""
+
+
 def check_template(name: str, template: str) -> None:
     """Raise `UserError` unless all fields of a template are in `FIELDS`."""
     try:
@@ -46,9 +56,10 @@ def check_template(name: str, template: str) -> None:
         raise UserError(f"{name} has the field {{{unknown[0]}}}, but there are only {', '.join(FIELDS)}.")
 
 
-def prompt_for(avatar: Avatar, figure: Figure, template: str) -> str:
-    """The template with the avatar's looks in it."""
+def prompt_for(avatar: Avatar, figure: Figure, light: str, template: str) -> str:
+    """The template with the avatar's looks and the scene's light in it."""
     return template.format(
+        light=light,
         person=_person(avatar),
         years=f"{5 * round(avatar.years / 5)} years old",
         build=_build(figure),
@@ -59,6 +70,15 @@ def prompt_for(avatar: Avatar, figure: Figure, template: str) -> str:
         bottom=color_name(avatar.bottom),
         shoes=color_name(avatar.shoes),
     )
+
+
+def light_of(emptied_HW3: np.ndarray) -> str:
+    """What the light in a frame without people, uint8, is like: brightness, and colour if it has one."""
+    red, green, blue = ((emptied_HW3 / np.float32(255)) ** np.float32(2.2)).mean(axis=(0, 1)) + 1e-3
+    value, ratio = (red + green + blue) / 3, red / blue
+    brightness = "dim" if value < DIM else "bright" if value > BRIGHT else "natural"
+    color = " warm" if ratio > WARM else " cool" if ratio < COOL else ""
+    return brightness + color
 
 
 def color_name(color: Color) -> str:

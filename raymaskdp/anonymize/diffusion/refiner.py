@@ -20,7 +20,7 @@ from raymaskdp.anonymize.composite import CompositeConfig, overlay
 from raymaskdp.anonymize.diffusion.backends import Backend, Takes
 from raymaskdp.anonymize.diffusion.noise import FINENESS, anchored
 from raymaskdp.anonymize.diffusion.pose_check import PoseCheck
-from raymaskdp.anonymize.diffusion.prompts import prompt_for
+from raymaskdp.anonymize.diffusion.prompts import light_of, prompt_for
 from raymaskdp.anonymize.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.diffusion.sharing import Memory
 from raymaskdp.anonymize.diffusion.surface import (
@@ -123,14 +123,13 @@ class _Track:
     """What is kept of a person from batch to batch.
 
     Attributes:
-      prompt, seed: of the avatar; the same in all videos.
+      seed: of the avatar; the same in all videos.
       memory: of the networks.
       last: the take before; None at first.
       change_SS3: float32, by how much that was changed.
       cell_px, cell_m: sizes of the noise's cells in the room and on the body, chosen in the first take.
     """
 
-    prompt: str
     seed: int
     rest_V3: np.ndarray
     memory: Memory = field(default_factory=Memory)
@@ -162,10 +161,9 @@ class Refiner:
         self._check = check
         self._cast = cast
         self._harmonize = Harmonize(cast.motions, cast.camera_33, cast.fps)
+        self._light = ""  # of the video's first frame, so that prompts do not change on the way
         self._tracks = [
-            _Track(
-                prompt=prompt_for(avatar, figure, config.prompt), seed=_seed(avatar), rest_V3=_rest(figure)
-            )
+            _Track(seed=_seed(avatar), rest_V3=_rest(figure))
             for avatar, figure in zip(cast.avatars, cast.figures, strict=True)
         ]
 
@@ -173,11 +171,13 @@ class Refiner:
         """The refined layers of every shot; `batch` shots are read before the first is given."""
         shots = iter(shots)
         while batch := list(itertools.islice(shots, self._config.batch)):
+            self._light = self._light or light_of(batch[0].emptied_HW3)
             yield from self._batch(batch)
 
     def state(self) -> bytes:
         """What the next frames need: safetensors, of which the networks' memory is the most."""
-        tensors = {"harmonize": torch.frombuffer(bytearray(self._harmonize.state()), dtype=torch.uint8)}
+        texts = {"harmonize": self._harmonize.state(), "light": self._light.encode()}
+        tensors = {name: torch.tensor(list(text), dtype=torch.uint8) for name, text in texts.items()}
         for person, track in enumerate(self._tracks):
             parts = {"cells": torch.tensor([track.cell_px, track.cell_m], dtype=torch.float64)}
             if track.last is not None:
@@ -192,7 +192,8 @@ class Refiner:
     def resume(self, state: bytes) -> None:
         """Go on as the refiner that gave the state: to the last bit, if it ended with a whole batch."""
         tensors = load(state)
-        self._harmonize.resume(tensors.pop("harmonize").numpy().tobytes())
+        self._harmonize.resume(bytes(tensors.pop("harmonize").tolist()))
+        self._light = bytes(tensors.pop("light").tolist()).decode()
         for person, track in enumerate(self._tracks):
             parts = {name.partition(".")[2]: value for name, value in tensors.items() if _of(name, person)}
             track.cell_px, track.cell_m = parts.pop("cells").tolist()
@@ -339,7 +340,9 @@ class Refiner:
             noise_FChw=np.stack(noise),
             links_Fhw2=np.stack(links),
             known_Fhw=np.stack(known),
-            prompt=track.prompt,
+            prompt=prompt_for(
+                self._cast.avatars[person], self._cast.figures[person], self._light, self._config.prompt
+            ),
             seed=track.seed,
             memory=track.memory if consistent else None,
         )

@@ -15,7 +15,7 @@ SCHEDULERS = ("ddim", "euler", "lcm")
 
 PROMPT = (
     "photo of {person}, {build}, {skin} skin, {hair}, wearing {outfit}, {top} top, {bottom} bottoms, {shoes} "
-    "shoes, indoor video frame, natural light, detailed cloth"
+    "shoes, indoor video frame, {light} light, detailed cloth"
 )
 NEGATIVE = "cartoon, 3d render, plastic skin, blurry, deformed hands, extra limbs, text, watermark"
 
