@@ -16,7 +16,7 @@ from raymaskdp.anonymize.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.plate import PlateConfig
 from raymaskdp.anonymize.pose_networks import PoseNetworks
 from raymaskdp.anonymize.refine import REFINERS, Refined, Shot
-from raymaskdp.anonymize.synthesis import Background, empty
+from raymaskdp.anonymize.synthesis import empty
 from raymaskdp.benchmarks import tiny_diffusion
 from raymaskdp.benchmarks.refine import METHODS, RefineConfig, benchmark_refine, composed
 from raymaskdp.bodies.avatar import draw_avatar
@@ -148,9 +148,19 @@ def test_only_avatars_and_a_seam_change(config, backend, cast, shots, harmonized
     assert not refining.counts.failed + refining.counts.moved + refining.counts.small
 
 
-def test_frames_do_not_depend_on_their_batch(config, backend, cast, shots, done) -> None:
-    singly = frames(refiner(dataclasses.replace(config, batch=1), backend, cast), shots)
+def test_frames_do_not_depend_on_their_batch_and_can_be_taken_up_again(
+    config, backend, cast, shots, done
+) -> None:
+    config = dataclasses.replace(config, batch=1)
+    singly = frames(refiner(config, backend, cast), shots)
     assert np.abs(done[0].astype(int) - singly).max() <= 2  # float order
+    before, after = refiner(config, backend, cast), refiner(config, backend, cast)
+    first = frames(before, shots[:2])
+    after.resume(before.state())
+    np.testing.assert_array_equal(np.concatenate([first, frames(after, shots[2:])]), singly)
+    assert [one.counts.refined for one in (before, after)] == [4, 2]
+    forgetful = refiner(config, backend, cast)
+    assert (frames(forgetful, shots[2:])[0] != singly[2]).any()  # the state is of use
 
 
 def test_every_part_of_consistency_counts(config, backend, cast, shots, done) -> None:
@@ -176,13 +186,12 @@ def test_every_part_of_consistency_counts(config, backend, cast, shots, done) ->
 def test_the_source_has_no_way_in(config, backend, cast, shots) -> None:
     """Other people under the masks, and sources that turn to noise once they are emptied, change no bit."""
     rng = np.random.default_rng(1)
-    nowhere = Background(plate=None, unseen=1.0, drift_px=9.0)  # each frame is filled by itself
 
     def emptied(person: int, *, spoil: bool) -> Iterator[Shot]:
         for shot in shots[:2]:
             mask = masks.dilate(shot.drawn.mask_HW, 4)
             source = np.where(mask[..., None], person, shot.emptied_HW3).astype(np.uint8)
-            left = empty(source, mask, nowhere, PlateConfig(), COMPOSITES).frame_HW3
+            left = empty(source, mask, None, PlateConfig(), COMPOSITES).frame_HW3  # filled by itself
             yield dataclasses.replace(shot, emptied_HW3=left)
             if spoil:
                 source[:] = rng.integers(0, 255, source.shape)
