@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.pose_networks import PoseNetworks
@@ -38,12 +37,6 @@ class Refiners:
             motions=scene.motions, figures=figures, avatars=avatars, camera_33=scene.camera_33, fps=fps
         )
         return refiner.Refiner(config.diffusion, config.composite, self._backend, self._pose_check, cast)
-
-    @staticmethod
-    def counts(used: Refiner) -> dict[str, Any]:
-        """What a refiner counted, for the metrics of its video."""
-        counts = getattr(used, "counts", None)
-        return {} if counts is None else {f"avatars_{k}": v for k, v in dataclasses.asdict(counts).items()}
 
     @functools.cached_property
     def _backend(self) -> Backend:

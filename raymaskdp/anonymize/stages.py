@@ -215,7 +215,8 @@ class Synthesize:
                 avatar_digest=layers.digest.hex(),
             )
             problems += files.problems
-        metrics |= _figures(layers, files, info.width * info.height) | self._refiners.counts(layers.refined)
+        metrics |= _figures(layers, files, info.width * info.height)
+        metrics |= {f"avatars_{name}": count for name, count in layers.refined.items()}
         item = dataclasses.replace(item, metrics=metrics)
         if problems:
             return _quarantined(item, problems), {}
