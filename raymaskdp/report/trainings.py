@@ -127,11 +127,15 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """One finished sweep: its frontier, and one table row for each setting, over its seeds."""
+    """One finished sweep: its plots, and one table row for each setting, over its seeds.
+
+    `parallel` is every trial through the settings that differ; None where none do.
+    """
 
     name: str
     sentence: str
     plot: str
+    parallel: str | None
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     bill: tuple[Fact, ...]
@@ -167,6 +171,7 @@ def read_sweep(folder: Path, *, root: Path) -> Sweep:
 def _read_sweep(folder: Path, *, root: Path) -> Sweep:
     about = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     result, source = about["result"], about["published"]
+    parallel = folder / "parallel.svg"
     results = pd.read_parquet(folder / "results.parquet")
     done = results[results.status == "done"]
     groups = _groups(done)
@@ -197,6 +202,7 @@ def _read_sweep(folder: Path, *, root: Path) -> Sweep:
         name=str(folder.relative_to(root)),
         sentence=sentence,
         plot=plots.svg_uri((folder / "frontier.svg").read_text(encoding="utf-8")),
+        parallel=plots.svg_uri(parallel.read_text(encoding="utf-8")) if parallel.is_file() else None,
         columns=tuple(columns),
         rows=tuple(rows),
         bill=_bill(result["bill"]),

@@ -44,6 +44,7 @@ def test_kept_features_save_nearly_everything(train_config) -> None:
     assert (linear.scheme, kept.scheme) == ("linear", KEPT)
     assert linear.trained == kept.trained == 2 * 64 + 2
     assert kept.over_first < 0.2
+    assert found.times_faster == pytest.approx(1 / kept.over_first, rel=0.5)
     assert found.features_seconds > 0
     assert f"| {KEPT} | 130 |" in str(found)
 
