@@ -37,7 +37,7 @@ class Piece:
       films: packed masks by name.
       digests: of the avatar frames (`verify.Digest`).
       shown_NHW3: frames without avatars, for the detectors; their numbers in the video are `shown_N`.
-      state: of the refiner behind the last frame.
+      state: of the refiner behind the last frame; empty where it was dropped.
       refined: what the refiner counted.
     """
 
@@ -50,14 +50,15 @@ class Piece:
     refined: Mapping[str, int]
 
     def save(self, path: Path) -> None:
-        """Write it atomically."""
+        """Write it atomically; the state to a file of its own, first, because it is soon dropped."""
+        with atomic_path(_state_of(path)) as temporary:
+            temporary.write_bytes(self.state)
         arrays = {f"count_{name}": values_T for name, values_T in self.counts_T.items()}
         for name, film in self.films.items():
             arrays[f"film_{name}"], arrays[f"sizes_{name}"] = film.packed()
             arrays[f"bytes_{name}"] = np.array(film.shape[1])
         arrays["digests"] = np.frombuffer(self.digests, np.uint8)
         arrays["shown"], arrays["frames"] = self.shown_N, self.shown_NHW3
-        arrays["state"] = np.frombuffer(self.state, np.uint8)
         arrays["refined"] = np.frombuffer(json.dumps(dict(self.refined)).encode(), np.uint8)
         with atomic_path(path) as temporary:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
@@ -77,7 +78,7 @@ class Piece:
             digests=stored["digests"].tobytes(),
             shown_N=stored["shown"],
             shown_NHW3=stored["frames"],
-            state=stored["state"].tobytes(),
+            state=_state_of(path).read_bytes() if _state_of(path).is_file() else b"",
             refined=json.loads(stored["refined"].tobytes()),
         )
 
@@ -115,9 +116,17 @@ class Pieces:
         """The rest of it, written last: a piece is finished when this is there."""
         return self.folder / f"{number:05d}.npz"
 
+    def drop_state(self, number: int) -> None:
+        """Remove the state of a piece that has a finished one behind it; networks remember a lot."""
+        _state_of(self.notes(number)).unlink(missing_ok=True)
+
     def finished(self) -> int:
         """How many pieces are finished, from the first one on."""
         return next((n for n in range(len(self)) if not self.notes(n).is_file()), len(self))
+
+
+def _state_of(notes: Path) -> Path:
+    return notes.with_suffix(".state")
 
 
 def folder_of(pieces: Path, made_of: Mapping[str, Any]) -> Path:

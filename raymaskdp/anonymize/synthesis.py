@@ -277,6 +277,8 @@ def write_layers(
         for number in range(layers.resumed, len(pieces)):
             piece = _write_piece(work, pieces, number, frames, state)
             piece.save(pieces.notes(number))
+            if number:
+                pieces.drop_state(number - 1)
             layers.take(piece, pieces.frames(number))
             state = piece.state
         next(frames, None)  # what is behind the last frame says whether the video has changed
