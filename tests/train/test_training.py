@@ -164,10 +164,12 @@ def test_kill_9_at_any_moment_changes_nothing(base, tmp_path) -> None:
     assert read_ledger(Path(resumed.run) / "ledger.jsonl").steps_spent == 25
 
 
-def run_with_workers(config: TrainConfig, count: int) -> dict[str, torch.Tensor]:
-    """The loop on `count` threads that add up like workers of Ray Train do."""
+def run_with_workers(
+    config: TrainConfig, count: int, stop_after: int | None = None
+) -> dict[str, torch.Tensor]:
+    """The loop on `count` threads that add up like workers of Ray Train do, maybe stopped on the way."""
     job = make_job(config)
-    job.key_file.parent.mkdir(parents=True)
+    job.key_file.parent.mkdir(parents=True, exist_ok=True)
     job.key_file.write_bytes(KEY.secret)
     barrier, shared = threading.Barrier(count), {}
 
@@ -182,9 +184,13 @@ def run_with_workers(config: TrainConfig, count: int) -> dict[str, torch.Tensor]
 
     failures = []
 
+    def stop(report: loop.StepReport) -> None:
+        if report.step == stop_after:
+            raise Killed
+
     def work(rank: int) -> None:
         try:
-            loop.run(job, Worker(rank, count, add_up(rank)))
+            loop.run(job, Worker(rank, count, add_up(rank)), stop)
         except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
             failures.append(error)
             barrier.abort()
@@ -194,7 +200,7 @@ def run_with_workers(config: TrainConfig, count: int) -> dict[str, torch.Tensor]
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failures, failures
+    assert [type(failure) for failure in failures[:1]] == ([] if stop_after is None else [Killed]), failures
     state = load_file(job.checkpoint_file)
     return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
 
@@ -210,6 +216,19 @@ def test_one_two_and_three_workers_make_the_same_model(base, tmp_path, expected_
         together = run_with_workers(changed(base, out=tmp_path / str(count)), count)
         for name in alone:
             torch.testing.assert_close(alone[name], together[name], rtol=1e-4, atol=1e-5)
+
+
+def test_the_number_of_workers_may_change_on_the_way(base, tmp_path) -> None:
+    """One is stopped after a step that its checkpoint has not seen; then there are two, and one again."""
+    save_weights(tmp_path / "init.safetensors", loop.build(base, ClipStore.open(base.data)))
+    base = changed(base, init=tmp_path / "init.safetensors")
+    alone = weights(train(changed(base, out=tmp_path / "alone"), key=KEY).run)
+    moving = changed(base, out=tmp_path / "moving")
+    for count, stop_after in ((1, 3), (2, 5), (1, None)):
+        together = run_with_workers(moving, count, stop_after)
+    for name in alone:
+        torch.testing.assert_close(alone[name], together[name], rtol=1e-4, atol=1e-5)
+    assert read_ledger(make_job(moving).ledger_file).steps_spent == 6
 
 
 def test_reading_ahead_changes_nothing(base, tmp_path) -> None:
