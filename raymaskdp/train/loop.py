@@ -10,6 +10,7 @@ and every worker draws the same noise and makes the same update. With one worker
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -37,6 +38,7 @@ from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.device import CPU
 from raymaskdp.train.features import cached_features
 from raymaskdp.train.inputs import Inputs, PixelInputs, Views, pick_draws
+from raymaskdp.train.lock import only_writer
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
 from raymaskdp.train.reading import ReadAhead
 from raymaskdp.train.splits import training_videos
@@ -112,6 +114,11 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
     Leaves the checkpoint, the ledger and the curve in the run's folder. `on_step` is called on rank 0.
     Returns for how many seconds this worker waited for its clips; as private as the time of a step.
     """
+    with only_writer(job.folder) if worker.rank == 0 else contextlib.nullcontext():
+        return _run(job, worker, on_step)
+
+
+def _run(job: Job, worker: Worker, on_step: Callable[[StepReport], None]) -> float:
     torch.set_num_threads(job.config.compute.threads)
     # Else convolutions on GPUs would be rounded to 10 bits, where float32 is what was asked for.
     torch.backends.cudnn.allow_tf32 = False
