@@ -27,7 +27,7 @@ MOST_POINTS = 400
 LEAST_POINTS = 24
 """Followed points without which nothing can be said."""
 
-LEAST_AGREEING = 0.7
+LEAST_AGREEING = 0.6
 """Share of the followed points that a homography must explain, or the scene is too deep for one."""
 
 AGREE_PX = 1.0
@@ -49,7 +49,7 @@ class _View:
     """A frame as it is compared.
 
     Attributes:
-      gray_hw: uint8; people are covered with what is around them.
+      gray_hw: uint8, in a light that is the same for all frames; people are covered with what is around.
       free_hw: uint8, 255 where points may be.
     """
 
@@ -67,6 +67,9 @@ class _View:
         around = (size[0] // 8 | 1, size[0] // 8 | 1)
         smooth_hw = cv2.blur(sum_hw, around) / np.maximum(cv2.blur(weight_hw, around), 1e-3)
         gray_hw = np.where(weight_hw > 0.999, sum_hw, smooth_hw)
+        # Points are followed by their brightness, which a camera adjusts: bring all frames to one.
+        known = gray_hw[weight_hw > 0.999] if (weight_hw > 0.999).any() else gray_hw
+        gray_hw = 128 + 48 * (gray_hw - known.mean()) / max(4.0, float(known.std()))
         free_hw = cv2.erode(
             (weight_hw > 0.999).astype(np.uint8), np.ones((2 * _EDGE + 1, 2 * _EDGE + 1), np.uint8)
         )
@@ -81,6 +84,10 @@ class _Key:
     view: _View
     points_N2: np.ndarray
     to_first_33: np.ndarray
+
+
+class _TooDeep(Exception):
+    """Points were followed well, and no homography explains where they went."""
 
 
 class MovingCamera:
@@ -116,11 +123,14 @@ class MovingCamera:
             self._keep(view, np.eye(3))
             return
         last_view, guess_33 = self._last
-        for key in self._keys_near(guess_33):
-            if self._hang(view, key, guess_33):
+        try:
+            for key in self._keys_near(guess_33):
+                if self._hang(view, key, guess_33):
+                    return
+            if len(self._keys) < MOST_KEYS and self._hang(view, self._new_key(last_view, guess_33), guess_33):
                 return
-        if len(self._keys) < MOST_KEYS and self._hang(view, self._new_key(last_view, guess_33), guess_33):
-            return
+        except _TooDeep:
+            pass  # no new key frame: from one frame to the next, any depth looks flat
         self.misfit = f"the camera's motion fits no turn at frame {len(self._to_first)}"
 
     def _hang(self, view: _View, key: _Key, guess_33: np.ndarray) -> bool:
@@ -161,7 +171,10 @@ class MovingCamera:
 
 
 def _registered(key: _Key, view: _View, guess_33: np.ndarray) -> np.ndarray | None:
-    """The homography from a key frame to a frame, near `guess_33`; None where none can be trusted."""
+    """The homography from a key frame to a frame, near `guess_33`; None where too little was followed.
+
+    Raises `_TooDeep` where enough was, but there is none.
+    """
     if len(key.points_N2) < LEAST_POINTS:
         return None
     guessed_N2 = cv2.perspectiveTransform(key.points_N2[:, None].astype(np.float64), guess_33)
@@ -178,9 +191,11 @@ def _registered(key: _Key, view: _View, guess_33: np.ndarray) -> np.ndarray | No
         return None
     fitted_33, agreeing = cv2.findHomography(key.points_N2[sure_N], there_N2[sure_N], cv2.RANSAC, AGREE_PX)
     if fitted_33 is None or np.mean(agreeing) < LEAST_AGREEING:
-        return None
+        raise _TooDeep
     # A frame is not turned over, torn apart or shrunk to a dot by any camera.
-    return fitted_33 if 0.25 < np.linalg.det(fitted_33 / fitted_33[2, 2]) < 4 else None
+    if not 0.25 < np.linalg.det(fitted_33 / fitted_33[2, 2]) < 4:
+        raise _TooDeep
+    return fitted_33
 
 
 def _followed(
