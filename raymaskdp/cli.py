@@ -653,6 +653,16 @@ def benchmark_stages(settings: Any, as_json: bool) -> None:
     _show(run(settings), as_json)
 
 
+@benchmark.command("plan", context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.benchmarks.cost_plan:CostPlanConfig")
+def benchmark_plan(settings: Any, as_json: bool) -> None:
+    """The wall time that `raymaskdp plan` predicts, beside that of the runs, on one worker and two."""
+    from raymaskdp.benchmarks.cost_plan import benchmark_plan as run
+
+    _show(run(settings), as_json)
+
+
 @benchmark.command("anonymize", context_settings=CONTEXT)
 @_json_option
 @_settings("raymaskdp.benchmarks.anonymize:BenchmarkAnonymizeConfig")

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "raymaskdp"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What a part may import besides itself and the foundations.
-FOUNDATIONS = {"config", "check", "errors", "files", "runtime", "storage", "__init__"}
+FOUNDATIONS = {"config", "check", "errors", "files", "runtime", "storage", "events", "__init__"}
 PARTS = {"models", "privacy", "bodies", "video", "datasets"}
 MAY_IMPORT = {
     "models": set[str](),

@@ -21,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from raymaskdp import config as configuration
-from raymaskdp import storage
+from raymaskdp import events, storage
 from raymaskdp.anonymize import cameras, decisions, outputs, pipeline
 from raymaskdp.anonymize.carried import Earlier
 from raymaskdp.anonymize.config import AnonymizeConfig
@@ -141,12 +141,14 @@ def anonymize(
             for camera, some in lenders.items()
         }
         run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
-        bar = _bar(records, len(todo), progress)
+        bar = _bar(records, len(todo), progress and not events.wanted())
+        events.write("anonymize begins", videos=len(records), todo=len(todo))
         _collect(run(todo, config, job, observed=observed), rows, out, config_sha256, bar)
         if pieces is not None:
             shutil.rmtree(pieces, ignore_errors=True)  # all is decided; a run that is killed leaves it
     chosen = tuple(rows[record.video_id] for record in records)
     counts = Counter(row.status for row in chosen)
+    events.write("anonymize ends", **counts)
     return AnonymizeResult(
         out=out,
         done=counts["done"],
@@ -209,12 +211,19 @@ def _collect(
                 outputs.withdraw(out, item.record.video_id)
             rows[item.record.video_id] = outputs.row_of(item, config_sha256)
             counts[item.status] += 1
+            _tell(item)
             bar.set_postfix(counts, refresh=False)
             bar.update()
             if time.monotonic() - written > MANIFEST_SECONDS:
                 outputs.write_manifest(out, rows.values())
                 written = time.monotonic()
     outputs.write_manifest(out, rows.values())
+
+
+def _tell(item: Item) -> None:
+    frames = item.info.num_frames if item.info else 0
+    seconds = round(item.seconds, 3)
+    events.write("video", video_id=item.record.video_id, status=item.status, frames=frames, seconds=seconds)
 
 
 def _bar(records: tuple[VideoRecord, ...], todo: int, progress: bool) -> tqdm[Any]:

@@ -140,7 +140,7 @@ def _trained(folder: Path) -> Progress:
 
 def _swept(folder: Path) -> Progress:
     finished = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["result"] is not None
-    planned = sweeps.trials(config.load(sweeps.SweepConfig, folder / "sweep.yaml"))
+    total = _planned(config.load(sweeps.SweepConfig, folder / "sweep.yaml"))
     results = sorted((folder / "runs").rglob("result.json"), key=lambda path: path.stat().st_mtime)
     curves = sorted((folder / "runs").rglob("curve.jsonl"), key=lambda path: path.stat().st_mtime)
     latest = [*curves[-1:], folder / "sweep.json"]
@@ -148,10 +148,18 @@ def _swept(folder: Path) -> Progress:
         folder=str(folder),
         kind="sweep",
         done=len(results),
-        total=len(planned),
+        total=total,
         state="finished" if finished else _state(folder / "-", *latest),
-        detail=f"{len(planned) - len(results)} failed" if finished else f"{len(curves)} begun",
+        detail=f"{total - len(results)} failed" if finished and total is not None else f"{len(curves)} begun",
     )
+
+
+def _planned(sweep: sweeps.SweepConfig) -> int | None:
+    """Trials of the grids and of the search; None where chance decides how many, which stays private."""
+    if sweep.pays and sweep.search is not None:
+        return None
+    learned = sweep.search.trials if sweep.search is not None and sweep.search.method == "optuna" else 0
+    return len(sweeps.trials(sweep)) + learned
 
 
 def _state(result: Path, *changing: Path) -> Literal["finished", "running", "stopped"]:

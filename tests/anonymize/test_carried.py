@@ -10,7 +10,7 @@ import pytest
 from formats import Truth, write_amass
 from object_store import BUCKET, served
 
-from raymaskdp import cli, storage
+from raymaskdp import cli, events, storage
 from raymaskdp.anonymize import AnonymizeConfig, AnonymizeResult, anonymize, decisions, outputs
 from raymaskdp.anonymize.pose import PoseConfig
 from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
@@ -100,12 +100,21 @@ def test_from_store_to_store(run, films: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.slow
-def test_a_manifest_of_urls_to_a_folder(run, films: Path, tmp_path: Path) -> None:
+def test_a_manifest_of_urls_to_a_folder(
+    run, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = next((films / "videos").glob("*.mp4")).stem
     storage.publish(films / "videos" / f"{name}.mp4", f"{BUCKET}/one/{name}.mp4")
     (tmp_path / "m.csv").write_text(f"path,video_id\n{BUCKET}/one/{name}.mp4,a\n")
     out = tmp_path / "out"
+    monkeypatch.setenv(events.VARIABLE, "json")
+    capsys.readouterr()
     assert run(tmp_path / "m.csv", out).done == 1
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in logged] == ["anonymize begins", "video", "anonymize ends"]
+    assert logged[1].keys() == {"time", "event", "video_id", "status", "frames", "seconds"}
+    assert (logged[1]["video_id"], logged[1]["frames"], logged[2]["done"]) == ("a", 6, 1)
+    monkeypatch.delenv(events.VARIABLE)
     assert run(tmp_path / "m.csv", out).reused == 1
     storage.write(f"{BUCKET}/one/m.csv", f"path,video_id\n{name}.mp4,a\n".encode())
     assert run(f"{BUCKET}/one/m.csv", out).reused == 1

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from raymaskdp.anonymize import outputs
 from raymaskdp.anonymize.item import Item
@@ -62,6 +63,20 @@ def test_a_training_run_is_running_finished_or_stopped(tmp_path: Path) -> None:
     assert status(tmp_path).runs[0].state == "stopped"
     (folder / "result.json").write_text("{}")
     assert status(tmp_path).runs[0].state == "finished"
+
+
+def test_trials_that_optuna_proposes_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text('{"result": null}')
+    settings = {
+        "out": "o",
+        "choose_on": "held-out.parquet",
+        "train": {"data": "d", "privacy": {"epsilon": 2.0}},
+        "grids": {"g": {"privacy.epsilon": [1, 2]}},
+        "search": {"method": "optuna", "trials": 5, "space": {"privacy.clipping_norm": [0.5, 1.0]}},
+    }
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(settings))
+    (found,) = status(tmp_path).runs
+    assert (found.kind, found.done, found.total, found.state) == ("sweep", 0, 2 + 5, "running")
 
 
 def test_nothing_of_ours(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""Plans beside what happened: the wall time that `raymaskdp plan` predicts, and that of the runs themselves.
+
+`raymaskdp benchmark plan`. Videos of several lengths are drawn; a few of them teach the plan; then all of
+them are anonymized by one worker and by two. The plan is made first, so it knows nothing of the runs.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from raymaskdp import check
+from raymaskdp.anonymize import AnonymizeConfig, anonymize
+from raymaskdp.datasets.manifest import VideoRecord, read_source, write_table
+from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.operate.plan import PlanConfig, plan
+from raymaskdp.runtime import ray_cluster
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPlanConfig:
+    """What to compare.
+
+    Attributes:
+      people: in as many videos of each length.
+      frames: lengths of the videos.
+      sample: videos that the plan learns from.
+      workers: of each run.
+    """
+
+    people: int = 6
+    frames: tuple[int, ...] = (24, 48, 96)
+    sample: int = 4
+    workers: tuple[int, ...] = (1, 2)
+
+    def __post_init__(self) -> None:
+        check.in_range("people", self.people, low=2)
+        check.positive("sample", self.sample)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPlanRow:
+    """Seconds of wall time on so many workers: predicted, with the range, and taken; error is signed."""
+
+    workers: int
+    predicted: float
+    low: float
+    high: float
+    taken: float
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPlanResult:
+    """One row a number of workers.
+
+    Attributes:
+      machine: processors and architecture.
+      videos, frames: of the run.
+      rows: predictions and runs.
+    """
+
+    machine: str
+    videos: int
+    frames: int
+    rows: tuple[CostPlanRow, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.videos} videos, {self.frames} frames, on {self.machine}",
+            "",
+            "| workers | predicted (s) | range (s) | taken (s) | predicted over taken |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {row.workers} | {row.predicted:.0f} | {row.low:.0f} to {row.high:.0f} "
+            f"| {row.taken:.0f} | {row.error:+.0%} |"
+            for row in self.rows
+        ]
+        return "\n".join(lines)
+
+
+def benchmark_plan(config: CostPlanConfig) -> CostPlanResult:
+    """Plan, run, and compare. On workers of a Ray cluster that is there already, as on a real one."""
+    with tempfile.TemporaryDirectory(prefix="raymaskdp-plan-") as folder:
+        source = _draw(Path(folder), config)
+        profile = Path(folder) / "profile.yaml"
+        first = plan(source, PlanConfig(sample=config.sample, nodes=(1,), save_profile=profile))
+        rows = []
+        for workers in config.workers:
+            # One machine with so many workers: that they slow each other down is part of the comparison.
+            offer = plan(source, PlanConfig(profile=profile, nodes=(1,), workers=workers)).offers[0]
+            with ray_cluster(num_cpus=workers):
+                done = anonymize(
+                    source, Path(folder) / f"out{workers}", AnonymizeConfig(workers=workers), progress=False
+                )
+            predicted, low, high = (
+                3600 * hours for hours in (offer.hours, offer.hours_low, offer.hours_high)
+            )
+            rows.append(
+                CostPlanRow(
+                    workers=workers,
+                    predicted=predicted,
+                    low=low,
+                    high=high,
+                    taken=done.seconds,
+                    error=predicted / done.seconds - 1,
+                )
+            )
+        return CostPlanResult(
+            machine=f"{os.cpu_count()} processors, {platform.machine()}",
+            videos=first.videos,
+            frames=first.frames,
+            rows=tuple(rows),
+        )
+
+
+def _draw(folder: Path, config: CostPlanConfig) -> Path:
+    """Videos of all lengths, and their manifest."""
+    records: list[VideoRecord] = []
+    for frames in config.frames:
+        part = folder / f"f{frames}"
+        synthesize(
+            part, SynthesizeConfig(people=config.people, actions=("wave",), rooms=2, cameras=1, frames=frames)
+        )
+        records += [
+            VideoRecord(video_id=f"f{frames}_{record.video_id}", path=record.path)
+            for record in read_source(part)
+        ]
+    write_table(folder / "manifest.parquet", records)
+    return folder / "manifest.parquet"
