@@ -215,6 +215,7 @@ class _Clocks:
         parts: list[tuple[Any, str, str]] = [
             (FindPeople, "__call__", "pose"),
             (FitBodies, "__call__", "fit"),
+            (anonymize_stages, "observe", "plate"),
             (anonymize_stages, "find_background", "plate"),
             (anonymize_stages, "write_layers", "composite"),
             (Renderer, "render", "render"),
@@ -244,8 +245,8 @@ class _Clocks:
 
     def _timed_frames(self, stream: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(stream)
-        def timed(path: str | Path) -> Iterator[np.ndarray]:
-            with contextlib.closing(stream(path)) as frames:
+        def timed(path: str | Path, start: int = 0) -> Iterator[np.ndarray]:
+            with contextlib.closing(stream(path, start)) as frames:
                 while True:
                     with self.run("decode"):
                         frame_HW3 = next(frames, None)
