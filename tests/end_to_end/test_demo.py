@@ -1,55 +1,19 @@
 """The whole path, small: from sample videos to a report, and once more without doing anything twice."""
 
 import base64
-import dataclasses
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from tiny import settings
 
-from raymaskdp.anonymize import AnonymizeConfig
-from raymaskdp.datasets.synthesize import SynthesizeConfig
-from raymaskdp.demo import DemoConfig, DemoResult, demo
+from raymaskdp.demo import DemoResult, demo
 from raymaskdp.errors import UserError
 from raymaskdp.report import report
 from raymaskdp.report.videos import MAX_STRIPS, WORST
-from raymaskdp.sweep import SweepConfig
-from raymaskdp.train import ClipConfig, ComputeConfig, PrepareConfig, PrivacyConfig, TrainConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
-
-HERE = ComputeConfig(workers=0)
-NOWHERE = Path("filled-in-by-the-demo")
-
-
-def settings() -> DemoConfig:
-    sample = SynthesizeConfig(
-        people=4, actions=("wave", "squat"), rooms=1, cameras=1, frames=12, test_share=0.5
-    )  # fmt: skip
-    clips = ClipConfig(frames=4, stride=2, draws=4)
-    common = {"data": NOWHERE, "clips": clips, "steps": 4, "compute": HERE}
-    private = TrainConfig(**common, privacy=PrivacyConfig(mechanism="maskdp", epsilon=4, expected_batch=3))
-    return DemoConfig(
-        public=dataclasses.replace(sample, seed=1),
-        private=sample,
-        anonymize=AnonymizeConfig(),
-        prepare=PrepareConfig(),
-        pretrain=TrainConfig(**common, privacy=PrivacyConfig(mechanism="sgd", clips=1)),
-        train=private,
-        sweep=SweepConfig(
-            out=NOWHERE,
-            train=private,
-            grids={"frontier": {"privacy.mechanism": ("maskdp", "dpsgd"), "privacy.epsilon": (4.0,)}},
-            seeds=(0, 1),
-        ),
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoResult]:
-    folder = tmp_path_factory.mktemp("demo")
-    return folder, demo(folder, settings())
 
 
 def test_every_video_has_a_verdict(finished: tuple[Path, DemoResult]) -> None:
