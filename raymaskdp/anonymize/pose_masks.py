@@ -108,7 +108,11 @@ def limbs(keypoints_33x3: np.ndarray, *, frame_size: tuple[int, int], thickness:
     up = local[[11, 12]].mean(0) - local[[23, 24]].mean(0)
     up /= max(float(np.linalg.norm(up)), 1e-6)
     crown = 0.6 * local[list(EARS)].mean(0) + 0.4 * local[NOSE] + 0.025 * tall * up
-    cv2.circle(drawn, _pixel(crown), max(1, round(0.085 * tall)), 1, -1)
+    head = max(1, round(0.085 * tall))
+    cv2.circle(drawn, _pixel(crown), head, 1, -1)
+    # The neck, long hair beside it, and what slopes to the shoulders, wherever the head hangs.
+    cv2.line(drawn, _pixel(crown), _pixel(local[[11, 12]].mean(0)), 1, 2 * head)
+    cv2.fillConvexPoly(drawn, np.array([pixel[11], pixel[12], _pixel(crown)], np.int32), 1)
     for foot in (slice(27, 33, 2), slice(28, 33, 2)):  # a soft shadow spreads sideways on the floor
         centre = local[foot].mean(0)
         axes = (max(1, round(0.08 * tall)), max(1, round(0.035 * tall)))
