@@ -21,8 +21,10 @@ SUDO_LINE := sudo apt-get update && sudo apt-get install -y
 demo: setup
 	$(BIN)/raymaskdp demo --out $(DEMO_OUT)
 
+# Tests that start clusters come one after the other: they count CPUs, and kill what they start.
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not cluster" -n logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m cluster
 
 lint: setup
 	$(BIN)/ruff check
