@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import torch
 from changes import changed
 from safetensors.torch import load_file
@@ -24,6 +25,12 @@ from raymaskdp.train.loop import read_curve
 from raymaskdp.train.trainer import make_job
 
 KEY = Key(secret=bytes(range(32)))
+
+LESS_WAITING = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "2",
+}
+"""How often Ray's controller looks at its workers, and how long it waits for them to say goodbye."""
 
 
 def own_processes(title: str) -> list[int]:
@@ -52,9 +59,21 @@ def kill_on_the_way(curve: Path, plan: list[tuple[int, str]], killed: list[str])
             killed.append(title)
 
 
+DRIVER = """
+import sys
+from raymaskdp import config
+from raymaskdp.privacy import Key
+from raymaskdp.train import TrainConfig, train
+train(config.load(TrainConfig, sys.argv[1]), key=Key(secret=bytes(range(32))))
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_whoever_is_killed_two_workers_make_the_same_model(ray_session, base, tmp_path) -> None:
+def test_whoever_is_killed_two_workers_make_the_same_model(ray_session, base, tmp_path, monkeypatch) -> None:
+    """The driver first, which takes its workers along, then one of those of the next, and its controller."""
+    for name, seconds in LESS_WAITING.items():
+        monkeypatch.setenv(name, seconds)
     # Gentle steps: large noisy ones blow up the differences that the order of sums makes.
     base = changed(
         base, steps=60, compute__checkpoint_every=10, optimizer__learning_rate=0.05, optimizer__momentum=0.0
@@ -64,7 +83,19 @@ def test_whoever_is_killed_two_workers_make_the_same_model(ray_session, base, tm
     killed: list[str] = []
     curve = make_job(on_ray).curve_file
     rng = np.random.default_rng()
-    plan = [(int(rng.integers(3, 20)), "RayTrainWorker"), (int(rng.integers(25, 40)), "TrainController")]
+    settings = tmp_path / "run.yaml"
+    settings.write_text(configuration.to_yaml(on_ray))
+    address = ray.get_runtime_context().gcs_address
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(settings)], env={**os.environ, "RAY_ADDRESS": address}
+    )
+    last = int(rng.integers(1, 15))
+    while len(read_curve(curve)) < last:
+        assert driver.poll() is None, "the driver ended before it could be killed"
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    plan = [(int(rng.integers(20, 30)), "RayTrainWorker"), (int(rng.integers(35, 45)), "TrainController")]
     threading.Thread(target=kill_on_the_way, args=(curve, plan, killed), daemon=True).start()
     together = train(on_ray, key=KEY)
     assert killed == [title for _, title in plan], plan
@@ -81,7 +112,7 @@ def test_whoever_is_killed_two_workers_make_the_same_model(ray_session, base, tm
 def test_a_machine_that_is_taken_away_with_a_warning_costs_no_step(base, tmp_path) -> None:
     """On two nodes; the only checkpoint on the way is the one that the warning leads to."""
     gentle = {"optimizer__learning_rate": 0.05, "optimizer__momentum": 0.0, "compute__checkpoint_every": 1000}
-    base = changed(base, steps=60, **gentle)
+    base = changed(base, steps=80, **gentle)
     alone = train(changed(base, out=tmp_path / "alone"), key=KEY)
     config = changed(base, compute__workers=(1, 2))
     settings, path = tmp_path / "run.yaml", tmp_path / "places"
@@ -96,11 +127,11 @@ def test_a_machine_that_is_taken_away_with_a_warning_costs_no_step(base, tmp_pat
     by_count = {count: [step for before, step in places if before == count] for count in (1, 2)}
     warned = by_count[1][0]
     assert 3 < warned <= by_count[2][-1] + 1  # it went on from a checkpoint
-    assert by_count[1][-1] == 60
+    assert by_count[1][-1] == 80
     job = make_job(config)
     state = load_file(job.checkpoint_file)
     expected = load_file(Path(alone.run) / "model.safetensors")
     for name, value in expected.items():
         torch.testing.assert_close(state[f"model.{name}"], value, rtol=1e-3, atol=1e-4)
-    assert read_ledger(job.ledger_file).steps_spent == 60
-    assert [line.step for line in read_curve(job.curve_file)] == list(range(1, 61))
+    assert read_ledger(job.ledger_file).steps_spent == 80
+    assert [line.step for line in read_curve(job.curve_file)] == list(range(1, 81))

@@ -16,8 +16,11 @@ import threading
 import time
 from pathlib import Path
 
-# Half of the time of this was Ray's waiting. It reads these when it is imported.
+# Less of Ray's waiting for what happens soon, and more for processes that start slowly on a busy machine. It
+# reads these when it is imported.
 os.environ |= {
+    "RAY_agent_register_timeout_ms": "120000",
+    "RAY_raylet_start_wait_time_s": "120",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5",
     "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "2",
@@ -32,7 +35,7 @@ from raymaskdp import config
 from raymaskdp.train import TrainConfig, loop
 from raymaskdp.train.trainer import make_job, run_on_ray, this_worker
 
-PACE_S = 0.3
+PACE_S = 0.4
 """Steps take so long until the last change that is waited for, so that there is something left to do."""
 
 NOTICE_S = 3
