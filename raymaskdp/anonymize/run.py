@@ -148,7 +148,7 @@ def anonymize(
             shutil.rmtree(pieces, ignore_errors=True)  # all is decided; a run that is killed leaves it
     chosen = tuple(rows[record.video_id] for record in records)
     counts = Counter(row.status for row in chosen)
-    events.write("anonymize ends", **counts)
+    events.write("anonymize ends", **{str(status): count for status, count in counts.items()})
     return AnonymizeResult(
         out=out,
         done=counts["done"],

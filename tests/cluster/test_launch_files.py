@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def test_ray_up_accepts(path: Path) -> None:
     assert config["available_node_types"][config["head_node_type"]]["resources"] == {"CPU": 0}
     assert all(node.get("min_workers", 0) == 0 for node in config["available_node_types"].values())
     assert f":{ray_version()}-" in config["docker"]["image"]
-    assert "RAY_AUTH_MODE=token" in " ".join(config["head_start_ray_commands"])
+    for command in (config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]):
+        assert command.startswith(". /home/ray/tls/env && RAY_AUTH_MODE=token ray start")
+    assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("cluster/kuberay/ray*.yaml")), ids=lambda p: p.name)
@@ -69,6 +72,16 @@ def test_kuberay_accepts(path: Path) -> None:
     misspelt = {**resource, "spec": {**resource["spec"], "shutDownAfterJobFinishes": True}}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(misspelt, schema)
+
+
+def test_a_machine_gets_a_certificate_that_its_cluster_trusts(tmp_path: Path) -> None:
+    script = ROOT / "cluster/tls.sh"
+    for arguments in (["--new", tmp_path / "ca"], [tmp_path / "ca", tmp_path / "tls"]):
+        subprocess.run(["sh", script, *arguments], check=True, capture_output=True)
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "tls").iterdir()} == {0}
+    check = ["openssl", "verify", "-CAfile", tmp_path / "ca/ca.crt", "-verify_ip", "127.0.0.1"]
+    subprocess.run([*check, tmp_path / "tls/tls.crt"], check=True, capture_output=True)
+    assert "RAY_USE_TLS=1" in (tmp_path / "tls/env").read_text()
 
 
 def test_the_image_has_the_tested_ray() -> None:

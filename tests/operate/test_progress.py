@@ -69,6 +69,7 @@ def test_trials_that_optuna_proposes_are_counted(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text('{"result": null}')
     settings = {
         "out": "o",
+        "seeds": [0],
         "choose_on": "held-out.parquet",
         "train": {"data": "d", "privacy": {"epsilon": 2.0}},
         "grids": {"g": {"privacy.epsilon": [1, 2]}},
