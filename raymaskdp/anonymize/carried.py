@@ -121,6 +121,15 @@ class Earlier:
             intact=self._intact,
         )
 
+    def unchanged(self, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
+        """The row of a video whose source, subject and configuration are as they were, done or not.
+
+        What somebody decided about it still holds, even where its files were damaged.
+        """
+        if old is None or (old.config_sha256, old.subject) != (config_sha256, record.subject):
+            return None
+        return old if self._same_source(record, old) else None
+
     def _same_source(self, record: VideoRecord, row: Row) -> bool:
         if not storage.is_url(record.path):
             return outputs.same_source(record, row)

@@ -116,7 +116,8 @@ def anonymize(
         todo = []
         for record in records:
             row = earlier.finished(record, rows.get(record.video_id), config_sha256)
-            released = () if row is None else decisions.accepted(decided, row)
+            known = row or earlier.unchanged(record, rows.get(record.video_id), config_sha256)
+            released = () if known is None else decisions.accepted(decided, known)
             if row is None or decisions.overruled(released, row):
                 lends = record.video_id in lending
                 todo.append(Item(record=record, truth=_truth(record), released=released, lends=lends))

@@ -54,6 +54,10 @@ def test_a_released_video_is_done_again_and_a_dropped_one_is_not(
     provenance = json.loads((out / f"{one}.json").read_text())
     assert any("told apart" in reason for reason in provenance["released"])
     assert not (out / f"{two}.mp4").exists()
+    # The decision holds when its files have to be made again, in the same run.
+    (out / f"{one}.avatar.mp4").write_bytes(b"damaged")
+    healed = anonymize(tmp_path / "sample", out, settings, progress=False)
+    assert (healed.done, healed.quarantined, healed.reused) == (1, 1, 1)
     assert anonymize(tmp_path / "sample", out, settings, progress=False).reused == 2
 
     # Another configuration is another question.
