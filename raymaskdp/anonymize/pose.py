@@ -51,7 +51,7 @@ from raymaskdp.anonymize.track import (
 )
 from raymaskdp.anonymize.upright import UprightPeople
 from raymaskdp.errors import UserError
-from raymaskdp.video.mask_film import MaskFilm
+from raymaskdp.video.mask_film import MaskFilm, SmallMask
 from raymaskdp.video.masks import pack, unpack
 from raymaskdp.video.reader import VideoInfo
 
@@ -237,8 +237,7 @@ class _Search:
                 faces=self._faces(frame_HW3, small_HW3, found) if now % 2 or now == 0 else NO_BOXES,
                 people=self.people(frame_HW3) if self.people and looks_around else NO_BOXES,
                 upright=self.upright(frame_HW3) if now % self.gap == 0 else NO_BOXES,
-                foreground=np.packbits(self.foreground_hw),
-                foreground_shape=self.foreground_hw.shape,
+                foreground=SmallMask.of(self.foreground_hw),
             )
         )
 
@@ -452,7 +451,7 @@ class _Search:
         if len(sure) == 2:
             steady = Patch(seen.corner, seen.patch.mask_hw.copy())
             for patch in sure:
-                there = Patch(seen.corner, np.zeros(seen.shape, bool))
+                there = Patch(seen.corner, np.zeros(seen.mask.shape, bool))
                 patch.paint_into(there)
                 steady.mask_hw[~there.mask_hw] = False
             steady.paint(outline_HW)

@@ -14,6 +14,7 @@ import numpy as np
 from raymaskdp.anonymize.people import People, Suspicion
 from raymaskdp.anonymize.pose_networks import PoseNetworks
 from raymaskdp.anonymize.upright import covered
+from raymaskdp.video.mask_film import SmallMask
 from raymaskdp.video.masks import unpack
 
 Box = tuple[int, int, int, int]
@@ -43,23 +44,18 @@ class Evidence:
       faces: float32 [N, 5], boxes x0, y0, x1, y1 in pixels and score.
       people: float32 [N, 5], boxes and score of whom the detector of `pose.veto_detector` sees.
       upright: float32 [N, 5], boxes and score of whom OpenCV's detector of upright people sees.
-      foreground: packed bool [h, w], pixels of any person.
+      foreground: pixels of any person at the segmenter's resolution, [h, w].
     """
 
     crowded: bool
     faces: np.ndarray
     people: np.ndarray
     upright: np.ndarray
-    foreground: np.ndarray
-    foreground_shape: tuple[int, int]
-
-    def foreground_hw(self) -> np.ndarray:
-        """Pixels of any person at the segmenter's resolution, bool [h, w]."""
-        return unpack(self.foreground, *self.foreground_shape)
+    foreground: SmallMask
 
     def foreground_at(self, box: tuple[int, int, int, int], height: int, width: int) -> np.ndarray:
         """Pixels of any person inside a box of the frame, bool; false outside the frame."""
-        small_hw = self.foreground_hw()
+        small_hw = self.foreground.mask_HW
         x0, y0, x1, y1 = box
         rows, columns = np.arange(y0, y1), np.arange(x0, x1)
         inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
@@ -82,7 +78,7 @@ def suspicions(people: People, evidence: Sequence[Evidence], least_face: float) 
             found.append(Suspicion(frame=frame, reason="a person outside all people found"))
         if not all(covered(union_HW, person) for person in seen.upright):
             found.append(Suspicion(frame=frame, reason="somebody upright outside all people found"))
-        foreground_hw = seen.foreground_hw()
+        foreground_hw = seen.foreground.mask_HW
         if foreground_hw.mean() >= LEAST_REGION and uncovered_regions(
             union_HW, foreground_hw, LEAST_REGION, width=people.width
         ):

@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from raymaskdp.anonymize.pose_masks import Patch, body_height, crop_to_content, limbs
 from raymaskdp.anonymize.pose_networks import Sighting
 from raymaskdp.bodies.fit_landmarks import MEDIAPIPE
+from raymaskdp.video.mask_film import SmallMask
 
 MASK_THRESHOLD = 0.35
 """Least probability of a pixel to belong to the person; below 0.5, as a missed pixel is a leak."""
@@ -38,12 +39,13 @@ OTHER_SIDE = np.array(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """One sighting as a track keeps it: small, with its mask bit-packed.
+    """One sighting as a track keeps it: small, with its masks compressed.
 
     Attributes:
       score: how far to believe it, in [0, 1]: visibility of the torso, times the agreement of the
         landmarks with the mask (a skeleton imagined in a corner of a body has little).
-      outline_bits: packed, where within the mask the person most likely is.
+      mask, likely: where the network saw the person, thresholded low, and where within that the person most
+        likely is; both begin at `corner`.
       tall: the body's height scale, pixels; area: pixels of the mask.
       looks: float32 [64], square root of the hue–saturation histogram of the body, unit length.
     """
@@ -53,25 +55,20 @@ class Seen:
     score: float
     looks: np.ndarray
     corner: tuple[int, int]
-    shape: tuple[int, int]
-    bits: np.ndarray
-    outline_bits: np.ndarray
+    mask: SmallMask
+    likely: SmallMask
     tall: float
     area: int
 
     @property
     def patch(self) -> Patch:
         """The mask as the network saw it, thresholded low."""
-        return self._patch(self.bits)
+        return Patch(self.corner, self.mask.mask_HW)
 
     @property
     def outline(self) -> Patch:
         """The mask where the person most likely is."""
-        return self._patch(self.outline_bits)
-
-    def _patch(self, bits: np.ndarray) -> Patch:
-        h, w = self.shape
-        return Patch(self.corner, np.unpackbits(bits, count=h * w).reshape(h, w).view(bool))
+        return Patch(self.corner, self.likely.mask_HW)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -180,9 +177,8 @@ def remember(sighting: Sighting, frame_HW3: np.ndarray) -> Seen:
         score=sighting.score * agreement,
         looks=_looks(frame_HW3, patch),
         corner=patch.corner,
-        shape=patch.mask_hw.shape,
-        bits=np.packbits(patch.mask_hw),
-        outline_bits=np.packbits(outline_hw),
+        mask=SmallMask.of(patch.mask_hw),
+        likely=SmallMask.of(outline_hw),
         tall=body_height(sighting.keypoints_33x3),
         area=int(patch.mask_hw.sum()),
     )

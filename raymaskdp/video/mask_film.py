@@ -10,15 +10,44 @@ import zipfile
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from raymaskdp.video.masks import pack, unpack
+
 # Shape suffixes: T frames, B bytes of a packed mask, N compressed bytes.
 
 _FAST = 1
 """zlib's quickest level: masks are plain enough."""
+
+
+def _compress(packed_B: np.ndarray) -> bytes:
+    return zlib.compress(packed_B.tobytes(), _FAST) if packed_B.any() else b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallMask:
+    """One mask as a film keeps them: packed and compressed."""
+
+    shape: tuple[int, int]
+    compressed: bytes
+
+    @classmethod
+    def of(cls, mask_HW: np.ndarray) -> SmallMask:
+        """Of a bool mask [H, W]."""
+        height, width = mask_HW.shape
+        return cls(shape=(height, width), compressed=_compress(pack(mask_HW)))
+
+    @property
+    def mask_HW(self) -> np.ndarray:
+        """The mask, bool [H, W], a copy of its own."""
+        if not self.compressed:
+            return np.zeros(self.shape, bool)
+        packed_B = np.frombuffer(zlib.decompress(self.compressed), np.uint8)
+        return unpack(packed_B, *self.shape)
 
 
 class MaskFilm:
@@ -63,7 +92,7 @@ class MaskFilm:
     def __setitem__(self, index: int, packed_B: np.ndarray) -> None:
         if packed_B.shape != self.shape[1:]:
             raise ValueError(f"a mask of {packed_B.shape} bytes for a film of {self.shape[1:]}")
-        self._frames[index] = zlib.compress(packed_B.tobytes(), _FAST) if packed_B.any() else b""
+        self._frames[index] = _compress(packed_B)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[index] for index in range(len(self)))

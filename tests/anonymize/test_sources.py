@@ -30,6 +30,7 @@ from raymaskdp.bodies.fit import FitBodies, FitConfig
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
+from raymaskdp.video.mask_film import SmallMask
 from raymaskdp.video.reader import VideoInfo
 
 torch.set_num_threads(1)
@@ -203,14 +204,12 @@ def test_a_ghost_is_removed_where_nobody_else_looks_and_else_checked(film: Film,
     assert ghost.masks_T.any_T().all()
 
     def look(pixels: np.ndarray, *upright: tuple[float, ...]) -> Evidence:
-        packed = np.packbits(pixels)
         return Evidence(
             crowded=False,
             faces=NO_BOXES,
             people=NO_BOXES,
             upright=np.float32(upright).reshape(-1, 5),
-            foreground=packed,
-            foreground_shape=pixels.shape,
+            foreground=SmallMask.of(pixels),
         )
 
     nothing = np.zeros((film.info.height, film.info.width), bool)

@@ -30,7 +30,7 @@ from raymaskdp.bodies.fit_landmarks import Layout
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.video import masks
-from raymaskdp.video.mask_film import MaskFilm
+from raymaskdp.video.mask_film import MaskFilm, SmallMask
 from raymaskdp.video.reader import VideoInfo
 
 GHOST_SHARE = 0.3
@@ -202,8 +202,7 @@ def _looks(
             faces=faces_N5,
             people=people(frame_HW3) if people and index % config.look_every == 0 else NO_BOXES,
             upright=upright(frame_HW3) if index % every == 0 else NO_BOXES,
-            foreground=np.packbits(foreground_hw),
-            foreground_shape=(foreground_hw.shape[0], foreground_hw.shape[1]),
+            foreground=SmallMask.of(foreground_hw),
         )
 
 
