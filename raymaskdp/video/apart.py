@@ -5,10 +5,10 @@ holds, or be so compressed that a megabyte decodes for days. So each video is de
 costs nobody else anything: in a process that the kernel ends. What has passed decodes in the workers the same
 way, by the same library with the same single thread.
 
-The other way, reading every frame through such a process, was measured: frames through shared memory cost a
-copy each, and a video is read three times. Here a video costs one decoding, which was needed anyhow to count
-frames, and the start of a process, some milliseconds: it is forked from a small one with nothing but the
-decoder in it, which each worker starts once. (Workers themselves have threads and must not fork.)
+The other way would be to read every frame through such a process: a copy of each through shared memory, three
+times, since a video is read that often. Here a video costs one decoding, which was needed anyhow to count
+frames, and a fork of a small process with nothing but the decoder in it, which each worker starts once.
+(Workers themselves have threads and must not fork.)
 """
 
 from __future__ import annotations
