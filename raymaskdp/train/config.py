@@ -133,7 +133,7 @@ class ComputeConfig:
         backward pass: less memory, more time.
       checkpoint_every: steps between checkpoints.
       progress: draw a progress bar.
-      tensorboard: write the training curve for TensorBoard, too.
+      tensorboard: write the training curve for TensorBoard, too; a second to start with, for short trials.
       wandb: and for Weights & Biases, when the run is done; where `$WANDB_MODE` says, offline by default.
       ray_metrics: show it among Ray's metrics while the run goes on (with workers).
     """
@@ -148,7 +148,7 @@ class ComputeConfig:
     checkpoint_activations: bool = False
     checkpoint_every: int = 20
     progress: bool = True
-    tensorboard: bool = False
+    tensorboard: bool = True
     wandb: bool = False
     ray_metrics: bool = False
 

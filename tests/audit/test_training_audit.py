@@ -70,7 +70,9 @@ def settings_of(store: Path, out: Path, **privacy: object) -> TrainConfig:
         model=ModelConfig(options={"width": 24, "depth": 1, "heads": 2, "tubelet": [2, 8, 8]}),
         privacy=PrivacyConfig(expected_batch=12, delta=1e-2, **{"clips": 1, **privacy}),
         optimizer=OptimizerConfig(name="adamw", learning_rate=5e-3),
-        compute=ComputeConfig(workers=0, micro_batch=24, checkpoint_every=1000, progress=False),
+        compute=ComputeConfig(
+            workers=0, micro_batch=24, checkpoint_every=1000, progress=False, tensorboard=False
+        ),
     )
 
 

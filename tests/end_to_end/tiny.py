@@ -9,7 +9,7 @@ from raymaskdp.demo import DemoConfig
 from raymaskdp.sweep import SweepConfig
 from raymaskdp.train import ClipConfig, ComputeConfig, PrepareConfig, PrivacyConfig, TrainConfig
 
-HERE = ComputeConfig(workers=0)
+HERE = ComputeConfig(workers=0, tensorboard=False)
 NOWHERE = Path("filled-in-by-the-demo")
 
 

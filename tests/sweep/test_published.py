@@ -28,7 +28,7 @@ def sweep_of(store: Path, scores: list[tuple[float, dict]]) -> SweepConfig:
             model=ModelConfig(options={"width": 8, "depth": 1, "heads": 1, "tubelet": [2, 8, 8]}),
             clips=ClipConfig(frames=4, stride=2, draws=2),
             privacy=PrivacyConfig(epsilon=5.0, delta=1e-2, expected_batch=6),
-            compute=ComputeConfig(workers=0, progress=False),
+            compute=ComputeConfig(workers=0, progress=False, tensorboard=False),
         ),
         grids={
             "frontier": {"privacy.mechanism": ("multiclip",), "privacy.epsilon": (5.0, 8.0)},

@@ -34,7 +34,7 @@ def sweep_of(store: Path = Path("clips"), **settings: Any) -> SweepConfig:
         model=ModelConfig(options={"width": 8, "depth": 1, "heads": 1, "tubelet": [2, 8, 8]}),
         clips=ClipConfig(frames=4, stride=2, draws=4),
         privacy=PrivacyConfig(epsilon=2.0, delta=1e-2, expected_batch=6),
-        compute=ComputeConfig(workers=0, progress=False),
+        compute=ComputeConfig(workers=0, progress=False, tensorboard=False),
     )
     return SweepConfig(out=store.parent / "sweep", train=train, **settings)
 

@@ -49,7 +49,7 @@ def small_sweep(clip_store: Path, out: Path, **settings: Any) -> SweepConfig:
             model=ModelConfig(options={"width": 16, "depth": 1, "heads": 2, "tubelet": [2, 8, 8]}),
             privacy=PrivacyConfig(epsilon=1.0, expected_batch=6, clips=2, delta=1e-2),
             optimizer=OptimizerConfig(learning_rate=0.5),
-            compute=ComputeConfig(progress=False),
+            compute=ComputeConfig(progress=False, tensorboard=False),
         ),
         seeds=(0, 1),
         **settings,

@@ -45,5 +45,7 @@ def base(store_path, tmp_path) -> TrainConfig:
         model=ModelConfig(options={"width": 16, "depth": 1, "heads": 2, "tubelet": [2, 8, 8]}),
         privacy=PrivacyConfig(noise_multiplier=1.0, expected_batch=6, clips=2, delta=1e-2),
         optimizer=OptimizerConfig(learning_rate=0.2),
-        compute=ComputeConfig(workers=0, micro_batch=4, checkpoint_every=2, progress=False),
+        compute=ComputeConfig(
+            workers=0, micro_batch=4, checkpoint_every=2, progress=False, tensorboard=False
+        ),
     )

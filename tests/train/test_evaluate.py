@@ -87,7 +87,7 @@ def settings(store: Path, out: Path) -> TrainConfig:
         clips=ClipConfig(frames=1, stride=1, draws=4, shift=1, flip=False),
         privacy=PrivacyConfig(mechanism="sgd", clips=1, expected_batch=30),
         optimizer=OptimizerConfig(name="adamw", learning_rate=0.01),
-        compute=ComputeConfig(workers=0, progress=False),
+        compute=ComputeConfig(workers=0, progress=False, tensorboard=False),
     )
 
 
