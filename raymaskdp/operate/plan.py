@@ -45,6 +45,7 @@ class PlanConfig:
       profile: a profile that an earlier plan saved, of the machines that will do the work.
       run: an output folder of `anonymize` to learn from, instead of a sample.
       save_profile: where to write what was learned.
+      out: output folder of the run that is planned: the plan is left there, and the run's report compares.
       nodes: numbers of machines to plan for.
       workers: workers on each machine.
       price: of a machine for an hour, in any currency.
@@ -58,6 +59,7 @@ class PlanConfig:
     profile: Path | None = None
     run: Path | None = None
     save_profile: Path | None = None
+    out: Path | None = None
     nodes: tuple[int, ...] = (1, 2, 4, 8, 16)
     workers: int = 1
     price: float = 0.0
@@ -169,7 +171,7 @@ def plan(source: str | Path, settings: PlanConfig) -> PlanResult:
     seconds = [profile.video(size) for size in all_sizes]
     total, frames = sum(seconds), sum(size.frames for size in all_sizes)
     area = sum(size.frames * size.megapixels for size in all_sizes)
-    return PlanResult(
+    result = PlanResult(
         videos=len(records),
         frames=frames,
         machine=profile.machine,
@@ -184,6 +186,9 @@ def plan(source: str | Path, settings: PlanConfig) -> PlanResult:
         error=profile.error,
         offers=tuple(_offer(nodes, seconds, profile, settings) for nodes in settings.nodes),
     )
+    if settings.out is not None:
+        write_json(settings.out / "cost-plan.json", dataclasses.asdict(result))
+    return result
 
 
 def _offer(nodes: int, seconds: Sequence[float], profile: Profile, settings: PlanConfig) -> Offer:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from raymaskdp.errors import UserError
-from raymaskdp.report import strips
+from raymaskdp.report import costs, strips
 from raymaskdp.report.players import Shelf
 
 MAX_STRIPS, WORST = 6, 4
@@ -58,6 +58,7 @@ class Collection:
     Attributes:
       strips: some videos of all labels; worst: those with the worst measurements.
       surviving: written videos in which masked source pixels have influence; must be 0.
+      costs: what it took; None where that is not known.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Collection:
     worst: tuple[Strip, ...]
     metrics: tuple[Metric, ...]
     surviving: int
+    costs: costs.Costs | None
 
     @property
     def compact(self) -> list[list[str]]:
@@ -98,6 +100,7 @@ def read(manifest: Path, *, root: Path, show_sources: bool, shelf: Shelf) -> Col
     by_id = {values["video_id"]: values for values in chosen + bad}
     drawn = {name: _strip(manifest.parent, values, show_sources, shelf) for name, values in by_id.items()}
     sentence = f"{len(table)} videos: {', '.join(parts)}. {frames} frames were written."
+    measured = _measured(done)
     return Collection(
         name=str(manifest.parent.relative_to(root)),
         sentence=sentence,
@@ -105,7 +108,8 @@ def read(manifest: Path, *, root: Path, show_sources: bool, shelf: Shelf) -> Col
         strips=tuple(drawn[values["video_id"]] for values in chosen),
         worst=tuple(drawn[values["video_id"]] for values in bad),
         metrics=_metrics(done),
-        surviving=int((_measured(done).get("surviving_pixels", pd.Series(dtype=float)) > 0).sum()),
+        surviving=int((measured.get("surviving_pixels", pd.Series(dtype=float)) > 0).sum()),
+        costs=costs.read(manifest.parent, done, measured),
     )
 
 

@@ -1,5 +1,6 @@
 """Plans: profiles recover what made the samples, simulations keep to what must hold, plans meet runs."""
 
+import json
 import random
 from pathlib import Path
 
@@ -91,10 +92,13 @@ def test_a_plan_of_sample_videos(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "nodes=[1,2]",
         "price=2",
         f"save_profile={profile}",
+        f"out={tmp_path / 'released'}",
     ]
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "2 videos, about 16 frames; learned from 1" in printed
     assert "| 2 |" in printed
+    planned = json.loads((tmp_path / "released" / "cost-plan.json").read_text())
+    assert sum(planned["shares"].values()) == pytest.approx(1)
     assert cli.main(["plan", str(tmp_path / "sample"), f"profile={profile}"]) == 0
     assert cli.main(["plan", str(tmp_path / "sample"), "profile=x", "run=y"]) == 2

@@ -224,6 +224,28 @@ def test_nothing_found_is_no_proof(found: int, trials: int, low: float, high: fl
     assert low <= count("x", found, trials).at_most <= high
 
 
+def test_a_run_is_compared_with_its_plan(tmp_path: Path) -> None:
+    folder = tmp_path / "anonymized"
+    folder.mkdir()
+    with VideoWriter(folder / "v.mp4", width=W, height=H, fps=10) as writer:
+        for _ in range(T):
+            writer.write(np.zeros((H, W, 3), np.uint8))
+    made = [replace(row(n, seconds_pose=2.0, seconds_fit=1.0), path="v.mp4") for n in range(4)]
+    outputs.write_manifest(folder, [*made, row(4, "quarantined", seconds_pose=50.0)])
+    page = tmp_path / "report.html"
+    report(tmp_path)
+    assert "One worker took 0.00333 hours for 12 frames, 1 a second." in page.read_text()
+    write_json(folder / "cost-plan.json", {"frames_per_second": 2.0, "shares": {"pose": 0.5, "fit": 0.5}})
+    report(tmp_path)
+    text = " ".join(page.read_text().split())
+    assert "the plan had said 2 a second, 2.00 times as many" in text
+    cells = re.findall(r"<tr><td>pose</td>(.*?)</tr>", text)
+    assert re.findall(r">([^<]+)</td>", cells[0]) == ["1.5", "67%", "4", "50%"]
+    write_json(folder / "cost-plan.json", [])
+    with pytest.raises(UserError, match="is no plan"):
+        report(tmp_path)
+
+
 def test_a_sweep_of_another_version_is_named(tmp_path: Path) -> None:
     write_json(tmp_path / "old" / "sweep.json", {"result": {"trials": 1}})
     with pytest.raises(UserError, match=r"old was written by another version, without .published"):

@@ -1,0 +1,93 @@
+"""What anonymizing took, stage by stage, beside what `raymaskdp plan out=DIR` had said before."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raymaskdp.errors import UserError
+
+PLAN = "cost-plan.json"
+"""The plan of a run, in its output folder."""
+
+_SECONDS = "seconds_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage, written out: frames a second of one worker, share of the time, and what was planned."""
+
+    name: str
+    rate: str
+    share: str
+    planned_rate: str
+    planned_share: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What all videos took together; `planned` says whether there was a plan to compare with."""
+
+    sentence: str
+    planned: bool
+    stages: tuple[Stage, ...]
+
+
+def read(folder: Path, table: pd.DataFrame, measured: pd.DataFrame) -> Costs | None:
+    """Of the videos that went through all stages; None where no times are known.
+
+    Args:
+      folder: what `anonymize` wrote, where the plan lies, too, if there is one.
+      table: rows of the finished videos; `measured` has their metrics, in the same order.
+    """
+    stages = [name for name in measured if name.startswith(_SECONDS)]
+    known = measured[stages].notna().all(axis=1).to_numpy(dtype=bool)
+    if not stages or not known.any():
+        return None
+    frames = int(table.num_frames[known].sum())
+    seconds = {name.removeprefix(_SECONDS): float(measured[name][known].sum()) for name in stages}
+    total = sum(seconds.values())
+    plan = _plan(folder / PLAN)
+    sentence = f"One worker took {total / 3600:.3g} hours for {frames} frames, {frames / total:.3g} a second"
+    if plan is None:
+        sentence += "."
+    else:
+        ratio = plan["frames_per_second"] * total / frames
+        sentence += (
+            f"; the plan had said {plan['frames_per_second']:.3g} a second, {ratio:.2f} times as many."
+        )
+    return Costs(
+        sentence=sentence,
+        planned=plan is not None,
+        stages=tuple(
+            _stage(name, taken, frames=frames, total=total, plan=plan)
+            for name, taken in sorted(seconds.items(), key=lambda item: -item[1])
+        ),
+    )
+
+
+def _stage(name: str, taken: float, *, frames: int, total: float, plan: dict[str, Any] | None) -> Stage:
+    planned = 0.0 if plan is None else float(plan["shares"].get(name, 0.0))
+    return Stage(
+        name=name,
+        rate=f"{frames / taken:.3g}" if taken else "",
+        share=f"{taken / total:.0%}",
+        planned_rate=f"{plan['frames_per_second'] / planned:.3g}" if plan and planned else "",
+        planned_share=f"{planned:.0%}" if planned else "",
+    )
+
+
+def _plan(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {"frames_per_second": float(found["frames_per_second"]), "shares": dict(found["shares"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is no plan that `raymaskdp plan` wrote; remove it, or plan again."
+        ) from error
