@@ -42,6 +42,9 @@ LOCK_SECONDS = 10.0
 MANIFEST_SECONDS = 5.0
 """The manifest is rewritten this often while a run goes on, so that a killed run loses little."""
 
+ANALYSIS = 0.6
+"""Share of a video's work that is done once it is analyzed, for the progress bar."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnonymizeResult:
@@ -202,11 +205,14 @@ def _collect(
     """Enter items in `rows` and the manifest as they are decided; pending ones are only counted."""
     written = time.monotonic()
     counts: Counter[str] = Counter()
+    waiting: set[str] = set()
     with bar:
         for item in items:
             if item.status == "pending":
+                waiting.add(item.record.video_id)
                 counts["analyzed"] += 1
-                bar.set_postfix(counts)
+                bar.set_postfix(counts, refresh=False)
+                bar.update(ANALYSIS)
                 continue
             if item.status != "done":
                 outputs.withdraw(out, item.record.video_id)
@@ -214,7 +220,7 @@ def _collect(
             counts[item.status] += 1
             _tell(item)
             bar.set_postfix(counts, refresh=False)
-            bar.update()
+            bar.update(1 - ANALYSIS if item.record.video_id in waiting else 1)
             if time.monotonic() - written > MANIFEST_SECONDS:
                 outputs.write_manifest(out, rows.values())
                 written = time.monotonic()
@@ -233,6 +239,7 @@ def _bar(records: tuple[VideoRecord, ...], todo: int, progress: bool) -> tqdm[An
         initial=len(records) - todo,
         desc="anonymize",
         unit="video",
+        bar_format="{l_bar}{bar}| {n:.0f}/{total} [{elapsed}<{remaining}{postfix}]",
         disable=not progress,
         dynamic_ncols=True,
     )
