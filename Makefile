@@ -23,8 +23,8 @@ demo: setup
 
 # Tests that start clusters come one after the other: they count CPUs, and kill what they start.
 test: setup lint
-	$(BIN)/python -m pytest -m "not cluster" -n logical --maxprocesses 8 --dist loadfile
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -m "not cluster" -n logical --maxprocesses 8 --dist loadfile; first=$$?; \
+	  $(BIN)/python -m pytest -m cluster && exit $$first
 
 lint: setup
 	$(BIN)/ruff check

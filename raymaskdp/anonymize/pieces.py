@@ -121,8 +121,11 @@ class Pieces:
         _state_of(self.notes(number)).unlink(missing_ok=True)
 
     def finished(self) -> int:
-        """How many pieces are finished, from the first one on."""
-        return next((n for n in range(len(self)) if not self.notes(n).is_file()), len(self))
+        """How many pieces are finished from the first one on, with the state that the next starts from."""
+        found = next((n for n in range(len(self)) if not self.notes(n).is_file()), len(self))
+        while 0 < found < len(self) and not _state_of(self.notes(found - 1)).is_file():
+            found -= 1
+        return found
 
 
 def _state_of(notes: Path) -> Path:

@@ -1,6 +1,7 @@
 """The second pass writes what it says, and lets nothing of a person through on the way."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -83,7 +84,13 @@ def draw(index: int) -> Rendered:
     )
 
 
-def write(source: Path, folder: Path, config: CompositeConfig, length: int = FRAMES) -> Layers:
+def write(
+    source: Path,
+    folder: Path,
+    config: CompositeConfig,
+    length: int = FRAMES,
+    draw: Callable[[int], Rendered] = draw,
+) -> Layers:
     folder.mkdir(exist_ok=True)
     people, info = scene(), probe(source)
     removed = people.everybody(1.0)
@@ -156,18 +163,34 @@ def test_pieces_are_one_film(source: Path, tmp_path: Path) -> None:
     assert probe(tmp_path / "4" / "a.mp4").fps == probe(source).fps
 
 
-@pytest.mark.parametrize("lost", [0, 1, 2])
-def test_what_is_finished_is_not_made_again(source: Path, tmp_path: Path, lost: int) -> None:
-    """Without its last pieces a film is taken up where it broke off, to the same bytes."""
-    write(source, tmp_path, CompositeConfig(), 4)
-    films = [tmp_path / "a.mp4", tmp_path / "a.avatar.mp4"]
-    before = [film.read_bytes() for film in films]
-    notes = sorted((tmp_path / "pieces").glob("*.npz"))
-    assert len(notes) == 3
-    for note in notes[len(notes) - lost :]:
-        note.unlink()
-    left = {note: note.stat().st_mtime_ns for note in notes[: len(notes) - lost]}
-    again = write(source, tmp_path, CompositeConfig(), 4)
-    assert again.resumed == 3 - lost
+@pytest.mark.parametrize("finished", [0, 1, 2, 3])
+def test_what_is_finished_is_not_made_again(source: Path, tmp_path: Path, finished: int) -> None:
+    """A film that broke off in the middle of a piece is taken up behind the last one, to the same bytes."""
+
+    def breaks_off(index: int) -> Rendered:
+        if index == 4 * finished + 1:
+            raise RuntimeError("the worker dies")
+        return draw(index)
+
+    write(source, tmp_path / "whole", CompositeConfig(), 4)
+    broken = tmp_path / "broken"
+    if finished < 3:
+        with pytest.raises(RuntimeError, match="dies"):
+            write(source, broken, CompositeConfig(), 4, breaks_off)
+    else:
+        write(source, broken, CompositeConfig(), 4)
+    left = {note: note.stat().st_mtime_ns for note in (broken / "pieces").glob("*.npz")}
+    assert len(left) == finished
+    again = write(source, broken, CompositeConfig(), 4)
+    assert again.resumed == finished
     assert {note: note.stat().st_mtime_ns for note in left} == left
-    assert [film.read_bytes() for film in films] == before
+    for name in ("a.mp4", "a.avatar.mp4"):
+        assert (broken / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_piece_whose_refiner_state_is_lost_is_made_again(source: Path, tmp_path: Path) -> None:
+    write(source, tmp_path, CompositeConfig(), 4)
+    before = (tmp_path / "a.mp4").read_bytes()
+    sorted((tmp_path / "pieces").glob("*.npz"))[-1].unlink()  # the states before it are gone by then
+    assert write(source, tmp_path, CompositeConfig(), 4).resumed == 0
+    assert (tmp_path / "a.mp4").read_bytes() == before
