@@ -21,6 +21,9 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
 
 MANIFEST = "manifest.parquet"
+COST_PLAN = "cost-plan.json"
+"""What `plan out=DIR` foretold of the run in DIR."""
+
 DATA_SUFFIXES = (".mp4", ".avatar.mp4", ".npz")
 """Files of a finished video, beside the provenance `ID.json`, which is written last."""
 

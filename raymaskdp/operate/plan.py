@@ -187,7 +187,7 @@ def plan(source: str | Path, settings: PlanConfig) -> PlanResult:
         offers=tuple(_offer(nodes, seconds, profile, settings) for nodes in settings.nodes),
     )
     if settings.out is not None:
-        write_json(settings.out / "cost-plan.json", dataclasses.asdict(result))
+        write_json(settings.out / outputs.COST_PLAN, dataclasses.asdict(result))
     return result
 
 

@@ -9,10 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from raymaskdp.anonymize.outputs import COST_PLAN
 from raymaskdp.errors import UserError
-
-PLAN = "cost-plan.json"
-"""The plan of a run, in its output folder."""
 
 _SECONDS = "seconds_"
 
@@ -51,7 +49,7 @@ def read(folder: Path, table: pd.DataFrame, measured: pd.DataFrame) -> Costs | N
     frames = int(table.num_frames[known].sum())
     seconds = {name.removeprefix(_SECONDS): float(measured[name][known].sum()) for name in stages}
     total = sum(seconds.values())
-    plan = _plan(folder / PLAN)
+    plan = _plan(folder / COST_PLAN)
     sentence = f"One worker took {total / 3600:.3g} hours for {frames} frames, {frames / total:.3g} a second"
     if plan is None:
         sentence += "."
