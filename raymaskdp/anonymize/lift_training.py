@@ -24,6 +24,7 @@ from raymaskdp.bodies.fit_landmarks import landmarks_of
 from raymaskdp.bodies.fit_lift import LIFTED, Lift, Normalized, normalized, turned_to_axis
 from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.datasets.synthesize_actions import ACTIONS
+from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.video.reader import stream
 
@@ -136,6 +137,8 @@ def _lesson(
         ),
     )  # fmt: skip
     pairs = list(_sightings(folder, seed))
+    if not pairs:
+        raise UserError(f"The body network saw nobody in {folder}; film more (videos=, frames=).")
     keypoints, world, truth, camera = (np.array(part) for part in zip(*pairs, strict=True))
     return lesson_of(keypoints, world, truth, camera)
 

@@ -38,7 +38,6 @@ ELSEWHERE = {
     r"train .*model.name=mvit": ("models/test_weights.py", 'load_backbone(tmp_path / "w.pth", small("mvit-'),
     r"dataset import ucf101": ("datasets/test_official.py", 'cli.main(["dataset", "import"'),
     r"sweep --config configs/papers": ("test_paper_configs.py", "papers"),
-    r"models train-lift": ("bodies/test_fit_lift.py", "def test_"),
     r"benchmark stages": ("benchmarks/test_stages.py", "def test_every_stage_is_measured"),
     r"benchmark dp-step": ("benchmarks/test_dp_step.py", "def test_a_case_is_measured"),
     r"benchmark schemes": ("benchmarks/test_schemes_benchmark.py", "def test_kept_features"),
@@ -67,6 +66,9 @@ TRAINED = [
 SMALLER = {
     r"audit anonymization": ["frames=3", "detector_frames=1", "epochs=1", "action_epochs=1"],
     r"audit training": ["runs=8", "models=0"],  # shadow models: tests/audit/test_training_audit.py
+    r"models train-lift": [
+        "seeds=[1]", "large_seeds=[]", "acted_seeds=[]", "videos=1", "frames=4", "epochs=1",
+    ],
     r"dataset synthesize": ["people=1", "takes=1", "actions=[wave]", "rooms=1", "cameras=1", "frames=4"],
     r"train ": [*TRAINED, "out=trained"],
     r"sweep ": [
