@@ -1,7 +1,9 @@
 """Diffusion changes avatars and a seam, stays still on their surface, and keeps the render where it fails."""
 
 import dataclasses
+import resource
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -227,6 +229,36 @@ def test_a_failing_frame_keeps_its_render(config, backend, cast, shots, harmoniz
     assert (made[1][right] != harmonized[1][right]).any()
     assert np.abs(made[0].astype(int) - whole[0]).max() <= 2
     assert (made[2][left] != harmonized[2][left]).any()
+
+
+def test_a_ceiling_of_memory_is_kept_with_smaller_batches(config, backend, cast, shots, done) -> None:
+    """The kernel refuses what three pictures at once take; one at a time, all are refined, and it is learned."""
+    piece = 2**30
+
+    class Large(Watched):
+        """Takes a gigabyte of addresses for each picture, as large networks take memory."""
+
+        def __call__(self, takes: Takes) -> np.ndarray:
+            self.sizes.append(len(takes.pictures_FSS3))
+            room = torch.empty(len(takes.pictures_FSS3) * piece, dtype=torch.uint8)
+            made = backend(takes)
+            del room
+            return made
+
+    large = Large(backend)
+    large.sizes = []
+    refining = refiner(config, large, cast)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = 4096 * int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (used + piece + piece // 2, before[1]))
+    try:
+        made = frames(refining, shots)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert large.sizes == [3, 1, 1, 1, 1, 1, 1]  # tried once with three, for the first person
+    assert refining.counts.refined == 2 * FRAMES
+    assert not refining.counts.failed
+    assert np.abs(done[0].astype(int) - made).max() <= 2
 
 
 def test_what_is_no_number_is_a_failure(config, backend, cast, shots, harmonized) -> None:

@@ -162,6 +162,7 @@ class Refiner:
         self._cast = cast
         self._harmonize = Harmonize(cast.motions, cast.camera_33, cast.fps)
         self._light = ""  # of the video's first frame, so that prompts do not change on the way
+        self._at_once = config.batch  # less, once memory was found to be too small for so many
         self._tracks = [
             _Track(seed=_seed(avatar), rest_V3=_rest(figure))
             for avatar, figure in zip(cast.avatars, cast.figures, strict=True)
@@ -300,7 +301,9 @@ class Refiner:
             yield take, change_SS3
 
     def _made(self, person: int, track: _Track, takes: list[_Take]) -> list[np.ndarray | None]:
-        """What the networks make of the takes; None where they fail. A batch that fails is tried singly."""
+        """What the networks make of the takes; None where they fail. A batch that fails is tried in halves."""
+        if len(takes) > self._at_once:
+            return self._in_parts(person, track, takes, self._at_once)
         saved = track.memory.saved()
         try:
             made_FSS3 = self._backend(self._order(person, track, takes))
@@ -309,13 +312,20 @@ class Refiner:
             problem = "there are no numbers in some pictures"
         except (RuntimeError, ValueError) as error:  # not enough memory is a RuntimeError, too
             problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            if _out_of_memory(error) and len(takes) > 1:
+                self._at_once = len(takes) // 2
+                _log.warning("Memory is too small for %d pictures: %d at once.", len(takes), self._at_once)
         track.memory = saved
         if len(takes) > 1:
-            return [made for take in takes for made in self._made(person, track, [take])]
+            return self._in_parts(person, track, takes, len(takes) // 2)
         # The next take's links lead to this one, of which there is nothing.
         track.memory = Memory(first_GNC=saved.first_GNC, picture_SS3=saved.picture_SS3)
         _log.warning("A frame keeps its render, because it could not be refined: %s.", problem)
         return [None]
+
+    def _in_parts(self, person: int, track: _Track, takes: list[_Take], size: int) -> list[np.ndarray | None]:
+        parts = [takes[at : at + size] for at in range(0, len(takes), size)]
+        return [made for part in parts for made in self._made(person, track, part)]
 
     def _order(self, person: int, track: _Track, takes: list[_Take]) -> Takes:
         channels, height, width = self._backend.latents(self._config.side)
@@ -451,6 +461,11 @@ def _seed(avatar: Avatar) -> int:
 
 def _rest(figure: Figure) -> np.ndarray:
     return figure.pose(np.zeros((1, NUM_JOINTS, 3), np.float32), np.zeros((1, 3), np.float32))[0]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """On a GPU torch has a name for it; the CPU's allocator just says that it cannot."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def device_for(gpus: float) -> torch.device:
