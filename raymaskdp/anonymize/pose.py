@@ -40,6 +40,7 @@ from raymaskdp.anonymize.pose_masks import Patch, body_height, grow, limbs, unio
 from raymaskdp.anonymize.pose_networks import FOREGROUND_SIDE, PoseNetworks, View, halved
 from raymaskdp.anonymize.track import (
     Seen,
+    Sightings,
     Track,
     assign,
     between,
@@ -228,7 +229,7 @@ class _Search:
                 if seen.score >= STRANGER_SCORE and seen.area >= LEAST_STRANGER * size[0] * size[1]:
                     self.strangers.append((now, seen))
                 continue
-            track = Track(track_id=len(self.tracks), seen={now: seen})
+            track = Track(track_id=len(self.tracks), seen=Sightings({now: seen}))
             self.tracks.append(track)
             self._look_back(track, now)
         self.evidence.append(
@@ -308,7 +309,7 @@ class _Search:
         """Whether an unknown body is found again by a closer look with others painted over."""
         if seen.score < BIRTH_SCORE:
             return False
-        track = Track(track_id=-1, seen={0: seen})
+        track = Track(track_id=-1, seen=Sightings({0: seen}))
         for zoom in (1.0, 1.8, 3.0):  # the network may miss in one crop what it sees in another
             box = _roi(track, 0, frame_HW3.shape[:2], zoom)
             if any(same_body(seen, other) for other in self._bodies(frame_HW3, box, hidden)):
@@ -378,7 +379,7 @@ class _Search:
     def _doubts(self, tracks: list[Track], num_frames: int) -> list[Suspicion]:
         doubts: list[Suspicion] = []
         for track in tracks:
-            known = sorted(track.seen)
+            known = track.seen.frames
             for earlier, later in itertools.pairwise(known):
                 if later - earlier - 1 > self.gap:
                     doubts += [

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import re
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -71,22 +73,55 @@ class Seen:
         return Patch(self.corner, self.likely.mask_HW)
 
 
+class Sightings(dict[int, Seen]):
+    """Sightings by frame that knows its frames in order: a long track is not searched through every time."""
+
+    def __init__(self, seen: Mapping[int, Seen]) -> None:
+        super().__init__(seen)
+        self.frames = sorted(seen)
+
+    def __setitem__(self, frame: int, seen: Seen) -> None:
+        if frame not in self:
+            insort(self.frames, frame)
+        super().__setitem__(frame, seen)
+
+    def __delitem__(self, frame: int) -> None:
+        super().__delitem__(frame)
+        del self.frames[bisect_left(self.frames, frame)]
+
+    def around(self, frame: int, most: int) -> list[int]:
+        """The frames nearest to `frame`, at most so many, the nearest first, of two as near the earlier."""
+        at = bisect_left(self.frames, frame)
+        near = self.frames[max(0, at - most) : at + most]
+        return sorted(near, key=lambda known: (abs(known - frame), known))[:most]
+
+    def before(self, frame: int) -> int | None:
+        """The last frame before `frame`."""
+        at = bisect_left(self.frames, frame)
+        return self.frames[at - 1] if at else None
+
+    def after(self, frame: int) -> int | None:
+        """The first frame after `frame`."""
+        at = bisect_right(self.frames, frame)
+        return self.frames[at] if at < len(self.frames) else None
+
+
 @dataclass(kw_only=True, eq=False)
 class Track:
     """One person's sightings by frame."""
 
     track_id: int
-    seen: dict[int, Seen] = field(default_factory=dict)
+    seen: Sightings = field(default_factory=lambda: Sightings({}))
 
     @property
     def first(self) -> int:
         """First frame with a sighting."""
-        return min(self.seen)
+        return self.seen.frames[0]
 
     @property
     def last(self) -> int:
         """Last frame with a sighting."""
-        return max(self.seen)
+        return self.seen.frames[-1]
 
     @property
     def settled(self) -> bool:
@@ -95,14 +130,14 @@ class Track:
 
     def near(self, frame: int) -> int:
         """The frame with a sighting that is nearest to `frame`."""
-        return min(self.seen, key=lambda known: (abs(known - frame), known))
+        return self.seen.around(frame, 1)[0]
 
     def believes(self, seen: Seen, frame: int) -> bool:
         """Whether a body is as tall, and its mask as large, as the person was around that frame.
 
         Networks now and then draw a small skeleton, or half a mask, inside a person.
         """
-        around = sorted(self.seen, key=lambda known: abs(known - frame))[:9]
+        around = self.seen.around(frame, 9)
         others = [self.seen[known] for known in around if self.seen[known] is not seen]
         if not others:
             return True
@@ -116,7 +151,7 @@ class Track:
         Nobody's left and right change places from one sighting to the next; between two such changes,
         the landmarks are named as in the part of the track in which they were seen better.
         """
-        frames = sorted(self.seen)
+        frames = self.seen.frames
         swapped = [False]
         for earlier, later in itertools.pairwise(frames):
             first, second = self.seen[earlier].keypoints_33x3, self.seen[later].keypoints_33x3
@@ -142,11 +177,9 @@ class Track:
     def _fits(self, seen: Seen, frame: int) -> bool:
         if not self.believes(seen, frame):
             return False
-        earlier = [known for known in self.seen if frame - 3 <= known < frame]
-        later = [known for known in self.seen if frame < known <= frame + 3]
-        if not earlier or not later:
+        a, b = self.seen.before(frame), self.seen.after(frame)
+        if a is None or b is None or a < frame - 3 or b > frame + 3:
             return True
-        a, b = max(earlier), min(later)
         share = (frame - a) / (b - a)
         points_a, points_b = self.seen[a].keypoints_33x3, self.seen[b].keypoints_33x3
         middle = (1 - share) * points_a + share * points_b
@@ -251,8 +284,7 @@ def between(track: Track, frame: int) -> tuple[np.ndarray, np.ndarray, list[Patc
     Inside the track both neighbours are blended linearly, and their masks moved along; outside,
     the nearest sighting is repeated. The confidence is lowered, so that a fit gives it less weight.
     """
-    earlier = max((known for known in track.seen if known < frame), default=None)
-    later = min((known for known in track.seen if known > frame), default=None)
+    earlier, later = track.seen.before(frame), track.seen.after(frame)
     if earlier is None or later is None:
         known = later if earlier is None else earlier
         assert known is not None

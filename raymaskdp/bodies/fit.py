@@ -12,7 +12,8 @@ Shape suffixes: T frames of the video, N fitted frames, J = 52 joints, L points 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +33,12 @@ from raymaskdp.bodies.fit_refine import BODY, RefineConfig, forward, refine
 from raymaskdp.bodies.fit_smooth import one_euro
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
+
+SEGMENT = 1800
+"""Frames that are fitted at once; a long run is fitted in segments, so that memory does not grow with it."""
+
+OVERLAP_S = 2.0
+"""Seconds on either side that a segment looks at and leaves to its neighbours, so that no seam shows."""
 
 
 class Track(Protocol):
@@ -141,9 +148,10 @@ class FitBodies:
         rest_J3 = body.rest_joints(avatar.betas_S).astype(np.float64)
         lifted = self.config.lift and layout == MEDIAPIPE
         landmarks = landmarks_of(body, avatar.betas_S, LIFTED if lifted else layout)
-        for run in _runs(fitted_T):
-            keypoints = person.keypoints_TL3[run].astype(np.float64)
-            world = person.world_TL3[run].astype(np.float64)
+        overlap = max(1, round(OVERLAP_S * float(info.fps)))
+        for seen, kept in (pair for run in _runs(fitted_T) for pair in _segments(run, overlap)):
+            keypoints = person.keypoints_TL3[seen].astype(np.float64)
+            world = person.world_TL3[seen].astype(np.float64)
             if lifted:
                 keypoints, world = lift(keypoints, world, camera_33)
             common: dict[str, Any] = {
@@ -153,16 +161,17 @@ class FitBodies:
                 "fps": float(info.fps),
             }
             if person.rotations_TJ3 is not None:
-                turns = person.rotations_TJ3[run].astype(np.float64)
+                turns = person.rotations_TJ3[seen].astype(np.float64)
                 rotations, pelvis = follow_run(turns, keypoints, **common)
             else:
                 rotations, pelvis = fit_run(keypoints, world, config=self.config, **common)
-            rotations_TJ3[run] = rotations
-            translation_T3[run] = pelvis - rest_J3[0]
             off = misfit(
                 rotations, pelvis, keypoints, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33
             )
-            fitted_T[run] &= off <= self.config.max_misfit
+            inner = slice(kept.start - seen.start, kept.stop - seen.start)
+            rotations_TJ3[kept] = rotations[inner]
+            translation_T3[kept] = pelvis[inner] - rest_J3[0]
+            fitted_T[kept] &= off[inner] <= self.config.max_misfit
         return Motion(
             rotations_TJ3=rotations_TJ3,
             translation_T3=translation_T3,
@@ -326,3 +335,11 @@ def _runs(flags_T: np.ndarray) -> list[slice]:
     """Uninterrupted stretches of true flags."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags_T.astype(np.int8), [0]])))
     return [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def _segments(run: slice, overlap: int) -> Iterator[tuple[slice, slice]]:
+    """A run in parts of some `SEGMENT` frames: the frames to look at, and those of them to keep."""
+    parts = max(1, round((run.stop - run.start) / SEGMENT))
+    cuts = np.linspace(run.start, run.stop, parts + 1).round().astype(int).tolist()
+    for begin, end in itertools.pairwise(cuts):
+        yield slice(max(run.start, begin - overlap), min(run.stop, end + overlap)), slice(begin, end)

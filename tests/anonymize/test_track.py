@@ -6,7 +6,7 @@ import scipy.ndimage
 
 from raymaskdp.anonymize.pose_masks import Patch, body_height, crop_to_content, grow, limbs, union
 from raymaskdp.anonymize.pose_networks import Sighting
-from raymaskdp.anonymize.track import OTHER_SIDE, Seen, Track, assign, between, distinct, remember
+from raymaskdp.anonymize.track import OTHER_SIDE, Seen, Sightings, Track, assign, between, distinct, remember
 
 STANDING = np.array(
     [
@@ -61,13 +61,13 @@ def test_looks_keep_identities_apart_where_two_people_cross() -> None:
 
 
 def test_a_body_of_another_size_is_not_the_person() -> None:
-    track = Track(track_id=0, seen={0: seen(100, RED)})
+    track = Track(track_id=0, seen=Sightings({0: seen(100, RED)}))
     assert assign([track], [seen(100, RED, scale=0.5)], 1, reach=0.1)[0] == []
     assert len(assign([track], [seen(104, RED)], 1, reach=0.1)[0]) == 1
 
 
 def test_a_person_far_away_starts_anew() -> None:
-    track = Track(track_id=0, seen={0: seen(60, RED)})
+    track = Track(track_id=0, seen=Sightings({0: seen(60, RED)}))
     other = seen(260, RED)
     assert assign([track], [other], 1, reach=0.1) == ([], [other])
 
@@ -77,7 +77,7 @@ def test_two_sightings_of_one_body_count_once() -> None:
 
 
 def test_a_gap_is_filled_on_the_straight_line() -> None:
-    track = Track(track_id=0, seen={10: seen(100, RED), 14: seen(140, RED)})
+    track = Track(track_id=0, seen=Sightings({10: seen(100, RED), 14: seen(140, RED)}))
     keypoints, _, patches = between(track, 11)
     np.testing.assert_allclose(keypoints[:, 0], STANDING[:, 0] + 110, atol=1e-3)
     assert (keypoints[:, 2] < 1).all()
@@ -108,14 +108,14 @@ def test_height_does_not_shrink_with_the_pose() -> None:
 
 
 def test_a_small_skeleton_inside_a_person_is_forgotten() -> None:
-    track = Track(track_id=0, seen={frame: seen(100, RED) for frame in range(9)})
+    track = Track(track_id=0, seen=Sightings({frame: seen(100, RED) for frame in range(9)}))
     track.seen[4] = seen(100, RED, y=150, scale=0.5)
     track.forget_doubtful()
     assert sorted(track.seen) == [0, 1, 2, 3, 5, 6, 7, 8]
 
 
 def test_a_jump_there_and_back_is_forgotten_but_a_walk_is_not() -> None:
-    track = Track(track_id=0, seen={frame: seen(60 + 10 * frame, RED) for frame in range(9)})
+    track = Track(track_id=0, seen=Sightings({frame: seen(60 + 10 * frame, RED) for frame in range(9)}))
     track.seen[4] = seen(160, RED)
     track.forget_doubtful()
     assert sorted(track.seen) == [0, 1, 2, 3, 5, 6, 7, 8]

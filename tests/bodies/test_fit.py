@@ -151,27 +151,53 @@ def test_the_avatar_stands_where_its_own_size_fits_the_image() -> None:
     np.testing.assert_allclose(pelvis - rest[0], acted.translation, atol=2e-3)
 
 
+@dataclass(frozen=True)
+class Somebody:
+    track_id: int
+    visible_T: np.ndarray
+    keypoints_TL3: np.ndarray
+    world_TL3: np.ndarray
+    rotations_TJ3: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Everybody:
+    persons: tuple[Somebody, ...]
+    layout: Layout = MEDIAPIPE
+    camera_33: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Video:
+    width: int = 640
+    height: int = 480
+    fps: Fraction = Fraction(FPS)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_long_motion_in_segments_shows_no_seam(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit in three overlapping segments is that of the whole, to millimetres, at the seams, too."""
+    acted = act(8, frames=60)
+    avatar = draw_avatar(b"z" * 32, "a")
+    rotations = acted.rotations.astype(np.float32) if given else None
+    people = Everybody((Somebody(0, np.ones(60, bool), acted.keypoints, acted.world, rotations),))
+    stage = FitBodies(FitConfig(refine=RefineConfig(iterations=8)))
+    (whole,) = stage(people, Video(), [avatar])
+    monkeypatch.setattr("raymaskdp.bodies.fit.SEGMENT", 20)
+    monkeypatch.setattr("raymaskdp.bodies.fit.OVERLAP_S", 0.3)
+    (parts,) = stage(people, Video(), [avatar])
+    first, second = (
+        load_body().joints(motion.rotations_TJ3, motion.translation_T3, avatar.betas_S)[:, :BODY]
+        for motion in (whole, parts)
+    )
+    apart_T = 1000 * np.linalg.norm(first - second, axis=-1).mean(axis=1)
+    assert apart_T.max() < 15
+    jump_T = np.abs(np.diff(second - first, axis=0)).max(axis=(1, 2))
+    assert 1000 * jump_T.max() < 15
+    assert parts.visible_T.all()
+
+
 def test_a_torso_outside_the_frame_is_not_fitted() -> None:
-    @dataclass(frozen=True)
-    class Somebody:
-        track_id: int
-        visible_T: np.ndarray
-        keypoints_TL3: np.ndarray
-        world_TL3: np.ndarray
-        rotations_TJ3: np.ndarray | None = None
-
-    @dataclass(frozen=True)
-    class Everybody:
-        persons: tuple[Somebody, ...]
-        layout: Layout = MEDIAPIPE
-        camera_33: np.ndarray | None = None
-
-    @dataclass(frozen=True)
-    class Video:
-        width: int = 640
-        height: int = 480
-        fps: Fraction = Fraction(FPS)
-
     acted = act(7, frames=12)
     keypoints = acted.keypoints.copy()
     keypoints[6:, :, 1] += 400  # a close-up of the head: shoulders and hips are below the image

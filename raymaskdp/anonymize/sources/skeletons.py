@@ -126,8 +126,8 @@ def people_of(
     fringe = round(FRINGE * fps)
     filled = [_filled(body, gap, fringe) for body in skeletons.bodies]
     doubts = [doubt for body in skeletons.bodies for doubt in _doubts(body, info, gap)]
-    outlines = [outline_of(layout, body.keypoints_TL3) for body in filled]
-    ghosts = [outline_of(layout, body.keypoints_TL3) for body in skeletons.ghosts]
+    away = [_away_T(body.seen_T) for body in skeletons.bodies]
+    ghosts = skeletons.ghosts
     thin, wide, gone = (
         [MaskFilm(info.num_frames, packed_size(info.height, info.width)) for _ in some]
         for some in (filled, filled, ghosts)
@@ -136,19 +136,21 @@ def people_of(
     for frame, look in enumerate(looks if looks is not None else [None] * info.num_frames):
         if look is not None:
             evidence.append(look)
-        for person, outline in enumerate(outlines):
-            if np.isfinite(outline[frame]).all():
-                age = int(np.abs(np.flatnonzero(skeletons.bodies[person].seen_T) - frame).min())
-                drawn = _outlined(outline[frame], info, look)
+        for person, body in enumerate(filled):
+            outline = _outline_at(layout, body, frame)
+            if np.isfinite(outline).all():
+                age = int(away[person][frame])
+                drawn = _outlined(outline, info, look)
                 thin[person][frame] = masks.pack(drawn)
-                wide[person][frame] = masks.pack(_generous(drawn, outline[frame], layout, info, config, age))
-        for ghost, outline in enumerate(ghosts):
-            if not np.isfinite(outline[frame]).all():
+                wide[person][frame] = masks.pack(_generous(drawn, outline, layout, info, config, age))
+        for ghost, body in enumerate(ghosts):
+            outline = _outline_at(layout, body, frame)
+            if not np.isfinite(outline).all():
                 continue
             if look is None:  # nobody else would notice a person who was taken for a ghost
-                drawn = _outlined(outline[frame], info, None)
-                gone[ghost][frame] = masks.pack(_generous(drawn, outline[frame], layout, info, config, 0))
-            elif _is_somebody(outline[frame], look, [mask_TB[frame] for mask_TB in wide], info):
+                drawn = _outlined(outline, info, None)
+                gone[ghost][frame] = masks.pack(_generous(drawn, outline, layout, info, config, 0))
+            elif _is_somebody(outline, look, [mask_TB[frame] for mask_TB in wide], info):
                 doubts.append(Suspicion(frame=frame, reason="a ghost among the skeletons looks human"))
     persons = [
         _person(index, body, skeletons.bodies[index].seen_T, wide[index], thin[index])
@@ -255,21 +257,36 @@ def _person(
     track_id: int, body: Skeleton, seen_T: np.ndarray, masks_TB: MaskFilm, outlines_TB: MaskFilm
 ) -> Person:
     middle = 0.5 * (body.world_TL3.max(1, keepdims=True) + body.world_TL3.min(1, keepdims=True))
-    rotations = None if body.rotations_TJ3 is None else body.rotations_TJ3.astype(np.float32)
+    rotations = None if body.rotations_TJ3 is None else body.rotations_TJ3.astype(np.float32, copy=False)
     return Person(
         track_id=track_id,
         visible_T=body.seen_T & masks_TB.any_T(),  # outside the picture nobody is to be replaced
         detected_T=seen_T,
-        keypoints_TL3=body.keypoints_TL3.astype(np.float32),
-        world_TL3=(body.world_TL3 - middle).astype(np.float32),
+        keypoints_TL3=body.keypoints_TL3.astype(np.float32, copy=False),
+        world_TL3=(body.world_TL3 - middle).astype(np.float32, copy=False),
         masks_T=masks_TB,
         outlines_T=outlines_TB,
         rotations_TJ3=rotations,
     )
 
 
+def _outline_at(layout: Layout, body: Skeleton, frame: int) -> np.ndarray:
+    """The landmarks of one frame, [33, 3]: those of an hour would take more memory than the skeleton."""
+    return outline_of(layout, body.keypoints_TL3[frame : frame + 1])[0]
+
+
+def _away_T(seen_T: np.ndarray) -> np.ndarray:
+    """Frames to the next one that was seen, int [T]; many where none was."""
+    frames_T = np.arange(len(seen_T))
+    before_T = np.maximum.accumulate(np.where(seen_T, frames_T, -len(seen_T)))
+    after_T = np.minimum.accumulate(np.where(seen_T, frames_T, 2 * len(seen_T))[::-1])[::-1]
+    return np.asarray(np.minimum(frames_T - before_T, after_T - frames_T))
+
+
 def _filled(body: Skeleton, gap: int, fringe: int) -> Skeleton:
     """The body with gaps of at most `gap` frames filled in, and held at its ends for `fringe` frames."""
+    if body.seen_T.all():
+        return body  # nothing is missing, and an hour's skeleton is large
     keypoints, world = body.keypoints_TL3.copy(), body.world_TL3.copy()
     rotations = None if body.rotations_TJ3 is None else body.rotations_TJ3.copy()
     for before, after in _gaps(body.seen_T):

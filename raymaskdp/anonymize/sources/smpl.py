@@ -61,6 +61,9 @@ PHALP_FOCAL = 5000 / 256
 
 BODY = len(BODY_JOINTS)
 
+CHUNK = 2048
+"""Frames whose joints are found at once: the turns of all joints take much more memory than the joints."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitted:
@@ -292,16 +295,17 @@ def _skeleton(body: Fitted, info: VideoInfo, camera_33: np.ndarray) -> Skeleton:
     mean = np.zeros(load_body().num_betas, np.float32)
     resting = load_body().rest_joints(mean)[0].astype(np.float64)
     rotations = body.rotations_NJ3.astype(np.float32)
-    joints = load_body().joints(rotations, (body.pelvis_N3 - resting).astype(np.float32), mean)[:, :BODY]
-    image = joints @ camera_33.T
-    pixels = image[..., :2] / np.maximum(image[..., 2:], 0.05)
-    confidence = np.where(body.sure_N, 1.0, 0.3)[:, None, None] * np.ones((1, BODY, 1))
+    moved = (body.pelvis_N3 - resting).astype(np.float32)
     shape = (info.num_frames, BODY, 3)
-    keypoints, world = np.full(shape, np.nan), np.full(shape, np.nan)
-    all_rotations = np.zeros((info.num_frames, NUM_JOINTS, 3))
-    inside = body.frames_N < info.num_frames
-    at = body.frames_N[inside]
-    keypoints[at] = np.concatenate([pixels, confidence], -1)[inside]
-    world[at] = joints[inside]
-    all_rotations[at] = body.rotations_NJ3[inside]
+    keypoints, world = (np.full(shape, np.nan, np.float32) for _ in range(2))
+    all_rotations = np.zeros((info.num_frames, NUM_JOINTS, 3), np.float32)
+    inside = np.flatnonzero(body.frames_N < info.num_frames)
+    for some in np.array_split(inside, max(1, -(-len(inside) // CHUNK))):
+        at = body.frames_N[some]
+        joints = load_body().joints(rotations[some], moved[some], mean)[:, :BODY]
+        image = joints @ camera_33.T
+        keypoints[at, :, :2] = image[..., :2] / np.maximum(image[..., 2:], 0.05)
+        keypoints[at, :, 2] = np.where(body.sure_N[some], 1.0, 0.3)[:, None]
+        world[at] = joints
+        all_rotations[at] = rotations[some]
     return Skeleton(keypoints_TL3=keypoints, world_TL3=world, rotations_TJ3=all_rotations)
