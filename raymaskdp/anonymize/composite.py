@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from raymaskdp import check
+from raymaskdp.anonymize import shade
 from raymaskdp.anonymize.refine import DIFFUSION, REFINERS
 from raymaskdp.video import masks
 
@@ -33,6 +34,8 @@ class CompositeConfig:
       change_level: a pixel outside the masks that differs from the plate by more than this
         (0…255) belongs to something that moved: a missed hand, a shadow, a carried thing.
       change_area: smallest such patch to be replaced by the plate too, as a fraction of the frame.
+      max_shade: a shadow that begins at a person and is at most this fraction of the frame is replaced, too,
+        however soft it is; a larger one is a change of light, and stays.
       keep_objects: leave such patches as they are: carried things and what people move stay visible, and
         so does any part of a person that the masks missed. Look at the results before you pass them on.
       refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their
@@ -47,6 +50,7 @@ class CompositeConfig:
     soften_px: float = 1.0
     change_level: int = 28
     change_area: float = 0.0004
+    max_shade: float = 0.1
     keep_objects: bool = False
     refine: str = "harmonize"
     keep_audio: bool = False
@@ -58,6 +62,7 @@ class CompositeConfig:
         check.in_range("composite.soften_px", self.soften_px, low=0.0, high=16.0)
         check.in_range("composite.change_level", self.change_level, low=1, high=255)
         check.in_range("composite.change_area", self.change_area, low=0.0, high=1.0)
+        check.in_range("composite.max_shade", self.max_shade, low=0.0, high=1.0)
         check.one_of("composite.refine", self.refine, (*REFINERS, DIFFUSION))
 
 
@@ -70,9 +75,10 @@ def erase(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
 def changed(
     frame_HW3: np.ndarray, plate_HW3: np.ndarray, mask_HW: np.ndarray, config: CompositeConfig
 ) -> np.ndarray:
-    """What moved outside the masks: patches that differ from the plate, grown a little; bool [H, W].
+    """What moved outside the masks, bool [H, W]: patches that differ from the plate, grown a little, and
+    shadows that begin at the masks, however soft. Nothing with `keep_objects`.
 
-    Looked for at a height of some 360 rows, where noise is averaged away. Nothing with `keep_objects`.
+    Looked for at a height of some 360 rows, where noise is averaged away.
     """
     if config.keep_objects:
         return np.zeros_like(mask_HW)
@@ -81,20 +87,33 @@ def changed(
     unmasked_HW3 = cv2.copyTo(plate_HW3, mask_HW.view(np.uint8), frame_HW3.copy())
     shrink = max(1, height // 360)
     small = (max(1, width // shrink), max(1, height // shrink))
-    views = [cv2.resize(view, small, interpolation=cv2.INTER_AREA) for view in (unmasked_HW3, plate_HW3)]
-    red, green, blue = cv2.split(cv2.absdiff(cv2.blur(views[0], (3, 3)), cv2.blur(views[1], (3, 3))))
+    seen_hw3, behind_hw3 = (
+        cv2.resize(view, small, interpolation=cv2.INTER_AREA) for view in (unmasked_HW3, plate_HW3)
+    )
+    masked_hw = cv2.resize(mask_HW.view(np.uint8), small, interpolation=cv2.INTER_NEAREST).view(bool)
+    found_HW = np.zeros_like(mask_HW)
+    for found_hw, margin_px in (
+        (_patches(seen_hw3, behind_hw3, config), config.margin * height + shrink),
+        (shade.thrown(seen_hw3, behind_hw3, masked_hw, config.max_shade), 2.0 * shrink),
+    ):
+        if found_hw.any():
+            patches = cv2.resize(found_hw.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+            found_HW |= masks.dilate(patches.view(bool), margin_px)
+    return found_HW
+
+
+def _patches(frame_HW3: np.ndarray, plate_HW3: np.ndarray, config: CompositeConfig) -> np.ndarray:
+    """Patches of some size that differ much, bool [H, W]."""
+    red, green, blue = cv2.split(cv2.absdiff(cv2.blur(frame_HW3, (3, 3)), cv2.blur(plate_HW3, (3, 3))))
     largest = cv2.max(cv2.max(red, green), blue)
     different: np.ndarray = (largest > config.change_level).view(np.uint8)
     different = cv2.morphologyEx(different, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     if not different.any():
-        return np.zeros_like(mask_HW)
+        return different.view(bool)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(different, connectivity=8)
-    large = stats[:, cv2.CC_STAT_AREA] >= max(6, config.change_area * small[0] * small[1])
+    large = stats[:, cv2.CC_STAT_AREA] >= max(6, config.change_area * different.size)
     large[0] = False  # the unchanged rest
-    if not large.any():
-        return np.zeros_like(mask_HW)
-    patches = cv2.resize(large[labels].view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    return masks.dilate(patches.astype(bool), config.margin * height + shrink)
+    return np.asarray(large[labels])
 
 
 def backdrop(

@@ -116,12 +116,12 @@ class PlateBuilder:
         """The median of what was seen, with the never-seen pixels filled in."""
         return filled(self.seen(), self._config)
 
-    def seen(self) -> Plate:
-        """The median of what was seen, black elsewhere."""
+    def seen(self, rank: float = 0.5) -> Plate:
+        """The median of what was seen, or another quantile, in [0.5, 1]; black elsewhere."""
         color_HW3 = np.zeros(self._samples_KHW3.shape[1:], np.uint8)
         for top in range(0, color_HW3.shape[0], 64):  # in strips, to sort without a second copy
             rows = slice(top, top + 64)
-            color_HW3[rows] = _masked_median(self._samples_KHW3[:, rows], self._count_HW[rows])
+            color_HW3[rows] = _masked_quantile(self._samples_KHW3[:, rows], self._count_HW[rows], rank)
         color_HW3[~self._seen_HW] = 0
         return Plate(color_HW3=color_HW3, seen_HW=self._seen_HW)
 
@@ -157,20 +157,20 @@ def relit(plate_HW3: np.ndarray, gain_3: np.ndarray) -> np.ndarray:
     return cv2.LUT(plate_HW3, table[None])
 
 
-def _masked_median(samples_KHW3: np.ndarray, count_HW: np.ndarray) -> np.ndarray:
-    """Median over the first `count_HW` samples of each pixel; 0 where there is none."""
+def _masked_quantile(samples_KHW3: np.ndarray, count_HW: np.ndarray, rank: float = 0.5) -> np.ndarray:
+    """Quantile over the first `count_HW` samples of each pixel, the mean of two for a median; 0 for none."""
     index_K = np.arange(len(samples_KHW3))[:, None, None, None]
     padded_KHW3 = np.where(index_K < count_HW[..., None], samples_KHW3, 255)
     _sort_planes(padded_KHW3)
     count = count_HW.astype(np.int64)
-    low = np.maximum(count - 1, 0) // 2
-    high = np.minimum(count // 2, len(samples_KHW3) - 1)
+    last = np.maximum(count - 1, 0) * rank
+    low, high = np.floor(last).astype(np.int64), np.ceil(last).astype(np.int64)
     shape = (1, *count_HW.shape, 1)
     below = np.take_along_axis(padded_KHW3, low.reshape(shape), axis=0)[0].astype(np.uint16)
     above = np.take_along_axis(padded_KHW3, high.reshape(shape), axis=0)[0]
-    median_HW3 = ((below + above + 1) // 2).astype(np.uint8)
-    median_HW3[count_HW == 0] = 0
-    return median_HW3
+    value_HW3 = ((below + above + 1) // 2).astype(np.uint8)
+    value_HW3[count_HW == 0] = 0
+    return value_HW3
 
 
 def _sort_planes(planes_KHW3: np.ndarray) -> None:

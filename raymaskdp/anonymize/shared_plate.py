@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from raymaskdp.anonymize import shade
 from raymaskdp.anonymize.camera import CameraCheck
 from raymaskdp.anonymize.plate import Plate, PlateBuilder, PlateConfig, lighting, relit
 from raymaskdp.errors import UserError
@@ -35,6 +36,13 @@ MOST_UNLIKE = 0.1
 
 LIGHT_ROWS = 96
 """Differences of light are smooth, and found in a picture of this height."""
+
+MOST_SHADE = 0.25
+"""Share of the frame from which on it is no shadow, but another light."""
+
+BRIGHTER = 0.75
+"""Where videos show a pixel differently, the share of them that may be darker than what is taken: people
+throw shadows, and none throws light."""
 
 MOST_VIEWS = 4
 """Views that are kept of a camera; one that moves more often is not fixed, whatever the manifest says."""
@@ -100,17 +108,17 @@ def build_views(paths: Sequence[str | Path], config: PlateConfig) -> tuple[Plate
 
 
 def joined_with(own: Plate, views: Sequence[Plate], config: PlateConfig) -> Plate:
-    """A video's own plate, and where it saw nothing what its camera saw in other videos.
+    """A video's own plate, and what its camera saw in other videos where it saw nothing, or a shadow.
 
     Not filled in. `own` itself comes back where no view agrees with it.
     """
     view = next((view for view in views if agree(view, own, config)), None)
     if view is None:
         return own
-    lent_HW = view.seen_HW & ~own.seen_HW
-    color_HW3 = own.color_HW3.copy()
-    color_HW3[lent_HW] = _in_light_of(own, view)[lent_HW]
-    return Plate(color_HW3=color_HW3, seen_HW=own.seen_HW | lent_HW)
+    lit_HW3 = _in_light_of(own, view)
+    taken_HW = view.seen_HW & (~own.seen_HW | _shaded(own.color_HW3, lit_HW3, own.seen_HW & view.seen_HW))
+    color_HW3 = cv2.copyTo(lit_HW3, taken_HW.view(np.uint8), own.color_HW3.copy())
+    return Plate(color_HW3=color_HW3, seen_HW=own.seen_HW | view.seen_HW)
 
 
 def agree(plate: Plate, reference: Plate, config: PlateConfig) -> bool:
@@ -145,14 +153,14 @@ class _Group:
         self._visible_HW += plate.seen_HW
 
     def build(self, config: PlateConfig) -> Plate:
-        """The median of all that show a pixel, in the light of the first."""
+        """What most that show a pixel agree on, in the light of the first; no shadow, if few have one."""
         config = dataclasses.replace(config, min_visible=0.0)  # each video asked for that before
         builder = PlateBuilder(config, visible_HW=self._visible_HW, num_frames=len(self.paths))
         for _, plate in _steady(self.paths, config):
             common_HW = plate.seen_HW & self.reference.seen_HW
             gain_3 = lighting(self.reference.color_HW3, plate.color_HW3, common_HW)
             builder.add(relit(plate.color_HW3, gain_3), ~plate.seen_HW)
-        return builder.seen()
+        return builder.seen(BRIGHTER)
 
 
 def _steady(paths: Sequence[str | Path], config: PlateConfig) -> Iterator[tuple[str | Path, Plate]]:
@@ -172,16 +180,31 @@ def _in_light_of(own: Plate, view: Plate) -> np.ndarray:
     common_HW = own.seen_HW & view.seen_HW
     lit_HW3 = relit(view.color_HW3, lighting(own.color_HW3, view.color_HW3, common_HW))
     difference_HW3 = own.color_HW3.astype(np.float32) - lit_HW3
-    alike_HW = (common_HW & (np.abs(difference_HW3).max(axis=2) <= ALIKE)).astype(np.float32)
-    height, width = common_HW.shape
+    alike_HW = common_HW & (np.abs(difference_HW3).max(axis=2) <= ALIKE)
+    # Shadows are smaller than differences of light, and must not be carried anywhere.
+    rough_HW3 = np.clip(lit_HW3 + _spread(difference_HW3, alike_HW, LIGHT_ROWS / 3), 0, 255)
+    alike_HW &= ~_shaded(own.color_HW3, rough_HW3, common_HW)
+    offset_HW3 = _spread(difference_HW3, alike_HW, LIGHT_ROWS / 12)
+    return np.clip(np.rint(lit_HW3 + offset_HW3), 0, 255).astype(np.uint8)
+
+
+def _spread(values_HW3: np.ndarray, where_HW: np.ndarray, reach: float) -> np.ndarray:
+    """Values blurred from where they count to everywhere, over `reach` of `LIGHT_ROWS` rows."""
+    height, width = where_HW.shape
     shrink = max(1.0, height / LIGHT_ROWS)
     small = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-    sums_hw3 = cv2.resize(difference_HW3 * alike_HW[..., None], small, interpolation=cv2.INTER_AREA)
-    weight_hw = cv2.resize(alike_HW, small, interpolation=cv2.INTER_AREA)
-    sums_hw3, weight_hw = (cv2.GaussianBlur(part, (0, 0), LIGHT_ROWS / 12) for part in (sums_hw3, weight_hw))
-    offset_hw3 = sums_hw3 / (weight_hw + 0.02)[..., None]  # far from any common pixel it fades to none
-    offset_HW3 = cv2.resize(offset_hw3, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.clip(np.rint(lit_HW3 + offset_HW3), 0, 255).astype(np.uint8)
+    weight_HW = where_HW.astype(np.float32)
+    sums_hw3 = cv2.resize(values_HW3 * weight_HW[..., None], small, interpolation=cv2.INTER_AREA)
+    weight_hw = cv2.resize(weight_HW, small, interpolation=cv2.INTER_AREA)
+    sums_hw3, weight_hw = (cv2.GaussianBlur(part, (0, 0), reach) for part in (sums_hw3, weight_hw))
+    spread_hw3 = sums_hw3 / (weight_hw + 0.02)[..., None]  # far from where anything counts it fades to none
+    return cv2.resize(spread_hw3, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _shaded(own_HW3: np.ndarray, other_HW3: np.ndarray, common_HW: np.ndarray) -> np.ndarray:
+    """Where a video shows a shadow that others do not; bool [H, W], none where it must be another light."""
+    shaded_HW = shade.in_shade(own_HW3, other_HW3, common_HW)
+    return shaded_HW if shaded_HW.mean() <= MOST_SHADE else np.zeros_like(common_HW)
 
 
 def _opened(path: str | Path) -> np.lib.npyio.NpzFile:

@@ -49,6 +49,8 @@ class SynthesizeConfig:
       motion: of the cameras, a name in `synthesize_cameras.MOTIONS`.
       frames, fps, width, height: of every video.
       persons_per_video: people seen at once, doing the same action beside each other.
+      spread: how far from the middle people stand, metres to each side and along the view; in recorded data
+        sets it is some half a metre, and then others show what is behind somebody.
       test_share: share of the people (not of the videos) that are in the split "test".
       noise: standard deviation of the camera's noise, in 8-bit levels.
     """
@@ -67,6 +69,7 @@ class SynthesizeConfig:
     width: int = 192
     height: int = 144
     persons_per_video: int = 1
+    spread: float = 0.25
     test_share: float = 0.25
     noise: float = 2.0
 
@@ -78,6 +81,7 @@ class SynthesizeConfig:
         check.in_range("seed", self.seed, low=0)
         check.in_range("fps", self.fps, low=1, high=240)
         check.in_range("persons_per_video", self.persons_per_video, low=1, high=min(2, self.people))
+        check.in_range("spread", self.spread, low=0, high=1.5)
         check.in_range("test_share", self.test_share, low=0, high=1)
         check.in_range("noise", self.noise, low=0, high=50)
         check.one_of("motion", self.motion, MOTIONS)
@@ -377,7 +381,7 @@ class _Studio:
         """Where each person stands: (who, [x, z, heading])."""
         for number, person in enumerate(scene.people):
             beside = (number - (len(scene.people) - 1) / 2) * 1.25
-            x, z = rng.uniform(-0.25, 0.25, 2)
+            x, z = rng.uniform(-self._settings.spread, self._settings.spread, 2)
             yield person, np.array([beside + x, z, rng.uniform(-0.6, 0.6)])
 
     def _act(

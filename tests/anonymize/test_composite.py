@@ -1,5 +1,6 @@
 """Inside a mask nothing of the source survives; outside, nothing but the source is seen."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -94,6 +95,43 @@ def test_a_missed_hand_is_removed_and_noise_is_kept() -> None:
     assert not found[:, 45:].any()
     without = np.where(mask[..., None], frame, plate)
     assert not changed(without, plate, mask, CompositeConfig()).any()
+
+
+def shadowed(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A floor, a frame of it with somebody and a soft shadow, the mask, and the shadow's depth [H, W]."""
+    rng = np.random.default_rng(seed)
+    plate = np.clip(rng.normal((120, 100, 80), 6, (120, 160, 3)), 0, 255).astype(np.uint8)
+    mask = np.zeros((120, 160), bool)
+    mask[30:90, 40:60] = True
+    cast = np.zeros((120, 160), np.float32)
+    cast[78:92, 52:110] = 0.2
+    depth = cv2.GaussianBlur(cast, (0, 0), 3)
+    frame = np.clip(plate * (1 - depth[..., None]) + rng.normal(0, 2, plate.shape), 0, 255).astype(np.uint8)
+    frame[mask] = 255
+    return plate, frame, mask, depth
+
+
+def test_a_soft_shadow_goes_with_who_throws_it() -> None:
+    """One of 20 levels, which is less than anything else that is removed."""
+    plate, frame, mask, depth = shadowed()
+    config = CompositeConfig()
+    assert 100 * depth.max() < config.change_level
+    found = changed(frame, plate, mask, config)
+    assert found[(depth > 0.06) & ~mask].all()
+    left = backdrop(frame, mask | found, plate, config).astype(float) - plate
+    assert left[depth > 0.02].mean() > -1  # it was 12 levels darker on average
+    assert not changed(frame, plate, mask, CompositeConfig(keep_objects=True)).any()
+    assert not changed(frame, plate, mask, CompositeConfig(max_shade=0.01)).any()
+
+
+def test_other_darkness_is_no_shadow() -> None:
+    """Shade far from anybody stays, and so does one that takes one colour more than another."""
+    plate, frame, mask, depth = shadowed()
+    away = np.roll(mask, (-20, 70), axis=(0, 1))
+    frame[mask] = plate[mask] * (1 - depth[mask][:, None])
+    assert not changed(frame, plate, away & (depth < 0.001), CompositeConfig()).any()
+    tinted = np.clip(plate * (1 - depth[..., None] * [0.3, 1.0, 1.0]), 0, 255).astype(np.uint8)
+    assert not changed(tinted, plate, mask, CompositeConfig()).any()
 
 
 def test_avatars_cover_and_soften_inwards() -> None:

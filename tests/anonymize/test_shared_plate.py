@@ -75,6 +75,33 @@ def test_what_a_person_hides_is_taken_from_other_videos(tmp_path: Path, light: f
     np.testing.assert_array_equal(whole.color_HW3[own.seen_HW], own.color_HW3[own.seen_HW])
 
 
+@pytest.mark.parametrize("light", [1.0, 0.9])
+def test_shadows_go_where_others_throw_none(tmp_path: Path, light: float) -> None:
+    """Each video shows a still shadow beside its person; most show the floor there without one."""
+    clean = room()
+    others = [stands(shaded(clean, at), at, seed=at) for at in (10, 50, 90, 130)]
+    (view,) = build_views(saved(tmp_path, others), CONFIG)
+    own = stands(shaded(clean, 52), 52, seed=7, light=light)
+    lit = np.clip(clean * light, 0, 255).astype(np.uint8)
+    whole = joined_with(own, [view], CONFIG)
+    dark = own.seen_HW & (clean - shaded(clean, 52) > 2).all(axis=2)
+    assert psnr(own, lit, dark) < 25
+    assert psnr(whole, lit, dark) > 35
+    assert psnr(whole, lit, own.seen_HW) > 42
+    # In a room where it is darker on one side than before, nobody threw that shade.
+    dim = np.linspace(0.85, 1, WIDTH)[:, None]
+    own = stands(clean * dim, 52, seed=7)
+    whole = joined_with(own, [view], CONFIG)
+    assert psnr(whole, (clean * dim).astype(np.uint8), own.seen_HW) > 38
+
+
+def shaded(clean: np.ndarray, at: int) -> np.ndarray:
+    """The room with the shadow of somebody who stands from column `at` on."""
+    cast = np.zeros((HEIGHT, WIDTH), np.float32)
+    cast[94:112, at + 12 : at + 45] = 0.3
+    return clean * (1 - cv2.GaussianBlur(cast, (0, 0), 2)[..., None])
+
+
 def test_nothing_under_a_mask_gets_into_a_shared_plate(tmp_path: Path) -> None:
     """Whoever stands there, the plate is the same to the last bit; where all stand is unknown."""
     clean, plates = room(), []
