@@ -9,6 +9,8 @@ that are used in any other way are caught, because only their detached copies ar
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -192,14 +194,14 @@ class GradientEngine:
 
         The losses of some records get the gradient NaN and all others zero. NaN times anything is NaN, so
         it reaches every row that those losses depend on, whatever the weights are. A NaN in another
-        record's rows is a layer that mixes records, or a layout that is not record-major. Over all halves,
+        record's rows is a layer that mixes records, or a layout that is not record-major. Over all subsets,
         every record is once poisoned while any given other is not.
         """
         created = set(recording.created)
         if all(recording.records <= self._proven.get(use, 1) for use in created):
             return
         proven = True
-        for poisoned_N in _halves(recording.records):
+        for poisoned_N in _poisonings(recording.records):
             clean_N = ~poisoned_N.to(losses_NV.device)
             weights_NV = torch.zeros_like(losses_NV).masked_fill(~clean_N[:, None], torch.nan)
             touched = recording.not_finite(losses_NV, weights_NV, clean_N)
@@ -239,13 +241,16 @@ class GradientEngine:
         return total
 
 
-def _halves(records: int) -> Iterator[Tensor]:
-    """Subsets of the records, bool [N]: for any two there is one that holds the first and not the second."""
-    numbers_N = torch.arange(records)
-    for bit in range((records - 1).bit_length()):
-        has_bit_N = (numbers_N >> bit) % 2 == 1
-        yield has_bit_N
-        yield ~has_bit_N
+def _poisonings(records: int) -> Iterator[Tensor]:
+    """Subsets of the records, bool [N]: for any two there is one that holds the first and not the second.
+
+    Every record is in another choice of half of the subsets; no fewer subsets will do (Sperner 1928).
+    """
+    count = next(count for count in itertools.count() if math.comb(count, count // 2) >= records)
+    choices = itertools.islice(itertools.combinations(range(count), count // 2), records)
+    of_records = [set(choice) for choice in choices]
+    for number in range(count):
+        yield torch.tensor([number in subsets for subsets in of_records])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -209,6 +210,28 @@ def test_mixing_is_found_when_a_batch_is_larger_than_all_before():
             engine.clipped_sum(losses_of(model, torch.randn(records, 4), torch.zeros(records).long()))
     with pytest.raises(UserError, match="stay apart"), engine.record(num_records=5):
         engine.clipped_sum(losses_of(model, torch.randn(5, 4), torch.zeros(5).long()))
+
+
+class OneLooksAtAnother(nn.Module):
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 3)
+        self.one, self.other = one, other
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = list(self.inner(x))
+        rows[self.one] = rows[self.one] + rows[self.other]
+        return self.head(torch.stack(rows))
+
+
+@pytest.mark.parametrize("records", [2, 3, 6, 7, 11])
+def test_mixing_is_found_between_any_two_records(records: int):
+    torch.manual_seed(0)
+    for one, other in itertools.permutations(range(records), 2):
+        engine = GradientEngine(model := OneLooksAtAnother(one, other), plan_of("dpsgd"))
+        with pytest.raises(UserError, match="stay apart"), engine.record(num_records=records):
+            engine.clipped_sum(losses_of(model, torch.randn(records, 4), torch.zeros(records).long()))
 
 
 def test_picking_one_copy_of_an_expanded_parameter_is_still_exact():
