@@ -566,12 +566,14 @@ def status(folder: Path | str, as_json: bool) -> None:
 
 
 @cli.command(context_settings=CONTEXT)
+@click.option("--launch", type=PATH, help="Check this launch file (cluster/) instead of the machine.")
 @_json_option
-def doctor(as_json: bool) -> int:
+def doctor(launch: Path | None, as_json: bool) -> int:
     """Check this machine: OpenGL, GPU, codecs, model files, versions, disk; with a line to fix each."""
     from raymaskdp.operate.doctor import doctor as run
+    from raymaskdp.operate.launch import inspect
 
-    result = run()
+    result = run() if launch is None else inspect(launch)
     _show(result, as_json)
     return 0 if result.healthy else 1
 
@@ -681,6 +683,16 @@ def refine(settings: Any, as_json: bool) -> None:
     from raymaskdp.benchmarks.refine import benchmark_refine
 
     _show(benchmark_refine(settings), as_json)
+
+
+@benchmark.command("refine-cost", context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.benchmarks.refine_cost:RefineCostConfig")
+def refine_cost(settings: Any, as_json: bool) -> None:
+    """Seconds and memory of diffusion by size, and with ways to save memory."""
+    from raymaskdp.benchmarks.refine_cost import benchmark_refine_cost
+
+    _show(benchmark_refine_cost(settings), as_json)
 
 
 @cli.command(context_settings=CONTEXT)

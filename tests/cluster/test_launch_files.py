@@ -41,7 +41,7 @@ def kuberay_schema(plural: str) -> Any:
     path = SCHEMAS / f"ray.io_{plural}.yaml"
     if not path.is_file():
         pytest.skip("KubeRay's resource definitions are not beside the project (../shared/schemas).")
-    versions = yaml.safe_load(path.read_text())["spec"]["versions"]
+    versions = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)["spec"]["versions"]  # it is large
     schema = next(v for v in versions if v["name"] == "v1")["schema"]["openAPIV3Schema"]
     schema["properties"]["metadata"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     return strict(schema)
@@ -59,6 +59,8 @@ def test_ray_up_accepts(path: Path) -> None:
     for command in (config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]):
         assert command.startswith(". /home/ray/tls/env && RAY_AUTH_MODE=token ray start")
     assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
+    # `ray start` makes no token itself: without one on every machine nothing starts.
+    assert config["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("cluster/kuberay/ray*.yaml")), ids=lambda p: p.name)
@@ -82,6 +84,40 @@ def test_a_machine_gets_a_certificate_that_its_cluster_trusts(tmp_path: Path) ->
     check = ["openssl", "verify", "-CAfile", tmp_path / "ca/ca.crt", "-verify_ip", "127.0.0.1"]
     subprocess.run([*check, tmp_path / "tls/tls.crt"], check=True, capture_output=True)
     assert "RAY_USE_TLS=1" in (tmp_path / "tls/env").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("cluster/kuberay/ray*.yaml")), ids=lambda p: p.name)
+def test_pods_talk_through_tls(path: Path, tmp_path: Path) -> None:
+    """Every container of Ray has the variables and the files; the pod's own command makes what they name."""
+    spec = yaml.safe_load(path.read_text())["spec"]
+    spec = spec.get("rayClusterSpec", spec)
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        (ray,) = pod["containers"]
+        (certificate,) = pod["initContainers"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert volumes["ca"]["secret"]["defaultMode"] == 0o440
+        assert volumes["tls"]["emptyDir"]["medium"] == "Memory"  # keys are on no disk
+        for container in (ray, spec["autoscalerOptions"]):
+            mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+            assert mounts["tls"] == "/tls"
+            assert "ca" not in mounts  # who works cannot make certificates
+            variables = {variable["name"]: variable["value"] for variable in container["env"]}
+            assert variables["RAY_USE_TLS"] == "1"
+        assert {mount["mountPath"] for mount in certificate["volumeMounts"]} == {"/ca", "/tls"}
+
+        shell, script, ca, out, name = certificate["command"]
+        called = name.replace("$(CLUSTER)", "raymaskdp").replace("$(NAMESPACE)", "default")
+        here = {"/ca": tmp_path / "ca", "/tls": tmp_path / group.get("groupName", "head")}
+        if not here["/ca"].exists():
+            subprocess.run([shell, ROOT / script, "--new", here["/ca"]], check=True, capture_output=True)
+        made = here["/tls"] / Path(out).relative_to("/tls")
+        subprocess.run([shell, ROOT / script, here[ca], made, called], check=True, capture_output=True)
+        files = {value for name, value in variables.items() if name != "RAY_USE_TLS"}
+        assert all((here["/tls"] / Path(value).relative_to("/tls")).is_file() for value in files)
+        check = ["openssl", "verify", "-CAfile", here["/ca"] / "ca.crt", "-verify_hostname"]
+        head = "raymaskdp-head-svc.default.svc.cluster.local"  # what workers call
+        subprocess.run([*check, head, made / "tls.crt"], check=True, capture_output=True)
 
 
 def test_the_image_has_the_tested_ray() -> None:
