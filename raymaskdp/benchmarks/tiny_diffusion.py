@@ -1,12 +1,14 @@
-"""Tiny pipelines of the real classes with random networks, saved as the real ones are.
+"""Pipelines of the real classes with random networks, tiny or of real sizes, saved as the real ones are.
 
-They make everything of the diffusion refiner testable but its beauty, on a CPU and without a network.
+They make everything of the diffusion refiner testable but its beauty, without a network.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +36,66 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-WIDTHS = (16, 32)
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Sizes of a U-Net and of its autoencoder.
+
+    Attributes:
+      widths: channels of the U-Net's levels; a multiple of `groups` each.
+      attending: how many transformers are in each block of a level; 0 for a level without attention.
+      heads: of attention, in each level, by the library's name for them.
+      words: length of what the text encoder says of a word.
+      layers: blocks of a level, of the U-Net and of the autoencoder.
+      picture: channels of the autoencoder's levels.
+      groups: of channels that are normalized together.
+      tile: pixels beyond which the autoencoder works in tiles.
+    """
+
+    widths: tuple[int, ...] = (16, 32)
+    attending: tuple[int, ...] = (0, 1)
+    heads: tuple[int, ...] = (8, 8)
+    words: int = 32
+    layers: int = 1
+    picture: tuple[int, ...] = (8, 8, 8, 8)
+    groups: int = 4
+    tile: int = 32
+
+    def narrowed(self, share: float) -> Shape:
+        """With this share of the channels, rounded to whole groups."""
+        fewer = [
+            tuple(self.groups * max(1, round(share * width / self.groups)) for width in widths)
+            for widths in (self.widths, self.picture)
+        ]
+        return dataclasses.replace(self, widths=fewer[0], picture=fewer[1])
 
 
-def sd15(folder: Path) -> dict[str, str]:
-    """Stable Diffusion 1.5 in small."""
+TINY = Shape()
+TINY_XL = Shape(words=64)
+
+REAL: Mapping[str, Shape] = {
+    "sd15-depth": Shape(
+        widths=(320, 640, 1280, 1280), attending=(1, 1, 1, 0), heads=(8, 8, 8, 8), words=768, layers=2,
+        picture=(128, 256, 512, 512), groups=32, tile=512,
+    ),
+    "sdxl-depth": Shape(
+        widths=(320, 640, 1280), attending=(0, 2, 10), heads=(5, 10, 20), words=2048, layers=2,
+        picture=(128, 256, 512, 512), groups=32, tile=1024,
+    ),
+}  # fmt: skip
+"""Stable Diffusion 1.5 and XL, as their authors publish them."""
+
+
+def sd15(folder: Path, shape: Shape = TINY) -> dict[str, str]:
+    """Stable Diffusion 1.5."""
     torch.manual_seed(0)
-    unet = _unet(cross_attention_dim=32)
+    made = unet(shape)
     pipeline = StableDiffusionControlNetInpaintPipeline(
-        vae=_vae(),
-        text_encoder=_text(CLIPTextModel),
+        vae=_vae(shape),
+        text_encoder=_text(CLIPTextModel, shape.words),
         tokenizer=_words(folder),
-        unet=unet,
-        controlnet=_control(unet),
+        unet=made,
+        controlnet=_control(made),
         scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False),
         safety_checker=None,
         feature_extractor=None,
@@ -55,23 +104,19 @@ def sd15(folder: Path) -> dict[str, str]:
     return _saved(pipeline, folder)
 
 
-def sdxl(folder: Path) -> dict[str, str]:
-    """Stable Diffusion XL in small."""
+def sdxl(folder: Path, shape: Shape = TINY_XL) -> dict[str, str]:
+    """Stable Diffusion XL; its two text encoders say half of `shape.words` each."""
     torch.manual_seed(0)
-    unet = _unet(
-        cross_attention_dim=64,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=6 * 8 + 32,
-    )
+    half = shape.words // 2
+    made = unet(shape, **size_words(half))
     pipeline = StableDiffusionXLControlNetInpaintPipeline(
-        vae=_vae(),
-        text_encoder=_text(CLIPTextModel),
-        text_encoder_2=_text(CLIPTextModelWithProjection),
+        vae=_vae(shape),
+        text_encoder=_text(CLIPTextModel, half),
+        text_encoder_2=_text(CLIPTextModelWithProjection, half),
         tokenizer=_words(folder),
         tokenizer_2=_words(folder),
-        unet=unet,
-        controlnet=_control(unet),
+        unet=made,
+        controlnet=_control(made),
         scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False),
         add_watermarker=False,
     )
@@ -79,7 +124,7 @@ def sdxl(folder: Path) -> dict[str, str]:
 
 
 def wan(folder: Path) -> dict[str, str]:
-    """Wan VACE in small."""
+    """Wan VACE, tiny."""
     torch.manual_seed(0)
     text = UMT5Config(
         vocab_size=64,
@@ -134,17 +179,31 @@ def _saved(pipeline: Any, folder: Path) -> dict[str, str]:
     }
 
 
-def _unet(**more: Any) -> UNet2DConditionModel:
+def size_words(pooled: int) -> dict[str, Any]:
+    """What XL's U-Net is told beside words: six sizes, and what a text encoder says of the whole text."""
+    each = 256 if pooled >= 256 else 8
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": each,
+        "projection_class_embeddings_input_dim": 6 * each + pooled,
+    }
+
+
+def unet(shape: Shape, **more: Any) -> UNet2DConditionModel:
+    """A U-Net with random weights."""
+    kinds = ["CrossAttn" if attending else "" for attending in shape.attending]
     return UNet2DConditionModel(
-        block_out_channels=WIDTHS,
-        layers_per_block=1,
+        block_out_channels=shape.widths,
+        layers_per_block=shape.layers,
         sample_size=16,
         in_channels=4,
         out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=8,
-        norm_num_groups=4,
+        down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
+        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+        transformer_layers_per_block=tuple(max(1, attending) for attending in shape.attending),
+        attention_head_dim=shape.heads,
+        cross_attention_dim=shape.words,
+        norm_num_groups=shape.groups,
         **more,
     )
 
@@ -162,27 +221,29 @@ def _moving(network: Any) -> Any:
     return network
 
 
-def _vae() -> AutoencoderKL:
+def _vae(shape: Shape) -> AutoencoderKL:
     """Eight pixels a latent, as the real one."""
     return AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
+        block_out_channels=shape.picture,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=4,
-        norm_num_groups=4,
-        layers_per_block=1,
+        norm_num_groups=shape.groups,
+        layers_per_block=shape.layers,
+        sample_size=shape.tile,
     )
 
 
-def _text(kind: type[Any]) -> Any:
+def _text(kind: type[Any], width: int) -> Any:
+    """A small text encoder of any width: texts take no time beside pictures."""
     return kind(
         CLIPTextConfig(
             vocab_size=len(_vocabulary()),
-            hidden_size=32,
+            hidden_size=width,
             intermediate_size=32,
             num_attention_heads=4,
             num_hidden_layers=2,
-            projection_dim=32,
+            projection_dim=width,
             bos_token_id=0,
             eos_token_id=1,
             pad_token_id=1,

@@ -232,11 +232,15 @@ def test_a_failing_frame_keeps_its_render(config, backend, cast, shots, harmoniz
 
 
 def test_a_ceiling_of_memory_is_kept_with_smaller_batches(config, backend, cast, shots, done) -> None:
-    """The kernel refuses what three pictures at once take; one at a time, all are refined, and it is learned."""
+    """The kernel refuses what three pictures at once take; all are refined singly, and it is learned."""
     piece = 2**30
 
     class Large(Watched):
         """Takes a gigabyte of addresses for each picture, as large networks take memory."""
+
+        def __init__(self) -> None:
+            super().__init__(backend)
+            self.sizes: list[int] = []
 
         def __call__(self, takes: Takes) -> np.ndarray:
             self.sizes.append(len(takes.pictures_FSS3))
@@ -245,8 +249,7 @@ def test_a_ceiling_of_memory_is_kept_with_smaller_batches(config, backend, cast,
             del room
             return made
 
-    large = Large(backend)
-    large.sizes = []
+    large = Large()
     refining = refiner(config, large, cast)
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = 4096 * int(Path("/proc/self/statm").read_text().split()[0])

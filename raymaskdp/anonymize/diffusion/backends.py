@@ -59,7 +59,12 @@ class Takes:
 
 
 class ImageBackend:
-    """Stable Diffusion with a depth ControlNet, which inpaints what it is shown."""
+    """Stable Diffusion with a depth ControlNet, which inpaints what it is shown.
+
+    Attributes:
+      pipe: diffusers' pipeline.
+      device: where it computes.
+    """
 
     def __init__(
         self, config: DiffusionConfig, device: torch.device, kind: type[Any], control: type[Any]
@@ -67,17 +72,17 @@ class ImageBackend:
         self._config = config
         self.device = device
         self._dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        self._pipe = load_pipeline(config, _with_noise(kind), control, self._dtype).to(device)
-        self._pipe.scheduler = _SCHEDULERS[config.scheduler].from_config(self._pipe.scheduler.config)
-        self._pipe.set_progress_bar_config(disable=True)
-        self._pipe.vae.enable_slicing()
-        self._pipe.vae.enable_tiling()
-        self._sharing = Sharing(self._pipe.unet)
+        self.pipe = load_pipeline(config, _with_noise(kind), control, self._dtype).to(device)
+        self.pipe.scheduler = _SCHEDULERS[config.scheduler].from_config(self.pipe.scheduler.config)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.pipe.vae.enable_slicing()
+        self.pipe.vae.enable_tiling()
+        self._sharing = Sharing(self.pipe.unet)
 
     def latents(self, side: int) -> tuple[int, int, int]:
         """Channels, rows and columns of the latents of a picture of `side` x `side` pixels."""
-        size = side // self._pipe.vae_scale_factor
-        return int(self._pipe.vae.config.latent_channels), size, size
+        size = side // self.pipe.vae_scale_factor
+        return int(self.pipe.vae.config.latent_channels), size, size
 
     def __call__(self, takes: Takes) -> np.ndarray:
         """The refined pictures, float32 [F, S, S, 3] in [0, 1]; what is outside the masks is of no use."""
@@ -85,11 +90,11 @@ class ImageBackend:
         pictures = self._tensor(takes.pictures_FSS3).permute(0, 3, 1, 2) / 255
         nearness = self._tensor(takes.nearness_FSS)[:, None].expand(-1, 3, -1, -1)
         noise = self._tensor(takes.noise_FChw).to(self._dtype)
-        if isinstance(self._pipe.scheduler, SameNoise):
-            self._pipe.scheduler.noise = noise
+        if isinstance(self.pipe.scheduler, SameNoise):
+            self.pipe.scheduler.noise = noise
         self._sharing.begin(takes.memory, frames)
         with torch.inference_mode():
-            made = self._pipe(
+            made = self.pipe(
                 prompt=[takes.prompt] * frames,
                 negative_prompt=[config.negative_prompt] * frames,
                 image=pictures,
@@ -136,20 +141,20 @@ class VideoBackend:
         self._config = config
         self.device = device
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        self._pipe = load_pipeline(config, WanVACEPipeline, None, dtype).to(device)
-        self._pipe.vae.to(torch.float32)  # as its authors run it: in half precision it bands
-        self._pipe.vae.enable_tiling()
-        self._pipe.set_progress_bar_config(disable=True)
+        self.pipe = load_pipeline(config, WanVACEPipeline, None, dtype).to(device)
+        self.pipe.vae.to(torch.float32)  # as its authors run it: in half precision it bands
+        self.pipe.vae.enable_tiling()
+        self.pipe.set_progress_bar_config(disable=True)
 
     def latents(self, side: int) -> tuple[int, int, int]:
         """Channels, rows and columns of the latents of a picture of `side` x `side` pixels."""
-        size = side // self._pipe.vae_scale_factor_spatial
-        return int(self._pipe.vae.config.z_dim), size, size
+        size = side // self.pipe.vae_scale_factor_spatial
+        return int(self.pipe.vae.config.z_dim), size, size
 
     def __call__(self, takes: Takes) -> np.ndarray:
         """The refined pictures, float32 [F, S, S, 3] in [0, 1]; what is outside the masks is of no use."""
         config, frames = self._config, len(takes.pictures_FSS3)
-        stride = self._pipe.vae_scale_factor_temporal
+        stride = self.pipe.vae_scale_factor_temporal
         window = (
             -(-(frames - 1) // stride) * stride + 1
         )  # its latents are of one frame, then of `stride` each
@@ -171,7 +176,7 @@ class VideoBackend:
         noise = torch.cat([torch.randn(noise[:, :, :1].shape, generator=chance), noise], dim=2)
         side = takes.pictures_FSS3.shape[1]
         with torch.inference_mode():
-            made = self._pipe(
+            made = self.pipe(
                 prompt=takes.prompt,
                 negative_prompt=config.negative_prompt,
                 video=video,

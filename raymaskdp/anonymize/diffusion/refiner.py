@@ -301,7 +301,7 @@ class Refiner:
             yield take, change_SS3
 
     def _made(self, person: int, track: _Track, takes: list[_Take]) -> list[np.ndarray | None]:
-        """What the networks make of the takes; None where they fail. A batch that fails is tried in halves."""
+        """What the networks make of takes; None where they fail. A batch that fails is tried in halves."""
         if len(takes) > self._at_once:
             return self._in_parts(person, track, takes, self._at_once)
         saved = track.memory.saved()
