@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from heads import free_port
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "anonymize"))  # for `formats`
+
 
 @pytest.fixture(scope="session")
 def head() -> Iterator[dict[str, str]]:

@@ -1,7 +1,7 @@
 """Ray heads for tests: a free port, and a head that adds fake nodes, as an autoscaler in a cloud does.
 
-Ray's own test cluster for this is not in its wheels; its fake node provider is, and can be named as an
-external provider.
+Ray's own test cluster for this is not in its wheels; its fake node provider is, and what `clouds` makes of it
+can be named as an external provider.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any
 
 HEAD_ID = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"
 HEAD_TYPE = "ray.head.default"  # the fake provider knows the head by this name
-PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+PROVIDER = "clouds.Cloud"
 NOTHING: dict[str, Any] = {
     name: []
     for name in (
@@ -53,6 +53,7 @@ def autoscaling_head(node_types: dict[str, Any], *, port: int, version: int) -> 
     }
     environment = {
         **os.environ,
+        "PYTHONPATH": str(Path(__file__).parent),  # for `clouds`
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "RAY_FAKE_CLUSTER": "1",
         # A lost node is noticed in three seconds instead of half a minute.
