@@ -19,8 +19,10 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -97,7 +99,7 @@ def on_ray(
                     if lost.pop(name, None) is not None:  # a retried row may arrive twice
                         yield name, task
 
-        metrics, waiting = _Metrics(), len(items)
+        metrics, waiting = _Metrics(min(config.workers or _num_cpus(), len(items))), len(items)
         for item in _in_turn(items, run, job, stages, observed):
             if item.status != "pending":
                 waiting -= 1
@@ -185,6 +187,7 @@ class _Worker:
         if not config.gpus:
             # Actors without GPUs are not masked any more: they would all start on the first one.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa draws in as many threads as there are CPUs
         import cv2
         import torch
 
@@ -201,32 +204,81 @@ METRICS = {
     "raymaskdp_videos": "videos decided, by status (done, quarantined, failed)",
     "raymaskdp_frames": "frames of decided videos, by status",
     "raymaskdp_stage_seconds": "working time of all workers in each stage, by stage",
+    "raymaskdp_stage_frames": "frames that went through each stage, by stage",
     "raymaskdp_videos_waiting": "videos that are not decided yet",
+    "raymaskdp_utilisation": "working time as a share of all workers' time since the run began",
+    "raymaskdp_seconds_left": "estimate, from the videos decided so far and what they took",
 }
 """What a run says of itself on Ray's metrics port, each under the prefix `ray_`; counters end in `_total`."""
+
+
+@dataclass(kw_only=True)
+class Flow:
+    """How fast a run gets on.
+
+    Attributes:
+      workers: how many there are at most.
+      working: seconds of all workers on decided videos, analysis included.
+      decided: videos.
+    """
+
+    workers: int
+    working: float = 0.0
+    decided: int = 0
+
+    def add(self, item: Item) -> None:
+        """Enter a decided item."""
+        self.working += item.seconds
+        self.decided += 1
+
+    def utilisation(self, elapsed: float) -> float:
+        """Share of the workers' time in which they worked on what is decided, after `elapsed` seconds."""
+        return self.working / max(self.workers * elapsed, 1e-9)
+
+    def seconds_left(self, elapsed: float, waiting: int) -> float:
+        """For the `waiting` videos, if they take what the decided ones took."""
+        return elapsed * waiting / max(self.decided, 1)
 
 
 class _Metrics:
     """Figures of a run for Prometheus; sums over videos only, nothing of a single one."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int) -> None:
         from ray.util.metrics import Counter, Gauge
 
-        videos, frames, seconds, waiting = METRICS
-        self._videos = Counter(videos, METRICS[videos], tag_keys=("status",))
-        self._frames = Counter(frames, METRICS[frames], tag_keys=("status",))
-        self._seconds = Counter(seconds, METRICS[seconds], tag_keys=("stage",))
-        self._waiting = Gauge(waiting, METRICS[waiting])
+        def counter(name: str, tag: str) -> Any:
+            return Counter(name, METRICS[name], tag_keys=(tag,))
+
+        def gauge(name: str) -> Any:
+            return Gauge(name, METRICS[name])
+
+        self._videos = counter("raymaskdp_videos", "status")
+        self._frames = counter("raymaskdp_frames", "status")
+        self._seconds = counter("raymaskdp_stage_seconds", "stage")
+        self._stage_frames = counter("raymaskdp_stage_frames", "stage")
+        self._waiting = gauge("raymaskdp_videos_waiting")
+        self._utilisation = gauge("raymaskdp_utilisation")
+        self._left = gauge("raymaskdp_seconds_left")
+        self._flow = Flow(workers=workers)
+        self._began = time.monotonic()
 
     def count(self, item: Item, *, waiting: int) -> None:
         """Enter a decided item; `waiting` videos are left."""
         self._videos.inc(1, tags={"status": item.status})
-        if item.info is not None and item.info.num_frames:
-            self._frames.inc(item.info.num_frames, tags={"status": item.status})
+        frames = item.info.num_frames if item.info is not None else 0
+        if frames:
+            self._frames.inc(frames, tags={"status": item.status})
         for name, value in item.metrics.items():
             if name.startswith("seconds_") and value > 0:
-                self._seconds.inc(value, tags={"stage": name.removeprefix("seconds_")})
+                stage = {"stage": name.removeprefix("seconds_")}
+                self._seconds.inc(value, tags=stage)
+                if frames:
+                    self._stage_frames.inc(frames, tags=stage)
+        self._flow.add(item)
+        elapsed = time.monotonic() - self._began
         self._waiting.set(waiting)
+        self._utilisation.set(self._flow.utilisation(elapsed))
+        self._left.set(self._flow.seconds_left(elapsed, waiting))
 
 
 def _num_cpus() -> int:
