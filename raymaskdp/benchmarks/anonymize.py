@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ import numpy as np
 from tqdm import tqdm
 
 from raymaskdp import check
-from raymaskdp.anonymize import pipeline
+from raymaskdp.anonymize import anonymize, pipeline
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.pose import PoseConfig
@@ -41,83 +41,120 @@ from raymaskdp.video.writer import VideoWriter
 
 FPS = 12.0
 
+PARTS = ("overhead", "workers", "rows", "memory")
+WAYS = {"overhead": ("plain", "one"), "workers": ("one", "two")}
+"""The ways that some parts compare."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkAnonymizeConfig:
     """What to measure.
 
     Attributes:
-      videos, frames: so many videos of that length in each round.
-      width, height: of the frames.
+      parts: "overhead": the plain loop against one worker; "workers": one worker against two; "rows": videos
+        that are nothing, for the pipeline's own cost; "memory": peak memory by length.
+      videos, frames: so many videos of that length in each round of the first two.
+      width, height: of their frames.
       rounds: of the plain loop, of one worker and of two, in turns; medians are given.
-      rows: videos that are nothing, for the pipeline's own cost; 0 leaves it out.
-      minutes: lengths of the videos for memory; none leaves it out.
+      rows: videos that are nothing.
+      minutes: lengths of the films for memory, of 160×120 pixels.
+      memory_fps: frames a second of those; a frame costs some 40 ms, whatever its size.
       seed: of the people and rooms.
     """
 
-    videos: int = 24
+    parts: tuple[str, ...] = ("overhead", "workers", "rows", "memory")
+    videos: int = 12
     frames: int = 24
     width: int = 320
     height: int = 240
     rounds: int = 3
     rows: int = 10_000
-    minutes: tuple[float, ...] = (0.5, 1.0, 5.0)
+    minutes: tuple[float, ...] = (1.0, 5.0)
+    memory_fps: float = 4.0
     seed: int = 5
 
     def __post_init__(self) -> None:
+        for part in self.parts:
+            check.one_of("parts", part, PARTS)
         check.in_range("videos", self.videos, low=4)
         check.in_range("frames", self.frames, low=4)
         check.in_range("rounds", self.rounds, low=1)
-        check.in_range("rows", self.rows, low=0)
+        check.in_range("rows", self.rows, low=2)
         check.in_range("seed", self.seed, low=0)
+        check.in_range("memory_fps", self.memory_fps, low=1, high=60)
         for minutes in self.minutes:
             check.positive("minutes", minutes)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """Of two speeds, over the rounds: what else the machine does changes from round to round."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, speeds: Mapping[str, Sequence[float]], way: str, than: str) -> Ratio | None:
+        """None where one of the two was not measured."""
+        if not {way, than} <= speeds.keys():
+            return None
+        shares = [fast / slow for fast, slow in zip(speeds[way], speeds[than], strict=True)]
+        return cls(median=statistics.median(shares), low=min(shares), high=max(shares))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemoryRow:
-    """A length of video, and the most memory that anonymizing it took, in MiB of the process."""
+    """A length of film, and the most memory that anonymizing it took, in MiB of the process; no Ray."""
 
     minutes: float
+    frames: int
     peak_mib: float
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkAnonymizeResult:
-    """Figures, and the machine they are of.
+    """Figures, and the machine they are of; None or empty where not measured.
 
     Attributes:
       plain_fps, one_fps, two_fps: frames a second in a plain loop, on one worker, on two.
       of_ideal: one worker's speed as a share of the plain loop's.
       speedup: of two workers over one.
-      rows_per_second: no-op videos through the pipeline; None where not measured.
+      rows_per_second: no-op videos through the pipeline.
       memory: by length.
     """
 
     machine: str
-    plain_fps: float
-    one_fps: float
-    two_fps: float
-    of_ideal: float
-    speedup: float
+    plain_fps: float | None
+    one_fps: float | None
+    two_fps: float | None
+    of_ideal: Ratio | None
+    speedup: Ratio | None
     rows_per_second: float | None
     memory: tuple[MemoryRow, ...]
 
     def __str__(self) -> str:
-        lines = [
-            self.machine,
-            "",
-            "| | frames/s |",
-            "| --- | --- |",
-            f"| plain loop | {self.plain_fps:.1f} |",
-            f"| one worker | {self.one_fps:.1f} ({self.of_ideal:.2f} of the plain loop) |",
-            f"| two workers | {self.two_fps:.1f} ({self.speedup:.2f} times one) |",
-        ]
+        lines = [self.machine]
+        if self.one_fps is not None:
+            lines += ["", "| | frames/s |", "| --- | --- |"]
+            if self.plain_fps is not None:
+                lines.append(f"| plain loop | {self.plain_fps:.1f} |")
+            share = "" if self.of_ideal is None else f": {self.of_ideal} of the plain loop"
+            lines.append(f"| one worker | {self.one_fps:.1f}{share} |")
+            if self.two_fps is not None:
+                lines.append(f"| two workers | {self.two_fps:.1f}: {self.speedup} times one |")
         if self.rows_per_second is not None:
             lines += ["", f"No-op videos: {self.rows_per_second:.0f} rows/s"]
         if self.memory:
-            lines += ["", "| minutes | peak MiB |", "| --- | --- |"]
-            lines += [f"| {row.minutes:g} | {row.peak_mib:.0f} |" for row in self.memory]
+            lines += ["", "| minutes | frames | peak MiB | seconds |", "| --- | --- | --- | --- |"]
+            lines += [
+                f"| {row.minutes:g} | {row.frames} | {row.peak_mib:.0f} | {row.seconds:.0f} |"
+                for row in self.memory
+            ]
         return "\n".join(lines)
 
 
@@ -133,46 +170,54 @@ class Nothing:
 
 def benchmark_anonymize(settings: BenchmarkAnonymizeConfig) -> BenchmarkAnonymizeResult:
     """Measure the pipeline. Takes some minutes, on a machine that does nothing else."""
+    rows, memory = None, list[MemoryRow]()
+    speeds: dict[str, list[float]] = {}
     with _threads(1), tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        records = film(work / "film", settings)
-        config = AnonymizeConfig(
-            pose=PoseConfig(source="smpl", skeletons=work / "film" / "poses", veto=False)
-        )
-        ways: dict[str, Callable[[Sequence[Item], Job], Iterator[Item]]] = {
-            "plain": lambda items, job: pipeline.in_process(items, config, job),
-            "one": lambda items, job: pipeline.on_ray(items, _workers(config, 1), job),
-            "two": lambda items, job: pipeline.on_ray(items, _workers(config, 2), job),
-        }
-        speeds: dict[str, list[float]] = {way: [] for way in ways}
-        with tqdm(total=len(ways) * (settings.rounds + 1), desc="anonymize", unit="round") as progress:
-            for number in range(settings.rounds + 1):
-                for way, run in ways.items():
-                    fps = _speed(run, records, settings, work / "round")
-                    if number:  # the first one warms up
-                        speeds[way].append(fps)
-                    progress.update()
-            rows = _rows_per_second(settings.rows, config, work) if settings.rows else None
-        medians = {way: statistics.median(some) for way, some in speeds.items()}
-        # Shares are medians over rounds, too: what else the machine does changes from round to round.
-        of_ideal = statistics.median(np.divide(speeds["one"], speeds["plain"]))
-        speedup = statistics.median(np.divide(speeds["two"], speeds["one"]))
-        memory = tuple(_memory(minutes, work, records[0]) for minutes in settings.minutes)
+        if ways := {way for part in settings.parts for way in WAYS.get(part, ())}:
+            speeds = _speeds(ways, settings, work)
+        if "rows" in settings.parts:
+            rows = _rows_per_second(settings.rows, AnonymizeConfig(), work)
+        if "memory" in settings.parts:
+            small = dataclasses.replace(settings, videos=4, width=160, height=120)
+            filmed = film(work / "small", small)[0]
+            lengths = tqdm(settings.minutes, desc="memory", unit="film")
+            memory = [_memory(minutes, settings.memory_fps, work, filmed) for minutes in lengths]
+    medians = {way: statistics.median(some) for way, some in speeds.items()}
     machine = (
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, Python "
         f"{platform.python_version()}; {settings.videos} videos of {settings.frames} frames, "
-        f"{settings.width}x{settings.height}, median of {settings.rounds}"
+        f"{settings.width}x{settings.height}, median of {settings.rounds} (lowest to highest)"
     )
     return BenchmarkAnonymizeResult(
         machine=machine,
-        plain_fps=medians["plain"],
-        one_fps=medians["one"],
-        two_fps=medians["two"],
-        of_ideal=float(of_ideal),
-        speedup=float(speedup),
+        plain_fps=medians.get("plain"),
+        one_fps=medians.get("one"),
+        two_fps=medians.get("two"),
+        of_ideal=Ratio.of(speeds, "one", "plain"),
+        speedup=Ratio.of(speeds, "two", "one"),
         rows_per_second=rows,
-        memory=memory,
+        memory=tuple(memory),
     )
+
+
+def _speeds(wanted: Set[str], settings: BenchmarkAnonymizeConfig, work: Path) -> dict[str, list[float]]:
+    """Frames a second of each round, by way. Ways take turns, so that slow minutes hit all of them."""
+    records = film(work / "film", settings)
+    config = AnonymizeConfig(pose=PoseConfig(source="smpl", skeletons=work / "film" / "poses", veto=False))
+    ways: dict[str, Callable[[Sequence[Item], Job], Iterator[Item]]] = {
+        "plain": lambda items, job: pipeline.in_process(items, config, job),
+        "one": lambda items, job: pipeline.on_ray(items, _workers(config, 1), job),
+        "two": lambda items, job: pipeline.on_ray(items, _workers(config, 2), job),
+    }
+    ways = {way: run for way, run in ways.items() if way in wanted}
+    speeds: dict[str, list[float]] = {way: [] for way in ways}
+    with tqdm(total=len(ways) * settings.rounds, desc="anonymize", unit="round") as progress:
+        for _ in range(settings.rounds):
+            for way, run in ways.items():
+                speeds[way].append(_speed(run, records, settings, work / "round"))
+                progress.update()
+    return speeds
 
 
 def film(folder: Path, settings: BenchmarkAnonymizeConfig) -> list[VideoRecord]:
@@ -243,13 +288,13 @@ def _rows_per_second(rows: int, config: AnonymizeConfig, folder: Path) -> float:
     return count / (time.perf_counter() - began)
 
 
-def _memory(minutes: float, folder: Path, filmed: VideoRecord) -> MemoryRow:
-    """Anonymize a video of that length in a process of its own, without Ray."""
+def _memory(minutes: float, fps: float, folder: Path, filmed: VideoRecord) -> MemoryRow:
+    """Anonymize a film of that length in a process of its own, without Ray."""
     frames_THW3 = list(reader.stream(filmed.path))
-    repeat = max(1, round(60 * FPS * minutes / len(frames_THW3)))
+    repeat = max(1, round(60 * fps * minutes / len(frames_THW3)))
     height, width = frames_THW3[0].shape[:2]
-    video, out = folder / f"long-{minutes:g}.mp4", folder / f"long-{minutes:g}"
-    with VideoWriter(video, width=width, height=height, fps=FPS) as writer:
+    video = folder / f"long-{minutes:g}.mp4"
+    with VideoWriter(video, width=width, height=height, fps=fps) as writer:
         for _ in range(repeat):
             for frame_HW3 in frames_THW3:
                 writer.write(frame_HW3)
@@ -259,20 +304,30 @@ def _memory(minutes: float, folder: Path, filmed: VideoRecord) -> MemoryRow:
             name: np.tile(stored[name], (repeat, 1)) if name in ("poses", "trans") else stored[name]
             for name in stored.files
         }
-    np.savez(poses / f"{video.stem}.npz", **longer)  # type: ignore[arg-type]
-    command = [
-        sys.executable, "-m", "raymaskdp", "anonymize", str(video), "--out", str(out), "--json", "workers=0",
-        "pose.source=smpl", f"pose.skeletons={poses}", "pose.veto=false",
-    ]  # fmt: skip
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL)
-        _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = 0  # it has been waited for
-        said.seek(0)
-        answer = said.read()
-    if not answer or json.loads(answer)["done"] != 1:
-        raise UserError(f"The benchmark's own video of {minutes:g} minutes was not done. Try another seed.")
-    return MemoryRow(minutes=minutes, peak_mib=usage.ru_maxrss / 1024)
+    np.savez(poses / f"{video.stem}.npz", **(longer | {"mocap_framerate": fps}))  # type: ignore[arg-type]
+    command = f"from raymaskdp.benchmarks.anonymize import alone; alone({str(video)!r}, {str(poses)!r})"
+    began = time.perf_counter()
+    said = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
+    if said.returncode:
+        raise UserError(f"The benchmark's own film of {minutes:g} minutes failed:\n{said.stderr[-2000:]}")
+    return MemoryRow(
+        minutes=minutes,
+        frames=repeat * len(frames_THW3),
+        peak_mib=float(said.stdout.split()[-1]),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def alone(video: str, poses: str) -> None:
+    """Anonymize a film in this process, and print the most memory that it took, in MiB."""
+    pose = PoseConfig(source="smpl", skeletons=Path(poses), veto=False)
+    config = AnonymizeConfig(pose=pose, workers=0)
+    result = anonymize(video, Path(video).with_suffix(""), config, progress=False)
+    if result.done != 1:
+        raise UserError(str(result))
+    # The kernel's mark of this program alone; that of `getrusage` knows who started it, too.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    print(int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024)
 
 
 @contextlib.contextmanager
@@ -281,7 +336,7 @@ def _threads(number: int) -> Iterator[None]:
     import cv2
     import torch
 
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LP_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     torch_before, cv2_before = torch.get_num_threads(), cv2.getNumThreads()
     os.environ.update(dict.fromkeys(names, str(number)))

@@ -14,7 +14,14 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.pipeline import in_process
 from raymaskdp.anonymize.pose import PoseConfig
 from raymaskdp.anonymize.stages import Job
-from raymaskdp.benchmarks.anonymize import BenchmarkAnonymizeConfig, _speed, _threads, film
+from raymaskdp.benchmarks.anonymize import (
+    BenchmarkAnonymizeConfig,
+    Ratio,
+    _memory,
+    _speed,
+    _threads,
+    film,
+)
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 
@@ -46,6 +53,28 @@ def test_threads_are_given_back() -> None:
         assert torch.get_num_threads() == 1
         assert os.environ["OMP_NUM_THREADS"] == "1"
     assert (torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")) == before
+
+
+def test_shares_are_of_the_same_round() -> None:
+    """A machine that slows down for everybody from round to round changes no share."""
+    speeds = {"plain": [10.0, 5.0, 2.0], "one": [9.5, 4.5, 1.9]}
+    share = Ratio.of(speeds, "one", "plain")
+    assert share is not None
+    assert (share.low, share.median, share.high) == pytest.approx((0.9, 0.95, 0.95))
+    assert Ratio.of(speeds, "two", "one") is None
+    with pytest.raises(UserError, match="parts must be one of"):
+        BenchmarkAnonymizeConfig(parts=("speed",))
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_the_film_alone(tmp_path: Path) -> None:
+    """A process of its own, which does not inherit what this one holds."""
+    ballast = bytearray(os.urandom(1) * (1 << 30))
+    filmed = film(tmp_path / "film", BenchmarkAnonymizeConfig(videos=4, frames=4, width=96, height=72))[0]
+    row = _memory(1 / 60, 4.0, tmp_path, filmed)
+    assert row.frames == 4
+    assert 200 < row.peak_mib < 1024
+    assert len(ballast) == 1 << 30
 
 
 @pytest.mark.slow
