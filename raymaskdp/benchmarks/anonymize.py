@@ -22,15 +22,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from raymaskdp import check
 from raymaskdp.anonymize import anonymize, pipeline
+from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.pose import PoseConfig
+from raymaskdp.anonymize.refine import DIFFUSION
 from raymaskdp.anonymize.sources.smpl import SMPL_PELVIS
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import VideoRecord, read_source
@@ -58,6 +62,8 @@ class BenchmarkAnonymizeConfig:
       rounds: of the plain loop, of one worker and of two, in turns; medians are given.
       rows: videos that are nothing.
       minutes: lengths of the films for memory, of 160×120 pixels.
+      refine: how avatars are fitted into the scene in the first two parts; "diffusion" takes networks that
+        are small and random, and most of the time.
       memory_fps: frames a second of those; a frame costs some 40 ms, whatever its size.
       seed: of the people and rooms.
     """
@@ -70,6 +76,7 @@ class BenchmarkAnonymizeConfig:
     rounds: int = 3
     rows: int = 10_000
     minutes: tuple[float, ...] = (1.0, 5.0)
+    refine: str = "harmonize"
     memory_fps: float = 4.0
     seed: int = 5
 
@@ -204,7 +211,11 @@ def benchmark_anonymize(settings: BenchmarkAnonymizeConfig) -> BenchmarkAnonymiz
 def _speeds(wanted: Set[str], settings: BenchmarkAnonymizeConfig, work: Path) -> dict[str, list[float]]:
     """Frames a second of each round, by way. Ways take turns, so that slow minutes hit all of them."""
     records = film(work / "film", settings)
-    config = AnonymizeConfig(pose=PoseConfig(source="smpl", skeletons=work / "film" / "poses", veto=False))
+    config = AnonymizeConfig(
+        pose=PoseConfig(source="smpl", skeletons=work / "film" / "poses", veto=False),
+        composite=CompositeConfig(refine=settings.refine),
+        diffusion=_small_networks(work / "weights") if settings.refine == DIFFUSION else DiffusionConfig(),
+    )
     ways: dict[str, Callable[[Sequence[Item], Job], Iterator[Item]]] = {
         "plain": lambda items, job: pipeline.in_process(items, config, job),
         "one": lambda items, job: pipeline.on_ray(items, _workers(config, 1), job),
@@ -218,6 +229,13 @@ def _speeds(wanted: Set[str], settings: BenchmarkAnonymizeConfig, work: Path) ->
                 speeds[way].append(_speed(run, records, settings, work / "round"))
                 progress.update()
     return speeds
+
+
+def _small_networks(folder: Path) -> DiffusionConfig:
+    from raymaskdp.benchmarks import tiny_diffusion
+
+    named: dict[str, Any] = {**tiny_diffusion.sd15(folder)}
+    return DiffusionConfig(**named, side=128, steps=4, strength=0.5, guidance=1.0, max_pose_shift=0.0)
 
 
 def film(folder: Path, settings: BenchmarkAnonymizeConfig) -> list[VideoRecord]:
