@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -40,3 +41,13 @@ def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> I
         yield address is not None
     finally:
         ray.shutdown()
+
+
+def work_in(folder: Path) -> None:
+    """Make `folder`, where the driver works, this worker's, too: paths of settings may be relative.
+
+    Ray's workers work where their node was started. On a machine that has no such folder they stay there, and
+    only full paths lead anywhere.
+    """
+    if folder.is_dir():
+        os.chdir(folder)

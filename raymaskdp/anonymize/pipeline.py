@@ -32,7 +32,7 @@ from raymaskdp.anonymize.carried import Carried, Stage
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize, failed
-from raymaskdp.runtime import ray_cluster
+from raymaskdp.runtime import ray_cluster, work_in
 
 STAGES = (Analyze, Synthesize)
 Tasks = Mapping[str, Any]
@@ -167,7 +167,7 @@ def _run(
         warnings.simplefilter("ignore")
         finished: Any = dataset.map(
             _Worker,  # type: ignore[arg-type]  # a class whose instances are called: what Ray documents
-            fn_constructor_args=[stages, config, job],
+            fn_constructor_args=[stages, config, job, Path.cwd()],
             compute=ray.data.ActorPoolStrategy(
                 min_size=pool[0], max_size=pool[1], max_tasks_in_flight_per_actor=1
             ),
@@ -183,7 +183,8 @@ def _run(
 class _Worker:
     """All stages inside one Ray actor: one thread, and no accelerator but what it was given."""
 
-    def __init__(self, stages: Sequence[Stage], config: AnonymizeConfig, job: Job) -> None:
+    def __init__(self, stages: Sequence[Stage], config: AnonymizeConfig, job: Job, folder: Path) -> None:
+        work_in(folder)
         if not config.gpus:
             # Actors without GPUs are not masked any more: they would all start on the first one.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""

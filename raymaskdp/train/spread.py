@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from raymaskdp.runtime import ray_cluster
+from raymaskdp.runtime import ray_cluster, work_in
 
 
 def spread(
@@ -53,7 +54,7 @@ def _one_pass(
         warnings.simplefilter("ignore")  # as in `anonymize`: retries cannot be limited in another way
         finished: Any = dataset.map(
             _Actor,  # type: ignore[arg-type]  # a class whose instances are called: what Ray documents
-            fn_constructor_args=[stage, shared],
+            fn_constructor_args=[stage, shared, Path.cwd()],
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(workers, len(rows))),
             num_cpus=1,
             num_gpus=gpus or None,
@@ -66,9 +67,10 @@ def _one_pass(
 class _Actor:
     """A stage in a Ray actor."""
 
-    def __init__(self, stage: type, shared: Any) -> None:
+    def __init__(self, stage: type, shared: Any, folder: Path) -> None:
         import ray
 
+        work_in(folder)
         self._stage = stage(*ray.get(shared))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from heads import free_port
+from heads import end_with_children, free_port
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "anonymize"))  # for `formats`
 
@@ -47,5 +47,4 @@ def head() -> Iterator[dict[str, str]]:
             }
             assert process.poll() is None, "a job ended the cluster that it had joined"
         finally:
-            process.terminate()  # `--block` ends what it started
-            process.wait(60)
+            end_with_children(process)

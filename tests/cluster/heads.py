@@ -110,14 +110,19 @@ def autoscaling_head(node_types: dict[str, Any], *, port: int, version: int) -> 
                 time.sleep(0.2)
             yield f"127.0.0.1:{port}"
         finally:
-            children = descendants(head.pid)
-            head.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                head.wait(5)
-            for process in [head.pid, *children]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-            head.wait()
+            end_with_children(head)
+
+
+def end_with_children(head: subprocess.Popen[bytes]) -> None:
+    """End a head and what it started; it would take half a minute to do so with grace."""
+    children = descendants(head.pid)
+    head.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        head.wait(5)
+    for process in [head.pid, *children]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    head.wait()
 
 
 def descendants(pid: int) -> list[int]:

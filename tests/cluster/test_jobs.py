@@ -14,10 +14,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 JOBS = Path(__file__).parents[2] / "jobs"
 
 
-def run(head: dict[str, str], name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(
+    head: dict[str, str], name: str, *arguments: str | Path, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, JOBS / f"{name}.py", *arguments]
     return subprocess.run(
-        list(map(str, command)), env=head, capture_output=True, text=True, timeout=400, check=False
+        list(map(str, command)),
+        env=head,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
     )
 
 
@@ -25,9 +33,11 @@ def test_anonymize_and_a_mistake(head: dict[str, str], tmp_path: Path) -> None:
     settings = SynthesizeConfig(people=2, actions=("wave",), rooms=1, cameras=1, frames=6, test_share=0.5)
     synthesize(tmp_path / "sample", settings)
     out = tmp_path / "out"
-    done = run(head, "anonymize", tmp_path / "sample", "--out", out, "workers=1")
+    # The cluster was started in another folder, and its workers are there.
+    done = run(head, "anonymize", "sample", "--out", "out", "workers=1", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(pd.read_parquet(out / "manifest.parquet")) == 2
+    manifest = pd.read_parquet(out / "manifest.parquet")
+    assert list(manifest.status) == ["done"] * 2, list(manifest.reason)
 
     mistaken = run(head, "anonymize", tmp_path / "nowhere", "--out", out)
     assert mistaken.returncode == 2

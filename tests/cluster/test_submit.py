@@ -2,20 +2,22 @@
 
 import json
 import re
-import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from object_store import BUCKET, served
 
-from raymaskdp import cli
+from raymaskdp import cli, storage
 from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
+
+SOURCE, OUT = f"{BUCKET}/submitted", f"{BUCKET}/released"
 
 Client = Callable[..., tuple[int, dict[str, Any], str]]
 
@@ -37,18 +39,31 @@ def raymaskdp(
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Two films on an object store, at `SOURCE`; what tells a job where the store is."""
     folder = tmp_path_factory.mktemp("sample")
     settings = SynthesizeConfig(people=2, actions=("wave",), rooms=1, cameras=1, frames=6, test_share=0.5)
     synthesize(folder, settings)
-    return folder
+    with served() as environment:
+        for path in (folder / "videos").glob("*.mp4"):
+            storage.publish(path, f"{SOURCE}/{path.name}")
+        yield [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
 
 
 def test_submit_follow_stop_resubmit(
-    raymaskdp: Client, head: dict[str, str], sample: Path, tmp_path: Path
+    raymaskdp: Client, head: dict[str, str], store: list[str], tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    submit = ("submit", "anonymize", sample, "--out", out, "workers=1")
+    """From store to store: neither the cluster nor its workers know anything of the store but by the job."""
+    submit = (
+        "submit",
+        "anonymize",
+        SOURCE,
+        "--out",
+        OUT,
+        *store,
+        "workers=1",
+        f"secret_file={tmp_path / 'secret'}",
+    )
     status, first, _ = raymaskdp(*submit, "--no-follow")
     assert status == 4
     assert first["state"] in ("pending", "running")
@@ -62,7 +77,10 @@ def test_submit_follow_stop_resubmit(
     assert (status, second["state"], second["attached"]) == (0, "succeeded", False), printed
     assert second["id"] == f"{first['id']}-2"  # the second try
     assert "anonymize:" in printed  # the job's progress was followed
-    assert len(pd.read_parquet(out / "manifest.parquet")) == 2
+    with storage.local_copy(f"{OUT}/manifest.parquet") as manifest:
+        assert list(pd.read_parquet(manifest).status) == ["done"] * 2
+    published = storage.versions(OUT)
+    assert len([name for name in published if name.endswith(".json")]) == 2
 
     with urllib.request.urlopen(head["METRICS"]) as page:
         metrics = page.read().decode()
@@ -71,10 +89,9 @@ def test_submit_follow_stop_resubmit(
     )
     assert "ray_raymaskdp_stage_seconds_total{" in metrics
 
-    began = time.time()
     status, third, _ = raymaskdp(*submit)
     assert (status, third["attached"]) == (0, True)
-    assert (out / "manifest.parquet").stat().st_mtime < began  # nothing was started again
+    assert storage.versions(OUT) == published  # nothing was started again
 
     _, listed, _ = raymaskdp("job", "list")
     assert [job["id"] for job in listed["jobs"]] == [second["id"], first["id"]]
