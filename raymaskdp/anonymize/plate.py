@@ -33,7 +33,8 @@ class PlateConfig:
         is behind their people; 0 leaves every video to itself.
       moving_camera: what becomes of a video whose frames cannot be pieced together to one background, as
         the camera was carried through the room: "quarantine"; "fill" each frame from its own unmasked pixels,
-        or "blur" these into the gaps. The last two are safe but flicker.
+        or "blur" these into the gaps; "flow" first takes what neighbouring frames show, along the optical
+        flow, and fills the rest. The last three are safe but flicker.
     """
 
     samples: int = 15
@@ -49,7 +50,7 @@ class PlateConfig:
         check_fill("plate.fill", self.fill)
         check.positive("plate.max_drift_px", self.max_drift_px)
         check.in_range("plate.shared_videos", self.shared_videos, low=0, high=1000)
-        check.one_of("plate.moving_camera", self.moving_camera, ("quarantine", "fill", "blur"))
+        check.one_of("plate.moving_camera", self.moving_camera, ("quarantine", "flow", "fill", "blur"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -28,6 +28,7 @@ import numpy as np
 from raymaskdp.anonymize import outputs, verify
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.detectors import Detectors
+from raymaskdp.anonymize.flow_fill import FlowFill
 from raymaskdp.anonymize.groundtruth import TruthMetrics, score
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
@@ -38,7 +39,15 @@ from raymaskdp.anonymize.scene import Scene, avatars_of
 from raymaskdp.anonymize.shared_plate import Observation, load_views
 from raymaskdp.anonymize.silhouettes import Silhouettes
 from raymaskdp.anonymize.sources import pose_source
-from raymaskdp.anonymize.synthesis import Background, Layers, Work, find_background, observe, write_layers
+from raymaskdp.anonymize.synthesis import (
+    Background,
+    Layers,
+    Work,
+    find_background,
+    masked_frames,
+    observe,
+    write_layers,
+)
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
@@ -195,6 +204,7 @@ class Synthesize:
             refiner=lambda: self._refiners(scene, figures, avatars, float(info.fps)),
             silhouettes=Silhouettes(scene, self._flat_avatars(item, scene)),
             masks_TB=masks_TB,
+            flow=_flow(source, masks_TB, config.plate) if background.misfit else None,
             plates=config.plate,
             composites=config.composite,
             verify=config.verify,
@@ -295,6 +305,13 @@ def _background(item: Item, masks_TB: MaskFilm, plates: PlateConfig, folder: Pat
     if not observation.is_file():
         observe(item.source, item.info, masks_TB, plates).save(observation)
     return find_background(item.source, item.info, masks_TB, plates, views, Observation.load(observation))
+
+
+def _flow(source: str, masks_TB: MaskFilm, plates: PlateConfig) -> FlowFill | None:
+    """What fills the frames of a camera whose background could not be pieced together, where flow is to."""
+    if plates.moving_camera != "flow":
+        return None
+    return FlowFill(lambda start: masked_frames(source, masks_TB, start), plates.fill)
 
 
 def _pieces_folder(job: Job, item: Item, config_sha256: str) -> Path | None:

@@ -19,6 +19,7 @@ from raymaskdp.anonymize import composite, plate
 from raymaskdp.anonymize.camera import CameraCheck
 from raymaskdp.anonymize.composite import CompositeConfig
 from raymaskdp.anonymize.fills import fill
+from raymaskdp.anonymize.flow_fill import FlowFill
 from raymaskdp.anonymize.moving_plate import Mosaic, find_mosaic
 from raymaskdp.anonymize.people import packed_size
 from raymaskdp.anonymize.pieces import Piece, Pieces
@@ -185,6 +186,7 @@ class Work:
       refiner: a new refiner; it fits avatars into the scene.
       silhouettes: of people without a pose; behind the avatars, and not in their layer.
       masks_TB: packed, everything that must go.
+      flow: fills frames without a background from their neighbours; None where that is not wanted.
       plates, composites, verify: settings.
     """
 
@@ -196,6 +198,7 @@ class Work:
     refiner: Callable[[], Refiner]
     silhouettes: Silhouettes
     masks_TB: np.ndarray | MaskFilm
+    flow: FlowFill | None = None
     plates: PlateConfig
     composites: CompositeConfig
     verify: VerifyConfig
@@ -369,13 +372,18 @@ def _write_piece(
 
 def _emptied(work: Work, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> tuple[Emptied, int]:
     """A frame without its people, and how many of its pixels depend on a masked one."""
-    behind_HW3 = work.background.at(index)
+    behind_HW3, surviving = work.background.at(index), 0
+    if work.flow is not None:
+        flowed_HW3, surviving = work.flow.at(index)
 
     def made(frame_HW3: np.ndarray) -> Emptied:
-        return empty(frame_HW3, mask_HW, behind_HW3, work.plates, work.composites)
+        if work.flow is None:
+            return empty(frame_HW3, mask_HW, behind_HW3, work.plates, work.composites)
+        whole_HW3 = composite.backdrop(frame_HW3, mask_HW, flowed_HW3, work.composites)
+        return Emptied(frame_HW3=whole_HW3, removed_HW=mask_HW)
 
     emptied = made(frame_HW3)
-    surviving = composite.surviving_pixels(
+    surviving += composite.surviving_pixels(
         lambda altered_HW3: made(altered_HW3).frame_HW3, frame_HW3, mask_HW, emptied.frame_HW3
     )
     return emptied, surviving

@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from raymaskdp.anonymize import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.pipeline import in_process
-from raymaskdp.anonymize.pose import PoseConfig
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.benchmarks.anonymize import (
     BenchmarkAnonymizeConfig,
@@ -67,22 +64,12 @@ def test_shares_are_of_the_same_round() -> None:
 
 
 @pytest.mark.slow
-def test_memory_is_that_of_the_film_alone(tmp_path: Path) -> None:
-    """A process of its own, which does not inherit what this one holds."""
+def test_its_videos_are_done_without_a_network_and_measured_alone(tmp_path: Path) -> None:
+    """Memory is that of a process of its own, which does not inherit what this one holds."""
+    records = film(tmp_path / "film", BenchmarkAnonymizeConfig(videos=4, frames=4, width=96, height=72))
+    assert len(records) == 4
     ballast = bytearray(os.urandom(1) * (1 << 30))
-    filmed = film(tmp_path / "film", BenchmarkAnonymizeConfig(videos=4, frames=4, width=96, height=72))[0]
-    row = _memory(1 / 60, 4.0, tmp_path, filmed)
+    row = _memory(1 / 60, 4.0, tmp_path, records[0])
     assert row.frames == 4
     assert 200 < row.peak_mib < 1024
     assert len(ballast) == 1 << 30
-
-
-@pytest.mark.slow
-def test_its_videos_are_done_without_a_network(tmp_path: Path) -> None:
-    settings = BenchmarkAnonymizeConfig(videos=4, frames=4, width=96, height=72)
-    records = film(tmp_path / "film", settings)
-    pose = PoseConfig(source="smpl", skeletons=tmp_path / "film" / "poses", veto=False)
-    config = AnonymizeConfig(pose=pose, workers=0)
-    assert len(records) == 4
-    fps = _speed(lambda items, job: in_process(items, config, job), records, settings, tmp_path / "round")
-    assert fps > 0
