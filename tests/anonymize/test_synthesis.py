@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 from raymaskdp.anonymize.composite import CompositeConfig
+from raymaskdp.anonymize.flow_fill import FlowFill
 from raymaskdp.anonymize.pieces import Pieces
 from raymaskdp.anonymize.plate import PlateConfig
 from raymaskdp.anonymize.refine import REFINERS
 from raymaskdp.anonymize.scene import Scene
 from raymaskdp.anonymize.silhouettes import Silhouettes
-from raymaskdp.anonymize.synthesis import Layers, Work, find_background, write_layers
+from raymaskdp.anonymize.synthesis import (
+    Background,
+    Layers,
+    Work,
+    find_background,
+    masked_frames,
+    write_layers,
+)
 from raymaskdp.anonymize.verify import VerifyConfig
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered
@@ -90,19 +98,26 @@ def write(
     config: CompositeConfig,
     length: int = FRAMES,
     draw: Callable[[int], Rendered] = draw,
+    *,
+    flow: bool = False,
 ) -> Layers:
     folder.mkdir(exist_ok=True)
     people, info = scene(), probe(source)
     removed = people.everybody(1.0)
+    if flow:
+        background = Background(unseen=1.0, drift_px=9.0, misfit="the camera is carried")
+    else:
+        background = find_background(str(source), info, removed, PlateConfig())
     work = Work(
         source=str(source),
         info=info,
         scene=people,
-        background=find_background(str(source), info, removed, PlateConfig()),
+        background=background,
         draw=draw,
         refiner=lambda: REFINERS[config.refine](people.motions, people.camera_33, float(info.fps)),
         silhouettes=Silhouettes(people, []),
         masks_TB=removed,
+        flow=FlowFill(lambda start: masked_frames(str(source), removed, start), "rows") if flow else None,
         plates=PlateConfig(),
         composites=config,
         verify=VerifyConfig(),
@@ -186,6 +201,26 @@ def test_what_is_finished_is_not_made_again(source: Path, tmp_path: Path, finish
     assert {note: note.stat().st_mtime_ns for note in left} == left
     for name in ("a.mp4", "a.avatar.mp4"):
         assert (broken / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_frames_filled_along_the_flow_go_on_behind_a_piece(source: Path, tmp_path: Path) -> None:
+    """The neighbours of a piece's first frame are in the piece before; nothing of the block is left."""
+
+    def breaks_off(index: int) -> Rendered:
+        if index == 6:
+            raise RuntimeError("the worker dies")
+        return draw(index)
+
+    whole = write(source, tmp_path / "whole", CompositeConfig(refine="none"), 4, flow=True)
+    with pytest.raises(RuntimeError, match="dies"):
+        write(source, tmp_path / "broken", CompositeConfig(refine="none"), 4, breaks_off, flow=True)
+    again = write(source, tmp_path / "broken", CompositeConfig(refine="none"), 4, flow=True)
+    assert again.resumed == 1
+    for name in ("a.mp4", "a.avatar.mp4"):
+        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not whole.checks.surviving_T.any()
+    for _, empty_HW3 in whole.empty_frames:
+        assert np.abs(empty_HW3.astype(int) - 120).max() < 12
 
 
 def test_a_piece_whose_refiner_state_is_lost_is_made_again(source: Path, tmp_path: Path) -> None:
