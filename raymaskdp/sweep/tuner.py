@@ -16,6 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import config as configuration
+from raymaskdp import events
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, private_folder, write_json, write_text
 from raymaskdp.privacy.selection import draw_runs
@@ -103,9 +104,10 @@ def sweep(config: SweepConfig) -> SweepResult:
     write_text(out / "sweep.yaml", configuration.to_yaml(config))
     source = config.published.source if config.published else None
     write_json(about, {"digest": digest, "published": source, "result": None})
+    events.write("sweep begins", sweep=digest[:12])
     planned = list(_drawn_once(config, out) if config.pays else trials(config))
     points, outcomes = [], {}
-    for number, trial in enumerate(tqdm(planned, "plan", unit="trial", leave=False)):
+    for number, trial in enumerate(tqdm(planned, "plan", unit="trial", leave=False, disable=events.wanted())):
         try:
             points.append(_point(number, trial, config, out))
         except UserError as error:
@@ -119,6 +121,7 @@ def sweep(config: SweepConfig) -> SweepResult:
     results = _table(config, planned, outcomes)
     result = _write_up(config, out, planned, results, classes=len(store.classes))
     write_json(about, {"digest": digest, "published": source, "result": configuration.to_dict(result)})
+    events.write("sweep ends", sweep=digest[:12])  # how many trials there were may be chance, and private
     return result
 
 
@@ -335,7 +338,7 @@ _bars: list[tqdm] = []
 @contextlib.contextmanager
 def _bar(total: int) -> Iterator[None]:
     """A progress bar that `_advance_bars` moves."""
-    with tqdm(total=total, desc="sweep", unit="trial") as bar:
+    with tqdm(total=total, desc="sweep", unit="trial", disable=events.wanted()) as bar:
         _bars.append(bar)
         try:
             yield

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from raymaskdp import config as configuration
-from raymaskdp import models
+from raymaskdp import events, models
 from raymaskdp.files import private_folder, sha256_file, write_json, write_text
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.runtime import ray_cluster
@@ -116,12 +116,16 @@ def train(
     if key is not None and not job.key_file.exists():
         job.key_file.touch(mode=0o600)
         job.key_file.write_bytes(key.secret)
+    events.write("train begins", run=job.folder.name, steps=job.plan.steps)
     cache_features_of(job.config)
     if config.compute.workers == 0:
         _run_here(job, on_step)
     else:
         run_on_ray(job, _train_in_worker)
-    return _finish(job)
+    result = _finish(job)
+    spent = {} if result.epsilon is None else {"epsilon": result.epsilon, "delta": result.delta}
+    events.write("train ends", run=job.folder.name, steps=result.steps, **spent)
+    return result
 
 
 def make_job(config: TrainConfig) -> Job:
@@ -362,7 +366,7 @@ def _finite(epsilon: float) -> float | None:
 def _bar(job: Job) -> Iterator[tqdm]:
     done = len(loop.read_curve(job.curve_file))
     name = f"train {job.plan.mechanism}"
-    shown = job.config.compute.progress
+    shown = job.config.compute.progress and not events.wanted()
     with tqdm(total=job.plan.steps, initial=done, desc=name, unit="step", disable=not shown) as bar:
         yield bar
 

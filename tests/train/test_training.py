@@ -22,7 +22,7 @@ from object_store import BUCKET, served
 from safetensors.torch import load_file
 
 from raymaskdp import config as configuration
-from raymaskdp import storage
+from raymaskdp import events, storage
 from raymaskdp.errors import UserError
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
@@ -69,11 +69,16 @@ def test_without_privacy_nothing_is_promised(base) -> None:
     assert "Infinity" not in (Path(result.run) / "curve.jsonl").read_text()
 
 
-def test_a_finished_run_is_not_redone(base) -> None:
+def test_a_finished_run_is_not_redone(base, monkeypatch, capsys) -> None:
+    monkeypatch.setenv(events.VARIABLE, "json")
     first = train(base)
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]  # and no bar
+    assert [line["event"] for line in logged] == ["train begins", "train ends"]
+    assert logged[1].keys() == {"time", "event", "run", "steps", "epsilon", "delta"}
     before = {p.name: p.stat().st_mtime_ns for p in Path(first.run).iterdir()}
     again = train(base)
     assert again == replace(first, finished_before=True)
+    assert capsys.readouterr().err == ""
     assert "finished before" in str(again)
     assert {p.name: p.stat().st_mtime_ns for p in Path(first.run).iterdir()} == before
 
