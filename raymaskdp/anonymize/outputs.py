@@ -96,11 +96,55 @@ def row_of(item: Item, config_sha256: str) -> Row:
     )
 
 
-def write_manifest(out: Path | str, rows: Iterable[Row]) -> None:
-    """Write the table of all videos, sorted by id, atomically; `out` may be a URL."""
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """How the last run that decided anything got on; kept in the manifest's metadata.
+
+    Attributes:
+      seconds: wall-clock time from its begin to its last decided video.
+      working: working time of all workers on decided videos, seconds.
+      decided, waiting: videos.
+    """
+
+    seconds: float
+    working: float
+    decided: int
+    waiting: int
+
+    def __str__(self) -> str:
+        busy = self.working / max(self.seconds, 1e-9)
+        said = (
+            f"The last run decided {self.decided} videos in {_time(self.seconds)}, "
+            f"with {busy:.2g} workers at work on average"
+        )
+        if not self.waiting:
+            return f"{said}."
+        left = self.seconds / max(self.decided, 1) * self.waiting
+        return f"{said}; {self.waiting} wait, for about {_time(left)}."
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.1f} minutes"
+
+
+def last_run(table: pd.DataFrame) -> RunFacts | None:
+    """The facts in a manifest that was read; None where there are none."""
+    facts = table.attrs.get("run")
+    return None if facts is None else RunFacts(**facts)
+
+
+def write_manifest(out: Path | str, rows: Iterable[Row], run: RunFacts | None = None) -> None:
+    """Write the table of all videos, sorted by id, atomically; `out` may be a URL.
+
+    Without `run`, the facts of a local manifest that is replaced are kept.
+    """
     columns = [column.name for column in dataclasses.fields(Row)]
     ordered = sorted(rows, key=lambda row: row.video_id)
     table = pd.DataFrame([dataclasses.asdict(row) for row in ordered], columns=columns)
+    if run is None and isinstance(out, Path) and (out / MANIFEST).is_file():
+        run = last_run(pd.read_parquet(out / MANIFEST, columns=["video_id"]))
+    if run is not None:
+        table.attrs["run"] = dataclasses.asdict(run)
     if isinstance(out, str):
         with tempfile.TemporaryDirectory(prefix="raymaskdp-") as folder:
             table.to_parquet(Path(folder) / MANIFEST, index=False)

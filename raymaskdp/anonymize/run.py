@@ -26,7 +26,7 @@ from raymaskdp.anonymize import cameras, decisions, outputs, pipeline
 from raymaskdp.anonymize.carried import Earlier
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.outputs import Row
+from raymaskdp.anonymize.outputs import Row, RunFacts
 from raymaskdp.anonymize.pose import people_detector
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import VideoRecord, read_source
@@ -147,7 +147,7 @@ def anonymize(
         run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
         bar = _bar(records, len(todo), progress and not events.wanted())
         events.write("anonymize begins", videos=len(records), todo=len(todo))
-        _collect(run(todo, config, job, observed=observed), rows, out, config_sha256, bar)
+        _collect(run(todo, config, job, observed=observed), len(todo), rows, out, config_sha256, bar)
         if pieces is not None:
             shutil.rmtree(pieces, ignore_errors=True)  # all is decided; a run that is killed leaves it
     chosen = tuple(rows[record.video_id] for record in records)
@@ -200,10 +200,17 @@ def running_total(out: Path) -> int | None:
 
 
 def _collect(
-    items: Iterable[Item], rows: dict[str, Row], out: Path | str, config_sha256: str, bar: tqdm[Any]
+    items: Iterable[Item],
+    todo: int,
+    rows: dict[str, Row],
+    out: Path | str,
+    config_sha256: str,
+    bar: tqdm[Any],
 ) -> None:
     """Enter items in `rows` and the manifest as they are decided; pending ones are only counted."""
-    written = time.monotonic()
+    began = written = time.monotonic()
+    facts: RunFacts | None = None
+    working = 0.0
     counts: Counter[str] = Counter()
     waiting: set[str] = set()
     with bar:
@@ -219,12 +226,17 @@ def _collect(
             rows[item.record.video_id] = outputs.row_of(item, config_sha256)
             counts[item.status] += 1
             _tell(item)
+            working += item.seconds
+            decided = (facts.decided if facts else 0) + 1
+            facts = RunFacts(
+                seconds=time.monotonic() - began, working=working, decided=decided, waiting=todo - decided
+            )
             bar.set_postfix(counts, refresh=False)
             bar.update(1 - ANALYSIS if item.record.video_id in waiting else 1)
             if time.monotonic() - written > MANIFEST_SECONDS:
-                outputs.write_manifest(out, rows.values())
+                outputs.write_manifest(out, rows.values(), facts)
                 written = time.monotonic()
-    outputs.write_manifest(out, rows.values())
+    outputs.write_manifest(out, rows.values(), facts)
 
 
 def _tell(item: Item) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from raymaskdp.anonymize import outputs
 from raymaskdp.errors import UserError
 from raymaskdp.report import costs, strips
 from raymaskdp.report.players import Shelf
@@ -92,6 +93,7 @@ def read(manifest: Path, *, root: Path, show_sources: bool, shelf: Shelf) -> Col
     Copies for the players go onto the `shelf`.
     """
     table = pd.read_parquet(manifest).sort_values("video_id")
+    run = outputs.last_run(table)
     done = table[table.status == "done"]
     counts = table.status.value_counts()
     parts = [f"{counts[s]} {s}" for s in ("done", "quarantined", "failed") if s in counts]
@@ -100,6 +102,7 @@ def read(manifest: Path, *, root: Path, show_sources: bool, shelf: Shelf) -> Col
     by_id = {values["video_id"]: values for values in chosen + bad}
     drawn = {name: _strip(manifest.parent, values, show_sources, shelf) for name, values in by_id.items()}
     sentence = f"{len(table)} videos: {', '.join(parts)}. {frames} frames were written."
+    sentence += "" if run is None else f" {run}"
     measured = _measured(done)
     return Collection(
         name=str(manifest.parent.relative_to(root)),

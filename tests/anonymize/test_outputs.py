@@ -5,6 +5,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from tqdm import tqdm
 
@@ -12,7 +13,10 @@ from raymaskdp.anonymize import run
 from raymaskdp.anonymize.carried import Earlier
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.outputs import (
+    MANIFEST,
     Row,
+    RunFacts,
+    last_run,
     publish,
     read_manifest,
     row_of,
@@ -137,6 +141,16 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "elsewhere") == {}
 
 
+def test_a_manifest_says_how_the_last_run_got_on(tmp_path: Path) -> None:
+    """Two workers for ten minutes, half of the videos; a run that decides nothing leaves that as it is."""
+    facts = RunFacts(seconds=600, working=1200, decided=5, waiting=5)
+    write_manifest(tmp_path, [], facts)
+    write_manifest(tmp_path, [])
+    assert last_run(pd.read_parquet(tmp_path / MANIFEST)) == facts
+    assert "2 workers at work on average; 5 wait, for about 10.0 minutes" in str(facts)
+    assert last_run(pd.DataFrame()) is None
+
+
 def test_foreign_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.parquet").write_text("not a table")
     with pytest.raises(UserError, match="another output folder"):
@@ -156,9 +170,9 @@ def test_whatever_does_not_pass_any_more_is_withdrawn(tmp_path: Path, status: st
     """At whichever stage that was decided; a pending video has no verdict yet."""
     out, _ = published(tmp_path)
     rows: dict[str, Row] = {}
-    run._collect([decided(tmp_path, "pending")], rows, out, CONFIG, tqdm(disable=True))
+    run._collect([decided(tmp_path, "pending")], 1, rows, out, CONFIG, tqdm(disable=True))
     assert not rows
     assert (out / "a.mp4").exists()
-    run._collect([decided(tmp_path, status)], rows, out, CONFIG, tqdm(disable=True))
+    run._collect([decided(tmp_path, status)], 1, rows, out, CONFIG, tqdm(disable=True))
     assert [row.status for row in rows.values()] == [status]
     assert [path.name for path in out.iterdir()] == ["manifest.parquet"]
