@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import platform
 import random
 import secrets
@@ -17,15 +18,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import check, config, storage
-from raymaskdp.anonymize import outputs, pipeline, stages
-from raymaskdp.anonymize.carried import Carried
+from raymaskdp.anonymize import cameras, outputs, pipeline, stages
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
-from raymaskdp.operate.profile import Profile, Sample, Size, learn, samples_of
+from raymaskdp.operate.profile import Profile, Size, learn, samples_of
 from raymaskdp.operate.simulate import Cluster, simulate
+from raymaskdp.runtime import ray_cluster
 from raymaskdp.video import apart
 
 PROBED = 400
@@ -34,6 +35,8 @@ PROBED = 400
 PROBED_FAR = 40
 """The same for videos on an object store, which have to be fetched for it."""
 
+USED = "processor_seconds"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlanConfig:
@@ -41,13 +44,14 @@ class PlanConfig:
 
     Attributes:
       anonymize: the settings that the run will have.
-      sample: videos that are done here to learn from, drawn over all lengths; 0 with a `profile`.
+      sample: videos, drawn over all lengths, that one worker does here to learn from; 0 with a `profile`.
       profile: a profile that an earlier plan saved, of the machines that will do the work.
       run: an output folder of `anonymize` to learn from, instead of a sample.
       save_profile: where to write what was learned.
       out: output folder of the run that is planned: the plan is left there, and the run's report compares.
       nodes: numbers of machines to plan for.
       workers: workers on each machine.
+      cores: processors of each machine; those of this one where None.
       price: of a machine for an hour, in any currency.
       node_start: seconds until a machine that was asked for is there; 0 for machines that run already.
       losses: spot machines lost for each hour that one runs.
@@ -62,6 +66,7 @@ class PlanConfig:
     out: Path | None = None
     nodes: tuple[int, ...] = (1, 2, 4, 8, 16)
     workers: int = 1
+    cores: int | None = None
     price: float = 0.0
     node_start: float = 0.0
     losses: float = 0.0
@@ -70,6 +75,8 @@ class PlanConfig:
     def __post_init__(self) -> None:
         check.in_range("sample", self.sample, low=0)
         check.positive("workers", self.workers)
+        if self.cores is not None:
+            check.positive("cores", self.cores)
         for nodes in self.nodes:
             check.in_range("nodes", nodes, low=1, high=10_000)
         for name in ("price", "node_start", "losses"):
@@ -152,7 +159,8 @@ class PlanResult:
 def plan(source: str | Path, settings: PlanConfig) -> PlanResult:
     """Predict a run of `anonymize` over `source`.
 
-    Does a few of its videos here, in a folder that is removed again, unless a profile or a run is given.
+    Does a few of its videos on one worker of a local Ray cluster, in a folder that is removed again, unless a
+    profile or a run is given.
     Raises `UserError` if nothing can be learned.
     """
     records = read_source(source)
@@ -184,25 +192,38 @@ def plan(source: str | Path, settings: PlanConfig) -> PlanResult:
         longest_seconds=max(seconds),
         gigabytes=area * profile.megabytes / 1000,
         error=profile.error,
-        offers=tuple(_offer(nodes, seconds, profile, settings) for nodes in settings.nodes),
+        offers=tuple(
+            _offer(nodes, seconds, _starts(records, settings.anonymize), profile, settings)
+            for nodes in settings.nodes
+        ),
     )
     if settings.out is not None:
         write_json(settings.out / outputs.COST_PLAN, dataclasses.asdict(result))
     return result
 
 
-def _offer(nodes: int, seconds: Sequence[float], profile: Profile, settings: PlanConfig) -> Offer:
+def _starts(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> int:
+    """How often workers start: for what cameras see, for their backgrounds and for everything, or once."""
+    return 3 if cameras.lenders(records, settings.plate.shared_videos) else 1
+
+
+def _offer(
+    nodes: int, seconds: Sequence[float], starts: int, profile: Profile, settings: PlanConfig
+) -> Offer:
+    cores = settings.cores or os.cpu_count() or 1
+    slower = profile.slower(settings.workers, cores)
+    start = starts * profile.start * profile.slower(settings.workers, cores, starting=True)
     cluster = Cluster(
         nodes=nodes,
         workers=settings.workers,
         node_start=settings.node_start,
-        worker_start=profile.start,
+        worker_start=start,
         losses=settings.losses,
     )
-    outcome = simulate(seconds, cluster, seed=settings.seed)
+    outcome = simulate([slower * each for each in seconds], cluster, seed=settings.seed)
     # Times of videos are all too long or all too short together, by about the profile's error.
     spread = math.exp(1.65 * profile.error)
-    start = settings.node_start + profile.start
+    start += settings.node_start
     working = max(outcome.seconds - start, 0.0)
     return Offer(
         nodes=nodes,
@@ -234,30 +255,59 @@ def _profile(
     return _measure([ordered[pick] for pick in picks if pick < len(ordered)], settings.anonymize)
 
 
+class Clock:
+    """The last stage of a sample: notes how much processor time its worker has used so far."""
+
+    def __init__(self, config: AnonymizeConfig, job: stages.Job) -> None:
+        pass
+
+    def __call__(self, item: Item) -> Item:
+        times = os.times()
+        used = times.user + times.system + times.children_user + times.children_system
+        return dataclasses.replace(item, metrics={**item.metrics, USED: used})
+
+
 def _measure(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> Profile:
-    """Do some videos here, the first of them twice: what it takes longer the first time is the start."""
-    with tempfile.TemporaryDirectory(prefix="raymaskdp-plan-") as folder:
+    """Do some videos on one worker, as a run does, the first of them twice.
+
+    What is not the time of videos that come after others is the start: processes, imports, networks.
+    """
+    twice = dataclasses.replace(records[0], video_id=f"{records[0].video_id}-first")
+    items = [Item(record=record) for record in (twice, *records)]
+    with tempfile.TemporaryDirectory(prefix="raymaskdp-plan-") as folder, ray_cluster(num_cpus=1):
         out, unverified = Path(folder) / "out", Path(folder) / "work"
         out.mkdir()
         unverified.mkdir()
         job = stages.Job(out=out, work=unverified, secret=secrets.token_bytes(32))
         began = time.perf_counter()
-        work = Carried(pipeline.STAGES, settings, job)
-        start = time.perf_counter() - began
-        samples: list[Sample] = []
-        first = 0.0
-        for number, record in enumerate(
-            tqdm([records[0], *records], desc="sample", unit="video", leave=False)
-        ):
-            item = work(Item(record=record))
-            if number == 0:
-                first = item.seconds
-                continue
-            if number == 1:
-                start += max(first - item.seconds, 0.0)
-            row = dataclasses.asdict(outputs.row_of(item, ""))
-            samples += samples_of([row], {record.video_id: _written(out, row)})
-        return learn(samples, machine=f"this machine ({platform.machine()}, one thread)", start=start)
+        done = list(
+            tqdm(
+                pipeline.on_ray(
+                    items,
+                    dataclasses.replace(settings, workers=1),
+                    job,
+                    stages=(*pipeline.STAGES, Clock),
+                ),
+                total=len(items),
+                desc="sample",
+                unit="video",
+                leave=False,
+            )
+        )
+        wall = time.perf_counter() - began
+        rows = {item.record.video_id: dataclasses.asdict(outputs.row_of(item, "")) for item in done}
+        megabytes = {name: _written(out, row) for name, row in rows.items()}
+        del rows[twice.video_id]
+        samples = samples_of(rows.values(), megabytes)
+        steady = sum(float(str(row["seconds"])) for row in rows.values())
+        again = float(str(rows[records[0].video_id]["seconds"]))
+        used = [item.metrics[USED] for item in done if USED in item.metrics] or [0.0]
+        return learn(
+            samples,
+            machine=f"this machine ({platform.machine()}), one worker",
+            start=max(wall - steady - again, 0.0),
+            cores=(max(used) - min(used)) / max(steady, 1e-9),
+        )
 
 
 def _written(folder: Path, row: dict[str, object]) -> float:

@@ -19,6 +19,9 @@ from raymaskdp.errors import UserError
 LAST = "verify"
 """The stage that only a video reaches which went through all of them."""
 
+OTHER = "other"
+"""What a video takes beside its stages: it is decoded once in a process of its own, hashed, written down."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
@@ -45,7 +48,9 @@ class Profile:
       machine: what it was measured on, in words.
       seconds: by stage, seconds a frame, and seconds a frame and megapixel.
       megabytes: written a frame and megapixel.
-      start: seconds from a worker's first breath to its first frame.
+      start: seconds from asking for a worker to its first frame.
+      cores: processors that one worker keeps busy; 0 where workers that slow each other down are in the times
+        already, as in those of a run.
       error: typical relative error of a video's predicted time, from predicting each sample by the others.
       samples: how many videos it was learned from.
     """
@@ -56,6 +61,17 @@ class Profile:
     start: float
     error: float
     samples: int
+    cores: float = 0.0
+
+    def slower(self, workers: int, cores: int, *, starting: bool = False) -> float:
+        """How many times as long `workers` take that share a machine of so many processors.
+
+        While they start, Ray's own processes keep about one more processor busy.
+        """
+        if not self.cores:
+            return 1.0
+        wanted = workers * max(self.cores, 1.0) + 1 if starting else workers * self.cores
+        return max(1.0, wanted / cores)
 
     def video(self, size: Size) -> float:
         """Seconds that a worker takes for a video."""
@@ -67,7 +83,7 @@ class Profile:
         return size.frames * (fixed + area * size.megapixels)
 
 
-def learn(samples: Sequence[Sample], *, machine: str, start: float) -> Profile:
+def learn(samples: Sequence[Sample], *, machine: str, start: float, cores: float = 0.0) -> Profile:
     """The profile of a machine from videos done on it. Raises `UserError` without any that has all stages."""
     whole = [sample for sample in samples if LAST in sample.seconds]
     if not whole:
@@ -84,6 +100,7 @@ def learn(samples: Sequence[Sample], *, machine: str, start: float) -> Profile:
         start=start,
         error=_error(whole),
         samples=len(whole),
+        cores=cores,
     )
 
 
@@ -98,6 +115,7 @@ def samples_of(rows: Iterable[Mapping[str, object]], megabytes: Mapping[str, flo
             if name.startswith("seconds_")
         }
         if row["num_frames"] and seconds:
+            seconds[OTHER] = max(float(str(row["seconds"])) - sum(seconds.values()), 0.0)
             pixels = int(str(row["width"])) * int(str(row["height"]))
             size = Size(frames=int(str(row["num_frames"])), megapixels=pixels / 1e6)
             video = str(row["video_id"])

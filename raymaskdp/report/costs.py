@@ -48,6 +48,9 @@ def read(folder: Path, table: pd.DataFrame, measured: pd.DataFrame) -> Costs | N
         return None
     frames = int(table.num_frames[known].sum())
     seconds = {name.removeprefix(_SECONDS): float(measured[name][known].sum()) for name in stages}
+    beside = float(table.seconds[known].sum()) - sum(seconds.values())
+    if beside > 0:
+        seconds["other"] = beside
     total = sum(seconds.values())
     plan = _plan(folder / COST_PLAN)
     sentence = f"One worker took {total / 3600:.3g} hours for {frames} frames, {frames / total:.3g} a second"

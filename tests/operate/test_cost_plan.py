@@ -2,17 +2,26 @@
 
 import json
 import random
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raymaskdp import cli
+from raymaskdp import cli, config
+from raymaskdp.anonymize import outputs
+from raymaskdp.anonymize.item import Item
+from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.errors import UserError
+from raymaskdp.files import write_json
+from raymaskdp.operate.plan import PlanConfig, plan
 from raymaskdp.operate.profile import Sample, Size, learn
 from raymaskdp.operate.simulate import Cluster, simulate
+from raymaskdp.video.reader import VideoInfo
+from raymaskdp.video.writer import VideoWriter
 
 SECONDS = st.lists(st.floats(0.1, 100.0), min_size=1, max_size=60)
 
@@ -80,10 +89,84 @@ def test_a_thousand_nodes() -> None:
     assert outcome.lost_nodes > 0
 
 
+def test_workers_share_the_processors_of_a_machine() -> None:
+    alone = learn([sample(50, 0.03)], machine="x", start=1.0, cores=0.9)
+    assert alone.slower(1, 4) == alone.slower(4, 4) == 1.0
+    assert alone.slower(8, 4) == pytest.approx(1.8)
+    assert alone.slower(2, 2, starting=True) == pytest.approx(1.5)
+    together = learn([sample(50, 0.03)], machine="of a run", start=0.0)
+    assert together.slower(8, 4) == 1.0  # what they cost each other is in their times
+
+
+def test_a_profile_is_learned_from_a_run_and_used_again(tmp_path: Path) -> None:
+    """Rows as a run writes them; the profile predicts the working time of that very run."""
+    films, out = tmp_path / "films", tmp_path / "out"
+    records = []
+    for number, (frames, width) in enumerate([(3, 64), (9, 96), (5, 128)]):
+        path = films / f"v{number}.mp4"
+        grey = np.full((frames, 48, width, 3), 99, dtype=np.uint8)
+        write_film(path, grey)
+        records.append((path, frames, width * 48 / 1e6))
+    out.mkdir()
+    rows = []
+    for path, frames, megapixels in records:
+        seconds = {f"seconds_{name}": rate * frames for name, rate in (("pose", 0.5), ("verify", 0.1))}
+        seconds["seconds_plate"] = 2.0 * frames * megapixels
+        item = Item(
+            record=VideoRecord(video_id=path.stem, path=str(path)),
+            status="done",
+            info=VideoInfo(
+                num_frames=frames, width=round(megapixels * 1e6 / 48), height=48, fps=Fraction(25)
+            ),
+            seconds=sum(seconds.values()) + 0.2 * frames,  # and 0.2 s a frame beside the stages
+            metrics=seconds,
+        )
+        rows.append(outputs.row_of(item, "digest"))
+    outputs.write_manifest(out, rows)
+
+    profile = tmp_path / "profile.yaml"
+    first = plan(films, PlanConfig(run=out, save_profile=profile, nodes=(1, 3)))
+    taken = sum(row.seconds for row in rows)
+    assert first.worker_hours * 3600 == pytest.approx(taken, rel=1e-3)
+    assert first.shares["other"] == pytest.approx(0.2 * 17 / taken, rel=1e-2)
+    assert first.offers[0].hours * 3600 == pytest.approx(taken, rel=1e-3)
+    assert first.offers[1].hours * 3600 == pytest.approx(max(row.seconds for row in rows), rel=1e-3)
+    again = plan(films, PlanConfig(profile=profile, nodes=(1, 3)))
+    assert again == first
+    with pytest.raises(UserError, match="either a profile or a run"):
+        PlanConfig(profile=profile, run=out)
+
+
+def test_cameras_that_share_backgrounds_start_workers_three_times(tmp_path: Path) -> None:
+    profile = tmp_path / "profile.yaml"
+    known = learn([sample(50, 0.03), sample(90, 0.1)], machine="x", start=10.0, cores=1.0)
+    write_json(profile, config.to_dict(known))
+    for number in range(2):
+        write_film(tmp_path / f"films/v{number}.mp4", np.full((3, 48, 64, 3), 99, dtype=np.uint8))
+    hours = {}
+    for camera in ("", "door"):
+        table = tmp_path / f"camera{camera}.csv"
+        lines = [f"films/v{number}.mp4,v{number},{camera}" for number in range(2)]
+        table.write_text("\n".join(["path,video_id,camera", *lines]))
+        planned = plan(table, PlanConfig(profile=profile, nodes=(1,), cores=2))
+        hours[camera] = planned.offers[0].hours
+    assert 3600 * (hours["door"] - hours[""]) == pytest.approx(2 * 10.0)
+
+
+def write_film(path: Path, frames_THW3: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with VideoWriter(path, width=frames_THW3.shape[2], height=frames_THW3.shape[1], fps=25) as film:
+        for frame in frames_THW3:
+            film.write(frame)
+
+
 @pytest.mark.slow
-def test_a_plan_of_sample_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = SynthesizeConfig(people=2, actions=("wave",), rooms=1, cameras=1, frames=8, test_share=0.5)
-    synthesize(tmp_path / "sample", config)
+@pytest.mark.cluster
+def test_a_plan_of_sample_videos(
+    ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = SynthesizeConfig(people=2, actions=("wave",), rooms=1, cameras=1, frames=8, test_share=0.5)
+    synthesize(tmp_path / "sample", small)
     profile = tmp_path / "profile.yaml"
     arguments = [
         "plan",
