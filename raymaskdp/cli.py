@@ -590,6 +590,20 @@ def train_lift(out: Path, work: Path, settings: Any, as_json: bool) -> None:
     _show(run(out, work, settings), as_json)
 
 
+@models.command("train-refiner", context_settings=CONTEXT)
+@click.option(
+    "--out", required=True, type=PATH, help="The file to write, embedded.safetensors of the package."
+)
+@click.option("--work", required=True, type=PATH, help="Folder for what is drawn; kept.")
+@_json_option
+@_settings("raymaskdp.anonymize.diffusion.embedded_training:RefinerTrainingConfig")
+def train_refiner(out: Path, work: Path, settings: Any, as_json: bool) -> None:
+    """Teach the network of `composite.refine=embedded` from drawn scenes; takes half an hour."""
+    from raymaskdp.anonymize.diffusion.embedded_training import train_refiner as run
+
+    _show(run(out, work, settings), as_json)
+
+
 @cli.group(cls=_InOrder)
 def benchmark() -> None:
     """Measurements beside peers, paired in one run."""
@@ -683,6 +697,16 @@ def refine(settings: Any, as_json: bool) -> None:
     from raymaskdp.benchmarks.refine import benchmark_refine
 
     _show(benchmark_refine(settings), as_json)
+
+
+@benchmark.command("relight", context_settings=CONTEXT)
+@_json_option
+@_settings("raymaskdp.benchmarks.relight:RelightConfig")
+def relight(settings: Any, as_json: bool) -> None:
+    """How near avatars come to the true light of drawn rooms: harmonized, and with the embedded network."""
+    from raymaskdp.benchmarks.relight import benchmark_relight
+
+    _show(benchmark_relight(settings), as_json)
 
 
 @benchmark.command("refine-cost", context_settings=CONTEXT)

@@ -15,7 +15,7 @@ import numpy as np
 
 from raymaskdp import check
 from raymaskdp.anonymize import shade
-from raymaskdp.anonymize.refine import DIFFUSION, REFINERS
+from raymaskdp.anonymize.refine import DIFFUSION, EMBEDDED, REFINERS
 from raymaskdp.video import masks
 
 # Shape suffixes: H rows, W columns, 3 RGB.
@@ -39,8 +39,9 @@ class CompositeConfig:
       keep_objects: leave such patches as they are: carried things and what people move stay visible, and
         so does any part of a person that the masks missed. Look at the results before you pass them on.
       refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their
-        feet; "diffusion" then has a network make them look filmed, for which it needs weights; "none" puts
-        them in as they were rendered. The avatar layer on disk is the render each time.
+        feet; "embedded" has a small network that comes along correct both; "diffusion" has a large one make
+        harmonized avatars look filmed, for which it needs weights; "none" puts them in as they were rendered.
+        The avatar layer on disk is the render each time.
       keep_audio: give the output the source's sound. Voices identify people, so it is left out.
     """
 
@@ -63,7 +64,7 @@ class CompositeConfig:
         check.in_range("composite.change_level", self.change_level, low=1, high=255)
         check.in_range("composite.change_area", self.change_area, low=0.0, high=1.0)
         check.in_range("composite.max_shade", self.max_shade, low=0.0, high=1.0)
-        check.one_of("composite.refine", self.refine, (*REFINERS, DIFFUSION))
+        check.one_of("composite.refine", self.refine, (*REFINERS, EMBEDDED, DIFFUSION))
 
 
 def erase(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:

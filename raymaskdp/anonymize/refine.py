@@ -148,33 +148,39 @@ class Harmonize(_OneByOne):
             floors.clear()
             floors.extend(seen)
 
+    def floor(self, person: int) -> float | None:
+        """The floor's place along `up` under a person, as frames so far showed it; None if none did."""
+        return min(self._floors_P[person], default=None)
+
+    def up(self, person: int) -> np.ndarray:
+        """Which way is up for a person, a unit vector in the camera's frame."""
+        return self._up_P3[person]
+
     def _shade(self, drawn: Rendered, index: int) -> np.ndarray:
         """How much of the shadow lies on each pixel of a small copy, float32 [h, w] from 0 to 1."""
         height, width = drawn.mask_HW.shape
         step = max(1, height // 240)
         shade_hw = np.zeros((-(-height // step), -(-width // step)), np.float32)
-        present = [p for p, motion in enumerate(self._motions) if motion.visible_T[index]]
+        present = _present(self._motions, index)
         if not present or not drawn.mask_HW.any():
             return shade_hw
         points_N3 = _surface(drawn, self._camera_33, step)
-        hips_P3 = np.stack([self._motions[p].translation_T3[index] for p in present])
-        owner_N = np.linalg.norm(points_N3[:, None] - hips_P3, axis=2).argmin(axis=1)
-        for number, person in enumerate(present):
-            own_N3 = points_N3[owner_N == number]
-            floor = self._floor(own_N3, person, height)
+        owner_N = _nearest(points_N3, self._motions, index)
+        for person in present:
+            own_N3 = points_N3[owner_N == person]
+            self._see_floor(own_N3, person, height)
+            floor = self.floor(person)
             if floor is not None:
                 _drop(shade_hw, own_N3, self._up_P3[person], floor, self._camera_33, step)
         return shade_hw
 
-    def _floor(self, own_N3: np.ndarray, person: int, height: int) -> float | None:
-        """The floor's place along `up` under a person; None where its feet are not in the picture."""
-        floors = self._floors_P[person]
+    def _see_floor(self, own_N3: np.ndarray, person: int, height: int) -> None:
+        """Note where the lowest point of a person is, unless its feet are not in the picture."""
         if len(own_N3):
             low_3 = own_N3[np.argmin(own_N3 @ self._up_P3[person])]
             row = low_3[1] / low_3[2] * self._camera_33[1, 1] + self._camera_33[1, 2]
             if row < 0.985 * height:
-                floors.append(float(low_3 @ self._up_P3[person]))
-        return min(floors) if floors else None
+                self._floors_P[person].append(float(low_3 @ self._up_P3[person]))
 
 
 REFINERS: dict[str, Callable[[tuple[Motion, ...], np.ndarray, float], _OneByOne]] = {
@@ -185,6 +191,9 @@ REFINERS: dict[str, Callable[[tuple[Motion, ...], np.ndarray, float], _OneByOne]
 
 DIFFUSION = "diffusion"
 """The name of one more, which needs weights and meshes: `raymaskdp.anonymize.diffusion`."""
+
+EMBEDDED = "embedded"
+"""The name of one more, with a small network of our own: `raymaskdp.anonymize.diffusion.embedded`."""
 
 
 def relight(drawn: Rendered, emptied_HW3: np.ndarray) -> np.ndarray:
@@ -251,6 +260,26 @@ def _upright(motion: Motion) -> np.ndarray:
     up_3 = np.median(ups_T3, axis=0)
     length = np.linalg.norm(up_3)
     return up_3 / length if length > 0.5 else np.array([0.0, -1.0, 0.0])
+
+
+def owners(drawn: Rendered, motions: tuple[Motion, ...], index: int, camera_33: np.ndarray) -> np.ndarray:
+    """Whose avatar each pixel shows, int16 [H, W]: the person with the nearest hips; -1 for none."""
+    owner_HW = np.full(drawn.mask_HW.shape, -1, np.int16)
+    if drawn.mask_HW.any() and _present(motions, index):
+        owner_HW[drawn.mask_HW] = _nearest(_surface(drawn, camera_33, 1), motions, index)
+    return owner_HW
+
+
+def _present(motions: tuple[Motion, ...], index: int) -> list[int]:
+    return [person for person, motion in enumerate(motions) if motion.visible_T[index]]
+
+
+def _nearest(points_N3: np.ndarray, motions: tuple[Motion, ...], index: int) -> np.ndarray:
+    """The person [N] in the frame whose hips are nearest to each point."""
+    present = _present(motions, index)
+    hips_P3 = np.stack([motions[person].translation_T3[index] for person in present])
+    nearest_N = np.linalg.norm(points_N3[:, None] - hips_P3, axis=2).argmin(axis=1)
+    return np.array(present)[nearest_N]
 
 
 def _surface(drawn: Rendered, camera_33: np.ndarray, step: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.pose_networks import PoseNetworks
-from raymaskdp.anonymize.refine import DIFFUSION, REFINERS, Refiner
+from raymaskdp.anonymize.refine import DIFFUSION, EMBEDDED, REFINERS, Refiner
 from raymaskdp.anonymize.scene import Scene
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.figure import Figure
@@ -29,6 +29,10 @@ class Refiners:
     ) -> Refiner:
         """The refiner for one video."""
         config = self._config
+        if config.composite.refine == EMBEDDED:
+            from raymaskdp.anonymize.diffusion.embedded import Embedded
+
+            return Embedded(scene.motions, scene.camera_33, fps)
         if config.composite.refine != DIFFUSION:
             return REFINERS[config.composite.refine](scene.motions, scene.camera_33, fps)
         from raymaskdp.anonymize.diffusion import refiner

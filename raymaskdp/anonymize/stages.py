@@ -34,6 +34,7 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people import People
 from raymaskdp.anonymize.pieces import Pieces, folder_of
 from raymaskdp.anonymize.plate import PlateConfig
+from raymaskdp.anonymize.refine import EMBEDDED
 from raymaskdp.anonymize.refiners import Refiners
 from raymaskdp.anonymize.scene import Scene, avatars_of
 from raymaskdp.anonymize.shared_plate import Observation, load_views
@@ -256,7 +257,11 @@ class Synthesize:
     def _drawer(self, scene: Scene, figures: list[Figure]) -> Callable[[int], Rendered]:
         def draw(index: int) -> Rendered:
             return self._renderer.render(
-                scene.posed(figures, index), scene.camera_33, width=scene.width, height=scene.height
+                scene.posed(figures, index),
+                scene.camera_33,
+                width=scene.width,
+                height=scene.height,
+                normals=self._config.composite.refine == EMBEDDED,
             )
 
         return draw

@@ -204,17 +204,24 @@ def film_of(motion: Motion, figure: Figure, room_HW3: np.ndarray, renderer: Rend
     size = max(height, width)
     camera_33 = motion.camera_33
     shots: list[Shot] = []
-    flows: list[Flow] = []
-    before = None
     for index, vertices_V3 in enumerate(figure.pose(motion.rotations_TJ3, motion.translation_T3)):
         drawn = renderer.render([(figure, vertices_V3)], camera_33, width=width, height=height)
         shots.append(Shot(index=index, emptied_HW3=room_HW3, drawn=drawn))
+    return Film(shots=shots, motion=motion, figure=figure, flows=flows_of(motion, figure, size))
+
+
+def flows_of(motion: Motion, figure: Figure, size: int) -> list[Flow]:
+    """The exact flow from each frame but the first to the one before, over a square of `size` pixels."""
+    camera_33 = motion.camera_33
+    flows: list[Flow] = []
+    before = None
+    for vertices_V3 in figure.pose(motion.rotations_TJ3, motion.translation_T3):
         body = body_of(0, figure, vertices_V3, float(camera_33[0, 0]))
         surface = rasterize([body], Crop(left=0, top=0, size=size, side=size).camera(camera_33), size)
         if before is not None:
             flows.append(flow(surface, 0, *before, camera_33))
         before = surface, vertices_V3
-    return Film(shots=shots, motion=motion, figure=figure, flows=flows)
+    return flows
 
 
 def composed(refiner: Refiner, shots: list[Shot], composites: CompositeConfig) -> list[np.ndarray]:
@@ -230,8 +237,8 @@ def _figures(made: list[np.ndarray], harmonized: list[np.ndarray], film: Film) -
     """Flow-warp error, flicker and change, means over a film's frames."""
     insides = [~masks.dilate(~shot.drawn.mask_HW, 2) for shot in film.shots]  # outlines mix with the room
     errors, flickers = [], []
-    squares = [_square(frame) for frame in made]
-    seen = [_square(inside.astype(np.uint8))[..., None] for inside in insides]
+    squares = [square(frame) for frame in made]
+    seen = [square(inside.astype(np.uint8))[..., None] for inside in insides]
     warped_before = known_before = None
     for index, back in enumerate(film.flows, start=1):
         known_SS = back.known_SS & (seen[index][..., 0] > 0) & (back.warp(seen[index - 1]) > 0.999)
@@ -247,7 +254,7 @@ def _figures(made: list[np.ndarray], harmonized: list[np.ndarray], film: Film) -
     return np.array([np.mean(errors), np.mean(flickers), np.mean(changes)])
 
 
-def _square(frame_HWC: np.ndarray) -> np.ndarray:
+def square(frame_HWC: np.ndarray) -> np.ndarray:
     """A frame as float32, with zeros below or beside it."""
     height, width = frame_HWC.shape[:2]
     size = max(height, width)

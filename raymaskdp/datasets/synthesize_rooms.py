@@ -65,6 +65,24 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Traced:
+    """Where rays meet a room.
+
+    Attributes:
+      points_N3, normals_N3: of the surfaces, world.
+      albedo_N3: their colour, linear RGB.
+      glow_N: light that they give themselves.
+      floor_N: whether they are the floor.
+    """
+
+    points_N3: np.ndarray
+    normals_N3: np.ndarray
+    albedo_N3: np.ndarray
+    glow_N: np.ndarray
+    floor_N: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Camera:
     """A static camera. A world point p is at `rotation_33 @ p + translation_3` in its frame (OpenCV's).
 
@@ -117,19 +135,25 @@ def draw_room(rng: np.random.Generator) -> Room:
 
 def view(room: Room, camera: Camera, *, width: int, height: int, samples: int = 2) -> View:
     """The empty room as a camera sees it, `samples`² rays a pixel."""
+    traced = trace(room, camera, width=width, height=height, samples=samples)
+    light_N3 = _light(room, traced.points_N3, traced.normals_N3)
+    color_N3 = traced.albedo_N3 * np.maximum(light_N3, traced.glow_N[:, None])
+    fine = color_N3.reshape(height, samples, width, samples, 3).mean(axis=(1, 3))
+    floor_HW = traced.floor_N.reshape(height, samples, width, samples).mean(axis=(1, 3)) > 0.5
+    return View(color_HW3=(255 * np.clip(fine, 0, 1) ** (1 / 2.2)).astype(np.float32), floor_HW=floor_HW)
+
+
+def trace(room: Room, camera: Camera, *, width: int, height: int, samples: int = 1) -> Traced:
+    """What a camera's rays meet, row by row, `samples`² of them a pixel."""
     columns = (np.arange(width * samples) + 0.5) / samples
     rows = (np.arange(height * samples) + 0.5) / samples
     grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
     focal, centre = camera.intrinsics_33[0, 0], camera.intrinsics_33[:2, 2]
     rays_N3 = np.concatenate([(grid - centre) / focal, np.ones((len(grid), 1))], axis=1) @ camera.rotation_33
-    origin = -camera.rotation_33.T @ camera.translation_3
-    color_N3, floor_N = _trace(room, origin, rays_N3)
-    fine = color_N3.reshape(height, samples, width, samples, 3).mean(axis=(1, 3))
-    floor_HW = floor_N.reshape(height, samples, width, samples).mean(axis=(1, 3)) > 0.5
-    return View(color_HW3=(255 * np.clip(fine, 0, 1) ** (1 / 2.2)).astype(np.float32), floor_HW=floor_HW)
+    return _trace(room, -camera.rotation_33.T @ camera.translation_3, rays_N3)
 
 
-def _trace(room: Room, origin: np.ndarray, rays_N3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _trace(room: Room, origin: np.ndarray, rays_N3: np.ndarray) -> Traced:
     with np.errstate(divide="ignore"):
         inverse_N3 = 1.0 / rays_N3
     # From inside, a ray leaves the room through the nearest of the far planes.
@@ -149,7 +173,6 @@ def _trace(room: Room, origin: np.ndarray, rays_N3: np.ndarray) -> tuple[np.ndar
     normals_N3 = np.zeros_like(points_N3)
     rows = np.arange(len(points_N3))
     normals_N3[rows, axis_N] = -np.sign(rays_N3[rows, axis_N])
-    light_N3 = _light(room, points_N3, normals_N3)
     # Texture coordinates: the two axes of the surface, the upright one second.
     flat_N2 = np.stack(
         [
@@ -170,7 +193,9 @@ def _trace(room: Room, origin: np.ndarray, rays_N3: np.ndarray) -> tuple[np.ndar
         if chosen.any():
             color_N3[chosen] = texture(flat_N2[chosen])
     glow_N = np.array([*(box.glow for box in room.boxes), 0.0])[hit_N]
-    return color_N3 * np.maximum(light_N3, glow_N[:, None]), floor_N
+    return Traced(
+        points_N3=points_N3, normals_N3=normals_N3, albedo_N3=color_N3, glow_N=glow_N, floor_N=floor_N
+    )
 
 
 def _light(room: Room, points_N3: np.ndarray, normals_N3: np.ndarray) -> np.ndarray:
@@ -178,6 +203,12 @@ def _light(room: Room, points_N3: np.ndarray, normals_N3: np.ndarray) -> np.ndar
     way = room.lamp - points_N3
     square = (way**2).sum(axis=1)
     facing = np.clip((way * normals_N3).sum(axis=1) / np.sqrt(square), 0, 1)
+    open_N = open_share(room, points_N3, normals_N3)
+    return ((0.42 * open_N + 3.2 * facing / (2.5 + square) * open_N)[:, None]) * room.color
+
+
+def open_share(room: Room, points_N3: np.ndarray, normals_N3: np.ndarray) -> np.ndarray:
+    """The share [N] of light from everywhere that reaches points: less in corners and beside furniture."""
     gap = np.minimum(points_N3 - room.low, room.high - points_N3)
     # A surface is at no distance from itself: leave its own axis out.
     open_N = np.prod(1 - 0.35 * np.exp(-np.where(normals_N3 != 0, np.inf, gap) / 0.35), axis=1)
@@ -186,7 +217,7 @@ def _light(room: Room, points_N3: np.ndarray, normals_N3: np.ndarray) -> np.ndar
             outside = np.maximum(np.maximum(box.low - points_N3, points_N3 - box.high), 0)
             beside = np.sqrt((outside**2).sum(axis=1))
             open_N *= np.where(beside > 1e-6, 1 - 0.45 * np.exp(-beside / 0.12), 1)
-    return ((0.42 * open_N + 3.2 * facing / (2.5 + square) * open_N)[:, None]) * room.color
+    return open_N
 
 
 def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> list[Box]:

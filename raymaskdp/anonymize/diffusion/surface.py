@@ -61,6 +61,15 @@ class Crop:
             interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
         )
 
+    def within(self, height: int, width: int) -> np.ndarray:
+        """Which of its pixels have their centre in a frame of that size, bool [S, S]."""
+        middle_S = (np.arange(self.side) + 0.5) * self.size / self.side
+        rows_S, columns_S = self.top + middle_S, self.left + middle_S
+        within_SS: np.ndarray = ((rows_S >= 0) & (rows_S < height))[:, None] & (
+            (columns_S >= 0) & (columns_S < width)
+        )
+        return within_SS
+
     def inside(self, height: int, width: int) -> tuple[slice, slice]:
         """Rows and columns of the frame that it shows."""
         rows = slice(max(0, self.top), min(height, self.top + self.size))
