@@ -15,8 +15,8 @@ SHARED_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start clusters, kill nodes and wait for both are tried twice; a retry is reported as such.
 
-    What a busy machine does to a heartbeat is no news about this project; what fails twice is. Those of a folder
-    stay with one process of pytest-xdist, for what they share.
+    What a busy machine does to a heartbeat is no news about this project; what fails twice is. Those of a
+    folder stay with one process of pytest-xdist, for what they share.
     """
     for item in items:
         if item.get_closest_marker("cluster"):

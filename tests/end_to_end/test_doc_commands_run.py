@@ -30,7 +30,8 @@ NOT_RUN = {
 }
 
 ELSEWHERE = {
-    r"submit |job ": ("cluster/test_submit.py", '("submit", "anonymize", sample'),
+    r"submit |job ": ("cluster/test_submit.py", 'raymaskdp("submit", "anonymize"'),
+    r"doctor --launch": ("operate/test_launch.py", 'cli.main(["doctor", "--launch"'),
     r"review \S+ --(release|drop)": ("report/test_review.py", "release=[one]"),
     r"plan \S+( sample=.*)?$": ("operate/test_cost_plan.py", 'cli.main(["plan"'),
     r"anonymize .* pose.source=ntu": ("anonymize/test_sources.py", '("ntu", write_ntu'),
@@ -135,7 +136,8 @@ def test_it_runs(line: str, sandbox: Path, capsys: pytest.CaptureFixture[str]) -
     run = next(path for path in sorted((sandbox / "runs").iterdir()) if (path / "result.json").is_file())
     words = here(line, str(run.relative_to(sandbox)), sandbox)
     status = cli.main(words)
-    assert status == 0, f"{shlex.join(words)}\n{capsys.readouterr().err}"
+    printed = capsys.readouterr()
+    assert status == 0, f"{shlex.join(words)}\n{printed.out}\n{printed.err}"
 
 
 def test_what_is_run_elsewhere_is_run_there() -> None:
