@@ -22,8 +22,8 @@ LEAST = 40
 """Pixels below which a frame says nothing."""
 KEPT = 0.7
 """Share of the person's pixels that are the source's, from which somebody was left in: all of somebody is 1.
-Masks are wider than people, by more than `CORE`. Beside people they hold background, which is right where other
-videos of the camera showed it: up to 0.44 on sample data without a leak, of it 0.2 on people at most."""
+Masks are wider than people, by more than `CORE`. Beside people they hold background, which is right where
+other videos of the camera showed it: up to 0.44 on sample data without a leak, 0.2 on people at most."""
 TEXTURE, TEXTURE_OF_ALL = 0.3, 0.1
 """Correlation of fine detail of avatar layer and source, from which the layer holds source pixels: of one
 video, and the mean of many. Chance gives 0.0 ± 0.07 on sample data, at most 0.19."""
