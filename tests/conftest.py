@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARED_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start clusters, kill nodes and wait for both are tried twice; a retry is reported as such.
 
