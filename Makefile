@@ -22,7 +22,8 @@ demo: setup
 	$(BIN)/raymaskdp demo --out $(DEMO_OUT)
 
 # Tests that start clusters mostly wait, for processes to start and for losses to be noticed: two at a time,
-# however many cores there are. They come last, because they count CPUs.
+# however many cores there are, handed out one by one (loadgroup without groups). They come last, because they
+# count CPUs.
 test: setup lint
 	$(BIN)/python -m pytest -m "not cluster" -n logical --maxprocesses 8 --dist loadfile; first=$$?; \
 	  $(BIN)/python -m pytest -m cluster -n 2 --dist loadgroup && exit $$first

@@ -12,17 +12,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARED_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start clusters, kill nodes and wait for both are tried twice; a retry is reported as such.
 
-    What a busy machine does to a heartbeat is no news about this project; what fails twice is. Those of a
-    folder stay with one process of pytest-xdist, for what they share.
+    What a busy machine does to a heartbeat is no news about this project; what fails twice is.
     """
     for item in items:
         if item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.flaky(reruns=1))
-            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
 
 
 @pytest.fixture(scope="session")
