@@ -9,6 +9,7 @@ picture at full resolution is multiplied by them, and its texture stays as sharp
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -365,4 +366,4 @@ def load(path: Path) -> nn.Module:
 
 def save(net: nn.Module, path: Path) -> None:
     """Write a network as safetensors in half precision, 4 MB."""
-    save_weights(path, net.half())
+    save_weights(path, copy.deepcopy(net).half())  # `half` changes a network in place
