@@ -266,7 +266,7 @@ def review(folder: Path, page: Path | None, as_json: bool, **decision: Any) -> N
 @_json_option
 def sheet(folder: Path, out: Path, videos: int, frames: int, show_sources: bool, as_json: bool) -> None:
     """Draw a contact sheet of the anonymized videos in FOLDER, from what was taken out to the output."""
-    from raymaskdp.report.sheet import sheet as run
+    from raymaskdp.report.contact_sheet import sheet as run
 
     _show(run(folder, out, videos=videos, frames=frames, show_sources=show_sources), as_json)
 
@@ -307,10 +307,10 @@ def import_dataset(name: str, root: Path, options: tuple[str, ...], out: Path, a
 @dataset.command(context_settings=CONTEXT)
 @click.option("--out", required=True, type=PATH, help="Folder for videos, ground truth and manifest.")
 @_json_option
-@_settings("raymaskdp.datasets.synthesize:SynthesizeConfig")
+@_settings("raymaskdp.synthetic.synthesize:SynthesizeConfig")
 def synthesize(out: Path, settings: Any, as_json: bool) -> None:
     """Render labelled videos of synthetic people, with exact ground truth."""
-    from raymaskdp.datasets.synthesize import synthesize as run
+    from raymaskdp.synthetic.synthesize import synthesize as run
 
     _show(run(out, settings), as_json)
 
@@ -430,11 +430,11 @@ def pull(name: str | None, quiet: bool, as_json: bool) -> None:
     With a NAME, fetch the weights of that backend of `composite.refine=diffusion` from the Hugging Face hub.
     """
     if name is not None:
-        from raymaskdp.anonymize.diffusion.weights import pull_diffusion
+        from raymaskdp.anonymize.compose.diffusion.weights import pull_diffusion
 
         _show(pull_diffusion(name), as_json)
         return
-    from raymaskdp.anonymize.pose_model import pull_pose_model
+    from raymaskdp.anonymize.people.pose_model import pull_pose_model
     from raymaskdp.bodies.build import ensure_body
 
     files = {"pose": str(pull_pose_model()), "body": str(ensure_body())}
@@ -539,7 +539,7 @@ _job_command("stop", "End the job ID; submitting it again goes on where it was."
 @cli.command(context_settings=CONTEXT)
 @click.argument("source")
 @_json_option
-@_settings("raymaskdp.operate.plan:PlanConfig")
+@_settings("raymaskdp.operate.estimate:PlanConfig")
 def plan(source: str, settings: Any, as_json: bool) -> None:
     """Predict what anonymizing SOURCE takes: time, machines, storage, money.
 
@@ -547,7 +547,7 @@ def plan(source: str, settings: Any, as_json: bool) -> None:
     losses=0.05` plans for 8 and for 64 spot machines of 16 workers; `profile=` and `run=` learn from other
     machines.
     """
-    from raymaskdp.operate.plan import plan as run
+    from raymaskdp.operate.estimate import plan as run
 
     _show(run(source, settings), as_json)
 
@@ -571,7 +571,7 @@ def status(folder: Path | str, as_json: bool) -> None:
 def doctor(launch: Path | None, as_json: bool) -> int:
     """Check this machine: OpenGL, GPU, codecs, model files, versions, disk; with a line to fix each."""
     from raymaskdp.operate.doctor import doctor as run
-    from raymaskdp.operate.launch import inspect
+    from raymaskdp.operate.launch_check import inspect
 
     result = run() if launch is None else inspect(launch)
     _show(result, as_json)
@@ -582,24 +582,24 @@ def doctor(launch: Path | None, as_json: bool) -> int:
 @click.option("--out", required=True, type=PATH, help="The file to write, fit_lift.npz of the package.")
 @click.option("--work", required=True, type=PATH, help="Folder for the films; kept.")
 @_json_option
-@_settings("raymaskdp.anonymize.lift_training:LiftTrainingConfig")
+@_settings("raymaskdp.synthetic.lift_training:LiftTrainingConfig")
 def train_lift(out: Path, work: Path, settings: Any, as_json: bool) -> None:
     """Teach the network that takes the bias out of MediaPipe's landmarks; takes half an hour."""
-    from raymaskdp.anonymize.lift_training import train_lift as run
+    from raymaskdp.synthetic.lift_training import train_lift as run
 
     _show(run(out, work, settings), as_json)
 
 
 @models.command("train-refiner", context_settings=CONTEXT)
 @click.option(
-    "--out", required=True, type=PATH, help="The file to write, embedded.safetensors of the package."
+    "--out", required=True, type=PATH, help="The file to write, relight.safetensors of the package."
 )
 @click.option("--work", required=True, type=PATH, help="Folder for what is drawn; kept.")
 @_json_option
-@_settings("raymaskdp.anonymize.diffusion.embedded_training:RefinerTrainingConfig")
+@_settings("raymaskdp.synthetic.relight_training:RefinerTrainingConfig")
 def train_refiner(out: Path, work: Path, settings: Any, as_json: bool) -> None:
     """Teach the network of `composite.refine=embedded` from drawn scenes; takes half an hour."""
-    from raymaskdp.anonymize.diffusion.embedded_training import train_refiner as run
+    from raymaskdp.synthetic.relight_training import train_refiner as run
 
     _show(run(out, work, settings), as_json)
 

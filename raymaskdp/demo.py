@@ -18,10 +18,10 @@ from pathlib import Path
 
 from raymaskdp import config, files
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.errors import UserError
 from raymaskdp.report import report
 from raymaskdp.sweep import SweepConfig, sweep
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.train import PrepareConfig, TrainConfig, evaluate, prepare, train
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

@@ -10,29 +10,41 @@ PACKAGE = Path(__file__).parents[1] / "raymaskdp"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What a part may import besides itself and the foundations.
-FOUNDATIONS = {"config", "check", "errors", "files", "runtime", "storage", "events", "__init__"}
-PARTS = {"models", "privacy", "bodies", "video", "datasets"}
+FOUNDATIONS = {"config", "check", "errors", "files", "storage", "events", "__init__"}
+PARTS = {"models", "privacy", "bodies", "video", "datasets", "distributed"}
 MAY_IMPORT = {
     "models": set[str](),
     "privacy": set[str](),
     "video": set[str](),
     "bodies": set[str](),
-    "datasets": {"bodies", "video"},  # sample data are rendered
+    "datasets": {"video"},
+    "distributed": set[str](),
     "anonymize": PARTS,
+    "synthetic": PARTS | {"anonymize"},  # lessons for the networks of `anonymize`
     "train": PARTS,
     "sweep": PARTS | {"train"},
     "audit": PARTS | {"anonymize", "train", "sweep"},  # shadow models are trained on Ray Tune
     "report": PARTS | {"anonymize", "train", "sweep", "audit"},
     "operate": PARTS | {"anonymize", "train", "sweep"},
 }
+# What a room of `anonymize` may import of it: rooms below; all of them may import `item`.
+ROOMS = {
+    "item": set[str](),
+    "people": set[str](),
+    "background": set[str](),
+    "verify": set[str](),
+    "output": set[str](),
+    "compose": {"people", "background", "verify", "output"},
+    "config": {"people", "background", "verify", "compose"},
+}
 KNOWS = {
-    "ray.data": {"anonymize/pipeline.py", "train/spread.py"},  # neither part may import the other
+    "ray.data": {"anonymize/pipeline.py", "distributed/map_rows.py"},
     "ray.train": {"train/trainer.py"},
     "ray.tune": {"sweep/tuner.py"},
     "ray": {
-        "runtime.py",
+        "distributed/connect.py",
         "anonymize/pipeline.py",
-        "train/spread.py",
+        "distributed/map_rows.py",
         "train/trainer.py",
         "sweep/tuner.py",
         "operate/jobs.py",
@@ -67,6 +79,16 @@ def test_imports_point_one_way(path: Path) -> None:
     used = {name.split(".")[1] for name in imports(path) if name.startswith("raymaskdp.")}
     parts = {name for name in used if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()}
     assert parts <= allowed
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "anonymize").rglob("*.py")), ids=lambda p: p.stem)
+def test_rooms_of_anonymize_know_those_below(path: Path) -> None:
+    relative = path.relative_to(PACKAGE / "anonymize")
+    room = relative.parts[0].removesuffix(".py")
+    if room not in ROOMS:
+        return  # the stages and the command stand above all rooms
+    used = {name.split(".")[2] for name in imports(path) if name.startswith("raymaskdp.anonymize.")}
+    assert used <= ROOMS[room] | {room, "item"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from raymaskdp import cli, config
-from raymaskdp.datasets.synthesize import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import SynthesizeConfig
 
 PLAN = ["--num-records", "100", "--expected-batch", "10", "--steps", "5"]
 

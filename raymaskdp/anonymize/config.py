@@ -8,17 +8,17 @@ from pathlib import Path
 
 from raymaskdp import check
 from raymaskdp import config as configuration
-from raymaskdp.anonymize.composite import CompositeConfig
-from raymaskdp.anonymize.diffusion.settings import DiffusionConfig
-from raymaskdp.anonymize.diffusion.weights import check_weights
-from raymaskdp.anonymize.plate import PlateConfig
-from raymaskdp.anonymize.pose import PoseConfig
-from raymaskdp.anonymize.refine import DIFFUSION
-from raymaskdp.anonymize.sources import check_source
-from raymaskdp.anonymize.verify import VerifyConfig
+from raymaskdp.anonymize.background.plate import PlateConfig
+from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
+from raymaskdp.anonymize.compose.diffusion.weights import check_weights
+from raymaskdp.anonymize.compose.harmonize import DIFFUSION
+from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.sources import check_source
+from raymaskdp.anonymize.verify.checks import VerifyConfig
 from raymaskdp.bodies.fit import FitConfig
 from raymaskdp.bodies.render import RenderConfig
-from raymaskdp.video.apart import DecodeLimits
+from raymaskdp.video.sandbox import DecodeLimits
 
 
 @dataclass(frozen=True, kw_only=True)

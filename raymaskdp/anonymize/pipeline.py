@@ -27,12 +27,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from raymaskdp.anonymize.cameras import BuildViews, Observe, cameras_of, with_views
-from raymaskdp.anonymize.carried import Carried, Stage
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.object_store import Carried, Stage
+from raymaskdp.anonymize.shared_background import BuildViews, Observe, cameras_of, with_views
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize, failed
-from raymaskdp.runtime import ray_cluster, work_in
+from raymaskdp.distributed.connect import ray_cluster, work_in
 
 STAGES = (Analyze, Synthesize)
 Tasks = Mapping[str, Any]
@@ -53,7 +53,7 @@ def in_process(
     """The stages called one after the other, without Ray; decided items in the order given.
 
     Args:
-      observed: observations of earlier runs, by camera (`cameras`).
+      observed: observations of earlier runs, by camera (`shared_background`).
 
     Videos that lend their camera's other videos a background come first, and twice: pending, once they
     have been analyzed, and decided.

@@ -6,16 +6,16 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from raymaskdp.anonymize.compose.harmonize import DIFFUSION, EMBEDDED, REFINERS, Refiner
+from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.pose_networks import PoseNetworks
-from raymaskdp.anonymize.refine import DIFFUSION, EMBEDDED, REFINERS, Refiner
-from raymaskdp.anonymize.scene import Scene
+from raymaskdp.anonymize.people.mediapipe import PoseNetworks
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.figure import Figure
 
 if TYPE_CHECKING:
-    from raymaskdp.anonymize.diffusion.backends import Backend
-    from raymaskdp.anonymize.diffusion.pose_check import PoseCheck
+    from raymaskdp.anonymize.compose.diffusion.backends import Backend
+    from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
 
 
 class Refiners:
@@ -30,12 +30,12 @@ class Refiners:
         """The refiner for one video."""
         config = self._config
         if config.composite.refine == EMBEDDED:
-            from raymaskdp.anonymize.diffusion.embedded import Embedded
+            from raymaskdp.anonymize.compose.diffusion.relight import Embedded
 
             return Embedded(scene.motions, scene.camera_33, fps)
         if config.composite.refine != DIFFUSION:
             return REFINERS[config.composite.refine](scene.motions, scene.camera_33, fps)
-        from raymaskdp.anonymize.diffusion import refiner
+        from raymaskdp.anonymize.compose.diffusion import refiner
 
         cast = refiner.Cast(
             motions=scene.motions, figures=figures, avatars=avatars, camera_33=scene.camera_33, fps=fps
@@ -44,13 +44,13 @@ class Refiners:
 
     @functools.cached_property
     def _backend(self) -> Backend:
-        from raymaskdp.anonymize.diffusion import backends, refiner
+        from raymaskdp.anonymize.compose.diffusion import backends, refiner
 
         return backends.load_backend(self._config.diffusion, refiner.device_for(self._config.gpus))
 
     @functools.cached_property
     def _pose_check(self) -> PoseCheck | None:
-        from raymaskdp.anonymize.diffusion.pose_check import PoseCheck
+        from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
 
         limit = self._config.diffusion.max_pose_shift
         if limit == 0:

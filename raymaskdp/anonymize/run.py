@@ -22,12 +22,13 @@ from tqdm import tqdm
 
 from raymaskdp import config as configuration
 from raymaskdp import events, storage
-from raymaskdp.anonymize import cameras, decisions, outputs, pipeline
-from raymaskdp.anonymize.carried import Earlier
+from raymaskdp.anonymize import pipeline, shared_background
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.outputs import Row, RunFacts
-from raymaskdp.anonymize.pose import people_detector
+from raymaskdp.anonymize.object_store import Earlier
+from raymaskdp.anonymize.output import decisions, manifest
+from raymaskdp.anonymize.output.manifest import Row, RunFacts
+from raymaskdp.anonymize.people.finder import people_detector
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.errors import UserError
@@ -107,14 +108,16 @@ def anonymize(
     with _locked(home) as work:
         write_json(work / PROGRESS, {"videos": len(records)})
         config_sha256 = config.digest()
-        rows = outputs.read_manifest(out)
+        rows = manifest.read_manifest(out)
         if isinstance(out, str):
-            outputs.write_manifest(out, rows.values())  # that one may write is found out before the work
+            manifest.write_manifest(out, rows.values())  # that one may write is found out before the work
         decided = decisions.read(out)
         earlier = Earlier(out, records)
         plates = _beside(home, "plates")
         # Backgrounds are lent through a folder that all workers see, which a store does not give.
-        lenders = cameras.lenders(records, config.plate.shared_videos if isinstance(out, Path) else 0)
+        lenders = shared_background.lenders(
+            records, config.plate.shared_videos if isinstance(out, Path) else 0
+        )
         lending = {record.video_id for some in lenders.values() for record in some}
         todo = []
         for record in records:
@@ -138,7 +141,9 @@ def anonymize(
         unfinished = {item.record.video_id for item in todo}
         observed = {
             camera: [
-                cameras.observation_path(plates, camera, rows[record.video_id].source_sha256, config_sha256)
+                shared_background.observation_path(
+                    plates, camera, rows[record.video_id].source_sha256, config_sha256
+                )
                 for record in some
                 if record.video_id not in unfinished
             ]
@@ -222,8 +227,8 @@ def _collect(
                 bar.update(ANALYSIS)
                 continue
             if item.status != "done":
-                outputs.withdraw(out, item.record.video_id)
-            rows[item.record.video_id] = outputs.row_of(item, config_sha256)
+                manifest.withdraw(out, item.record.video_id)
+            rows[item.record.video_id] = manifest.row_of(item, config_sha256)
             counts[item.status] += 1
             _tell(item)
             working += item.seconds
@@ -234,9 +239,9 @@ def _collect(
             bar.set_postfix(counts, refresh=False)
             bar.update(1 - ANALYSIS if item.record.video_id in waiting else 1)
             if time.monotonic() - written > MANIFEST_SECONDS:
-                outputs.write_manifest(out, rows.values(), facts)
+                manifest.write_manifest(out, rows.values(), facts)
                 written = time.monotonic()
-    outputs.write_manifest(out, rows.values(), facts)
+    manifest.write_manifest(out, rows.values(), facts)
 
 
 def _tell(item: Item) -> None:

@@ -25,30 +25,24 @@ from typing import Any
 
 import numpy as np
 
-from raymaskdp.anonymize import outputs, verify
+from raymaskdp.anonymize.background.background import Background, find_background, masked_frames, observe
+from raymaskdp.anonymize.background.flow_fill import FlowFill
+from raymaskdp.anonymize.background.plate import PlateConfig
+from raymaskdp.anonymize.background.shared_plate import Observation, load_views
+from raymaskdp.anonymize.compose.harmonize import EMBEDDED
+from raymaskdp.anonymize.compose.scene import Scene, avatars_of
+from raymaskdp.anonymize.compose.silhouettes import Silhouettes
+from raymaskdp.anonymize.compose.synthesis import Layers, Work, write_layers
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.detectors import Detectors
-from raymaskdp.anonymize.flow_fill import FlowFill
-from raymaskdp.anonymize.groundtruth import TruthMetrics, score
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.people import People
-from raymaskdp.anonymize.pieces import Pieces, folder_of
-from raymaskdp.anonymize.plate import PlateConfig
-from raymaskdp.anonymize.refine import EMBEDDED
+from raymaskdp.anonymize.output import manifest
+from raymaskdp.anonymize.output.chunks import Pieces, folder_of
+from raymaskdp.anonymize.people.detectors import Detectors
+from raymaskdp.anonymize.people.people import People
+from raymaskdp.anonymize.people.scoring import TruthMetrics, score
+from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.refiners import Refiners
-from raymaskdp.anonymize.scene import Scene, avatars_of
-from raymaskdp.anonymize.shared_plate import Observation, load_views
-from raymaskdp.anonymize.silhouettes import Silhouettes
-from raymaskdp.anonymize.sources import pose_source
-from raymaskdp.anonymize.synthesis import (
-    Background,
-    Layers,
-    Work,
-    find_background,
-    masked_frames,
-    observe,
-    write_layers,
-)
+from raymaskdp.anonymize.verify import checks
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
@@ -57,7 +51,7 @@ from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered, Renderer
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
-from raymaskdp.video import apart, reader
+from raymaskdp.video import reader, sandbox
 from raymaskdp.video.mask_film import MaskFilm, bridge, write_npz
 
 _log = logging.getLogger(__name__)
@@ -81,7 +75,7 @@ class Job:
       pieces: a private folder that outlives a run that is killed, for what is finished of unfinished videos;
         None where videos begin again.
       store: the URL to publish to, None where `out` is the output folder itself; with it a worker takes
-        folders of its own instead of `out` and `work` (`carried`).
+        folders of its own instead of `out` and `work` (`object_store`).
     """
 
     out: Path
@@ -115,7 +109,7 @@ class Analyze:
 
     def _analyze(self, item: Item) -> Item:
         path = item.source
-        info = apart.probe(path, self._decode)
+        info = sandbox.probe(path, self._decode)
         item = dataclasses.replace(item, info=info, source_sha256=sha256_file(path))
         folder = _pieces_folder(self._job, item, self._config_sha256)
         if folder is not None and (kept := _kept_analysis(folder)) is not None:
@@ -159,14 +153,14 @@ class Synthesize:
         decided = item if item.status != "pending" else guarded(self._synthesize, item)
         _forget_pieces(self._job, decided, self._config_sha256)
         if decided.status != "done":
-            outputs.withdraw(self._job.out, item.record.video_id)
+            manifest.withdraw(self._job.out, item.record.video_id)
         return dataclasses.replace(decided, analysis=None)
 
     def _synthesize(self, item: Item) -> Item:
         with tempfile.TemporaryDirectory(dir=self._job.work) as folder:
             item, frames = self._make(item, Path(folder))
             if item.status == "done":
-                outputs.publish(Path(folder), self._job.out, item, self._config_sha256, frames)
+                manifest.publish(Path(folder), self._job.out, item, self._config_sha256, frames)
         return item
 
     def _make(self, item: Item, work: Path) -> tuple[Item, dict[str, Any]]:
@@ -215,8 +209,8 @@ class Synthesize:
         metrics |= {"pieces": len(pieces), "pieces_resumed": layers.resumed}
         with _timed(metrics, "seconds_verify"):
             problems = layers.checks.problems()
-            problems += _unreleased(item, verify.detector_problems(self._detectors, layers.empty_frames))
-            files = verify.check_files(
+            problems += _unreleased(item, checks.detector_problems(self._detectors, layers.empty_frames))
+            files = checks.check_files(
                 source=source,
                 composite=composite_path,
                 avatar=avatar_path,
@@ -233,7 +227,7 @@ class Synthesize:
             return _quarantined(item, problems), {}
         write_npz(work / f"{name}.npz", _published_arrays(scene, layers, float(info.fps)))
         digests = {
-            f"{name}{suffix}": sha256_file(work / f"{name}{suffix}") for suffix in outputs.DATA_SUFFIXES
+            f"{name}{suffix}": sha256_file(work / f"{name}{suffix}") for suffix in manifest.DATA_SUFFIXES
         }
         return dataclasses.replace(item, status="done", outputs=digests), layers.checks.summary()
 
@@ -249,7 +243,7 @@ class Synthesize:
         # A fixed camera has one plate, of a moving one some looks will do.
         looks = [0] if background.mosaic is None else [0, item.info.num_frames // 2, item.info.num_frames - 1]
         shown = [("the plate", background.at(index)) for index in looks]
-        found = verify.detector_problems(
+        found = checks.detector_problems(
             self._detectors, [(n, seen) for n, seen in shown if seen is not None]
         )
         return _unreleased(item, list(dict.fromkeys(found)))
@@ -394,7 +388,7 @@ def _suspicions(people: People) -> list[str]:
     frames: dict[str, list[int]] = {}
     for suspicion in people.suspicious:
         frames.setdefault(suspicion.reason, []).append(suspicion.frame)
-    return [f"{reason} ({verify.name_frames(np.unique(at))})" for reason, at in frames.items()]
+    return [f"{reason} ({checks.name_frames(np.unique(at))})" for reason, at in frames.items()]
 
 
 def _unfitted(people: People, motions: list[Motion]) -> list[str]:
@@ -404,10 +398,10 @@ def _unfitted(people: People, motions: list[Motion]) -> list[str]:
     if not missing_PT.any():
         return []
     frames = np.flatnonzero(missing_PT.any(0))
-    return [f"no body can be fitted to a person, out of view or unclear ({verify.name_frames(frames)})"]
+    return [f"no body can be fitted to a person, out of view or unclear ({checks.name_frames(frames)})"]
 
 
-def _figures(layers: Layers, files: verify.FileChecks, pixels: int) -> dict[str, Any]:
+def _figures(layers: Layers, files: checks.FileChecks, pixels: int) -> dict[str, Any]:
     figures = {
         "avatar_fraction": round(float(layers.checks.avatar_T.mean() / pixels), 4),
         "masked_fraction": round(float(layers.checks.masked_T.mean() / pixels), 4),

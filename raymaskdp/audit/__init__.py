@@ -1,7 +1,7 @@
 """Attacks on what this project makes: on anonymized videos, and on private training."""
 
 from raymaskdp.audit.anonymization import AnonymizationAudit, audit_anonymization
-from raymaskdp.audit.evidence import AnonymizationAuditConfig
+from raymaskdp.audit.collect import AnonymizationAuditConfig
 from raymaskdp.audit.training import TrainingAudit, TrainingAuditConfig, audit_training
 
 __all__ = [

@@ -18,8 +18,8 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raymaskdp.audit.pairs import Pair
-from raymaskdp.train.controls import with_blurred_people, without_people
+from raymaskdp.audit.video_pairs import Pair
+from raymaskdp.train.positive_controls import with_blurred_people, without_people
 from raymaskdp.video import masks
 
 SIDE = 40

@@ -16,13 +16,13 @@ from raymaskdp import config, files
 from raymaskdp.audit import actions, figures
 from raymaskdp.audit.actions import ActionFidelity
 from raymaskdp.audit.attributes import Inference, infer
+from raymaskdp.audit.collect import AnonymizationAuditConfig, Seen, look
 from raymaskdp.audit.counts import Count, count
-from raymaskdp.audit.evidence import AnonymizationAuditConfig, Seen, look
 from raymaskdp.audit.faces import Sightings
 from raymaskdp.audit.fidelity import PoseFidelity, measure_pose
 from raymaskdp.audit.identification import Attack, identify
 from raymaskdp.audit.leaks import TEXTURE_OF_ALL
-from raymaskdp.audit.pairs import find_cases
+from raymaskdp.audit.video_pairs import find_cases
 from raymaskdp.bodies.body import load_body
 
 NAMED = 8

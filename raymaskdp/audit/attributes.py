@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymaskdp.audit import motion
-from raymaskdp.audit.evidence import Seen
+from raymaskdp.audit.collect import Seen
 from raymaskdp.audit.identification import Expected
 from raymaskdp.audit.matching import DEALS, SURE
 from raymaskdp.bodies.avatar import MALE

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.anonymize.detectors import Detectors
-from raymaskdp.anonymize.pose import PoseConfig
-from raymaskdp.anonymize.pose_check import close_faces
-from raymaskdp.anonymize.pose_networks import PoseNetworks
-from raymaskdp.audit.pairs import Pair
-from raymaskdp.train.controls import without_people
+from raymaskdp.anonymize.people.detectors import Detectors
+from raymaskdp.anonymize.people.evidence import close_faces
+from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.mediapipe import PoseNetworks
+from raymaskdp.audit.video_pairs import Pair
+from raymaskdp.train.positive_controls import without_people
 from raymaskdp.video import masks
 
 AROUND = 0.02

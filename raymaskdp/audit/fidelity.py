@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.audit.pairs import Case, read_arrays
+from raymaskdp.audit.video_pairs import Case, read_arrays
 from raymaskdp.bodies.body import Body
 from raymaskdp.bodies.fit_refine import BODY
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from raymaskdp.audit import appearance, motion
-from raymaskdp.audit.evidence import AnonymizationAuditConfig, Seen
+from raymaskdp.audit.collect import AnonymizationAuditConfig, Seen
 from raymaskdp.audit.matching import Entries, Matching, Scores, compare, match
 
 Expected = Literal["wins", "chance", "stays"]

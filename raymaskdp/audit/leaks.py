@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from raymaskdp.audit.pairs import Pair
+from raymaskdp.audit.video_pairs import Pair
 
 CORE = 0.03
 """Masks are widened; what is this much of the frame's height inside of one is the person's."""

@@ -28,8 +28,8 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
 from raymaskdp.privacy.audit import lower_bound
 from raymaskdp.train import ClipStore, TrainConfig, loop
+from raymaskdp.train.batches import PixelInputs
 from raymaskdp.train.clips import records_of
-from raymaskdp.train.inputs import PixelInputs
 from raymaskdp.train.store import about_store
 from raymaskdp.train.trainer import read_result
 

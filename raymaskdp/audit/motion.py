@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.anonymize.pose_networks import PoseNetworks, View
-from raymaskdp.audit.pairs import Case, read_arrays
+from raymaskdp.anonymize.people.mediapipe import PoseNetworks, View
+from raymaskdp.audit.video_pairs import Case, read_arrays
 from raymaskdp.bodies.body import Body
 from raymaskdp.bodies.skeleton import JOINT
 from raymaskdp.errors import UserError

@@ -29,17 +29,17 @@ from tqdm import tqdm
 
 from raymaskdp import check
 from raymaskdp.anonymize import anonymize, pipeline
-from raymaskdp.anonymize.composite import CompositeConfig
+from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
+from raymaskdp.anonymize.compose.harmonize import DIFFUSION
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.pose import PoseConfig
-from raymaskdp.anonymize.refine import DIFFUSION
-from raymaskdp.anonymize.sources.smpl import SMPL_PELVIS
+from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.sources.smpl import SMPL_PELVIS
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import VideoRecord, read_source
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.errors import UserError
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.video import reader
 from raymaskdp.video.writer import VideoWriter
 

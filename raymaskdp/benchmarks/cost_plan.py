@@ -15,9 +15,9 @@ from pathlib import Path
 from raymaskdp import check
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.datasets.manifest import VideoRecord, read_source, write_table
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
-from raymaskdp.operate.plan import PlanConfig, plan
-from raymaskdp.runtime import ray_cluster
+from raymaskdp.distributed.connect import ray_cluster
+from raymaskdp.operate.estimate import PlanConfig, plan
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 
 
 @dataclass(frozen=True, kw_only=True)

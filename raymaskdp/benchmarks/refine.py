@@ -28,16 +28,16 @@ from PIL import Image
 from tqdm import tqdm
 
 from raymaskdp import check
-from raymaskdp.anonymize.composite import CompositeConfig, overlay
-from raymaskdp.anonymize.diffusion.settings import DiffusionConfig
-from raymaskdp.anonymize.diffusion.surface import Crop, Flow, body_of, flow, rasterize
-from raymaskdp.anonymize.refine import REFINERS, Refined, Refiner, Shot
+from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
+from raymaskdp.anonymize.compose.diffusion.rasterize import Crop, Flow, body_of, flow, rasterize
+from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
+from raymaskdp.anonymize.compose.harmonize import REFINERS, Refined, Refiner, Shot
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import RenderConfig, Renderer
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.video import masks
 
 # Shape suffixes: T frames, H rows and W columns, S those of a square around the frame.
@@ -124,9 +124,9 @@ class Film:
 
 def benchmark_refine(settings: RefineConfig) -> RefineResult:
     """Refine the same films in all ways, and measure them along the surface."""
-    from raymaskdp.anonymize.diffusion.backends import load_backend
-    from raymaskdp.anonymize.diffusion.refiner import Cast
-    from raymaskdp.anonymize.diffusion.refiner import Refiner as DiffusionRefiner
+    from raymaskdp.anonymize.compose.diffusion.backends import load_backend
+    from raymaskdp.anonymize.compose.diffusion.refiner import Cast
+    from raymaskdp.anonymize.compose.diffusion.refiner import Refiner as DiffusionRefiner
     from raymaskdp.benchmarks import tiny_diffusion
 
     sums = {method: np.zeros(3) for method in METHODS}

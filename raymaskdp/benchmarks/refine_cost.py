@@ -160,9 +160,9 @@ def make(spec: Mapping[str, Any]) -> Callable[[], np.ndarray]:
     from diffusers.models.attention_processor import SlicedAttnProcessor
     from diffusers.models.resnet import ResnetBlock2D
 
-    from raymaskdp.anonymize.diffusion.backends import ImageBackend, load_backend
-    from raymaskdp.anonymize.diffusion.settings import DiffusionConfig
-    from raymaskdp.anonymize.diffusion.sharing import Memory
+    from raymaskdp.anonymize.compose.diffusion.backends import ImageBackend, load_backend
+    from raymaskdp.anonymize.compose.diffusion.cross_frame_attention import Memory
+    from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 
     config = DiffusionConfig(
         **spec["named"], side=spec["side"], steps=spec["steps"], strength=1.0, guidance=1.0
@@ -190,7 +190,7 @@ def make(spec: Mapping[str, Any]) -> Callable[[], np.ndarray]:
 
 def _takes(latents: tuple[int, int, int], frames: int, side: int) -> Any:
     """Random pictures of a person in the middle."""
-    from raymaskdp.anonymize.diffusion.backends import Takes
+    from raymaskdp.anonymize.compose.diffusion.backends import Takes
 
     rng = np.random.default_rng(0)
     channels, height, width = latents

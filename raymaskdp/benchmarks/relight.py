@@ -1,6 +1,6 @@
 """How near avatars come to the light of their room: as rendered, harmonized, and with the embedded network.
 
-`raymaskdp benchmark relight`. People and rooms that the network was not taught on (`diffusion.lit_scenes`)
+`raymaskdp benchmark relight`. People and rooms that the network was not taught on (`synthetic.relight_data`)
 are drawn as refiners make them and as they should be, and compared, in the square around the person that the
 network sees. Figures are means over the frames of a scene; the table has their medians over scenes, and the
 median difference to `harmonize` with its 95 % interval (bootstrap over scenes).
@@ -21,13 +21,13 @@ import numpy as np
 from tqdm import tqdm
 
 from raymaskdp import check
-from raymaskdp.anonymize.composite import CompositeConfig, overlay
-from raymaskdp.anonymize.diffusion.embedded import Embedded, crop_around, put_on
-from raymaskdp.anonymize.diffusion.embedded_training import wanted
-from raymaskdp.anonymize.diffusion.lit_scenes import FPS, LitScene, lit_scenes
-from raymaskdp.anonymize.diffusion.surface import Flow
-from raymaskdp.anonymize.refine import REFINERS
+from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
+from raymaskdp.anonymize.compose.diffusion.rasterize import Flow
+from raymaskdp.anonymize.compose.diffusion.relight import Embedded, crop_around, put_on
+from raymaskdp.anonymize.compose.harmonize import REFINERS
 from raymaskdp.benchmarks.refine import composed, flows_of, square
+from raymaskdp.synthetic.relight_data import FPS, LitScene, lit_scenes
+from raymaskdp.synthetic.relight_training import wanted
 from raymaskdp.video import masks
 
 # Shape suffixes: H rows and W columns, S those of a square, N scenes, M figures.

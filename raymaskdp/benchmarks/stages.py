@@ -26,16 +26,16 @@ from tqdm import tqdm
 
 from raymaskdp import check
 from raymaskdp.anonymize import stages as anonymize_stages
-from raymaskdp.anonymize import verify
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.pose import FindPeople
+from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
+from raymaskdp.anonymize.verify import checks
 from raymaskdp.bodies.fit import FitBodies
 from raymaskdp.bodies.render import Renderer
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.errors import UserError
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.video import reader
 from raymaskdp.video.writer import VideoWriter
 
@@ -221,8 +221,8 @@ class _Clocks:
             (Renderer, "render", "render"),
             (VideoWriter, "write", "encode"),
             (VideoWriter, "close", "encode"),
-            (verify, "detector_problems", "verify"),
-            (verify, "check_files", "verify"),
+            (checks, "detector_problems", "verify"),
+            (checks, "check_files", "verify"),
         ]
         with contextlib.ExitStack() as undo:
             for owner, name, stage in parts:

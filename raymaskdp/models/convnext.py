@@ -24,7 +24,7 @@ from raymaskdp.models.backbone import (
     normalize,
     reset_head,
 )
-from raymaskdp.models.layouts import Layout
+from raymaskdp.models.weight_names import Layout
 
 STAGES = range(4)
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from raymaskdp import check
 from raymaskdp.errors import UserError
 from raymaskdp.models.backbone import Backbone, Colours, init_transformer, normalize, reset_head
-from raymaskdp.models.layouts import Layout
+from raymaskdp.models.weight_names import Layout
 
 Grid = tuple[int, int, int]
 """Tokens along time, rows and columns."""

@@ -22,7 +22,7 @@ from raymaskdp.models.backbone import (
     normalize,
     reset_head,
 )
-from raymaskdp.models.layouts import Layout
+from raymaskdp.models.weight_names import Layout
 
 # Ours, and what torchvision and timm call it.
 NAMES = (

@@ -12,7 +12,7 @@ from functools import partial
 from torch import nn
 
 from raymaskdp import check
-from raymaskdp.models.insertions import Adapted, LowRank, insert
+from raymaskdp.models.adapters import Adapted, LowRank, insert
 
 NORMS = (nn.LayerNorm, nn.GroupNorm)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.models.batchnorm import MEMORY
-from raymaskdp.models.layouts import translate
+from raymaskdp.models.weight_names import translate
 
 WRAPPERS = ("model_state", "state_dict", "model")
 """Keys under which training scripts put the weights in a PyTorch file."""
@@ -44,7 +44,7 @@ def load_weights(path: str | Path, model: nn.Module) -> None:
 def load_backbone(path: str | Path, model: nn.Module) -> None:
     """Load everything but the head, which stays as it is: the classes of a new task are new.
 
-    The weights may be in any layout that the model knows; `raymaskdp.models.layouts`.
+    The weights may be in any layout that the model knows; `raymaskdp.models.weight_names`.
     """
     own = model.state_dict()
     wanted = {name for name in own if not _in_head(name)}

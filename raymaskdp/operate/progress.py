@@ -13,7 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from raymaskdp import config, storage
-from raymaskdp.anonymize import outputs
+from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.run import running_total
 from raymaskdp.errors import UserError
 from raymaskdp.sweep import config as sweeps
@@ -85,27 +85,27 @@ def status(folder: str | Path) -> StatusResult:
 
 
 def _anonymize_folders(root: Path) -> list[Path]:
-    tables = root.rglob(outputs.MANIFEST)
+    tables = root.rglob(manifest.MANIFEST)
     return sorted(path for path in tables if "status" in pd.read_parquet(path).columns)
 
 
 def _anonymized(folder: Path) -> Progress:
-    rows = outputs.read_manifest(folder)
+    rows = manifest.read_manifest(folder)
     total = running_total(folder)
     return _decided(str(folder), rows, total, "finished" if total is None else "running")
 
 
 def _stored(url: str) -> Progress:
     """A store has no locks: a run is taken to go on as long as its manifest is rewritten."""
-    rows = outputs.read_manifest(url)
+    rows = manifest.read_manifest(url)
     if not rows:
-        raise UserError(f"There is no {outputs.MANIFEST} of anonymize, with a video in it, at {url}.")
-    running = storage.age(storage.join(url, outputs.MANIFEST)) < STILL_SECONDS
+        raise UserError(f"There is no {manifest.MANIFEST} of anonymize, with a video in it, at {url}.")
+    running = storage.age(storage.join(url, manifest.MANIFEST)) < STILL_SECONDS
     return _decided(url, rows, None, "running" if running else "finished")
 
 
 def _decided(
-    folder: str, by_id: Mapping[str, outputs.Row], total: int | None, state: Literal["finished", "running"]
+    folder: str, by_id: Mapping[str, manifest.Row], total: int | None, state: Literal["finished", "running"]
 ) -> Progress:
     rows = by_id.values()
     counts = Counter(row.status for row in rows)

@@ -34,7 +34,8 @@ A record whose gradient is not finite contributes zero and is counted in `Clippe
 number: it is for the person at the keyboard, not for logs.
 """
 
-from raymaskdp.privacy.engine import ClippedSum, GradientEngine
+from raymaskdp.privacy.clipped_sum import ClippedSum
+from raymaskdp.privacy.engine import GradientEngine
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.ledger import Ledger, LedgerContent, read_ledger
 from raymaskdp.privacy.plan import PrivacyPlan

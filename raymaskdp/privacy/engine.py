@@ -12,43 +12,23 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from raymaskdp.errors import UserError
+from raymaskdp.privacy.clipped_sum import ClippedSum
 from raymaskdp.privacy.clipping import Clipping
 from raymaskdp.privacy.gradients import Dense, RecordGradients
 from raymaskdp.privacy.layers import Rule, refuse_mixing, rule_for
-from raymaskdp.privacy.raw import RawParameters
+from raymaskdp.privacy.raw_parameters import RawParameters
 
 if TYPE_CHECKING:
     from raymaskdp.privacy.plan import PrivacyPlan
 
 # Shape suffixes: N records, V views of a record, K clips of a record, G groups of parameters.
-
-
-@dataclass
-class ClippedSum:
-    """Σ_i ĝ_i by parameter name, float32 or better; adds up over micro-batches and workers.
-
-    `gradients` and `num_bad` are private until noise is added: not for logs or artefacts.
-
-    Attributes:
-      gradients: the sum for every trainable parameter, shaped like it.
-      num_bad: how many records contributed zero because their gradients were not finite.
-    """
-
-    gradients: dict[str, Tensor] = field(repr=False)
-    num_bad: int = field(default=0, repr=False)
-
-    def __add__(self, other: ClippedSum) -> ClippedSum:
-        if self.gradients.keys() != other.gradients.keys():
-            raise UserError("Clipped sums of different models cannot be added.")
-        total = {name: value + other.gradients[name] for name, value in self.gradients.items()}
-        return ClippedSum(total, self.num_bad + other.num_bad)
 
 
 class GradientEngine:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from raymaskdp.anonymize.outputs import COST_PLAN
+from raymaskdp.anonymize.output.manifest import COST_PLAN
 from raymaskdp.errors import UserError
 
 _SECONDS = "seconds_"

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 
 from raymaskdp import files
-from raymaskdp.anonymize import decisions, outputs
-from raymaskdp.anonymize.outputs import Row
+from raymaskdp.anonymize.output import decisions, manifest
+from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.errors import UserError
 from raymaskdp.report import pages
-from raymaskdp.report.strips import frame_indices, jpeg_uri
+from raymaskdp.report.filmstrips import frame_indices, jpeg_uri
 from raymaskdp.video import reader
 
 WIDTH_PX = 300
@@ -93,7 +93,7 @@ def review(
       by, because: who decides, and why; needed for a decision.
     """
     out = Path(out)
-    rows = outputs.read_manifest(out)
+    rows = manifest.read_manifest(out)
     if not rows:
         raise UserError(f"{out} holds no manifest of anonymize; give the folder that it wrote.")
     for name in (*release, *drop):

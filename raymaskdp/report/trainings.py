@@ -14,8 +14,8 @@ import pandas as pd
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.report import plots
-from raymaskdp.sweep.bill import VERDICTS, ways
 from raymaskdp.sweep.frontier import NAMES, Point, point
+from raymaskdp.sweep.selection_cost import VERDICTS, ways
 from raymaskdp.train.loop import read_curve
 from raymaskdp.train.trainer import TrainResult, read_result
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from raymaskdp.anonymize import outputs
+from raymaskdp.anonymize.output import manifest
 from raymaskdp.errors import UserError
-from raymaskdp.report import costs, strips
-from raymaskdp.report.players import Shelf
+from raymaskdp.report import costs, filmstrips
+from raymaskdp.report.video_players import Shelf
 
 MAX_STRIPS, WORST = 6, 4
 
@@ -87,32 +87,34 @@ def find(folder: Path) -> list[Path]:
     return [path for path in found if "status" in pd.read_parquet(path).columns]
 
 
-def read(manifest: Path, *, root: Path, show_sources: bool, shelf: Shelf) -> Collection:
+def read(manifest_path: Path, *, root: Path, show_sources: bool, shelf: Shelf) -> Collection:
     """The collection of one manifest; `show_sources` puts frames of the source videos beside the avatars.
 
     Copies for the players go onto the `shelf`.
     """
-    table = pd.read_parquet(manifest).sort_values("video_id")
-    run = outputs.last_run(table)
+    table = pd.read_parquet(manifest_path).sort_values("video_id")
+    run = manifest.last_run(table)
     done = table[table.status == "done"]
     counts = table.status.value_counts()
     parts = [f"{counts[s]} {s}" for s in ("done", "quarantined", "failed") if s in counts]
     frames = int(done.num_frames.sum())
     chosen, bad = (pick(done).to_dict("records") for pick in (_varied, _worst))
     by_id = {values["video_id"]: values for values in chosen + bad}
-    drawn = {name: _strip(manifest.parent, values, show_sources, shelf) for name, values in by_id.items()}
+    drawn = {
+        name: _strip(manifest_path.parent, values, show_sources, shelf) for name, values in by_id.items()
+    }
     sentence = f"{len(table)} videos: {', '.join(parts)}. {frames} frames were written."
     sentence += "" if run is None else f" {run}"
     measured = _measured(done)
     return Collection(
-        name=str(manifest.parent.relative_to(root)),
+        name=str(manifest_path.parent.relative_to(root)),
         sentence=sentence,
         rows=tuple(_row(values) for values in table.to_dict("records")),
         strips=tuple(drawn[values["video_id"]] for values in chosen),
         worst=tuple(drawn[values["video_id"]] for values in bad),
         metrics=_metrics(done),
         surviving=int((measured.get("surviving_pixels", pd.Series(dtype=float)) > 0).sum()),
-        costs=costs.read(manifest.parent, done, measured),
+        costs=costs.read(manifest_path.parent, done, measured),
     )
 
 
@@ -153,7 +155,7 @@ def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf) -> Stri
     source = source_player = None
     if show_sources:
         try:
-            source = strips.jpeg_uri(strips.strip(values["source"], num_frames=length))
+            source = filmstrips.jpeg_uri(filmstrips.strip(values["source"], num_frames=length))
             source_player = shelf.put(values["source"], fps=fps)
         except UserError as error:
             raise UserError(
@@ -163,7 +165,7 @@ def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf) -> Stri
     return Strip(
         video_id=values["video_id"],
         label=None if pd.isna(values["label"]) else values["label"],
-        anonymized=strips.jpeg_uri(strips.strip(folder / values["path"], num_frames=length)),
+        anonymized=filmstrips.jpeg_uri(filmstrips.strip(folder / values["path"], num_frames=length)),
         source=source,
         anonymized_player=shelf.put(folder / values["path"], fps=fps),
         source_player=source_player,

@@ -14,8 +14,8 @@ import numpy as np
 from raymaskdp import check, config
 from raymaskdp.errors import UserError
 from raymaskdp.sweep import search as searches
-from raymaskdp.sweep.bill import Tuning
 from raymaskdp.sweep.search import Search
+from raymaskdp.sweep.selection_cost import Tuning
 from raymaskdp.train import TrainConfig
 from raymaskdp.train.splits import VALIDATION
 

@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 from raymaskdp import config as configuration
 from raymaskdp import events
+from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, private_folder, write_json, write_text
 from raymaskdp.privacy.selection import draw_runs
-from raymaskdp.runtime import ray_cluster
-from raymaskdp.sweep import frontier, parallel, search
-from raymaskdp.sweep.bill import NOTHING, Bill, make_bill
+from raymaskdp.sweep import frontier, parallel_coordinates, search
 from raymaskdp.sweep.config import SweepConfig, Trial, drawn_trial, published_score, trials, values_of
 from raymaskdp.sweep.search import Range
+from raymaskdp.sweep.selection_cost import NOTHING, Bill, make_bill
 from raymaskdp.train import ClipStore, TrainConfig, evaluate, train
 from raymaskdp.train.evaluate import Looks, score_checkpoint
 from raymaskdp.train.loop import StepReport
@@ -526,13 +526,15 @@ def _draw_parallel(
     if not differing:
         return None
     lines = [
-        parallel.Line(values={name: values[name] for name in differing}, score=score, stopped=stopped)
+        parallel_coordinates.Line(
+            values={name: values[name] for name in differing}, score=score, stopped=stopped
+        )
         for values, score, stopped in rows
     ]
     stopped = " Dotted: stopped early, at the score it had." if any(line.stopped for line in lines) else ""
     caption = f"Every trial, measured on {config.chosen_on} videos.{stopped}"
     measure = "AUROC" if "auroc" in set(results["metric"].dropna()) else "accuracy"
-    parallel.draw(lines, out / "parallel", measure=measure, caption=caption)
+    parallel_coordinates.draw(lines, out / "parallel", measure=measure, caption=caption)
     return str(out / "parallel.png")
 
 

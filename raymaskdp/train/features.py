@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from raymaskdp import storage
+from raymaskdp.distributed.map_rows import spread
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.models import ModelConfig
+from raymaskdp.train.batches import FeatureInputs, PixelInputs, Views
 from raymaskdp.train.device import device_here
-from raymaskdp.train.inputs import FeatureInputs, PixelInputs, Views
-from raymaskdp.train.spread import spread
 
 VERSION = 3
 BATCH = 64

@@ -26,21 +26,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raymaskdp import models
+from raymaskdp.distributed.lock import only_writer
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_text
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, Ledger, PrivacyPlan, share
 from raymaskdp.privacy.accounting import rdp_epsilon
 from raymaskdp.privacy.plan import MASKED
 from raymaskdp.train import checkpoint
+from raymaskdp.train.batches import Inputs, PixelInputs, Views, pick_draws
 from raymaskdp.train.checkpoint import Identity, State
 from raymaskdp.train.clips import records_of
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.device import CPU
 from raymaskdp.train.features import cached_features
-from raymaskdp.train.inputs import Inputs, PixelInputs, Views, pick_draws
-from raymaskdp.train.lock import only_writer
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
-from raymaskdp.train.reading import ReadAhead
+from raymaskdp.train.prefetch import ReadAhead
 from raymaskdp.train.splits import training_videos
 from raymaskdp.train.store import ClipStore
 

@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 from raymaskdp import check, config, storage
 from raymaskdp.datasets.manifest import IMAGE_SUFFIXES, VideoRecord, read_source
+from raymaskdp.distributed.map_rows import spread
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
 from raymaskdp.train import views
-from raymaskdp.train.controls import People, with_blurred_people, without_people
-from raymaskdp.train.spread import spread
+from raymaskdp.train.positive_controls import People, with_blurred_people, without_people
 from raymaskdp.train.store import FORMAT, PARTS, about_store
 from raymaskdp.video import masks
 from raymaskdp.video.picture import read_picture

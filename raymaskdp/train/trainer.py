@@ -20,18 +20,18 @@ from tqdm import tqdm
 
 from raymaskdp import config as configuration
 from raymaskdp import events, models
+from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.files import private_folder, sha256_file, write_json, write_text
 from raymaskdp.privacy import Key, PrivacyPlan
-from raymaskdp.runtime import ray_cluster
 from raymaskdp.train import checkpoint, loop
 from raymaskdp.train.checkpoint import Identity
 from raymaskdp.train.clips import records_of
 from raymaskdp.train.config import ComputeConfig, TrainConfig
 from raymaskdp.train.device import CPU, device_here
+from raymaskdp.train.loggers import shown_values, tensorboard, weights_and_biases
 from raymaskdp.train.loop import Job, StepReport, Worker
 from raymaskdp.train.splits import training_videos
 from raymaskdp.train.store import ClipStore, absolute
-from raymaskdp.train.watch import shown_values, tensorboard, weights_and_biases
 
 WORKER_FAILURES = 3
 """Crashes of workers that a run survives, each going on from the last checkpoint."""

@@ -1,16 +1,10 @@
 """A sample video that several tests share."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `formats` and `onnx_files`
-
-from formats import Film, Truth
+from support.formats import Film, Truth
 
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.video.reader import probe
 
 

@@ -12,15 +12,15 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
-from films import bomb
-from formats import Truth, write_amass
+from support.films import bomb
+from support.formats import Truth, write_amass
 
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
-from raymaskdp.anonymize.outputs import DATA_SUFFIXES
-from raymaskdp.anonymize.pose import PoseConfig
+from raymaskdp.anonymize.output.manifest import DATA_SUFFIXES
+from raymaskdp.anonymize.people.finder import PoseConfig
 from raymaskdp.datasets.manifest import VideoRecord, read_source, write_table
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.files import sha256_file
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 
 FILMS, GOOD, BROKEN = 4, 78, 22
 REASONS = {
@@ -118,7 +118,7 @@ def test_good_videos_survive_bad_ones_and_lost_machines(films: Path, tmp_path: P
     records = [*good, *broken(tmp_path, films)]
     random.Random(1).shuffle(records)
     write_table(tmp_path / "manifest.parquet", records)
-    program = Path(__file__).with_name("faulty_cluster.py")
+    program = Path(__file__).parents[1] / "support" / "faulty_cluster.py"
     out = tmp_path / "out"
     done = subprocess.run(
         [sys.executable, program, tmp_path / "manifest.parquet", out, films / "poses", secret],

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn import H, Leak, T, W, draw
+from support.drawn import H, Leak, T, W, draw
 
 from raymaskdp import cli
-from raymaskdp.anonymize.pose import PoseConfig
-from raymaskdp.audit import AnonymizationAuditConfig, actions, audit_anonymization, motion, pairs
+from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.audit import AnonymizationAuditConfig, actions, audit_anonymization, motion, video_pairs
 from raymaskdp.audit.anonymization import read_audit
 from raymaskdp.audit.faces import Lookout
 from raymaskdp.audit.leaks import find_leaks
 from raymaskdp.audit.matching import Entries, compare, match
-from raymaskdp.audit.pairs import Case, Pair, read_pair
+from raymaskdp.audit.video_pairs import Case, Pair, read_pair
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.skeleton import JOINT, NUM_JOINTS
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.errors import UserError
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.video import reader
 
 FAST = AnonymizationAuditConfig(frames=T, detector_frames=0, epochs=10, action_epochs=0, progress=False)
@@ -205,13 +205,13 @@ def test_somebody_beside_the_avatars_is_seen(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     sources, out = draw(tmp_path, Leak(), people=2, takes=1)
     with pytest.raises(UserError, match="holds no anonymized video"):
-        pairs.find_cases(tmp_path, sources, most=4)
-    cases = pairs.find_cases(out, sources, most=1)
+        video_pairs.find_cases(tmp_path, sources, most=4)
+    cases = video_pairs.find_cases(out, sources, most=1)
     assert [type(case) for case in cases] == [Case]
     assert read_pair(cases[0], frames=3).output_THW3.shape == (3, H, W, 3)
     (sources / "videos" / "p0_t0.mp4").write_bytes(b"another")
     with pytest.raises(UserError, match="not the file"):
-        pairs.find_cases(out, sources, most=4)
+        video_pairs.find_cases(out, sources, most=4)
     (sources / "videos" / "p0_t0.mp4").unlink()
     with pytest.raises(UserError, match="does not exist"):
-        pairs.find_cases(out, sources, most=4)
+        video_pairs.find_cases(out, sources, most=4)

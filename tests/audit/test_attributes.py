@@ -9,8 +9,8 @@ from raymaskdp.audit import attributes, motion
 from raymaskdp.audit.matching import Entries, compare, match
 from raymaskdp.bodies.avatar import MALE, draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.datasets.synthesize import SynthesizeConfig, cast, manners
-from raymaskdp.datasets.synthesize_actions import perform
+from raymaskdp.synthetic.actions import perform
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, cast, manners
 
 SAMPLE = SynthesizeConfig(seed=7, people=12, frames=24)
 """The people of the demo."""

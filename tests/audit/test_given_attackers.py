@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from drawn import Leak, T, draw
-from onnx_files import linear
+from support.drawn import Leak, T, draw
+from support.onnx_files import linear
 
 from raymaskdp.audit import AnonymizationAuditConfig, audit_anonymization, embedding
 from raymaskdp.audit.identification import attack_given
-from raymaskdp.audit.pairs import find_cases
+from raymaskdp.audit.video_pairs import find_cases
 from raymaskdp.errors import UserError
 
 SIDE = 16

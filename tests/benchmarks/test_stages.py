@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from raymaskdp.anonymize.pose import FindPeople
+from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.benchmarks.stages import STAGES, StagesConfig, _Clocks, benchmark_stages
 from raymaskdp.errors import UserError
 from raymaskdp.video import reader

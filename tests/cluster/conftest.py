@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from heads import end_with_children, free_port
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "anonymize"))  # for `formats`
+from support.heads import end_with_children, free_port
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from formats import Truth, write_amass
-from heads import autoscaling_head, free_port
+from support.formats import Truth, write_amass
+from support.heads import autoscaling_head, free_port
 
-from raymaskdp.anonymize.outputs import DATA_SUFFIXES
+from raymaskdp.anonymize.output.manifest import DATA_SUFFIXES
 from raymaskdp.datasets.manifest import read_source, write_table
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.files import sha256_file
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 
 VIDEOS = 40
 GPU_NODES = {
@@ -51,7 +51,7 @@ def test_gpu_nodes_come_and_go_and_two_are_lost(
     version: int, workers: list[str], films: Path, tmp_path: Path
 ) -> None:
     """With a number of workers nodes come at once; without one as videos are done."""
-    backlog = Path(__file__).with_name("backlog.py")
+    backlog = Path(__file__).parents[1] / "support" / "backlog.py"
     given = [tmp_path, str(VIDEOS), films / "films.parquet", films / "poses", *workers]
     environment = {
         **os.environ,

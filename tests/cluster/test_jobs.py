@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

@@ -12,7 +12,7 @@ import pytest
 from object_store import BUCKET, served
 
 from raymaskdp import cli, storage
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

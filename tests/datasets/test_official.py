@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import trees
+from support import trees
 
 from raymaskdp import cli
 from raymaskdp.datasets import importing, registry

@@ -1,15 +1,9 @@
 """One tiny demo for all tests that need a finished one."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `tiny`
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for `test_doc_commands`
-
-
-from tiny import settings
+from support.tiny import settings
 
 from raymaskdp.demo import DemoResult, demo
 

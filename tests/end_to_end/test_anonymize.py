@@ -17,9 +17,9 @@ import pytest
 
 from raymaskdp.anonymize import AnonymizeConfig, AnonymizeResult, anonymize
 from raymaskdp.datasets.manifest import VideoRecord, write_table
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.video.masks import unpack
 from raymaskdp.video.reader import probe, stream
 from raymaskdp.video.writer import VideoWriter

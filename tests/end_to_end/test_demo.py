@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny import settings
+from support.tiny import settings
 
 from raymaskdp.demo import DemoResult, demo
 from raymaskdp.errors import UserError

@@ -25,16 +25,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 NOT_RUN = {
     r"models pull sd15-depth": "fetches gigabytes of weights",
     r"anonymize .* composite.refine=diffusion": "needs weights and a GPU; with drawn weights it is run by "
-    "tests/anonymize/test_diffusion_refiner.py",
+    "tests/anonymize/compose/test_diffusion_refiner.py",
     r"s3://": "needs an object store",
 }
 
 ELSEWHERE = {
     r"submit |job ": ("cluster/test_submit.py", 'raymaskdp("submit", "anonymize"'),
-    r"doctor --launch": ("operate/test_launch.py", 'cli.main(["doctor", "--launch"'),
+    r"doctor --launch": ("operate/test_launch_check.py", 'cli.main(["doctor", "--launch"'),
     r"review \S+ --(release|drop)": ("report/test_review.py", "release=[one]"),
-    r"plan \S+( sample=.*)?$": ("operate/test_cost_plan.py", 'cli.main(["plan"'),
-    r"anonymize .* pose.source=ntu": ("anonymize/test_sources.py", '("ntu", write_ntu'),
+    r"plan \S+( sample=.*)?$": ("operate/test_estimate.py", 'cli.main(["plan"'),
+    r"anonymize .* pose.source=ntu": ("anonymize/people/test_sources.py", '("ntu", write_ntu'),
     r"train .*model.name=transformers": ("models/test_hub.py", 'ModelConfig(name="transformers"'),
     r"train .*model.name=mvit": ("models/test_weights.py", 'load_backbone(tmp_path / "w.pth", small("mvit-'),
     r"dataset import ucf101": ("datasets/test_official.py", 'cli.main(["dataset", "import"'),

@@ -18,8 +18,8 @@ from raymaskdp.datasets.manifest import read_source
 from raymaskdp.errors import UserError
 from raymaskdp.sweep import SweepConfig
 from raymaskdp.train import TrainConfig
-from raymaskdp.video import apart, reader
-from raymaskdp.video.apart import DecodeLimits
+from raymaskdp.video import reader, sandbox
+from raymaskdp.video.sandbox import DecodeLimits
 from raymaskdp.video.writer import VideoWriter
 
 VIDEOS, MANIFESTS, CONFIGURATIONS = 1000, 500, 500
@@ -76,7 +76,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 
 def decode(path: Path) -> None:
-    info = apart.probe(path, DecodeLimits(seconds=20))
+    info = sandbox.probe(path, DecodeLimits(seconds=20))
     count = 0
     with contextlib.closing(reader.stream(path)) as frames:
         for frame_HW3 in frames:

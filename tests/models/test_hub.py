@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from backbones import HUB_CLIP, clips, hub_folder, hub_model
+from support.backbones import HUB_CLIP, clips, hub_folder, hub_model
 
 from raymaskdp.errors import UserError
 from raymaskdp.models import (

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 import torch
-from backbones import SMALL, clips, small
-from references import torchvision_models
+from support.backbones import SMALL, clips, small
+from support.references import torchvision_models
 from torch import nn
 
 from raymaskdp.errors import UserError

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 import torch
-from backbones import clips, small
-from references import torchvision_models, waves
+from support.backbones import clips, small
+from support.references import torchvision_models, waves
 from torch import Tensor, nn
 
 from raymaskdp.errors import UserError

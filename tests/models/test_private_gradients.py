@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from backbones import HUB_CLIP, SMALL, clips, hub_folder, hub_model, small
+from support.backbones import HUB_CLIP, SMALL, clips, hub_folder, hub_model, small
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from backbones import SMALL, clips, small
+from support.backbones import SMALL, clips, small
 from torch import nn
 
 from raymaskdp.errors import UserError

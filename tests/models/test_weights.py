@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from backbones import clips, small
+from support.backbones import clips, small
 from torch import nn
 
 from raymaskdp.errors import UserError

@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from raymaskdp.anonymize import outputs
 from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.run import PROGRESS
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.operate.progress import STILL_SECONDS, status
 
 
-def rows(*statuses: str) -> list[outputs.Row]:
+def rows(*statuses: str) -> list[manifest.Row]:
     items = [
         Item(record=VideoRecord(video_id=f"v{n}", path=f"v{n}.mp4"), status=status)  # type: ignore[arg-type]
         for n, status in enumerate(statuses)
     ]
-    return [outputs.row_of(item, "digest") for item in items]
+    return [manifest.row_of(item, "digest") for item in items]
 
 
 def test_anonymizing_is_running_while_its_folder_is_locked(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    outputs.write_manifest(out, rows("done", "quarantined"))
+    manifest.write_manifest(out, rows("done", "quarantined"))
     (found,) = status(tmp_path).runs
     assert (found.kind, found.done, found.total, found.state) == ("anonymize", 2, None, "finished")
     assert "1 done, 1 quarantined, 0 failed" in str(found)

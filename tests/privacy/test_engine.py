@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.zoo import ZOO, brute_force, build, losses_of, plan_of
 from torch import Tensor, nn
 from torch.nn import functional
-from zoo import ZOO, brute_force, build, losses_of, plan_of
 
 from raymaskdp.privacy import GradientEngine
 from raymaskdp.privacy.gradients import Outer

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from zoo import build, losses_of
+from support.zoo import build, losses_of
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, PrivacyPlan, share

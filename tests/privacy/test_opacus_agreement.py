@@ -8,8 +8,8 @@ import warnings
 import pytest
 import torch
 from opacus import GradSampleModule
+from support.zoo import Pooled, losses_of, plan_of
 from torch import Tensor, nn
-from zoo import Pooled, losses_of, plan_of
 
 from raymaskdp.privacy import GradientEngine
 

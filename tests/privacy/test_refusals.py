@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support.zoo import build, losses_of, plan_of
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from zoo import build, losses_of, plan_of
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import GradientEngine

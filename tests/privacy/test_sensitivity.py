@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.zoo import build, losses_of, plan_of
 from torch import Tensor, nn
-from zoo import build, losses_of, plan_of
 
 from raymaskdp.privacy import GradientEngine, changed_clips
 

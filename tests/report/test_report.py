@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from raymaskdp import cli, config
-from raymaskdp.anonymize import outputs
 from raymaskdp.anonymize.item import Item, Status
-from raymaskdp.anonymize.outputs import Row
+from raymaskdp.anonymize.output import manifest
+from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.audit import TrainingAudit
 from raymaskdp.audit.canaries import CanaryTest
 from raymaskdp.audit.counts import count
@@ -49,7 +49,7 @@ def row(number: int, status: Status = "done", **metrics: float) -> Row:
         num_people=1,
         metrics=metrics,
     )
-    return outputs.row_of(item, "c")
+    return manifest.row_of(item, "c")
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +65,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
         status: Status = "quarantined" if number % 20 == 3 else "done"
         made = row(number, status, surviving_pixels=0, background_psnr=30 + number % 11)
         rows.append(replace(made, path="v.mp4") if status == "done" else made)
-    outputs.write_manifest(folder, rows)
+    manifest.write_manifest(folder, rows)
     report(folder.parent)
     return folder.parent
 
@@ -142,7 +142,7 @@ def test_leaks_are_counted_with_their_bound(many: Path) -> None:
 def test_a_leak_is_an_alarm(tmp_path: Path) -> None:
     folder = tmp_path / "anonymized"
     folder.mkdir()
-    outputs.write_manifest(folder, [row(1, "quarantined")])
+    manifest.write_manifest(folder, [row(1, "quarantined")])
     canary = CanaryTest(
         program="broken: no noise",
         canaries="whole records",
@@ -176,7 +176,7 @@ def test_players_are_beside_the_page_or_in_it_and_none_is_left_over(tmp_path: Pa
         with VideoWriter(path, width=W, height=H, fps=10) as writer:
             for _ in range(T):
                 writer.write(np.full((H, W, 3), colour, np.uint8))
-    outputs.write_manifest(folder, [replace(row(1), path="v.mp4", source=str(source))])
+    manifest.write_manifest(folder, [replace(row(1), path="v.mp4", source=str(source))])
     players = tmp_path / "report-files" / "players"
     text = Path(report(tmp_path, show_sources=True).path).read_text()
     assert re.findall(r'<video src="([^"]+)"', text) == [
@@ -231,7 +231,7 @@ def test_a_run_is_compared_with_its_plan(tmp_path: Path) -> None:
         for _ in range(T):
             writer.write(np.zeros((H, W, 3), np.uint8))
     made = [replace(row(n, seconds_pose=2.0, seconds_fit=1.0), path="v.mp4") for n in range(4)]
-    outputs.write_manifest(folder, [*made, row(4, "quarantined", seconds_pose=50.0)])
+    manifest.write_manifest(folder, [*made, row(4, "quarantined", seconds_pose=50.0)])
     page = tmp_path / "report.html"
     report(tmp_path)
     assert "One worker took 0.00333 hours for 12 frames, 1 a second." in page.read_text()

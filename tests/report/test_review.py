@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from raymaskdp import cli
-from raymaskdp.anonymize import AnonymizeConfig, anonymize, decisions, outputs
+from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.item import Item, Status
-from raymaskdp.anonymize.outputs import Row
-from raymaskdp.anonymize.pose import PoseConfig
+from raymaskdp.anonymize.output import decisions, manifest
+from raymaskdp.anonymize.output.manifest import Row
+from raymaskdp.anonymize.people.finder import PoseConfig
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.errors import UserError
 from raymaskdp.report.review import review
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 
 WHO = {"by": "A. Reviewer", "because": "a poster, nobody"}
 
@@ -67,11 +68,11 @@ def test_a_released_video_is_done_again_and_a_dropped_one_is_not(
 
 def row(status: Status = "quarantined", reason: str = "a; b") -> Row:
     item = Item(record=VideoRecord(video_id="v", path="v.mp4"), status=status, source_sha256="s")
-    return dataclasses.replace(outputs.row_of(item, "c"), reason=reason)
+    return dataclasses.replace(manifest.row_of(item, "c"), reason=reason)
 
 
 def test_a_release_is_for_what_was_looked_at(tmp_path: Path) -> None:
-    outputs.write_manifest(tmp_path, [row()])
+    manifest.write_manifest(tmp_path, [row()])
     decisions.enter(tmp_path, row(), "release", **WHO)
     record = decisions.read(tmp_path)
     assert decisions.accepted(record, row()) == ("a", "b")
@@ -87,7 +88,7 @@ def test_a_release_is_for_what_was_looked_at(tmp_path: Path) -> None:
 def test_decisions_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no manifest"):
         review(tmp_path)
-    outputs.write_manifest(tmp_path, [row()])
+    manifest.write_manifest(tmp_path, [row()])
     with pytest.raises(UserError, match="a name and a reason"):
         review(tmp_path, release=["v"])
     with pytest.raises(UserError, match="no video 'w'"):

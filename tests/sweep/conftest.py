@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))  # the miniature data are drawn there
-
-from samples import write_anonymized
+from support.samples import write_anonymized
 
 from raymaskdp.train import PrepareConfig, prepare
 

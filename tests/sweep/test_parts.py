@@ -13,7 +13,7 @@ from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.sweep import SweepConfig, frontier, trials, tuner
-from raymaskdp.sweep.bill import make_bill
+from raymaskdp.sweep.selection_cost import make_bill
 from raymaskdp.train import PrivacyConfig, TrainConfig
 
 TRAIN = TrainConfig(data=Path("clips"), privacy=PrivacyConfig(epsilon=2.0))

@@ -15,7 +15,7 @@ from scipy import stats
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig
-from raymaskdp.sweep import Range, Search, Stopping, SweepConfig, parallel, trials, tuner
+from raymaskdp.sweep import Range, Search, Stopping, SweepConfig, parallel_coordinates, trials, tuner
 from raymaskdp.sweep.search import draw
 from raymaskdp.train import ClipConfig, ComputeConfig, PrivacyConfig, TrainConfig
 
@@ -162,7 +162,7 @@ def test_the_frontier_of_a_search_is_what_would_be_chosen() -> None:
 def test_parallel_coordinates_have_an_axis_a_setting(tmp_path) -> None:
     rng = np.random.default_rng(0)
     lines = [
-        parallel.Line(
+        parallel_coordinates.Line(
             values={
                 "optimizer.learning_rate": float(10 ** rng.uniform(-3, 1)),
                 "privacy.mechanism": ["maskdp", "multiclip", "dpsgd"][number % 3],
@@ -175,16 +175,16 @@ def test_parallel_coordinates_have_an_axis_a_setting(tmp_path) -> None:
         for number in range(12)
     ]
     for name in ("first", "again"):
-        parallel.draw(lines, tmp_path / name, measure="accuracy", caption="A caption.")
+        parallel_coordinates.draw(lines, tmp_path / name, measure="accuracy", caption="A caption.")
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "again.png").read_bytes()
     svg = (tmp_path / "first.svg").read_text()
     assert all(text in svg for text in ("learning rate", "MaskDP", "none", "accuracy", "A caption."))
 
 
 def test_heights_follow_the_values() -> None:
-    rate = parallel._Scale([0.001, 0.01, 1.0])
+    rate = parallel_coordinates._Scale([0.001, 0.01, 1.0])
     assert [rate.height(value) for value in (0.001, 0.01, 1.0)] == pytest.approx([0, 1 / 3, 1])
-    clips = parallel._Scale([1, 2, 4])
+    clips = parallel_coordinates._Scale([1, 2, 4])
     assert [clips.height(value) for value in (1, 2, 4)] == pytest.approx([0, 1 / 3, 1])
-    assert parallel._Scale(["a", None]).ticks() == [(0.0, "none"), (1.0, "a")]
-    assert parallel._Scale([2.0, 2.0]).height(2.0) == 0.5
+    assert parallel_coordinates._Scale(["a", None]).ticks() == [(0.0, "none"), (1.0, "a")]
+    assert parallel_coordinates._Scale([2.0, 2.0]).height(2.0) == 0.5

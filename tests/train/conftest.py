@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from samples import write_anonymized
+from support.samples import write_anonymized
 
 from raymaskdp.models import ModelConfig
 from raymaskdp.train import (

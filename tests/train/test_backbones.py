@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from changes import changed
 from safetensors.torch import load_file
+from support.changes import changed
 
 from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig

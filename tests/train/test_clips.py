@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from samples import write_anonymized
+from support.samples import write_anonymized
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import Key
 from raymaskdp.train import ClipConfig, ClipStore, PrepareConfig, clips, prepare
+from raymaskdp.train.batches import pick_draws
 from raymaskdp.train.clips import _move
-from raymaskdp.train.inputs import pick_draws
 
 CONFIG = ClipConfig(frames=4, stride=2, draws=8, shift=3)
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from changes import changed
-from elsewhere import ELSEWHERE
 from safetensors.torch import load_file
+from support.changes import changed
+from support.elsewhere import ELSEWHERE
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import Key

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from changes import changed
 from safetensors.torch import load_file
+from support.changes import changed
 
 from raymaskdp.models import ModelConfig
 from raymaskdp.privacy import Key
 from raymaskdp.train import ClipStore, TrainConfig, loop, train
+from raymaskdp.train.batches import PixelInputs
 from raymaskdp.train.clips import records_of
 from raymaskdp.train.features import cached_features, features_path
-from raymaskdp.train.inputs import PixelInputs
 
 KEY = Key(secret=bytes(range(32)))
 MVIT = ModelConfig(name="mvit-b-16x4", options={"width": 6, "depth": 3, "stages": [1], "key_stride": 2})

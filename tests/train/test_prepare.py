@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from object_store import BUCKET, served
-from samples import ACTIONS, FRAMES, HEIGHT, WIDTH, write_anonymized
+from support.samples import ACTIONS, FRAMES, HEIGHT, WIDTH, write_anonymized
 
 from raymaskdp import storage
 from raymaskdp.errors import UserError

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from changes import changed
 from hypothesis import given
 from hypothesis import strategies as st
+from support.changes import changed
 
 from raymaskdp.errors import UserError
 from raymaskdp.train import ClipStore, PrivacyConfig, TrainConfig, evaluate, train

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import ray
 import torch
-from changes import changed
 from safetensors.torch import load_file
+from support.changes import changed
 
 from raymaskdp import config as configuration
 from raymaskdp.privacy import Key, read_ledger
@@ -117,7 +117,7 @@ def test_a_machine_that_is_taken_away_with_a_warning_costs_no_step(base, tmp_pat
     config = changed(base, compute__workers=(1, 2))
     settings, path = tmp_path / "run.yaml", tmp_path / "places"
     settings.write_text(configuration.to_yaml(config))
-    script = Path(__file__).with_name("two_nodes.py")
+    script = Path(__file__).parents[1] / "support" / "two_nodes.py"
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     environment.pop("RAY_ADDRESS", None)
     arguments = [str(settings), KEY.secret.hex(), str(path)]

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from changes import changed
 from object_store import BUCKET, served
 from safetensors.torch import load_file
+from support.changes import changed
 
 from raymaskdp import config as configuration
 from raymaskdp import events, storage

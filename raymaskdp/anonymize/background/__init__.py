@@ -1,0 +1,1 @@
+"""What is behind people: plates, mosaics, inpainting, shadows, and the count of what leaks."""

@@ -1,0 +1,117 @@
+"""What a video shows behind its people: a streaming pass over it, and the views of its camera."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raymaskdp.anonymize.background.drift import CameraCheck
+from raymaskdp.anonymize.background.mosaic import Mosaic, find_mosaic
+from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, PlateConfig, filled
+from raymaskdp.anonymize.background.shared_plate import Observation, joined_with
+from raymaskdp.errors import UserError
+from raymaskdp.video import masks, reader
+from raymaskdp.video.mask_film import MaskFilm
+from raymaskdp.video.reader import VideoInfo
+
+# Shape suffixes: T frames, H rows, W columns, B bytes of a packed mask.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Background:
+    """What a video shows behind its people.
+
+    Attributes:
+      plate: of a fixed camera.
+      mosaic: of a moving one. Where there is neither, each frame is filled by itself.
+      unseen: fraction of the frame that was never uncovered, in no video of the camera.
+      lent: fraction that only other videos of the camera showed.
+      drift_px: the largest motion of the camera that was seen.
+      misfit: why a moving camera has no mosaic; "" otherwise.
+    """
+
+    plate: Plate | None = None
+    mosaic: Mosaic | None = None
+    unseen: float
+    drift_px: float
+    lent: float = 0.0
+    misfit: str = ""
+
+    def at(self, index: int) -> np.ndarray | None:
+        """The background of frame `index`, uint8 [H, W, 3]; None where it is filled by itself."""
+        if self.mosaic is not None:
+            return self.mosaic.at(index)
+        return None if self.plate is None else self.plate.color_HW3
+
+
+def masked_frames(
+    path: str, masks_TB: np.ndarray | MaskFilm, start: int = 0
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+    """Frames uint8 [H, W, 3] of a video from number `start` on with their masks bool [H, W].
+
+    Raises `UserError` if the video has changed.
+    """
+    count = start
+    for count, frame_HW3 in enumerate(reader.stream(path, start), start=start + 1):
+        if count > len(masks_TB):
+            break
+        yield frame_HW3, masks.unpack(masks_TB[count - 1], *frame_HW3.shape[:2])
+    if count != len(masks_TB):
+        raise UserError(f"The video {path} changed while it was worked on.")
+
+
+def find_background(
+    path: str,
+    info: VideoInfo,
+    masks_TB: np.ndarray | MaskFilm,
+    plates: PlateConfig,
+    views: Sequence[Plate] = (),
+    observed: Observation | None = None,
+) -> Background:
+    """The background of a video, as far as it, the `views` of its camera, and a fill go.
+
+    Args:
+      path, info, masks_TB: the video, and what must not be looked at.
+      plates: settings.
+      views: what the camera sees in other videos.
+      observed: of the video, where that is known; else it is observed first.
+    """
+    observed = observed or observe(path, info, masks_TB, plates)
+    if observed.drift_px > plates.max_drift_px:
+        return _moving(path, info, masks_TB, plates, observed.drift_px)
+    joined = joined_with(observed.plate, views, plates)
+    return Background(
+        plate=filled(joined, plates),
+        unseen=joined.unseen,
+        lent=observed.plate.unseen - joined.unseen,
+        drift_px=observed.drift_px,
+    )
+
+
+def _moving(
+    path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig, drift_px: float
+) -> Background:
+    """The background of a moving camera, pieced together where that can be done."""
+
+    def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return masked_frames(path, masks_TB)
+
+    found = find_mosaic(frames, height=info.height, width=info.width, config=plates)
+    if isinstance(found, str):
+        return Background(unseen=1.0, drift_px=drift_px, misfit=found)
+    return Background(mosaic=found, unseen=found.unseen, drift_px=drift_px)
+
+
+def observe(path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig) -> Observation:
+    """The first pass: what the pixels outside `masks_TB` show of the background."""
+    visible_HW = np.full((info.height, info.width), info.num_frames, np.int32)
+    for packed in masks_TB:
+        visible_HW -= masks.unpack(packed, info.height, info.width)
+    builder = PlateBuilder(plates, visible_HW=visible_HW, num_frames=info.num_frames)
+    camera = CameraCheck(info.num_frames)
+    for index, (frame_HW3, mask_HW) in enumerate(masked_frames(path, masks_TB)):
+        builder.add(frame_HW3, mask_HW)
+        camera.add(index, frame_HW3, mask_HW)
+    return Observation(plate=builder.seen(), drift_px=camera.drift_px())

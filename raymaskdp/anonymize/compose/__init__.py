@@ -1,0 +1,1 @@
+"""Putting avatars into the emptied frames."""

@@ -1,0 +1,163 @@
+"""The output frame: background outside the person masks, plate inside, avatars over both.
+
+Inside a mask no value of the source is ever used; `background.leakage.surviving_pixels` proves it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from raymaskdp import check
+from raymaskdp.anonymize.background import shadows
+from raymaskdp.anonymize.background.leakage import erase
+from raymaskdp.anonymize.compose.harmonize import DIFFUSION, EMBEDDED, REFINERS
+from raymaskdp.video import masks
+
+# Shape suffixes: H rows, W columns, 3 RGB.
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompositeConfig:
+    """How the layers are put together.
+
+    Attributes:
+      margin: person masks are grown by this fraction of the frame height before anything is removed.
+      gap: a pixel that is masked within this many seconds before and after a frame is masked in it, too:
+        masks lose feet and hands for some frames, and nobody's feet are gone for half a second.
+      feather_px: width of the soft seam between background and plate, outside the grown mask.
+      soften_px: how far an avatar's outline blends into what is behind it, inside its silhouette.
+      change_level: a pixel outside the masks that differs from the plate by more than this
+        (0…255) belongs to something that moved: a missed hand, a shadow, a carried thing.
+      change_area: smallest such patch to be replaced by the plate too, as a fraction of the frame.
+      max_shade: a shadow that begins at a person and is at most this fraction of the frame is replaced, too,
+        however soft it is; a larger one is a change of light, and stays.
+      keep_objects: leave such patches as they are: carried things and what people move stay visible, and
+        so does any part of a person that the masks missed. Look at the results before you pass them on.
+      refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their
+        feet; "embedded" has a small network that comes along correct both; "diffusion" has a large one make
+        harmonized avatars look filmed, for which it needs weights; "none" puts them in as they were rendered.
+        The avatar layer on disk is the render each time.
+      keep_audio: give the output the source's sound. Voices identify people, so it is left out.
+    """
+
+    margin: float = 0.02
+    gap: float = 0.4
+    feather_px: float = 4.0
+    soften_px: float = 1.0
+    change_level: int = 28
+    change_area: float = 0.0004
+    max_shade: float = 0.1
+    keep_objects: bool = False
+    refine: str = "harmonize"
+    keep_audio: bool = False
+
+    def __post_init__(self) -> None:
+        check.in_range("composite.margin", self.margin, low=0.0, high=0.5)
+        check.in_range("composite.gap", self.gap, low=0.0, high=10.0)
+        check.in_range("composite.feather_px", self.feather_px, low=0.0, high=64.0)
+        check.in_range("composite.soften_px", self.soften_px, low=0.0, high=16.0)
+        check.in_range("composite.change_level", self.change_level, low=1, high=255)
+        check.in_range("composite.change_area", self.change_area, low=0.0, high=1.0)
+        check.in_range("composite.max_shade", self.max_shade, low=0.0, high=1.0)
+        check.one_of("composite.refine", self.refine, (*REFINERS, EMBEDDED, DIFFUSION))
+
+
+def changed(
+    frame_HW3: np.ndarray, plate_HW3: np.ndarray, mask_HW: np.ndarray, config: CompositeConfig
+) -> np.ndarray:
+    """What moved outside the masks, bool [H, W]: patches that differ from the plate, grown a little, and
+    shadows that begin at the masks, however soft. Nothing with `keep_objects`.
+
+    Looked for at a height of some 360 rows, where noise is averaged away.
+    """
+    if config.keep_objects:
+        return np.zeros_like(mask_HW)
+    height, width = mask_HW.shape
+    # The plate under the masks, so that no masked value reaches its neighbours through the blur.
+    unmasked_HW3 = cv2.copyTo(plate_HW3, mask_HW.view(np.uint8), frame_HW3.copy())
+    shrink = max(1, height // 360)
+    small = (max(1, width // shrink), max(1, height // shrink))
+    seen_hw3, behind_hw3 = (
+        cv2.resize(view, small, interpolation=cv2.INTER_AREA) for view in (unmasked_HW3, plate_HW3)
+    )
+    masked_hw = cv2.resize(mask_HW.view(np.uint8), small, interpolation=cv2.INTER_NEAREST).view(bool)
+    found_HW = np.zeros_like(mask_HW)
+    for found_hw, margin_px in (
+        (_patches(seen_hw3, behind_hw3, config), config.margin * height + shrink),
+        (shadows.thrown(seen_hw3, behind_hw3, masked_hw, config.max_shade), 2.0 * shrink),
+    ):
+        if found_hw.any():
+            patches = cv2.resize(found_hw.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+            found_HW |= masks.dilate(patches.view(bool), margin_px)
+    return found_HW
+
+
+def _patches(frame_HW3: np.ndarray, plate_HW3: np.ndarray, config: CompositeConfig) -> np.ndarray:
+    """Patches of some size that differ much, bool [H, W]."""
+    red, green, blue = cv2.split(cv2.absdiff(cv2.blur(frame_HW3, (3, 3)), cv2.blur(plate_HW3, (3, 3))))
+    largest = cv2.max(cv2.max(red, green), blue)
+    different: np.ndarray = (largest > config.change_level).view(np.uint8)
+    different = cv2.morphologyEx(different, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    if not different.any():
+        return different.view(bool)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(different, connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= max(6, config.change_area * different.size)
+    large[0] = False  # the unchanged rest
+    return np.asarray(large[labels])
+
+
+def backdrop(
+    frame_HW3: np.ndarray, mask_HW: np.ndarray, plate_HW3: np.ndarray, config: CompositeConfig
+) -> np.ndarray:
+    """The frame without people, uint8 [H, W, 3]: the source outside `mask_HW`, the plate inside.
+
+    The seam is soft and lies outside the mask.
+    """
+    backdrop_HW3 = erase(frame_HW3, mask_HW)
+    if mask_HW.any():
+        _blend(backdrop_HW3, plate_HW3, *_outer_ramp(mask_HW, config.feather_px))
+    return backdrop_HW3
+
+
+def overlay(
+    backdrop_HW3: np.ndarray, avatar_HW3: np.ndarray, avatar_mask_HW: np.ndarray, config: CompositeConfig
+) -> np.ndarray:
+    """The backdrop with the avatar layer over it, uint8 [H, W, 3]; its outline is softened inwards."""
+    composite_HW3 = backdrop_HW3.copy()
+    if avatar_mask_HW.any():
+        _blend(composite_HW3, avatar_HW3, *_inner_ramp(avatar_mask_HW, config.soften_px))
+    return composite_HW3
+
+
+Box = tuple[slice, slice]
+"""Rows and columns; nothing outside is touched, so the cost follows the people's size, not the frame's."""
+
+
+def _outer_ramp(mask_HW: np.ndarray, width_px: float) -> tuple[Box, np.ndarray]:
+    """1 in the mask, falling to 0 over `width_px` outside it; float32, in the box that comes with it."""
+    box = masks.around(mask_HW, math.ceil(width_px) + 1)
+    if width_px <= 0:
+        return box, mask_HW[box].astype(np.float32)
+    return box, np.clip(1 - masks.distance(mask_HW[box]) / np.float32(width_px + 1), 0, 1)
+
+
+def _inner_ramp(mask_HW: np.ndarray, soften_px: float) -> tuple[Box, np.ndarray]:
+    """The mask with its rim softened inwards: 0 outside, 1 deep inside; float32, in its box."""
+    box = masks.around(mask_HW, math.ceil(4 * soften_px))
+    ramp = mask_HW[box].astype(np.float32)
+    return box, cv2.GaussianBlur(ramp, (0, 0), soften_px) * ramp if soften_px > 0 else ramp
+
+
+def _blend(under_HW3: np.ndarray, over_HW3: np.ndarray, box: Box, weight: np.ndarray) -> None:
+    """Blend `over` into `under` in place with the weights of the pixels in the box."""
+    under, over = under_HW3[box], over_HW3[box]
+    over_only = weight >= 1
+    # Few pixels are neither all one nor all the other: places are cheaper to find and use than masks.
+    rim = np.nonzero((weight > 0) & ~over_only)
+    before, after = under[rim].astype(np.float32), over[rim].astype(np.float32)
+    cv2.copyTo(over, over_only.view(np.uint8), under)
+    under[rim] = np.rint(before + weight[rim][:, None] * (after - before)).astype(np.uint8)

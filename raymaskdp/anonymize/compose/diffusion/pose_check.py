@@ -1,0 +1,48 @@
+"""Does a refined person still stand as the render does? Asked of the network that finds people."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from raymaskdp.anonymize.people.mediapipe import PoseNetworks, Sighting, View
+
+# Shape suffixes: S rows and columns of a crop, N landmarks.
+
+CLEAR = 0.5
+"""Visibility from which a landmark counts."""
+
+ENOUGH = 8
+"""Landmarks that must be clear in the render for its pose to be known."""
+
+BODY = slice(11, 33)
+"""Landmarks below the neck; those of the face say little about a pose."""
+
+
+class PoseCheck:
+    """Compares landmarks in the render with landmarks in what was made of it.
+
+    Both are seen by the same network, so what it gets wrong about renders cancels.
+    """
+
+    def __init__(self, networks: PoseNetworks, limit: float) -> None:
+        """`limit` is the mean distance allowed, as a fraction of the person's size in the render."""
+        self._networks = networks
+        self._limit = limit
+
+    def moved(self, before_SS3: np.ndarray, after_SS3: np.ndarray) -> bool:
+        """Whether the pose moved by more than the limit, or cannot be seen in one of the pictures."""
+        before, after = self._look(before_SS3), self._look(after_SS3)
+        if before is None or after is None:
+            return True
+        clear_N = before.keypoints_33x3[BODY, 2] >= CLEAR
+        if clear_N.sum() < ENOUGH:
+            return True
+        was_N2 = before.keypoints_33x3[BODY, :2][clear_N]
+        is_N2 = after.keypoints_33x3[BODY, :2][clear_N]
+        size = float(np.ptp(was_N2, axis=0).max())
+        return float(np.linalg.norm(is_N2 - was_N2, axis=1).mean()) > self._limit * max(size, 1.0)
+
+    def _look(self, picture_SS3: np.ndarray) -> Sighting | None:
+        height, width = picture_SS3.shape[:2]
+        found = self._networks.bodies(View.of(picture_SS3, (0, 0, width, height)))
+        return max(found, key=lambda sighting: sighting.score, default=None)

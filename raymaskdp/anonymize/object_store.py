@@ -1,0 +1,146 @@
+"""Videos and outputs on object stores: fetched for the stages of one worker, brought back by it.
+
+The stages work on local files alone. A video on a store is fetched to a private folder and removed again
+when its stages are over. Where the output folder is on a store, a worker has a private one of its own, and
+what was verified there is published object by object: the old provenance is removed first and the new one
+comes last, so a reader sees a video that is complete, or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from raymaskdp import storage
+from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.output import manifest
+from raymaskdp.anonymize.output.manifest import Row
+from raymaskdp.anonymize.stages import Job, guarded
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.files import write_json
+
+Stage = Callable[[AnonymizeConfig, Job], Callable[[Any], Any]]
+"""Items in, items out; or cameras."""
+
+
+class Carried:
+    """Stages one after the other, with what they need from stores, and what they give to one.
+
+    Tasks that are no videos pass through the stages as they are.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        config: AnonymizeConfig,
+        job: Job,
+    ) -> None:
+        self._store = job.store
+        if self._store is not None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="raymaskdp-")  # private, and ends with us
+            job = dataclasses.replace(
+                job, out=Path(self._scratch.name) / "out", work=Path(self._scratch.name) / "work"
+            )
+            job.out.mkdir()
+            job.work.mkdir()
+        self._out = job.out
+        self._stages = [stage(config, job) for stage in stages]
+
+    def __call__(self, task: Any) -> Any:
+        if isinstance(task, Item) and (self._store is not None or storage.is_url(task.record.path)):
+            return guarded(self._carry, task) if task.status == "pending" else task
+        return self._work(task)
+
+    def _work(self, task: Any) -> Any:
+        for stage in self._stages:
+            task = stage(task)
+        return task
+
+    def _carry(self, item: Item) -> Item:
+        url = item.record.path
+        with contextlib.ExitStack() as held:
+            if storage.is_url(url):
+                version = storage.version(url)  # before the content, which may change meanwhile
+                local = str(held.enter_context(storage.local_copy(url)))
+                done = self._work(dataclasses.replace(item, local=local, source_version=version))
+                reasons = tuple(reason.replace(local, url) for reason in done.reasons)
+                done = dataclasses.replace(done, local=None, reasons=reasons)
+            else:
+                done = self._work(item)
+        if self._store is not None and done.status == "done":
+            self._publish(self._store, done.record.video_id)
+        # The caller's clock has all of it, with the way there and back.
+        return dataclasses.replace(done, seconds=item.seconds)
+
+    def _publish(self, store: str, name: str) -> None:
+        """Bring a video's files to the store, and note which versions they have there."""
+        about = self._out / f"{name}.json"
+        provenance = json.loads(about.read_text(encoding="utf-8"))
+        storage.remove(storage.join(store, about.name))
+        provenance["stored"] = {
+            file: storage.publish(self._out / file, storage.join(store, file))
+            for file in provenance["outputs"]
+        }
+        write_json(about, provenance)
+        storage.publish(about, storage.join(store, about.name))
+        shutil.rmtree(self._out)
+        self._out.mkdir()
+
+
+class Earlier:
+    """What earlier runs left of videos that are on a store, or go to one; each folder is listed once."""
+
+    def __init__(self, out: Path | str, records: Iterable[VideoRecord]) -> None:
+        self._out = out
+        self._sources: dict[str, dict[str, str]] = {}
+        if isinstance(out, str):
+            self._stored = storage.versions(out)
+            names = [name for record in records if (name := f"{record.video_id}.json") in self._stored]
+            found = storage.read_all([storage.join(out, name) for name in names])
+            self._provenance = {storage.split(url)[1]: content for url, content in found.items()}
+
+    def finished(self, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
+        """The row of a video that needs no more work, or None; as `manifest.finished` says."""
+        if isinstance(self._out, Path):
+            provenance = manifest.read_provenance(self._out, record.video_id)
+        else:
+            provenance = manifest.parse_provenance(self._provenance.get(f"{record.video_id}.json", b""))
+        return manifest.kept(
+            record,
+            old,
+            provenance,
+            config_sha256,
+            same_source=lambda row: self._same_source(record, row),
+            intact=self._intact,
+        )
+
+    def unchanged(self, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
+        """The row of a video whose source, subject and configuration are as they were, done or not.
+
+        What somebody decided about it still holds, even where its files were damaged.
+        """
+        if old is None or (old.config_sha256, old.subject) != (config_sha256, record.subject):
+            return None
+        return old if self._same_source(record, old) else None
+
+    def _same_source(self, record: VideoRecord, row: Row) -> bool:
+        if not storage.is_url(record.path):
+            return manifest.same_source(record, row)
+        folder, name = storage.split(record.path)
+        if folder not in self._sources:
+            self._sources[folder] = storage.versions(folder, below=False)
+        version = json.loads(row.metrics).get(manifest.SOURCE_VERSION)
+        return version is not None and self._sources[folder].get(name) == version
+
+    def _intact(self, provenance: dict[str, Any]) -> bool:
+        if isinstance(self._out, Path):
+            return manifest.intact(self._out, provenance["outputs"])
+        stored = provenance.get("stored", {})
+        return bool(stored) and all(self._stored.get(name) == version for name, version in stored.items())

@@ -1,0 +1,1 @@
+"""What is written: the manifest, decisions of reviewers, chunks of unfinished videos."""

@@ -1,0 +1,108 @@
+"""What people decided about quarantined videos, on the record: one line each, never changed.
+
+A release accepts the reasons that somebody has looked at, of one source file under one configuration. If
+either changes, or other reasons turn up, the video is quarantined again. What is counted and not judged,
+such as surviving source pixels, cannot be released.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from raymaskdp import storage
+from raymaskdp.anonymize.output.manifest import Row
+from raymaskdp.errors import UserError
+
+DECISIONS = "decisions.jsonl"
+BETWEEN = "; "
+"""What stands between the reasons of a row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Somebody's word on one quarantined video.
+
+    Attributes:
+      video_id, source_sha256, config_sha256: what was looked at.
+      decision: "release" or "drop".
+      reasons: why it was quarantined, as the person saw it.
+      by, because: who decided, and why.
+      at: when, UTC.
+    """
+
+    video_id: str
+    source_sha256: str
+    config_sha256: str
+    decision: Literal["release", "drop"]
+    reasons: str
+    by: str
+    because: str
+    at: str
+
+
+def read(out: Path | str) -> list[Decision]:
+    """All decisions on the record of an output folder, the oldest first; raises `UserError` if damaged."""
+    path: Path | str
+    if isinstance(out, str):
+        path = storage.join(out, DECISIONS)
+        text = b"".join(storage.read_all([path]).values()).decode(errors="replace")
+    else:
+        path = out / DECISIONS
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            found.append(Decision(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"Line {number} of {path} is no decision; restore the file.") from error
+    return found
+
+
+def enter(out: Path, row: Row, decision: Literal["release", "drop"], *, by: str, because: str) -> Decision:
+    """Put a decision on the record. Raises `UserError` without a name and a reason, or for another status."""
+    if row.status != "quarantined":
+        raise UserError(
+            f"The video {row.video_id} is {row.status}, not quarantined; nothing is to be decided."
+        )
+    if not by.strip() or not because.strip():
+        raise UserError("A decision needs a name and a reason; give --by NAME and --because TEXT.")
+    entered = Decision(
+        video_id=row.video_id,
+        source_sha256=row.source_sha256,
+        config_sha256=row.config_sha256,
+        decision=decision,
+        reasons=row.reason,
+        by=" ".join(by.split()),
+        because=" ".join(because.split()),
+        at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    with open(out / DECISIONS, "a", encoding="utf-8") as record:
+        record.write(json.dumps(asdict(entered), ensure_ascii=False) + "\n")
+        record.flush()
+        os.fsync(record.fileno())
+    return entered
+
+
+def of(decisions: Iterable[Decision], row: Row) -> list[Decision]:
+    """The decisions on the video, source and configuration of a row."""
+    wanted = (row.video_id, row.source_sha256, row.config_sha256)
+    return [d for d in decisions if (d.video_id, d.source_sha256, d.config_sha256) == wanted]
+
+
+def accepted(decisions: Iterable[Decision], row: Row) -> tuple[str, ...]:
+    """Reasons that do not keep the video of a row back any more; none after it was dropped."""
+    found = of(decisions, row)
+    if not found or found[-1].decision == "drop":
+        return ()
+    return tuple(reason for d in found if d.decision == "release" for reason in d.reasons.split(BETWEEN))
+
+
+def overruled(released: Iterable[str], row: Row) -> bool:
+    """Whether a row is held back by a reason that was released since: then its video is done again."""
+    return row.status == "quarantined" and bool(set(row.reason.split(BETWEEN)) & set(released))

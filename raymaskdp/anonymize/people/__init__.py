@@ -1,0 +1,1 @@
+"""Finding people: detection, tracking, masks, and the evidence that nobody was missed."""

@@ -1,0 +1,92 @@
+"""Where poses come from, by name: networks that look at the video, or the skeletons of a data set.
+
+>>> people = pose_source(PoseConfig(source="ntu", skeletons=folder))(frames, info, record)  # doctest: +SKIP
+
+A source of your own is a callable `PoseConfig → PoseSource`, named by an entry point of your package:
+
+    [project.entry-points."raymaskdp.pose_sources"]
+    mocap = "mypackage.mocap:source"
+
+Most are three lines around `FromFiles`, which makes masks, gaps and doubts of plain points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+from typing import Protocol
+
+import numpy as np
+
+from raymaskdp import check
+from raymaskdp.anonymize.people.finder import FindPeople, PoseConfig
+from raymaskdp.anonymize.people.people import People
+from raymaskdp.anonymize.people.sources import ntu, smarthome, smpl
+from raymaskdp.anonymize.people.sources.skeletons import FromFiles
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.errors import UserError
+from raymaskdp.video.reader import VideoInfo
+
+ENTRY_POINTS = "raymaskdp.pose_sources"
+
+
+class PoseSource(Protocol):
+    """Says who is in a video."""
+
+    def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo, record: VideoRecord) -> People:
+        """The people of one video.
+
+        Args:
+          frames: uint8 RGB [H, W, 3] each; read once, or not at all.
+          info: size, rate and length of the video.
+          record: which video it is.
+
+        Raises `UserError` where there are no poses for it.
+        """
+
+
+class _Networks:
+    """MediaPipe's networks, which look at the frames themselves."""
+
+    def __init__(self, config: PoseConfig) -> None:
+        self._find = FindPeople(config)
+
+    def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo, record: VideoRecord) -> People:
+        return self._find(frames, info)
+
+
+SOURCES: dict[str, Callable[[PoseConfig], PoseSource]] = {
+    "mediapipe": _Networks,
+    "ntu": lambda config: FromFiles(config, ntu.read),
+    "smarthome": lambda config: FromFiles(config, smarthome.read),
+    "smpl": lambda config: FromFiles(config, smpl.read),
+}
+"""The built-in sources."""
+
+
+def source_names() -> tuple[str, ...]:
+    """Names of all sources, those of installed packages included."""
+    return (*SOURCES, *sorted(entry_points(group=ENTRY_POINTS).names - SOURCES.keys()))
+
+
+def check_source(config: PoseConfig) -> None:
+    """Raise `UserError` for a source that does not exist, or is given no folder."""
+    check.one_of("pose.source", config.source, source_names())
+    if config.source == "mediapipe" and config.skeletons is not None:
+        raise UserError(
+            "pose.skeletons is given, but pose.source=mediapipe reads none; name the source of these files."
+        )
+    if config.source in SOURCES and config.source != "mediapipe" and config.skeletons is None:
+        raise UserError(f"pose.source={config.source} reads files; give their folder as pose.skeletons=DIR.")
+
+
+def pose_source(config: PoseConfig) -> PoseSource:
+    """The source that a configuration names; raises `UserError` as `check_source` does."""
+    check_source(config)
+    if config.skeletons is not None and not config.skeletons.is_dir():
+        raise UserError(f"The folder of skeletons {config.skeletons} does not exist.")
+    if config.source in SOURCES:
+        return SOURCES[config.source](config)
+    (entry,) = entry_points(group=ENTRY_POINTS, name=config.source)
+    source: PoseSource = entry.load()(config)
+    return source

@@ -1,0 +1,353 @@
+"""From the points of a data set's skeletons to people with masks: no pose network is needed.
+
+Masks are the limbs, drawn generously, and what an independent segmenter calls a person right beside
+them. The same segmenter, a face network and OpenCV's detector of upright people look for those whom the
+skeletons do not know of.
+
+Shape suffixes: T frames, L points of a layout, J = 52 joints, H×W pixels, B bytes of a packed mask.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from raymaskdp.anonymize.people.evidence import NO_BOXES, Evidence, close_faces, suspicions
+from raymaskdp.anonymize.people.finder import REACH, PoseConfig, people_detector
+from raymaskdp.anonymize.people.hog_detector import UprightPeople
+from raymaskdp.anonymize.people.masks import body_height, limbs
+from raymaskdp.anonymize.people.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
+from raymaskdp.anonymize.people.onnx_detector import OnnxPeople
+from raymaskdp.anonymize.people.people import People, Person, Suspicion, packed_size
+from raymaskdp.anonymize.people.sources.outline import extremities, outline_of
+from raymaskdp.bodies.fit_landmarks import Layout
+from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.errors import UserError
+from raymaskdp.video import masks
+from raymaskdp.video.mask_film import MaskFilm, SmallMask
+from raymaskdp.video.reader import VideoInfo
+
+GHOST_SHARE = 0.3
+"""A body taken for a ghost is suspicious where the segmenter calls this share of its limbs a person."""
+
+THICKNESS = 0.05
+"""Radius of a drawn limb, as a share of the body's height."""
+
+NEAR = 0.08
+"""Persons' pixels within this share of the body's height from a limb belong to the body."""
+
+FRINGE = 0.1
+"""Seconds that a person is taken to be there before the first and after the last skeleton."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Skeleton:
+    """One body of a file.
+
+    Attributes:
+      keypoints_TL3: float [T, L, 3], (x, y) in pixels of the video and confidence in [0, 1]; NaN in
+        frames without this body.
+      world_TL3: float [T, L, 3], metres, axes of the camera (x right, y down, z away), any origin.
+      rotations_TJ3: float [T, 52, 3] as in `bodies.motion.Motion`, where the file has fitted bodies.
+    """
+
+    keypoints_TL3: np.ndarray
+    world_TL3: np.ndarray
+    rotations_TJ3: np.ndarray | None = None
+
+    @property
+    def seen_T(self) -> np.ndarray:
+        """Bool [T], frames with this body."""
+        return np.asarray(np.isfinite(self.keypoints_TL3).all((1, 2)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Skeletons:
+    """The bodies of one file.
+
+    Attributes:
+      layout: what the L points are.
+      bodies: people.
+      ghosts: bodies that the file has where, by its source's rule, nobody is.
+      camera_33: float64 [3, 3], intrinsics in pixels of the video, where they are known.
+    """
+
+    layout: Layout
+    bodies: tuple[Skeleton, ...]
+    ghosts: tuple[Skeleton, ...] = ()
+    camera_33: np.ndarray | None = None
+
+
+Read = Callable[[Path, VideoInfo, VideoRecord], Skeletons]
+"""Reads the skeletons of a video from a folder; raises `UserError` where they are missing or damaged."""
+
+
+class FromFiles:
+    """A pose source that reads files.
+
+    Args:
+      config: `skeletons` is the folder, `veto` asks for the independent networks.
+      read: the format.
+    """
+
+    def __init__(self, config: PoseConfig, read: Read) -> None:
+        self._config = config
+        self._read = read
+        self._networks = PoseNetworks(pose_model=None, confidence=config.confidence, limit=config.max_people)
+        self._people = people_detector(config)
+
+    def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo, record: VideoRecord) -> People:
+        """The people of one video."""
+        if self._config.skeletons is None:
+            raise UserError("A source of skeletons needs their folder; give it as pose.skeletons=DIR.")
+        skeletons = self._read(self._config.skeletons, info, record)
+        looks = (
+            _looks(frames, self._networks, self._people, info, self._config) if self._config.veto else None
+        )
+        return people_of(skeletons, info, self._config, looks)
+
+
+def people_of(
+    skeletons: Skeletons, info: VideoInfo, config: PoseConfig, looks: Iterable[Evidence] | None
+) -> People:
+    """People with masks, and the frames that nobody can vouch for.
+
+    Args:
+      looks: what independent detectors saw in each frame; None if nobody looked.
+    """
+    layout, fps = skeletons.layout, float(info.fps)
+    gap = max(1, round(config.max_gap * fps))
+    fringe = round(FRINGE * fps)
+    filled = [_filled(body, gap, fringe) for body in skeletons.bodies]
+    doubts = [doubt for body in skeletons.bodies for doubt in _doubts(body, info, gap)]
+    away = [_away_T(body.seen_T) for body in skeletons.bodies]
+    ghosts = skeletons.ghosts
+    thin, wide, gone = (
+        [MaskFilm(info.num_frames, packed_size(info.height, info.width)) for _ in some]
+        for some in (filled, filled, ghosts)
+    )
+    evidence = []
+    for frame, look in enumerate(looks if looks is not None else [None] * info.num_frames):
+        if look is not None:
+            evidence.append(look)
+        for person, body in enumerate(filled):
+            outline = _outline_at(layout, body, frame)
+            if np.isfinite(outline).all():
+                age = int(away[person][frame])
+                drawn = _outlined(outline, info, look)
+                thin[person][frame] = masks.pack(drawn)
+                wide[person][frame] = masks.pack(_generous(drawn, outline, layout, info, config, age))
+        for ghost, body in enumerate(ghosts):
+            outline = _outline_at(layout, body, frame)
+            if not np.isfinite(outline).all():
+                continue
+            if look is None:  # nobody else would notice a person who was taken for a ghost
+                drawn = _outlined(outline, info, None)
+                gone[ghost][frame] = masks.pack(_generous(drawn, outline, layout, info, config, 0))
+            elif _is_somebody(outline, look, [mask_TB[frame] for mask_TB in wide], info):
+                doubts.append(Suspicion(frame=frame, reason="a ghost among the skeletons looks human"))
+    persons = [
+        _person(index, body, skeletons.bodies[index].seen_T, wide[index], thin[index])
+        for index, body in enumerate(filled)
+    ]
+    for body, packed_TB in zip(skeletons.ghosts, gone, strict=True):
+        if packed_TB.any_T().any():
+            nobody = _person(len(persons), body, body.seen_T, packed_TB, packed_TB)
+            persons.append(dataclasses.replace(nobody, visible_T=np.zeros(info.num_frames, bool)))
+    people = People(
+        width=info.width,
+        height=info.height,
+        fps=fps,
+        num_frames=info.num_frames,
+        persons=tuple(persons),
+        suspicious=(),
+        layout=layout,
+        camera_33=skeletons.camera_33,
+    )
+    doubts += suspicions(people, evidence, config.veto_faces)
+    return dataclasses.replace(
+        people, suspicious=tuple(sorted(set(doubts), key=lambda doubt: (doubt.frame, doubt.reason)))
+    )
+
+
+def _looks(
+    frames: Iterable[np.ndarray],
+    networks: PoseNetworks,
+    people: OnnxPeople | None,
+    info: VideoInfo,
+    config: PoseConfig,
+) -> Iterator[Evidence]:
+    """What independent detectors see. They take turns: nobody comes and goes within two frames.
+
+    Upright people are looked for less often, as often as a person may go unseen.
+    """
+    upright = UprightPeople()
+    every = max(1, round(config.max_gap * float(info.fps)))
+    foreground_hw = np.zeros((1, 1), bool)
+    for index, frame_HW3 in enumerate(frames):
+        if index % 2 == 0:
+            small = halved(frame_HW3, FOREGROUND_SIDE)
+            foreground_hw = networks.foreground(small) >= config.veto_foreground
+        faces_N5 = (
+            close_faces(networks, frame_HW3, networks.faces(frame_HW3))
+            if index % 2 or index == 0
+            else NO_BOXES
+        )
+        yield Evidence(
+            crowded=False,
+            faces=faces_N5,
+            people=people(frame_HW3) if people and index % config.look_every == 0 else NO_BOXES,
+            upright=upright(frame_HW3) if index % every == 0 else NO_BOXES,
+            foreground=SmallMask.of(foreground_hw),
+        )
+
+
+def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: Evidence | None) -> np.ndarray:
+    """Limbs, and what the segmenter calls a person beside them: hair, skirts; bool [H, W]."""
+    size = (info.height, info.width)
+    mask_HW = np.zeros(size, bool)
+    limbs(outline_33x3, frame_size=size, thickness=THICKNESS).paint(mask_HW)
+    if look is not None:
+        theirs_HW = look.foreground_at((0, 0, info.width, info.height), *size)
+        mask_HW |= theirs_HW & masks.dilate(mask_HW, NEAR * body_height(outline_33x3))
+    return mask_HW
+
+
+def _generous(
+    outlined_HW: np.ndarray,
+    outline_33x3: np.ndarray,
+    layout: Layout,
+    info: VideoInfo,
+    config: PoseConfig,
+    age: int,
+) -> np.ndarray:
+    """An outline with all that hands and feet may reach, and a margin, larger the older it is; bool [H, W].
+
+    Args:
+      age: frames to the next in which the skeleton is known.
+    """
+    mask_HW = outlined_HW.copy()
+    for patch in extremities(outline_33x3, layout):
+        patch.paint(mask_HW)
+    tall = body_height(outline_33x3)
+    moved = 0.25 * REACH * tall * age / float(info.fps)
+    return masks.dilate(mask_HW, max(2.0, config.dilation * tall) + moved)
+
+
+def _is_somebody(
+    outline_33x3: np.ndarray, look: Evidence, known_PB: list[np.ndarray], info: VideoInfo
+) -> bool:
+    """Whether the segmenter sees a person where a ghost is and no known person."""
+    size = (info.height, info.width)
+    drawn_HW = np.zeros(size, bool)
+    limbs(outline_33x3, frame_size=size).paint(drawn_HW)
+    seen_HW = drawn_HW & look.foreground_at((0, 0, info.width, info.height), *size)
+    for packed_B in known_PB:
+        seen_HW &= ~masks.unpack(packed_B, *size)
+    return bool(seen_HW.sum() > GHOST_SHARE * max(1, drawn_HW.sum()))
+
+
+def _person(
+    track_id: int, body: Skeleton, seen_T: np.ndarray, masks_TB: MaskFilm, outlines_TB: MaskFilm
+) -> Person:
+    middle = 0.5 * (body.world_TL3.max(1, keepdims=True) + body.world_TL3.min(1, keepdims=True))
+    rotations = None if body.rotations_TJ3 is None else body.rotations_TJ3.astype(np.float32, copy=False)
+    return Person(
+        track_id=track_id,
+        visible_T=body.seen_T & masks_TB.any_T(),  # outside the picture nobody is to be replaced
+        detected_T=seen_T,
+        keypoints_TL3=body.keypoints_TL3.astype(np.float32, copy=False),
+        world_TL3=(body.world_TL3 - middle).astype(np.float32, copy=False),
+        masks_T=masks_TB,
+        outlines_T=outlines_TB,
+        rotations_TJ3=rotations,
+    )
+
+
+def _outline_at(layout: Layout, body: Skeleton, frame: int) -> np.ndarray:
+    """The landmarks of one frame, [33, 3]: those of an hour would take more memory than the skeleton."""
+    return outline_of(layout, body.keypoints_TL3[frame : frame + 1])[0]
+
+
+def _away_T(seen_T: np.ndarray) -> np.ndarray:
+    """Frames to the next one that was seen, int [T]; many where none was."""
+    frames_T = np.arange(len(seen_T))
+    before_T = np.maximum.accumulate(np.where(seen_T, frames_T, -len(seen_T)))
+    after_T = np.minimum.accumulate(np.where(seen_T, frames_T, 2 * len(seen_T))[::-1])[::-1]
+    return np.asarray(np.minimum(frames_T - before_T, after_T - frames_T))
+
+
+def _filled(body: Skeleton, gap: int, fringe: int) -> Skeleton:
+    """The body with gaps of at most `gap` frames filled in, and held at its ends for `fringe` frames."""
+    if body.seen_T.all():
+        return body  # nothing is missing, and an hour's skeleton is large
+    keypoints, world = body.keypoints_TL3.copy(), body.world_TL3.copy()
+    rotations = None if body.rotations_TJ3 is None else body.rotations_TJ3.copy()
+    for before, after in _gaps(body.seen_T):
+        if after - before - 1 > gap:
+            continue
+        for frame in range(before + 1, after):
+            share = (frame - before) / (after - before)
+            keypoints[frame] = (1 - share) * keypoints[before] + share * keypoints[after]
+            world[frame] = (1 - share) * world[before] + share * world[after]
+            if rotations is not None:
+                rotations[frame] = _turned(rotations[before], rotations[after], share)
+    known = np.flatnonzero(body.seen_T)
+    for end, held in (
+        ()
+        if not len(known)
+        else (
+            (known[0], slice(max(0, known[0] - fringe), known[0])),
+            (known[-1], slice(known[-1] + 1, known[-1] + 1 + fringe)),
+        )
+    ):
+        for values in (keypoints, world, rotations):
+            if values is not None:
+                values[held] = values[end]
+    return Skeleton(keypoints_TL3=keypoints, world_TL3=world, rotations_TJ3=rotations)
+
+
+def _turned(start_J3: np.ndarray, end_J3: np.ndarray, share: float) -> np.ndarray:
+    start = Rotation.from_rotvec(start_J3)
+    between = (start.inv() * Rotation.from_rotvec(end_J3)).as_rotvec()
+    return np.asarray((start * Rotation.from_rotvec(share * between)).as_rotvec())
+
+
+def _gaps(seen_T: np.ndarray) -> Iterator[tuple[int, int]]:
+    """The last frame before and the first after each gap."""
+    known = np.flatnonzero(seen_T)
+    for before, after in itertools.pairwise(known):
+        if after - before > 1:
+            yield int(before), int(after)
+
+
+def _doubts(body: Skeleton, info: VideoInfo, gap: int) -> Iterator[Suspicion]:
+    """Frames in which this person may be there without a skeleton."""
+    known = np.flatnonzero(body.seen_T)
+    if not len(known):
+        return
+    fringe = round(FRINGE * float(info.fps))
+    for before, after in _gaps(body.seen_T):
+        if after - before - 1 > gap:
+            for frame in range(before + 1, after):
+                yield Suspicion(frame=frame, reason="a skeleton is missing for too long to be filled in")
+    first, last = int(known[0]), int(known[-1])
+    if first > fringe and not _at_border(body.keypoints_TL3[first], info):
+        yield Suspicion(frame=first - 1, reason="a skeleton appears inside the frame")
+    if last < info.num_frames - 1 - fringe and not _at_border(body.keypoints_TL3[last], info):
+        yield Suspicion(frame=last + 1, reason="a skeleton ends inside the frame")
+
+
+def _at_border(keypoints_L3: np.ndarray, info: VideoInfo) -> bool:
+    """Whether the next step may lead out of the frame: at its sides, or over its upper or lower edge."""
+    points = keypoints_L3[:, :2]
+    low, high = points.min(0), points.max(0)
+    reach = 1.5 * REACH / float(info.fps) * float((high - low).max())
+    sideways = low[0] < reach or high[0] > info.width - reach
+    return bool(sideways or low[1] < 0 or high[1] > info.height)

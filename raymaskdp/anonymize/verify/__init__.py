@@ -1,0 +1,1 @@
+"""Checks of frames and files before a video is published."""

@@ -1,0 +1,143 @@
+"""One look at every pair of source and output, which collects what all attacks need of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from raymaskdp import check
+from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.audit import actions, motion
+from raymaskdp.audit.embedding import (
+    FACE_MEAN,
+    FACE_SPREAD,
+    PERSON_MEAN,
+    PERSON_SPREAD,
+    Embedder,
+    mean_direction,
+)
+from raymaskdp.audit.faces import Lookout, Sightings
+from raymaskdp.audit.leaks import Leaks, find_leaks
+from raymaskdp.audit.video_pairs import Case, Pair, crops, read_pair
+from raymaskdp.bodies.body import load_body
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnonymizationAuditConfig:
+    """Settings of `audit anonymization`.
+
+    Attributes:
+      videos: at most so many are looked at, of each subject as many as can be.
+      frames: of each video, evenly spread.
+      detector_frames: of these, shown to the detectors of faces and bodies; 0 for none.
+      epochs: of the appearance attacker.
+      action_epochs: of the networks that name actions; 0 leaves action fidelity out.
+      face_model: an ONNX network that recognizes faces (picture in, vector out), to attack with, too.
+      face_side: of its picture, pixels.
+      person_model: likewise one that recognizes people.
+      person_size: rows and columns of its picture.
+      pose: the detectors' settings; as in `anonymize`.
+      body: the SMPL-H file that `anonymize` was given; None for the embedded body.
+      seed: of the attackers.
+      progress: draw a progress bar.
+    """
+
+    videos: int = 400
+    frames: int = 12
+    detector_frames: int = 2
+    epochs: int = 15
+    action_epochs: int = 30
+    face_model: Path | None = None
+    face_side: int = 112
+    person_model: Path | None = None
+    person_size: tuple[int, int] = (256, 128)
+    pose: PoseConfig = field(default_factory=PoseConfig)
+    body: Path | None = None
+    seed: int = 0
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("videos", "frames", "epochs"):
+            check.in_range(name, getattr(self, name), low=1)
+        for size in (self.face_side, *self.person_size):
+            check.in_range("face_side and person_size", size, low=8, high=4096)
+        for name in ("detector_frames", "action_epochs", "seed"):
+            check.in_range(name, getattr(self, name), low=0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """What the attacks need of one pair; small, but of real people: never written."""
+
+    case: Case
+    source: np.ndarray
+    output: np.ndarray
+    leaks: Leaks
+    sightings: Sightings
+    clips: dict[str, np.ndarray] | None
+    source_skeleton: motion.Skeleton | None
+    output_skeleton: motion.Skeleton | None
+    outline: np.ndarray | None
+    shape: np.ndarray | None
+    vectors: dict[str, tuple[np.ndarray | None, np.ndarray | None]]
+    """By attacker given by path: what it makes of source and output; None where it saw nothing."""
+
+
+def look(cases: Sequence[Case], settings: AnonymizationAuditConfig) -> list[Seen]:
+    """Read all cases, one after another; memory grows by some hundred kilobytes a video."""
+    lookout, body = Lookout(settings.pose), load_body(settings.body)
+    given = _given(settings, lookout)
+    seen = []
+    for case in tqdm(cases, "audit", unit="video", disable=not settings.progress):
+        pair = read_pair(case, frames=settings.frames)
+        labelled = settings.action_epochs and case.row.label and case.row.split
+        seen.append(
+            Seen(
+                case=case,
+                source=crops(pair, pair.source_THW3),
+                output=crops(pair, pair.output_THW3),
+                leaks=find_leaks(pair),
+                sightings=lookout.look(pair, frames=settings.detector_frames),
+                clips=actions.kinds_of(pair) if labelled else None,
+                source_skeleton=motion.source_skeleton(case, lookout.networks) if case.alone else None,
+                output_skeleton=motion.output_skeleton(case, body) if case.alone else None,
+                outline=motion.outline(case) if case.alone else None,
+                shape=motion.shape(case) if case.alone else None,
+                vectors={name: embed(pair) for name, embed in given.items()} if case.alone else {},
+            )
+        )
+    return seen
+
+
+Embed = Callable[[Pair], tuple[np.ndarray | None, np.ndarray | None]]
+
+
+def _given(settings: AnonymizationAuditConfig, lookout: Lookout) -> dict[str, Embed]:
+    """The attackers given by path: what each makes of the source and the output of a pair."""
+    given: dict[str, Embed] = {}
+    if settings.face_model is not None:
+        side = (settings.face_side, settings.face_side)
+        faces = Embedder(
+            settings.face_model, size=side, mean=FACE_MEAN, spread=FACE_SPREAD, name="face_model"
+        )
+
+        def by_face(frames_THW3: np.ndarray) -> np.ndarray | None:
+            found = [lookout.face(frame_HW3) for frame_HW3 in frames_THW3]
+            return mean_direction([faces(face_HW3) for face_HW3 in found if face_HW3 is not None])
+
+        given["face"] = lambda pair: (by_face(pair.source_THW3), by_face(pair.output_THW3))
+    if settings.person_model is not None:
+        size = settings.person_size
+        people = Embedder(
+            settings.person_model, size=size, mean=PERSON_MEAN, spread=PERSON_SPREAD, name="person_model"
+        )
+
+        def by_looks(pair: Pair, frames_THW3: np.ndarray) -> np.ndarray | None:
+            return mean_direction([people(crop_HW3) for crop_HW3 in crops(pair, frames_THW3, size=size)])
+
+        given["looks"] = lambda pair: (by_looks(pair, pair.source_THW3), by_looks(pair, pair.output_THW3))
+    return given

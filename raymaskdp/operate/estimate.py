@@ -1,0 +1,328 @@
+"""`raymaskdp plan`: what anonymizing a source will take, in time, machines, storage and money."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import platform
+import random
+import secrets
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from raymaskdp import check, config, storage
+from raymaskdp.anonymize import pipeline, shared_background, stages
+from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.output import manifest
+from raymaskdp.datasets.manifest import VideoRecord, read_source
+from raymaskdp.distributed.connect import ray_cluster
+from raymaskdp.errors import UserError
+from raymaskdp.files import write_json
+from raymaskdp.operate.cluster_simulation import Cluster, simulate
+from raymaskdp.operate.cost_model import Profile, Size, learn, samples_of
+from raymaskdp.video import sandbox
+
+PROBED = 400
+"""Videos whose length and size are looked up; the rest are taken to be like them."""
+
+PROBED_FAR = 40
+"""The same for videos on an object store, which have to be fetched for it."""
+
+USED = "processor_seconds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """What is planned, and for which machines.
+
+    Attributes:
+      anonymize: the settings that the run will have.
+      sample: videos, drawn over all lengths, that one worker does here to learn from; 0 with a `profile`.
+      profile: a profile that an earlier plan saved, of the machines that will do the work.
+      run: an output folder of `anonymize` to learn from, instead of a sample.
+      save_profile: where to write what was learned.
+      out: output folder of the run that is planned: the plan is left there, and the run's report compares.
+      nodes: numbers of machines to plan for.
+      workers: workers on each machine.
+      cores: processors of each machine; those of this one where None.
+      price: of a machine for an hour, in any currency.
+      node_start: seconds until a machine that was asked for is there; 0 for machines that run already.
+      losses: spot machines lost for each hour that one runs.
+      seed: draws the sample and the losses.
+    """
+
+    anonymize: AnonymizeConfig = dataclasses.field(default_factory=AnonymizeConfig)
+    sample: int = 4
+    profile: Path | None = None
+    run: Path | None = None
+    save_profile: Path | None = None
+    out: Path | None = None
+    nodes: tuple[int, ...] = (1, 2, 4, 8, 16)
+    workers: int = 1
+    cores: int | None = None
+    price: float = 0.0
+    node_start: float = 0.0
+    losses: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check.in_range("sample", self.sample, low=0)
+        check.positive("workers", self.workers)
+        if self.cores is not None:
+            check.positive("cores", self.cores)
+        for nodes in self.nodes:
+            check.in_range("nodes", nodes, low=1, high=10_000)
+        for name in ("price", "node_start", "losses"):
+            check.in_range(name, getattr(self, name), low=0)
+        if self.profile is not None and self.run is not None:
+            raise UserError("Give either a profile or a run to learn from, and not both.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """The work on a number of machines.
+
+    Attributes:
+      nodes: machines.
+      hours, hours_low, hours_high: of wall-clock time, and its range (about nine in ten).
+      node_hours: machine hours, start-up and idle ones included.
+      money: at the price given.
+      busy: share of the time that was paid for and worked on videos.
+    """
+
+    nodes: int
+    hours: float
+    hours_low: float
+    hours_high: float
+    node_hours: float
+    money: float
+    busy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanResult:
+    """The plan.
+
+    Attributes:
+      videos, frames: of the source; `frames` is estimated where not all videos were looked up.
+      machine: what the times are of.
+      samples: videos that they were learned from.
+      frames_per_second: of one worker.
+      shares: share of each stage in a worker's time.
+      worker_hours: of all videos, on one worker.
+      longest_seconds: of the longest video, below which no cluster gets.
+      gigabytes: that will be written.
+      error: relative error that the range allows for.
+      offers: one for each number of machines.
+    """
+
+    videos: int
+    frames: int
+    machine: str
+    samples: int
+    frames_per_second: float
+    shares: dict[str, float]
+    worker_hours: float
+    longest_seconds: float
+    gigabytes: float
+    error: float
+    offers: tuple[Offer, ...]
+
+    def __str__(self) -> str:
+        shares = ", ".join(
+            f"{name} {share:.0%}" for name, share in sorted(self.shares.items(), key=lambda item: -item[1])
+        )
+        lines = [
+            f"{self.videos} videos, about {self.frames} frames; "
+            f"learned from {self.samples} on {self.machine}",
+            f"one worker: {self.frames_per_second:.2f} frames/s, {self.worker_hours:.2f} hours ({shares})",
+            f"written: about {self.gigabytes:.2f} GB; the longest video takes {self.longest_seconds:.0f} s",
+            "",
+            "| machines | hours | range | machine hours | money | busy |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {offer.nodes} | {offer.hours:.3g} | {offer.hours_low:.3g} to {offer.hours_high:.3g} "
+            f"| {offer.node_hours:.3g} | {offer.money:.2f} | {offer.busy:.0%} |"
+            for offer in self.offers
+        ]
+        return "\n".join(lines)
+
+
+def plan(source: str | Path, settings: PlanConfig) -> PlanResult:
+    """Predict a run of `anonymize` over `source`.
+
+    Does a few of its videos on one worker of a local Ray cluster, in a folder that is removed again, unless a
+    profile or a run is given.
+    Raises `UserError` if nothing can be learned.
+    """
+    records = read_source(source)
+    draw = random.Random(settings.seed)
+    most = PROBED_FAR if any(storage.is_url(record.path) for record in records) else PROBED
+    probed = records if len(records) <= most else tuple(draw.sample(records, most))
+    limits = settings.anonymize.decode
+    sizes = {record.video_id: size for record in probed if (size := _size(record, limits)) is not None}
+    if not sizes:
+        raise UserError(f"No video of {source} can be read; `raymaskdp anonymize` says why of each.")
+    profile = _profile([record for record in probed if record.video_id in sizes], sizes, settings, draw)
+    if settings.save_profile is not None:
+        write_json(settings.save_profile, config.to_dict(profile))
+    known = list(sizes.values())
+    all_sizes = [sizes.get(record.video_id) or draw.choice(known) for record in records]
+    seconds = [profile.video(size) for size in all_sizes]
+    total, frames = sum(seconds), sum(size.frames for size in all_sizes)
+    area = sum(size.frames * size.megapixels for size in all_sizes)
+    result = PlanResult(
+        videos=len(records),
+        frames=frames,
+        machine=profile.machine,
+        samples=profile.samples,
+        frames_per_second=frames / total,
+        shares={
+            name: sum(profile.stage(name, size) for size in all_sizes) / total for name in profile.seconds
+        },
+        worker_hours=total / 3600,
+        longest_seconds=max(seconds),
+        gigabytes=area * profile.megabytes / 1000,
+        error=profile.error,
+        offers=tuple(
+            _offer(nodes, seconds, _starts(records, settings.anonymize), profile, settings)
+            for nodes in settings.nodes
+        ),
+    )
+    if settings.out is not None:
+        write_json(settings.out / manifest.COST_PLAN, dataclasses.asdict(result))
+    return result
+
+
+def _starts(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> int:
+    """How often workers start: for what cameras see, for their backgrounds and for everything, or once."""
+    return 3 if shared_background.lenders(records, settings.plate.shared_videos) else 1
+
+
+def _offer(
+    nodes: int, seconds: Sequence[float], starts: int, profile: Profile, settings: PlanConfig
+) -> Offer:
+    cores = settings.cores or os.cpu_count() or 1
+    slower = profile.slower(settings.workers, cores)
+    start = starts * profile.start * profile.slower(settings.workers, cores, starting=True)
+    cluster = Cluster(
+        nodes=nodes,
+        workers=settings.workers,
+        node_start=settings.node_start,
+        worker_start=start,
+        losses=settings.losses,
+    )
+    outcome = simulate([slower * each for each in seconds], cluster, seed=settings.seed)
+    # Times of videos are all too long or all too short together, by about the profile's error.
+    spread = math.exp(1.65 * profile.error)
+    start += settings.node_start
+    working = max(outcome.seconds - start, 0.0)
+    return Offer(
+        nodes=nodes,
+        hours=outcome.seconds / 3600,
+        hours_low=(start + working / spread) / 3600,
+        hours_high=(start + working * spread) / 3600,
+        node_hours=outcome.node_seconds / 3600,
+        money=outcome.node_seconds / 3600 * settings.price,
+        busy=outcome.busy,
+    )
+
+
+def _profile(
+    records: Sequence[VideoRecord], sizes: dict[str, Size], settings: PlanConfig, draw: random.Random
+) -> Profile:
+    if settings.profile is not None:
+        return config.load(Profile, settings.profile)
+    if settings.run is not None:
+        table = pd.read_parquet(settings.run / manifest.MANIFEST).to_dict("records")
+        samples = samples_of(table, {str(row["video_id"]): _written(settings.run, row) for row in table})
+        return learn(samples, machine=f"the machines of {settings.run}", start=0.0)
+    if not settings.sample:
+        raise UserError("Give sample=4 to learn from videos done here, or a profile, or a run.")
+    ordered = sorted(records, key=lambda r: sizes[r.video_id].frames * sizes[r.video_id].megapixels)
+    step = max(len(ordered) / settings.sample, 1.0)
+    picks = sorted(
+        {min(int((number + draw.random()) * step), len(ordered) - 1) for number in range(settings.sample)}
+    )
+    return _measure([ordered[pick] for pick in picks if pick < len(ordered)], settings.anonymize)
+
+
+class Clock:
+    """The last stage of a sample: notes how much processor time its worker has used so far."""
+
+    def __init__(self, config: AnonymizeConfig, job: stages.Job) -> None:
+        pass
+
+    def __call__(self, item: Item) -> Item:
+        times = os.times()
+        used = times.user + times.system + times.children_user + times.children_system
+        return dataclasses.replace(item, metrics={**item.metrics, USED: used})
+
+
+def _measure(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> Profile:
+    """Do some videos on one worker, as a run does, the first of them twice.
+
+    What is not the time of videos that come after others is the start: processes, imports, networks.
+    """
+    twice = dataclasses.replace(records[0], video_id=f"{records[0].video_id}-first")
+    items = [Item(record=record) for record in (twice, *records)]
+    with tempfile.TemporaryDirectory(prefix="raymaskdp-plan-") as folder, ray_cluster(num_cpus=1):
+        out, unverified = Path(folder) / "out", Path(folder) / "work"
+        out.mkdir()
+        unverified.mkdir()
+        job = stages.Job(out=out, work=unverified, secret=secrets.token_bytes(32))
+        began = time.perf_counter()
+        done = list(
+            tqdm(
+                pipeline.on_ray(
+                    items,
+                    dataclasses.replace(settings, workers=1),
+                    job,
+                    stages=(*pipeline.STAGES, Clock),
+                ),
+                total=len(items),
+                desc="sample",
+                unit="video",
+                leave=False,
+            )
+        )
+        wall = time.perf_counter() - began
+        rows = {item.record.video_id: dataclasses.asdict(manifest.row_of(item, "")) for item in done}
+        megabytes = {name: _written(out, row) for name, row in rows.items()}
+        del rows[twice.video_id]
+        samples = samples_of(rows.values(), megabytes)
+        steady = sum(float(str(row["seconds"])) for row in rows.values())
+        again = float(str(rows[records[0].video_id]["seconds"]))
+        used = [item.metrics[USED] for item in done if USED in item.metrics] or [0.0]
+        return learn(
+            samples,
+            machine=f"this machine ({platform.machine()}), one worker",
+            start=max(wall - steady - again, 0.0),
+            cores=(max(used) - min(used)) / max(steady, 1e-9),
+        )
+
+
+def _written(folder: Path, row: dict[str, object]) -> float:
+    """Megabytes of a video's files in an output folder."""
+    name = str(row["video_id"])
+    files = [folder / f"{name}{suffix}" for suffix in (*manifest.DATA_SUFFIXES, ".json")]
+    return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
+
+
+def _size(record: VideoRecord, limits: sandbox.DecodeLimits) -> Size | None:
+    """None for a video that cannot be read: it costs next to nothing, and the run says why."""
+    try:
+        with storage.local_copy(record.path) as path:
+            info = sandbox.probe(path, limits)
+    except UserError:
+        return None
+    return Size(frames=info.num_frames, megapixels=info.width * info.height / 1e6)

@@ -1,0 +1,30 @@
+"""A sum of clipped per-record gradients: what the engine makes and the plan adds noise to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from raymaskdp.errors import UserError
+
+
+@dataclass
+class ClippedSum:
+    """Σ_i ĝ_i by parameter name, float32 or better; adds up over micro-batches and workers.
+
+    `gradients` and `num_bad` are private until noise is added: not for logs or artefacts.
+
+    Attributes:
+      gradients: the sum for every trainable parameter, shaped like it.
+      num_bad: how many records contributed zero because their gradients were not finite.
+    """
+
+    gradients: dict[str, Tensor] = field(repr=False)
+    num_bad: int = field(default=0, repr=False)
+
+    def __add__(self, other: ClippedSum) -> ClippedSum:
+        if self.gradients.keys() != other.gradients.keys():
+            raise UserError("Clipped sums of different models cannot be added.")
+        total = {name: value + other.gradients[name] for name, value in self.gradients.items()}
+        return ClippedSum(total, self.num_bad + other.num_bad)

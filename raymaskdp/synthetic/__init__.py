@@ -1,0 +1,1 @@
+"""Rendered people in rendered rooms: sample data with exact ground truth, and lessons for small networks."""

@@ -1,0 +1,421 @@
+"""People in rooms whose light is drawn anew: what the embedded refiner learns from, and is measured on.
+
+A lamp of some size, place and colour, and light from everywhere. What the lamp does is seen in the empty
+room, too: walls are brighter near it, and furniture throws shadows. Of every frame there is what refiners are
+given, with a render under the renderer's own light, and the frame as it should be: the person under the
+room's light, and the shadow on floor, walls and the person's own body. Past the person, light is followed by
+pictures of depth as it is seen from the lamp (Williams 1978); past furniture, exactly.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Refined, Shot
+from raymaskdp.bodies.avatar import Avatar, draw_avatar
+from raymaskdp.bodies.body import load_body
+from raymaskdp.bodies.figure import Figure, dress
+from raymaskdp.bodies.motion import Motion
+from raymaskdp.bodies.render import Light, RenderConfig, Rendered, Renderer
+from raymaskdp.synthetic import rooms
+from raymaskdp.synthetic.actions import PERFORMED, draw_manner, perform
+
+# Shape suffixes: T frames, V vertices, H rows and W columns, N points, K places from which light comes.
+
+GAMMA = 2.2
+FPS = 6.0
+
+EXPOSURE = (0.09, 0.28)
+"""Mean linear value of an empty room in a picture, between: what a camera's automatic exposure aims at."""
+
+KEY = (0.35, 2.2)
+"""How bright the lamp is beside the light from everywhere."""
+
+WARMTH = 0.15
+"""Logarithm of red over green, and of green over blue, at most: of each light, and of a white balance."""
+
+REFLECTED = 1.45
+"""By how much avatars' colours are brighter than rooms': so `harmonize` is right on average, and only what
+differs from scene to scene is left to be learned."""
+
+LENS_PX = 0.6
+"""Blur of outlines, in pixels."""
+
+EVERYWHERE, LAMP = 28, 5
+"""Places that stand for light from everywhere, and for the lamp."""
+
+SKIN_M, THICK_M = 0.06, 0.03
+"""A point is in the shadow of the body if that is nearer to the lamp by more than this: of its own skin, and
+of the room."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LitScene:
+    """An avatar in a room, with the truth.
+
+    Attributes:
+      avatar, figure, motion: who does what.
+      shots: what refiners are given, with normals.
+      plain: what `harmonize` makes of them.
+      floors: the floor's place along `up` under the person, as `harmonize` sees it; None where it does not.
+      lit: the avatars under the room's light, float32 [H, W, 3] in levels, 0 outside their mask.
+      shaded: the emptied frames with the person's shadow, float32 [H, W, 3].
+      truth: the frames as they should be, uint8 [H, W, 3].
+    """
+
+    avatar: Avatar
+    figure: Figure
+    motion: Motion
+    shots: list[Shot]
+    plain: list[Refined]
+    floors: list[float | None]
+    lit: list[np.ndarray]
+    shaded: list[np.ndarray]
+    truth: list[np.ndarray]
+
+    def harmonized(self, index: int) -> np.ndarray:
+        """The frame that `harmonize` leads to, uint8 [H, W, 3]."""
+        layers, mask_HW = self.plain[index], self.shots[index].drawn.mask_HW
+        return overlay(layers.backdrop_HW3, layers.avatar_HW3, mask_HW, CompositeConfig())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Lit:
+    """Light of one scene: where the lamp is, its colour, and that of the light from everywhere."""
+
+    lamp_K3: np.ndarray
+    key_3: np.ndarray
+    everywhere_3: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Posed:
+    """A person in one frame, in the world.
+
+    Attributes:
+      drawn: the render under the renderer's light.
+      vertices_V3: the mesh.
+      points_N3, normals_N3: of the pixels that show the person.
+      room_N1: the share of the light from everywhere that the person leaves to each pixel of the room.
+      own_N1: how much of it arrives at the person's pixels; 1 where a surface faces the ceiling.
+    """
+
+    drawn: Rendered
+    vertices_V3: np.ndarray
+    points_N3: np.ndarray
+    normals_N3: np.ndarray
+    room_N1: np.ndarray
+    own_N1: np.ndarray
+
+
+def lit_scenes(
+    seed: int,
+    count: int,
+    *,
+    frames: int,
+    lights: int = 1,
+    rooms_each: int = 1,
+    width: int = 160,
+    height: int = 120,
+) -> Iterator[LitScene]:
+    """`count` rooms, each under some `lights`; every person visits `rooms_each`. The same for the same seed.
+
+    Nothing is shared by scenes of different seeds but the ways to move and to furnish.
+    """
+    renderer = Renderer(RenderConfig())
+    try:
+        for number in range(count):
+            rng = np.random.default_rng([seed, number])
+            avatar, figure = _person(seed, number // rooms_each)
+            room = rooms.draw_room(rng)
+            camera = _camera(rng, width, height)
+            seen = rooms.trace(room, camera, width=width, height=height)
+            motion = _moved(figure, avatar, camera, frames, rng)
+            poses = [
+                _posed(renderer, figure, vertices_V3, camera, seen, (height, width))
+                for vertices_V3 in figure.pose(motion.rotations_TJ3, motion.translation_T3)
+            ]
+            for _ in range(lights):
+                yield _scene(avatar, figure, motion, room, seen, poses, (height, width), rng)
+    finally:
+        renderer.close()
+
+
+@functools.lru_cache(maxsize=1)
+def _person(seed: int, number: int) -> tuple[Avatar, Figure]:
+    avatar = draw_avatar(f"lit {seed}".encode(), str(number))
+    return avatar, dress(load_body(), avatar)
+
+
+def _camera(rng: np.random.Generator, width: int, height: int) -> rooms.Camera:
+    away, aside = rng.uniform(3.0, 3.8), rng.uniform(-0.55, 0.55)
+    eye = np.array([away * np.sin(aside), rng.uniform(1.1, 2.0), away * np.cos(aside)])
+    return rooms.look_at(eye, np.array([0.0, 1.0, 0.0]), focal=1.3 * height, width=width, height=height)
+
+
+def _moved(
+    figure: Figure, avatar: Avatar, camera: rooms.Camera, frames: int, rng: np.random.Generator
+) -> Motion:
+    """Somebody who does something on the floor near the middle of the room, in the camera's frame."""
+    action = str(rng.choice(sorted(PERFORMED)))
+    done = perform(action, num_frames=frames, fps=FPS, manner=draw_manner(rng), rng=rng)
+    rotations_TJ3 = done.rotations_TJ3.copy()
+    turned = Rotation.from_euler("y", rng.uniform(-np.pi, np.pi)) * Rotation.from_rotvec(rotations_TJ3[:, 0])
+    rotations_TJ3[:, 0] = turned.as_rotvec()
+    still_T3 = np.zeros((frames, 3), np.float32)
+    place_T3 = np.tile(rng.uniform(-0.3, 0.3, 3), (frames, 1))
+    place_T3[:, 1] = done.lift_T - figure.pose(rotations_TJ3, still_T3)[..., 1].min(axis=1)
+    rotations_TJ3[:, 0] = (Rotation.from_matrix(camera.rotation_33) * turned).as_rotvec()
+    # A body turns about the pelvis' rest place and is then shifted.
+    pelvis_3 = load_body().rest_joints(avatar.betas_S)[0]
+    centre_T3 = (pelvis_3 + place_T3) @ camera.rotation_33.T + camera.translation_3
+    return Motion(
+        rotations_TJ3=rotations_TJ3.astype(np.float32),
+        translation_T3=(centre_T3 - pelvis_3).astype(np.float32),
+        visible_T=np.ones(frames, bool),
+        betas_S=avatar.betas_S,
+        camera_33=camera.intrinsics_33,
+        track_id=0,
+    )
+
+
+def _posed(
+    renderer: Renderer,
+    figure: Figure,
+    vertices_V3: np.ndarray,
+    camera: rooms.Camera,
+    seen: rooms.Traced,
+    size: tuple[int, int],
+) -> _Posed:
+    height, width = size
+    intrinsics_33 = camera.intrinsics_33
+    drawn = renderer.render([(figure, vertices_V3)], intrinsics_33, width=width, height=height, normals=True)
+    assert drawn.normals_HW3 is not None
+    rows_N, columns_N = np.nonzero(drawn.mask_HW)
+    depth_N1 = drawn.depth_HW[rows_N, columns_N][:, None].astype(np.float64)
+    pixels_N2 = np.stack([columns_N, rows_N], axis=1) + 0.5
+    rays_N2 = (pixels_N2 - intrinsics_33[:2, 2]) / intrinsics_33[[0, 1], [0, 1]]
+    points_N3 = np.concatenate([rays_N2 * depth_N1, depth_N1], axis=1)
+    points_N3 = (points_N3 - camera.translation_3) @ camera.rotation_33
+    normals_N3 = drawn.normals_HW3[drawn.mask_HW] @ camera.rotation_33
+    world_V3 = ((vertices_V3 - camera.translation_3) @ camera.rotation_33).astype(np.float32)
+
+    ways_K3 = _directions(EVERYWHERE)
+    bright_K1 = np.where(ways_K3[:, 1:2] > 0, 1.0, 0.5)  # the floor gives back half
+    room_KN, own_KN = _past_body(
+        world_V3, _middle(world_V3) + 12 * ways_K3, (seen.points_N3, points_N3 + SKIN_M * normals_N3), side=72
+    )
+    facing_KN = (ways_K3 @ seen.normals_N3.T).clip(0) * bright_K1
+    room_N = (facing_KN * room_KN).sum(axis=0) / np.maximum(facing_KN.sum(axis=0), 1e-6)
+    # Blurred: of so few places, each would throw a shadow of its own.
+    room_HW = cv2.GaussianBlur(room_N.reshape(size).astype(np.float32), (0, 0), height / 45)
+    own_N = ((ways_K3 @ normals_N3.T).clip(0) * bright_K1 * own_KN).sum(axis=0)
+    ceiling = float((ways_K3[:, 1:2].clip(0) * bright_K1).sum())
+    return _Posed(
+        drawn=drawn,
+        vertices_V3=world_V3,
+        points_N3=points_N3.astype(np.float32),
+        normals_N3=normals_N3.astype(np.float32),
+        room_N1=room_HW.reshape(-1, 1),
+        own_N1=own_N[:, None] / ceiling,
+    )
+
+
+def _scene(
+    avatar: Avatar,
+    figure: Figure,
+    motion: Motion,
+    room: rooms.Room,
+    seen: rooms.Traced,
+    poses: list[_Posed],
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> LitScene:
+    """The poses under a light that is drawn."""
+    height, width = size
+    light = _draw_light(room, rng)
+    open_N1 = rooms.open_share(room, seen.points_N3, seen.normals_N3)[:, None]
+    glow_N1 = seen.glow_N[:, None]
+    direct_N1 = _lamp_at(seen.points_N3, seen.normals_N3, light, wrap=0.0) * open_N1
+    past_KN = _past_boxes(room, seen.points_N3, light.lamp_K3)
+
+    def arriving(open_to_all_N1: np.ndarray | float, reached_KN: np.ndarray | float) -> np.ndarray:
+        lamp_N1 = direct_N1 * (past_KN * reached_KN).mean(axis=0)[:, None]
+        light_N3 = 0.42 * open_to_all_N1 * open_N1 * light.everywhere_3 + lamp_N1 * light.key_3
+        return np.maximum(light_N3, glow_N1)
+
+    empty_N3 = arriving(1.0, 1.0)
+    seen_N3 = seen.albedo_N3 * empty_N3
+    exposed_3 = np.exp(rng.uniform(*np.log(EXPOSURE))) / seen_N3.mean() * _tint(rng)
+    grain_HW3 = rng.standard_normal((height, width, 3), np.float32)
+    picture_HW3 = 255 * np.clip(seen_N3 * exposed_3, 0, 1).reshape(height, width, 3) ** (1 / GAMMA)
+    emptied_HW3 = _rounded(_blurred(picture_HW3, 0.5) + grain_HW3)
+    harmonize = Harmonize((motion,), motion.camera_33, FPS)
+    scene = LitScene(
+        avatar=avatar,
+        figure=figure,
+        motion=motion,
+        shots=[],
+        plain=[],
+        floors=[],
+        lit=[],
+        shaded=[],
+        truth=[],
+    )
+    for index, posed in enumerate(poses):
+        drawn = posed.drawn
+        mask_HW = drawn.mask_HW
+        scene.shots.append(Shot(index=index, emptied_HW3=emptied_HW3, drawn=drawn))
+        scene.plain.append(harmonize(emptied_HW3, drawn, index))
+        scene.floors.append(harmonize.floor(0))
+        room_KN, own_KN = _past_body(
+            posed.vertices_V3,
+            light.lamp_K3,
+            (seen.points_N3, posed.points_N3 + SKIN_M * posed.normals_N3),
+            side=112,
+        )
+        left_N3 = arriving(posed.room_N1, room_KN) / np.maximum(empty_N3, 1e-4)
+        left_HW3 = np.clip(_blurred(left_N3.reshape(height, width, 3), 0.8), 0, 1)
+        shaded_HW3 = (emptied_HW3 * left_HW3 ** np.float32(1 / GAMMA)).astype(np.float32)
+        past_own_N = _past_boxes(room, posed.points_N3, light.lamp_K3[:2]).mean(axis=0)
+        lamp_N1 = _lamp_at(posed.points_N3, posed.normals_N3, light, wrap=0.25)
+        lamp_N1 = lamp_N1 * (own_KN.mean(axis=0) * past_own_N)[:, None]
+        light_N3 = 0.42 * posed.own_N1 * light.everywhere_3 + lamp_N1 * light.key_3
+        lit_HW3 = np.zeros((height, width, 3), np.float32)
+        lit_N3 = REFLECTED * _albedo(drawn) * light_N3 * exposed_3
+        lit_HW3[mask_HW] = 255 * np.clip(lit_N3, 0, 1) ** (1 / GAMMA)
+        share_HW1 = _blurred(mask_HW, LENS_PX)[..., None]
+        soft_HW3 = _blurred(lit_HW3, LENS_PX) + (1 - share_HW1) * shaded_HW3
+        deep_HW1 = mask_HW[..., None] & (share_HW1 > 0.999)
+        scene.lit.append(lit_HW3)
+        scene.shaded.append(shaded_HW3)
+        scene.truth.append(_rounded(np.where(deep_HW1, lit_HW3, soft_HW3)))
+    return scene
+
+
+def _draw_light(room: rooms.Room, rng: np.random.Generator) -> _Lit:
+    """A lamp above people's shoulders, not in furniture, and not right over the person."""
+    low = room.low + np.array([0.3, 1.7, 0.2])
+    high = np.array([room.high[0] - 0.3, room.high[1] - 0.1, min(room.high[2] - 0.3, 4.5)])
+    while True:
+        middle_3 = rng.uniform(low, high)
+        inside = [((middle_3 > box.low - 0.1) & (middle_3 < box.high + 0.1)).all() for box in room.boxes]
+        if np.hypot(middle_3[0], middle_3[2]) > 0.7 and not any(inside):
+            break
+    radius = rng.uniform(0.05, 0.35)
+    around_K3 = rng.standard_normal((LAMP, 3))
+    around_K3 *= radius / np.linalg.norm(around_K3, axis=1, keepdims=True)
+    key = np.exp(rng.uniform(*np.log(KEY)))
+    return _Lit(lamp_K3=middle_3 + around_K3, key_3=key * _tint(rng), everywhere_3=_tint(rng))
+
+
+def _tint(rng: np.random.Generator) -> np.ndarray:
+    tint_3: np.ndarray = np.exp(rng.uniform(-WARMTH, WARMTH)) ** np.array([1.0, 0.0, -1.0])
+    return tint_3
+
+
+def _lamp_at(points_N3: np.ndarray, normals_N3: np.ndarray, light: _Lit, *, wrap: float) -> np.ndarray:
+    """What the lamp sends to surfaces [N, 1], by distance and angle, if nothing is between."""
+    way_N3 = light.lamp_K3.mean(axis=0) - points_N3
+    square_N = (way_N3**2).sum(axis=1)
+    facing_N = ((way_N3 * normals_N3).sum(axis=1) / np.sqrt(square_N) + wrap) / (1 + wrap)
+    return (3.2 * facing_N.clip(0) / (2.5 + square_N))[:, None]
+
+
+def _albedo(drawn: Rendered) -> np.ndarray:
+    """Linear colours [N, 3] of a render's pixels, whose light is the renderer's usual one."""
+    assert drawn.normals_HW3 is not None
+    normals_N3, usual = drawn.normals_HW3[drawn.mask_HW], Light()
+    way_3 = np.array(usual.direction) / np.linalg.norm(usual.direction)
+    lamp_N1 = np.clip((normals_N3 @ way_3[:, None] + 0.25) / 1.25, 0, None)
+    light_N3 = (0.75 - 0.25 * normals_N3[:, 1:2]) * np.array(usual.ambient) + lamp_N1 * np.array(usual.key)
+    albedo_N3: np.ndarray = (drawn.color_HW3[drawn.mask_HW] / 255) ** GAMMA / light_N3
+    return albedo_N3
+
+
+def _past_boxes(room: rooms.Room, points_N3: np.ndarray, places_K3: np.ndarray) -> np.ndarray:
+    """Whether light from places reaches points past the furniture, float32 [K, N]."""
+    reached_KN = np.ones((len(places_K3), len(points_N3)), np.float32)
+    thick = [box for box in room.boxes if float(np.min(box.high - box.low)) > 0.025]
+    points_3N = np.ascontiguousarray(points_N3.T, np.float32)
+    for reached_N, place_3 in zip(reached_KN, places_K3.astype(np.float32), strict=True):
+        with np.errstate(divide="ignore"):
+            inverse_3N = 1 / (place_3[:, None] - points_3N)
+        for box in thick:
+            if ((place_3 > box.low) & (place_3 < box.high)).all():
+                continue
+            ends = [(end.astype(np.float32)[:, None] - points_3N) * inverse_3N for end in (box.low, box.high)]
+            first, second = np.minimum(*ends), np.maximum(*ends)
+            enter_N = np.maximum(np.maximum(first[0], first[1]), first[2]).clip(0)
+            leave_N = np.minimum(np.minimum(second[0], second[1]), second[2])
+            reached_N[(enter_N < 1) & (leave_N - enter_N > 1e-3)] = 0
+    return reached_KN
+
+
+def _past_body(
+    vertices_V3: np.ndarray, places_K3: np.ndarray, clouds: tuple[np.ndarray, ...], *, side: int
+) -> list[np.ndarray]:
+    """Whether light from places reaches points past the person, float32 [K, N] for each cloud of points.
+
+    Depth as each place sees it is that of the vertices, spread over the pixels beside them; `side` pixels go
+    over the person.
+    """
+    made = [np.ones((len(places_K3), len(points_N3)), np.float32) for points_N3 in clouds]
+    clouds = tuple(points_N3.astype(np.float32) for points_N3 in clouds)
+    for number, place_3 in enumerate(places_K3):
+        turn_33 = _toward(place_3, _middle(vertices_V3))
+        place_3 = place_3.astype(np.float32)
+        seen_V3 = (vertices_V3 - place_3) @ turn_33
+        flat_V2 = seen_V3[:, :2] / np.maximum(seen_V3[:, 2:], 0.05)
+        low_2, high_2 = flat_V2.min(axis=0), flat_V2.max(axis=0)
+        scale = (side - 4) / (high_2 - low_2).max()
+        pixel_V2 = ((flat_V2 - low_2) * scale).astype(np.int32) + 2
+        depth_N = np.full(side * side, np.inf, np.float32)
+        far_first = np.argsort(-seen_V3[:, 2])  # so that the nearest is written last
+        depth_N[(pixel_V2[:, 1] * side + pixel_V2[:, 0])[far_first]] = seen_V3[far_first, 2]
+        depth = cv2.erode(depth_N.reshape(side, side), np.ones((3, 3), np.uint8))
+        for points_N3, reached_KN in zip(clouds, made, strict=True):
+            there_N3 = (points_N3 - place_3) @ turn_33
+            at_N2 = (there_N3[:, :2] / np.maximum(there_N3[:, 2:], 0.05) - low_2) * scale
+            pixel_N2 = at_N2.clip(-9, side + 9).astype(np.int32) + 2
+            inside_N = ((pixel_N2 >= 0) & (pixel_N2 < side)).all(axis=1) & (there_N3[:, 2] > 0.05)
+            column_N, row_N = pixel_N2[inside_N].T
+            reached_KN[number, inside_N] = depth[row_N, column_N] > there_N3[inside_N, 2] - THICK_M
+    return made
+
+
+def _toward(place_3: np.ndarray, target_3: np.ndarray) -> np.ndarray:
+    """Axes, as columns, of a view from a place to a target."""
+    forward_3 = (target_3 - place_3) / np.linalg.norm(target_3 - place_3)
+    right_3 = np.cross(forward_3, [0.0, 1.0, 0.0] if abs(forward_3[1]) < 0.99 else [1.0, 0.0, 0.0])
+    right_3 /= np.linalg.norm(right_3)
+    return np.stack([right_3, np.cross(forward_3, right_3), forward_3], axis=1).astype(np.float32)
+
+
+def _middle(vertices_V3: np.ndarray) -> np.ndarray:
+    middle_3: np.ndarray = (vertices_V3.max(axis=0) + vertices_V3.min(axis=0)) / 2
+    return middle_3
+
+
+def _directions(count: int) -> np.ndarray:
+    """Directions [K, 3] spread evenly over the sphere (a Fibonacci lattice), y up."""
+    at_K = np.arange(count) + 0.5
+    up_K = 1 - 2 * at_K / count
+    turn_K = np.pi * (1 + 5**0.5) * at_K
+    beside_K = np.sqrt(1 - up_K**2)
+    return np.stack([beside_K * np.cos(turn_K), up_K, beside_K * np.sin(turn_K)], axis=1)
+
+
+def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(picture.astype(np.float32), (0, 0), sigma)
+
+
+def _rounded(picture_HW3: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(picture_HW3), 0, 255).astype(np.uint8)

@@ -1,0 +1,173 @@
+"""Looking at a video in a process of its own, with limits on time and memory.
+
+A decoder is a large program that reads files from anywhere. A file may crash it, claim a size that no memory
+holds, or be so compressed that a megabyte decodes for days. So each video is decoded once, whole, where that
+costs nobody else anything: in a process that the kernel ends. What has passed decodes in the workers the same
+way, by the same library with the same single thread.
+
+The other way would be to read every frame through such a process: a copy of each through shared memory, three
+times, since a video is read that often. Here a video costs one decoding, which was needed anyhow to count
+frames, and a fork of a small process with nothing but the decoder in it, which each worker starts once.
+(Workers themselves have threads and must not fork.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from raymaskdp import check
+from raymaskdp.errors import UserError
+from raymaskdp.video import reader
+from raymaskdp.video.reader import VideoInfo
+
+WALL_FACTOR = 10
+"""Of the limit on CPU seconds: what a stalled disk, or a busy machine, may take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeLimits:
+    """What decoding one video once may take.
+
+    Attributes:
+      seconds: of CPU. Half an hour is ten hours of video in high definition.
+      gigabytes: of address space.
+      megapixels: of a frame, which a worker has to hold some times over; 8K has 33.
+    """
+
+    seconds: float = 1800.0
+    gigabytes: float = 6.0
+    megapixels: float = 36.0
+
+    def __post_init__(self) -> None:
+        check.in_range("decode.seconds", self.seconds, low=1, high=1e6)
+        check.in_range("decode.gigabytes", self.gigabytes, low=0.25, high=1e4)
+        check.in_range("decode.megapixels", self.megapixels, low=0, open_low=True)
+
+
+def probe(path: str | Path, limits: DecodeLimits) -> VideoInfo:
+    """What `reader.probe` says, within limits, whatever the file does to the decoder.
+
+    Raises `UserError` where `reader.probe` does, where a limit is reached, and where the decoder crashes.
+    """
+    answer = _process().ask({"path": os.fspath(path), **asdict(limits)})
+    if "refused" in answer:
+        raise UserError(answer["refused"])
+    if "info" not in answer:
+        raise UserError(f"The video {path} {_last_words(answer, limits)}.")
+    info = VideoInfo(**{**answer["info"], "fps": Fraction(answer["info"]["fps"])})
+    if info.width * info.height > limits.megapixels * 1e6:
+        raise UserError(
+            f"The video {path} has frames of {info.width}×{info.height} pixels, "
+            f"more than decode.megapixels={limits.megapixels:g} million."
+        )
+    return info
+
+
+def _last_words(answer: dict[str, Any], limits: DecodeLimits) -> str:
+    if answer.get("memory"):
+        return f"needs more than decode.gigabytes={limits.gigabytes:g} to decode"
+    number = answer.get("signal")
+    if number in (signal.SIGXCPU, signal.SIGALRM):
+        return f"takes longer than decode.seconds={limits.seconds:g} to decode"
+    if number is not None:
+        return f"crashes the decoder ({signal.Signals(number).name})"
+    return "ends the decoder without a word"
+
+
+class _Process:
+    """The small process from which one is forked for every video."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self._lock = threading.Lock()
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # who has threads must not fork
+        self._running = subprocess.Popen(
+            [sys.executable, "-c", "from raymaskdp.video.sandbox import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **threads},
+        )
+
+    def alive(self) -> bool:
+        return self._running.poll() is None
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        assert self._running.stdin is not None
+        assert self._running.stdout is not None
+        with self._lock:
+            try:
+                self._running.stdin.write(json.dumps(question).encode() + b"\n")
+                self._running.stdin.flush()
+            except BrokenPipeError:
+                return {}
+            line = self._running.stdout.readline()
+        return json.loads(line) if line else {}
+
+
+_started: _Process | None = None
+_starting = threading.Lock()
+
+
+def _process() -> _Process:
+    """The one of this process, started at first use and again where it has gone."""
+    global _started
+    with _starting:
+        if _started is None or _started.owner != os.getpid() or not _started.alive():
+            _started = _Process()
+        return _started
+
+
+def serve() -> None:
+    """Answer questions on standard input, one line each, until it ends; runs in the small process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asks
+    for line in sys.stdin.buffer:
+        sys.stdout.buffer.write(json.dumps(_forked(json.loads(line))).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _forked(question: dict[str, Any]) -> dict[str, Any]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):  # a child that came back would answer twice
+            os.close(reading)
+            os.write(writing, json.dumps(_decoded(question)).encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as answer:
+        content = answer.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return {"signal": os.WTERMSIG(status)}
+    found: dict[str, Any] = json.loads(content) if content else {}
+    return found
+
+
+def _decoded(question: dict[str, Any]) -> dict[str, Any]:
+    """Decode under the limits; runs in the forked process."""
+    memory = int(question["gigabytes"] * 2**30)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    seconds = math.ceil(question["seconds"])
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    signal.alarm(WALL_FACTOR * seconds)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a codec says of a damaged file helps nobody
+    try:
+        info = reader.probe(question["path"])
+    except UserError as error:
+        return {"refused": str(error)}
+    except MemoryError:
+        return {"memory": True}
+    return {"info": {**asdict(info), "fps": str(info.fps)}}

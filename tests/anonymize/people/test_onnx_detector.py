@@ -1,0 +1,155 @@
+"""A detector by path sees the frame as documented, its answer is read as documented, and it can veto."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.formats import Film, write_smarthome
+from support.onnx_files import linear
+
+from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.people.detectors import Detectors
+from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.onnx_detector import OnnxPeople
+from raymaskdp.anonymize.people.sources import pose_source
+from raymaskdp.anonymize.run import anonymize
+from raymaskdp.errors import UserError
+from raymaskdp.video.reader import stream
+
+SIDE, PLACES = 32, 16 + 4 + 1
+CELL = 8  # of stride 8, of which the picture has 4 by 4: the first 16 places
+
+
+def _fixed(path: Path, answer: np.ndarray) -> Path:
+    """A network that always gives the same answer."""
+    path.write_bytes(linear(np.zeros((*answer.shape, 3, SIDE, SIDE), np.float32), answer, SIDE))
+    return path
+
+
+def _yolov8(*rows: tuple[float, ...]) -> np.ndarray:
+    """An answer with these figures in its first places."""
+    answer = np.zeros((1, len(rows[0]), PLACES), np.float32)
+    answer[0, :, : len(rows)] = np.transpose(rows)
+    return answer
+
+
+def _open(path: Path) -> OnnxPeople:
+    return OnnxPeople(path, side=SIDE, confidence=0.5)
+
+
+def _sees_red(path: Path, *, yolox: bool) -> Path:
+    """A network that sees a person of half a cell wherever the middle of a cell is red."""
+    shape = (PLACES, 6) if yolox else (5, PLACES)
+    weights, bias = np.zeros((1, *shape, 3, SIDE, SIDE), np.float32), np.zeros((1, *shape), np.float32)
+    for place in range(16):
+        row, column = divmod(place, 4)
+        y, x = row * CELL + CELL // 2, column * CELL + CELL // 2
+        if yolox:
+            bias[0, place] = (0.5, 0.5, np.log(0.5), np.log(0.5), 0, 1)
+            weights[0, place, 4, 2, y, x] = 1 / 255
+        else:
+            bias[0, :4, place] = (x, y, CELL / 2, CELL / 2)
+            weights[0, 4, place, 0, y, x] = 1
+    path.write_bytes(linear(weights, bias, SIDE))
+    return path
+
+
+@pytest.mark.parametrize("yolox", [True, False])
+@pytest.mark.parametrize(("height", "width"), [(120, 320), (320, 120), (24, 16), (32, 32)])
+def test_the_frame_is_seen_and_boxes_are_in_its_pixels(
+    tmp_path: Path, yolox: bool, height: int, width: int
+) -> None:
+    """What is red is found where it is, in wide, tall, small and square frames; grey edges are nobody."""
+    people = _open(_sees_red(tmp_path / "red.onnx", yolox=yolox))
+    assert len(people(np.full((height, width, 3), (0, 255, 255), np.uint8))) == 0
+    cell = CELL * max(height, width) / SIDE
+    for column, row in ((0, 0), (int(width / cell) - 1, 0), (0, int(height / cell) - 1)):
+        frame = np.zeros((height, width, 3), np.uint8)
+        top, left = int(row * cell), int(column * cell)
+        frame[top : top + int(cell), left : left + int(cell)] = (255, 0, 0)
+        (box,) = people(frame)
+        expected = np.array([column + 0.25, row + 0.25, column + 0.75, row + 0.75]) * cell
+        np.testing.assert_allclose(box[:4], expected, atol=0.01 * cell)
+        assert box[4] == pytest.approx(1, abs=0.01)
+
+
+def test_only_people_count_and_each_once(tmp_path: Path) -> None:
+    """Of three classes the first is the person; boxes of one person are merged, the best one stays."""
+    answer = _yolov8(
+        (8, 8, 8, 8, 0.7, 0.1, 0.1),
+        (8, 9, 8, 8, 0.9, 0.1, 0.1),
+        (24, 24, 8, 8, 0.1, 0.95, 0.95),
+        (24, 8, 8, 8, 0.49, 0, 0),
+    )
+    (box,) = _open(_fixed(tmp_path / "v8.onnx", answer))(np.zeros((SIDE, SIDE, 3), np.uint8))
+    np.testing.assert_allclose(box, (4, 5, 12, 13, 0.9), atol=1e-4)
+
+
+def test_scores_of_yolox_are_products_and_strides_follow_each_other(tmp_path: Path) -> None:
+    answer = np.zeros((1, PLACES, 7), np.float32)
+    answer[0, 16 + 3] = (0.5, 0.5, 0, np.log(2), 0.9, 0.8, 0)  # last place of stride 16
+    answer[0, 20] = (0.5, 0.5, 0, 0, 0.7, 0.7, 0)  # an object, but 0.49 only
+    answer[0, 0] = (0.5, 0.5, 0, 0, 0.9, 0, 1)  # something else
+    (box,) = _open(_fixed(tmp_path / "x.onnx", answer))(np.zeros((SIDE, SIDE, 3), np.uint8))
+    np.testing.assert_allclose(box, (16, 8, 32, 40, 0.72), atol=1e-4)
+
+
+def test_unfit_networks_are_one_sentence(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a network")
+    with pytest.raises(UserError, match="cannot read"):
+        _open(broken)
+    for shape in ((1, 5, PLACES - 1), (1, 4, PLACES), (1, PLACES, 5), (PLACES, 6), (2, PLACES, 6)):
+        with pytest.raises(UserError, match="answers with"):
+            _open(_fixed(tmp_path / "shape.onnx", np.zeros(shape, np.float32)))
+    with pytest.raises(UserError, match="infinities"):
+        _open(_fixed(tmp_path / "nan.onnx", np.full((1, 5, PLACES), np.nan, np.float32)))
+    fit = _fixed(tmp_path / "fit.onnx", np.zeros((1, 5, PLACES), np.float32))
+    with pytest.raises(UserError, match="veto_side"):
+        OnnxPeople(fit, side=64, confidence=0.5)
+    with pytest.raises(UserError, match="multiple of 32"):
+        PoseConfig(veto_side=100)
+    with pytest.raises(UserError, match="veto=false"):
+        PoseConfig(veto=False, veto_detector=fit)
+
+
+def test_a_run_refuses_an_unfit_detector_before_it_starts(film: Film, tmp_path: Path) -> None:
+    config = PoseConfig(veto_detector=tmp_path / "missing.onnx", veto_side=SIDE)
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"pose\.veto_detector"):
+        anonymize(film.record.path, out, AnonymizeConfig(pose=config))
+    _fixed(tmp_path / "missing.onnx", np.zeros((1, 7, 7), np.float32))
+    with pytest.raises(UserError, match="answers with"):
+        anonymize(film.record.path, out, AnonymizeConfig(pose=config))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("source", ["mediapipe", "smarthome"])
+def test_whom_nobody_else_saw_is_suspicious(film: Film, tmp_path: Path, source: str) -> None:
+    """A box of a person who was found changes nothing; beside all people it stops the video."""
+    write_smarthome(tmp_path / f"{film.name}_pose3d.json", film.truth)
+    config = PoseConfig(source=source, veto_detector=tmp_path / "fixed.onnx", veto_side=SIDE)
+    if source != "mediapipe":
+        config = dataclasses.replace(config, skeletons=tmp_path)
+    points = film.truth.pixels(film.truth.joints[0, 0]) * SIDE / film.info.width
+    low, high = points.min(0), points.max(0)
+
+    def reasons(*box: float) -> set[str]:
+        _fixed(tmp_path / "fixed.onnx", _yolov8((*box, 0.9)))
+        frames = stream(film.record.path)
+        return {s.reason for s in pose_source(config)(frames, film.info, film.record).suspicious}
+
+    alarm = "a person outside all people found"
+    assert alarm not in reasons(*(low + high) / 2, *(high - low))
+    assert alarm in reasons(1.5, 4, 3, 8)
+
+
+def test_a_person_in_the_end_is_reported(tmp_path: Path) -> None:
+    """In a picture of nobody, the other detectors see nobody and this one is believed."""
+    nobody = np.full((96, 128, 3), 90, np.uint8)
+    config = PoseConfig(veto_detector=_sees_red(tmp_path / "red.onnx", yolox=False), veto_side=SIDE)
+    detectors = Detectors(config)
+    assert detectors(nobody) == ()
+    nobody[:64, :64] = (255, 0, 0)
+    assert detectors(nobody) == ("a person",)

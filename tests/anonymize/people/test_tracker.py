@@ -1,0 +1,170 @@
+"""Following: who is who after crossing, what lies in a gap, and the geometry of masks."""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, grow, limbs, union
+from raymaskdp.anonymize.people.mediapipe import Sighting
+from raymaskdp.anonymize.people.tracker import (
+    OTHER_SIDE,
+    Seen,
+    Sightings,
+    Track,
+    assign,
+    between,
+    distinct,
+    remember,
+)
+
+STANDING = np.array(
+    [
+        (0, -84), (2, -86), (3, -86), (4, -86), (-2, -86), (-3, -86), (-4, -86), (6, -85), (-6, -85),
+        (2, -81), (-2, -81), (12, -72), (-12, -72), (15, -55), (-15, -55), (17, -38), (-17, -38),
+        (18, -34), (-18, -34), (17, -33), (-17, -33), (16, -35), (-16, -35), (8, -43), (-8, -43),
+        (8, -22), (-8, -22), (8, -3), (-8, -3), (7, 0), (-7, 0), (11, 1), (-11, 1),
+    ],
+    np.float32,
+)  # fmt: skip
+"""A person about 90 pixels tall whose feet stand on the origin."""
+
+
+def sighting(x: float, y: float, scale: float = 1.0) -> Sighting:
+    points = STANDING * scale + (x, y)
+    keypoints = np.column_stack([points, np.ones(33)]).astype(np.float32)
+    mask = np.zeros((240, 320), np.float32)
+    drawn = np.zeros((240, 320), bool)
+    limbs(keypoints, frame_size=(240, 320)).paint(drawn)
+    mask[drawn] = 1.0
+    return Sighting(
+        keypoints_33x3=keypoints,
+        world_33x3=np.zeros((33, 3), np.float32),
+        corner=(0, 0),
+        mask_hw=mask,
+        score=1.0,
+    )
+
+
+def seen(x: float, colour: tuple[int, int, int], y: float = 200, scale: float = 1.0) -> Seen:
+    return remember(sighting(x, y, scale), np.full((240, 320, 3), colour, np.uint8))
+
+
+RED, BLUE = (200, 30, 30), (30, 30, 200)
+
+
+def test_looks_keep_identities_apart_where_two_people_cross() -> None:
+    one, two = Track(track_id=0), Track(track_id=1)
+    for frame in range(40):
+        # They walk through each other; in the middle, position alone cannot tell them apart.
+        left, right = seen(60 + 5 * frame, RED), seen(260 - 5 * frame, BLUE)
+        if frame == 0:
+            one.seen[0], two.seen[0] = left, right
+            continue
+        if abs(200 - 10 * frame) < 30:
+            continue  # one hides the other
+        pairs, spare = assign([one, two], [right, left], frame, reach=0.1)
+        assert not spare
+        for track, match in pairs:
+            track.seen[frame] = match
+            assert match is (left if track is one else right)
+
+
+def test_a_body_of_another_size_is_not_the_person() -> None:
+    track = Track(track_id=0, seen=Sightings({0: seen(100, RED)}))
+    assert assign([track], [seen(100, RED, scale=0.5)], 1, reach=0.1)[0] == []
+    assert len(assign([track], [seen(104, RED)], 1, reach=0.1)[0]) == 1
+
+
+def test_a_person_far_away_starts_anew() -> None:
+    track = Track(track_id=0, seen=Sightings({0: seen(60, RED)}))
+    other = seen(260, RED)
+    assert assign([track], [other], 1, reach=0.1) == ([], [other])
+
+
+def test_two_sightings_of_one_body_count_once() -> None:
+    assert len(distinct([seen(100, RED), seen(102, RED), seen(200, BLUE)])) == 2
+
+
+def test_a_gap_is_filled_on_the_straight_line() -> None:
+    track = Track(track_id=0, seen=Sightings({10: seen(100, RED), 14: seen(140, RED)}))
+    keypoints, _, patches = between(track, 11)
+    np.testing.assert_allclose(keypoints[:, 0], STANDING[:, 0] + 110, atol=1e-3)
+    assert (keypoints[:, 2] < 1).all()
+    filled = union(patches)
+    truth = crop_to_content(sighting(110, 200).mask_hw > 0)
+    covered = Patch(truth.corner, np.zeros_like(truth.mask_hw))
+    filled.paint_into(covered)
+    assert (covered.mask_hw & truth.mask_hw).sum() > 0.97 * truth.mask_hw.sum()
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.5, 7.0])
+def test_growing_is_dilation_by_a_disc(radius: float) -> None:
+    rng = np.random.default_rng(0)
+    mask = np.zeros((60, 70), bool)
+    mask[20:30, 25:40] = rng.random((10, 15)) > 0.7
+    grown = np.zeros_like(mask)
+    grow(crop_to_content(mask), radius).paint(grown)
+    exact = scipy.ndimage.distance_transform_edt(~mask) <= radius
+    assert (grown ^ exact).sum() <= 0.01 * exact.sum()  # OpenCV's 5×5 distance is approximate
+
+
+def test_height_does_not_shrink_with_the_pose() -> None:
+    upright = np.column_stack([STANDING, np.ones(33)])
+    crouching = upright.copy()
+    crouching[25:, 1] -= 25  # the thighs and shins come up
+    assert body_height(crouching) > 0.7 * body_height(upright)
+    assert body_height(3 * upright) == pytest.approx(3 * body_height(upright))
+
+
+def test_a_small_skeleton_inside_a_person_is_forgotten() -> None:
+    track = Track(track_id=0, seen=Sightings({frame: seen(100, RED) for frame in range(9)}))
+    track.seen[4] = seen(100, RED, y=150, scale=0.5)
+    track.forget_doubtful()
+    assert sorted(track.seen) == [0, 1, 2, 3, 5, 6, 7, 8]
+
+
+def test_a_jump_there_and_back_is_forgotten_but_a_walk_is_not() -> None:
+    track = Track(track_id=0, seen=Sightings({frame: seen(60 + 10 * frame, RED) for frame in range(9)}))
+    track.seen[4] = seen(160, RED)
+    track.forget_doubtful()
+    assert sorted(track.seen) == [0, 1, 2, 3, 5, 6, 7, 8]
+
+
+def test_a_drawn_body_covers_hands_hair_and_floor() -> None:
+    keypoints = sighting(160, 200).keypoints_33x3
+    drawn = np.zeros((240, 320), bool)
+    limbs(keypoints, frame_size=(240, 320)).paint(drawn)
+    for x, y in [*keypoints[:, :2].astype(int), (160, 109), (166, 201), (143, 168)]:
+        assert drawn[y, x]
+    assert drawn.mean() < 0.1
+
+
+def test_a_drawn_body_outside_the_frame_is_empty() -> None:
+    assert limbs(sighting(1000, 200).keypoints_33x3, frame_size=(240, 320)).mask_hw.size == 0
+
+
+def test_left_and_right_do_not_change_places() -> None:
+    track = Track(track_id=0)
+    for frame in range(12):
+        track.seen[frame] = seen(100 + 2 * frame, RED)
+    right = {frame: track.seen[frame].keypoints_33x3.copy() for frame in track.seen}
+    masks = {frame: track.seen[frame].mask for frame in track.seen}
+    for frame in range(3, 8):  # a front taken for a back, with less confidence
+        track.seen[frame].keypoints_33x3[:] = track.seen[frame].keypoints_33x3[OTHER_SIDE]
+        track.seen[frame].keypoints_33x3[:, 2] = 0.8
+    track.mend_sides()
+    for frame, points in right.items():
+        np.testing.assert_allclose(track.seen[frame].keypoints_33x3[:, :2], points[:, :2])
+        assert track.seen[frame].mask == masks[frame]
+
+
+def test_a_person_may_turn_around() -> None:
+    track = Track(track_id=0)
+    for frame in range(13):
+        track.seen[frame] = seen(100, RED)
+        width = np.cos(np.pi * frame / 12)  # from the front over the profile to the back
+        points = track.seen[frame].keypoints_33x3
+        points[:, 0] = 100 + width * (points[:, 0] - 100)
+    turned = [track.seen[frame].keypoints_33x3.copy() for frame in range(13)]
+    track.mend_sides()
+    np.testing.assert_array_equal([track.seen[frame].keypoints_33x3 for frame in range(13)], turned)
