@@ -669,6 +669,18 @@ def benchmark_stages(settings: Any, as_json: bool) -> None:
     _show(run(settings), as_json)
 
 
+@benchmark.command("real", context_settings=CONTEXT)
+@click.argument("folder", type=PATH)
+@click.option("--out", type=PATH, required=True, help="Folder for the outputs; it is resumed.")
+@_json_option
+@_settings("raymaskdp.benchmarks.real:RealConfig")
+def benchmark_real(folder: Path, out: Path, settings: Any, as_json: bool) -> None:
+    """What `anonymize` does with a folder of real clips: how many come out, as what, and who is still seen."""
+    from raymaskdp.benchmarks.real import benchmark_real as run
+
+    _show(run(folder, out, settings), as_json)
+
+
 @benchmark.command("plan", context_settings=CONTEXT)
 @_json_option
 @_settings("raymaskdp.benchmarks.cost_plan:CostPlanConfig")

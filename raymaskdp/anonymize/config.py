@@ -13,9 +13,9 @@ from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.diffusion.weights import check_weights
 from raymaskdp.anonymize.compose.harmonize import DIFFUSION
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.sources import check_source
-from raymaskdp.anonymize.verify.checks import VerifyConfig
+from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.bodies.fit import FitConfig
 from raymaskdp.bodies.render import RenderConfig
 from raymaskdp.video.sandbox import DecodeLimits
@@ -28,6 +28,8 @@ class AnonymizeConfig:
     Attributes:
       pose, fit, plate, render, composite, verify: the stages.
       diffusion: how `composite.refine=diffusion` works.
+      on_doubt: where somebody may have been missed, or has no pose, "redact" the region, or "quarantine" the
+        video for somebody to look at first.
       decode: what reading a video may take, before it is given up as failed.
       body: an SMPL-H file; None for the embedded body.
       secret_file: 32 private bytes that choose who gets which avatar; made on first use. None for a
@@ -51,6 +53,7 @@ class AnonymizeConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     verify: VerifyConfig = field(default_factory=VerifyConfig)
     decode: DecodeLimits = field(default_factory=DecodeLimits)
+    on_doubt: str = "redact"
     body: Path | None = None
     secret_file: Path | None = None
     piece_seconds: float = 60.0
@@ -61,6 +64,7 @@ class AnonymizeConfig:
 
     def __post_init__(self) -> None:
         check_source(self.pose)
+        check.one_of("on_doubt", self.on_doubt, ("redact", "quarantine"))
         if self.composite.refine == DIFFUSION:
             check_weights(self.diffusion)
         if self.workers is not None:

@@ -28,8 +28,8 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.object_store import Earlier
 from raymaskdp.anonymize.output import decisions, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
-from raymaskdp.anonymize.people.finder import people_detector
 from raymaskdp.anonymize.stages import Job
+from raymaskdp.anonymize.verify.look_again import people_detector
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.errors import UserError
 from raymaskdp.files import cache_dir, write_json
@@ -102,7 +102,7 @@ def anonymize(
     began = time.perf_counter()
     records = read_source(source)
     _check_paths(config)
-    people_detector(config.pose)  # an unfit one is found out here, not in every worker
+    people_detector(config.verify)  # an unfit one is found out here, not in every worker
     out = storage.place(out) if isinstance(out, str) else out
     home = _home(out)
     with _locked(home) as work:

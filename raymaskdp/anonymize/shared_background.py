@@ -22,9 +22,8 @@ from raymaskdp.anonymize.background.plate import filled
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.people.detectors import Detectors
 from raymaskdp.anonymize.stages import Job, guarded
-from raymaskdp.anonymize.verify import checks
+from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.datasets.manifest import VideoRecord
 
 
@@ -109,7 +108,7 @@ class BuildViews:
 
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._config = config
-        self._detectors = Detectors(config.pose)
+        self._look = LookAgain(config.verify)
 
     def __call__(self, camera: Camera) -> Camera:
         """The camera, whose file of views is there now."""
@@ -117,9 +116,7 @@ class BuildViews:
             views = [
                 view
                 for view in shared_plate.build_views(camera.observations, self._config.plate)
-                if not checks.detector_problems(
-                    self._detectors, [("the plate", filled(view, self._config.plate).color_HW3)]
-                )
+                if not len(self._look(filled(view, self._config.plate).color_HW3))
             ]
             shared_plate.save_views(camera.views, views)
         return camera

@@ -18,6 +18,7 @@ import math
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,12 @@ from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.chunks import Pieces, folder_of
-from raymaskdp.anonymize.people.detectors import Detectors
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.scoring import TruthMetrics, score
 from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.refiners import Refiners
 from raymaskdp.anonymize.verify import checks
+from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
@@ -95,7 +96,7 @@ class Analyze:
         self._body = config.body
         self._find_people = pose_source(config.pose)
         self._fit_bodies = FitBodies(config.fit, config.body)
-        self._unfittable = config.fit.unfittable
+        self._on_doubt = config.on_doubt
         self._decode = config.decode
 
     def __call__(self, item: Item) -> Item:
@@ -114,19 +115,22 @@ class Analyze:
         folder = _pieces_folder(self._job, item, self._config_sha256)
         if folder is not None and (kept := _kept_analysis(folder)) is not None:
             return dataclasses.replace(item, **kept)
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "seconds_pose"), contextlib.closing(reader.stream(path)) as frames:
-            people = self._find_people(frames, info, item.record)
+        seconds: dict[str, Any] = {}
+        with _timed(seconds, "seconds_pose"):
+            people = self._find_people(reader.Frames(path), info, item.record)
         item = dataclasses.replace(item, num_people=len(people.persons), metrics=seconds)
-        if problems := _unreleased(item, _suspicions(people)):
-            looked_at = [suspicion.frame for suspicion in people.suspicious]
-            return _quarantined(item, problems, looked_at)
         avatars = avatars_of(item.record, len(people.persons), self._job.secret)
         with _timed(seconds, "seconds_fit"):
             motions = self._fit_bodies(people, info, avatars)
-        problems = _unfitted(people, motions) if self._unfittable == "quarantine" else []
-        if problems := _unreleased(item, problems):
-            return _quarantined(dataclasses.replace(item, metrics=seconds), problems)
+        if self._on_doubt == "quarantine":
+            problems = _unreleased(item, [*_doubts(people), *_unfitted(people, motions)])
+            if problems:
+                return _quarantined(
+                    dataclasses.replace(item, metrics=seconds),
+                    problems,
+                    [doubt.frame for doubt in people.doubts],
+                )
+        seconds["doubts"] = dict(Counter(doubt.reason for doubt in people.doubts))
         metrics: dict[str, Any] = dict(seconds)
         if item.truth is not None:
             metrics["truth"] = _plain(score(people, motions, item.truth, load_body(self._body)))
@@ -144,7 +148,7 @@ class Synthesize:
         self._config_sha256 = config.digest()
         self._job = job
         self._renderer = Renderer(config.render)
-        self._detectors = Detectors(config.pose)
+        self._look = LookAgain(config.verify)
         self._refiners = Refiners(config)
         self._figures: dict[Avatar, Figure] = {}
 
@@ -172,21 +176,16 @@ class Synthesize:
         folder = _pieces_folder(self._job, item, self._config_sha256) or work / "pieces"
         pieces = _pieces(item, folder, config.piece_seconds)
         metrics = dict(item.metrics)
-        if config.verify.require_people and not scene.visible_PT.any():
-            return _quarantined(item, ["no person was found, so none could be replaced"]), {}
+        empty = not scene.visible_PT.any() and not scene.doubts_T.any()
 
         with _timed(metrics, "seconds_plate"):
             masks_TB = scene.everybody(config.composite.margin * info.height)
             background = _background(item, masks_TB, config.plate, folder)
             masks_TB = bridge(masks_TB, round(config.composite.gap * float(info.fps)))
-            problems = self._background_problems(item, background)
         if math.isfinite(background.drift_px):
             metrics["camera_drift_px"] = round(background.drift_px, 3)
         metrics["plate_unseen"] = round(background.unseen, 4)
         metrics["plate_lent"] = round(background.lent, 4)
-        if problems:
-            return _quarantined(dataclasses.replace(item, metrics=metrics), problems), {}
-
         avatars = avatars_of(item.record, len(scene.motions), self._job.secret)
         figures = [self._dressed(avatar) for avatar in avatars]
         composite_path, avatar_path = work / f"{name}.mp4", work / f"{name}.avatar.mp4"
@@ -197,9 +196,10 @@ class Synthesize:
             background=background,
             draw=self._drawer(scene, figures),
             refiner=lambda: self._refiners(scene, figures, avatars, float(info.fps)),
-            silhouettes=Silhouettes(scene, self._flat_avatars(item, scene)),
+            silhouettes=Silhouettes(scene, avatars, config.verify.min_overlap),
             masks_TB=masks_TB,
             flow=_flow(source, masks_TB, config.plate) if background.misfit else None,
+            look=self._look,
             plates=config.plate,
             composites=config.composite,
             verify=config.verify,
@@ -208,8 +208,10 @@ class Synthesize:
             layers = write_layers(makes, pieces, composite_path=composite_path, avatar_path=avatar_path)
         metrics |= {"pieces": len(pieces), "pieces_resumed": layers.resumed}
         with _timed(metrics, "seconds_verify"):
-            problems = layers.checks.problems()
-            problems += _unreleased(item, checks.detector_problems(self._detectors, layers.empty_frames))
+            problems = layers.checks.failures()
+            if background.mosaic is not None and background.mosaic.surviving:
+                problems.append("source pixels under a person mask get into the background")
+            problems += _unreleased(item, self._judgements(layers, empty=empty))
             files = checks.check_files(
                 source=source,
                 composite=composite_path,
@@ -231,22 +233,16 @@ class Synthesize:
         }
         return dataclasses.replace(item, status="done", outputs=digests), layers.checks.summary()
 
-    def _background_problems(self, item: Item, background: Background) -> list[str]:
-        if background.mosaic is not None and background.mosaic.surviving:
-            return ["source pixels under a person mask get into the background"]  # counted: no judgement
-        if background.misfit:
-            problems = [f"{background.misfit}, so no background can be made"]
-            return _unreleased(item, problems if self._config.plate.moving_camera == "quarantine" else [])
-        if background.unseen > self._config.verify.max_unseen:
-            return _unreleased(item, [f"{background.unseen:.0%} of the background is never seen"])
-        assert item.info is not None
-        # A fixed camera has one plate, of a moving one some looks will do.
-        looks = [0] if background.mosaic is None else [0, item.info.num_frames // 2, item.info.num_frames - 1]
-        shown = [("the plate", background.at(index)) for index in looks]
-        found = checks.detector_problems(
-            self._detectors, [(n, seen) for n, seen in shown if seen is not None]
-        )
-        return _unreleased(item, list(dict.fromkeys(found)))
+    def _judgements(self, layers: Layers, *, empty: bool) -> list[str]:
+        """Reasons to quarantine a video that somebody who has looked at it may overrule."""
+        found = layers.checks.excesses()
+        seen = layers.checks.background_T + layers.checks.filled_T + layers.checks.blank_T
+        if self._config.on_doubt == "quarantine" and seen.any():
+            named = checks.name_frames(np.flatnonzero(seen))
+            found.append(f"an independent detector finds somebody in {named}")
+        if empty and not seen.any() and self._config.verify.empty == "quarantine":
+            found.append("nobody was found, so nobody was replaced")
+        return found
 
     def _drawer(self, scene: Scene, figures: list[Figure]) -> Callable[[int], Rendered]:
         def draw(index: int) -> Rendered:
@@ -259,12 +255,6 @@ class Synthesize:
             )
 
         return draw
-
-    def _flat_avatars(self, item: Item, scene: Scene) -> list[Avatar]:
-        """Whose colours silhouettes have; none where none are wanted."""
-        if self._config.fit.unfittable != "silhouette":
-            return []
-        return avatars_of(item.record, len(scene.motions), self._job.secret)
 
     def _dressed(self, avatar: Avatar) -> Figure:
         """The avatar's mesh; the latest are kept, because subjects come back."""
@@ -383,11 +373,11 @@ def _unreleased(item: Item, problems: list[str]) -> list[str]:
     return [problem for problem in problems if problem not in item.released]
 
 
-def _suspicions(people: People) -> list[str]:
-    """Suspicious frames by reason, one sentence each."""
+def _doubts(people: People) -> list[str]:
+    """Frames with doubts by reason, one sentence each."""
     frames: dict[str, list[int]] = {}
-    for suspicion in people.suspicious:
-        frames.setdefault(suspicion.reason, []).append(suspicion.frame)
+    for doubt in people.doubts:
+        frames.setdefault(doubt.reason, []).append(doubt.frame)
     return [f"{reason} ({checks.name_frames(np.unique(at))})" for reason, at in frames.items()]
 
 
@@ -402,8 +392,9 @@ def _unfitted(people: People, motions: list[Motion]) -> list[str]:
 
 
 def _figures(layers: Layers, files: checks.FileChecks, pixels: int) -> dict[str, Any]:
-    figures = {
-        "avatar_fraction": round(float(layers.checks.avatar_T.mean() / pixels), 4),
+    figures: dict[str, Any] = {
+        "person_frames": layers.checks.by_rung(),
+        "avatar_fraction": round(float(layers.checks.avatar_pixels_T.mean() / pixels), 4),
         "masked_fraction": round(float(layers.checks.masked_T.mean() / pixels), 4),
         "changed_fraction": round(float(layers.checks.changed_T.mean() / pixels), 4),
         "surviving_pixels": int(layers.checks.surviving_T.clip(0).sum()),

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from raymaskdp import check
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.audit import actions, motion
 from raymaskdp.audit.embedding import (
     FACE_MEAN,

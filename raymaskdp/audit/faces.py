@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.anonymize.people.detectors import Detectors
-from raymaskdp.anonymize.people.evidence import close_faces
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.mediapipe import PoseNetworks
+from raymaskdp.anonymize.verify.config import VerifyConfig
+from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.audit.video_pairs import Pair
 from raymaskdp.train.positive_controls import without_people
 from raymaskdp.video import masks
@@ -49,11 +49,8 @@ class Lookout:
     """The networks, loaded once."""
 
     def __init__(self, config: PoseConfig) -> None:
-        self.networks = PoseNetworks(
-            pose_model=config.pose_model, confidence=config.confidence, limit=config.max_people
-        )
-        self._least_face = config.veto_faces
-        self._detectors = Detectors(config)
+        self.networks = PoseNetworks(pose_model=config.pose_model, confidence=config.confidence, limit=1)
+        self._look = LookAgain(VerifyConfig())
 
     def look(self, pair: Pair, *, frames: int) -> Sightings:
         """Look at up to `frames` evenly spread frames of a pair."""
@@ -63,13 +60,13 @@ class Lookout:
             frames=len(at),
             faces_before=sum(self._face(pair.source_THW3[index]) for index in at),
             faces_after=sum(self._face(pair.output_THW3[index]) for index in at),
-            beside=sum(bool(self._detectors(empty_THW3[index])) for index in at),
+            beside=sum(bool(len(self._look(empty_THW3[index]))) for index in at),
         )
 
     def face(self, frame_HW3: np.ndarray) -> np.ndarray | None:
         """The clearest face of a frame, uint8 RGB, cut out as a square; None where none is found."""
-        close_N5 = close_faces(self.networks, frame_HW3, self.networks.faces(frame_HW3))
-        if not (close_N5[:, 4] >= self._least_face).any():
+        close_N5 = self._look.faces(frame_HW3)
+        if not len(close_N5):
             return None
         x0, y0, x1, y1 = close_N5[close_N5[:, 4].argmax(), :4]
         half, column, row = max(x1 - x0, y1 - y0, 2) / 2, (x0 + x1) / 2, (y0 + y1) / 2

@@ -34,7 +34,7 @@ from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.harmonize import DIFFUSION
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.sources.smpl import SMPL_PELVIS
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import VideoRecord, read_source

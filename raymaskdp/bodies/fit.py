@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -88,8 +88,6 @@ class FitConfig:
       smoothing: cut-off of the one-euro filter for a landmark at rest, hertz.
       max_misfit: a body whose points lie further than this from the person's in the image, on average and
         as a share of the person's extent, is not fitted.
-      unfittable: what becomes of a person whose body cannot be fitted in a frame, because it is not or the
-        torso is not in view: "quarantine" the video, or draw a plain "silhouette" in the avatar's colour.
       refine: weights of the refinement.
     """
 
@@ -97,7 +95,6 @@ class FitConfig:
     lift: bool = True
     smoothing: float = 4.0
     max_misfit: float = 0.15
-    unfittable: Literal["quarantine", "silhouette"] = "quarantine"
     refine: RefineConfig = field(default_factory=RefineConfig)
 
     def __post_init__(self) -> None:
@@ -110,8 +107,7 @@ class FitBodies:
     """The fit stage: `People` and one avatar a person in, one `Motion` a person out.
 
     A person is fitted where the torso can be seen and the body comes to lie on the person's points;
-    `visible_T` of the motion is false elsewhere, and whoever draws the video must then treat the frame as
-    one whose person could not be replaced.
+    `visible_T` of the motion is false elsewhere, and the person is then to be drawn as a silhouette.
 
     Args:
       body_path: an SMPL-H file; None for the embedded body.

@@ -84,6 +84,15 @@ class Rendered:
     normals_HW3: np.ndarray | None = None
 
 
+def nothing_drawn(height: int, width: int) -> Rendered:
+    """A frame in which nobody is drawn."""
+    return Rendered(
+        color_HW3=np.zeros((height, width, 3), np.uint8),
+        depth_HW=np.zeros((height, width), np.float32),
+        mask_HW=np.zeros((height, width), bool),
+    )
+
+
 class Renderer:
     """Draws with OpenGL through EGL, on a GPU where there is one and on the CPU elsewhere.
 

@@ -225,3 +225,17 @@ def _require_file(path: str | Path) -> None:
         raise UserError(f"The video {path} {what}.")
     if path.stat().st_size == 0:
         raise UserError(f"The video {path} is empty (0 bytes).")
+
+
+class Frames:
+    """The frames of a video, uint8 RGB [H, W, 3], to go through as often as one likes.
+
+    Args:
+      path: a readable video file. `UserError` is raised where it cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return stream(self._path)

@@ -17,7 +17,7 @@ from support.formats import Truth, write_amass
 
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output.manifest import DATA_SUFFIXES
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.datasets.manifest import VideoRecord, read_source, write_table
 from raymaskdp.files import sha256_file
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize

@@ -13,7 +13,7 @@ from support.formats import Truth, write_amass
 from raymaskdp import cli, events, storage
 from raymaskdp.anonymize import AnonymizeConfig, AnonymizeResult, anonymize
 from raymaskdp.anonymize.output import decisions, manifest
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize

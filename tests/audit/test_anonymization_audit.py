@@ -8,7 +8,7 @@ import pytest
 from support.drawn import H, Leak, T, W, draw
 
 from raymaskdp import cli
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.audit import AnonymizationAuditConfig, actions, audit_anonymization, motion, video_pairs
 from raymaskdp.audit.anonymization import read_audit
 from raymaskdp.audit.faces import Lookout

@@ -12,7 +12,7 @@ from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.item import Item, Status
 from raymaskdp.anonymize.output import decisions, manifest
 from raymaskdp.anonymize.output.manifest import Row
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.report.review import review

@@ -20,7 +20,7 @@ from ray import cloudpickle
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.pipeline import STAGES, on_ray
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import read_source

@@ -31,7 +31,7 @@ from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.video.sandbox import DecodeLimits
 
 FAULTS_AFTER = (5, 20, 40)

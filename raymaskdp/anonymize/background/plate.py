@@ -31,10 +31,9 @@ class PlateConfig:
       max_drift_px: a camera whose background moves more than this is not fixed.
       shared_videos: at most so many videos of one camera (the column of the manifest) show each other what
         is behind their people; 0 leaves every video to itself.
-      moving_camera: what becomes of a video whose frames cannot be pieced together to one background, as
-        the camera was carried through the room: "quarantine"; "fill" each frame from its own unmasked pixels,
-        or "blur" these into the gaps; "flow" first takes what neighbouring frames show, along the optical
-        flow, and fills the rest. The last three are safe but flicker.
+      moving_camera: how frames are filled that cannot be pieced together to one background, as the camera
+        was carried through the room: "flow" takes what neighbouring frames show, along the optical flow, and
+        fills the rest; "fill" fills each frame from its own unmasked pixels, "blur" blurs them into the gaps.
     """
 
     samples: int = 15
@@ -42,7 +41,7 @@ class PlateConfig:
     fill: str = "rows"
     max_drift_px: float = 1.0
     shared_videos: int = 24
-    moving_camera: str = "quarantine"
+    moving_camera: str = "flow"
 
     def __post_init__(self) -> None:
         check.in_range("plate.samples", self.samples, low=1, high=255)
@@ -50,7 +49,7 @@ class PlateConfig:
         check_fill("plate.fill", self.fill)
         check.positive("plate.max_drift_px", self.max_drift_px)
         check.in_range("plate.shared_videos", self.shared_videos, low=0, high=1000)
-        check.one_of("plate.moving_camera", self.moving_camera, ("quarantine", "flow", "fill", "blur"))
+        check.one_of("plate.moving_camera", self.moving_camera, ("flow", "fill", "blur"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

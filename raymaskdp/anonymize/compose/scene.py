@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from raymaskdp.anonymize.item import pack_arrays, unpack_arrays
+from raymaskdp.anonymize.people.masks import Patch, box_patch
 from raymaskdp.anonymize.people.people import People, packed_size
 from raymaskdp.bodies.avatar import Avatar, draw_avatars
 from raymaskdp.bodies.figure import Figure
@@ -15,6 +17,9 @@ from raymaskdp.bodies.motion import Motion
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.video import masks
 from raymaskdp.video.mask_film import MaskFilm, union
+
+HELD_S = 0.25
+"""Seconds before and after a frame for which a doubt about it holds; a rung is held for twice as long."""
 
 # Shape suffixes: P persons, T frames, H rows, W columns, B bytes of a packed mask, V vertices.
 
@@ -27,7 +32,9 @@ class Scene:
       height, width: pixels.
       masks_PTB: P films of packed person masks [T, B] as the analysis gave them.
       visible_PT: bool [P, T].
-      motions: P of them, in the same order.
+      motions: P of them, in the same order; a person without a pose in a frame is a silhouette there.
+      doubts_TB: film of the regions in which somebody may be whom nobody follows.
+      doubts_T: int64 [T], how many such regions a frame has.
     """
 
     height: int
@@ -35,16 +42,27 @@ class Scene:
     masks_PTB: Sequence[np.ndarray | MaskFilm]
     visible_PT: np.ndarray
     motions: tuple[Motion, ...]
+    doubts_TB: np.ndarray | MaskFilm
+    doubts_T: np.ndarray
 
     @classmethod
     def of(cls, people: People, motions: list[Motion]) -> Scene:
         """What synthesis needs of an analysis."""
+        held = round(HELD_S * people.fps)
+        visible_PT = np.array([p.visible_T for p in people.persons], bool).reshape(-1, people.num_frames)
+        steady = [
+            dataclasses.replace(motion, visible_T=steady_T(motion.visible_T, visible_T, 2 * held))
+            for motion, visible_T in zip(motions, visible_PT, strict=True)
+        ]
+        doubts_TB, doubts_T = doubt_film(people, held)
         return cls(
             height=people.height,
             width=people.width,
             masks_PTB=tuple(person.masks_T for person in people.persons),
-            visible_PT=np.array([p.visible_T for p in people.persons], bool).reshape(-1, people.num_frames),
-            motions=tuple(motions),
+            visible_PT=visible_PT,
+            motions=tuple(steady),
+            doubts_TB=doubts_TB,
+            doubts_T=doubts_T,
         )
 
     @property
@@ -62,8 +80,9 @@ class Scene:
         return masks.unpack(self.masks_PTB[person][index], self.height, self.width)
 
     def everybody(self, margin_px: float) -> MaskFilm:
-        """Packed masks of everybody in each frame, grown by `margin_px`; [T, B]."""
-        union_TB = union(self.masks_PTB, self.num_frames, packed_size(self.height, self.width))
+        """Packed masks of everybody in each frame, and of doubts, grown by `margin_px`; [T, B]."""
+        films = [*self.masks_PTB, self.doubts_TB]
+        union_TB = union(films, self.num_frames, packed_size(self.height, self.width))
         for index in np.flatnonzero(union_TB.any_T()).tolist():
             mask_HW = masks.unpack(union_TB[index], self.height, self.width)
             union_TB[index] = masks.pack(masks.dilate(mask_HW, margin_px))
@@ -72,12 +91,13 @@ class Scene:
     def pack(self) -> bytes:
         """As bytes, for `Item.analysis`."""
         motions = self.motions
-        films = [MaskFilm.of(film).packed() for film in self.masks_PTB]
+        films = [MaskFilm.of(film).packed() for film in (*self.masks_PTB, self.doubts_TB)]
         return pack_arrays(
             {
                 "size": np.array([self.height, self.width]),
-                "mask_bytes": np.concatenate([data for data, _ in films] or [np.zeros(0, np.uint8)]),
+                "mask_bytes": np.concatenate([data for data, _ in films]),
                 "mask_sizes": np.array([sizes for _, sizes in films], np.int64),
+                "doubts": self.doubts_T,
                 "visible": self.visible_PT,
                 "rotations": np.array([m.rotations_TJ3 for m in motions]),
                 "translation": np.array([m.translation_T3 for m in motions]),
@@ -105,15 +125,18 @@ class Scene:
         )
         height, width = (int(n) for n in stored["size"])
         sizes_PT = stored["mask_sizes"]
-        ends_P = np.cumsum(sizes_PT.sum(-1), dtype=np.int64) if len(sizes_PT) else np.zeros(0, np.int64)
+        ends_P = np.cumsum(sizes_PT.sum(-1), dtype=np.int64)
         parts = np.split(stored["mask_bytes"], ends_P[:-1])
+        *masks_PTB, doubts_TB = (
+            MaskFilm.unpacked(part, sizes_T, packed_size(height, width))
+            for part, sizes_T in zip(parts, sizes_PT, strict=True)
+        )
         return cls(
             height=height,
             width=width,
-            masks_PTB=tuple(
-                MaskFilm.unpacked(part, sizes_T, packed_size(height, width))
-                for part, sizes_T in zip(parts, sizes_PT, strict=False)
-            ),
+            masks_PTB=tuple(masks_PTB),
+            doubts_TB=doubts_TB,
+            doubts_T=stored["doubts"],
             visible_PT=stored["visible"],
             motions=motions,
         )
@@ -126,6 +149,40 @@ class Scene:
             for figure, motion in zip(figures, self.motions, strict=True)
             if motion.visible_T[index]
         ]
+
+
+def steady_T(posed_T: np.ndarray, visible_T: np.ndarray, least: int) -> np.ndarray:
+    """Frames with an avatar, bool [T], without stretches of fewer than `least` frames between silhouettes.
+
+    >>> steady_T(np.array([1, 1, 0, 1, 0, 1, 1], bool), np.ones(7, bool), 2).astype(int).tolist()
+    [1, 1, 0, 0, 0, 1, 1]
+    """
+    steady = posed_T & visible_T
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], steady.astype(np.int8), [0]])))
+    for start, stop in edges.reshape(-1, 2):
+        flat = [at for at in (start - 1, stop) if 0 <= at < len(steady) and visible_T[at]]
+        if flat and stop - start < least:
+            steady[start:stop] = False
+    return steady
+
+
+def doubt_film(people: People, held: int) -> tuple[MaskFilm, np.ndarray]:
+    """Where doubts are, each for `held` frames before and after, as a film; and how many a frame has, [T]."""
+    film = MaskFilm(people.num_frames, packed_size(people.height, people.width))
+    counts_T = np.zeros(people.num_frames, np.int64)
+    patches: dict[int, list[Patch]] = {}
+    for doubt in people.doubts:
+        counts_T[doubt.frame] += 1
+        patches.setdefault(doubt.frame, []).append(box_patch(np.array(doubt.box)))
+    for frame in range(people.num_frames):
+        near = [patch for at in range(frame - held, frame + held + 1) for patch in patches.get(at, [])]
+        if near:
+            mask_HW = np.zeros((people.height, people.width), bool)
+            for patch in near:
+                patch.paint(mask_HW)
+            film[frame] = masks.pack(mask_HW)
+            counts_T[frame] = max(counts_T[frame], 1)
+    return film, counts_T
 
 
 def avatars_of(record: VideoRecord, num_persons: int, secret: bytes) -> list[Avatar]:

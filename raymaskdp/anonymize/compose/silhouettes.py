@@ -1,6 +1,6 @@
-"""Plain silhouettes for people whose body cannot be fitted: flat colour where the person's mask is.
+"""Plain silhouettes for people without an avatar: flat colour where the person's mask is.
 
-Where a silhouette ends is where the person's generous mask ends, so it is made of the source and no
+Where a silhouette ends is where the person's dilated mask ends, so it is made of the source and no
 rendering. It is drawn into the composite and never into the avatar layer: for masked training it stays
 sensitive.
 """
@@ -8,41 +8,65 @@ sensitive.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.bodies.avatar import Avatar
 
-# Shape suffixes: P people, H rows, W columns.
+# Shape suffixes: H rows, W columns.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FlatPeople:
+    """The people of one frame without an avatar.
+
+    Attributes:
+      frame_HW3: uint8 RGB, the frame with their silhouettes.
+      mask_HW: bool, where these are.
+      avatars, silhouettes: how many people have an avatar, and how many a silhouette.
+    """
+
+    frame_HW3: np.ndarray
+    mask_HW: np.ndarray
+    avatars: int
+    silhouettes: int
 
 
 class Silhouettes:
     """The silhouettes of one video.
 
     Args:
-      scene: who is where, and who has a pose.
-      avatars: one a person; none for no silhouettes at all.
+      scene: people and motions.
+      avatars: one a person.
+      min_overlap: an avatar that covers less of the person's mask than this fraction is not enough.
     """
 
-    def __init__(self, scene: Scene, avatars: Sequence[Avatar] = ()) -> None:
+    def __init__(self, scene: Scene, avatars: Sequence[Avatar], min_overlap: float) -> None:
         self._scene = scene
-        self._colours = [_colour(avatar) for avatar in avatars]
+        self._colours = [np.rint(255 * np.array(avatar.top)).astype(np.uint8) for avatar in avatars]
+        self._min_overlap = min_overlap
 
-    def over(self, frame_HW3: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frame `index`, uint8 [H, W, 3], with its silhouettes, and where they are, bool [H, W]."""
-        drawn_HW = np.zeros(frame_HW3.shape[:2], bool)
-        for person, colour in enumerate(self._colours):
-            posed = self._scene.motions[person].visible_T[index]
-            if self._scene.visible_PT[person, index] and not posed:
-                mask_HW = self._scene.person_mask(person, index)
-                if not drawn_HW.any():
-                    frame_HW3 = frame_HW3.copy()
-                frame_HW3[mask_HW] = colour
-                drawn_HW |= mask_HW
-        return frame_HW3, drawn_HW
+    def over(self, frame_HW3: np.ndarray, index: int, avatar_mask_HW: np.ndarray) -> FlatPeople:
+        """Frame `index`, uint8 [H, W, 3], with its silhouettes.
 
-
-def _colour(avatar: Avatar) -> np.ndarray:
-    """What an avatar wears on top, uint8 [3]."""
-    return np.rint(255 * np.array(avatar.top)).astype(np.uint8)
+        Args:
+          avatar_mask_HW: bool, coverage of all avatars of the frame.
+        """
+        flat_HW = np.zeros(frame_HW3.shape[:2], bool)
+        avatars = silhouettes = 0
+        for person in np.flatnonzero(self._scene.visible_PT[:, index]).tolist():
+            mask_HW = self._scene.person_mask(person, index)
+            area = int(np.count_nonzero(mask_HW))
+            covered = int(np.count_nonzero(mask_HW & avatar_mask_HW))
+            posed = bool(self._scene.motions[person].visible_T[index])
+            if posed and covered >= max(1, self._min_overlap * area):
+                avatars += 1
+                continue
+            if not flat_HW.any():
+                frame_HW3 = frame_HW3.copy()
+            frame_HW3[mask_HW] = self._colours[person]
+            flat_HW |= mask_HW
+            silhouettes += 1
+        return FlatPeople(frame_HW3=frame_HW3, mask_HW=flat_HW, avatars=avatars, silhouettes=silhouettes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +25,13 @@ from raymaskdp.anonymize.compose import composite
 from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.harmonize import Refiner, Shot
 from raymaskdp.anonymize.compose.scene import Scene
-from raymaskdp.anonymize.compose.silhouettes import Silhouettes
+from raymaskdp.anonymize.compose.silhouettes import FlatPeople, Silhouettes
 from raymaskdp.anonymize.output.chunks import Piece, Pieces
 from raymaskdp.anonymize.people.people import packed_size
-from raymaskdp.anonymize.verify.checks import Digest, FrameChecks, VerifyConfig
-from raymaskdp.bodies.render import Rendered
+from raymaskdp.anonymize.verify.checks import Digest, FrameChecks
+from raymaskdp.anonymize.verify.config import VerifyConfig
+from raymaskdp.anonymize.verify.ladder import Look, Rung, Shown, num_regions, redacted, warm_up
+from raymaskdp.bodies.render import Rendered, nothing_drawn
 from raymaskdp.files import atomic_path
 from raymaskdp.video import masks
 from raymaskdp.video.audio import add_sound
@@ -88,6 +90,7 @@ class Work:
       silhouettes: of people without a pose; behind the avatars, and not in their layer.
       masks_TB: packed, everything that must go.
       flow: fills frames without a background from their neighbours; None where that is not wanted.
+      look: sees people in frames that must show nobody.
       plates, composites, verify: settings.
     """
 
@@ -100,6 +103,7 @@ class Work:
     silhouettes: Silhouettes
     masks_TB: np.ndarray | MaskFilm
     flow: FlowFill | None = None
+    look: Look
     plates: PlateConfig
     composites: CompositeConfig
     verify: VerifyConfig
@@ -114,7 +118,6 @@ class Layers:
       removed_TB, seams_TB, avatar_TB: packed masks of what was replaced, the same with its soft rim and
         the avatars' shadows, and the avatars.
       digest: of the avatar frames.
-      empty_frames: some frames without avatars, by name, for the detectors.
       refined: what the refiners counted.
       resumed: pieces that were finished before.
     """
@@ -124,7 +127,6 @@ class Layers:
     seams_TB: MaskFilm
     avatar_TB: MaskFilm
     digest: Digest = field(default_factory=Digest)
-    empty_frames: list[tuple[str, np.ndarray]] = field(default_factory=list)
     refined: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
 
@@ -146,8 +148,6 @@ class Layers:
         for name, film in self._films().items():
             film.paste(frames.start, piece.films[name])
         self.digest.frames += piece.digests
-        shown = zip(piece.shown_N.tolist(), piece.shown_NHW3, strict=True)
-        self.empty_frames += [(f"frame {index}", frame_HW3) for index, frame_HW3 in shown]
         self.refined.update(piece.refined)
 
     def _films(self) -> dict[str, MaskFilm]:
@@ -176,8 +176,7 @@ def write_layers(
         layers.take(piece, pieces.frames(number))
         state = piece.state
     start = min(layers.resumed * pieces.length, pieces.num_frames)
-    made_of = masked_frames(work.source, work.masks_TB, start)
-    with contextlib.closing(made_of) as frames:
+    with contextlib.closing(_redacted_frames(work, start)) as frames:
         for number in range(layers.resumed, len(pieces)):
             piece = _write_piece(work, pieces, number, frames, state)
             piece.save(pieces.notes(number))
@@ -193,11 +192,25 @@ def write_layers(
     return layers
 
 
+def _redacted_frames(work: Work, start: int) -> Generator[Shown, None, None]:
+    """Frames without their people from number `start` on, in which detectors see nobody."""
+    fps = float(work.info.fps)
+    first = warm_up(start, fps)
+    with contextlib.closing(masked_frames(work.source, work.masks_TB, first)) as frames:
+        emptied = (
+            _emptied(work, index, frame_HW3, mask_HW)
+            for index, (frame_HW3, mask_HW) in enumerate(frames, start=first)
+        )
+        for shown in redacted(emptied, work.look, fps):
+            if shown.index >= start:
+                yield shown
+
+
 def _write_piece(
     work: Work,
     pieces: Pieces,
     number: int,
-    frames: Iterator[tuple[np.ndarray, np.ndarray]],
+    frames: Iterator[Shown],
     state: bytes | None,
 ) -> Piece:
     """Make the films of one piece from the next frames; what is to be remembered of it comes back."""
@@ -208,20 +221,15 @@ def _write_piece(
         for name in ("removed", "seams", "avatar")
     }
     digest = Digest()
-    looked_at = set(
-        np.linspace(0, scene.num_frames - 1, work.verify.detector_frames).round().astype(int).tolist()
-    )
-    shown: dict[int, np.ndarray] = {}
     rim_px = work.composites.feather_px + 2
-    waiting: deque[tuple[np.ndarray, Emptied, Rendered, int]] = deque()
+    waiting: deque[tuple[Shown, Rendered]] = deque()
 
     def shots() -> Iterator[Shot]:
-        for index, (frame_HW3, mask_HW) in zip(span, frames, strict=False):
-            emptied, surviving = _emptied(work, index, frame_HW3, mask_HW)
-            # From here on the source is gone: what follows sees the emptied frame and the render only.
-            drawn = work.draw(index)
-            waiting.append((mask_HW, emptied, drawn, surviving))
-            yield Shot(index=index, emptied_HW3=emptied.frame_HW3, drawn=drawn)
+        for index, shown in zip(span, frames, strict=False):
+            # The source is gone: what follows sees the emptied frame and the render only.
+            drawn = nothing_drawn(scene.height, scene.width) if shown.rung == Rung.BLANK else work.draw(index)
+            waiting.append((shown, drawn))
+            yield Shot(index=index, emptied_HW3=shown.frame_HW3, drawn=drawn)
 
     refiner = work.refiner()
     if state is not None:
@@ -236,42 +244,56 @@ def _write_piece(
         VideoWriter(avatar_path, width=width, height=height, fps=info.fps, lossless=True) as avatar_out,
     ):
         for index, refined in zip(span, refiner.over(shots()), strict=True):
-            mask_HW, emptied, drawn, surviving = waiting.popleft()
-            backdrop_HW3, flat_HW = work.silhouettes.over(refined.backdrop_HW3, index)
+            shown, drawn = waiting.popleft()
+            people = _people(work, shown, drawn, refined.backdrop_HW3)
             composite_out.write(
-                composite.overlay(backdrop_HW3, refined.avatar_HW3, drawn.mask_HW, work.composites)
+                composite.overlay(people.frame_HW3, refined.avatar_HW3, drawn.mask_HW, work.composites)
             )
             avatar_out.write(drawn.color_HW3)
             digest.add(drawn.color_HW3, drawn.mask_HW)
             at = index - span.start
-            films["removed"][at] = masks.pack(emptied.removed_HW)
-            films["seams"][at] = masks.pack(masks.dilate(emptied.removed_HW, rim_px) | refined.shaded_HW)
+            films["removed"][at] = masks.pack(shown.removed_HW)
+            films["seams"][at] = masks.pack(masks.dilate(shown.removed_HW, rim_px) | refined.shaded_HW)
             films["avatar"][at] = masks.pack(drawn.mask_HW)
-            if index in looked_at:
-                shown[index] = emptied.frame_HW3
-            present = np.flatnonzero(scene.visible_PT[:, index]).tolist()
-            counts.add(
-                index,
-                person_masks=[scene.person_mask(person, index) for person in present],
-                drawn=[bool(scene.motions[person].visible_T[index]) for person in present],
-                avatar_mask_HW=drawn.mask_HW,
-                silhouettes_HW=flat_HW,
-                masked=int(np.count_nonzero(mask_HW)),
-                changed=int(np.count_nonzero(emptied.removed_HW & ~mask_HW)),
-                surviving=surviving,
-            )
+            counts.add(index, **_counts(scene, shown, drawn, people))
     return Piece(
         counts_T=counts.counts_T(span),
         films=films,
         digests=bytes(digest.frames),
-        shown_N=np.array(list(shown), np.int64),
-        shown_NHW3=np.array(list(shown.values()), np.uint8),
         state=refiner.state(),
         refined=dataclasses.asdict(counted) if (counted := getattr(refiner, "counts", None)) else {},
     )
 
 
-def _emptied(work: Work, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> tuple[Emptied, int]:
+def _people(work: Work, shown: Shown, drawn: Rendered, backdrop_HW3: np.ndarray) -> FlatPeople:
+    """The silhouettes of a frame; a blank one shows none, and nothing that a refiner made of it."""
+    if shown.rung == Rung.BLANK:
+        nothing_HW = np.zeros(shown.mask_HW.shape, bool)
+        return FlatPeople(frame_HW3=shown.frame_HW3, mask_HW=nothing_HW, avatars=0, silhouettes=0)
+    return work.silhouettes.over(backdrop_HW3, shown.index, drawn.mask_HW)
+
+
+def _counts(scene: Scene, shown: Shown, drawn: Rendered, people: FlatPeople) -> dict[str, int]:
+    """What `FrameChecks` counts of a frame."""
+    blank = shown.rung == Rung.BLANK
+    doubts, regions = int(scene.doubts_T[shown.index]), num_regions(shown)
+    everybody = int(np.count_nonzero(scene.visible_PT[:, shown.index])) + doubts + regions
+    return {
+        "avatars": people.avatars,
+        "silhouettes": people.silhouettes,
+        "background": 0 if blank else doubts + (regions if shown.rung == Rung.BACKGROUND else 0),
+        "filled": regions if shown.rung == Rung.FILL else 0,
+        "blank": max(1, everybody) if blank else 0,
+        "blanked": int(blank),
+        "masked": int(np.count_nonzero(shown.mask_HW)),
+        "avatar_pixels": int(np.count_nonzero(drawn.mask_HW)),
+        "silhouette_pixels": int(np.count_nonzero(people.mask_HW)),
+        "changed": int(np.count_nonzero(shown.removed_HW & ~shown.mask_HW)),
+        "surviving": shown.surviving,
+    }
+
+
+def _emptied(work: Work, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> Shown:
     """A frame without its people, and how many of its pixels depend on a masked one."""
     behind_HW3, surviving = work.background.at(index), 0
     if work.flow is not None:
@@ -287,4 +309,10 @@ def _emptied(work: Work, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray)
     surviving += surviving_pixels(
         lambda altered_HW3: made(altered_HW3).frame_HW3, frame_HW3, mask_HW, emptied.frame_HW3
     )
-    return emptied, surviving
+    return Shown(
+        index=index,
+        mask_HW=mask_HW,
+        frame_HW3=emptied.frame_HW3,
+        removed_HW=emptied.removed_HW,
+        surviving=surviving,
+    )

@@ -36,7 +36,6 @@ class Piece:
       counts_T: counts of each frame, by name (`verify.FrameChecks`).
       films: packed masks by name.
       digests: of the avatar frames (`verify.Digest`).
-      shown_NHW3: frames without avatars, for the detectors; their numbers in the video are `shown_N`.
       state: of the refiner behind the last frame; empty where it was dropped.
       refined: what the refiner counted.
     """
@@ -44,8 +43,6 @@ class Piece:
     counts_T: Mapping[str, np.ndarray]
     films: Mapping[str, MaskFilm]
     digests: bytes
-    shown_N: np.ndarray
-    shown_NHW3: np.ndarray
     state: bytes
     refined: Mapping[str, int]
 
@@ -58,7 +55,6 @@ class Piece:
             arrays[f"film_{name}"], arrays[f"sizes_{name}"] = film.packed()
             arrays[f"bytes_{name}"] = np.array(film.shape[1])
         arrays["digests"] = np.frombuffer(self.digests, np.uint8)
-        arrays["shown"], arrays["frames"] = self.shown_N, self.shown_NHW3
         arrays["refined"] = np.frombuffer(json.dumps(dict(self.refined)).encode(), np.uint8)
         with atomic_path(path) as temporary:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
@@ -76,8 +72,6 @@ class Piece:
                 for n in named
             },
             digests=stored["digests"].tobytes(),
-            shown_N=stored["shown"],
-            shown_NHW3=stored["frames"],
             state=_state_of(path).read_bytes() if _state_of(path).is_file() else b"",
             refined=json.loads(stored["refined"].tobytes()),
         )

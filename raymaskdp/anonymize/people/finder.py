@@ -1,145 +1,119 @@
-"""Find and follow every person of a video, or say in which frames that cannot be vouched for.
+"""Find and follow everybody in a video by boxes, and look closely at each of them for landmarks and a mask.
 
-    people = FindPeople(PoseConfig())(stream("video.mp4"), probe("video.mp4"))
-    assert not people.suspicious
+    people = FindPeople(PoseConfig())(Frames("video.mp4"), probe("video.mp4"))
 
-Every frame is looked at one image at a time (MediaPipe's video mode loses and swaps people): first
-around each known person, then, with everyone found painted over, at the whole frame for others, and
-now and then in tiles for small ones. A new or regained person is followed back through the last
-half second. Independent networks (faces, foreground people) then check that nobody is left
-uncovered. What cannot be shown to be covered is reported as suspicious; this stage never guesses
-in favour of publishing.
+Two passes over the frames. In the first, detectors look at each frame (`look`), and their boxes are followed
+to tracks (`box_tracker`). In the second, the landmark network looks into a crop around each box. A person
+with landmarks gets a pose and a mask; a person without is covered as a box. A box that was seen too briefly
+to be a person for certain is a doubt with a region, which later stages cover or refuse.
 
-Shape suffixes: T frames, H×W pixels, h×w low resolution, 33 landmarks, B bytes of a packed mask.
+Shape suffixes: T frames, H×W pixels, 33 landmarks, N boxes, 4 coordinates, B bytes of a packed mask.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
-from raymaskdp import check
-from raymaskdp.anonymize.people.evidence import (
-    NO_BOXES,
-    Box,
-    Evidence,
-    close_faces,
-    covers_face,
-    suspicions,
-    uncovered_regions,
+from raymaskdp.anonymize.people import boxes
+from raymaskdp.anonymize.people.body_track import (
+    BodySeen,
+    BodyTrack,
+    deduplicate,
+    interpolated,
+    interpolated_outline,
+    observed,
 )
-from raymaskdp.anonymize.people.hog_detector import UprightPeople
-from raymaskdp.anonymize.people.masks import Patch, body_height, grow, limbs, union
+from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack, FrameBoxes, follow
+from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.people.look import Look
+from raymaskdp.anonymize.people.masks import Patch, body_height, box_patch, grow, limbs, union
 from raymaskdp.anonymize.people.mediapipe import FOREGROUND_SIDE, PoseNetworks, View, halved
-from raymaskdp.anonymize.people.onnx_detector import OnnxPeople
-from raymaskdp.anonymize.people.people import People, Person, Suspicion, packed_size
-from raymaskdp.anonymize.people.tracker import (
-    Seen,
-    Sightings,
-    Track,
-    assign,
-    between,
-    distance,
-    distinct,
-    outline_between,
-    remember,
-    same_body,
-)
-from raymaskdp.errors import UserError
+from raymaskdp.anonymize.people.multipose import MultiPose
+from raymaskdp.anonymize.people.nanodet import NanoDet, Things
+from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.video.mask_film import MaskFilm, SmallMask
-from raymaskdp.video.masks import pack, unpack
+from raymaskdp.video.masks import pack
 from raymaskdp.video.reader import VideoInfo
 
+LEAST_SCORE = 0.3
+"""Bodies below this score (`body_track.BodySeen`) are imagined."""
 
-@dataclass(frozen=True, kw_only=True)
-class PoseConfig:
-    """How people are found.
+CROP = 0.2
+"""What a crop shows around a box, as a share of its longer side."""
+
+LEAST_SIDE = 24
+"""Longer side in pixels of the smallest box in which landmarks are looked for."""
+
+BODIES_A_CROP = 3
+"""Bodies looked for in one crop: others stand before or behind the one it is of."""
+
+BODY_FITS = 0.3
+"""Least overlap of a body with the box of the person whose it is."""
+
+BOX_MARGIN = 0.06
+"""Growth of a box that is covered as it is, as a share of its longer side."""
+
+LEAST_HITS = 3
+"""Frames in which a person must have been detected to be more than a glimpse."""
+
+LEAST_BEST = 0.45
+"""Score that the best box of a person must have; a fainter one is nobody, as far as this stage can say."""
+
+LEAST_VOTES, VOTED = 2, 0.12
+"""Frames, and share of a track's frames, in which a network that may begin a track saw a person."""
+
+BODIES = 0.3
+"""Share of a track's frames with a body in it that makes a person of it without these votes."""
+
+PART = 0.75
+"""Share of a box that lies in another person's: so much of an arm, a head or a pair of legs does."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Looked:
+    """What the first pass found.
 
     Attributes:
-      source: where poses come from, a name in `sources.SOURCES`: "mediapipe" looks for people in the
-        video; the others ("ntu", "smarthome", "smpl" and those of entry points) read files.
-      skeletons: the folder of those files, one a video.
-      veto: independent detectors look for people whom the files do not know; "mediapipe" always asks some.
-      pose_model: a PoseLandmarker bundle; None takes the one of `raymaskdp models pull`.
-      confidence: least confidence of the body networks, in (0, 1).
-      max_people: most people a frame may hold; a frame that reaches it is suspicious (a crowd).
-      look_every: frames between two looks at the whole frame with the known people painted over.
-      tiles_every: frames between two looks in tiles, for small people; 0 for never.
-      max_gap: longest time a person may go unseen between two sightings and be filled in, seconds.
-      dilation: growth of the masks, as a share of the body's height.
-      veto_faces: confidence from which an uncovered face, looked at closely, makes a frame suspicious.
-      veto_foreground: confidence from which a pixel counts as somebody's for the segmenter.
-      veto_detector: an ONNX file with one more detector of people (`onnx_detector`) that looks wherever the
-        others do; None for none.
-      veto_side: side of that detector's picture, pixels.
-      veto_confidence: confidence from which an uncovered person of that detector is suspicious.
+      frames: boxes of each frame.
+      things: what NanoDet saw in the frames that it looked at, by frame.
+      tracks: people, and what may be people.
     """
 
-    source: str = "mediapipe"
-    skeletons: Path | None = None
-    veto: bool = True
-    pose_model: Path | None = None
-    confidence: float = 0.35
-    max_people: int = 6
-    look_every: int = 3
-    tiles_every: int = 15
-    max_gap: float = 0.5
-    dilation: float = 0.02
-    veto_faces: float = 0.65
-    veto_foreground: float = 0.6
-    veto_detector: Path | None = None
-    veto_side: int = 640
-    veto_confidence: float = 0.5
-
-    def __post_init__(self) -> None:
-        check.in_range("confidence", self.confidence, low=0, high=1, open_low=True, open_high=True)
-        check.in_range("max_people", self.max_people, low=1, high=50)
-        check.in_range("look_every", self.look_every, low=1)
-        check.in_range("tiles_every", self.tiles_every, low=0)
-        check.in_range("max_gap", self.max_gap, low=0)
-        check.in_range("dilation", self.dilation, low=0, high=0.5)
-        check.in_range("veto_faces", self.veto_faces, low=0, high=1, open_low=True)
-        check.in_range("veto_foreground", self.veto_foreground, low=0, high=1, open_low=True)
-        check.in_range("veto_confidence", self.veto_confidence, low=0, high=1, open_low=True, open_high=True)
-        check.in_range("veto_side", self.veto_side, low=32, high=4096)
-        if self.veto_side % 32:
-            raise UserError(f"veto_side must be a multiple of 32, not {self.veto_side}.")
-        if self.veto_detector is not None and not self.veto:
-            raise UserError(
-                "veto_detector names a detector that veto=false does not ask; leave one of them out."
-            )
+    frames: Sequence[FrameBoxes]
+    things: dict[int, Things]
+    tracks: list[BoxTrack]
 
 
-LEAST_SCORE = 0.3
-"""Sightings below this score (`tracker.Seen`) are imagined; they do not continue a track either."""
+class BoxSearch:
+    """The first pass: boxes of everybody, followed through the video."""
 
-BIRTH_SCORE = 0.5
-"""Least score with which an unknown body starts a track of its own; good sightings have 0.7 to 0.9."""
+    def __init__(self) -> None:
+        self._nanodet = NanoDet()
+        self._multipose = MultiPose()
 
-SURE_SCORE = 0.8
-"""Score from which an unknown body need not be seen beside others as well as without them."""
-
-STRANGER_SCORE = 0.7
-"""Least score with which a body that starts no track makes its frame suspicious."""
-
-LEAST_STRANGER = 0.005
-"""Least share of the frame of an uncovered region of people that is looked at closely, or of a stranger."""
-
-REACH = 2.4
-"""Fastest believable motion, body heights a second (a sprinter covers about five metres)."""
+    def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo) -> Looked:
+        """Look for everybody in `frames`, uint8 RGB [H, W, 3] each."""
+        look = Look(self._nanodet, self._multipose, float(info.fps))
+        seen = [look(frame_HW3) for frame_HW3 in frames]
+        tracks = [track for track in follow(seen, float(info.fps)) if track.score_N.max() >= LEAST_BEST]
+        return Looked(frames=seen, things=look.things, tracks=tracks)
 
 
-def people_detector(config: PoseConfig) -> OnnxPeople | None:
-    """The detector that a configuration names, if any; raises `UserError` if it is unfit."""
-    if config.veto_detector is None:
-        return None
-    return OnnxPeople(config.veto_detector, side=config.veto_side, confidence=config.veto_confidence)
+def is_certain(track: BoxTrack, bodies: int, num_frames: int) -> bool:
+    """Whether a track is a person for certain: seen often enough, and by votes or by its body.
+
+    Args:
+      bodies: frames in which the landmark network found a body in the track's box.
+      num_frames: of the video; a video of one frame has no person in three.
+    """
+    if track.seen_N.sum() < min(LEAST_HITS, num_frames) or track.against > track.votes:
+        return False
+    voted = track.votes >= max(min(LEAST_VOTES, num_frames), VOTED * track.seen_N.sum())
+    return bool(voted or bodies >= BODIES * len(track.seen_N))
 
 
 class FindPeople:
@@ -147,290 +121,162 @@ class FindPeople:
 
     def __init__(self, config: PoseConfig) -> None:
         self.config = config
+        self._search = BoxSearch()
         self._networks = PoseNetworks(
-            pose_model=config.pose_model, confidence=config.confidence, limit=config.max_people
+            pose_model=config.pose_model, confidence=config.confidence, limit=BODIES_A_CROP
         )
-        self._people = people_detector(config)
 
     def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo) -> People:
-        """Look for everybody in `frames`, uint8 RGB [H, W, 3] each.
+        """The people of a video.
 
-        Frames are read once and only the last half second of them is kept.
+        Args:
+          frames: uint8 RGB [H, W, 3] each; gone through twice, so no plain iterator will do.
+          info: size and rate.
         """
-        search = _Search(self.config, self._networks, self._people, info)
-        for frame_HW3 in frames:
-            search.look(frame_HW3)
-        return search.finish()
-
-
-@dataclass(eq=False)
-class _Search:
-    """What is known of one video while its frames pass by."""
-
-    config: PoseConfig
-    networks: PoseNetworks
-    people: OnnxPeople | None
-    info: VideoInfo
-    tracks: list[Track] = field(default_factory=list)
-    evidence: list[Evidence] = field(default_factory=list)
-
-    strangers: list[tuple[int, Seen]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.fps = float(self.info.fps)
-        self.reach = REACH / self.fps
-        self.gap = max(1, round(self.config.max_gap * self.fps))
-        # Regions in which a close look found nobody, so that it is not repeated in every frame.
-        self.barren: deque[Box] = deque(maxlen=8)
-        self.upright = UprightPeople()
-        self.recent: deque[tuple[int, np.ndarray]] = deque(maxlen=self.gap + 1)
-
-    @property
-    def frame(self) -> int:
-        """Number of frames seen so far, which is the index of the next one."""
-        return len(self.evidence)
-
-    def look(self, frame_HW3: np.ndarray) -> None:
-        """Take in the next frame."""
-        now = self.frame
-        size = frame_HW3.shape[:2]
-        active = [track for track in self.tracks if now - track.last <= (self.gap if track.settled else 3)]
-        found: list[Seen] = []
-        for track in active:
-            if any(self._where_expected(track, seen, now) for seen in found):
-                continue
-            found = distinct([*found, *self._bodies(frame_HW3, _roi(track, now, size), [])])
-        matched, spare = assign(active, found, now, reach=self.reach)
-        followed = [track for track, _ in matched]
-        missing = [t for t in active if t not in followed and now - t.last <= self.gap // 3 + 1]
-        for track in missing:
-            found = distinct([*found, *self._bodies(frame_HW3, _roi(track, now, size, 1.5), found)])
-        looks_around = now % self.config.look_every == 0
-        if missing or looks_around:
-            found = self._look_everywhere(frame_HW3, found, tiles=self._tiles_due(now))
-        small_HW3 = halved(frame_HW3, FOREGROUND_SIDE)
-        # The two second opinions take turns: nobody comes and goes within two frames.
-        if now % 2 == 0:
-            self.foreground_hw = self.networks.foreground(small_HW3) >= self.config.veto_foreground
-            found = self._look_at_strangers(frame_HW3, found, self.foreground_hw)
-        matched, spare = assign(active, found, now, reach=self.reach)
-        self.recent.append((now, frame_HW3))
-        for track, seen in matched:
-            gap = now - track.last
-            track.seen[now] = seen
-            if gap > 1:
-                self._look_back(track, now)
-        for seen in spare:
-            others = [other for other in found if other is not seen]
-            again = self._seen_again(frame_HW3, seen, others)
-            # With people painted over, the network finds some in pictures on the wall, too.
-            apart = not others or seen.score >= SURE_SCORE or self._seen_again(frame_HW3, seen, [])
-            if not (again and apart):
-                if seen.score >= STRANGER_SCORE and seen.area >= LEAST_STRANGER * size[0] * size[1]:
-                    self.strangers.append((now, seen))
-                continue
-            track = Track(track_id=len(self.tracks), seen=Sightings({now: seen}))
-            self.tracks.append(track)
-            self._look_back(track, now)
-        self.evidence.append(
-            Evidence(
-                crowded=len(found) >= self.config.max_people,
-                faces=self._faces(frame_HW3, small_HW3, found) if now % 2 or now == 0 else NO_BOXES,
-                people=self.people(frame_HW3) if self.people and looks_around else NO_BOXES,
-                upright=self.upright(frame_HW3) if now % self.gap == 0 else NO_BOXES,
-                foreground=SmallMask.of(self.foreground_hw),
-            )
-        )
-
-    def _faces(self, frame_HW3: np.ndarray, small_HW3: np.ndarray, found: list[Seen]) -> np.ndarray:
-        """Faces [N, 5] outside the bodies found that are still faces when looked at closely."""
-        width = frame_HW3.shape[1]
-        covered_hw = _cover(found, small_HW3.shape[:2], width)
-        seen_N5 = self.networks.faces(small_HW3)
-        strange_N = np.array([not covers_face(covered_hw, face_5) for face_5 in seen_N5], bool)
-        seen_N5[:, :4] *= width / small_HW3.shape[1]
-        return close_faces(self.networks, frame_HW3, seen_N5[strange_N])
-
-    def _look_at_strangers(
-        self, frame_HW3: np.ndarray, found: list[Seen], foreground_hw: np.ndarray
-    ) -> list[Seen]:
-        """Look closely where the segmenter sees a person and no body was found."""
-        size = frame_HW3.shape[:2]
-        covered_hw = _cover(found, foreground_hw.shape, size[1])
-        for box in uncovered_regions(covered_hw, foreground_hw, LEAST_STRANGER, width=size[1]):
-            if any(_alike(box, known) for known in self.barren):
-                continue
-            new = [
-                seen
-                for seen in self._bodies(frame_HW3, _around(box, size), found)
-                if not any(_covered(seen, other) for other in found)
-            ]
-            if not new:
-                self.barren.append(box)
-            found = distinct([*found, *new])
-        return found
-
-    def _where_expected(self, track: Track, seen: Seen, now: int) -> bool:
-        """Whether `seen` is where `track` is expected, so that it need not be looked for again."""
-        return distance(track.expected(now), seen.keypoints_33x3) < 0.1
-
-    def _tiles_due(self, now: int) -> bool:
-        every = self.config.tiles_every
-        return every > 0 and now % every == 0
-
-    def _bodies(self, frame_HW3: np.ndarray, box: Box, hidden: list[Seen]) -> list[Seen]:
-        """Bodies in a part of the frame with those in `hidden` painted over."""
-        view = _paint_over(View.of(frame_HW3, box), hidden)
-        found = [remember(sighting, frame_HW3) for sighting in self.networks.bodies(view)]
-        return [seen for seen in found if seen.score >= LEAST_SCORE]
-
-    def _look_everywhere(self, frame_HW3: np.ndarray, found: list[Seen], *, tiles: bool) -> list[Seen]:
-        """Paint over who was found and look again, until nobody new turns up."""
-        height, width = frame_HW3.shape[:2]
-        boxes: list[Box] = [(0, 0, width, height)]
-        if tiles:
-            boxes += _tiles(height, width)
-        for box in boxes:
-            for _ in range(self.config.max_people):
-                new = [
-                    seen
-                    for seen in self._bodies(frame_HW3, box, found)
-                    if not any(_covered(seen, other) for other in found)
-                ]
-                if not new:
-                    break
-                before = len(found)
-                found = distinct([*found, *new])
-                if len(found) == before:
-                    break
-        return found
-
-    def _seen_again(self, frame_HW3: np.ndarray, seen: Seen, hidden: list[Seen]) -> bool:
-        """Whether an unknown body is found again by a closer look with others painted over."""
-        if seen.score < BIRTH_SCORE:
-            return False
-        track = Track(track_id=-1, seen=Sightings({0: seen}))
-        for zoom in (1.0, 1.8, 3.0):  # the network may miss in one crop what it sees in another
-            box = _roi(track, 0, frame_HW3.shape[:2], zoom)
-            if any(same_body(seen, other) for other in self._bodies(frame_HW3, box, hidden)):
-                return True
-        return False
-
-    def _look_back(self, track: Track, now: int) -> None:
-        """Follow a person who was just found, or found again, back through the kept frames."""
-        missed = 0
-        for index, frame_HW3 in reversed(self.recent):
-            if index >= now:
-                continue
-            if index in track.seen or missed > 2:
-                return
-            others = [
-                other.seen[index] for other in self.tracks if other is not track and index in other.seen
-            ]
-            box = _roi(track, index, frame_HW3.shape[:2])
-            found = [
-                seen
-                for seen in self._bodies(frame_HW3, box, others)
-                if not any(_covered(seen, other) for other in others)
-            ]
-            matched, _ = assign([track], found, index, reach=self.reach)
-            if matched:
-                track.seen[index] = matched[0][1]
-                missed = 0
-            else:
-                missed += 1
-
-    def finish(self) -> People:
-        """The people of all frames, with gaps filled and masks made generous."""
-        num_frames = self.frame
-        for track in self.tracks:
-            track.mend_sides()
-            track.forget_doubtful()
-        tracks = [track for track in self.tracks if not self._is_glimpse(track)]
-        glimpses = [track for track in self.tracks if self._is_glimpse(track)]
-        persons = [self._person(track, num_frames) for track in tracks]
-        doubts = self._doubts(tracks, num_frames)
-        people = People(
-            width=self.info.width,
-            height=self.info.height,
-            fps=self.fps,
-            num_frames=num_frames,
-            persons=tuple(persons),
-            suspicious=(),
-        )
-        doubts += suspicions(people, self.evidence, self.config.veto_faces)
-        union_TB = people.union_TB()
-        brief = [(frame, seen) for track in glimpses for frame, seen in track.seen.items()]
-        for frame, seen in brief + self.strangers:
-            if not _inside(seen.patch, unpack(union_TB[frame], people.height, people.width)):
-                doubts.append(Suspicion(frame=frame, reason="somebody was seen too briefly to be followed"))
+        looked = self._search(frames, info)
+        close = _CloseLook(self.config, self._networks, looked.tracks, info)
+        for frame_HW3 in frames if looked.tracks else ():
+            close(frame_HW3)
+        persons, doubts = close.persons(len(looked.frames))
         return People(
-            width=people.width,
-            height=people.height,
-            fps=people.fps,
-            num_frames=num_frames,
-            persons=people.persons,
-            suspicious=tuple(sorted(set(doubts), key=lambda doubt: (doubt.frame, doubt.reason))),
+            width=info.width,
+            height=info.height,
+            fps=float(info.fps),
+            num_frames=len(looked.frames),
+            persons=persons,
+            doubts=doubts,
         )
 
-    def _is_glimpse(self, track: Track) -> bool:
-        return not track.settled and self.frame >= 3
 
-    def _doubts(self, tracks: list[Track], num_frames: int) -> list[Suspicion]:
-        doubts: list[Suspicion] = []
-        for track in tracks:
-            known = track.seen.frames
-            for earlier, later in itertools.pairwise(known):
-                if later - earlier - 1 > self.gap:
-                    doubts += [
-                        Suspicion(frame=frame, reason="a person was lost for too long to be filled in")
-                        for frame in range(earlier + 1, later)
-                    ]
-            if known[0] > 0 and not self._at_border(track.seen[known[0]]):
-                doubts.append(Suspicion(frame=known[0] - 1, reason="a person appeared inside the frame"))
-            if known[-1] < num_frames - 1 and not self._at_border(track.seen[known[-1]]):
-                doubts.append(Suspicion(frame=known[-1] + 1, reason="a person was lost inside the frame"))
-        return doubts
-
-    def _at_border(self, seen: Seen) -> bool:
-        """Whether a person is so near the frame's edge that the next step may lead out of it."""
-        points = seen.keypoints_33x3[:, :2]
-        reach = 1.5 * self.reach * body_height(points)
-        low, high = points.min(0), points.max(0)
-        return bool(
-            low[0] < reach
-            or high[0] > self.info.width - reach
-            or low[1] < 0
-            or high[1] > self.info.height + 0.1 * body_height(points)
+def doubts_of(track: BoxTrack, reason: str) -> list[Doubt]:
+    """A doubt about each of a track's boxes."""
+    return [
+        Doubt(
+            frame=track.start + index,
+            reason=reason,
+            box=tuple(boxes.expand(box_4, BOX_MARGIN).tolist()),
         )
+        for index, box_4 in enumerate(track.boxes_N4)
+    ]
 
-    def _person(self, track: Track, num_frames: int) -> Person:
-        height, width = self.info.height, self.info.width
-        visible_T = np.zeros(num_frames, bool)
-        detected_T = np.zeros(num_frames, bool)
+
+class _CloseLook:
+    """The second pass: landmarks and masks of the people of one video, frame by frame."""
+
+    def __init__(
+        self, config: PoseConfig, networks: PoseNetworks, tracks: Sequence[BoxTrack], info: VideoInfo
+    ) -> None:
+        self._config = config
+        self._networks = networks
+        self._tracks = tracks
+        self._info = info
+        self._fps = float(info.fps)
+        self._seen = [BodyTrack(track_id=index) for index in range(len(tracks))]
+        self._foreground: list[SmallMask] = []
+
+    def __call__(self, frame_HW3: np.ndarray) -> None:
+        """Look at the next frame."""
+        now = len(self._foreground)
+        boxes_by_track = {
+            index: box_4 for index, track in enumerate(self._tracks) if (box_4 := track.at(now)) is not None
+        }
+        # The segmenter takes turns with nothing: a person's outline moves little in a thirtieth of a second.
+        if now % 2 == 0:
+            small_HW3 = halved(frame_HW3, FOREGROUND_SIDE)
+            foreground_hw = self._networks.foreground(small_HW3) >= self._config.foreground
+            self._foreground.append(SmallMask.of(foreground_hw))
+        else:
+            self._foreground.append(self._foreground[-1])
+        for index, seen in self._bodies(frame_HW3, boxes_by_track).items():
+            self._seen[index].seen[now] = seen
+
+    def _bodies(self, frame_HW3: np.ndarray, boxes_by_track: dict[int, np.ndarray]) -> dict[int, BodySeen]:
+        """The body of each track, where landmarks were found."""
+        height, width = frame_HW3.shape[:2]
+        largest = sorted(boxes_by_track, key=lambda index: -_side(boxes_by_track[index]))
+        found: list[BodySeen] = []
+        for index in largest[: self._config.max_people]:
+            box_4 = boxes_by_track[index]
+            if _side(box_4) < LEAST_SIDE or any(_fit(seen, box_4, height, width) > 0.7 for seen in found):
+                continue
+            view = View.of(frame_HW3, boxes.within(boxes.expand(box_4, CROP), height=height, width=width))
+            new = [observed(sighting, height=height, width=width) for sighting in self._networks.bodies(view)]
+            found = deduplicate([*found, *(seen for seen in new if seen.score >= LEAST_SCORE)])
+        if not found:
+            return {}
+        fit = np.array([[_fit(seen, boxes_by_track[i], height, width) for seen in found] for i in largest])
+        pairs = zip(*linear_sum_assignment(-fit), strict=True)
+        return {largest[a]: found[b] for a, b in pairs if fit[a, b] >= BODY_FITS}
+
+    def persons(self, num_frames: int) -> tuple[tuple[Person, ...], tuple[Doubt, ...]]:
+        """The people, with gaps filled and masks made generous; and where somebody else may be."""
+        persons: list[Person] = []
+        doubts: list[Doubt] = []
+        certain = []
+        for index, (track, body) in enumerate(zip(self._tracks, self._seen, strict=True)):
+            if is_certain(track, len(body.seen), num_frames):
+                certain.append(index)
+            elif track.against <= track.votes:  # what looks like a dog more often than not is left alone
+                doubts += doubts_of(track, "a person was seen too briefly or faintly to be followed")
+        for index in certain:
+            track, body = self._tracks[index], self._seen[index]
+            if self._is_part(index, [other for other in certain if other != index]):
+                doubts += doubts_of(track, "part of a person, or somebody close to one")
+                continue
+            if body.seen:
+                body.fix_left_right()
+                body.drop_outliers()
+            persons.append(self._person(track, body, num_frames))
+        return tuple(persons), tuple(doubts)
+
+    def _is_part(self, index: int, others: Sequence[int]) -> bool:
+        """Whether a track has hardly a body of its own and lies in the box of a person who has one."""
+        track, body = self._tracks[index], self._seen[index]
+        if len(body.seen) >= BODIES * len(track.seen_N):
+            return False
+        within = np.zeros(len(track.boxes_N4), bool)
+        for other in others:
+            around, theirs = self._tracks[other], self._seen[other]
+            for at, box_4 in enumerate(track.boxes_N4):
+                frame = track.start + at
+                outer_4 = around.at(frame)
+                if outer_4 is not None and self._is_known(theirs, frame):
+                    within[at] |= boxes.inside(box_4[None], outer_4[None])[0, 0] >= PART
+        return bool(within.mean() >= 0.6)
+
+    def _person(self, track: BoxTrack, seen: BodyTrack, num_frames: int) -> Person:
+        height, width = self._info.height, self._info.width
+        visible_T, detected_T = np.zeros(num_frames, bool), np.zeros(num_frames, bool)
         keypoints_T33x3 = np.full((num_frames, 33, 3), np.nan, np.float32)
         world_T33x3 = np.full((num_frames, 33, 3), np.nan, np.float32)
         masks_T, outlines_T = (MaskFilm(num_frames, packed_size(height, width)) for _ in range(2))
-        # A person comes and goes a little before and after being recognised.
-        fringe = max(1, round(0.1 * self.fps))
-        span = range(max(0, track.first - fringe), min(num_frames, track.last + 1 + fringe))
-        for frame in span:
-            patches: list[Patch]
-            if frame in track.seen:
-                seen = track.seen[frame]
-                keypoints_T33x3[frame], world_T33x3[frame] = seen.keypoints_33x3, seen.world_33x3
-                patches = [seen.patch]
-                detected_T[frame] = True
-            else:
-                keypoints_T33x3[frame], world_T33x3[frame], patches = between(track, frame)
-            # Masks flicker and shadows lag behind, so each takes in its neighbours' too.
-            patches += [track.seen[n].patch for n in (frame - 1, frame + 1) if n in track.seen]
+        for frame in range(track.start, track.stop):
+            box_4 = track.boxes_N4[frame - track.start]
+            if (box_4[2:] <= 0).any() or (box_4[:2] >= (width, height)).any():
+                continue
             visible_T[frame] = True
-            mask_HW = self._generous(patches, keypoints_T33x3[frame], frame)
-            masks_T[frame] = pack(mask_HW)
-            outlines_T[frame] = pack(self._outline(track, frame) & mask_HW)
+            detected_T[frame] = track.seen_N[frame - track.start]
+            patches = [seen.seen[near].patch for near in (frame - 1, frame, frame + 1) if near in seen.seen]
+            if self._is_known(seen, frame):
+                if frame in seen.seen:
+                    now = seen.seen[frame]
+                    keypoints_T33x3[frame], world_T33x3[frame] = now.keypoints_33x3, now.world_33x3
+                else:
+                    keypoints_T33x3[frame], world_T33x3[frame], moved = interpolated(seen, frame)
+                    patches += moved
+                body = self._body(patches, keypoints_T33x3[frame], frame)
+                outlines_T[frame] = pack(self._outline(seen, frame) & body)
+                if not _is_covered(body, box_4):
+                    _paint_box(body, box_4)
+            else:
+                body = np.zeros((height, width), bool)
+                for patch in patches:
+                    patch.paint(body)
+                _paint_box(body, box_4)
+                outlines_T[frame] = pack(body)
+            masks_T[frame] = pack(body)
         return Person(
-            track_id=track.track_id,
+            track_id=seen.track_id,
             visible_T=visible_T,
             detected_T=detected_T,
             keypoints_TL3=keypoints_T33x3,
@@ -439,11 +285,22 @@ class _Search:
             outlines_T=outlines_T,
         )
 
-    def _outline(self, track: Track, frame: int) -> np.ndarray:
+    def _is_known(self, seen: BodyTrack, frame: int) -> bool:
+        """Whether a pose is known in a frame: seen there, or near enough to where it was."""
+        if frame in seen.seen:
+            return True
+        earlier, later = seen.seen.before(frame), seen.seen.after(frame)
+        gap, held = round(self._config.max_gap * self._fps), round(HELD_S * self._fps)
+        if earlier is None or later is None:
+            known = later if earlier is None else earlier
+            return known is not None and abs(frame - known) <= held
+        return later - earlier - 1 <= gap
+
+    def _outline(self, track: BodyTrack, frame: int) -> np.ndarray:
         """The pixels that most likely show a person, bool [H, W]."""
-        outline_HW = np.zeros((self.info.height, self.info.width), bool)
+        outline_HW = np.zeros((self._info.height, self._info.width), bool)
         if frame not in track.seen:
-            outline_between(track, frame).paint(outline_HW)
+            interpolated_outline(track, frame).paint(outline_HW)
             return outline_HW
         seen = track.seen[frame]
         seen.outline.paint(outline_HW)
@@ -458,121 +315,76 @@ class _Search:
             steady.paint(outline_HW)
         return outline_HW
 
-    def _generous(self, patches: list[Patch], keypoints_33x3: np.ndarray, frame: int) -> np.ndarray:
-        """The frame's mask of one person, bool [H, W]."""
-        height, width = self.info.height, self.info.width
+    def _body(self, patches: list[Patch], keypoints_33x3: np.ndarray, frame: int) -> np.ndarray:
+        """The frame's mask of one person with landmarks, bool [H, W]."""
+        height, width = self._info.height, self._info.width
         tall = body_height(keypoints_33x3)
         body = union([*patches, limbs(keypoints_33x3, frame_size=(height, width))])
-        # What the other network calls a person next to this body belongs to it: hair, bags, skirts.
+        # What the segmenter calls a person next to this body belongs to it: hair, bags, skirts.
         near = grow(body, 0.05 * tall)
-        theirs = self.evidence[frame].foreground_at(near.box(), height, width)
+        theirs = foreground_at(self._foreground[frame], near.box(), height, width)
         mask_HW = np.zeros((height, width), bool)
         whole = union([body, Patch(near.corner, near.mask_hw & theirs)])
-        grow(whole, max(2.0, self.config.dilation * tall)).paint(mask_HW)
+        grow(whole, max(2.0, self._config.dilation * tall)).paint(mask_HW)
         return mask_HW
 
 
-def _covered(seen: Seen, other: Seen) -> bool:
-    """Whether a body seen with others painted over is but the paint over `other`."""
-    if same_body(seen, other):
-        return True
-    patch, known = seen.patch, other.patch
-    if not patch.mask_hw.any():
-        return True
-    inside = Patch(patch.corner, np.zeros_like(patch.mask_hw))
-    known.paint_into(inside)
-    return bool((inside.mask_hw & patch.mask_hw).sum() > 0.6 * patch.mask_hw.sum())
+def _side(box_4: np.ndarray) -> float:
+    """The longer side of a box, pixels."""
+    return float((box_4[2:] - box_4[:2]).max())
 
 
-def _inside(patch: Patch, mask_HW: np.ndarray) -> bool:
-    """Whether most of a patch is covered by a frame's mask."""
+def _fit(seen: BodySeen, box_4: np.ndarray, height: int, width: int) -> float:
+    """Overlap of a body's outline with a box, by the boxes around both: intersection over union."""
+    if not seen.area:
+        return 0.0
+    outline_4 = np.array(seen.patch.box(), np.float64)
+    frame_4 = np.clip(box_4, 0, (width, height, width, height))
+    return float(boxes.iou(outline_4[None], frame_4[None])[0, 0])
+
+
+def _is_covered(mask_HW: np.ndarray, box_4: np.ndarray) -> bool:
+    """Whether a mask reaches through most of a box, as a person's does who fills it."""
     height, width = mask_HW.shape
-    whole = np.zeros((height, width), bool)
-    patch.paint(whole)
-    return bool((whole & mask_HW).sum() >= 0.75 * whole.sum())
+    x0, y0, x1, y1 = boxes.within(box_4, height=height, width=width)
+    inside = mask_HW[y0:y1, x0:x1]
+    rows, columns = inside.any(1).mean(), inside.any(0).mean()
+    return bool(rows >= 0.8 and columns >= 0.7)
 
 
-def _roi(track: Track, frame: int, size: tuple[int, int], zoom: float = 1.0) -> Box:
-    """Where to look for a track: its last mask and landmarks, moved on, with a margin."""
-    height, width = size
-    near = track.near(frame)
-    points = track.expected(frame)
-    shift = (points - track.seen[near].keypoints_33x3[:, :2])[0]
-    x0, y0, x1, y1 = track.seen[near].patch.box()
-    inside = np.clip(points, (-0.2 * width, -0.2 * height), (1.2 * width, 1.2 * height))
-    low = np.minimum(inside.min(0), (x0 + shift[0], y0 + shift[1]))
-    high = np.maximum(inside.max(0), (x1 + shift[0], y1 + shift[1]))
-    margin = zoom * (0.25 + 0.02 * min(abs(frame - near), 10)) * max(body_height(points), 16.0)
-    left, top = np.floor(np.clip(low - margin, 0, (width - 2, height - 2))).astype(int)
-    right, bottom = np.ceil(np.clip(high + margin, (2, 2), (width, height))).astype(int)
-    return int(left), int(top), int(max(right, left + 2)), int(max(bottom, top + 2))
+def _paint_box(mask_HW: np.ndarray, box_4: np.ndarray) -> None:
+    box_patch(boxes.expand(box_4, BOX_MARGIN)).paint(mask_HW)
 
 
-def _around(box: Box, size: tuple[int, int]) -> Box:
-    """A box twice as large about the same centre, inside the frame."""
+def box_person(track: BoxTrack, track_id: int, info: VideoInfo, num_points: int) -> Person:
+    """A person of whom nothing is known but the boxes."""
+    height, width, num_frames = info.height, info.width, info.num_frames
+    visible_T, detected_T = np.zeros(num_frames, bool), np.zeros(num_frames, bool)
+    masks_T = MaskFilm(num_frames, packed_size(height, width))
+    for frame in range(track.start, track.stop):
+        mask_HW = np.zeros((height, width), bool)
+        _paint_box(mask_HW, track.boxes_N4[frame - track.start])
+        masks_T[frame] = pack(mask_HW)
+        visible_T[frame] = mask_HW.any()
+        detected_T[frame] = track.seen_N[frame - track.start]
+    nowhere = np.full((num_frames, num_points, 3), np.nan, np.float32)
+    return Person(
+        track_id=track_id,
+        visible_T=visible_T,
+        detected_T=detected_T,
+        keypoints_TL3=nowhere,
+        world_TL3=nowhere,
+        masks_T=masks_T,
+        outlines_T=masks_T,
+    )
+
+
+def foreground_at(foreground: SmallMask, box: boxes.BoxXYXY, height: int, width: int) -> np.ndarray:
+    """Pixels of any person inside a box of the frame, bool; false outside the frame."""
+    small_hw = foreground.mask_HW
     x0, y0, x1, y1 = box
-    margin = max(x1 - x0, y1 - y0) // 2
-    return max(0, x0 - margin), max(0, y0 - margin), min(size[1], x1 + margin), min(size[0], y1 + margin)
-
-
-def _cover(found: list[Seen], size: tuple[int, int], width: int) -> np.ndarray:
-    """Bool mask of bodies at the low resolution `size` of a frame that is `width` pixels wide."""
-    covered_hw = np.zeros(size, np.uint8)
-    for seen in found:
-        _draw(covered_hw, seen.patch, (0, 0), size[1] / width, 0.06 * body_height(seen.keypoints_33x3))
-    return covered_hw > 0
-
-
-def _alike(box: Box, other: Box) -> bool:
-    """Whether two boxes overlap by more than half of their union."""
-    wide = min(box[2], other[2]) - max(box[0], other[0])
-    high = min(box[3], other[3]) - max(box[1], other[1])
-    both = max(wide, 0) * max(high, 0)
-    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
-    return 2 * both > sum(areas) - both
-
-
-def _tiles(height: int, width: int) -> list[Box]:
-    """Overlapping squares that together show the frame larger; none for small frames."""
-    side = round(0.62 * min(height, width))
-    if side < 120:
-        return []
-    rows = np.linspace(0, height - side, -(-(height - side) * 3 // (2 * side)) + 1).round().astype(int)
-    columns = np.linspace(0, width - side, -(-(width - side) * 3 // (2 * side)) + 1).round().astype(int)
-    return [(int(x), int(y), int(x + side), int(y + side)) for y in rows for x in columns]
-
-
-def _paint_over(view: View, found: list[Seen]) -> View:
-    """The view with people replaced by what surrounds them, smoothly, so that no outline is left."""
-    x0, y0, x1, _ = view.box
-    h, w = view.image_hw3.shape[:2]
-    scale = w / (x1 - x0)
-    mask_hw = np.zeros((h, w), np.uint8)
-    for seen in found:
-        _draw(mask_hw, seen.patch, (x0, y0), scale, 0.03 * body_height(seen.keypoints_33x3))
-    if not mask_hw.any():
-        return view
-    size = (max(1, w // 8), max(1, h // 8))
-    keep = (mask_hw == 0).astype(np.float32)
-    weight = cv2.resize(keep, size, interpolation=cv2.INTER_AREA)
-    colour = cv2.resize(view.image_hw3 * keep[..., None], size, interpolation=cv2.INTER_AREA)
-    spread = max(size) / 8
-    weight = cv2.GaussianBlur(weight, (0, 0), spread)
-    colour = cv2.GaussianBlur(colour, (0, 0), spread)
-    fill = cv2.resize(colour / np.maximum(weight, 1e-3)[..., None], (w, h))
-    painted = view.image_hw3.copy()
-    hidden = mask_hw > 0
-    painted[hidden] = np.clip(fill[hidden], 0, 255).astype(np.uint8)
-    return View(box=view.box, image_hw3=painted)
-
-
-def _draw(mask_hw: np.ndarray, patch: Patch, origin: tuple[int, int], scale: float, margin: float) -> None:
-    """Draw a patch of the frame, dilated by `margin` pixels, into the mask of a scaled view."""
-    if not patch.mask_hw.any():
-        return
-    x, y = (scale * (patch.corner[axis] - origin[axis]) for axis in (0, 1))
-    shift = np.array([[scale, 0, x], [0, scale, y]])
-    h, w = mask_hw.shape
-    drawn = cv2.warpAffine(patch.mask_hw.astype(np.uint8), shift, (w, h), flags=cv2.INTER_NEAREST)
-    size = 2 * max(2, round(scale * margin)) + 1
-    mask_hw |= cv2.dilate(drawn, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    rows, columns = np.arange(y0, y1), np.arange(x0, x1)
+    inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
+    rows = rows.clip(0, height - 1) * small_hw.shape[0] // height
+    columns = columns.clip(0, width - 1) * small_hw.shape[1] // width
+    return np.asarray(small_hw[np.ix_(rows, columns)] & inside)

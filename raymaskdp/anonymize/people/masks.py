@@ -130,6 +130,21 @@ def grow(patch: Patch, radius: float) -> Patch:
     return Patch((patch.corner[0] - margin, patch.corner[1] - margin), distance <= radius)
 
 
+def box_patch(box_4: np.ndarray, rounding: float = 0.15) -> Patch:
+    """A box as a patch, its corners rounded by a share of the shorter side."""
+    x0, y0 = np.floor(box_4[:2]).astype(int)
+    x1, y1 = np.maximum(np.ceil(box_4[2:4]).astype(int), [x0 + 1, y0 + 1])
+    height, width = int(y1 - y0), int(x1 - x0)
+    radius = round(rounding * min(height, width))
+    drawn = np.zeros((height, width), np.uint8)
+    cv2.rectangle(drawn, (radius, 0), (width - 1 - radius, height - 1), 1, -1)
+    cv2.rectangle(drawn, (0, radius), (width - 1, height - 1 - radius), 1, -1)
+    for x in (radius, width - 1 - radius):
+        for y in (radius, height - 1 - radius):
+            cv2.circle(drawn, (x, y), radius, 1, -1)
+    return Patch((int(x0), int(y0)), drawn.astype(bool))
+
+
 def union(patches: list[Patch]) -> Patch:
     """The union of patches, on their common box."""
     patches = [patch for patch in patches if patch.mask_hw.size]

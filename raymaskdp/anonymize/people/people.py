@@ -1,4 +1,4 @@
-"""Who is in a video: tracks of people with keypoints and masks, and the frames nobody can vouch for.
+"""Tracks of people with keypoints and masks, and the regions in which somebody may be missing.
 
 Shapes: T frames, H×W pixels, L points of a layout, J = 52 joints, B = ceil(H*W/8) bytes of a
 packed mask.
@@ -18,11 +18,18 @@ from raymaskdp.video.mask_film import MaskFilm, union
 
 
 @dataclass(frozen=True, kw_only=True)
-class Suspicion:
-    """A frame that cannot be shown to be complete, and why (no personal detail in the reason)."""
+class Doubt:
+    """Where in a frame somebody may be whom no track follows.
+
+    Attributes:
+      frame: which.
+      reason: why, without personal detail.
+      box: x0, y0, x1, y1 in pixels; it may stick out of the frame.
+    """
 
     frame: int
     reason: str
+    box: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +69,7 @@ class People:
     Attributes:
       width, height: pixels; fps: frames per second; num_frames: T.
       persons: one a track, in order of appearance; empty for a scene without people.
-      suspicious: frames in which somebody may be missing; a video with any must not be published.
+      doubts: regions in which somebody may be missing; a video must not show any of them.
       layout: which points of a body the persons' L points are.
       camera_33: float64 [3, 3], intrinsics in pixels where the source knows them, else None.
     """
@@ -72,7 +79,7 @@ class People:
     fps: float
     num_frames: int
     persons: tuple[Person, ...]
-    suspicious: tuple[Suspicion, ...]
+    doubts: tuple[Doubt, ...] = ()
     layout: Layout = MEDIAPIPE
     camera_33: np.ndarray | None = None
 

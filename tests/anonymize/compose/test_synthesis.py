@@ -17,7 +17,7 @@ from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
 from raymaskdp.anonymize.compose.synthesis import Layers, Work, write_layers
 from raymaskdp.anonymize.output.chunks import Pieces
-from raymaskdp.anonymize.verify.checks import VerifyConfig
+from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered
 from raymaskdp.bodies.skeleton import NUM_JOINTS

@@ -18,7 +18,7 @@ from support.formats import Film
 
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output.manifest import DATA_SUFFIXES
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.sources.smpl import SMPL_PELVIS
 
 PIECE_SECONDS = 2 / 12  # two frames

@@ -16,10 +16,11 @@ import torch
 from support.formats import LCRNET, Film, lcrnet, write_frames
 
 from raymaskdp.anonymize import AnonymizeConfig, AnonymizeResult, anonymize
-from raymaskdp.anonymize.people.finder import FindPeople, PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.sources import pose_source
-from raymaskdp.anonymize.verify.checks import VerifyConfig
+from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fit import FitBodies, FitConfig

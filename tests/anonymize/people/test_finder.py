@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from raymaskdp.anonymize.people.finder import FindPeople, PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.scoring import score
 from raymaskdp.bodies.avatar import draw_avatar

@@ -10,7 +10,7 @@ from support.onnx_files import linear
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.people.detectors import Detectors
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.onnx_detector import OnnxPeople
 from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.run import anonymize

@@ -17,7 +17,7 @@ from support import formats
 from support.formats import Film, Truth
 
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.people.finder import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.scoring import score
 from raymaskdp.anonymize.people.sources import ntu, pose_source, smarthome, smpl, source_names

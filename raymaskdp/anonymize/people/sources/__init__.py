@@ -19,7 +19,8 @@ from typing import Protocol
 import numpy as np
 
 from raymaskdp import check
-from raymaskdp.anonymize.people.finder import FindPeople, PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.sources import ntu, smarthome, smpl
 from raymaskdp.anonymize.people.sources.skeletons import FromFiles
@@ -37,7 +38,7 @@ class PoseSource(Protocol):
         """The people of one video.
 
         Args:
-          frames: uint8 RGB [H, W, 3] each; read once, or not at all.
+          frames: uint8 RGB [H, W, 3] each; gone through as often as is needed, or not at all.
           info: size, rate and length of the video.
           record: which video it is.
 

@@ -1,8 +1,8 @@
 """From the points of a data set's skeletons to people with masks: no pose network is needed.
 
 Masks are the limbs, drawn generously, and what an independent segmenter calls a person right beside
-them. The same segmenter, a face network and OpenCV's detector of upright people look for those whom the
-skeletons do not know of.
+them. Detectors look for people whom the skeletons do not know of; these are followed by their boxes and
+become silhouettes.
 
 Shape suffixes: T frames, L points of a layout, J = 52 joints, H×W pixels, B bytes of a packed mask.
 """
@@ -11,20 +11,27 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from raymaskdp.anonymize.people.evidence import NO_BOXES, Evidence, close_faces, suspicions
-from raymaskdp.anonymize.people.finder import REACH, PoseConfig, people_detector
-from raymaskdp.anonymize.people.hog_detector import UprightPeople
+from raymaskdp.anonymize.people import boxes
+from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack
+from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.people.finder import (
+    BoxSearch,
+    Looked,
+    box_person,
+    doubts_of,
+    foreground_at,
+    is_certain,
+)
 from raymaskdp.anonymize.people.masks import body_height, limbs
 from raymaskdp.anonymize.people.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
-from raymaskdp.anonymize.people.onnx_detector import OnnxPeople
-from raymaskdp.anonymize.people.people import People, Person, Suspicion, packed_size
+from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.anonymize.people.sources.outline import extremities, outline_of
 from raymaskdp.bodies.fit_landmarks import Layout
 from raymaskdp.datasets.manifest import VideoRecord
@@ -32,6 +39,12 @@ from raymaskdp.errors import UserError
 from raymaskdp.video import masks
 from raymaskdp.video.mask_film import MaskFilm, SmallMask
 from raymaskdp.video.reader import VideoInfo
+
+REACH = 2.4
+"""Fastest believable motion, body heights a second (a sprinter covers about five metres)."""
+
+KNOWN = 0.5
+"""Share of a box, or of a body in it, from which they are the same person."""
 
 GHOST_SHARE = 0.3
 """A body taken for a ghost is suspicious where the segmenter calls this share of its limbs a person."""
@@ -99,27 +112,41 @@ class FromFiles:
     def __init__(self, config: PoseConfig, read: Read) -> None:
         self._config = config
         self._read = read
-        self._networks = PoseNetworks(pose_model=None, confidence=config.confidence, limit=config.max_people)
-        self._people = people_detector(config)
+        self._networks = PoseNetworks(pose_model=None, confidence=config.confidence, limit=1)
+        self._search = BoxSearch() if config.veto else None
 
     def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo, record: VideoRecord) -> People:
         """The people of one video."""
         if self._config.skeletons is None:
             raise UserError("A source of skeletons needs their folder; give it as pose.skeletons=DIR.")
         skeletons = self._read(self._config.skeletons, info, record)
-        looks = (
-            _looks(frames, self._networks, self._people, info, self._config) if self._config.veto else None
-        )
-        return people_of(skeletons, info, self._config, looks)
+        if self._search is None:
+            return people_of(skeletons, info, self._config)
+        looked = self._search(frames, info)
+        return people_of(skeletons, info, self._config, looked, self._foreground(frames))
+
+    def _foreground(self, frames: Iterable[np.ndarray]) -> Iterator[SmallMask]:
+        """What the segmenter calls people, frame by frame; an outline moves little from one to the next."""
+        kept = SmallMask.of(np.zeros((1, 1), bool))
+        for index, frame_HW3 in enumerate(frames):
+            if index % 2 == 0:
+                small_HW3 = halved(frame_HW3, FOREGROUND_SIDE)
+                kept = SmallMask.of(self._networks.foreground(small_HW3) >= self._config.foreground)
+            yield kept
 
 
 def people_of(
-    skeletons: Skeletons, info: VideoInfo, config: PoseConfig, looks: Iterable[Evidence] | None
+    skeletons: Skeletons,
+    info: VideoInfo,
+    config: PoseConfig,
+    looked: Looked | None = None,
+    foreground: Iterable[SmallMask] | None = None,
 ) -> People:
-    """People with masks, and the frames that nobody can vouch for.
+    """People with masks, and the regions in which somebody may be missing.
 
     Args:
-      looks: what independent detectors saw in each frame; None if nobody looked.
+      looked: people whom detectors saw; None if nobody looked.
+      foreground: what the segmenter calls people, of each frame; None if nobody looked.
     """
     layout, fps = skeletons.layout, float(info.fps)
     gap = max(1, round(config.max_gap * fps))
@@ -132,10 +159,7 @@ def people_of(
         [MaskFilm(info.num_frames, packed_size(info.height, info.width)) for _ in some]
         for some in (filled, filled, ghosts)
     )
-    evidence = []
-    for frame, look in enumerate(looks if looks is not None else [None] * info.num_frames):
-        if look is not None:
-            evidence.append(look)
+    for frame, look in enumerate(foreground if foreground is not None else [None] * info.num_frames):
         for person, body in enumerate(filled):
             outline = _outline_at(layout, body, frame)
             if np.isfinite(outline).all():
@@ -151,7 +175,8 @@ def people_of(
                 drawn = _outlined(outline, info, None)
                 gone[ghost][frame] = masks.pack(_generous(drawn, outline, layout, info, config, 0))
             elif _is_somebody(outline, look, [mask_TB[frame] for mask_TB in wide], info):
-                doubts.append(Suspicion(frame=frame, reason="a ghost among the skeletons looks human"))
+                box_4 = boxes.expand(boxes.around_points(outline[:, :2]), 0.1)
+                doubts.append(_doubt(frame, "a ghost among the skeletons looks human", box_4))
     persons = [
         _person(index, body, skeletons.bodies[index].seen_T, wide[index], thin[index])
         for index, body in enumerate(filled)
@@ -160,61 +185,58 @@ def people_of(
         if packed_TB.any_T().any():
             nobody = _person(len(persons), body, body.seen_T, packed_TB, packed_TB)
             persons.append(dataclasses.replace(nobody, visible_T=np.zeros(info.num_frames, bool)))
-    people = People(
+    for track in looked.tracks if looked is not None else ():
+        if _is_known(track, wide, info):
+            continue
+        if is_certain(track, 0, info.num_frames):
+            persons.append(box_person(track, len(persons), info, len(layout.points)))
+        elif track.against <= track.votes:
+            doubts += doubts_of(track, "a person was seen too briefly or faintly to be followed")
+    return People(
         width=info.width,
         height=info.height,
         fps=fps,
         num_frames=info.num_frames,
         persons=tuple(persons),
-        suspicious=(),
+        doubts=tuple(sorted(doubts, key=lambda doubt: (doubt.frame, doubt.reason))),
         layout=layout,
         camera_33=skeletons.camera_33,
     )
-    doubts += suspicions(people, evidence, config.veto_faces)
-    return dataclasses.replace(
-        people, suspicious=tuple(sorted(set(doubts), key=lambda doubt: (doubt.frame, doubt.reason)))
-    )
 
 
-def _looks(
-    frames: Iterable[np.ndarray],
-    networks: PoseNetworks,
-    people: OnnxPeople | None,
-    info: VideoInfo,
-    config: PoseConfig,
-) -> Iterator[Evidence]:
-    """What independent detectors see. They take turns: nobody comes and goes within two frames.
-
-    Upright people are looked for less often, as often as a person may go unseen.
-    """
-    upright = UprightPeople()
-    every = max(1, round(config.max_gap * float(info.fps)))
-    foreground_hw = np.zeros((1, 1), bool)
-    for index, frame_HW3 in enumerate(frames):
-        if index % 2 == 0:
-            small = halved(frame_HW3, FOREGROUND_SIDE)
-            foreground_hw = networks.foreground(small) >= config.veto_foreground
-        faces_N5 = (
-            close_faces(networks, frame_HW3, networks.faces(frame_HW3))
-            if index % 2 or index == 0
-            else NO_BOXES
-        )
-        yield Evidence(
-            crowded=False,
-            faces=faces_N5,
-            people=people(frame_HW3) if people and index % config.look_every == 0 else NO_BOXES,
-            upright=upright(frame_HW3) if index % every == 0 else NO_BOXES,
-            foreground=SmallMask.of(foreground_hw),
-        )
+def _is_known(track: BoxTrack, bodies: Sequence[MaskFilm], info: VideoInfo) -> bool:
+    """Whether the skeletons know a person whom the detectors saw: in most frames one is in the box."""
+    known = []
+    for frame in range(track.start, track.stop)[:: max(1, len(track.boxes_N4) // 16)]:
+        box_4 = track.at(frame)
+        assert box_4 is not None
+        x0, y0, x1, y1 = boxes.within(box_4, height=info.height, width=info.width)
+        shared = [
+            _share_in(masks.unpack(film[frame], info.height, info.width), x0, y0, x1, y1) for film in bodies
+        ]
+        known.append(max(shared, default=0.0) >= KNOWN)
+    return bool(np.mean(known) >= 0.5)
 
 
-def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: Evidence | None) -> np.ndarray:
+def _share_in(mask_HW: np.ndarray, x0: int, y0: int, x1: int, y1: int) -> float:
+    """The larger of two shares: of a mask that lies in a box, and of the box that it covers."""
+    inside = int(np.count_nonzero(mask_HW[y0:y1, x0:x1]))
+    area = int(np.count_nonzero(mask_HW))
+    return max(inside / max(1, area) if inside else 0.0, inside / max(1, (x1 - x0) * (y1 - y0)))
+
+
+def _doubt(frame: int, reason: str, box_4: np.ndarray) -> Doubt:
+    x0, y0, x1, y1 = box_4.tolist()
+    return Doubt(frame=frame, reason=reason, box=(x0, y0, x1, y1))
+
+
+def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: SmallMask | None) -> np.ndarray:
     """Limbs, and what the segmenter calls a person beside them: hair, skirts; bool [H, W]."""
     size = (info.height, info.width)
     mask_HW = np.zeros(size, bool)
     limbs(outline_33x3, frame_size=size, thickness=THICKNESS).paint(mask_HW)
     if look is not None:
-        theirs_HW = look.foreground_at((0, 0, info.width, info.height), *size)
+        theirs_HW = foreground_at(look, (0, 0, info.width, info.height), *size)
         mask_HW |= theirs_HW & masks.dilate(mask_HW, NEAR * body_height(outline_33x3))
     return mask_HW
 
@@ -241,13 +263,13 @@ def _generous(
 
 
 def _is_somebody(
-    outline_33x3: np.ndarray, look: Evidence, known_PB: list[np.ndarray], info: VideoInfo
+    outline_33x3: np.ndarray, look: SmallMask, known_PB: list[np.ndarray], info: VideoInfo
 ) -> bool:
     """Whether the segmenter sees a person where a ghost is and no known person."""
     size = (info.height, info.width)
     drawn_HW = np.zeros(size, bool)
     limbs(outline_33x3, frame_size=size).paint(drawn_HW)
-    seen_HW = drawn_HW & look.foreground_at((0, 0, info.width, info.height), *size)
+    seen_HW = drawn_HW & foreground_at(look, (0, 0, info.width, info.height), *size)
     for packed_B in known_PB:
         seen_HW &= ~masks.unpack(packed_B, *size)
     return bool(seen_HW.sum() > GHOST_SHARE * max(1, drawn_HW.sum()))
@@ -327,21 +349,29 @@ def _gaps(seen_T: np.ndarray) -> Iterator[tuple[int, int]]:
             yield int(before), int(after)
 
 
-def _doubts(body: Skeleton, info: VideoInfo, gap: int) -> Iterator[Suspicion]:
-    """Frames in which this person may be there without a skeleton."""
+def _doubts(body: Skeleton, info: VideoInfo, gap: int) -> Iterator[Doubt]:
+    """Where this person may be without a skeleton: in long gaps, and before and after, inside the frame."""
     known = np.flatnonzero(body.seen_T)
     if not len(known):
         return
-    fringe = round(FRINGE * float(info.fps))
+    fringe, held = round(FRINGE * float(info.fps)), round(HELD_S * float(info.fps))
+
+    def box_at(frame: int) -> np.ndarray:
+        return boxes.expand(boxes.around_points(body.keypoints_TL3[frame, :, :2]), 0.15)
+
     for before, after in _gaps(body.seen_T):
         if after - before - 1 > gap:
             for frame in range(before + 1, after):
-                yield Suspicion(frame=frame, reason="a skeleton is missing for too long to be filled in")
+                share = (frame - before) / (after - before)
+                box_4 = (1 - share) * box_at(before) + share * box_at(after)
+                yield _doubt(frame, "a skeleton is missing for too long to be filled in", box_4)
     first, last = int(known[0]), int(known[-1])
     if first > fringe and not _at_border(body.keypoints_TL3[first], info):
-        yield Suspicion(frame=first - 1, reason="a skeleton appears inside the frame")
+        for frame in range(max(0, first - fringe - held), first - fringe):
+            yield _doubt(frame, "a skeleton appears inside the frame", box_at(first))
     if last < info.num_frames - 1 - fringe and not _at_border(body.keypoints_TL3[last], info):
-        yield Suspicion(frame=last + 1, reason="a skeleton ends inside the frame")
+        for frame in range(last + 1 + fringe, min(info.num_frames, last + 1 + fringe + held)):
+            yield _doubt(frame, "a skeleton ends inside the frame", box_at(last))
 
 
 def _at_border(keypoints_L3: np.ndarray, info: VideoInfo) -> bool:

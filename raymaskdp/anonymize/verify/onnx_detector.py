@@ -53,9 +53,7 @@ class OnnxPeople:
         try:
             self._network = cv2.dnn.readNetFromONNX(str(path))
         except cv2.error as error:
-            raise UserError(
-                f"OpenCV cannot read {path}; give an ONNX network as pose.veto_detector."
-            ) from error
+            raise UserError(f"OpenCV cannot read {path}; give an ONNX network as verify.detector.") from error
         self._network.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
         blank_SS3 = np.full((side, side, 3), GREY, np.uint8)
         self._is_yolox = self._answer(blank_SS3, yolox=True).shape[1] == len(self._places_A3)
@@ -94,7 +92,7 @@ class OnnxPeople:
         except cv2.error as error:
             raise UserError(
                 f"OpenCV cannot run {self._path} on a picture of {self._side} by {self._side} pixels; "
-                "give the network's size as pose.veto_side, or another pose.veto_detector."
+                "give the network's size as verify.detector_side, or another verify.detector."
             ) from error
         shapes = [np.shape(answer) for answer in answers]
         places = len(self._places_A3)
@@ -105,11 +103,11 @@ class OnnxPeople:
             raise UserError(
                 f"The network {self._path} answers with {' and '.join(map(str, shapes))} and not with "
                 f"(1, {places}, 5 + classes) or (1, 4 + classes, {places}); "
-                "give a YOLOX or YOLOv8 network as pose.veto_detector and its size as pose.veto_side."
+                "give a YOLOX or YOLOv8 network as verify.detector and its size as verify.detector_side."
             )
         if not np.isfinite(answers[0]).all():
             raise UserError(
-                f"The network {self._path} answers with infinities; give another pose.veto_detector."
+                f"The network {self._path} answers with infinities; give another verify.detector."
             )
         return np.asarray(answers[0])
 

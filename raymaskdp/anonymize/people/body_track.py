@@ -1,7 +1,6 @@
-"""Following people from frame to frame: who is who, and what lies between two sightings.
+"""A person's body along a track: which observations agree with each other, and what lies between two.
 
-Sightings are given to tracks by optimal assignment (SciPy's Hungarian solver) of a cost from motion
-and looks. Nothing here runs a network. Shape suffixes: T frames, 33 landmarks, H×W pixels.
+Nothing here runs a network. Shape suffixes: T frames, 33 landmarks, H×W pixels.
 """
 
 from __future__ import annotations
@@ -12,9 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, limbs
 from raymaskdp.anonymize.people.mediapipe import Sighting
@@ -40,7 +37,7 @@ OTHER_SIDE = np.array(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Seen:
+class BodySeen:
     """One sighting as a track keeps it: small, with its masks compressed.
 
     Attributes:
@@ -48,18 +45,16 @@ class Seen:
         landmarks with the mask (a skeleton imagined in a corner of a body has little).
       mask, likely: where the network saw the person, thresholded low, and where within that the person most
         likely is; both begin at `corner`.
-      tall: the body's height scale, pixels; area: pixels of the mask.
-      looks: float32 [64], square root of the hue–saturation histogram of the body, unit length.
+      body_scale: the body's height scale, pixels; area: pixels of the mask.
     """
 
     keypoints_33x3: np.ndarray
     world_33x3: np.ndarray
     score: float
-    looks: np.ndarray
     corner: tuple[int, int]
     mask: SmallMask
     likely: SmallMask
-    tall: float
+    body_scale: float
     area: int
 
     @property
@@ -73,14 +68,14 @@ class Seen:
         return Patch(self.corner, self.likely.mask_HW)
 
 
-class Sightings(dict[int, Seen]):
-    """Sightings by frame that knows its frames in order: a long track is not searched through every time."""
+class Observations(dict[int, BodySeen]):
+    """Observations by frame, with the frames in order: a long track is not searched through every time."""
 
-    def __init__(self, seen: Mapping[int, Seen]) -> None:
+    def __init__(self, seen: Mapping[int, BodySeen]) -> None:
         super().__init__(seen)
         self.frames = sorted(seen)
 
-    def __setitem__(self, frame: int, seen: Seen) -> None:
+    def __setitem__(self, frame: int, seen: BodySeen) -> None:
         if frame not in self:
             insort(self.frames, frame)
         super().__setitem__(frame, seen)
@@ -107,32 +102,17 @@ class Sightings(dict[int, Seen]):
 
 
 @dataclass(kw_only=True, eq=False)
-class Track:
+class BodyTrack:
     """One person's sightings by frame."""
 
     track_id: int
-    seen: Sightings = field(default_factory=lambda: Sightings({}))
-
-    @property
-    def first(self) -> int:
-        """First frame with a sighting."""
-        return self.seen.frames[0]
-
-    @property
-    def last(self) -> int:
-        """Last frame with a sighting."""
-        return self.seen.frames[-1]
-
-    @property
-    def settled(self) -> bool:
-        """Whether the person was seen often enough to be more than a glimpse."""
-        return len(self.seen) >= 3
+    seen: Observations = field(default_factory=lambda: Observations({}))
 
     def near(self, frame: int) -> int:
         """The frame with a sighting that is nearest to `frame`."""
         return self.seen.around(frame, 1)[0]
 
-    def believes(self, seen: Seen, frame: int) -> bool:
+    def is_consistent(self, seen: BodySeen, frame: int) -> bool:
         """Whether a body is as tall, and its mask as large, as the person was around that frame.
 
         Networks now and then draw a small skeleton, or half a mask, inside a person.
@@ -141,11 +121,11 @@ class Track:
         others = [self.seen[known] for known in around if self.seen[known] is not seen]
         if not others:
             return True
-        stretch = seen.tall / max(float(np.median([other.tall for other in others])), 1.0)
+        stretch = seen.body_scale / max(float(np.median([other.body_scale for other in others])), 1.0)
         share = seen.area / max(float(np.median([other.area for other in others])), 1.0)
         return 0.72 < stretch < 1.4 and share > 0.6
 
-    def mend_sides(self) -> None:
+    def fix_left_right(self) -> None:
         """Swap left and right back where the network took a front for a back for a while.
 
         Nobody's left and right change places from one sighting to the next; between two such changes,
@@ -168,14 +148,14 @@ class Track:
                 world_33x3=seen.world_33x3[OTHER_SIDE],
             )
 
-    def forget_doubtful(self) -> None:
+    def drop_outliers(self) -> None:
         """Drop sightings that the others around them contradict; gaps are filled from both sides."""
         doubtful = [frame for frame, seen in self.seen.items() if not self._fits(seen, frame)]
         for frame in doubtful if len(doubtful) < len(self.seen) / 2 else []:
             del self.seen[frame]
 
-    def _fits(self, seen: Seen, frame: int) -> bool:
-        if not self.believes(seen, frame):
+    def _fits(self, seen: BodySeen, frame: int) -> bool:
+        if not self.is_consistent(seen, frame):
             return False
         a, b = self.seen.before(frame), self.seen.after(frame)
         if a is None or b is None or a < frame - 3 or b > frame + 3:
@@ -186,33 +166,22 @@ class Track:
         # A jump there and back again: far from a path on which its neighbours agree with each other.
         return distance(middle, seen.keypoints_33x3) < 0.12 + 0.7 * distance(points_a, points_b)
 
-    def expected(self, frame: int) -> np.ndarray:
-        """Landmarks expected in `frame`, [33, 2] pixels: the nearest ones, moved on for a short while."""
-        near = self.near(frame)
-        points = self.seen[near].keypoints_33x3[:, :2]
-        before = near - 2 if frame > near else near + 2
-        if before not in self.seen:
-            return points
-        drift = (_centre(points) - _centre(self.seen[before].keypoints_33x3)) / 2
-        return points + drift * min(abs(frame - near), 4)
 
-
-def remember(sighting: Sighting, frame_HW3: np.ndarray) -> Seen:
+def observed(sighting: Sighting, *, height: int, width: int) -> BodySeen:
     """A sighting as a track keeps it."""
     patch = crop_to_content(sighting.mask_hw > MASK_THRESHOLD, sighting.corner)
     left, top = (patch.corner[axis] - sighting.corner[axis] for axis in (0, 1))
     h, w = patch.mask_hw.shape
     outline_hw = sighting.mask_hw[top : top + h, left : left + w] > OUTLINE_THRESHOLD
-    agreement = _agreement(patch, sighting.keypoints_33x3, frame_HW3.shape[:2])
-    return Seen(
+    agreement = _agreement(patch, sighting.keypoints_33x3, (height, width))
+    return BodySeen(
         keypoints_33x3=sighting.keypoints_33x3,
         world_33x3=sighting.world_33x3,
         score=sighting.score * agreement,
-        looks=_looks(frame_HW3, patch),
         corner=patch.corner,
         mask=SmallMask.of(patch.mask_hw),
         likely=SmallMask.of(outline_hw),
-        tall=body_height(sighting.keypoints_33x3),
+        body_scale=body_height(sighting.keypoints_33x3),
         area=int(patch.mask_hw.sum()),
     )
 
@@ -236,49 +205,22 @@ def overlap(patch: Patch, other: Patch) -> float:
     return int((first & second).sum()) / smaller if smaller else 0.0
 
 
-def distinct(sightings: list[Seen]) -> list[Seen]:
+def deduplicate(sightings: list[BodySeen]) -> list[BodySeen]:
     """One sighting a person: of those that show the same body, the one with the highest score."""
-    kept: list[Seen] = []
+    kept: list[BodySeen] = []
     for candidate in sorted(sightings, key=lambda seen: -seen.score):
         if not any(same_body(candidate, other) for other in kept):
             kept.append(candidate)
     return kept
 
 
-def same_body(seen: Seen, other: Seen) -> bool:
+def same_body(seen: BodySeen, other: BodySeen) -> bool:
     """Whether two sightings in one frame show one person."""
     apart = distance(seen.keypoints_33x3, other.keypoints_33x3)
     return apart < 0.1 or (apart < 0.4 and overlap(seen.patch, other.patch) > 0.6)
 
 
-def assign(
-    tracks: list[Track], sightings: list[Seen], frame: int, *, reach: float
-) -> tuple[list[tuple[Track, Seen]], list[Seen]]:
-    """The cheapest pairing of tracks and sightings in `frame`, and the sightings left over.
-
-    Args:
-      reach: farthest a person moves in one frame, as a share of the body's height.
-    """
-    if not tracks or not sightings:
-        return [], list(sightings)
-    forbidden = 1e3
-    cost = np.full((len(tracks), len(sightings)), forbidden)
-    for row, track in enumerate(tracks):
-        near = track.near(frame)
-        expected = track.expected(frame)
-        allowed = 0.2 + reach * abs(frame - near)
-        for column, seen in enumerate(sightings):
-            apart = distance(expected, seen.keypoints_33x3)
-            if apart < allowed and track.believes(seen, frame):
-                alike = float(track.seen[near].looks @ seen.looks)
-                cost[row, column] = 0.6 * apart / allowed + 0.4 * (1.0 - alike)
-    pairs = [(r, c) for r, c in zip(*linear_sum_assignment(cost), strict=True) if cost[r, c] < forbidden]
-    taken = {column for _, column in pairs}
-    matched = [(tracks[row], sightings[column]) for row, column in pairs]
-    return matched, [seen for column, seen in enumerate(sightings) if column not in taken]
-
-
-def between(track: Track, frame: int) -> tuple[np.ndarray, np.ndarray, list[Patch]]:
+def interpolated(track: BodyTrack, frame: int) -> tuple[np.ndarray, np.ndarray, list[Patch]]:
     """A person at a frame without a sighting: landmarks [33, 3], world [33, 3], likely masks.
 
     Inside the track both neighbours are blended linearly, and their masks moved along; outside,
@@ -302,10 +244,10 @@ def between(track: Track, frame: int) -> tuple[np.ndarray, np.ndarray, list[Patc
     return keypoints.astype(np.float32), world.astype(np.float32), moved
 
 
-def outline_between(track: Track, frame: int) -> Patch:
+def interpolated_outline(track: BodyTrack, frame: int) -> Patch:
     """The likely outline of a person at a frame without a sighting: the nearest one, moved along."""
     near = track.seen[track.near(frame)]
-    keypoints_33x3, _, _ = between(track, frame)
+    keypoints_33x3, _, _ = interpolated(track, frame)
     return near.outline.moved(*(_centre(keypoints_33x3) - _centre(near.keypoints_33x3)))
 
 
@@ -320,18 +262,3 @@ def _agreement(patch: Patch, keypoints_33x3: np.ndarray, size: tuple[int, int]) 
 
 def _centre(points_33xD: np.ndarray) -> np.ndarray:
     return np.asarray(points_33xD[[11, 12, 23, 24], :2].mean(0))
-
-
-def _looks(frame_HW3: np.ndarray, patch: Patch) -> np.ndarray:
-    x0, y0, x1, y1 = patch.box()
-    if x0 == x1 or not patch.mask_hw.any():
-        return np.full(64, 1 / 8, np.float32)
-    step = max(1, (y1 - y0) // 96)
-    region = np.ascontiguousarray(frame_HW3[y0:y1:step, x0:x1:step])
-    hsv = cv2.cvtColor(region, cv2.COLOR_RGB2HSV)
-    inside = patch.mask_hw[::step, ::step].astype(np.uint8)
-    # Hue of dark or grey pixels is noise; saturation–value tell those apart.
-    histogram = cv2.calcHist([hsv], [0, 1], inside, [4, 4], [0, 180, 0, 256]).ravel()
-    brightness = cv2.calcHist([hsv], [1, 2], inside, [4, 12], [0, 256, 0, 256]).ravel()
-    both = np.sqrt(np.concatenate([histogram, brightness]))
-    return np.asarray(both / max(float(np.linalg.norm(both)), 1e-6), np.float32)

@@ -1,0 +1,77 @@
+"""Boxes in a picture: x0, y0, x1, y1 in pixels, the last two exclusive.
+
+Shape suffixes: N and M boxes, 4 coordinates; further columns of a box are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+BoxXYXY = tuple[int, int, int, int]
+"""One box in whole pixels."""
+
+
+def areas(boxes_N4: np.ndarray) -> np.ndarray:
+    """Area of each box, [N]; 0 for an empty one."""
+    sides_N2 = np.maximum(boxes_N4[:, 2:4] - boxes_N4[:, :2], 0)
+    return np.asarray(sides_N2[:, 0] * sides_N2[:, 1])
+
+
+def intersections(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
+    """Area that each two boxes share, [N, M]."""
+    low_NM2 = np.maximum(boxes_N4[:, None, :2], others_M4[None, :, :2])
+    high_NM2 = np.minimum(boxes_N4[:, None, 2:4], others_M4[None, :, 2:4])
+    return np.asarray(np.prod(np.maximum(high_NM2 - low_NM2, 0), axis=2))
+
+
+def iou(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
+    """Intersection over union of each two boxes, [N, M].
+
+    >>> iou(np.array([[0, 0, 2, 2.0]]), np.array([[1, 0, 3, 2.0]])).round(3).tolist()
+    [[0.333]]
+    """
+    shared_NM = intersections(boxes_N4, others_M4)
+    union_NM = areas(boxes_N4)[:, None] + areas(others_M4)[None] - shared_NM
+    return np.asarray(shared_NM / np.maximum(union_NM, 1e-9))
+
+
+def inside(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
+    """Share of each box of the first kind that lies inside each of the second, [N, M]."""
+    return np.asarray(intersections(boxes_N4, others_M4) / np.maximum(areas(boxes_N4), 1e-9)[:, None])
+
+
+def suppressed(boxes_N4: np.ndarray, score_N: np.ndarray, most_iou: float) -> np.ndarray:
+    """Indices of the boxes that are left when each removes those of a lower score that overlap it more.
+
+    Non-maximum suppression, by descending score.
+    """
+    order = np.argsort(-score_N, kind="stable")
+    overlap_NN = iou(boxes_N4, boxes_N4)
+    kept: list[int] = []
+    for index in order.tolist():
+        if not kept or overlap_NN[index, kept].max() <= most_iou:
+            kept.append(index)
+    return np.array(kept, np.int64)
+
+
+def expand(box_4: Sequence[float] | np.ndarray, share: float) -> np.ndarray:
+    """A box with `share` of its longer side more on every side, float64 [4]."""
+    box_4 = np.asarray(box_4, np.float64)[:4]
+    margin = share * max(box_4[2] - box_4[0], box_4[3] - box_4[1])
+    return box_4 + np.array([-margin, -margin, margin, margin])
+
+
+def within(box_4: Sequence[float] | np.ndarray, *, height: int, width: int) -> BoxXYXY:
+    """The whole pixels of a frame that a box touches; at least one."""
+    x0, y0, x1, y1 = np.asarray(box_4, np.float64)[:4]
+    left, top = int(np.clip(np.floor(x0), 0, width - 1)), int(np.clip(np.floor(y0), 0, height - 1))
+    right, bottom = int(np.clip(np.ceil(x1), left + 1, width)), int(np.clip(np.ceil(y1), top + 1, height))
+    return left, top, right, bottom
+
+
+def around_points(points_L2: np.ndarray) -> np.ndarray:
+    """The box of some points, float64 [4]; NaNs are ignored."""
+    low_2, high_2 = np.nanmin(points_L2[:, :2], 0), np.nanmax(points_L2[:, :2], 0)
+    return np.array([*low_2, *high_2], np.float64)

@@ -1,0 +1,44 @@
+"""Settings of finding people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from raymaskdp import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseConfig:
+    """How people are found.
+
+    Attributes:
+      source: where poses come from, a name in `sources.SOURCES`: "mediapipe" looks for people in the
+        video; the others ("ntu", "smarthome", "smpl" and those of entry points) read files.
+      skeletons: the folder of those files, one a video.
+      veto: with poses from files, detectors look for people whom the files do not know.
+      pose_model: a PoseLandmarker bundle; None takes the one of `raymaskdp models pull`.
+      confidence: least confidence of the landmark network, in (0, 1).
+      max_people: people a frame for whom landmarks are looked for, the largest first; the others are
+        silhouettes.
+      max_gap: longest time between two poses of a person that is filled in, seconds.
+      dilation: growth of the masks, as a share of the body's height.
+      foreground: confidence from which a pixel beside a person counts as that person's for the segmenter.
+    """
+
+    source: str = "mediapipe"
+    skeletons: Path | None = None
+    veto: bool = True
+    pose_model: Path | None = None
+    confidence: float = 0.35
+    max_people: int = 8
+    max_gap: float = 0.5
+    dilation: float = 0.02
+    foreground: float = 0.6
+
+    def __post_init__(self) -> None:
+        check.in_range("confidence", self.confidence, low=0, high=1, open_low=True, open_high=True)
+        check.in_range("max_people", self.max_people, low=0, high=1000)
+        check.in_range("max_gap", self.max_gap, low=0)
+        check.in_range("dilation", self.dilation, low=0, high=0.5)
+        check.in_range("foreground", self.foreground, low=0, high=1, open_low=True)

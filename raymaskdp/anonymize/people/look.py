@@ -1,0 +1,233 @@
+"""What each frame shows of people, for the tracker: boxes of two networks, colours, the camera's motion.
+
+Where frames come quickly only some are looked at: nobody moves far in a thirtieth of a second, and a person
+who is in one frame only is found when the finished frames are looked at (`verify`). Now and then NanoDet also
+looks at overlapping quarters of the frame, in which small people are twice as large.
+
+Shape suffixes: H×W pixels, h×w a small copy, N boxes, 4 coordinates, C colour features.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from raymaskdp.anonymize.people import boxes
+from raymaskdp.anonymize.people.box_tracker import FrameBoxes
+from raymaskdp.anonymize.people.multipose import MultiPose
+from raymaskdp.anonymize.people.nanodet import PERSON, SIDE, NanoDet, Things
+
+LOOKS_A_SECOND = 12
+"""Both networks look at least so often, where the video has as many frames."""
+
+TILES_S = 0.5
+"""Seconds between two looks at the quarters of the frame."""
+
+VOTE = 0.3
+"""Score of NanoDet from which a box may begin a track by itself. MultiPose alone sees people in animals."""
+
+POSE_GAIN = 1.4
+"""MultiPose's scores are lower than NanoDet's; times this they mean about the same."""
+
+SAME_IOU = 0.45
+"""Overlap from which the boxes of the two networks are one person."""
+
+WHOLE = 0.6
+"""Score of MultiPose, times the gain, from which boxes of NanoDet inside a body are parts of it."""
+
+CUT_LEVELS, CUT_POINTS, CUT_COLOURS = 12.0, 0.3, 0.94
+"""Two frames belong to different shots where their small copies differ by more than so many levels on
+average, less than this share of the points can be followed, and their colours agree less (Bhattacharyya)."""
+
+_SMALL = 256
+_THUMBNAIL = (32, 18)
+
+
+class Look:
+    """Takes in the frames of one video, uint8 RGB [H, W, 3], in order."""
+
+    def __init__(self, nanodet: NanoDet, multipose: MultiPose, fps: float) -> None:
+        self._nanodet = nanodet
+        self._multipose = multipose
+        self._stride = max(1, int(fps // LOOKS_A_SECOND))
+        self._tiles_every = max(1, round(TILES_S * fps))
+        self._looked = self._tiled = -self._tiles_every
+        self._camera = CameraMotion()
+        self._index = 0
+        self.things: dict[int, Things] = {}
+
+    def __call__(self, frame_HW3: np.ndarray) -> FrameBoxes:
+        """People in the next frame, and how the camera moved."""
+        index, self._index = self._index, self._index + 1
+        camera_23 = self._camera(frame_HW3)
+        if camera_23 is None or index - self._looked >= self._stride:
+            self._looked = index
+            things = self.things[index] = self._nanodet(frame_HW3)
+            people_N5 = things.people()
+            if camera_23 is None or index - self._tiled >= self._tiles_every:
+                self._tiled = index
+                people_N5 = self._with_tiles(frame_HW3, people_N5)
+            poses = self._multipose(frame_HW3)
+            posed_M5 = np.column_stack([poses.boxes_N4, np.minimum(POSE_GAIN * poses.score_N, 1.0)])
+            merged_N6 = merged(people_N5, _votes(people_N5, things), posed_M5)
+        else:
+            merged_N6 = np.zeros((0, 6))
+        boxes_N4 = merged_N6[:, :4].astype(np.float32)
+        hsv = cv2.cvtColor(_shrunk(frame_HW3), cv2.COLOR_RGB2HSV)
+        scale = hsv.shape[1] / frame_HW3.shape[1]
+        return FrameBoxes(
+            boxes_N4=boxes_N4,
+            score_N=merged_N6[:, 4],
+            votes_N=merged_N6[:, 5].astype(np.int8),
+            colour_NC=np.array([_colour(hsv, box_4 * scale) for box_4 in boxes_N4]).reshape(-1, 64),
+            camera_23=camera_23,
+        )
+
+    def _with_tiles(self, frame_HW3: np.ndarray, people_N5: np.ndarray) -> np.ndarray:
+        """People of the whole frame, and small ones that only the quarters of it show."""
+        height, width = frame_HW3.shape[:2]
+        if max(height, width) < 1.2 * SIDE:
+            return people_N5
+        found = [people_N5]
+        for x0, y0, x1, y1 in quarters(height, width):
+            seen_N5 = self._nanodet(np.ascontiguousarray(frame_HW3[y0:y1, x0:x1])).people()
+            # What is large in a quarter is cut off by it, and is seen in the whole frame.
+            side_N = (seen_N5[:, 2:4] - seen_N5[:, :2]).max(1)
+            seen_N5 = seen_N5[side_N < 0.5 * max(x1 - x0, y1 - y0)]
+            seen_N5[:, :4] += np.array([x0, y0, x0, y0], np.float32)
+            found.append(seen_N5)
+        every_N5 = np.concatenate(found)
+        kept = boxes.suppressed(every_N5[:, :4], every_N5[:, 4], 0.5)
+        return every_N5[kept]
+
+
+def quarters(height: int, width: int) -> list[boxes.BoxXYXY]:
+    """Four overlapping parts of a frame, each 0.6 of its height and width."""
+    h, w = round(0.6 * height), round(0.6 * width)
+    return [(x, y, x + w, y + h) for y in (0, height - h) for x in (0, width - w)]
+
+
+def _votes(people_N5: np.ndarray, things: Things) -> np.ndarray:
+    """1 for boxes that are surely people, -1 for those that are likelier something else, else 0; [N]."""
+    votes_N = (people_N5[:, 4] >= VOTE).astype(np.float64)
+    others = things.class_N != PERSON
+    if others.any() and len(people_N5):
+        overlap = boxes.iou(people_N5[:, :4], things.boxes_N4[others])
+        likelier = (overlap > SAME_IOU) & (things.score_N[others] > np.maximum(people_N5[:, 4:5], VOTE))
+        votes_N[likelier.any(1)] = -1
+    return votes_N
+
+
+def merged(people_N5: np.ndarray, votes_N: np.ndarray, posed_M5: np.ndarray) -> np.ndarray:
+    """Boxes of both networks as one list, float64 [K, 6]: box, score and vote.
+
+    Args:
+      people_N5, votes_N: NanoDet's boxes with scores, and what it says of each.
+      posed_M5: MultiPose's boxes with scores.
+
+    A person whom both see has one box, and more of a score than either gives. Where MultiPose sees a whole
+    body and NanoDet only parts of it, as of people who lie, the parts are votes for the body.
+    """
+    mine = np.column_stack([people_N5, votes_N]).astype(np.float64)
+    theirs = np.column_stack([posed_M5, np.zeros(len(posed_M5))]).astype(np.float64)
+    if not len(mine) or not len(theirs):
+        return np.concatenate([mine, theirs])
+    overlap, part = boxes.iou(mine[:, :4], theirs[:, :4]), boxes.inside(mine[:, :4], theirs[:, :4])
+    kept, alone = np.ones(len(mine), bool), np.ones(len(theirs), bool)
+    paired = np.zeros(len(mine), bool)
+    for column in np.argsort(-theirs[:, 4]).tolist():
+        row = int(np.where(paired, -1, overlap[:, column]).argmax())
+        if overlap[row, column] >= SAME_IOU and not paired[row]:
+            share = theirs[column, 4] / (theirs[column, 4] + 2 * mine[row, 4])
+            mine[row, :4] += share * (theirs[column, :4] - mine[row, :4])
+            mine[row, 4] = 1 - (1 - mine[row, 4]) * (1 - 0.6 * theirs[column, 4])
+            paired[row], alone[column] = True, False
+    for column in np.flatnonzero(alone & (theirs[:, 4] >= WHOLE)):
+        parts = ~paired & kept & (part[:, column] >= 0.8) & (mine[:, 4] < theirs[column, 4])
+        theirs[column, 5] = mine[parts, 5].max(initial=0) if parts.any() else 0
+        kept &= ~parts
+    return np.concatenate([mine[kept], theirs[alone]])
+
+
+def _shrunk(frame_HW3: np.ndarray) -> np.ndarray:
+    """A frame at a width of 256, by the nearest pixels: for colours."""
+    height, width = frame_HW3.shape[:2]
+    size = (min(_SMALL, width), max(1, round(height * min(_SMALL, width) / width)))
+    return cv2.resize(frame_HW3, size, interpolation=cv2.INTER_NEAREST)
+
+
+def _colour(hsv_hw3: np.ndarray, box_4: np.ndarray) -> np.ndarray:
+    """Histogram of the middle of a box, float32 [64], square root, unit length.
+
+    Hue and saturation, and beside them saturation and brightness, which tell grey things apart.
+    """
+    x0, y0, x1, y1 = box_4
+    inner_4 = (x0 + 0.2 * (x1 - x0), y0 + 0.05 * (y1 - y0), x1 - 0.2 * (x1 - x0), y0 + 0.8 * (y1 - y0))
+    left, top, right, bottom = boxes.within(inner_4, height=hsv_hw3.shape[0], width=hsv_hw3.shape[1])
+    part = np.ascontiguousarray(hsv_hw3[top:bottom, left:right])
+    hue = cv2.calcHist([part], [0, 1], None, [4, 4], [0, 180, 0, 256]).ravel()
+    grey = cv2.calcHist([part], [1, 2], None, [4, 12], [0, 256, 0, 256]).ravel()
+    both = np.sqrt(np.concatenate([hue, grey]))
+    return np.asarray(both / max(float(np.linalg.norm(both)), 1e-6), np.float32)
+
+
+class CameraMotion:
+    """Where the pixels of one frame are in the next: a similarity, and where there is a cut."""
+
+    def __init__(self) -> None:
+        self._gray_hw: np.ndarray | None = None
+        self._thumbnail: np.ndarray | None = None
+        self._colours: np.ndarray | None = None
+
+    def __call__(self, frame_HW3: np.ndarray) -> np.ndarray | None:
+        """The motion [2, 3] from the frame before, in pixels; None for the first frame and after a cut."""
+        height, width = frame_HW3.shape[:2]
+        size = (min(_SMALL, width), max(16, round(height * min(_SMALL, width) / width)))
+        small_hw3 = cv2.resize(frame_HW3, size, interpolation=cv2.INTER_AREA)
+        gray_hw = cv2.cvtColor(small_hw3, cv2.COLOR_RGB2GRAY)
+        thumbnail = cv2.resize(gray_hw, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+        before_hw, self._gray_hw = self._gray_hw, gray_hw
+        before, self._thumbnail = self._thumbnail, thumbnail
+        colours_before, self._colours = self._colours, _shares(small_hw3)
+        if before_hw is None or before is None or colours_before is None:
+            return None
+        changed = float(np.abs(thumbnail - before).mean())
+        motion_23, agreeing = _similarity(before_hw, gray_hw)
+        alike = float(colours_before @ self._colours)
+        if changed > CUT_LEVELS and agreeing < CUT_POINTS and alike < CUT_COLOURS:
+            return None
+        scale = width / size[0]
+        motion_23[:, 2] *= scale
+        return motion_23
+
+
+def _shares(small_hw3: np.ndarray) -> np.ndarray:
+    """Square roots of the shares that hues and brightnesses have in a picture, float32 [128]."""
+    hsv = cv2.cvtColor(small_hw3, cv2.COLOR_RGB2HSV)
+    counts = cv2.calcHist([hsv], [0, 2], None, [8, 16], [0, 180, 0, 256]).ravel()
+    return np.asarray(np.sqrt(counts / counts.sum()), np.float32)
+
+
+def _similarity(before_hw: np.ndarray, after_hw: np.ndarray) -> tuple[np.ndarray, float]:
+    """Turn, zoom and shift [2, 3] between two small frames, and the share of points that agree with it."""
+    none = np.array([[1.0, 0, 0], [0, 1, 0]])
+    points = cv2.goodFeaturesToTrack(before_hw, 120, qualityLevel=0.01, minDistance=8)
+    if points is None or len(points) < 8:
+        return none, 0.0
+    there, found, _ = cv2.calcOpticalFlowPyrLK(  # type: ignore[call-overload]  # no guess of where they went
+        before_hw,
+        after_hw,
+        points,
+        None,
+        winSize=(15, 15),
+        maxLevel=3,
+    )
+    sure = found[:, 0] > 0
+    if np.count_nonzero(sure) < 8:
+        return none, 0.0
+    fitted, agreeing = cv2.estimateAffinePartial2D(points[sure], there[sure], ransacReprojThreshold=1.0)
+    if fitted is None:
+        return none, 0.0
+    share = float(np.count_nonzero(agreeing) / len(points))
+    turn = np.linalg.det(fitted[:, :2]) ** 0.5
+    return (fitted, share) if share > 0.2 and 0.7 < turn < 1.4 else (none, share)

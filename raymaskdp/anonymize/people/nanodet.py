@@ -1,0 +1,104 @@
+"""NanoDet-g: people and things of the 80 COCO classes, as boxes.
+
+RangiLyu, github.com/RangiLyu/nanodet (2021), Apache-2.0: a one-stage detector without anchors whose four
+distances to a box's sides are distributions over eleven bins (generalized focal loss, Li et al. 2020).
+
+Shape suffixes: N boxes, A places of a level, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from raymaskdp.anonymize.people import boxes
+from raymaskdp.anonymize.people.onnx_session import bundled, letterboxed
+
+SIDE = 416
+"""Side of the network's picture, pixels."""
+
+MEAN = np.array([103.53, 116.28, 123.675], np.float32)
+STD = np.array([57.375, 57.12, 58.395], np.float32)
+BINS = 11
+
+LEAST_SCORE = 0.05
+"""Score below which nothing is reported: of ten such boxes hardly one is right."""
+
+OVERLAP = 0.5
+"""Overlap from which two boxes of one class are the same thing."""
+
+HIDDEN = 0.5
+"""Share of the best class's score from which a place counts as a person's."""
+
+MOST = 100
+"""Boxes reported of one picture, at most."""
+
+PERSON = 0
+"""The class of people."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Things:
+    """Boxes of one picture.
+
+    Attributes:
+      boxes_N4: float32, pixels of the picture that was given.
+      score_N: float32, in [0, 1].
+      class_N: int64, COCO class, 0 for people.
+    """
+
+    boxes_N4: np.ndarray
+    score_N: np.ndarray
+    class_N: np.ndarray
+
+    def people(self) -> np.ndarray:
+        """Boxes and scores of people, float32 [N, 5]."""
+        chosen = self.class_N == PERSON
+        return np.column_stack([self.boxes_N4[chosen], self.score_N[chosen]]).astype(np.float32)
+
+
+class NanoDet:
+    """Looks at one picture, uint8 RGB [H, W, 3]."""
+
+    def __init__(self) -> None:
+        self._session = bundled("nanodet.onnx")
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, image_HW3: np.ndarray) -> Things:
+        """People and things, the likeliest first."""
+        picture, scale = letterboxed(image_HW3, SIDE)
+        blob = (picture[..., ::-1].astype(np.float32) - MEAN) / STD
+        answers = self._session.run(None, {self._input: blob.transpose(2, 0, 1)[None]})
+        levels = sorted((a[0] for a in answers if a.shape[-1] == 80), key=len, reverse=True)
+        sides = sorted((a[0] for a in answers if a.shape[-1] == 4 * BINS), key=len, reverse=True)
+        found = [_decoded(score_AK, bins_AB) for score_AK, bins_AB in zip(levels, sides, strict=True)]
+        boxes_N4, score_N, class_N = (np.concatenate(part) for part in zip(*found, strict=True))
+        first = np.argsort(-score_N)[:MOST]
+        boxes_N4, score_N, class_N = boxes_N4[first], score_N[first], class_N[first]
+        # Boxes of different classes are moved apart, so that they do not suppress each other.
+        apart_N4 = boxes_N4 + (class_N * 4 * SIDE)[:, None]
+        kept = boxes.suppressed(apart_N4, score_N, OVERLAP)
+        height, width = image_HW3.shape[:2]
+        whole_N4 = np.clip(boxes_N4[kept] / scale, 0, [width, height, width, height]).astype(np.float32)
+        return Things(boxes_N4=whole_N4, score_N=score_N[kept].astype(np.float32), class_N=class_N[kept])
+
+
+def _decoded(score_AK: np.ndarray, bins_AB: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes [N, 4] in the network's picture, their scores [N] and classes [N], of one level."""
+    count = round(len(score_AK) ** 0.5)
+    stride = SIDE / count
+    likely = np.flatnonzero(score_AK.max(1) >= LEAST_SCORE)
+    score_AK, bins_AB = score_AK[likely], bins_AB[likely]
+    class_A, best_A = score_AK.argmax(1), score_AK.max(1)
+    # A person may be hidden behind a likelier class of the same place; a dog is half a person to it, too.
+    class_A = np.where(score_AK[:, PERSON] >= HIDDEN * best_A, PERSON, class_A)
+    score_A = score_AK[np.arange(len(class_A)), class_A]
+    logits = bins_AB.reshape(-1, 4, BINS)
+    share = np.exp(logits - logits.max(-1, keepdims=True))
+    distance_N4 = stride * (share * np.arange(BINS)).sum(-1) / share.sum(-1)
+    x_N, y_N = (likely % count + 0.5) * stride, (likely // count + 0.5) * stride
+    boxes_N4 = np.column_stack(
+        [x_N - distance_N4[:, 0], y_N - distance_N4[:, 1], x_N + distance_N4[:, 2], y_N + distance_N4[:, 3]]
+    )
+    return boxes_N4, score_A, class_A

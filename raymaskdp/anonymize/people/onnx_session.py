@@ -1,0 +1,61 @@
+"""Bundled ONNX networks, run by onnxruntime: on a GPU where onnxruntime has one, else in one CPU thread."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from raymaskdp.errors import UserError
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+DIGESTS = {
+    "nanodet.onnx": "eff306d420382a5423321dbd16316681de640ca6d644433102e479f418b801c2",
+    "movenet_multipose.onnx": "1e8168b4601b1d02915618c6f5202695c9240eca441050d5db3ec4c5b71cb779",
+}
+"""SHA-256 of each bundled file (`weights/NOTICE` says where they come from)."""
+
+
+def bundled(name: str) -> Any:
+    """An inference session of a bundled network; raises `UserError` if the file is damaged."""
+    content = (WEIGHTS / name).read_bytes()
+    if hashlib.sha256(content).hexdigest() != DIGESTS[name]:
+        raise UserError(f"The bundled network {WEIGHTS / name} is damaged; install raymaskdp again.")
+    return session(content)
+
+
+def session(content: bytes) -> Any:
+    """An inference session of an ONNX model: CUDA where onnxruntime was built with it, else one CPU thread.
+
+    Workers share the cores of a machine, so a session takes one thread, as everything else in a worker does.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    available = onnxruntime.get_available_providers()
+    return onnxruntime.InferenceSession(
+        content, options, providers=[provider for provider in wanted if provider in available]
+    )
+
+
+def letterboxed(image_HW3: np.ndarray, side: int, *, multiple: int | None = None) -> tuple[np.ndarray, float]:
+    """An image whose longer side has `side` pixels, on black, and the scale.
+
+    Args:
+      multiple: the picture's sides are rounded up to a multiple of it; None for a square.
+    """
+    height, width = image_HW3.shape[:2]
+    scale = side / max(height, width)
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    rows, columns = (side, side) if multiple is None else (-(-n // multiple) * multiple for n in (h, w))
+    picture = np.zeros((rows, columns, 3), np.uint8)
+    picture[:h, :w] = cv2.resize(image_HW3, (w, h), interpolation=how)
+    return picture, scale

@@ -1,0 +1,58 @@
+"""Settings of the checks, and of what happens to what they find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from raymaskdp import check
+from raymaskdp.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig:
+    """How finished frames are checked.
+
+    Attributes:
+      min_overlap: an avatar that covers less than this fraction of the person's mask is not enough; a
+        silhouette is drawn, too.
+      look_again: detectors that did not do the finding look at every frame without its avatars; what they
+        find is redacted. Without it nobody notices a person who was missed.
+      faces: confidence from which a face, looked at closely, is redacted.
+      people: confidence from which a person is redacted.
+      detector: an ONNX file with one more detector of people (`onnx_detector`) that looks, too.
+      detector_side: side of that detector's picture, pixels.
+      detector_confidence: confidence from which a person of that detector is redacted.
+      max_redacted: a video is quarantined where more than this fraction of its person-frames is shown as
+        less than a silhouette.
+      max_blank: and where more than this fraction of its frames is blank.
+      empty: a video in which nobody is seen in any frame is "done" with 0 people, or goes to "quarantine".
+    """
+
+    min_overlap: float = 0.05
+    look_again: bool = True
+    faces: float = 0.65
+    people: float = 0.5
+    detector: Path | None = None
+    detector_side: int = 640
+    detector_confidence: float = 0.5
+    max_redacted: float = 0.5
+    max_blank: float = 0.2
+    empty: str = "done"
+
+    def __post_init__(self) -> None:
+        for name in ("min_overlap", "max_redacted", "max_blank"):
+            check.in_range(f"verify.{name}", getattr(self, name), low=0.0, high=1.0)
+        check.in_range("verify.faces", self.faces, low=0, high=1, open_low=True)
+        check.in_range("verify.people", self.people, low=0, high=1, open_low=True)
+        confidence = self.detector_confidence
+        check.in_range("verify.detector_confidence", confidence, low=0, high=1, open_low=True, open_high=True)
+        check.in_range("verify.detector_side", self.detector_side, low=32, high=4096)
+        check.one_of("verify.empty", self.empty, ("done", "quarantine"))
+        if self.detector_side % 32:
+            raise UserError(f"verify.detector_side must be a multiple of 32, not {self.detector_side}.")
+        if self.detector is not None and not self.look_again:
+            raise UserError(
+                "verify.detector names a detector that verify.look_again=false does not ask; "
+                "leave one of them out."
+            )

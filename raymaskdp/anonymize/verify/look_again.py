@@ -1,0 +1,86 @@
+"""Is anybody in a picture that must show nobody? Detectors that did not do the finding look again.
+
+They know nothing of tracks and masks, so they also find what the analysis missed.
+
+Shape suffixes: H×W pixels, h×w a small copy, N boxes, 4 coordinates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from raymaskdp.anonymize.people import boxes
+from raymaskdp.anonymize.people.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
+from raymaskdp.anonymize.verify.config import VerifyConfig
+from raymaskdp.anonymize.verify.faces import close_faces
+from raymaskdp.anonymize.verify.onnx_detector import OnnxPeople
+from raymaskdp.anonymize.verify.ssd import SsdDetector
+
+FACE_BODY = 1.5
+"""A face stands for a head with hair and a neck: its box is grown by this share of its longer side."""
+
+FAINT = 0.3
+"""Score of a person that counts where the segmenter sees a person, too."""
+
+AGREED = 0.3
+"""Share of a faint person's box that the segmenter must call a person."""
+
+
+def people_detector(config: VerifyConfig) -> OnnxPeople | None:
+    """The detector that a configuration names, if any; raises `UserError` if it is unfit."""
+    if config.detector is None:
+        return None
+    return OnnxPeople(config.detector, side=config.detector_side, confidence=config.detector_confidence)
+
+
+class LookAgain:
+    """Looks for faces and people in frames that must show nobody.
+
+    Boxes of people by SSD; faces that are faces at a closer look; a faint person of SSD where a segmenter
+    sees one, too; and people of the user's own detector, if there is one. With `config.look_again=false`
+    nothing is looked for.
+    """
+
+    def __init__(self, config: VerifyConfig) -> None:
+        self._config = config
+        self._ssd = SsdDetector()
+        self._networks = PoseNetworks(pose_model=None, confidence=0.5, limit=1)
+        self._own = people_detector(config)
+
+    def __call__(self, frame_HW3: np.ndarray) -> np.ndarray:
+        """What is seen, float64 [N, 4]: boxes in pixels, faces grown to heads."""
+        if not self._config.look_again:
+            return np.zeros((0, 4))
+        found = [np.zeros((0, 4)), self._faces(frame_HW3), self._people(frame_HW3)]
+        if self._own is not None:
+            found.append(self._own(frame_HW3)[:, :4].astype(np.float64))
+        return np.concatenate(found)
+
+    def faces(self, frame_HW3: np.ndarray) -> np.ndarray:
+        """Faces [N, 5] with scores, as they are."""
+        seen_N5 = self._networks.faces(frame_HW3)
+        close_N5 = close_faces(self._networks, frame_HW3, seen_N5)
+        return close_N5[close_N5[:, 4] >= self._config.faces]
+
+    def _faces(self, frame_HW3: np.ndarray) -> np.ndarray:
+        return np.array([boxes.expand(face_5, FACE_BODY / 2) for face_5 in self.faces(frame_HW3)]).reshape(
+            -1, 4
+        )
+
+    def _people(self, frame_HW3: np.ndarray) -> np.ndarray:
+        seen_N5 = self._ssd(frame_HW3)
+        sure = seen_N5[:, 4] >= self._config.people
+        faint = np.flatnonzero(~sure & (seen_N5[:, 4] >= FAINT))
+        if len(faint):
+            small_hw3 = halved(frame_HW3, FOREGROUND_SIDE)
+            person_hw = self._networks.foreground(small_hw3) >= 0.6
+            for index in faint:
+                sure[index] = _share_of(seen_N5[index, :4], person_hw, frame_HW3.shape[1]) >= AGREED
+        return seen_N5[sure, :4].astype(np.float64)
+
+
+def _share_of(box_4: np.ndarray, mask_hw: np.ndarray, width: int) -> float:
+    """Share of a box of a frame `width` pixels wide that a small mask covers."""
+    scale = mask_hw.shape[1] / width
+    x0, y0, x1, y1 = boxes.within(box_4 * scale, height=mask_hw.shape[0], width=mask_hw.shape[1])
+    return float(mask_hw[y0:y1, x0:x1].mean())

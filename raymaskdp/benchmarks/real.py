@@ -1,0 +1,286 @@
+"""What `anonymize` does with real clips: how many come out, as what, and who is still to be seen.
+
+`raymaskdp benchmark real DIR`. DIR holds clips, an `index.csv` (file, category, …), and, where recall is to be
+measured, `stills/NAME.jpg` with `people.csv` (still, left, top, right, bottom as fractions of the frame, kind).
+Kinds are "none" for a still without people, "ignore" for a region that does not count, and any others.
+
+Shape suffixes: H rows, W columns, N boxes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from raymaskdp import check
+from raymaskdp.anonymize import AnonymizeConfig, anonymize
+from raymaskdp.anonymize.output.manifest import Row
+from raymaskdp.anonymize.people import boxes
+from raymaskdp.anonymize.people.finder import BoxSearch
+from raymaskdp.anonymize.verify.config import VerifyConfig
+from raymaskdp.anonymize.verify.look_again import LookAgain
+from raymaskdp.errors import UserError
+from raymaskdp.files import atomic_path
+from raymaskdp.video import masks, reader
+from raymaskdp.video.reader import VideoInfo
+
+RUNGS = ("avatars", "silhouettes", "background", "filled", "blank")
+
+FOUND_IOU = 0.3
+"""Overlap from which a box is the marked person's; `FOUND_INSIDE` of the marked box inside it does, too."""
+
+FOUND_INSIDE = 0.7
+
+EXPLAINED = 0.3
+"""Share of what a detector sees in an output that avatars and redactions may cover and explain it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealConfig:
+    """What to measure.
+
+    Attributes:
+      only: names of clips, without the suffix; all of the index where empty.
+      every: every so many frames of an output are looked at by the independent detectors.
+      sheet: a picture (.png or .jpg) of some frames of every clip, source above output; None for none.
+      anonymize: settings.
+    """
+
+    only: tuple[str, ...] = ()
+    every: int = 10
+    sheet: Path | None = None
+    anonymize: AnonymizeConfig = field(default_factory=AnonymizeConfig)
+
+    def __post_init__(self) -> None:
+        check.in_range("every", self.every, low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipOutcome:
+    """One clip.
+
+    Attributes:
+      status, reason: of the row.
+      person_frames: by rung of the ladder.
+      seen: frames looked at in which a detector sees somebody whom nothing explains, by number.
+      milliseconds: of a worker, a frame.
+    """
+
+    name: str
+    category: str
+    status: str
+    reason: str
+    person_frames: dict[str, int]
+    seen: tuple[int, ...]
+    milliseconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealResult:
+    """All of them, and what was found of the people marked in stills, by kind: (found, marked)."""
+
+    clips: tuple[ClipOutcome, ...]
+    recall: dict[str, tuple[int, int]]
+    false_boxes: int
+    stills: int
+
+    def __str__(self) -> str:
+        status = Counter(clip.status for clip in self.clips)
+        rungs: Counter[str] = Counter()
+        for clip in self.clips:
+            if clip.status == "done":
+                rungs.update(clip.person_frames)
+        people = max(1, sum(rungs.values()))
+        lines = [
+            f"{len(self.clips)} clips: {status['done']} done, {status['quarantined']} quarantined, "
+            f"{status['failed']} failed",
+            "person-frames: " + ", ".join(f"{rungs[name] / people:.1%} {name}" for name in RUNGS),
+            f"clips with somebody in sight: {sum(bool(clip.seen) for clip in self.clips)}",
+            f"milliseconds a frame: {np.median([clip.milliseconds for clip in self.clips]):.0f} (median)",
+        ]
+        if self.stills:
+            found, marked = (sum(pair[at] for pair in self.recall.values()) for at in (0, 1))
+            kinds = ", ".join(f"{kind} {a} of {b}" for kind, (a, b) in sorted(self.recall.items()))
+            lines.append(
+                f"people found in {self.stills} stills: {found} of {marked} ({kinds}); "
+                f"{self.false_boxes} false boxes"
+            )
+        for clip in self.clips:
+            shown = " ".join(f"{name}={clip.person_frames.get(name, 0)}" for name in RUNGS)
+            seen = f" SEEN IN {list(clip.seen)}" if clip.seen else ""
+            lines.append(
+                f"  {clip.name:24} {clip.status:12} {shown} {clip.milliseconds:.0f} ms{seen} {clip.reason}".rstrip()
+            )
+        return "\n".join(lines)
+
+
+def benchmark_real(folder: Path, out: Path, config: RealConfig) -> RealResult:
+    """Anonymize the clips of a folder and measure what came of it.
+
+    Args:
+      folder: clips with an index.
+      out: the folder for the outputs; a run that was broken off goes on.
+
+    Raises `UserError` without an index.
+    """
+    index = _index(folder, config.only)
+    with tempfile.TemporaryDirectory() as temporary:
+        manifest = Path(temporary) / "clips.csv"
+        with open(manifest, "w", encoding="utf-8", newline="") as opened:
+            writer = csv.writer(opened)
+            writer.writerow(["video_id", "path"])
+            writer.writerows((Path(row["file"]).stem, (folder / row["file"]).resolve()) for row in index)
+        result = anonymize(manifest, out, config.anonymize)
+    rows = {row.video_id: row for row in result.rows}
+    look = LookAgain(VerifyConfig())
+    clips = tuple(
+        _outcome(rows[Path(entry["file"]).stem], entry.get("category", ""), out, look, config.every)
+        for entry in tqdm(index, "look at outputs", unit="clip")
+    )
+    if config.sheet is not None:
+        sources = [folder / row["file"] for row in index]
+        _sheet([(source, out / f"{source.stem}.mp4") for source in sources], config.sheet)
+    recall, false_boxes, stills = _recall(folder, {Path(row["file"]).stem for row in index})
+    return RealResult(clips=clips, recall=recall, false_boxes=false_boxes, stills=stills)
+
+
+def _index(folder: Path, only: Sequence[str]) -> list[dict[str, str]]:
+    path = folder / "index.csv"
+    if not path.is_file():
+        raise UserError(
+            f"There is no {path}; give a folder of clips with an index of the columns file, category."
+        )
+    with open(path, encoding="utf-8", newline="") as opened:
+        rows = [row for row in csv.DictReader(opened) if not only or Path(row["file"]).stem in only]
+    missing = sorted(set(only) - {Path(row["file"]).stem for row in rows})
+    if missing or not rows:
+        raise UserError(
+            f"The index {path} names no clip {', '.join(missing) or 'at all'}; see its column file."
+        )
+    return rows
+
+
+def _outcome(row: Row, category: str, out: Path, look: LookAgain, every: int) -> ClipOutcome:
+    """One clip, and what detectors see in the output."""
+    done = row.status == "done"
+    name = row.video_id
+    return ClipOutcome(
+        name=name,
+        category=category,
+        status=row.status,
+        reason=row.reason,
+        person_frames=dict(json.loads(row.metrics).get("person_frames", {})),
+        seen=_seen(look, out / f"{name}.mp4", out / f"{name}.npz", every) if done else (),
+        milliseconds=round(1e3 * row.seconds / max(1, row.num_frames), 1),
+    )
+
+
+def _seen(look: LookAgain, video: Path, arrays: Path, every: int) -> tuple[int, ...]:
+    """Frames of an output in which detectors see somebody whom no avatar and no redaction explains."""
+    with np.load(arrays, allow_pickle=False) as stored:
+        height, width = int(stored["height"]), int(stored["width"])
+        covered_TB = stored["person_masks"] | stored["avatar_masks"]
+    found = []
+    for index, frame_HW3 in enumerate(reader.stream(video)):
+        if index % every:
+            continue
+        covered_HW = masks.unpack(covered_TB[index], height, width)
+        for box_4 in look(frame_HW3):
+            x0, y0, x1, y1 = boxes.within(box_4, height=height, width=width)
+            if covered_HW[y0:y1, x0:x1].mean() < EXPLAINED:
+                found.append(index)
+                break
+    return tuple(found)
+
+
+def _recall(folder: Path, names: set[str]) -> tuple[dict[str, tuple[int, int]], int, int]:
+    """People found of those marked in the stills, by kind; boxes that are nobody's; and the number of stills."""
+    marked = folder / "people.csv"
+    if not marked.is_file():
+        return {}, 0, 0
+    people: dict[str, list[dict[str, str]]] = defaultdict(list)
+    with open(marked, encoding="utf-8", newline="") as opened:
+        for row in csv.DictReader(opened):
+            if row["still"] in names:
+                people[row["still"]].append(row)
+    search = BoxSearch()
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    false_boxes = 0
+    for still, rows in sorted(people.items()):
+        image = cv2.imread(str(folder / "stills" / f"{still}.jpg"))
+        if image is None:
+            raise UserError(f"There is no still {folder / 'stills' / still}.jpg, which people.csv names.")
+        frame_HW3 = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        found_N4 = _found(search, frame_HW3)
+        explained = np.zeros(len(found_N4), bool)
+        for row in rows:
+            if row["kind"] == "none":
+                continue
+            box_4 = np.array([float(row[side]) for side in ("left", "top", "right", "bottom")])
+            box_4 *= np.array([*frame_HW3.shape[1::-1]] * 2)
+            if row["kind"] == "ignore":
+                explained |= boxes.inside(found_N4, box_4[None])[:, 0] > 0.5
+                continue
+            hit = (boxes.iou(found_N4, box_4[None])[:, 0] >= FOUND_IOU) | (
+                boxes.inside(box_4[None], found_N4)[0] >= FOUND_INSIDE
+            )
+            explained |= hit | (boxes.inside(found_N4, box_4[None])[:, 0] > 0.5)
+            counts[row["kind"]][0] += bool(hit.any())
+            counts[row["kind"]][1] += 1
+        false_boxes += int(np.count_nonzero(~explained))
+    return {kind: (a, b) for kind, (a, b) in counts.items()}, false_boxes, len(people)
+
+
+def _found(search: BoxSearch, frame_HW3: np.ndarray) -> np.ndarray:
+    """Boxes of everybody whom the search would follow in a still, float64 [N, 4]."""
+    height, width = frame_HW3.shape[:2]
+    info = VideoInfo(width=width, height=height, fps=Fraction(1), num_frames=1, full_range=False)
+    looked = search([frame_HW3], info)
+    return np.array([track.boxes_N4[0] for track in looked.tracks]).reshape(-1, 4)
+
+
+def _sheet(clips: Sequence[tuple[Path, Path]], path: Path) -> None:
+    """Three frames of every clip, source above output, with its name."""
+    tiles = [tile for source, output in clips for tile in _tiles(source, output)]
+    blank = np.zeros_like(tiles[0])
+    tiles += [blank] * (-len(tiles) % 6)
+    rows = [np.hstack(tiles[at : at + 6]) for at in range(0, len(tiles), 6)]
+    with atomic_path(path) as temporary:
+        written, data = cv2.imencode(path.suffix, cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+        if not written:
+            raise UserError(f"The sheet {path} cannot be written; give a name that ends in .png or .jpg.")
+        temporary.write_bytes(data.tobytes())
+
+
+def _tiles(source: Path, output: Path, size: tuple[int, int] = (240, 160)) -> Iterator[np.ndarray]:
+    info = reader.probe(source)
+    at = np.unique(np.linspace(0.1, 0.9, 3) * (info.num_frames - 1)).round().astype(int)
+    before = reader.read_frames(source, at)
+    after = reader.read_frames(output, at) if output.is_file() else np.zeros_like(before)
+    for index, one, other in zip(at.tolist(), before, after, strict=True):
+        pair = np.vstack([_fitted(one, size), _fitted(other, size)])
+        label = np.zeros((14, size[0], 3), np.uint8)
+        text = f"{source.stem} {index}"
+        cv2.putText(label, text, (2, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (255, 255, 255), 1, cv2.LINE_AA)
+        yield np.vstack([label, pair])
+
+
+def _fitted(image_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The image as large as fits in `size` (width, height), on black."""
+    height, width = image_HW3.shape[:2]
+    scale = min(size[0] / width, size[1] / height)
+    small = cv2.resize(image_HW3, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    tile = np.zeros((size[1], size[0], 3), np.uint8)
+    tile[: small.shape[0], : small.shape[1]] = small
+    return tile
