@@ -1,7 +1,7 @@
 """What `anonymize` does with real clips: how many come out, as what, and who is still to be seen.
 
-`raymaskdp benchmark real DIR`. DIR holds clips, an `index.csv` (file, category, …), and, where recall is to be
-measured, `stills/NAME.jpg` with `people.csv` (still, left, top, right, bottom as fractions of the frame, kind).
+`raymaskdp benchmark real DIR`. DIR holds clips, an `index.csv` (file, category, …), and, where recall is to
+be measured, `stills/NAME.jpg` with `people.csv` (still, left, top, right, bottom as fractions, kind).
 Kinds are "none" for a still without people, "ignore" for a region that does not count, and any others.
 
 Shape suffixes: H rows, W columns, N boxes.
@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -119,9 +118,8 @@ class RealResult:
         for clip in self.clips:
             shown = " ".join(f"{name}={clip.person_frames.get(name, 0)}" for name in RUNGS)
             seen = f" SEEN IN {list(clip.seen)}" if clip.seen else ""
-            lines.append(
-                f"  {clip.name:24} {clip.status:12} {shown} {clip.milliseconds:.0f} ms{seen} {clip.reason}".rstrip()
-            )
+            line = f"  {clip.name:24} {clip.status:12} {shown} {clip.milliseconds:.0f} ms{seen} {clip.reason}"
+            lines.append(line.rstrip())
         return "\n".join(lines)
 
 
@@ -205,7 +203,7 @@ def _seen(look: LookAgain, video: Path, arrays: Path, every: int) -> tuple[int, 
 
 
 def _recall(folder: Path, names: set[str]) -> tuple[dict[str, tuple[int, int]], int, int]:
-    """People found of those marked in the stills, by kind; boxes that are nobody's; and the number of stills."""
+    """People found of those marked in stills, by kind; boxes that are nobody's; the number of stills."""
     marked = folder / "people.csv"
     if not marked.is_file():
         return {}, 0, 0

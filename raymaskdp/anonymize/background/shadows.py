@@ -30,18 +30,25 @@ def in_shade(dark_HW3: np.ndarray, light_HW3: np.ndarray, known_HW: np.ndarray) 
       dark_HW3, light_HW3: uint8 or float RGB.
       known_HW: bool, pixels that may be compared; no other has any influence.
     """
-    known_HW3 = known_HW[..., None]
-    weight_HW1 = cv2.blur(known_HW.astype(np.float32), (5, 5))[..., None] + 1e-6
+    weight_HW = cv2.blur(known_HW.astype(np.float32), (5, 5)) + np.float32(1e-6)
+    # Plane by plane: OpenCV takes a minimum of planes five times as fast as NumPy along the last axis.
     dark, light = (
-        cv2.blur(np.where(known_HW3, picture, 0).astype(np.float32), (5, 5)) / weight_HW1
+        [plane / weight_HW for plane in cv2.split(_smooth(picture, known_HW))]
         for picture in (dark_HW3, light_HW3)
     )
-    left = (dark + 1) / (light + 1)
-    least = left.min(axis=2)
-    shaded = ((light - dark).min(axis=2) > LEAST) & (least > DEEPEST)
-    shaded &= left.max(axis=2) - least < TINT * (1 - least) + 0.02
+    left = [(a + 1) / (b + 1) for a, b in zip(dark, light, strict=True)]
+    lost = [b - a for a, b in zip(dark, light, strict=True)]
+    least = cv2.min(cv2.min(left[0], left[1]), left[2])
+    most = cv2.max(cv2.max(left[0], left[1]), left[2])
+    shaded = (cv2.min(cv2.min(lost[0], lost[1]), lost[2]) > LEAST) & (least > DEEPEST)
+    shaded &= most - least < TINT * (1 - least) + 0.02
     opened = cv2.morphologyEx((shaded & known_HW).view(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     return np.asarray(cv2.dilate(opened, _NEAR).view(bool) & known_HW)
+
+
+def _smooth(picture_HW3: np.ndarray, known_HW: np.ndarray) -> np.ndarray:
+    """Sums of the known pixels around each, as means of 25; float32 [H, W, 3]."""
+    return cv2.blur(np.where(known_HW[..., None], picture_HW3, 0).astype(np.float32), (5, 5))
 
 
 def thrown(frame_HW3: np.ndarray, plate_HW3: np.ndarray, mask_HW: np.ndarray, most: float) -> np.ndarray:

@@ -35,8 +35,9 @@ class CompositeConfig:
       change_area: smallest such patch to be replaced by the plate too, as a fraction of the frame.
       max_shade: a shadow that begins at a person and is at most this fraction of the frame is replaced, too,
         however soft it is; a larger one is a change of light, and stays.
-      keep_objects: leave such patches as they are: carried things and what people move stay visible, and
-        so does any part of a person that the masks missed. Look at the results before you pass them on.
+      keep_objects: which of such patches stay as they are: "named" ones, things for which the detector has a
+        name, such as balls, cups and chairs, outside the masks; "none"; or "all", and with them any part of a
+        person that the masks missed: look at the results before you pass them on.
       refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their
         feet; "embedded" has a small network that comes along correct both; "diffusion" has a large one make
         harmonized avatars look filmed, for which it needs weights; "none" puts them in as they were rendered.
@@ -51,7 +52,7 @@ class CompositeConfig:
     change_level: int = 28
     change_area: float = 0.0004
     max_shade: float = 0.1
-    keep_objects: bool = False
+    keep_objects: str = "named"
     refine: str = "harmonize"
     keep_audio: bool = False
 
@@ -63,18 +64,24 @@ class CompositeConfig:
         check.in_range("composite.change_level", self.change_level, low=1, high=255)
         check.in_range("composite.change_area", self.change_area, low=0.0, high=1.0)
         check.in_range("composite.max_shade", self.max_shade, low=0.0, high=1.0)
+        check.one_of("composite.keep_objects", self.keep_objects, ("named", "none", "all"))
         check.one_of("composite.refine", self.refine, (*REFINERS, EMBEDDED, DIFFUSION))
 
 
 def changed(
-    frame_HW3: np.ndarray, plate_HW3: np.ndarray, mask_HW: np.ndarray, config: CompositeConfig
+    frame_HW3: np.ndarray,
+    plate_HW3: np.ndarray,
+    mask_HW: np.ndarray,
+    config: CompositeConfig,
+    things_HW: np.ndarray | None = None,
 ) -> np.ndarray:
     """What moved outside the masks, bool [H, W]: patches that differ from the plate, grown a little, and
-    shadows that begin at the masks, however soft. Nothing with `keep_objects`.
+    shadows that begin at the masks, however soft. Nothing where `keep_objects` is "all", and no things (bool
+    [H, W], where they are known) where it is "named".
 
     Looked for at a height of some 360 rows, where noise is averaged away.
     """
-    if config.keep_objects:
+    if config.keep_objects == "all":
         return np.zeros_like(mask_HW)
     height, width = mask_HW.shape
     # The plate under the masks, so that no masked value reaches its neighbours through the blur.
@@ -93,6 +100,8 @@ def changed(
         if found_hw.any():
             patches = cv2.resize(found_hw.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
             found_HW |= masks.dilate(patches.view(bool), margin_px)
+    if config.keep_objects == "named" and things_HW is not None:
+        found_HW &= ~things_HW
     return found_HW
 
 

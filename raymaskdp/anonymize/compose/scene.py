@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raymaskdp.anonymize.compose.things import thing_film
 from raymaskdp.anonymize.item import pack_arrays, unpack_arrays
 from raymaskdp.anonymize.people.masks import Patch, box_patch
 from raymaskdp.anonymize.people.people import People, packed_size
@@ -35,6 +36,7 @@ class Scene:
       motions: P of them, in the same order; a person without a pose in a frame is a silhouette there.
       doubts_TB: film of the regions in which somebody may be whom nobody follows.
       doubts_T: int64 [T], how many such regions a frame has.
+      things_TB: film of the things that a detector names, such as balls, cups and chairs.
     """
 
     height: int
@@ -44,6 +46,7 @@ class Scene:
     motions: tuple[Motion, ...]
     doubts_TB: np.ndarray | MaskFilm
     doubts_T: np.ndarray
+    things_TB: np.ndarray | MaskFilm
 
     @classmethod
     def of(cls, people: People, motions: list[Motion]) -> Scene:
@@ -63,6 +66,7 @@ class Scene:
             motions=tuple(steady),
             doubts_TB=doubts_TB,
             doubts_T=doubts_T,
+            things_TB=thing_film(people.things, people.num_frames, people.height, people.width),
         )
 
     @property
@@ -91,7 +95,7 @@ class Scene:
     def pack(self) -> bytes:
         """As bytes, for `Item.analysis`."""
         motions = self.motions
-        films = [MaskFilm.of(film).packed() for film in (*self.masks_PTB, self.doubts_TB)]
+        films = [MaskFilm.of(film).packed() for film in (*self.masks_PTB, self.doubts_TB, self.things_TB)]
         return pack_arrays(
             {
                 "size": np.array([self.height, self.width]),
@@ -127,7 +131,7 @@ class Scene:
         sizes_PT = stored["mask_sizes"]
         ends_P = np.cumsum(sizes_PT.sum(-1), dtype=np.int64)
         parts = np.split(stored["mask_bytes"], ends_P[:-1])
-        *masks_PTB, doubts_TB = (
+        *masks_PTB, doubts_TB, things_TB = (
             MaskFilm.unpacked(part, sizes_T, packed_size(height, width))
             for part, sizes_T in zip(parts, sizes_PT, strict=True)
         )
@@ -137,6 +141,7 @@ class Scene:
             masks_PTB=tuple(masks_PTB),
             doubts_TB=doubts_TB,
             doubts_T=stored["doubts"],
+            things_TB=things_TB,
             visible_PT=stored["visible"],
             motions=motions,
         )

@@ -62,6 +62,7 @@ def empty(
     plate_HW3: np.ndarray | None,
     plates: PlateConfig,
     config: CompositeConfig,
+    things_HW: np.ndarray | None = None,
 ) -> Emptied:
     """Remove everything under `mask_HW`, and what moves outside it where the background is known.
 
@@ -73,7 +74,7 @@ def empty(
             frame_HW3=composite.backdrop(frame_HW3, mask_HW, plate_HW3, config), removed_HW=mask_HW
         )
     plate_HW3 = plate.relit(plate_HW3, plate.lighting(frame_HW3, plate_HW3, ~mask_HW))
-    removed_HW = mask_HW | composite.changed(frame_HW3, plate_HW3, mask_HW, config)
+    removed_HW = mask_HW | composite.changed(frame_HW3, plate_HW3, mask_HW, config, things_HW)
     return Emptied(
         frame_HW3=composite.backdrop(frame_HW3, removed_HW, plate_HW3, config), removed_HW=removed_HW
     )
@@ -296,12 +297,13 @@ def _counts(scene: Scene, shown: Shown, drawn: Rendered, people: FlatPeople) -> 
 def _emptied(work: Work, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> Shown:
     """A frame without its people, and how many of its pixels depend on a masked one."""
     behind_HW3, surviving = work.background.at(index), 0
+    things_HW = masks.unpack(work.scene.things_TB[index], *mask_HW.shape)
     if work.flow is not None:
         flowed_HW3, surviving = work.flow.at(index)
 
     def made(frame_HW3: np.ndarray) -> Emptied:
         if work.flow is None:
-            return empty(frame_HW3, mask_HW, behind_HW3, work.plates, work.composites)
+            return empty(frame_HW3, mask_HW, behind_HW3, work.plates, work.composites, things_HW)
         whole_HW3 = composite.backdrop(frame_HW3, mask_HW, flowed_HW3, work.composites)
         return Emptied(frame_HW3=whole_HW3, removed_HW=mask_HW)
 

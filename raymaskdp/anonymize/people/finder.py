@@ -145,6 +145,7 @@ class FindPeople:
             num_frames=len(looked.frames),
             persons=persons,
             doubts=doubts,
+            things=looked.things,
         )
 
 

@@ -7,11 +7,13 @@ Everything here is sensitive: it describes real people and stays inside the anon
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from raymaskdp import check
+from raymaskdp.anonymize.people.nanodet import Things
 from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, Layout
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.video.mask_film import MaskFilm, union
@@ -70,6 +72,7 @@ class People:
       width, height: pixels; fps: frames per second; num_frames: T.
       persons: one a track, in order of appearance; empty for a scene without people.
       doubts: regions in which somebody may be missing; a video must not show any of them.
+      things: what a detector names beside people, in the frames that it looked at.
       layout: which points of a body the persons' L points are.
       camera_33: float64 [3, 3], intrinsics in pixels where the source knows them, else None.
     """
@@ -80,6 +83,7 @@ class People:
     num_frames: int
     persons: tuple[Person, ...]
     doubts: tuple[Doubt, ...] = ()
+    things: Mapping[int, Things] = field(default_factory=dict)
     layout: Layout = MEDIAPIPE
     camera_33: np.ndarray | None = None
 

@@ -199,6 +199,7 @@ def people_of(
         num_frames=info.num_frames,
         persons=tuple(persons),
         doubts=tuple(sorted(doubts, key=lambda doubt: (doubt.frame, doubt.reason))),
+        things=looked.things if looked is not None else {},
         layout=layout,
         camera_33=skeletons.camera_33,
     )
