@@ -681,6 +681,17 @@ def benchmark_real(folder: Path, out: Path, settings: Any, as_json: bool) -> Non
     _show(run(folder, out, settings), as_json)
 
 
+@benchmark.command("fidelity", context_settings=CONTEXT)
+@click.option("--out", type=PATH, required=True, help="Folder for everything that is made; it is resumed.")
+@_json_option
+@_settings("raymaskdp.benchmarks.fidelity:FidelityConfig")
+def benchmark_fidelity(out: Path, settings: Any, as_json: bool) -> None:
+    """What anonymizing costs the action: a head on sources, anonymized videos and empty rooms."""
+    from raymaskdp.benchmarks.fidelity import benchmark_fidelity as run
+
+    _show(run(out, settings), as_json)
+
+
 @benchmark.command("plan", context_settings=CONTEXT)
 @_json_option
 @_settings("raymaskdp.benchmarks.cost_plan:CostPlanConfig")

@@ -1,0 +1,195 @@
+"""What anonymizing costs the action: one head on one backbone, on sources, anonymized videos and empty rooms.
+
+`raymaskdp benchmark fidelity --out DIR`. Sample videos are made, a backbone is trained on public ones as in the
+demo, and a linear head without privacy on each version of the private ones. What a head can tell of the
+sources is the most that any version can keep; of videos without people it must be chance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from raymaskdp import check, config, files
+from raymaskdp.anonymize import AnonymizeConfig, anonymize
+from raymaskdp.demo import DemoConfig
+from raymaskdp.errors import UserError
+from raymaskdp.synthetic.synthesize import synthesize
+from raymaskdp.train import PrepareConfig, TrainConfig, evaluate, prepare, train
+from raymaskdp.train.config import ComputeConfig, OptimizerConfig, PrivacyConfig
+
+SOURCES, REMOVED, DEFAULT = "sources", "people removed", "anonymized"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FidelityConfig:
+    """What to compare.
+
+    Attributes:
+      people: in the private videos; each has a video of every action.
+      test_share: of them, whose videos are the test.
+      variants: settings of `anonymize` to compare with the default ones, each as KEY=VALUE[,KEY=VALUE].
+      steps: of the head.
+      seeds: heads that are trained on each version; accuracies are means over them.
+      seed: of the private videos.
+    """
+
+    people: int = 16
+    test_share: float = 0.25
+    variants: tuple[str, ...] = ("composite.max_shade=0",)
+    steps: int = 60
+    seeds: int = 3
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        check.in_range("people", self.people, low=4)
+        check.in_range("test_share", self.test_share, low=0, high=1, open_low=True, open_high=True)
+        check.in_range("steps", self.steps, low=1)
+        check.in_range("seeds", self.seeds, low=1)
+        for variant in self.variants:
+            config.load(AnonymizeConfig, None, variant.split(","))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One version of the videos.
+
+    Attributes:
+      videos: of the test.
+      accuracy, low, high: mean over the seeds, and its 95 % Wilson interval as of one count of these videos.
+      per_class: accuracy by action.
+    """
+
+    name: str
+    videos: int
+    accuracy: float
+    low: float
+    high: float
+    per_class: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FidelityResult:
+    """All versions, sources first."""
+
+    versions: tuple[Version, ...]
+
+    def accuracy(self, name: str) -> float:
+        """That of a version; raises `KeyError` for one that was not measured."""
+        return {version.name: version.accuracy for version in self.versions}[name]
+
+    def __str__(self) -> str:
+        lines = [f"{self.versions[0].videos} test videos, a linear head without privacy:"]
+        for version in self.versions:
+            worst = sorted(version.per_class.items(), key=lambda pair: pair[1])[:3]
+            named = ", ".join(f"{name} {value:.2f}" for name, value in worst)
+            lines.append(
+                f"  {version.accuracy:.3f} ({version.low:.2f}–{version.high:.2f})  {version.name:32} worst: {named}"
+            )
+        return "\n".join(lines)
+
+
+def benchmark_fidelity(out: Path, settings: FidelityConfig) -> FidelityResult:
+    """Make everything in the folder `out`, which is resumed, and compare."""
+    demo = DemoConfig.load()
+    backbone = _backbone(out, demo)
+    private = out / "private"
+    synthesize(
+        private,
+        dataclasses.replace(
+            demo.private, people=settings.people, test_share=settings.test_share, seed=settings.seed
+        ),
+    )
+    stores = dict(tqdm(_stores(out, private, settings), "versions", 3 + len(settings.variants)))
+    return FidelityResult(
+        versions=tuple(
+            _measured(name, store, out / "heads" / f"{number:02d}", backbone, demo.train, settings)
+            for number, (name, store) in enumerate(stores.items())
+        )
+    )
+
+
+def _backbone(out: Path, demo: DemoConfig) -> Path:
+    """The demo's backbone, trained once."""
+    backbone = out / "backbone.safetensors"
+    if not backbone.is_file():
+        synthesize(out / "public", demo.public)
+        prepare(out / "public", out / "public-clips", demo.prepare)
+        pretrain = dataclasses.replace(demo.pretrain, data=out / "public-clips", out=out / "public-runs")
+        with files.atomic_path(backbone) as temporary:
+            shutil.copyfile(Path(train(pretrain).run) / "model.safetensors", temporary)
+    return backbone
+
+
+def _stores(out: Path, private: Path, settings: FidelityConfig) -> Iterator[tuple[str, Path]]:
+    """The clips of every version, by its name."""
+    yield SOURCES, _prepared(private, out / "clips-sources", PrepareConfig())
+    for number, variant in enumerate(("", *settings.variants)):
+        anonymized = out / f"anonymized-{number:02d}"
+        chosen = config.load(AnonymizeConfig, None, variant.split(",") if variant else ())
+        outcome = anonymize(private, anonymized, chosen)
+        if outcome.done < 0.9 * len(outcome.rows):
+            raise UserError(
+                f"Only {outcome.done} of {len(outcome.rows)} videos were anonymized; see {anonymized}."
+            )
+        if not number:
+            removed = PrepareConfig(people="removed")
+            yield REMOVED, _prepared(anonymized, out / "clips-removed", removed)
+        yield variant or DEFAULT, _prepared(anonymized, out / f"clips-{number:02d}", PrepareConfig())
+
+
+def _prepared(source: Path, store: Path, settings: PrepareConfig) -> Path:
+    prepare(source, store, settings)
+    return store
+
+
+def _measured(
+    name: str, store: Path, runs: Path, backbone: Path, like: TrainConfig, settings: FidelityConfig
+) -> Version:
+    """Heads on one version, and what they tell of its test videos."""
+    outcomes = []
+    for seed in range(settings.seeds):
+        head = TrainConfig(
+            data=store,
+            out=runs / str(seed),
+            init=backbone,
+            scheme="linear",
+            steps=settings.steps,
+            seed=seed,
+            model=like.model,
+            clips=like.clips,
+            privacy=PrivacyConfig(mechanism="sgd", clips=1, expected_batch=64),
+            optimizer=OptimizerConfig(name="adam", learning_rate=1e-2),
+            compute=ComputeConfig(workers=0, progress=False, tensorboard=False),
+        )
+        outcomes.append(evaluate(train(head).run))
+    videos = outcomes[0].videos
+    accuracy = sum(outcome.score for outcome in outcomes) / len(outcomes)
+    low, high = wilson(accuracy, videos)
+    return Version(
+        name=name,
+        videos=videos,
+        accuracy=round(accuracy, 4),
+        low=low,
+        high=high,
+        per_class={
+            action: round(sum(outcome.per_class[action] for outcome in outcomes) / len(outcomes), 3)
+            for action in outcomes[0].per_class
+        },
+    )
+
+
+def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's interval of a share of `count` trials, 95 % by default.
+
+    >>> [round(end, 3) for end in wilson(0.5, 100)]
+    [0.404, 0.596]
+    """
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
+    return round(middle - half, 4), round(middle + half, 4)
