@@ -1,7 +1,7 @@
 """What anonymizing costs the action: one head on one backbone, on sources, anonymized videos and empty rooms.
 
-`raymaskdp benchmark fidelity --out DIR`. Sample videos are made, a backbone is trained on public ones as in the
-demo, and a linear head without privacy on each version of the private ones. What a head can tell of the
+`raymaskdp benchmark fidelity --out DIR`. Sample videos are made, a backbone is trained on public ones as in
+the demo, and a linear head without privacy on each version of the private ones. What a head can tell of the
 sources is the most that any version can keep; of videos without people it must be chance.
 """
 
@@ -88,9 +88,8 @@ class FidelityResult:
         for version in self.versions:
             worst = sorted(version.per_class.items(), key=lambda pair: pair[1])[:3]
             named = ", ".join(f"{name} {value:.2f}" for name, value in worst)
-            lines.append(
-                f"  {version.accuracy:.3f} ({version.low:.2f}–{version.high:.2f})  {version.name:32} worst: {named}"
-            )
+            interval = f"({version.low:.2f}–{version.high:.2f})"
+            lines.append(f"  {version.accuracy:.3f} {interval}  {version.name:32} worst: {named}")
         return "\n".join(lines)
 
 

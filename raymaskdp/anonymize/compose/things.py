@@ -15,7 +15,7 @@ from raymaskdp.anonymize.people.people import packed_size
 from raymaskdp.video import masks
 from raymaskdp.video.mask_film import MaskFilm
 
-LEAST_SCORE = 0.35
+LEAST_SCORE = 0.25
 """Score from which a thing is named for certain."""
 
 HELD_FRAMES = 6

@@ -60,8 +60,11 @@ BOX_MARGIN = 0.06
 LEAST_HITS = 3
 """Frames in which a person must have been detected to be more than a glimpse."""
 
-LEAST_BEST = 0.45
-"""Score that the best box of a person must have; a fainter one is nobody, as far as this stage can say."""
+LEAST_BEST = 0.5
+"""Score that the best box of a person must have."""
+
+LEAST_DOUBT = 0.4
+"""Score from which a box that is no person for certain is a doubt; fainter ones are left to `look_again`."""
 
 LEAST_VOTES, VOTED = 2, 0.12
 """Frames, and share of a track's frames, in which a network that may begin a track saw a person."""
@@ -99,8 +102,7 @@ class BoxSearch:
         """Look for everybody in `frames`, uint8 RGB [H, W, 3] each."""
         look = Look(self._nanodet, self._multipose, float(info.fps))
         seen = [look(frame_HW3) for frame_HW3 in frames]
-        tracks = [track for track in follow(seen, float(info.fps)) if track.score_N.max() >= LEAST_BEST]
-        return Looked(frames=seen, things=look.things, tracks=tracks)
+        return Looked(frames=seen, things=look.things, tracks=follow(seen, float(info.fps)))
 
 
 def is_certain(track: BoxTrack, bodies: int, num_frames: int) -> bool:
@@ -110,10 +112,17 @@ def is_certain(track: BoxTrack, bodies: int, num_frames: int) -> bool:
       bodies: frames in which the landmark network found a body in the track's box.
       num_frames: of the video; a video of one frame has no person in three.
     """
-    if track.seen_N.sum() < min(LEAST_HITS, num_frames) or track.against > track.votes:
+    if track.seen_N.sum() < min(LEAST_HITS, num_frames) or track.score_N.max() < LEAST_BEST:
+        return False
+    if track.against > track.votes:
         return False
     voted = track.votes >= max(min(LEAST_VOTES, num_frames), VOTED * track.seen_N.sum())
     return bool(voted or bodies >= BODIES * len(track.seen_N))
+
+
+def is_doubtful(track: BoxTrack) -> bool:
+    """Whether a track that is no person for certain may be one; what looks like a dog more often is not."""
+    return track.against <= track.votes and float(track.score_N.max()) >= LEAST_DOUBT
 
 
 class FindPeople:
@@ -217,7 +226,7 @@ class _CloseLook:
         for index, (track, body) in enumerate(zip(self._tracks, self._seen, strict=True)):
             if is_certain(track, len(body.seen), num_frames):
                 certain.append(index)
-            elif track.against <= track.votes:  # what looks like a dog more often than not is left alone
+            elif is_doubtful(track):
                 doubts += doubts_of(track, "a person was seen too briefly or faintly to be followed")
         for index in certain:
             track, body = self._tracks[index], self._seen[index]

@@ -28,6 +28,7 @@ from raymaskdp.anonymize.people.finder import (
     doubts_of,
     foreground_at,
     is_certain,
+    is_doubtful,
 )
 from raymaskdp.anonymize.people.masks import body_height, limbs
 from raymaskdp.anonymize.people.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
@@ -190,7 +191,7 @@ def people_of(
             continue
         if is_certain(track, 0, info.num_frames):
             persons.append(box_person(track, len(persons), info, len(layout.points)))
-        elif track.against <= track.votes:
+        elif is_doubtful(track):
             doubts += doubts_of(track, "a person was seen too briefly or faintly to be followed")
     return People(
         width=info.width,
