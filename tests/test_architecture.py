@@ -38,13 +38,13 @@ ROOMS = {
     "config": {"people", "background", "verify", "compose"},
 }
 KNOWS = {
-    "ray.data": {"anonymize/pipeline.py", "distributed/map_rows.py"},
+    "ray.data": {"distributed/map_rows.py"},
     "ray.train": {"train/trainer.py"},
     "ray.tune": {"sweep/tuner.py"},
     "ray": {
         "distributed/connect.py",
-        "anonymize/pipeline.py",
         "distributed/map_rows.py",
+        "distributed/metrics.py",
         "train/trainer.py",
         "sweep/tuner.py",
         "operate/jobs.py",
