@@ -79,17 +79,21 @@ def _json_option(command: Command) -> Command:
 def _settings(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command its configuration, an instance of the class at `place` ("module:Class").
 
-    It is read from `--config FILE` and KEY=VALUE arguments; `--defaults` prints all of it as YAML.
+    It is read from `--config FILE` and KEY=VALUE arguments. `--help` lists its settings, `--defaults` prints
+    them as YAML, and `--schema` as a JSON Schema.
     """
 
     def load_class() -> type[Any]:
         module, name = place.split(":")
         return getattr(importlib.import_module(module), name)
 
-    def print_defaults(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-        if wanted:
-            click.echo(config.defaults(load_class()), nl=False)
-            context.exit()
+    def printing(name: str, about: str, text: Callable[[type[Any]], str]) -> Callable[..., Any]:
+        def run(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+            if wanted:
+                click.echo(text(load_class()), nl=False)
+                context.exit()
+
+        return click.option(name, is_flag=True, is_eager=True, expose_value=False, callback=run, help=about)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
@@ -98,21 +102,43 @@ def _settings(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
         add_overrides = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
         add_config = click.option("--config", "config_path", type=PATH, help="YAML file with settings.")
-        add_defaults = click.option(
-            "--defaults",
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=print_defaults,
-            help="Print all settings with their defaults, as YAML, and exit.",
-        )
-        return add_defaults(add_config(add_overrides(with_settings)))
+        add_defaults = printing("--defaults", "Print all settings as commented YAML, and exit.", _yaml)
+        add_schema = printing("--schema", "Print a JSON Schema of that file, for editors, and exit.", _schema)
+        with_settings.settings = load_class  # type: ignore[attr-defined]  # for `_Command`
+        return add_defaults(add_schema(add_config(add_overrides(with_settings))))
 
     return decorate
 
 
+def _yaml(cls: type[Any]) -> str:
+    from raymaskdp import settings
+
+    return settings.commented_yaml(cls)
+
+
+def _schema(cls: type[Any]) -> str:
+    from raymaskdp import settings
+
+    return f"{json.dumps(settings.json_schema(cls), indent=2, ensure_ascii=False)}\n"
+
+
+class _Command(click.Command):
+    """A command whose help lists its settings, too."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        load_class = getattr(self.callback, "settings", None)
+        if load_class is not None:
+            from raymaskdp import settings
+
+            with formatter.section("Settings, as KEY=VALUE or in the file of --config"):
+                formatter.write_dl(settings.help_rows(load_class()), col_max=36)
+        super().format_epilog(ctx, formatter)
+
+
 class _InOrder(click.Group):
     """Lists commands in the order of the path of the data."""
+
+    command_class = _Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -133,7 +159,8 @@ def cli() -> None:
       report     one HTML file about all of it
 
     `raymaskdp demo` runs the whole path on synthetic sample videos. Settings are given as a YAML file
-    (--config) and as KEY=VALUE, such as `privacy.epsilon=2`; COMMAND --defaults prints a command's settings.
+    (--config) and as KEY=VALUE, such as `privacy.epsilon=2`. COMMAND --help lists a command's settings, and
+    COMMAND --defaults prints them as such a file.
     """
 
 

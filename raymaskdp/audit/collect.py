@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from tqdm import tqdm
@@ -46,27 +47,24 @@ class AnonymizationAuditConfig:
       progress: draw a progress bar.
     """
 
-    videos: int = 400
-    frames: int = 12
-    detector_frames: int = 2
-    epochs: int = 15
-    action_epochs: int = 30
+    videos: Annotated[int, check.Range(1)] = 400
+    frames: Annotated[int, check.Range(1)] = 12
+    detector_frames: Annotated[int, check.Range(0)] = 2
+    epochs: Annotated[int, check.Range(1)] = 15
+    action_epochs: Annotated[int, check.Range(0)] = 30
     face_model: Path | None = None
     face_side: int = 112
     person_model: Path | None = None
     person_size: tuple[int, int] = (256, 128)
     pose: PoseConfig = field(default_factory=PoseConfig)
     body: Path | None = None
-    seed: int = 0
+    seed: Annotated[int, check.Range(0)] = 0
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("videos", "frames", "epochs"):
-            check.in_range(name, getattr(self, name), low=1)
+        check.fields(self)
         for size in (self.face_side, *self.person_size):
             check.in_range("face_side and person_size", size, low=8, high=4096)
-        for name in ("detector_frames", "action_epochs", "seed"):
-            check.in_range(name, getattr(self, name), low=0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

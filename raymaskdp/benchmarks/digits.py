@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -68,16 +68,14 @@ class DigitsConfig:
     """
 
     epsilons: tuple[float, ...] = (0.5, 1.0, 5.0)
-    seeds: int = 5
-    epochs: float = 20.0
-    rate: float = 0.05
+    seeds: Annotated[int, check.Range(2)] = 5
+    epochs: Annotated[float, check.POSITIVE] = 20.0
+    rate: Annotated[float, check.Range(0, 1, open_low=True)] = 0.05
     delta: float = 1e-4
     sweep: bool = False
 
     def __post_init__(self) -> None:
-        check.in_range("seeds", self.seeds, low=2)
-        check.in_range("rate", self.rate, low=0, high=1, open_low=True)
-        check.positive("epochs", self.epochs)
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

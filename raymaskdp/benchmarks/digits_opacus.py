@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class DigitsOpacusConfig:
     """
 
     epsilons: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    seeds: int = 5
+    seeds: Annotated[int, check.Range(2)] = 5
     epochs: float = 20.0
     rate: float = 0.05
     delta: float = 1e-4
@@ -53,7 +54,7 @@ class DigitsOpacusConfig:
     clipping_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        check.in_range("seeds", self.seeds, low=2)
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

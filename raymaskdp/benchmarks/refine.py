@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -61,14 +61,14 @@ class RefineConfig:
         default_factory=lambda: DiffusionConfig(side=256, steps=12, guidance=1.0, max_pose_shift=0.0)
     )
     actions: tuple[str, ...] = ("wave", "walk", "squat")
-    frames: int = 12
+    frames: Annotated[int, check.Range(3)] = 12
     width: int = 320
     height: int = 240
     seed: int = 3
     pictures: Path | None = None
 
     def __post_init__(self) -> None:
-        check.in_range("frames", self.frames, low=3)
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -46,16 +46,17 @@ class RefineCostConfig:
     """
 
     backends: tuple[str, ...] = ("sd15-depth",)
-    share: float = 0.2
+    share: Annotated[float, check.Range(0, 1, open_low=True)] = 0.2
     sides: tuple[int, ...] = (512, 1024)
     batches: tuple[int, ...] = (1, 4)
-    steps: int = 4
+    steps: Annotated[int, check.Range(1)] = 4
     ways: tuple[str, ...] = ("as it is",)
-    rounds: int = 3
-    threads: int = 1
+    rounds: Annotated[int, check.Range(1)] = 3
+    threads: Annotated[int, check.Range(1)] = 1
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        check.fields(self)
         for backend in self.backends:
             check.one_of("backends", backend, BACKENDS)
         for way in self.ways:
@@ -64,10 +65,6 @@ class RefineCostConfig:
             check.one_of("sides", side, range(64, 2049, 64))
         for batch in self.batches:
             check.in_range("batches", batch, low=1)
-        check.in_range("share", self.share, low=0.0, high=1.0, open_low=True)
-        check.in_range("steps", self.steps, low=1)
-        check.in_range("rounds", self.rounds, low=1)
-        check.in_range("threads", self.threads, low=1)
         check.one_of("device", self.device, ("cpu", "cuda"))
 
 

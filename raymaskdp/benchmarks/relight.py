@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -54,17 +55,16 @@ class RelightConfig:
       pictures: a folder for a strip of each scene: every method and the truth; None for none.
     """
 
-    scenes: int = 30
+    scenes: Annotated[int, check.Range(1)] = 30
     seed: int = 9002
-    frames: int = 4
+    frames: Annotated[int, check.Range(2)] = 4
     width: int = 240
     height: int = 180
     weights: Path | None = None
     pictures: Path | None = None
 
     def __post_init__(self) -> None:
-        check.in_range("scenes", self.scenes, low=1)
-        check.in_range("frames", self.frames, low=2)
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import cv2
 import numpy as np
 import torch
+from annotated_types import Unit
 
 from raymaskdp import check
 from raymaskdp.bodies.avatar import Avatar
@@ -93,17 +94,15 @@ class FitConfig:
       refine: weights of the refinement.
     """
 
-    field_of_view: float = 65.0
+    field_of_view: Annotated[float, check.Range(5, 150), Unit("°")] = 65.0
     lift: bool = True
-    smoothing: float = 4.0
-    max_misfit: float = 0.15
+    smoothing: Annotated[float, check.POSITIVE, Unit("Hz")] = 4.0
+    max_misfit: Annotated[float, check.POSITIVE] = 0.15
     unfittable: Literal["quarantine", "silhouette"] = "quarantine"
     refine: RefineConfig = field(default_factory=RefineConfig)
 
     def __post_init__(self) -> None:
-        check.in_range("field_of_view", self.field_of_view, low=5, high=150)
-        check.positive("smoothing", self.smoothing)
-        check.positive("max_misfit", self.max_misfit)
+        check.fields(self)
 
 
 class FitBodies:

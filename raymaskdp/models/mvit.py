@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -70,18 +71,17 @@ class MViTConfig:
       mean, std: of pixels from 0 to 1, by colour; those of the published Kinetics weights.
     """
 
-    width: int = 96
-    heads: int = 1
-    depth: int = 16
+    width: Annotated[int, check.POSITIVE] = 96
+    heads: Annotated[int, check.POSITIVE] = 1
+    depth: Annotated[int, check.POSITIVE] = 16
     stages: tuple[int, ...] = (1, 3, 14)
-    expansion: int = 4
-    key_stride: int = 8
+    expansion: Annotated[int, check.POSITIVE] = 4
+    key_stride: Annotated[int, check.POSITIVE] = 8
     mean: Colours = (0.45, 0.45, 0.45)
     std: Colours = (0.225, 0.225, 0.225)
 
     def __post_init__(self) -> None:
-        for name in ("width", "heads", "depth", "expansion", "key_stride"):
-            check.positive(f"model.{name}", getattr(self, name))
+        check.fields(self, "model")
         if self.width % self.heads:
             raise UserError(f"model.width ({self.width}) must be a multiple of model.heads ({self.heads}).")
         if any(not 0 < stage < self.depth for stage in self.stages):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -43,13 +43,12 @@ class ModelConfig:
     name: str = "video-transformer"
     options: dict[str, Any] = field(default_factory=dict)
     batchnorm: Policy = "refuse"
-    adapter_width: int = 64
-    lora_rank: int = 8
+    adapter_width: Annotated[int, check.POSITIVE] = 64
+    lora_rank: Annotated[int, check.POSITIVE] = 8
 
     def __post_init__(self) -> None:
+        check.fields(self, "model")
         check.one_of("model.name", self.name, MODELS)
-        check.positive("model.adapter_width", self.adapter_width)
-        check.positive("model.lora_rank", self.lora_rank)
         entry = MODELS[self.name]
         config.build(entry.options, self.options, where="model.options")
 

@@ -8,6 +8,7 @@ D width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -32,16 +33,15 @@ class VideoTransformerConfig:
         which makes learning from few videos of static cameras far quicker.
     """
 
-    width: int = 64
-    depth: int = 3
-    heads: int = 4
-    expansion: int = 2
+    width: Annotated[int, check.POSITIVE] = 64
+    depth: Annotated[int, check.POSITIVE] = 3
+    heads: Annotated[int, check.POSITIVE] = 4
+    expansion: Annotated[int, check.POSITIVE] = 2
     tubelet: tuple[int, int, int] = (2, 8, 8)
     motion: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "heads", "expansion"):
-            check.positive(f"model.{name}", getattr(self, name))
+        check.fields(self, "model")
         for extent in self.tubelet:
             check.positive("model.tubelet", extent)
         if self.width % self.heads:

@@ -8,6 +8,7 @@ Shapes: B clips or images, C colours, H rows, W columns, N heads, L tokens (the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -64,17 +65,16 @@ class ViTConfig:
       mean, std: of pixels from 0 to 1, by colour; those of the weights published with timm.
     """
 
-    width: int = 384
-    depth: int = 12
-    heads: int = 6
-    expansion: int = 4
-    patch: int = 16
+    width: Annotated[int, check.POSITIVE] = 384
+    depth: Annotated[int, check.POSITIVE] = 12
+    heads: Annotated[int, check.POSITIVE] = 6
+    expansion: Annotated[int, check.POSITIVE] = 4
+    patch: Annotated[int, check.POSITIVE] = 16
     mean: Colours = (0.5, 0.5, 0.5)
     std: Colours = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "heads", "expansion", "patch"):
-            check.positive(f"model.{name}", getattr(self, name))
+        check.fields(self, "model")
         if self.width % self.heads:
             raise UserError(f"model.width ({self.width}) must be a multiple of model.heads ({self.heads}).")
 

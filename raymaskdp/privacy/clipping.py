@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
 from torch import Tensor
@@ -41,11 +41,11 @@ class Clipping(Protocol):
 class FlatClipping:
     """ĝ = g · min(1, C / ‖g‖) (Abadi et al. 2016)."""
 
-    clipping_norm: float
+    clipping_norm: Annotated[float, check.POSITIVE]
     name = "flat"
 
     def __post_init__(self) -> None:
-        check.positive("clipping_norm", self.clipping_norm)
+        check.fields(self)
 
     @property
     def bound(self) -> float:
@@ -65,13 +65,12 @@ class AutomaticClipping:
     γ > 0 keeps a record with a small gradient small: with γ = 0 rounding errors would be scaled up to C.
     """
 
-    clipping_norm: float
-    gamma: float = 0.01
+    clipping_norm: Annotated[float, check.POSITIVE]
+    gamma: Annotated[float, check.POSITIVE] = 0.01
     name = "automatic"
 
     def __post_init__(self) -> None:
-        check.positive("clipping_norm", self.clipping_norm)
-        check.positive("gamma", self.gamma)
+        check.fields(self)
 
     @property
     def bound(self) -> float:
@@ -91,11 +90,11 @@ class PerLayerClipping:
     (McMahan et al. 2018, "A general approach", with equal shares of the bound.)
     """
 
-    clipping_norm: float
+    clipping_norm: Annotated[float, check.POSITIVE]
     name = "per-layer"
 
     def __post_init__(self) -> None:
-        check.positive("clipping_norm", self.clipping_norm)
+        check.fields(self)
 
     @property
     def bound(self) -> float:

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+from annotated_types import Unit
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
@@ -55,35 +57,27 @@ class SynthesizeConfig:
       noise: standard deviation of the camera's noise, in 8-bit levels.
     """
 
-    seed: int = 0
+    seed: Annotated[int, check.Range(0)] = 0
     actions: tuple[str, ...] = (
         "wave", "raise_arms", "clap", "jumping_jack", "squat", "kick", "walk", "bow",
     )  # fmt: skip
-    people: int = 12
-    takes: int = 1
-    rooms: int = 8
-    cameras: int = 2
+    people: Annotated[int, check.Range(1, 100_000)] = 12
+    takes: Annotated[int, check.Range(1, 100_000)] = 1
+    rooms: Annotated[int, check.Range(1, 100_000)] = 8
+    cameras: Annotated[int, check.Range(1, 100_000)] = 2
     motion: str = "static"
-    frames: int = 36
-    fps: float = 12.0
-    width: int = 192
-    height: int = 144
+    frames: Annotated[int, check.Range(1, 100_000)] = 36
+    fps: Annotated[float, check.Range(1, 240), Unit("frames/s")] = 12.0
+    width: Annotated[int, check.Range(32, 4096), Unit("px")] = 192
+    height: Annotated[int, check.Range(32, 4096), Unit("px")] = 144
     persons_per_video: int = 1
-    spread: float = 0.25
-    test_share: float = 0.25
-    noise: float = 2.0
+    spread: Annotated[float, check.Range(0, 1.5), Unit("m")] = 0.25
+    test_share: Annotated[float, check.FRACTION] = 0.25
+    noise: Annotated[float, check.Range(0, 50)] = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("people", "takes", "rooms", "cameras", "frames"):
-            check.in_range(name, getattr(self, name), low=1, high=100_000)
-        for name in ("width", "height"):
-            check.in_range(name, getattr(self, name), low=32, high=4096)
-        check.in_range("seed", self.seed, low=0)
-        check.in_range("fps", self.fps, low=1, high=240)
+        check.fields(self)
         check.in_range("persons_per_video", self.persons_per_video, low=1, high=min(2, self.people))
-        check.in_range("spread", self.spread, low=0, high=1.5)
-        check.in_range("test_share", self.test_share, low=0, high=1)
-        check.in_range("noise", self.noise, low=0, high=50)
         check.one_of("motion", self.motion, MOTIONS)
         if not self.actions:
             raise UserError("actions must name at least one action.")

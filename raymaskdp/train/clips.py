@@ -14,9 +14,11 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Unit
 from torch import Tensor
 
 from raymaskdp import check
@@ -43,22 +45,19 @@ class ClipConfig:
       flip: whether half of the training clips are mirrored.
     """
 
-    frames: int = 8
-    stride: int = 3
-    draws: int = 16
-    copies: int = 1
+    frames: Annotated[int, check.POSITIVE] = 8
+    stride: Annotated[int, check.POSITIVE] = 3
+    draws: Annotated[int, check.POSITIVE] = 16
+    copies: Annotated[int, check.POSITIVE] = 1
     size: tuple[int, int] | None = None
-    crop: float = 1.0
-    shift: int = 3
+    crop: Annotated[float, check.Range(0, 1, open_low=True)] = 1.0
+    shift: Annotated[int, check.Range(0), Unit("px")] = 3
     flip: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("frames", "stride", "draws", "copies"):
-            check.positive(f"clips.{name}", getattr(self, name))
+        check.fields(self, "clips")
         for side in self.size or ():
             check.positive("clips.size", side)
-        check.in_range("clips.crop", self.crop, low=0, high=1, open_low=True)
-        check.in_range("clips.shift", self.shift, low=0)
 
     @property
     def numbers(self) -> int:

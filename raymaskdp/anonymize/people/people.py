@@ -8,6 +8,7 @@ Everything here is sensitive: it describes real people and stays inside the anon
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -67,8 +68,8 @@ class People:
       camera_33: float64 [3, 3], intrinsics in pixels where the source knows them, else None.
     """
 
-    width: int
-    height: int
+    width: Annotated[int, check.POSITIVE]
+    height: Annotated[int, check.POSITIVE]
     fps: float
     num_frames: int
     persons: tuple[Person, ...]
@@ -77,8 +78,7 @@ class People:
     camera_33: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        check.positive("width", self.width)
-        check.positive("height", self.height)
+        check.fields(self)
         size = packed_size(self.height, self.width)
         num_points = len(self.layout.points)
         for person in self.persons:
