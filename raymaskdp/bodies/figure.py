@@ -12,8 +12,9 @@ import scipy.sparse
 from raymaskdp.bodies import fabric
 from raymaskdp.bodies import mesh as tools
 from raymaskdp.bodies.avatar import Avatar, Color
-from raymaskdp.bodies.body import Body, Surface, skin
+from raymaskdp.bodies.body import Body, Surface
 from raymaskdp.bodies.mesh import Mesh
+from raymaskdp.bodies.skinning import skin
 from raymaskdp.bodies.textures import Textures, load_textures
 from raymaskdp.bodies.wardrobe import (
     OUTFITS,

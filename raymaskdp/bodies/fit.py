@@ -26,7 +26,7 @@ from annotated_types import Unit
 
 from raymaskdp import check
 from raymaskdp.bodies.avatar import Avatar
-from raymaskdp.bodies.body import Body, joint_transforms, load_body
+from raymaskdp.bodies.body import Body, load_body
 from raymaskdp.bodies.fit_kinematics import inverse_kinematics, matrices, vectors
 from raymaskdp.bodies.fit_landmarks import LIMB_POINTS, MEDIAPIPE, Landmarks, Layout, landmarks_of
 from raymaskdp.bodies.fit_lift import LIFTED, lift
@@ -34,6 +34,7 @@ from raymaskdp.bodies.fit_refine import BODY, RefineConfig, forward, refine
 from raymaskdp.bodies.fit_smooth import one_euro
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
+from raymaskdp.bodies.skinning import joint_transforms
 
 SEGMENT = 1800
 """Frames that are fitted at once; a long run is fitted in segments, so that memory does not grow with it."""

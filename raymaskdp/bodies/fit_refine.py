@@ -17,6 +17,7 @@ from torch import Tensor
 from raymaskdp.bodies.fit_contact import skating, standing
 from raymaskdp.bodies.fit_landmarks import Landmarks
 from raymaskdp.bodies.skeleton import JOINT, PARENTS
+from raymaskdp.bodies.skinning import rodrigues
 
 BODY = 22
 
@@ -153,17 +154,6 @@ def _levels() -> tuple[list[tuple[list[int], list[int], list[int]]], list[int]]:
 
 
 _LEVELS, _ORDER = _levels()
-
-
-def rodrigues(turn: Tensor) -> Tensor:
-    """Axis-angle [..., 3] as matrices [..., 3, 3]; differentiable at zero."""
-    squared = turn.square().sum(-1)[..., None, None]
-    angle = (squared + 1e-12).sqrt()
-    x, y, z = turn.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*turn.shape[:-1], 3, 3)
-    eye = torch.eye(3, dtype=turn.dtype)
-    return eye + (angle.sin() / angle) * cross + ((1 - angle.cos()) / (angle * angle)) * (cross @ cross)
 
 
 def _limits(local: Tensor) -> Tensor:

@@ -66,7 +66,9 @@ def _one_pass(rows: list[Row], stage: type, shared: Any, pool: tuple[int, int], 
     from ray.data.context import AutoscalingConfig
 
     context = ray.data.DataContext.get_current()
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # For a lost block Ray logs an error with its traceback. Whatever keeps that record keeps the pool, whose
+    # actors then hold their CPUs, and on a small cluster the actors of the next pass wait for ever.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context.max_errored_blocks = -1
     context.execution_no_progress_timeout_s = -1  # a long row is not a hang
     context.enable_progress_bars = False

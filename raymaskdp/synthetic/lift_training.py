@@ -20,9 +20,10 @@ from tqdm import tqdm
 from raymaskdp import check
 from raymaskdp.anonymize.people.mediapipe import PoseNetworks, Sighting, View
 from raymaskdp.bodies import fit_lift
-from raymaskdp.bodies.body import joint_transforms, load_body
+from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fit_landmarks import landmarks_of
 from raymaskdp.bodies.fit_lift import LIFTED, Lift, Normalized, normalized, turned_to_axis
+from raymaskdp.bodies.skinning import joint_transforms
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.synthetic.actions import ACTIONS

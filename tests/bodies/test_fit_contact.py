@@ -5,12 +5,13 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from raymaskdp.bodies.body import joint_transforms, load_body
+from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fit import FitConfig, fit_run, guess_camera
 from raymaskdp.bodies.fit_contact import skating, standing
 from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, landmarks_of
 from raymaskdp.bodies.fit_refine import RefineConfig
 from raymaskdp.bodies.skeleton import JOINT
+from raymaskdp.bodies.skinning import joint_transforms
 
 torch.set_num_threads(1)
 FPS, FRAMES = 25, 50

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from raymaskdp.bodies.body import joint_transforms, load_body
+from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fit_landmarks import Layout, landmarks_of
+from raymaskdp.bodies.skinning import joint_transforms
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.video.reader import VideoInfo
 
