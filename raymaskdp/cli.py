@@ -718,7 +718,7 @@ def benchmark_anonymize(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("refine", context_settings=CONTEXT)
 @_json_option
-@_settings("raymaskdp.benchmarks.refine:RefineConfig")
+@_settings("raymaskdp.benchmarks.refine:RefineBenchmarkConfig")
 def refine(settings: Any, as_json: bool) -> None:
     """How still refined avatars stay on their surface: render, harmonize, and diffusion in two ways."""
     from raymaskdp.benchmarks.refine import benchmark_refine

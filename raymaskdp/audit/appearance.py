@@ -24,7 +24,7 @@ BATCH = 64
 LEARNING_RATE = 2e-3
 
 
-class Embedder(nn.Module):
+class AppearanceNet(nn.Module):
     """Crops uint8 [N, h, w, 3] to features of length 1, [N, 64]."""
 
     def __init__(self) -> None:
@@ -43,14 +43,14 @@ class Embedder(nn.Module):
 
 def train_embedder(
     crops: Sequence[np.ndarray], subjects: Sequence[str], *, epochs: int, seed: int
-) -> Embedder:
+) -> AppearanceNet:
     """Learn to tell subjects apart, from the crops uint8 [T, h, w, 3] of each video and whom it shows."""
     names = sorted(set(subjects))
     pixels = torch.from_numpy(np.concatenate(crops))
     wanted = torch.tensor([names.index(name) for cut, name in zip(crops, subjects, strict=True) for _ in cut])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Embedder()
+        model = AppearanceNet()
         middles = nn.Parameter(torch.randn(len(names), FEATURES))
         optimizer = torch.optim.AdamW([*model.parameters(), middles], lr=LEARNING_RATE, weight_decay=0.01)
         steps = epochs * max(1, len(pixels) // BATCH)
@@ -68,7 +68,7 @@ def train_embedder(
 
 
 @torch.no_grad()
-def embed(model: Embedder, crops: Sequence[np.ndarray]) -> np.ndarray:
+def embed(model: AppearanceNet, crops: Sequence[np.ndarray]) -> np.ndarray:
     """One feature vector a video, the mean over its crops; float32 [V, 64]."""
     return np.stack([model(torch.from_numpy(cut)).mean(0).numpy() for cut in crops])
 

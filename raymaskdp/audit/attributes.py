@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymaskdp.audit import motion
-from raymaskdp.audit.collect import Seen
+from raymaskdp.audit.collect import CollectedPair
 from raymaskdp.audit.identification import Expected
 from raymaskdp.audit.matching import DEALS, SURE
 from raymaskdp.bodies.avatar import MALE
@@ -76,7 +76,7 @@ class Inference:
         return self.p < LIKELY
 
 
-def infer(seen: list[Seen], *, seed: int) -> tuple[list[Inference], list[str]]:
+def infer(seen: list[CollectedPair], *, seed: int) -> tuple[list[Inference], list[str]]:
     """All guesses; and what could not be tried, in sentences."""
     usable = [s for s in seen if s.source_skeleton and s.output_skeleton]
     if not usable:
@@ -86,14 +86,16 @@ def infer(seen: list[Seen], *, seed: int) -> tuple[list[Inference], list[str]]:
     before = [s.source_skeleton for s in usable if s.source_skeleton]
     after = [s.output_skeleton for s in usable if s.output_skeleton]
 
-    def of(skeletons: list[motion.Skeleton], what: Callable[[motion.Skeleton], np.ndarray]) -> np.ndarray:
+    def of(
+        skeletons: list[motion.MovingSkeleton], what: Callable[[motion.MovingSkeleton], np.ndarray]
+    ) -> np.ndarray:
         return motion.standardized(np.stack([what(skeleton) for skeleton in skeletons]), actions_V)
 
     features = {
-        (LIMBS, "source"): of(before, motion.Skeleton.limbs),
-        (LIMBS, "anonymized"): of(after, motion.Skeleton.limbs),
-        (MOVING, "source"): of(before, motion.Skeleton.gait),
-        (MOVING, "anonymized"): of(after, motion.Skeleton.gait),
+        (LIMBS, "source"): of(before, motion.MovingSkeleton.limbs),
+        (LIMBS, "anonymized"): of(after, motion.MovingSkeleton.limbs),
+        (MOVING, "source"): of(before, motion.MovingSkeleton.gait),
+        (MOVING, "anonymized"): of(after, motion.MovingSkeleton.gait),
         (OUTLINE, "anonymized"): motion.standardized(
             np.stack([s.outline for s in usable if s.outline is not None]), actions_V
         ),
@@ -141,21 +143,21 @@ def infer(seen: list[Seen], *, seed: int) -> tuple[list[Inference], list[str]]:
     return done, not_shown
 
 
-def _tall(skeletons: list[motion.Skeleton], subjects_V: np.ndarray) -> np.ndarray:
+def _tall(skeletons: list[motion.MovingSkeleton], subjects_V: np.ndarray) -> np.ndarray:
     """Whether the person of each video has longer legs and arms than half of the people, bool [V]."""
     length_V = _of_subject(np.array([skeleton.limbs().sum() for skeleton in skeletons]), subjects_V)
     _, first = np.unique(subjects_V, return_index=True)
     return np.asarray(length_V > np.median(length_V[first]))
 
 
-def _sex(seen: list[Seen]) -> np.ndarray | None:
+def _sex(seen: list[CollectedPair]) -> np.ndarray | None:
     """Whether the body of each source is a man's, bool [V]; None where the truth is not known."""
     if not all(s.shape is not None for s in seen):
         return None
     return np.array([float(s.shape @ np.array(MALE)) > 0 for s in seen if s.shape is not None])
 
 
-def _side(skeletons: list[motion.Skeleton], subjects_V: np.ndarray) -> np.ndarray:
+def _side(skeletons: list[motion.MovingSkeleton], subjects_V: np.ndarray) -> np.ndarray:
     """Whether a person's left hand and foot move more than the right ones, over all videos, bool [V]."""
     more_V = np.array([skeleton.left_over_right() for skeleton in skeletons])
     return np.asarray(_of_subject(more_V, subjects_V) > 0)

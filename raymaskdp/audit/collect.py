@@ -21,9 +21,9 @@ from raymaskdp.audit.embedding import (
     Embedder,
     mean_direction,
 )
-from raymaskdp.audit.faces import Lookout, Sightings
+from raymaskdp.audit.faces import Detections, Lookout
 from raymaskdp.audit.leaks import Leaks, find_leaks
-from raymaskdp.audit.video_pairs import Case, Pair, crops, read_pair
+from raymaskdp.audit.video_pairs import Pair, VideoPair, crops, read_pair
 from raymaskdp.bodies.body import load_body
 
 
@@ -68,24 +68,24 @@ class AnonymizationAuditConfig:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Seen:
+class CollectedPair:
     """What the attacks need of one pair; small, but of real people: never written."""
 
-    case: Case
+    case: VideoPair
     source: np.ndarray
     output: np.ndarray
     leaks: Leaks
-    sightings: Sightings
+    sightings: Detections
     clips: dict[str, np.ndarray] | None
-    source_skeleton: motion.Skeleton | None
-    output_skeleton: motion.Skeleton | None
+    source_skeleton: motion.MovingSkeleton | None
+    output_skeleton: motion.MovingSkeleton | None
     outline: np.ndarray | None
     shape: np.ndarray | None
     vectors: dict[str, tuple[np.ndarray | None, np.ndarray | None]]
     """By attacker given by path: what it makes of source and output; None where it saw nothing."""
 
 
-def look(cases: Sequence[Case], settings: AnonymizationAuditConfig) -> list[Seen]:
+def look(cases: Sequence[VideoPair], settings: AnonymizationAuditConfig) -> list[CollectedPair]:
     """Read all cases, one after another; memory grows by some hundred kilobytes a video."""
     lookout, body = Lookout(settings.pose), load_body(settings.body)
     given = _given(settings, lookout)
@@ -94,7 +94,7 @@ def look(cases: Sequence[Case], settings: AnonymizationAuditConfig) -> list[Seen
         pair = read_pair(case, frames=settings.frames)
         labelled = settings.action_epochs and case.row.label and case.row.split
         seen.append(
-            Seen(
+            CollectedPair(
                 case=case,
                 source=crops(pair, pair.source_THW3),
                 output=crops(pair, pair.output_THW3),

@@ -22,7 +22,7 @@ AROUND = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sightings:
+class Detections:
     """Frames in which something was found.
 
     Attributes:
@@ -36,8 +36,8 @@ class Sightings:
     faces_after: int
     beside: int
 
-    def __add__(self, other: Sightings) -> Sightings:
-        return Sightings(
+    def __add__(self, other: Detections) -> Detections:
+        return Detections(
             frames=self.frames + other.frames,
             faces_before=self.faces_before + other.faces_before,
             faces_after=self.faces_after + other.faces_after,
@@ -55,11 +55,11 @@ class Lookout:
         self._least_face = config.veto_faces
         self._detectors = Detectors(config)
 
-    def look(self, pair: Pair, *, frames: int) -> Sightings:
+    def look(self, pair: Pair, *, frames: int) -> Detections:
         """Look at up to `frames` evenly spread frames of a pair."""
         at = np.unique(np.linspace(0, len(pair.output_THW3) - 1, frames).round().astype(int))
         empty_THW3 = self._empty(pair)
-        return Sightings(
+        return Detections(
             frames=len(at),
             faces_before=sum(self._face(pair.source_THW3[index]) for index in at),
             faces_after=sum(self._face(pair.output_THW3[index]) for index in at),

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from raymaskdp.audit import appearance, motion
-from raymaskdp.audit.collect import AnonymizationAuditConfig, Seen
+from raymaskdp.audit.collect import AnonymizationAuditConfig, CollectedPair
 from raymaskdp.audit.matching import Entries, Matching, Scores, compare, match
 
 Expected = Literal["wins", "chance", "stays"]
@@ -37,7 +37,7 @@ class Attack:
     result: Matching
 
 
-def identify(seen: list[Seen], settings: AnonymizationAuditConfig) -> tuple[list[Attack], list[str]]:
+def identify(seen: list[CollectedPair], settings: AnonymizationAuditConfig) -> tuple[list[Attack], list[str]]:
     """All attacks on who somebody is; and what could not be tried, in sentences."""
     attacks: list[Attack] = []
     not_shown = []
@@ -61,15 +61,15 @@ def identify(seen: list[Seen], settings: AnonymizationAuditConfig) -> tuple[list
     return attacks, not_shown
 
 
-def _attack_appearance(seen: list[Seen], settings: AnonymizationAuditConfig) -> list[Attack]:
+def _attack_appearance(seen: list[CollectedPair], settings: AnonymizationAuditConfig) -> list[Attack]:
     subjects_V = np.array([s.case.row.subject for s in seen])
     gallery_V = _every_other(subjects_V)
     known, queries = np.flatnonzero(gallery_V), np.flatnonzero(~gallery_V)
 
-    def train(pictures: list[np.ndarray], names: list[str]) -> appearance.Embedder:
+    def train(pictures: list[np.ndarray], names: list[str]) -> appearance.AppearanceNet:
         return appearance.train_embedder(pictures, names, epochs=settings.epochs, seed=settings.seed)
 
-    def entries(model: appearance.Embedder, chosen: np.ndarray, *, output: bool) -> Entries:
+    def entries(model: appearance.AppearanceNet, chosen: np.ndarray, *, output: bool) -> Entries:
         pictures = [seen[v].output if output else seen[v].source for v in chosen]
         return _entries(seen, chosen, appearance.embed(model, pictures))
 
@@ -115,13 +115,13 @@ def _attack_appearance(seen: list[Seen], settings: AnonymizationAuditConfig) -> 
     ]
 
 
-def _attack_motion(seen: list[Seen], settings: AnonymizationAuditConfig) -> list[Attack]:
+def _attack_motion(seen: list[CollectedPair], settings: AnonymizationAuditConfig) -> list[Attack]:
     everyone = np.arange(len(seen))
     actions_V = np.array([s.case.row.label or "" for s in seen])
     attacks = []
     for name, what, kept in (
-        ("limb lengths", motion.Skeleton.limbs, False),
-        ("way of moving", motion.Skeleton.gait, True),
+        ("limb lengths", motion.MovingSkeleton.limbs, False),
+        ("way of moving", motion.MovingSkeleton.gait, True),
     ):
         features = [
             motion.standardized(np.stack([what(skeleton) for skeleton in skeletons]), actions_V)
@@ -149,7 +149,7 @@ def _attack_motion(seen: list[Seen], settings: AnonymizationAuditConfig) -> list
     return attacks
 
 
-def attack_given(name: str, seen: list[Seen]) -> tuple[list[Attack], list[str]]:
+def attack_given(name: str, seen: list[CollectedPair]) -> tuple[list[Attack], list[str]]:
     """The attack of a network that was given by path, "face" or "looks"; and what could not be tried."""
     before, after = (
         [(s, vector_D) for s in seen if name in s.vectors and (vector_D := s.vectors[name][at]) is not None]
@@ -160,7 +160,7 @@ def attack_given(name: str, seen: list[Seen]) -> tuple[list[Attack], list[str]]:
     if len(people) < LEAST_SUBJECTS or len(before) == len(people):
         return [], [f"{title}: needs {LEAST_SUBJECTS} people, each seen in two sources or more."]
 
-    def entries(some: list[tuple[Seen, np.ndarray]]) -> Entries:
+    def entries(some: list[tuple[CollectedPair, np.ndarray]]) -> Entries:
         vectors_ND = np.stack([vector_D for _, vector_D in some])
         return _entries([s for s, _ in some], np.arange(len(some)), vectors_ND)
 
@@ -181,7 +181,9 @@ def attack_given(name: str, seen: list[Seen]) -> tuple[list[Attack], list[str]]:
     return attacks, []
 
 
-def _entries(seen: list[Seen], chosen: np.ndarray, features: np.ndarray, *, cameras: bool = True) -> Entries:
+def _entries(
+    seen: list[CollectedPair], chosen: np.ndarray, features: np.ndarray, *, cameras: bool = True
+) -> Entries:
     rows = [seen[v].case.row for v in chosen]
     return Entries(
         features_ND=features,

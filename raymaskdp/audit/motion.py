@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymaskdp.anonymize.people.mediapipe import PoseNetworks, View
-from raymaskdp.audit.video_pairs import Case, read_arrays
+from raymaskdp.audit.video_pairs import VideoPair, read_arrays
 from raymaskdp.bodies.body import Body
 from raymaskdp.bodies.skeleton import JOINT
 from raymaskdp.errors import UserError
@@ -33,7 +33,7 @@ LEAST_OF_ACTION = 6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Skeleton:
+class MovingSkeleton:
     """One person's points over time, float64 [T, 12, 3] metres, at `fps` frames a second."""
 
     points_TP3: np.ndarray
@@ -76,17 +76,17 @@ class Skeleton:
         return np.concatenate([levels.ravel(), speed_A, sided_A, np.log1p(bands).ravel()])
 
 
-def output_skeleton(case: Case, body: Body) -> Skeleton | None:
+def output_skeleton(case: VideoPair, body: Body) -> MovingSkeleton | None:
     """The published skeleton of the one person of a case; None where it is hardly seen."""
     arrays = read_arrays(case)
     seen_T = arrays["visible"][0]
     if np.count_nonzero(seen_T) < LEAST_FRAMES:
         return None
     joints = body.joints(arrays["rotations"][0][seen_T], arrays["translation"][0][seen_T], arrays["betas"][0])
-    return Skeleton(points_TP3=joints[:, SMPL_P].astype(np.float64), fps=float(arrays["fps"]))
+    return MovingSkeleton(points_TP3=joints[:, SMPL_P].astype(np.float64), fps=float(arrays["fps"]))
 
 
-def outline(case: Case) -> np.ndarray:
+def outline(case: VideoPair) -> np.ndarray:
     """Logarithms of the published mask's height, width and extent in metres, the median over time, [3]."""
     arrays = read_arrays(case)
     masks_THW = masks.unpack(arrays["person_masks"], int(arrays["height"]), int(arrays["width"]))
@@ -100,7 +100,7 @@ def outline(case: Case) -> np.ndarray:
     return np.asarray(np.median(sizes, axis=0)) if sizes else np.zeros(3)
 
 
-def shape(case: Case) -> np.ndarray | None:
+def shape(case: VideoPair) -> np.ndarray | None:
     """The body of the one person in a synthesized source, ten coefficients; None where it is not known."""
     if case.truth is None:
         return None
@@ -108,19 +108,19 @@ def shape(case: Case) -> np.ndarray | None:
         return np.asarray(stored["betas"][0]) if "betas" in stored.files else None
 
 
-def source_skeleton(case: Case, networks: PoseNetworks) -> Skeleton | None:
+def source_skeleton(case: VideoPair, networks: PoseNetworks) -> MovingSkeleton | None:
     """The skeleton of the one person in the source of a case; None where it is hardly seen."""
     if case.truth is None:
         return _seen(case, networks)
     try:
         with np.load(case.truth, allow_pickle=False) as stored:
             joints = stored["joints3d"][0][:, SMPL_P]
-            return Skeleton(points_TP3=joints.astype(np.float64), fps=float(stored["fps"]))
+            return MovingSkeleton(points_TP3=joints.astype(np.float64), fps=float(stored["fps"]))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{case.truth} is no ground truth of a video: {error}.") from error
 
 
-def _seen(case: Case, networks: PoseNetworks) -> Skeleton | None:
+def _seen(case: VideoPair, networks: PoseNetworks) -> MovingSkeleton | None:
     length = min(case.row.num_frames, MOST_FRAMES)
     points = []
     for frame_HW3 in reader.read_frames(case.source, np.arange(length)):
@@ -131,7 +131,7 @@ def _seen(case: Case, networks: PoseNetworks) -> Skeleton | None:
             points.append(best.world_33x3[MEDIAPIPE_P].astype(np.float64))
     if len(points) < LEAST_FRAMES:
         return None
-    return Skeleton(points_TP3=np.stack(points), fps=case.row.fps)
+    return MovingSkeleton(points_TP3=np.stack(points), fps=case.row.fps)
 
 
 def standardized(features_VD: np.ndarray, actions_V: np.ndarray) -> np.ndarray:

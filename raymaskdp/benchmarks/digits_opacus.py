@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from raymaskdp import check
 from raymaskdp.benchmarks import digits
-from raymaskdp.benchmarks.digits import DigitsConfig, Setting
+from raymaskdp.benchmarks.digits import DigitsConfig, DigitsRun
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.privacy.keys import KEY_BYTES
 from raymaskdp.sweep.frontier import Point, point
@@ -113,7 +113,7 @@ def _pair(
 ) -> tuple[float, float, float, float]:
     """Accuracy of ours and of Opacus, and the seconds of each."""
     images_NP, labels_N, test_images_NP, test_labels_N = digits.load(seed)
-    setting = Setting(
+    setting = DigitsRun(
         method="dpsgd",
         epsilon=epsilon,
         learning_rate=config.learning_rate,

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from raymaskdp import check
 from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
-from raymaskdp.anonymize.compose.diffusion.rasterize import Crop, Flow, body_of, flow, rasterize
+from raymaskdp.anonymize.compose.diffusion.rasterize import Crop, OpticalFlow, body_of, flow, rasterize
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.harmonize import REFINERS, Refined, Refiner, Shot
 from raymaskdp.bodies.avatar import draw_avatar
@@ -46,7 +46,7 @@ METHODS = ("render", "harmonize", "diffusion, per frame", "diffusion, consistent
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefineConfig:
+class RefineBenchmarkConfig:
     """What to measure.
 
     Attributes:
@@ -119,14 +119,13 @@ class Film:
     shots: list[Shot]
     motion: Motion
     figure: Figure
-    flows: list[Flow]
+    flows: list[OpticalFlow]
 
 
-def benchmark_refine(settings: RefineConfig) -> RefineResult:
+def benchmark_refine(settings: RefineBenchmarkConfig) -> RefineResult:
     """Refine the same films in all ways, and measure them along the surface."""
     from raymaskdp.anonymize.compose.diffusion.backends import load_backend
-    from raymaskdp.anonymize.compose.diffusion.refiner import Cast
-    from raymaskdp.anonymize.compose.diffusion.refiner import Refiner as DiffusionRefiner
+    from raymaskdp.anonymize.compose.diffusion.refiner import Cast, DiffusionRefiner
     from raymaskdp.benchmarks import tiny_diffusion
 
     sums = {method: np.zeros(3) for method in METHODS}
@@ -171,7 +170,7 @@ def benchmark_refine(settings: RefineConfig) -> RefineResult:
     return RefineResult(networks=networks, pairs=pairs, rows=tuple(rows))
 
 
-def films(settings: RefineConfig, folder: Path) -> Iterator[tuple[str, Film]]:
+def films(settings: RefineBenchmarkConfig, folder: Path) -> Iterator[tuple[str, Film]]:
     """An avatar in an empty room for each action, by name."""
     synthesize(
         folder / "sample",
@@ -210,10 +209,10 @@ def film_of(motion: Motion, figure: Figure, room_HW3: np.ndarray, renderer: Rend
     return Film(shots=shots, motion=motion, figure=figure, flows=flows_of(motion, figure, size))
 
 
-def flows_of(motion: Motion, figure: Figure, size: int) -> list[Flow]:
+def flows_of(motion: Motion, figure: Figure, size: int) -> list[OpticalFlow]:
     """The exact flow from each frame but the first to the one before, over a square of `size` pixels."""
     camera_33 = motion.camera_33
-    flows: list[Flow] = []
+    flows: list[OpticalFlow] = []
     before = None
     for vertices_V3 in figure.pose(motion.rotations_TJ3, motion.translation_T3):
         body = body_of(0, figure, vertices_V3, float(camera_33[0, 0]))

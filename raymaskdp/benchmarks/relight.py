@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from raymaskdp import check
 from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
-from raymaskdp.anonymize.compose.diffusion.rasterize import Flow
+from raymaskdp.anonymize.compose.diffusion.rasterize import OpticalFlow
 from raymaskdp.anonymize.compose.diffusion.relight import Embedded, crop_around, put_on
 from raymaskdp.anonymize.compose.harmonize import REFINERS
 from raymaskdp.benchmarks.refine import composed, flows_of, square
@@ -146,7 +146,7 @@ def _made(scene: LitScene, weights: Path | None) -> dict[str, list[np.ndarray]]:
     return made
 
 
-def _figures(made: list[np.ndarray], scene: LitScene, flows: list[Flow]) -> np.ndarray:
+def _figures(made: list[np.ndarray], scene: LitScene, flows: list[OpticalFlow]) -> np.ndarray:
     """Means over a scene's frames, in the order of `FIGURES`."""
     rows = []
     for one_HW3, truth_HW3, shot in zip(made, scene.truth, scene.shots, strict=True):

@@ -30,7 +30,7 @@ from raymaskdp.files import private_folder, write_json
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import ClipStore, TrainConfig, loop
 from raymaskdp.train.device import device_here
-from raymaskdp.train.loop import Job, StepReport, Worker
+from raymaskdp.train.loop import StepReport, TrainingJob, Worker
 from raymaskdp.train.trainer import cache_features_of, make_job, run_on_ray, this_worker
 
 KEY = Key(secret=bytes(32))
@@ -212,12 +212,12 @@ def _measure(config: TrainScalingConfig, workers: int, out: Path) -> Measured:
     )
 
 
-def measure_in_worker(job: Job) -> None:
+def measure_in_worker(job: TrainingJob) -> None:
     """What every worker of Ray Train runs."""
     measure_here(job, this_worker(job))
 
 
-def measure_here(job: Job, worker: Worker) -> None:
+def measure_here(job: TrainingJob, worker: Worker) -> None:
     """Run the loop with a stop-watch; the first worker writes `measured.json` into the job's folder."""
     warmup = json.loads((job.folder / "warmup.json").read_text(encoding="utf-8"))
     watch = StopWatch(worker)

@@ -28,7 +28,7 @@ from raymaskdp import check
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import Body, load_body
 from raymaskdp.bodies.fit_kinematics import inverse_kinematics, matrices, vectors
-from raymaskdp.bodies.fit_landmarks import LIMB_POINTS, MEDIAPIPE, Landmarks, Layout, landmarks_of
+from raymaskdp.bodies.fit_landmarks import LIMB_POINTS, MEDIAPIPE, LandmarkLayout, Landmarks, landmarks_of
 from raymaskdp.bodies.fit_lift import LIFTED, lift
 from raymaskdp.bodies.fit_refine import BODY, RefineConfig, forward, refine
 from raymaskdp.bodies.fit_smooth import one_euro
@@ -43,7 +43,7 @@ OVERLAP_S = 2.0
 """Seconds on either side that a segment looks at and leaves to its neighbours, so that no seam shows."""
 
 
-class Track(Protocol):
+class FittedTrack(Protocol):
     """What a fit needs to know of a person (`anonymize.people.Person` says more)."""
 
     @property
@@ -62,9 +62,9 @@ class Tracks(Protocol):
     """What a fit needs to know of a video's people (`anonymize.people.People` says more)."""
 
     @property
-    def persons(self) -> Sequence[Track]: ...
+    def persons(self) -> Sequence[FittedTrack]: ...
     @property
-    def layout(self) -> Layout: ...
+    def layout(self) -> LandmarkLayout: ...
     @property
     def camera_33(self) -> np.ndarray | None: ...
 
@@ -135,8 +135,8 @@ class FitBodies:
     def _fit(
         self,
         body: Body,
-        person: Track,
-        layout: Layout,
+        person: FittedTrack,
+        layout: LandmarkLayout,
         avatar: Avatar,
         camera_33: np.ndarray,
         info: Frames,
@@ -263,7 +263,7 @@ def guess_camera(width: int, height: int, field_of_view: float) -> np.ndarray:
 
 
 def to_camera(
-    world_NL3: np.ndarray, keypoints_NL3: np.ndarray, camera_33: np.ndarray, layout: Layout
+    world_NL3: np.ndarray, keypoints_NL3: np.ndarray, camera_33: np.ndarray, layout: LandmarkLayout
 ) -> np.ndarray:
     """World landmarks [N, L, 3] in the camera's axes: turned by PnP where they have those of a crop."""
     if layout.in_camera:
@@ -322,7 +322,7 @@ def place(
     return np.asarray(solved)
 
 
-def _torso_in_view(person: Track, layout: Layout, info: Frames) -> np.ndarray:
+def _torso_in_view(person: FittedTrack, layout: LandmarkLayout, info: Frames) -> np.ndarray:
     """Frames in which enough of shoulders and hips is inside the image to place a body, bool [T]."""
     torso = layout.rows(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
     points = np.nan_to_num(person.keypoints_TL3[:, torso], nan=-1e6)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raymaskdp.bodies.fit_landmarks import Layout
+from raymaskdp.bodies.fit_landmarks import LandmarkLayout
 from raymaskdp.bodies.skeleton import JOINT
 
 # Speeds in body heights a second: a foot comes to stand below the first, and leaves above the second.
@@ -25,7 +25,7 @@ _SHORTEST = 0.2
 FEET = tuple((JOINT[f"{side}_ankle"], JOINT[f"{side}_foot"]) for side in ("left", "right"))
 
 
-def standing(keypoints_TL3: np.ndarray, layout: Layout, fps: float) -> np.ndarray:
+def standing(keypoints_TL3: np.ndarray, layout: LandmarkLayout, fps: float) -> np.ndarray:
     """Number of the stand, from 1, that a foot is in, int64 [T, F]; 0 where it does not stand.
 
     Args:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from raymaskdp.bodies.fit_landmarks import Landmarks, Layout
+from raymaskdp.bodies.fit_landmarks import LandmarkLayout, Landmarks
 from raymaskdp.bodies.hands import relaxed_hands
 from raymaskdp.bodies.skeleton import JOINT, NUM_JOINTS, PARENTS
 
@@ -143,7 +143,7 @@ def inverse_kinematics(points_TL3: np.ndarray, landmarks: Landmarks, rest_J3: np
     return local
 
 
-def _foot(layout: Layout, side: str) -> tuple[str, str] | None:
+def _foot(layout: LandmarkLayout, side: str) -> tuple[str, str] | None:
     """Two points along a foot, where the layout has them."""
     toe, heel, ankle = f"{side}_toe", f"{side}_heel", f"{side}_ankle"
     if not layout.has(toe):

@@ -1,6 +1,6 @@
 """Where the points of a source's skeleton lie on an SMPL-H body: points fixed to joints.
 
-Sources differ in which points of a person they give (MediaPipe 33, Kinect 25, LCR-Net 13). A `Layout`
+Sources differ in which points of a person they give (MediaPipe 33, Kinect 25, LCR-Net 13). A `LandmarkLayout`
 names them; everything that fits knows them by name, and does with those that are there.
 
 Shape suffixes: J = 52 joints, V vertices, L points of a layout.
@@ -40,7 +40,7 @@ POINTS = frozenset(BODY_JOINTS) | {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class LandmarkLayout:
     """Which points of a person a source gives.
 
     Attributes:
@@ -103,7 +103,7 @@ def _both(*points: str) -> tuple[str, ...]:
     return tuple(f"{side}_{point}" for point in points for side in ("left", "right"))
 
 
-MEDIAPIPE = Layout(
+MEDIAPIPE = LandmarkLayout(
     points=(
         "nose", "left_eye_inner", "left_eye", "left_eye_outer",
         "right_eye_inner", "right_eye", "right_eye_outer",
@@ -139,7 +139,7 @@ class Landmarks:
       trust_L: float64 [L], how well the point is defined on the body, in [0, 1].
     """
 
-    layout: Layout
+    layout: LandmarkLayout
     joint_L: np.ndarray
     offset_L3: np.ndarray
     trust_L: np.ndarray
@@ -149,7 +149,7 @@ class Landmarks:
         return np.asarray(rest_J3[self.joint_L] + self.offset_L3)
 
 
-def landmarks_of(body: Body, betas_S: np.ndarray, layout: Layout = MEDIAPIPE) -> Landmarks:
+def landmarks_of(body: Body, betas_S: np.ndarray, layout: LandmarkLayout = MEDIAPIPE) -> Landmarks:
     """The points of a layout on a shape, read off its skin in the rest pose (T-pose, y up, facing +z)."""
     rest_J3 = body.rest_joints(betas_S).astype(np.float64)
     placed = _points(body, betas_S, rest_J3)

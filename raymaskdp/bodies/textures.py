@@ -19,7 +19,7 @@ from raymaskdp.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Layout:
+class TextureLayout:
     """Where the vertices of a body lie in its images.
 
     Attributes:
@@ -42,7 +42,7 @@ class Textures:
       images: paths, sorted by name.
     """
 
-    layout: Layout
+    layout: TextureLayout
     images: tuple[Path, ...]
 
     def pick(self, share: float) -> np.ndarray:
@@ -74,7 +74,7 @@ def load_textures(folder: Path, num_vertices: int) -> Textures:
     return Textures(layout=layout, images=images)
 
 
-def _read_layout(path: Path) -> tuple[Layout, int]:
+def _read_layout(path: Path) -> tuple[TextureLayout, int]:
     """The layout in a Wavefront file, and its number of vertices."""
     vertices, places, corners = 0, [], []
     try:
@@ -91,7 +91,7 @@ def _read_layout(path: Path) -> tuple[Layout, int]:
         pairs_C2, index = np.unique(corners_F32.reshape(-1, 2), axis=0, return_inverse=True)
         if not len(pairs_C2) or pairs_C2.min() < 0 or pairs_C2[:, 0].max() >= vertices:
             raise ValueError("faces name vertices that are not there")
-        layout = Layout(
+        layout = TextureLayout(
             vertex_C=pairs_C2[:, 0],
             uv_C2=np.array(places, dtype=np.float32)[pairs_C2[:, 1]],
             faces_F3=index.reshape(-1, 3),

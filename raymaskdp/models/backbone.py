@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from raymaskdp.models.weight_names import Layout
+from raymaskdp.models.weight_names import WeightNames
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -31,7 +31,7 @@ class Backbone(nn.Module):
     """
 
     head: nn.Linear
-    layouts: ClassVar[tuple[Layout, ...]] = ()
+    layouts: ClassVar[tuple[WeightNames, ...]] = ()
     branch_outputs: str = ""
     projections: str = ""
     _checkpointed: bool = False

@@ -24,7 +24,7 @@ from raymaskdp.models.backbone import (
     normalize,
     reset_head,
 )
-from raymaskdp.models.weight_names import Layout
+from raymaskdp.models.weight_names import WeightNames
 
 STAGES = range(4)
 
@@ -47,8 +47,8 @@ NAMES = (
     ),
     ("norm", "classifier.0", "head.norm"),
 )
-TORCHVISION = Layout(rows=tuple((ours, theirs) for ours, theirs, _ in NAMES), head=("classifier.2",))
-TIMM = Layout(rows=tuple((ours, theirs) for ours, _, theirs in NAMES), head=("head.fc",))
+TORCHVISION = WeightNames(rows=tuple((ours, theirs) for ours, theirs, _ in NAMES), head=("classifier.2",))
+TIMM = WeightNames(rows=tuple((ours, theirs) for ours, _, theirs in NAMES), head=("head.fc",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class ConvNeXt(Backbone):
         self.stem_norm = nn.LayerNorm(widths[0], eps=1e-6)
         self.shrink = nn.ModuleList(Shrink(*pair) for pair in itertools.pairwise(widths))
         self.stages = nn.ModuleList(
-            nn.ModuleList(Block(width, config.scale) for _ in range(depth))
+            nn.ModuleList(ConvNeXtBlock(width, config.scale) for _ in range(depth))
             for width, depth in zip(widths, config.depths, strict=True)
         )
         self.norm = nn.LayerNorm(widths[-1], eps=1e-6)
@@ -127,7 +127,7 @@ class Shrink(nn.Module):
         return channels_last(self.halve, self.norm(x_BHWD))
 
 
-class Block(nn.Module):
+class ConvNeXtBlock(nn.Module):
     """A depthwise convolution, a normalisation and a perceptron, scaled and added to the input."""
 
     def __init__(self, width: int, scale: float) -> None:

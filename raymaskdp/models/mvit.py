@@ -19,7 +19,7 @@ from torch.nn import functional
 from raymaskdp import check
 from raymaskdp.errors import UserError
 from raymaskdp.models.backbone import Backbone, Colours, init_transformer, normalize, reset_head
-from raymaskdp.models.weight_names import Layout
+from raymaskdp.models.weight_names import WeightNames
 
 Grid = tuple[int, int, int]
 """Tokens along time, rows and columns."""
@@ -50,8 +50,8 @@ NAMES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("blocks.*.widen", "blocks.*.project", ("blocks.*.proj",)),
     ("norm", "norm", ("norm_embed",)),
 )
-TORCHVISION = Layout(rows=tuple((ours, theirs) for ours, theirs, _ in NAMES), head=("head.1",))
-PYTORCHVIDEO = Layout(
+TORCHVISION = WeightNames(rows=tuple((ours, theirs) for ours, theirs, _ in NAMES), head=("head.1",))
+PYTORCHVIDEO = WeightNames(
     rows=tuple((ours, theirs) for ours, _, several in NAMES for theirs in several), head=("head.proj",)
 )
 
@@ -138,7 +138,7 @@ class MViT(Backbone):
         self.class_position = nn.Parameter(torch.empty(1, 1, config.width))
         self.space_position = nn.Parameter(torch.empty(1, rows * columns, config.width))
         self.time_position = nn.Parameter(torch.empty(1, time, config.width))
-        self.blocks = nn.ModuleList(Block(shape, config.expansion) for shape in shapes)
+        self.blocks = nn.ModuleList(MViTBlock(shape, config.expansion) for shape in shapes)
         self.norm = nn.LayerNorm(shapes[-1].out_width, eps=1e-6)
         init_transformer(self)
         for raw in (self.class_token, self.class_position, self.space_position, self.time_position):
@@ -154,13 +154,13 @@ class MViT(Backbone):
         places = (self.time_position.transpose(0, 1) + self.space_position).flatten(0, 1)[None]
         x_BLD = x_BLD + torch.cat([self.class_position, places], dim=1)
         for block in self.blocks:
-            assert isinstance(block, Block)
+            assert isinstance(block, MViTBlock)
             x_BLD = self.run(block, x_BLD, grid)
             grid = coarser(grid, block.query_stride)
         return self.norm(x_BLD)[:, 0]
 
 
-class Block(nn.Module):
+class MViTBlock(nn.Module):
     """Pooling attention and a perceptron, each normalised before and added to its (pooled) input."""
 
     def __init__(self, shape: BlockShape, expansion: int) -> None:

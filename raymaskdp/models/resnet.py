@@ -22,7 +22,7 @@ from raymaskdp.models.backbone import (
     normalize,
     reset_head,
 )
-from raymaskdp.models.weight_names import Layout
+from raymaskdp.models.weight_names import WeightNames
 
 # Ours, and what torchvision and timm call it.
 NAMES = (
@@ -43,7 +43,7 @@ NAMES = (
         )
     ),
 )
-TORCHVISION = Layout(rows=NAMES, head=("fc",))
+TORCHVISION = WeightNames(rows=NAMES, head=("fc",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class ResNet(Backbone):
             inner = config.width * 2**stage
             blocks = nn.ModuleList()
             for number in range(depth):
-                blocks.append(Block(width, inner, 2 if stage and not number else 1, config.groups))
+                blocks.append(ResNetBlock(width, inner, 2 if stage and not number else 1, config.groups))
                 width = 4 * inner
             self.stages.append(blocks)
         for module in self.modules():
@@ -108,7 +108,7 @@ class ResNet(Backbone):
         return x_BDHW.mean((2, 3))
 
 
-class Block(nn.Module):
+class ResNetBlock(nn.Module):
     """Fewer channels, a look around, more channels; added to the input, itself widened where need be."""
 
     def __init__(self, width: int, inner: int, stride: int, groups: int) -> None:

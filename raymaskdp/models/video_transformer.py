@@ -77,7 +77,7 @@ class VideoTransformer(Backbone):
         self.embed = nn.Linear(pixels, config.width)
         self.position = nn.Parameter(torch.empty(1, num_tokens, config.width))
         nn.init.trunc_normal_(self.position, std=0.02)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(VideoTransformerBlock(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.head = reset_head(config.width, num_classes)
 
@@ -91,7 +91,7 @@ class VideoTransformer(Backbone):
         return self.norm(x_BLD).mean(dim=1)
 
 
-class Block(nn.Module):
+class VideoTransformerBlock(nn.Module):
     """Self-attention and a perceptron, each normalised before and added to its input."""
 
     def __init__(self, config: VideoTransformerConfig) -> None:

@@ -24,7 +24,7 @@ from raymaskdp.models.backbone import (
     normalize,
     reset_head,
 )
-from raymaskdp.models.weight_names import Layout
+from raymaskdp.models.weight_names import WeightNames
 
 # Ours, timm's, torchvision's.
 NAMES = (
@@ -48,8 +48,8 @@ NAMES = (
     ("blocks.*.contract", "blocks.*.mlp.fc2", "encoder.layers.encoder_layer_*.mlp.3"),
     ("norm", "norm", "encoder.ln"),
 )
-TIMM = Layout(rows=tuple((ours, theirs) for ours, theirs, _ in NAMES), head=("head",))
-TORCHVISION = Layout(rows=tuple((ours, theirs) for ours, _, theirs in NAMES), head=("heads.head",))
+TIMM = WeightNames(rows=tuple((ours, theirs) for ours, theirs, _ in NAMES), head=("head",))
+TORCHVISION = WeightNames(rows=tuple((ours, theirs) for ours, _, theirs in NAMES), head=("heads.head",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class ViT(Backbone):
         self.embed = nn.Conv2d(3, config.width, config.patch, stride=config.patch)
         self.class_token = nn.Parameter(torch.empty(1, 1, config.width))
         self.position = nn.Parameter(torch.empty(1, 1 + tokens, config.width))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(ViTBlock(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
         init_transformer(self)
         nn.init.trunc_normal_(self.class_token, std=0.02)
@@ -119,7 +119,7 @@ class ViT(Backbone):
         return self.norm(x_BLD)[:, 0]
 
 
-class Block(nn.Module):
+class ViTBlock(nn.Module):
     """Self-attention and a perceptron, each normalised before and added to its input."""
 
     def __init__(self, config: ViTConfig) -> None:

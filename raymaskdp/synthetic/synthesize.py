@@ -261,8 +261,8 @@ class _Set:
     """A room as one camera sees it, where it was put up."""
 
     room: rooms.Room
-    camera: rooms.Camera
-    view: rooms.View
+    camera: rooms.RoomCamera
+    view: rooms.RoomView
     light: Light
     lamp: np.ndarray
 
@@ -332,7 +332,7 @@ class _Studio:
         actors: list[_Actor],
         masks: np.ndarray,
         stage: _Set,
-        cameras_T: tuple[rooms.Camera, ...],
+        cameras_T: tuple[rooms.RoomCamera, ...],
     ) -> None:
         truth = folder / "truth" / f"{scene.video_id}.npz"
         intrinsics = stage.camera.intrinsics_33
@@ -365,7 +365,7 @@ class _Studio:
             for camera in cameras_T:
                 writer.write(_clean(self._view(stage, camera)))
 
-    def _view(self, stage: _Set, camera: rooms.Camera) -> rooms.View:
+    def _view(self, stage: _Set, camera: rooms.RoomCamera) -> rooms.RoomView:
         """The empty room as a camera of the set sees it now."""
         if camera is stage.camera:
             return stage.view
@@ -383,7 +383,7 @@ class _Studio:
         action: str,
         person: int,
         place: np.ndarray,
-        cameras_T: tuple[rooms.Camera, ...],
+        cameras_T: tuple[rooms.RoomCamera, ...],
         rng: np.random.Generator,
     ) -> _Actor:
         settings = self._settings
@@ -461,13 +461,13 @@ def _to_camera(turns_T33: np.ndarray, shifts_T3: np.ndarray, points_TV3: np.ndar
     return np.ascontiguousarray(seen_TV3 + shifts_T3[:, None].astype(np.float32))
 
 
-def _clean(view: rooms.View) -> np.ndarray:
+def _clean(view: rooms.RoomView) -> np.ndarray:
     """The room alone through the lens, uint8 [H, W, 3]."""
     return np.clip(np.rint(_lens(view.color_HW3)), 0, 255).astype(np.uint8)
 
 
 def _shadow(
-    camera: rooms.Camera, lamp: np.ndarray, people: list[np.ndarray], width: int, height: int
+    camera: rooms.RoomCamera, lamp: np.ndarray, people: list[np.ndarray], width: int, height: int
 ) -> np.ndarray:
     """How dark the floor is [H, W], 0 to 1: what the lamp does not reach, and the contact at the feet."""
     shade = np.zeros((height, width), dtype=np.float32)

@@ -140,7 +140,7 @@ class Looks:
     crops: int = 1
 
 
-def score_checkpoint(job: loop.Job, looks: Looks) -> float:
+def score_checkpoint(job: loop.TrainingJob, looks: Looks) -> float:
     """The score (as in `EvaluateResult`) of a run at its last checkpoint, finished or not.
 
     Writes nothing. Raises `UserError` if there is no checkpoint of this run.

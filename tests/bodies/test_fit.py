@@ -12,7 +12,7 @@ from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fit import FitBodies, FitConfig, fit_run, guess_camera, place
 from raymaskdp.bodies.fit_kinematics import frame, inverse_kinematics, swing, vectors
-from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, Landmarks, Layout, landmarks_of
+from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, LandmarkLayout, Landmarks, landmarks_of
 from raymaskdp.bodies.fit_refine import BODY, RefineConfig, forward
 from raymaskdp.bodies.fit_smooth import one_euro
 from raymaskdp.bodies.skeleton import JOINT, PARENTS
@@ -157,7 +157,7 @@ class Somebody:
 @dataclass(frozen=True)
 class Everybody:
     persons: tuple[Somebody, ...]
-    layout: Layout = MEDIAPIPE
+    layout: LandmarkLayout = MEDIAPIPE
     camera_33: np.ndarray | None = None
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 
 from raymaskdp import check
-from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, Layout
+from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, LandmarkLayout
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.video.mask_film import MaskFilm, union
 
@@ -74,7 +74,7 @@ class People:
     num_frames: int
     persons: tuple[Person, ...]
     suspicious: tuple[Suspicion, ...]
-    layout: Layout = MEDIAPIPE
+    layout: LandmarkLayout = MEDIAPIPE
     camera_33: np.ndarray | None = None
 
     def __post_init__(self) -> None:
