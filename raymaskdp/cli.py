@@ -293,7 +293,7 @@ def review(folder: Path, page: Path | None, as_json: bool, **decision: Any) -> N
 @_json_option
 def sheet(folder: Path, out: Path, videos: int, frames: int, show_sources: bool, as_json: bool) -> None:
     """Draw a contact sheet of the anonymized videos in FOLDER, from what was taken out to the output."""
-    from raymaskdp.report.contact_sheet import sheet as run
+    from raymaskdp.report.pictures.contact_sheet import sheet as run
 
     _show(run(folder, out, videos=videos, frames=frames, show_sources=show_sources), as_json)
 
@@ -606,7 +606,7 @@ def doctor(launch: Path | None, as_json: bool) -> int:
 
 
 @models.command("train-lift", context_settings=CONTEXT)
-@click.option("--out", required=True, type=PATH, help="The file to write, fit_lift.npz of the package.")
+@click.option("--out", required=True, type=PATH, help="The file to write, fitting/lift.npz of bodies.")
 @click.option("--work", required=True, type=PATH, help="Folder for the films; kept.")
 @_json_option
 @_settings("raymaskdp.synthetic.lift_training:LiftTrainingConfig")
@@ -718,30 +718,30 @@ def benchmark_anonymize(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("refine", context_settings=CONTEXT)
 @_json_option
-@_settings("raymaskdp.benchmarks.refine:RefineBenchmarkConfig")
+@_settings("raymaskdp.benchmarks.diffusion.refine:RefineBenchmarkConfig")
 def refine(settings: Any, as_json: bool) -> None:
     """How still refined avatars stay on their surface: render, harmonize, and diffusion in two ways."""
-    from raymaskdp.benchmarks.refine import benchmark_refine
+    from raymaskdp.benchmarks.diffusion.refine import benchmark_refine
 
     _show(benchmark_refine(settings), as_json)
 
 
 @benchmark.command("relight", context_settings=CONTEXT)
 @_json_option
-@_settings("raymaskdp.benchmarks.relight:RelightConfig")
+@_settings("raymaskdp.benchmarks.diffusion.relight:RelightConfig")
 def relight(settings: Any, as_json: bool) -> None:
     """How near avatars come to the true light of drawn rooms: harmonized, and with the embedded network."""
-    from raymaskdp.benchmarks.relight import benchmark_relight
+    from raymaskdp.benchmarks.diffusion.relight import benchmark_relight
 
     _show(benchmark_relight(settings), as_json)
 
 
 @benchmark.command("refine-cost", context_settings=CONTEXT)
 @_json_option
-@_settings("raymaskdp.benchmarks.refine_cost:RefineCostConfig")
+@_settings("raymaskdp.benchmarks.diffusion.refine_cost:RefineCostConfig")
 def refine_cost(settings: Any, as_json: bool) -> None:
     """Seconds and memory of diffusion by size, and with ways to save memory."""
-    from raymaskdp.benchmarks.refine_cost import benchmark_refine_cost
+    from raymaskdp.benchmarks.diffusion.refine_cost import benchmark_refine_cost
 
     _show(benchmark_refine_cost(settings), as_json)
 

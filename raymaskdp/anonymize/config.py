@@ -19,7 +19,7 @@ from raymaskdp.anonymize.compose.harmonize import DIFFUSION
 from raymaskdp.anonymize.people.finder import PoseConfig
 from raymaskdp.anonymize.people.sources import check_source
 from raymaskdp.anonymize.verify.checks import VerifyConfig
-from raymaskdp.bodies.fit import FitConfig
+from raymaskdp.bodies.fitting.fit import FitConfig
 from raymaskdp.bodies.render import RenderConfig
 from raymaskdp.video.sandbox import DecodeLimits
 

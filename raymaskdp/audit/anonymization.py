@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from raymaskdp import config, files
-from raymaskdp.audit import actions, figures
-from raymaskdp.audit.actions import ActionFidelity
-from raymaskdp.audit.attributes import Inference, infer
+from raymaskdp.audit import figures
+from raymaskdp.audit.attacks import actions
+from raymaskdp.audit.attacks.actions import ActionFidelity
+from raymaskdp.audit.attacks.attributes import Inference, infer
+from raymaskdp.audit.attacks.faces import Detections
+from raymaskdp.audit.attacks.identification import Attack, identify
 from raymaskdp.audit.collect import AnonymizationAuditConfig, CollectedPair, look
 from raymaskdp.audit.counts import Count, count
-from raymaskdp.audit.faces import Detections
 from raymaskdp.audit.fidelity import PoseFidelity, measure_pose
-from raymaskdp.audit.identification import Attack, identify
 from raymaskdp.audit.leaks import TEXTURE_OF_ALL
 from raymaskdp.audit.video_pairs import find_cases
 from raymaskdp.bodies.body import load_body

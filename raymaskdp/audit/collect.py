@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from raymaskdp import check
 from raymaskdp.anonymize.people.finder import PoseConfig
-from raymaskdp.audit import actions, motion
-from raymaskdp.audit.embedding import (
+from raymaskdp.audit.attacks import actions, motion
+from raymaskdp.audit.attacks.embedding import (
     FACE_MEAN,
     FACE_SPREAD,
     PERSON_MEAN,
@@ -21,7 +21,7 @@ from raymaskdp.audit.embedding import (
     Embedder,
     mean_direction,
 )
-from raymaskdp.audit.faces import Detections, Lookout
+from raymaskdp.audit.attacks.faces import Detections, Lookout
 from raymaskdp.audit.leaks import Leaks, find_leaks
 from raymaskdp.audit.video_pairs import Pair, VideoPair, crops, read_pair
 from raymaskdp.bodies.body import load_body

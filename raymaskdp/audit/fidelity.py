@@ -12,7 +12,7 @@ import numpy as np
 
 from raymaskdp.audit.video_pairs import VideoPair, read_arrays
 from raymaskdp.bodies.body import Body
-from raymaskdp.bodies.fit_refine import BODY
+from raymaskdp.bodies.fitting.refine import BODY
 
 NEAR = (0.05, 0.1)
 """PCK thresholds, in the person's extent in the image."""

@@ -17,9 +17,9 @@ import cv2
 
 from raymaskdp import check, config, files
 from raymaskdp.audit import figures
-from raymaskdp.audit.canaries import REFERENCE, CanaryTest, audit_canaries
-from raymaskdp.audit.inversion import Inversion, invert
-from raymaskdp.audit.membership import Membership, attack_membership
+from raymaskdp.audit.attacks.canaries import REFERENCE, CanaryTest, audit_canaries
+from raymaskdp.audit.attacks.inversion import Inversion, invert
+from raymaskdp.audit.attacks.membership import Membership, attack_membership
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.sweep.tuner import train_all

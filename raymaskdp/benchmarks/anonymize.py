@@ -227,7 +227,7 @@ def _speeds(wanted: Set[str], settings: BenchmarkAnonymizeConfig, work: Path) ->
 
 
 def _small_networks(folder: Path) -> DiffusionConfig:
-    from raymaskdp.benchmarks import tiny_diffusion
+    from raymaskdp.benchmarks.diffusion import tiny_diffusion
 
     named: dict[str, Any] = {**tiny_diffusion.sd15(folder)}
     return DiffusionConfig(**named, side=128, steps=4, strength=0.5, guidance=1.0, max_pose_shift=0.0)

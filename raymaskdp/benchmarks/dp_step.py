@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from raymaskdp import check
 from raymaskdp.benchmarks import paired
-from raymaskdp.models.video_transformer import VideoTransformer, VideoTransformerConfig
+from raymaskdp.models.backbones.video_transformer import VideoTransformer, VideoTransformerConfig
 from raymaskdp.privacy import GradientEngine, Key, PrivacyPlan
 
 # Shape suffixes: B views in a batch, L tokens, D width.

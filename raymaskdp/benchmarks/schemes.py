@@ -19,7 +19,7 @@ from raymaskdp.benchmarks.paired import measure
 from raymaskdp.models import SCHEMES
 from raymaskdp.privacy import GradientEngine, Key
 from raymaskdp.train import ClipStore, TrainConfig, loop
-from raymaskdp.train.batches import pick_draws
+from raymaskdp.train.data.batches import pick_draws
 from raymaskdp.train.trainer import cache_features_of, make_job
 
 KEPT = "linear, features kept"

@@ -17,15 +17,15 @@ from torch import nn
 
 from raymaskdp import check, config
 from raymaskdp.errors import UserError
-from raymaskdp.models import hub
-from raymaskdp.models.backbone import Backbone
+from raymaskdp.models.backbones import hub
+from raymaskdp.models.backbones.backbone import Backbone
+from raymaskdp.models.backbones.convnext import ConvNeXt, ConvNeXtConfig
+from raymaskdp.models.backbones.hub import HubConfig, HubModel
+from raymaskdp.models.backbones.mvit import MViT, MViTConfig
+from raymaskdp.models.backbones.resnet import ResNet, ResNetConfig
+from raymaskdp.models.backbones.video_transformer import VideoTransformer, VideoTransformerConfig
+from raymaskdp.models.backbones.vit import ViT, ViTConfig
 from raymaskdp.models.batchnorm import Policy, without_batchnorm
-from raymaskdp.models.convnext import ConvNeXt, ConvNeXtConfig
-from raymaskdp.models.hub import HubConfig, HubModel
-from raymaskdp.models.mvit import MViT, MViTConfig
-from raymaskdp.models.resnet import ResNet, ResNetConfig
-from raymaskdp.models.video_transformer import VideoTransformer, VideoTransformerConfig
-from raymaskdp.models.vit import ViT, ViTConfig
 
 
 @dataclass(frozen=True, kw_only=True)

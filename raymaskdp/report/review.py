@@ -20,7 +20,7 @@ from raymaskdp.anonymize.output import decisions, manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.errors import UserError
 from raymaskdp.report import pages
-from raymaskdp.report.filmstrips import frame_indices, jpeg_uri
+from raymaskdp.report.pictures.filmstrips import frame_indices, jpeg_uri
 from raymaskdp.video import reader
 
 WIDTH_PX = 300

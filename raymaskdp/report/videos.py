@@ -11,8 +11,9 @@ import pandas as pd
 
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.errors import UserError
-from raymaskdp.report import costs, filmstrips
-from raymaskdp.report.video_players import Shelf
+from raymaskdp.report import costs
+from raymaskdp.report.pictures import filmstrips
+from raymaskdp.report.pictures.video_players import Shelf
 
 MAX_STRIPS, WORST = 6, 4
 

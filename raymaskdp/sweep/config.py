@@ -17,7 +17,7 @@ from raymaskdp.sweep import search as searches
 from raymaskdp.sweep.search import Search
 from raymaskdp.sweep.selection_cost import Tuning
 from raymaskdp.train import TrainConfig
-from raymaskdp.train.splits import VALIDATION
+from raymaskdp.train.data.splits import VALIDATION
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from raymaskdp import check
 from raymaskdp.anonymize.people.mediapipe import PoseNetworks, Sighting, View
-from raymaskdp.bodies import fit_lift
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.fit_landmarks import landmarks_of
-from raymaskdp.bodies.fit_lift import LIFTED, Lift, Normalized, normalized, turned_to_axis
+from raymaskdp.bodies.fitting import lift
+from raymaskdp.bodies.fitting.landmarks import landmarks_of
+from raymaskdp.bodies.fitting.lift import LIFTED, Lift, Normalized, normalized, turned_to_axis
 from raymaskdp.bodies.skinning import joint_transforms
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
@@ -118,7 +118,7 @@ def train_lift(out: str | Path, work: str | Path, settings: LiftTrainingConfig) 
     lessons = [_lesson(Path(work), settings, *film) for film in films]
     network, loss = learn(lessons, settings)
     with atomic_path(Path(out)) as temporary:
-        fit_lift.save(network, temporary)
+        lift.save(network, temporary)
     return LiftTrainingResult(
         path=str(out), sightings=sum(len(lesson.image_NL2) for lesson in lessons), loss=loss
     )

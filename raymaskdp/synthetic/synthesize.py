@@ -24,9 +24,9 @@ from tqdm import tqdm
 from raymaskdp import check, config, files
 from raymaskdp.bodies.avatar import Avatar, draw_avatar
 from raymaskdp.bodies.body import Body, load_body
+from raymaskdp.bodies.clothes.wardrobe import HAIRSTYLES, OUTFITS
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.render import Light, RenderConfig, Renderer
-from raymaskdp.bodies.wardrobe import HAIRSTYLES, OUTFITS
 from raymaskdp.datasets.manifest import VideoRecord, write_table
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic import rooms

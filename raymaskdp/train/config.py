@@ -15,7 +15,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.models import SCHEMES, ModelConfig
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.plan import MASKED, Adjacency, Mechanism, Unit
-from raymaskdp.train.clips import ClipConfig
+from raymaskdp.train.data.clips import ClipConfig
 
 
 @dataclass(frozen=True, kw_only=True)

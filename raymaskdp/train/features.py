@@ -27,7 +27,7 @@ from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.models import ModelConfig
-from raymaskdp.train.batches import FeatureInputs, PixelInputs, Views
+from raymaskdp.train.data.batches import FeatureInputs, PixelInputs, Views
 from raymaskdp.train.device import device_here
 
 VERSION = 3

@@ -33,16 +33,16 @@ from raymaskdp.privacy import ClippedSum, GradientEngine, Key, Ledger, PrivacyPl
 from raymaskdp.privacy.accounting import rdp_epsilon
 from raymaskdp.privacy.plan import MASKED
 from raymaskdp.train import checkpoint
-from raymaskdp.train.batches import Inputs, PixelInputs, Views, pick_draws
 from raymaskdp.train.checkpoint import Identity, TrainingState
-from raymaskdp.train.clips import records_of
 from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.data.batches import Inputs, PixelInputs, Views, pick_draws
+from raymaskdp.train.data.clips import records_of
+from raymaskdp.train.data.prefetch import ReadAhead
+from raymaskdp.train.data.splits import training_videos
+from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.device import CPU
 from raymaskdp.train.features import cached_features
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
-from raymaskdp.train.prefetch import ReadAhead
-from raymaskdp.train.splits import training_videos
-from raymaskdp.train.store import ClipStore
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,9 +28,9 @@ from raymaskdp.datasets.manifest import IMAGE_SUFFIXES, VideoRecord, read_source
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
-from raymaskdp.train import views
-from raymaskdp.train.positive_controls import People, with_blurred_people, without_people
-from raymaskdp.train.store import FORMAT, PARTS, about_store
+from raymaskdp.train.data import views
+from raymaskdp.train.data.positive_controls import People, with_blurred_people, without_people
+from raymaskdp.train.data.store import FORMAT, PARTS, about_store
 from raymaskdp.video import masks
 from raymaskdp.video.picture import read_picture
 from raymaskdp.video.reader import stream

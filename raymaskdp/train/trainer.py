@@ -25,13 +25,13 @@ from raymaskdp.files import private_folder, sha256_file, write_json, write_text
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import checkpoint, loop
 from raymaskdp.train.checkpoint import Identity
-from raymaskdp.train.clips import records_of
 from raymaskdp.train.config import ComputeConfig, TrainConfig
+from raymaskdp.train.data.clips import records_of
+from raymaskdp.train.data.splits import training_videos
+from raymaskdp.train.data.store import ClipStore, absolute
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.loggers import shown_values, tensorboard, weights_and_biases
 from raymaskdp.train.loop import StepReport, TrainingJob, Worker
-from raymaskdp.train.splits import training_videos
-from raymaskdp.train.store import ClipStore, absolute
 
 WORKER_FAILURES = 3
 """Crashes of workers that a run survives, each going on from the last checkpoint."""

@@ -9,11 +9,12 @@ from support.drawn import H, Leak, T, W, draw
 
 from raymaskdp import cli
 from raymaskdp.anonymize.people.finder import PoseConfig
-from raymaskdp.audit import AnonymizationAuditConfig, actions, audit_anonymization, motion, video_pairs
+from raymaskdp.audit import AnonymizationAuditConfig, audit_anonymization, video_pairs
 from raymaskdp.audit.anonymization import read_audit
-from raymaskdp.audit.faces import Lookout
+from raymaskdp.audit.attacks import actions, motion
+from raymaskdp.audit.attacks.faces import Lookout
+from raymaskdp.audit.attacks.matching import Entries, compare, match
 from raymaskdp.audit.leaks import find_leaks
-from raymaskdp.audit.matching import Entries, compare, match
 from raymaskdp.audit.video_pairs import Pair, VideoPair, read_pair
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.skeleton import JOINT, NUM_JOINTS

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from raymaskdp.audit import attributes, motion
-from raymaskdp.audit.matching import Entries, compare, match
+from raymaskdp.audit.attacks import attributes, motion
+from raymaskdp.audit.attacks.matching import Entries, compare, match
 from raymaskdp.bodies.avatar import MALE, draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.synthetic.actions import perform

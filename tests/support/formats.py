@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.fit_landmarks import LandmarkLayout, landmarks_of
+from raymaskdp.bodies.fitting.landmarks import LandmarkLayout, landmarks_of
 from raymaskdp.bodies.skinning import joint_transforms
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.video.reader import VideoInfo

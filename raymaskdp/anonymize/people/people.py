@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 
 from raymaskdp import check
-from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, LandmarkLayout
+from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE, LandmarkLayout
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.video.mask_film import MaskFilm, union
 

@@ -19,8 +19,8 @@ from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.harmonize import REFINERS, Refined, Shot
 from raymaskdp.anonymize.compose.synthesis import empty
 from raymaskdp.anonymize.people.mediapipe import PoseNetworks
-from raymaskdp.benchmarks import tiny_diffusion
-from raymaskdp.benchmarks.refine import METHODS, RefineBenchmarkConfig, benchmark_refine, composed
+from raymaskdp.benchmarks.diffusion import tiny_diffusion
+from raymaskdp.benchmarks.diffusion.refine import METHODS, RefineBenchmarkConfig, benchmark_refine, composed
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import dress

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from raymaskdp.anonymize.people.masks import Patch, body_height
-from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, LandmarkLayout
+from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE, LandmarkLayout
 
 HAND = 0.075
 """How far a hand and what it holds reach from the wrist, as a share of the body's height."""

@@ -26,7 +26,7 @@ from raymaskdp.anonymize.people.mediapipe import FOREGROUND_SIDE, PoseNetworks, 
 from raymaskdp.anonymize.people.onnx_detector import OnnxPeople
 from raymaskdp.anonymize.people.people import People, Person, Suspicion, packed_size
 from raymaskdp.anonymize.people.sources.outline import extremities, outline_of
-from raymaskdp.bodies.fit_landmarks import LandmarkLayout
+from raymaskdp.bodies.fitting.landmarks import LandmarkLayout
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.video import masks

@@ -18,7 +18,7 @@ import numpy as np
 
 from raymaskdp.anonymize.people.sources.lookup import check_length, file_of, linked
 from raymaskdp.anonymize.people.sources.skeletons import Skeleton, Skeletons
-from raymaskdp.bodies.fit_landmarks import LandmarkLayout
+from raymaskdp.bodies.fitting.landmarks import LandmarkLayout
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.video.reader import VideoInfo

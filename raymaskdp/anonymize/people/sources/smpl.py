@@ -37,7 +37,7 @@ from raymaskdp.anonymize.people.sources.lookup import file_of
 from raymaskdp.anonymize.people.sources.skeletons import Skeleton, Skeletons
 from raymaskdp.anonymize.people.sources.unpickle import load_plain
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.fit_landmarks import LandmarkLayout
+from raymaskdp.bodies.fitting.landmarks import LandmarkLayout
 from raymaskdp.bodies.hands import relaxed_hands
 from raymaskdp.bodies.skeleton import BODY_JOINTS, NUM_JOINTS
 from raymaskdp.datasets.manifest import VideoRecord
