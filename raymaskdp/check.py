@@ -1,11 +1,122 @@
-"""Validation of values where they enter, with messages that name the field."""
+"""Validation of values where they enter, with messages that name the field.
+
+The range of a setting stands at its field, and nowhere else:
+
+>>> @dataclasses.dataclass(frozen=True)
+... class Optimizer:
+...     learning_rate: Annotated[float, POSITIVE] = 0.1
+...     momentum: Annotated[float, Range(0, 1, open_high=True)] = 0.9
+...     def __post_init__(self) -> None:
+...         fields(self)
+>>> Optimizer(momentum=1)
+Traceback (most recent call last):
+raymaskdp.errors.UserError: momentum must be in [0, 1), but it is 1.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
+import types
+import typing
 from collections.abc import Collection
+from typing import Annotated, Any
+
+from annotated_types import Interval
 
 from raymaskdp.errors import UserError
+
+
+def Range(
+    low: float | None = None, high: float | None = None, *, open_low: bool = False, open_high: bool = False
+) -> Interval:
+    """The values that a field may have, as a mark in `Annotated`; no end where None."""
+    return Interval(
+        ge=None if open_low else low,
+        gt=low if open_low else None,
+        le=None if open_high else high,
+        lt=high if open_high else None,
+    )
+
+
+POSITIVE = Range(0, open_low=True)
+FRACTION = Range(0, 1)
+
+
+def fields(config: Any, group: str = "") -> None:
+    """Raise `UserError` unless every field of a dataclass is in the range that its annotation gives.
+
+    Args:
+      config: an instance of a dataclass.
+      group: the name of the settings that it is, for the message.
+    """
+    for name, hint in _ranged(type(config)).items():  # type: ignore[arg-type]  # classes are hashable
+        _check(f"{group}.{name}" if group else name, hint, getattr(config, name))
+
+
+@functools.cache
+def _ranged(cls: type) -> dict[str, Any]:
+    """Annotations, by field, in which a range is given."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {
+        field.name: hints[field.name] for field in dataclasses.fields(cls) if _has_range(hints[field.name])
+    }
+
+
+def _has_range(hint: Any) -> bool:
+    return bool(intervals(hint)) or any(_has_range(arm) for arm in typing.get_args(hint))
+
+
+def _check(name: str, hint: Any, value: Any) -> None:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        for one in intervals(hint):
+            low = one.ge if one.gt is None else one.gt
+            high = one.le if one.lt is None else one.lt
+            in_range(
+                name,
+                value,
+                low=-math.inf if low is None else low,
+                high=math.inf if high is None else high,
+                open_low=one.gt is not None,
+                open_high=one.lt is not None,
+            )
+        _check(name, arguments[0], value)
+    elif origin in (typing.Union, types.UnionType):
+        for arm in arguments:
+            if isinstance(value, _kind(arm)):
+                _check(name, arm, value)
+    elif origin is tuple:
+        for inner, item in zip(
+            arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments, value, strict=True
+        ):
+            _check(name, inner, item)
+
+
+def _kind(hint: Any) -> Any:
+    """What `isinstance` takes for an annotation."""
+    if typing.get_origin(hint) is Annotated:
+        return _kind(typing.get_args(hint)[0])
+    kind = typing.get_origin(hint) or hint
+    return (int, float) if kind is float else kind
+
+
+def intervals(hint: Any) -> list[Any]:
+    """The ranges that an annotation gives."""
+    if typing.get_origin(hint) is not Annotated:
+        return []
+    return [one for one in typing.get_args(hint)[1:] if isinstance(one, Interval)]
+
+
+def range_text(interval: Any) -> str:
+    """A range for people: "≥ 1", "> 0", "in [0, 1)"."""
+    low = interval.ge if interval.gt is None else interval.gt
+    high = interval.le if interval.lt is None else interval.lt
+    if high is None:
+        return f"{'≥' if interval.gt is None else '>'} {low:g}"
+    left, right = "[" if interval.gt is None else "(", "]" if interval.lt is None else ")"
+    return f"in {left}{low:g}, {high:g}{right}"
 
 
 def in_range(

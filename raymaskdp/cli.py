@@ -79,17 +79,21 @@ def _json_option(command: Command) -> Command:
 def _settings(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command its configuration, an instance of the class at `place` ("module:Class").
 
-    It is read from `--config FILE` and KEY=VALUE arguments; `--defaults` prints all of it as YAML.
+    It is read from `--config FILE` and KEY=VALUE arguments. `--help` lists its settings, `--defaults` prints
+    them as YAML, and `--schema` as a JSON Schema.
     """
 
     def load_class() -> type[Any]:
         module, name = place.split(":")
         return getattr(importlib.import_module(module), name)
 
-    def print_defaults(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-        if wanted:
-            click.echo(config.defaults(load_class()), nl=False)
-            context.exit()
+    def printing(name: str, about: str, text: Callable[[type[Any]], str]) -> Callable[..., Any]:
+        def run(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+            if wanted:
+                click.echo(text(load_class()), nl=False)
+                context.exit()
+
+        return click.option(name, is_flag=True, is_eager=True, expose_value=False, callback=run, help=about)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
@@ -98,21 +102,43 @@ def _settings(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
         add_overrides = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
         add_config = click.option("--config", "config_path", type=PATH, help="YAML file with settings.")
-        add_defaults = click.option(
-            "--defaults",
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=print_defaults,
-            help="Print all settings with their defaults, as YAML, and exit.",
-        )
-        return add_defaults(add_config(add_overrides(with_settings)))
+        add_defaults = printing("--defaults", "Print all settings as commented YAML, and exit.", _yaml)
+        add_schema = printing("--schema", "Print a JSON Schema of that file, for editors, and exit.", _schema)
+        with_settings.settings = load_class  # type: ignore[attr-defined]  # for `_Command`
+        return add_defaults(add_schema(add_config(add_overrides(with_settings))))
 
     return decorate
 
 
+def _yaml(cls: type[Any]) -> str:
+    from raymaskdp import settings
+
+    return settings.commented_yaml(cls)
+
+
+def _schema(cls: type[Any]) -> str:
+    from raymaskdp import settings
+
+    return f"{json.dumps(settings.json_schema(cls), indent=2, ensure_ascii=False)}\n"
+
+
+class _Command(click.Command):
+    """A command whose help lists its settings, too."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        load_class = getattr(self.callback, "settings", None)
+        if load_class is not None:
+            from raymaskdp import settings
+
+            with formatter.section("Settings, as KEY=VALUE or in the file of --config"):
+                formatter.write_dl(settings.help_rows(load_class()), col_max=36)
+        super().format_epilog(ctx, formatter)
+
+
 class _InOrder(click.Group):
     """Lists commands in the order of the path of the data."""
+
+    command_class = _Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -133,7 +159,8 @@ def cli() -> None:
       report     one HTML file about all of it
 
     `raymaskdp demo` runs the whole path on synthetic sample videos. Settings are given as a YAML file
-    (--config) and as KEY=VALUE, such as `privacy.epsilon=2`; COMMAND --defaults prints a command's settings.
+    (--config) and as KEY=VALUE, such as `privacy.epsilon=2`. COMMAND --help lists a command's settings, and
+    COMMAND --defaults prints them as such a file.
     """
 
 
@@ -266,7 +293,7 @@ def review(folder: Path, page: Path | None, as_json: bool, **decision: Any) -> N
 @_json_option
 def sheet(folder: Path, out: Path, videos: int, frames: int, show_sources: bool, as_json: bool) -> None:
     """Draw a contact sheet of the anonymized videos in FOLDER, from what was taken out to the output."""
-    from raymaskdp.report.contact_sheet import sheet as run
+    from raymaskdp.report.pictures.contact_sheet import sheet as run
 
     _show(run(folder, out, videos=videos, frames=frames, show_sources=show_sources), as_json)
 
@@ -579,7 +606,7 @@ def doctor(launch: Path | None, as_json: bool) -> int:
 
 
 @models.command("train-lift", context_settings=CONTEXT)
-@click.option("--out", required=True, type=PATH, help="The file to write, fit_lift.npz of the package.")
+@click.option("--out", required=True, type=PATH, help="The file to write, fitting/lift.npz of bodies.")
 @click.option("--work", required=True, type=PATH, help="Folder for the films; kept.")
 @_json_option
 @_settings("raymaskdp.synthetic.lift_training:LiftTrainingConfig")
@@ -714,30 +741,30 @@ def benchmark_anonymize(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("refine", context_settings=CONTEXT)
 @_json_option
-@_settings("raymaskdp.benchmarks.refine:RefineConfig")
+@_settings("raymaskdp.benchmarks.diffusion.refine:RefineBenchmarkConfig")
 def refine(settings: Any, as_json: bool) -> None:
     """How still refined avatars stay on their surface: render, harmonize, and diffusion in two ways."""
-    from raymaskdp.benchmarks.refine import benchmark_refine
+    from raymaskdp.benchmarks.diffusion.refine import benchmark_refine
 
     _show(benchmark_refine(settings), as_json)
 
 
 @benchmark.command("relight", context_settings=CONTEXT)
 @_json_option
-@_settings("raymaskdp.benchmarks.relight:RelightConfig")
+@_settings("raymaskdp.benchmarks.diffusion.relight:RelightConfig")
 def relight(settings: Any, as_json: bool) -> None:
     """How near avatars come to the true light of drawn rooms: harmonized, and with the embedded network."""
-    from raymaskdp.benchmarks.relight import benchmark_relight
+    from raymaskdp.benchmarks.diffusion.relight import benchmark_relight
 
     _show(benchmark_relight(settings), as_json)
 
 
 @benchmark.command("refine-cost", context_settings=CONTEXT)
 @_json_option
-@_settings("raymaskdp.benchmarks.refine_cost:RefineCostConfig")
+@_settings("raymaskdp.benchmarks.diffusion.refine_cost:RefineCostConfig")
 def refine_cost(settings: Any, as_json: bool) -> None:
     """Seconds and memory of diffusion by size, and with ways to save memory."""
-    from raymaskdp.benchmarks.refine_cost import benchmark_refine_cost
+    from raymaskdp.benchmarks.diffusion.refine_cost import benchmark_refine_cost
 
     _show(benchmark_refine_cost(settings), as_json)
 

@@ -95,25 +95,12 @@ def _hints_of(cls: type) -> dict[str, Any]:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Plain values (dicts, lists, strings, numbers) of a configuration, fit for YAML and JSON."""
-    return typing.cast(dict[str, Any], _plain(config))
+    return typing.cast(dict[str, Any], plain(config))
 
 
 def to_yaml(config: Any) -> str:
     """YAML text that `load` reads back to an equal configuration."""
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
-
-
-def defaults(cls: type[Any]) -> str:
-    """YAML text of all settings of a dataclass with their defaults; required ones as comments."""
-    required, given = [], {}
-    for field in dataclasses.fields(cls):
-        if field.default is not dataclasses.MISSING:
-            given[field.name] = _plain(field.default)
-        elif field.default_factory is not dataclasses.MISSING:
-            given[field.name] = _plain(field.default_factory())
-        else:
-            required.append(f"# {field.name}:    (required)\n")
-    return "".join(required) + (yaml.safe_dump(given, sort_keys=False, allow_unicode=True) if given else "")
 
 
 def assignment(text: str, where: str) -> tuple[str, str]:
@@ -144,7 +131,7 @@ def paths(config: Any, prefix: str = "") -> Iterator[tuple[str, Path]]:
 
 def digest(config: Any) -> str:
     """SHA-256 (hex) of a configuration; equal configurations have equal digests."""
-    text = json.dumps(_plain(config), sort_keys=True, ensure_ascii=False)
+    text = json.dumps(plain(config), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -239,16 +226,17 @@ def _differences(config: Any) -> Iterator[tuple[str, Any]]:
             for key, inner in _differences(value):
                 yield f"{field.name}.{key}", inner
         else:
-            yield field.name, _plain(value)
+            yield field.name, plain(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Dicts, lists, strings and numbers of a configuration or a part of one."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     return value

@@ -97,10 +97,3 @@ def test_files_that_are_no_mapping(tmp_path: Path, text: str) -> None:
 def test_missing_file() -> None:
     with pytest.raises(UserError, match="nowhere"):
         config.load(Training, "nowhere.yaml")
-
-
-def test_defaults_can_be_filled_in_and_loaded(tmp_path: Path) -> None:
-    path = tmp_path / "training.yaml"
-    path.write_text(config.defaults(Training))
-    assert "# steps:" in path.read_text()
-    assert config.load(Training, path, ["steps=5"]) == Training(steps=5)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Unit
 
 from raymaskdp import check
 from raymaskdp import config as configuration
@@ -16,7 +19,7 @@ from raymaskdp.anonymize.compose.harmonize import DIFFUSION
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.sources import check_source
 from raymaskdp.anonymize.verify.config import VerifyConfig
-from raymaskdp.bodies.fit import FitConfig
+from raymaskdp.bodies.fitting.fit import FitConfig
 from raymaskdp.bodies.render import RenderConfig
 from raymaskdp.video.sandbox import DecodeLimits
 
@@ -56,21 +59,18 @@ class AnonymizeConfig:
     on_doubt: str = "redact"
     body: Path | None = None
     secret_file: Path | None = None
-    piece_seconds: float = 60.0
+    piece_seconds: Annotated[float, check.Range(0.1, 3600), Unit("s")] = 60.0
     pieces: Path | None = None
-    workers: int | None = None
-    gpus: float = 0.0
+    workers: Annotated[int, check.Range(0)] | None = None
+    gpus: Annotated[float, check.Range(0)] = 0.0
     address: str | None = None
 
     def __post_init__(self) -> None:
+        check.fields(self)
         check_source(self.pose)
         check.one_of("on_doubt", self.on_doubt, ("redact", "quarantine"))
         if self.composite.refine == DIFFUSION:
             check_weights(self.diffusion)
-        if self.workers is not None:
-            check.in_range("workers", self.workers, low=0)
-        check.in_range("piece_seconds", self.piece_seconds, low=0.1, high=3600.0)
-        check.in_range("gpus", self.gpus, low=0.0)
 
     def digest(self) -> str:
         """SHA-256 of what shapes the output: not of the secret, nor of where the work is done."""

@@ -40,7 +40,9 @@ class Refiners:
         cast = refiner.Cast(
             motions=scene.motions, figures=figures, avatars=avatars, camera_33=scene.camera_33, fps=fps
         )
-        return refiner.Refiner(config.diffusion, config.composite, self._backend, self._pose_check, cast)
+        return refiner.DiffusionRefiner(
+            config.diffusion, config.composite, self._backend, self._pose_check, cast
+        )
 
     @functools.cached_property
     def _backend(self) -> Backend:

@@ -28,7 +28,7 @@ from raymaskdp.datasets.manifest import VideoRecord
 
 
 @dataclass(frozen=True, kw_only=True)
-class Camera:
+class SharedCamera:
     """A camera whose plate is to be built.
 
     Attributes:
@@ -64,14 +64,14 @@ def observation_path(plates: Path, camera: str, source_sha256: str, config_sha25
     return plates / f"{_short(camera)}-{source_sha256[:24]}-{config_sha256[:16]}.npz"
 
 
-def camera_of(plates: Path, name: str, observations: Iterable[str | Path]) -> Camera | None:
+def camera_of(plates: Path, name: str, observations: Iterable[str | Path]) -> SharedCamera | None:
     """The camera whose plate is made of those observations that are there; None for fewer than two."""
     there = sorted({Path(path) for path in observations if Path(path).is_file()})
     if len(there) < 2:
         return None
     digest = hashlib.sha256("\n".join(path.name for path in there).encode()).hexdigest()
     views = plates / f"{_short(name)}-views-{digest[:24]}.npz"
-    return Camera(name=name, observations=tuple(map(str, there)), views=str(views))
+    return SharedCamera(name=name, observations=tuple(map(str, there)), views=str(views))
 
 
 class Observe:
@@ -110,7 +110,7 @@ class BuildViews:
         self._config = config
         self._look = LookAgain(config.verify)
 
-    def __call__(self, camera: Camera) -> Camera:
+    def __call__(self, camera: SharedCamera) -> SharedCamera:
         """The camera, whose file of views is there now."""
         if not Path(camera.views).is_file():
             views = [
@@ -124,7 +124,7 @@ class BuildViews:
 
 def cameras_of(
     items: Iterable[Item], plates: Path, observed: Mapping[str, Iterable[Path]]
-) -> dict[str, Camera]:
+) -> dict[str, SharedCamera]:
     """The cameras of `items` that have a plate, by name.
 
     Args:
@@ -141,7 +141,7 @@ def cameras_of(
     return {name: camera for name, camera in cameras.items() if camera is not None}
 
 
-def with_views(item: Item, cameras: Mapping[str, Camera]) -> Item:
+def with_views(item: Item, cameras: Mapping[str, SharedCamera]) -> Item:
     """The item, with the views of its camera where there are any."""
     camera = cameras.get(item.record.camera or "")
     return item if camera is None else dataclasses.replace(item, views=camera.views)

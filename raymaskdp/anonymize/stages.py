@@ -47,7 +47,7 @@ from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
-from raymaskdp.bodies.fit import FitBodies
+from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered, Renderer
 from raymaskdp.errors import UserError

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from raymaskdp import config, files
-from raymaskdp.audit import actions, figures
-from raymaskdp.audit.actions import ActionFidelity
-from raymaskdp.audit.attributes import Inference, infer
-from raymaskdp.audit.collect import AnonymizationAuditConfig, Seen, look
+from raymaskdp.audit import figures
+from raymaskdp.audit.attacks import actions
+from raymaskdp.audit.attacks.actions import ActionFidelity
+from raymaskdp.audit.attacks.attributes import Inference, infer
+from raymaskdp.audit.attacks.faces import Detections
+from raymaskdp.audit.attacks.identification import Attack, identify
+from raymaskdp.audit.collect import AnonymizationAuditConfig, CollectedPair, look
 from raymaskdp.audit.counts import Count, count
-from raymaskdp.audit.faces import Sightings
 from raymaskdp.audit.fidelity import PoseFidelity, measure_pose
-from raymaskdp.audit.identification import Attack, identify
 from raymaskdp.audit.leaks import TEXTURE_OF_ALL
 from raymaskdp.audit.video_pairs import find_cases
 from raymaskdp.bodies.body import load_body
@@ -165,7 +166,7 @@ def read_audit(path: Path) -> AnonymizationAudit:
 
 
 def _actions(
-    seen: list[Seen], settings: AnonymizationAuditConfig
+    seen: list[CollectedPair], settings: AnonymizationAuditConfig
 ) -> tuple[tuple[ActionFidelity, ...], list[str]]:
     if not settings.action_epochs:
         return (), ["Action fidelity was left out (action_epochs=0)."]
@@ -181,8 +182,8 @@ def _actions(
     return measured, []
 
 
-def _counts(seen: list[Seen]) -> tuple[Count, ...]:
-    looked = sum((s.sightings for s in seen), Sightings(frames=0, faces_before=0, faces_after=0, beside=0))
+def _counts(seen: list[CollectedPair]) -> tuple[Count, ...]:
+    looked = sum((s.sightings for s in seen), Detections(frames=0, faces_before=0, faces_after=0, beside=0))
     videos = len(seen)
     return (
         count("videos in which the person's pixels were left in", sum(s.leaks.person for s in seen), videos),
@@ -195,7 +196,7 @@ def _counts(seen: list[Seen]) -> tuple[Count, ...]:
     )
 
 
-def _findings(seen: list[Seen], attacks: list[Attack], attributes: list[Inference]) -> list[str]:
+def _findings(seen: list[CollectedPair], attacks: list[Attack], attributes: list[Inference]) -> list[str]:
     found = []
     for what, leaky in (
         ("The person's own pixels are in the output of", [s for s in seen if s.leaks.person]),

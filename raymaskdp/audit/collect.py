@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from tqdm import tqdm
 
 from raymaskdp import check
 from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.audit import actions, motion
-from raymaskdp.audit.embedding import (
+from raymaskdp.audit.attacks import actions, motion
+from raymaskdp.audit.attacks.embedding import (
     FACE_MEAN,
     FACE_SPREAD,
     PERSON_MEAN,
@@ -20,9 +21,9 @@ from raymaskdp.audit.embedding import (
     Embedder,
     mean_direction,
 )
-from raymaskdp.audit.faces import Lookout, Sightings
+from raymaskdp.audit.attacks.faces import Detections, Lookout
 from raymaskdp.audit.leaks import Leaks, find_leaks
-from raymaskdp.audit.video_pairs import Case, Pair, crops, read_pair
+from raymaskdp.audit.video_pairs import Pair, VideoPair, crops, read_pair
 from raymaskdp.bodies.body import load_body
 
 
@@ -46,48 +47,45 @@ class AnonymizationAuditConfig:
       progress: draw a progress bar.
     """
 
-    videos: int = 400
-    frames: int = 12
-    detector_frames: int = 2
-    epochs: int = 15
-    action_epochs: int = 30
+    videos: Annotated[int, check.Range(1)] = 400
+    frames: Annotated[int, check.Range(1)] = 12
+    detector_frames: Annotated[int, check.Range(0)] = 2
+    epochs: Annotated[int, check.Range(1)] = 15
+    action_epochs: Annotated[int, check.Range(0)] = 30
     face_model: Path | None = None
     face_side: int = 112
     person_model: Path | None = None
     person_size: tuple[int, int] = (256, 128)
     pose: PoseConfig = field(default_factory=PoseConfig)
     body: Path | None = None
-    seed: int = 0
+    seed: Annotated[int, check.Range(0)] = 0
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("videos", "frames", "epochs"):
-            check.in_range(name, getattr(self, name), low=1)
+        check.fields(self)
         for size in (self.face_side, *self.person_size):
             check.in_range("face_side and person_size", size, low=8, high=4096)
-        for name in ("detector_frames", "action_epochs", "seed"):
-            check.in_range(name, getattr(self, name), low=0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Seen:
+class CollectedPair:
     """What the attacks need of one pair; small, but of real people: never written."""
 
-    case: Case
+    case: VideoPair
     source: np.ndarray
     output: np.ndarray
     leaks: Leaks
-    sightings: Sightings
+    sightings: Detections
     clips: dict[str, np.ndarray] | None
-    source_skeleton: motion.Skeleton | None
-    output_skeleton: motion.Skeleton | None
+    source_skeleton: motion.MovingSkeleton | None
+    output_skeleton: motion.MovingSkeleton | None
     outline: np.ndarray | None
     shape: np.ndarray | None
     vectors: dict[str, tuple[np.ndarray | None, np.ndarray | None]]
     """By attacker given by path: what it makes of source and output; None where it saw nothing."""
 
 
-def look(cases: Sequence[Case], settings: AnonymizationAuditConfig) -> list[Seen]:
+def look(cases: Sequence[VideoPair], settings: AnonymizationAuditConfig) -> list[CollectedPair]:
     """Read all cases, one after another; memory grows by some hundred kilobytes a video."""
     lookout, body = Lookout(settings.pose), load_body(settings.body)
     given = _given(settings, lookout)
@@ -96,7 +94,7 @@ def look(cases: Sequence[Case], settings: AnonymizationAuditConfig) -> list[Seen
         pair = read_pair(case, frames=settings.frames)
         labelled = settings.action_epochs and case.row.label and case.row.split
         seen.append(
-            Seen(
+            CollectedPair(
                 case=case,
                 source=crops(pair, pair.source_THW3),
                 output=crops(pair, pair.output_THW3),

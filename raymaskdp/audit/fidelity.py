@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.audit.video_pairs import Case, read_arrays
+from raymaskdp.audit.video_pairs import VideoPair, read_arrays
 from raymaskdp.bodies.body import Body
-from raymaskdp.bodies.fit_refine import BODY
+from raymaskdp.bodies.fitting.refine import BODY
 
 NEAR = (0.05, 0.1)
 """PCK thresholds, in the person's extent in the image."""
@@ -36,7 +36,7 @@ class PoseFidelity:
     pck_10: float
 
 
-def measure_pose(cases: Sequence[Case], body: Body) -> PoseFidelity | None:
+def measure_pose(cases: Sequence[VideoPair], body: Body) -> PoseFidelity | None:
     """The figures over the cases that have a truth; None if none has."""
     shares, pixels, videos = [], [], 0
     for case in cases:

@@ -11,14 +11,15 @@ import json
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 
 from raymaskdp import check, config, files
 from raymaskdp.audit import figures
-from raymaskdp.audit.canaries import REFERENCE, CanaryTest, audit_canaries
-from raymaskdp.audit.inversion import Inversion, invert
-from raymaskdp.audit.membership import Membership, attack_membership
+from raymaskdp.audit.attacks.canaries import REFERENCE, CanaryTest, audit_canaries
+from raymaskdp.audit.attacks.inversion import Inversion, invert
+from raymaskdp.audit.attacks.membership import Membership, attack_membership
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.sweep.tuner import train_all
@@ -42,15 +43,13 @@ class TrainingAuditConfig:
       seed: of canaries, halves and attackers.
     """
 
-    runs: int = 16
-    models: int = 0
+    runs: Annotated[int, check.Range(8)] = 16
+    models: Annotated[int, check.Range(0)] = 0
     compare: bool = True
-    seed: int = 0
+    seed: Annotated[int, check.Range(0)] = 0
 
     def __post_init__(self) -> None:
-        check.in_range("runs", self.runs, low=8)
-        check.in_range("models", self.models, low=0)
-        check.in_range("seed", self.seed, low=0)
+        check.fields(self)
         if self.models % 2 or self.models == 2:
             raise UserError(f"models must be 0, or an even number from 4 on, but it is {self.models}.")
 

@@ -27,7 +27,7 @@ CROP_HW = (64, 32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class VideoPair:
     """An anonymized video, its source, and whom it shows.
 
     Attributes:
@@ -52,7 +52,7 @@ class Case:
 class Pair:
     """Frames of a case at the same moments: uint8 [T, H, W, 3] RGB, and masks, bool [T, H, W]."""
 
-    case: Case
+    case: VideoPair
     source_THW3: np.ndarray
     output_THW3: np.ndarray
     layer_THW3: np.ndarray
@@ -60,7 +60,7 @@ class Pair:
     avatar_THW: np.ndarray
 
 
-def find_cases(folder: str | Path, sources: str | Path, *, most: int) -> tuple[Case, ...]:
+def find_cases(folder: str | Path, sources: str | Path, *, most: int) -> tuple[VideoPair, ...]:
     """Up to `most` anonymized videos in `folder` with their sources, as many of each subject as can be.
 
     Args:
@@ -87,11 +87,13 @@ def find_cases(folder: str | Path, sources: str | Path, *, most: int) -> tuple[C
             raise UserError(f"{source} is not the file that {row.video_id} was made of; anonymize it again.")
         truth = source.parent.parent / "truth" / f"{row.video_id}.npz"
         known = replace(row, subject=record.subject, camera=record.camera, label=record.label)
-        cases.append(Case(row=known, folder=folder, source=source, truth=truth if truth.is_file() else None))
+        cases.append(
+            VideoPair(row=known, folder=folder, source=source, truth=truth if truth.is_file() else None)
+        )
     return tuple(cases)
 
 
-def read_pair(case: Case, *, frames: int) -> Pair:
+def read_pair(case: VideoPair, *, frames: int) -> Pair:
     """Up to `frames` evenly spread frames of a case; raises `UserError` for a video that cannot be read."""
     length = case.row.num_frames
     at = np.unique(np.linspace(0, length - 1, min(frames, length)).round().astype(int))
@@ -108,7 +110,7 @@ def read_pair(case: Case, *, frames: int) -> Pair:
     )
 
 
-def read_arrays(case: Case) -> dict[str, np.ndarray]:
+def read_arrays(case: VideoPair) -> dict[str, np.ndarray]:
     """The published poses and masks of a case, by name."""
     path = case.folder / f"{case.row.video_id}.npz"
     try:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -69,26 +69,21 @@ class BenchmarkAnonymizeConfig:
     """
 
     parts: tuple[str, ...] = ("overhead", "workers", "rows", "memory")
-    videos: int = 12
-    frames: int = 24
+    videos: Annotated[int, check.Range(4)] = 12
+    frames: Annotated[int, check.Range(4)] = 24
     width: int = 320
     height: int = 240
-    rounds: int = 3
-    rows: int = 10_000
+    rounds: Annotated[int, check.Range(1)] = 3
+    rows: Annotated[int, check.Range(2)] = 10_000
     minutes: tuple[float, ...] = (1.0, 5.0)
     refine: str = "harmonize"
-    memory_fps: float = 4.0
-    seed: int = 5
+    memory_fps: Annotated[float, check.Range(1, 60)] = 4.0
+    seed: Annotated[int, check.Range(0)] = 5
 
     def __post_init__(self) -> None:
+        check.fields(self)
         for part in self.parts:
             check.one_of("parts", part, PARTS)
-        check.in_range("videos", self.videos, low=4)
-        check.in_range("frames", self.frames, low=4)
-        check.in_range("rounds", self.rounds, low=1)
-        check.in_range("rows", self.rows, low=2)
-        check.in_range("seed", self.seed, low=0)
-        check.in_range("memory_fps", self.memory_fps, low=1, high=60)
         for minutes in self.minutes:
             check.positive("minutes", minutes)
 
@@ -232,7 +227,7 @@ def _speeds(wanted: Set[str], settings: BenchmarkAnonymizeConfig, work: Path) ->
 
 
 def _small_networks(folder: Path) -> DiffusionConfig:
-    from raymaskdp.benchmarks import tiny_diffusion
+    from raymaskdp.benchmarks.diffusion import tiny_diffusion
 
     named: dict[str, Any] = {**tiny_diffusion.sd15(folder)}
     return DiffusionConfig(**named, side=128, steps=4, strength=0.5, guidance=1.0, max_pose_shift=0.0)

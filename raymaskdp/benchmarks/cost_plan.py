@@ -11,6 +11,7 @@ import platform
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from raymaskdp import check
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
@@ -31,14 +32,13 @@ class CostPlanConfig:
       workers: of each run.
     """
 
-    people: int = 6
+    people: Annotated[int, check.Range(2)] = 6
     frames: tuple[int, ...] = (24, 48, 96)
-    sample: int = 4
+    sample: Annotated[int, check.POSITIVE] = 4
     workers: tuple[int, ...] = (1, 2)
 
     def __post_init__(self) -> None:
-        check.in_range("people", self.people, low=2)
-        check.positive("sample", self.sample)
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ NAMES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class DigitsRun:
     """One training run but for its seed.
 
     Attributes:
@@ -68,23 +68,21 @@ class DigitsConfig:
     """
 
     epsilons: tuple[float, ...] = (0.5, 1.0, 5.0)
-    seeds: int = 5
-    epochs: float = 20.0
-    rate: float = 0.05
+    seeds: Annotated[int, check.Range(2)] = 5
+    epochs: Annotated[float, check.POSITIVE] = 20.0
+    rate: Annotated[float, check.Range(0, 1, open_low=True)] = 0.05
     delta: float = 1e-4
     sweep: bool = False
 
     def __post_init__(self) -> None:
-        check.in_range("seeds", self.seeds, low=2)
-        check.in_range("rate", self.rate, low=0, high=1, open_low=True)
-        check.positive("epochs", self.epochs)
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsRow:
     """Test accuracy of one setting over seeds: mean, and half width of its 95 % t interval."""
 
-    setting: Setting
+    setting: DigitsRun
     accuracy: float
     half_width: float
 
@@ -130,7 +128,7 @@ def benchmark_digits(config: DigitsConfig) -> DigitsResult:
     return DigitsResult(rows=tuple(rows))
 
 
-def train(setting: Setting, config: DigitsConfig, seed: int) -> float:
+def train(setting: DigitsRun, config: DigitsConfig, seed: int) -> float:
     """Test accuracy of one run."""
     images_NP, labels_N, test_images_NP, test_labels_N = load(seed)
     plan = make_plan(setting, config, len(images_NP))
@@ -142,7 +140,7 @@ def train(setting: Setting, config: DigitsConfig, seed: int) -> float:
 
 
 def fit(
-    model: nn.Module, plan: PrivacyPlan, key: Key, setting: Setting, images_NP: Tensor, labels_N: Tensor
+    model: nn.Module, plan: PrivacyPlan, key: Key, setting: DigitsRun, images_NP: Tensor, labels_N: Tensor
 ) -> None:
     """Train a model as a setting and its plan say."""
     public_NP = images_NP * public_pixels()
@@ -181,7 +179,7 @@ def accuracy(model: nn.Module, images_NP: Tensor, labels_N: Tensor) -> float:
     return float((model(images_NP).argmax(1) == labels_N).float().mean())
 
 
-def make_plan(setting: Setting, config: DigitsConfig, num_records: int) -> PrivacyPlan:
+def make_plan(setting: DigitsRun, config: DigitsConfig, num_records: int) -> PrivacyPlan:
     """The plan of a setting; that of `public` serves for its public lots only."""
     draft = PrivacyPlan(
         mechanism="maskdp" if setting.method == "public" else setting.method,
@@ -239,10 +237,11 @@ def losses_of(model: nn.Module, views_BP: Tensor, labels_N: Tensor, views: int) 
     return functional.cross_entropy(model(views_BP), labels_N.repeat_interleave(views), reduction="none")
 
 
-def _settings(config: DigitsConfig) -> Iterable[Setting]:
+def _settings(config: DigitsConfig) -> Iterable[DigitsRun]:
     private: tuple[Method, ...] = ("dpsgd", "maskdp-full", "maskdp")
     start = {
-        method: Setting(method=method, clipping_norm=1.0 if method == "dpsgd" else 0.3) for method in METHODS
+        method: DigitsRun(method=method, clipping_norm=1.0 if method == "dpsgd" else 0.3)
+        for method in METHODS
     }
     for epsilon, method in itertools.product(config.epsilons, private):
         yield replace(start[method], epsilon=epsilon)

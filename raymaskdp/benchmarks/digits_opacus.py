@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from raymaskdp import check
 from raymaskdp.benchmarks import digits
-from raymaskdp.benchmarks.digits import DigitsConfig, Setting
+from raymaskdp.benchmarks.digits import DigitsConfig, DigitsRun
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.privacy.keys import KEY_BYTES
 from raymaskdp.sweep.frontier import Point, point
@@ -45,7 +46,7 @@ class DigitsOpacusConfig:
     """
 
     epsilons: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    seeds: int = 5
+    seeds: Annotated[int, check.Range(2)] = 5
     epochs: float = 20.0
     rate: float = 0.05
     delta: float = 1e-4
@@ -53,7 +54,7 @@ class DigitsOpacusConfig:
     clipping_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        check.in_range("seeds", self.seeds, low=2)
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ def _pair(
 ) -> tuple[float, float, float, float]:
     """Accuracy of ours and of Opacus, and the seconds of each."""
     images_NP, labels_N, test_images_NP, test_labels_N = digits.load(seed)
-    setting = Setting(
+    setting = DigitsRun(
         method="dpsgd",
         epsilon=epsilon,
         learning_rate=config.learning_rate,

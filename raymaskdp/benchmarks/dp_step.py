@@ -12,7 +12,7 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from raymaskdp import check
 from raymaskdp.benchmarks import paired
-from raymaskdp.models.video_transformer import VideoTransformer, VideoTransformerConfig
+from raymaskdp.models.backbones.video_transformer import VideoTransformer, VideoTransformerConfig
 from raymaskdp.privacy import GradientEngine, Key, PrivacyPlan
 
 # Shape suffixes: B views in a batch, L tokens, D width.
@@ -54,18 +54,18 @@ class DpStepConfig:
     clips: tuple[int, ...] = (1, 4, 8)
     masked: bool = True
     views: int = 8
-    rounds: int = 7
+    rounds: Annotated[int, check.Range(1)] = 7
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 0
 
     def __post_init__(self) -> None:
+        check.fields(self)
         for model in self.models:
             check.one_of("models", model, MODELS)
         for scheme in self.schemes:
             check.one_of("schemes", scheme, SCHEMES)
         for clips in self.clips:
             check.in_range("clips", clips, low=1, high=self.views)
-        check.in_range("rounds", self.rounds, low=1)
 
 
 @dataclass(frozen=True, kw_only=True)

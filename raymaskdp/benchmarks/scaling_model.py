@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from scipy import stats
@@ -24,16 +24,14 @@ class StepModel:
       bytes_per_second, latency_seconds: of the network, of one worker and one message.
     """
 
-    fixed_seconds: float
-    clip_seconds: float
-    exchanged_bytes: float
-    bytes_per_second: float
-    latency_seconds: float
+    fixed_seconds: Annotated[float, check.Range(0)]
+    clip_seconds: Annotated[float, check.Range(0)]
+    exchanged_bytes: Annotated[float, check.Range(0)]
+    bytes_per_second: Annotated[float, check.POSITIVE]
+    latency_seconds: Annotated[float, check.Range(0)]
 
     def __post_init__(self) -> None:
-        for name in ("fixed_seconds", "clip_seconds", "exchanged_bytes", "latency_seconds"):
-            check.in_range(name, getattr(self, name), low=0)
-        check.positive("bytes_per_second", self.bytes_per_second)
+        check.fields(self)
 
     @classmethod
     def fitted(

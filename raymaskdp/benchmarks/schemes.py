@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from raymaskdp.benchmarks.paired import measure
 from raymaskdp.models import SCHEMES
 from raymaskdp.privacy import GradientEngine, Key
 from raymaskdp.train import ClipStore, TrainConfig, loop
-from raymaskdp.train.batches import pick_draws
+from raymaskdp.train.data.batches import pick_draws
 from raymaskdp.train.trainer import cache_features_of, make_job
 
 KEPT = "linear, features kept"
@@ -40,15 +40,14 @@ class SchemesConfig:
 
     train: TrainConfig
     schemes: tuple[str, ...] = ("full", "selective", "adapter", "lora", "linear")
-    records: int = 8
-    rounds: int = 7
-    threads: int = 1
+    records: Annotated[int, check.POSITIVE] = 8
+    rounds: Annotated[int, check.POSITIVE] = 7
+    threads: Annotated[int, check.POSITIVE] = 1
 
     def __post_init__(self) -> None:
+        check.fields(self)
         for scheme in self.schemes:
             check.one_of("schemes", scheme, SCHEMES)
-        for name in ("records", "rounds", "threads"):
-            check.positive(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
 from raymaskdp.anonymize.verify import checks
-from raymaskdp.bodies.fit import FitBodies
+from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.bodies.render import Renderer
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError

@@ -16,7 +16,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+from annotated_types import Unit
 from torch import Tensor
 
 from raymaskdp import check
@@ -28,7 +30,7 @@ from raymaskdp.files import private_folder, write_json
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import ClipStore, TrainConfig, loop
 from raymaskdp.train.device import device_here
-from raymaskdp.train.loop import Job, StepReport, Worker
+from raymaskdp.train.loop import StepReport, TrainingJob, Worker
 from raymaskdp.train.trainer import cache_features_of, make_job, run_on_ray, this_worker
 
 KEY = Key(secret=bytes(32))
@@ -46,21 +48,20 @@ class TrainScalingConfig:
       train: the run, on public data; its steps, workers, threads and places are set here.
       workers: numbers of workers to measure; 0 is in process, and what the others are compared with.
       steps: measured, after `warmup` others.
+      warmup: steps before the measured ones.
       link_gb_s, link_latency_s: of the network that the model assumes, gigabytes a second of one worker
         and seconds of one message.
     """
 
     train: TrainConfig
     workers: tuple[int, ...] = (0, 1, 2)
-    steps: int = 100
-    warmup: int = 10
-    link_gb_s: float = 10.0
-    link_latency_s: float = 2e-5
+    steps: Annotated[int, check.POSITIVE] = 100
+    warmup: Annotated[int, check.POSITIVE] = 10
+    link_gb_s: Annotated[float, check.POSITIVE, Unit("GB/s")] = 10.0
+    link_latency_s: Annotated[float, check.Range(0), Unit("s")] = 2e-5
 
     def __post_init__(self) -> None:
-        for name in ("steps", "warmup", "link_gb_s"):
-            check.positive(name, getattr(self, name))
-        check.in_range("link_latency_s", self.link_latency_s, low=0)
+        check.fields(self)
         if not self.workers or min(self.workers) < 0 or len(set(self.workers)) < len(self.workers):
             raise UserError(f"workers must be different numbers from 0 up, not {list(self.workers)}.")
 
@@ -211,12 +212,12 @@ def _measure(config: TrainScalingConfig, workers: int, out: Path) -> Measured:
     )
 
 
-def measure_in_worker(job: Job) -> None:
+def measure_in_worker(job: TrainingJob) -> None:
     """What every worker of Ray Train runs."""
     measure_here(job, this_worker(job))
 
 
-def measure_here(job: Job, worker: Worker) -> None:
+def measure_here(job: TrainingJob, worker: Worker) -> None:
     """Run the loop with a stop-watch; the first worker writes `measured.json` into the job's folder."""
     warmup = json.loads((job.folder / "warmup.json").read_text(encoding="utf-8"))
     watch = StopWatch(worker)

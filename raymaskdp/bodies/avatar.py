@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.bodies.wardrobe import BEARDS, HAIRSTYLES, OUTFITS, Style
+from raymaskdp.bodies.clothes.wardrobe import BEARDS, HAIRSTYLES, OUTFITS, Style
 
 Color = tuple[float, float, float]
 """sRGB, each channel in [0, 1]."""

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import smplx
-import torch
-from smplx.lbs import batch_rigid_transform, batch_rodrigues
 
 from raymaskdp.bodies.build import GARMENTS, ensure_body
 from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
+from raymaskdp.bodies.skinning import joint_transforms, skin
 from raymaskdp.errors import UserError
 
 # Shape suffixes: T frames, V vertices, F faces, J = 52 joints, S shape coefficients.
@@ -25,6 +21,9 @@ _KEYS = (
     "v_template", "f", "J_regressor", "kintree_table", "weights", "shapedirs", "posedirs",
     "hands_meanl", "hands_meanr", "hands_componentsl", "hands_componentsr",
 )  # fmt: skip
+
+NUM_BETAS = 10
+"""Shape coefficients that are used of a file."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,10 +48,9 @@ class Surface:
 
 
 class Body:
-    """An SMPL-H model on the CPU, batched over frames.
+    """An SMPL-H model with flat hands on the CPU, batched over frames.
 
     Attributes:
-      model: the `smplx.SMPLH` module, flat hands; the reference for all this class computes.
       surface: its skin.
       pose_directions_PV3: float32 [459, V, 3] corrections, or None where the file has only zeros.
       garments: clothes and hair by name ("tights", "skirt", "hair"); empty for licensed files.
@@ -62,19 +60,17 @@ class Body:
     def __init__(
         self, arrays: Mapping[str, np.ndarray], garments: Mapping[str, Surface], eyes: np.ndarray
     ) -> None:
-        data = smplx.utils.Struct(**arrays)
-        with contextlib.redirect_stdout(io.StringIO()):  # smplx prints a warning about ten coefficients
-            self.model = smplx.SMPLH(
-                model_path="", data_struct=data, use_pca=False, flat_hand_mean=True, num_betas=10
-            ).requires_grad_(False)
         self.surface = Surface(
-            rest_V3=self.model.v_template.numpy(),
-            shape_directions_V3S=self.model.shapedirs.numpy(),
-            weights_VJ=self.model.lbs_weights.numpy(),
+            rest_V3=_float32(arrays["v_template"]),
+            shape_directions_V3S=_float32(arrays["shapedirs"][..., :NUM_BETAS]),
+            weights_VJ=_float32(arrays["weights"]),
             faces_F3=np.asarray(arrays["f"], dtype=np.int64),
         )
-        directions = self.model.posedirs.numpy()
-        self.pose_directions_PV3 = directions.reshape(len(directions), -1, 3) if np.any(directions) else None
+        self._regressor_JV = _float32(arrays["J_regressor"])
+        directions_V3P = arrays["posedirs"]
+        self.pose_directions_PV3 = (
+            _float32(np.moveaxis(directions_V3P, -1, 0)) if np.any(directions_V3P) else None
+        )
         self.garments = dict(garments)
         self.eyes = eyes
 
@@ -95,7 +91,7 @@ class Body:
 
     def rest_joints(self, betas_S: np.ndarray) -> np.ndarray:
         """Joints, float32 [52, 3], of a shape in the rest pose, in the body's own frame (y up), metres."""
-        return self.model.J_regressor.numpy() @ self.surface.shaped(betas_S)
+        return self._regressor_JV @ self.surface.shaped(betas_S)
 
     def joints(
         self, rotations_TJ3: np.ndarray, translation_T3: np.ndarray, betas_S: np.ndarray
@@ -118,49 +114,6 @@ class Body:
         )
 
 
-def joint_transforms(rest_joints_J3: np.ndarray, rotations_TJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Posed joints [T, 52, 3] and the transforms [T, 52, 4, 4] that skinning blends."""
-    frames = len(rotations_TJ3)
-    matrices = batch_rodrigues(_tensor(rotations_TJ3).reshape(-1, 3)).reshape(frames, NUM_JOINTS, 3, 3)
-    rest = _tensor(rest_joints_J3).expand(frames, -1, -1)
-    posed, transforms = batch_rigid_transform(matrices, rest, torch.from_numpy(PARENTS.copy()))
-    return posed.numpy(), transforms.numpy()
-
-
-def skin(
-    rest_V3: np.ndarray,
-    weights_VJ: np.ndarray,
-    rest_joints_J3: np.ndarray,
-    rotations_TJ3: np.ndarray,
-    translation_T3: np.ndarray,
-    pose_directions_PV3: np.ndarray | None,
-) -> np.ndarray:
-    """Linear blend skinning as in `smplx.lbs`, float32 [T, V, 3], one product for all frames.
-
-    It differs from `smplx` in cost only: the shape is applied once and not in every frame, and
-    corrections that are zero are not computed.
-    """
-    frames, num_vertices = len(rotations_TJ3), len(rest_V3)
-    _, transforms_TJ44 = joint_transforms(rest_joints_J3, rotations_TJ3)
-    # [V, J] @ [J, T·3·4]: the blended transforms of every vertex in every frame.
-    blended_VT34 = (
-        _tensor(weights_VJ) @ _tensor(transforms_TJ44[:, :, :3].swapaxes(0, 1).reshape(NUM_JOINTS, -1))
-    ).reshape(num_vertices, frames, 3, 4)
-    rest = _tensor(rest_V3)[:, None]
-    if pose_directions_PV3 is not None:
-        matrices = batch_rodrigues(_tensor(rotations_TJ3[:, 1:]).reshape(-1, 3)) - torch.eye(3)
-        offsets = matrices.reshape(frames, -1) @ _tensor(
-            pose_directions_PV3.reshape(len(pose_directions_PV3), -1)
-        )
-        rest = rest + offsets.reshape(frames, num_vertices, 3).transpose(0, 1)
-    posed_VT3 = (blended_VT34[..., :3] * rest[..., None, :]).sum(-1) + blended_VT34[..., 3]
-    return (posed_VT3.transpose(0, 1) + _tensor(translation_T3)[:, None]).contiguous().numpy()
-
-
-def _tensor(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
-
-
 @functools.lru_cache(maxsize=4)
 def load_body(path: Path | None = None) -> Body:
     """The body in the SMPL-H file `path` (`.npz`), or the embedded one; loaded once a process.
@@ -175,6 +128,10 @@ def load_body(path: Path | None = None) -> Body:
             garments[name] = _garment(arrays, part)
     eyes = arrays.get("eye_vertices", np.zeros(0, dtype=np.int64))
     return Body({key: arrays[key] for key in _KEYS}, garments, eyes)
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def _garment(arrays: Mapping[str, np.ndarray], part: int) -> Surface:

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse
 
-from raymaskdp.bodies import fabric
 from raymaskdp.bodies import mesh as tools
 from raymaskdp.bodies.avatar import Avatar, Color
-from raymaskdp.bodies.body import Body, Surface, skin
-from raymaskdp.bodies.mesh import Mesh
-from raymaskdp.bodies.textures import Textures, load_textures
-from raymaskdp.bodies.wardrobe import (
+from raymaskdp.bodies.body import Body, Surface
+from raymaskdp.bodies.clothes import fabric
+from raymaskdp.bodies.clothes.textures import Textures, load_textures
+from raymaskdp.bodies.clothes.wardrobe import (
     OUTFITS,
     Dye,
     Wearer,
@@ -25,6 +24,8 @@ from raymaskdp.bodies.wardrobe import (
     hair_pieces,
     outfit_pieces,
 )
+from raymaskdp.bodies.mesh import Mesh
+from raymaskdp.bodies.skinning import skin
 
 # Shape suffixes: T frames, V vertices of the dressed mesh, F faces, J = 52 joints.
 

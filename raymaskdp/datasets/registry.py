@@ -10,19 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from raymaskdp.datasets import (
-    chexpert,
-    cifar,
-    folders,
-    hmdb51,
-    imagenet,
-    kinetics,
-    ntu60,
-    smarthome,
-    ucf101,
-)
+from raymaskdp.datasets import folders
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.datasets.official import Problems, Source
+from raymaskdp.datasets.readers import chexpert, cifar, hmdb51, imagenet, kinetics, ntu60, smarthome, ucf101
 from raymaskdp.errors import UserError
 
 GROUP = "raymaskdp.datasets"

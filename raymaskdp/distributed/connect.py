@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting a small local one: the part that Data, Train and Tune share."""
+"""Joining a Ray cluster, or starting a small local one: what Data, Train and Tune share."""
 
 from __future__ import annotations
 
@@ -51,3 +51,10 @@ def work_in(folder: Path) -> None:
     """
     if folder.is_dir():
         os.chdir(folder)
+
+
+def num_cpus() -> int:
+    """CPUs of the joined cluster; at least 1."""
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))

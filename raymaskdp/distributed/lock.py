@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from raymaskdp.errors import UserError
 from raymaskdp.files import private_folder
@@ -17,23 +17,14 @@ WAIT_S = 60.0
 
 @contextlib.contextmanager
 def only_writer(folder: Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
-    """Hold the run in `folder` for the block; whoever is killed lets go.
+    """Hold the run in `folder` for the block; the system releases the lock of a process that is killed.
 
-    Two writers would both append to the ledger, which then is of no use to either. Raises `UserError` if
+    Two writers would both append to the ledger, which would make it useless to both. Raises `UserError` if
     another process holds it for longer than `wait_s`.
     """
-    with open(private_folder(folder) / "lock", "a") as opened:
-        end = time.monotonic() + wait_s
-        while not _taken(opened.fileno()):
-            if time.monotonic() > end:
-                raise UserError(f"{folder} is being trained by another process; wait for it, or end it.")
-            time.sleep(0.1)
-        yield
-
-
-def _taken(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        held = FileLock(private_folder(folder) / "lock", poll_interval=0.1).acquire(timeout=wait_s)
+    except Timeout:
+        raise UserError(f"{folder} is being trained by another process; wait for it, or end it.") from None
+    with held:
+        yield

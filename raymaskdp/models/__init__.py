@@ -1,6 +1,6 @@
 """Backbones and fine-tuning schemes."""
 
-from raymaskdp.models.backbone import Backbone
+from raymaskdp.models.backbones.backbone import Backbone
 from raymaskdp.models.registry import (
     ModelConfig,
     build_model,

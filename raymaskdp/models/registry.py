@@ -10,22 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from raymaskdp import check, config
 from raymaskdp.errors import UserError
-from raymaskdp.models import hub
-from raymaskdp.models.backbone import Backbone
+from raymaskdp.models.backbones import hub
+from raymaskdp.models.backbones.backbone import Backbone
+from raymaskdp.models.backbones.convnext import ConvNeXt, ConvNeXtConfig
+from raymaskdp.models.backbones.hub import HubConfig, HubModel
+from raymaskdp.models.backbones.mvit import MViT, MViTConfig
+from raymaskdp.models.backbones.resnet import ResNet, ResNetConfig
+from raymaskdp.models.backbones.video_transformer import VideoTransformer, VideoTransformerConfig
+from raymaskdp.models.backbones.vit import ViT, ViTConfig
 from raymaskdp.models.batchnorm import Policy, without_batchnorm
-from raymaskdp.models.convnext import ConvNeXt, ConvNeXtConfig
-from raymaskdp.models.hub import HubConfig, HubModel
-from raymaskdp.models.mvit import MViT, MViTConfig
-from raymaskdp.models.resnet import ResNet, ResNetConfig
-from raymaskdp.models.video_transformer import VideoTransformer, VideoTransformerConfig
-from raymaskdp.models.vit import ViT, ViTConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +43,12 @@ class ModelConfig:
     name: str = "video-transformer"
     options: dict[str, Any] = field(default_factory=dict)
     batchnorm: Policy = "refuse"
-    adapter_width: int = 64
-    lora_rank: int = 8
+    adapter_width: Annotated[int, check.POSITIVE] = 64
+    lora_rank: Annotated[int, check.POSITIVE] = 8
 
     def __post_init__(self) -> None:
+        check.fields(self, "model")
         check.one_of("model.name", self.name, MODELS)
-        check.positive("model.adapter_width", self.adapter_width)
-        check.positive("model.lora_rank", self.lora_rank)
         entry = MODELS[self.name]
         config.build(entry.options, self.options, where="model.options")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Layout:
+class WeightNames:
     """One project's names for a model's weights.
 
     Attributes:
@@ -39,7 +39,7 @@ class Layout:
         return {name: _joined(parts) for name, parts in found.items()}
 
 
-def translate(state: Mapping[str, Tensor], layouts: Iterable[Layout]) -> dict[str, Tensor] | None:
+def translate(state: Mapping[str, Tensor], layouts: Iterable[WeightNames]) -> dict[str, Tensor] | None:
     """The weights under our names by the first layout that knows all of theirs; None if none does."""
     return next((found for layout in layouts if (found := layout.translate(state)) is not None), None)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 from tqdm import tqdm
@@ -60,28 +61,23 @@ class PlanConfig:
     """
 
     anonymize: AnonymizeConfig = dataclasses.field(default_factory=AnonymizeConfig)
-    sample: int = 4
+    sample: Annotated[int, check.Range(0)] = 4
     profile: Path | None = None
     run: Path | None = None
     save_profile: Path | None = None
     out: Path | None = None
     nodes: tuple[int, ...] = (1, 2, 4, 8, 16)
-    workers: int = 1
-    cores: int | None = None
-    price: float = 0.0
-    node_start: float = 0.0
-    losses: float = 0.0
+    workers: Annotated[int, check.POSITIVE] = 1
+    cores: Annotated[int, check.POSITIVE] | None = None
+    price: Annotated[float, check.Range(0)] = 0.0
+    node_start: Annotated[float, check.Range(0)] = 0.0
+    losses: Annotated[float, check.Range(0)] = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check.in_range("sample", self.sample, low=0)
-        check.positive("workers", self.workers)
-        if self.cores is not None:
-            check.positive("cores", self.cores)
+        check.fields(self)
         for nodes in self.nodes:
             check.in_range("nodes", nodes, low=1, high=10_000)
-        for name in ("price", "node_start", "losses"):
-            check.in_range(name, getattr(self, name), low=0)
         if self.profile is not None and self.run is not None:
             raise UserError("Give either a profile or a run to learn from, and not both.")
 

@@ -34,13 +34,13 @@ A record whose gradient is not finite contributes zero and is counted in `Clippe
 number: it is for the person at the keyboard, not for logs.
 """
 
-from raymaskdp.privacy.clipped_sum import ClippedSum
-from raymaskdp.privacy.engine import GradientEngine
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.ledger import Ledger, LedgerContent, read_ledger
+from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
+from raymaskdp.privacy.per_record.engine import GradientEngine
+from raymaskdp.privacy.per_record.views import changed_clips
 from raymaskdp.privacy.plan import PrivacyPlan
 from raymaskdp.privacy.sampling import share
-from raymaskdp.privacy.views import changed_clips
 
 __all__ = [
     "ClippedSum",

@@ -20,7 +20,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import dp_accounting
 import numpy as np
@@ -50,15 +50,13 @@ class SubsampledGaussian:
       contribution: what one record may do, see the module.
     """
 
-    rate: float
-    noise_multiplier: float
-    steps: int
+    rate: Annotated[float, check.Range(0, 1, open_low=True)]
+    noise_multiplier: Annotated[float, check.Range(0)]
+    steps: Annotated[int, check.Range(0)]
     contribution: Contribution
 
     def __post_init__(self) -> None:
-        check.in_range("rate", self.rate, low=0.0, high=1.0, open_low=True)
-        check.in_range("noise_multiplier", self.noise_multiplier, low=0.0)
-        check.in_range("steps", self.steps, low=0)
+        check.fields(self)
         check.one_of("contribution", self.contribution, ("one-sided", "two-sided"))
 
 

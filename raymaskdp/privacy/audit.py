@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from raymaskdp import check
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import accounting
-from raymaskdp.privacy.engine import GradientEngine
 from raymaskdp.privacy.keys import KEY_BYTES, Key
+from raymaskdp.privacy.per_record.engine import GradientEngine
 from raymaskdp.privacy.plan import PrivacyPlan
 
 # Shape suffixes: N records, K clips, T tokens, F features (N marks, N secrets, U unused).

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,9 @@ from raymaskdp import check
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import accounting, noise
 from raymaskdp.privacy.accounting import Cost, SubsampledGaussian
-from raymaskdp.privacy.clipped_sum import ClippedSum
-from raymaskdp.privacy.clipping import CLIPPINGS, Clipping
 from raymaskdp.privacy.keys import Key
+from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
+from raymaskdp.privacy.per_record.clipping import CLIPPINGS, Clipping
 from raymaskdp.privacy.sampling import PoissonSampling
 
 Mechanism = Literal["sgd", "dpsgd", "multiclip", "maskdp", "maskdp-full"]
@@ -58,32 +58,26 @@ class PrivacyPlan:
     """
 
     mechanism: Mechanism
-    num_records: int
+    num_records: Annotated[int, check.Range(1)]
     expected_batch: float
-    clips: int = 1
-    steps: int
-    delta: float
-    noise_multiplier: float
-    clipping_norm: float = 1.0
+    clips: Annotated[int, check.Range(1)] = 1
+    steps: Annotated[int, check.Range(1)]
+    delta: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)]
+    noise_multiplier: Annotated[float, check.Range(0)]
+    clipping_norm: Annotated[float, check.POSITIVE] = 1.0
     clipping: Literal["flat", "automatic", "per-layer"] = "flat"
     adjacency: Adjacency = "zero-out"
     unit: Unit = "video"
     public_batch: float | None = None
-    public_weight: float = 1.0
+    public_weight: Annotated[float, check.Range(0)] = 1.0
 
     def __post_init__(self) -> None:
+        check.fields(self)
         check.one_of("mechanism", self.mechanism, MECHANISMS)
         check.one_of("adjacency", self.adjacency, ADJACENCIES)
         check.one_of("unit", self.unit, ("video", "subject"))
         check.one_of("clipping", self.clipping, CLIPPINGS)
-        check.in_range("num_records", self.num_records, low=1)
         check.in_range("expected_batch", self.expected_batch, low=0, high=self.num_records, open_low=True)
-        check.in_range("clips", self.clips, low=1)
-        check.in_range("steps", self.steps, low=1)
-        check.in_range("delta", self.delta, low=0, high=1, open_low=True, open_high=True)
-        check.in_range("noise_multiplier", self.noise_multiplier, low=0)
-        check.in_range("public_weight", self.public_weight, low=0)
-        check.positive("clipping_norm", self.clipping_norm)
         if self.mechanism == "dpsgd" and self.clips != 1:
             raise UserError(
                 f"The mechanism dpsgd takes one clip a record, but clips is {self.clips}; use multiclip."

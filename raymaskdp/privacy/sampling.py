@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +23,10 @@ class PoissonSampling:
     it, and after a restart.
     """
 
-    rate: float
+    rate: Annotated[float, check.Range(0, 1, open_low=True)]
 
     def __post_init__(self) -> None:
-        check.in_range("rate", self.rate, low=0.0, high=1.0, open_low=True)
+        check.fields(self)
 
     def lot(self, *, num_records: int, key: Key, step: int, stream: str) -> npt.NDArray[np.int64]:
         """Indices of the records in the lot of `step`, sorted, shape [n]; n may be 0.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raymaskdp.audit import AnonymizationAudit, TrainingAudit, anonymization, training
-from raymaskdp.report import plots
+from raymaskdp.report.pictures import plots
 
 READERS: dict[str, Callable[[Path], AnonymizationAudit | TrainingAudit]] = {
     "anonymization": anonymization.read_audit,

@@ -16,7 +16,7 @@ _SECONDS = "seconds_"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class StageCost:
     """One stage, written out: frames a second of one worker, share of the time, and what was planned."""
 
     name: str
@@ -32,7 +32,7 @@ class Costs:
 
     sentence: str
     planned: bool
-    stages: tuple[Stage, ...]
+    stages: tuple[StageCost, ...]
 
 
 def read(folder: Path, table: pd.DataFrame, measured: pd.DataFrame) -> Costs | None:
@@ -71,9 +71,9 @@ def read(folder: Path, table: pd.DataFrame, measured: pd.DataFrame) -> Costs | N
     )
 
 
-def _stage(name: str, taken: float, *, frames: int, total: float, plan: dict[str, Any] | None) -> Stage:
+def _stage(name: str, taken: float, *, frames: int, total: float, plan: dict[str, Any] | None) -> StageCost:
     planned = 0.0 if plan is None else float(plan["shares"].get(name, 0.0))
-    return Stage(
+    return StageCost(
         name=name,
         rate=f"{frames / taken:.3g}" if taken else "",
         share=f"{taken / total:.0%}",

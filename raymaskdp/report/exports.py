@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from raymaskdp.files import atomic_path
-from raymaskdp.report import plots, trainings, videos
+from raymaskdp.report import trainings, videos
+from raymaskdp.report.pictures import plots
 from raymaskdp.train.loop import read_curve
 from raymaskdp.train.trainer import read_result
 

@@ -13,10 +13,10 @@ import raymaskdp
 from raymaskdp import files
 from raymaskdp.errors import UserError
 from raymaskdp.report import audits, exports, pages, summary, trainings, videos
+from raymaskdp.report.pictures.video_players import Shelf
 from raymaskdp.report.trainings import Fact
-from raymaskdp.report.video_players import Shelf
 
-PACKAGES = ("ray", "torch", "opacus", "dp-accounting", "mediapipe", "smplx", "pyrender", "numpy")
+PACKAGES = ("ray", "torch", "opacus", "dp-accounting", "mediapipe", "anny", "pyrender", "numpy")
 
 
 @dataclass(frozen=True, kw_only=True)

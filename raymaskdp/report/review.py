@@ -20,7 +20,7 @@ from raymaskdp.anonymize.output import decisions, manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.errors import UserError
 from raymaskdp.report import pages
-from raymaskdp.report.filmstrips import frame_indices, jpeg_uri
+from raymaskdp.report.pictures.filmstrips import frame_indices, jpeg_uri
 from raymaskdp.video import reader
 
 WIDTH_PX = 300
@@ -29,7 +29,7 @@ FRAMES = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shot:
+class ReviewFrame:
     """A frame of a source: its number, and its picture as a data URI."""
 
     frame: int
@@ -37,12 +37,12 @@ class Shot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class ReviewCase:
     """A quarantined video as the page shows it; `missing` says why there are no pictures, or is empty."""
 
     video_id: str
     reasons: tuple[str, ...]
-    shots: tuple[Shot, ...]
+    shots: tuple[ReviewFrame, ...]
     missing: str
     decided: tuple[str, ...]
 
@@ -121,16 +121,16 @@ def review(
     )
 
 
-def _case(row: Row, record: list[decisions.Decision]) -> Case:
+def _case(row: Row, record: list[decisions.Decision]) -> ReviewCase:
     numbers = json.loads(row.metrics).get("frames") or frame_indices(max(row.num_frames, 1), FRAMES)
-    shots: tuple[Shot, ...] = ()
+    shots: tuple[ReviewFrame, ...] = ()
     missing = ""
     try:
         pictures = reader.read_frames(row.source, numbers)
-        shots = tuple(Shot(frame=n, picture=_small(p)) for n, p in zip(numbers, pictures, strict=True))
+        shots = tuple(ReviewFrame(frame=n, picture=_small(p)) for n, p in zip(numbers, pictures, strict=True))
     except UserError as error:
         missing = str(error)
-    return Case(
+    return ReviewCase(
         video_id=row.video_id,
         reasons=tuple(row.reason.split(decisions.BETWEEN)),
         shots=shots,
@@ -144,7 +144,7 @@ def _small(frame_HW3: np.ndarray) -> str:
     return jpeg_uri(cv2.resize(frame_HW3, (WIDTH_PX, height), interpolation=cv2.INTER_AREA))
 
 
-def _write(path: Path, out: Path, cases: list[Case]) -> None:
+def _write(path: Path, out: Path, cases: list[ReviewCase]) -> None:
     text = pages.render("review.html", out=str(out), cases=cases)
     with files.atomic_path(path) as temporary:
         temporary.touch(mode=0o600)

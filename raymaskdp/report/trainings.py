@@ -13,7 +13,7 @@ import pandas as pd
 
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
-from raymaskdp.report import plots
+from raymaskdp.report.pictures import plots
 from raymaskdp.sweep.frontier import NAMES, Point, point
 from raymaskdp.sweep.selection_cost import VERDICTS, ways
 from raymaskdp.train.loop import read_curve

@@ -11,8 +11,9 @@ import pandas as pd
 
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.errors import UserError
-from raymaskdp.report import costs, filmstrips
-from raymaskdp.report.video_players import Shelf
+from raymaskdp.report import costs
+from raymaskdp.report.pictures import filmstrips
+from raymaskdp.report.pictures.video_players import Shelf
 
 MAX_STRIPS, WORST = 6, 4
 
@@ -40,7 +41,7 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class VideoRow:
     """One video of the outcome table."""
 
     video_id: str
@@ -64,7 +65,7 @@ class Collection:
 
     name: str
     sentence: str
-    rows: tuple[Row, ...]
+    rows: tuple[VideoRow, ...]
     strips: tuple[Strip, ...]
     worst: tuple[Strip, ...]
     metrics: tuple[Metric, ...]
@@ -172,11 +173,11 @@ def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf) -> Stri
     )
 
 
-def _row(values: dict) -> Row:
+def _row(values: dict) -> VideoRow:
     def text(key: str, form: str = "{}") -> str:
         return "" if pd.isna(values[key]) else form.format(values[key])
 
-    return Row(
+    return VideoRow(
         video_id=values["video_id"],
         status=values["status"],
         reason=text("reason"),

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from raymaskdp.sweep import search as searches
 from raymaskdp.sweep.search import Search
 from raymaskdp.sweep.selection_cost import Tuning
 from raymaskdp.train import TrainConfig
-from raymaskdp.train.splits import VALIDATION
+from raymaskdp.train.data.splits import VALIDATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,11 @@ class PublishedScore:
       settings: settings of `train` (dotted) and their values; all trials that have them are this point.
     """
 
-    score: float
+    score: Annotated[float, check.FRACTION]
     settings: dict[str, Any]
 
     def __post_init__(self) -> None:
-        check.in_range("published.scores.score", self.score, low=0, high=1)
+        check.fields(self, "published.scores")
 
     def is_of(self, trial: dict[str, Any]) -> bool:
         """Whether a trial, as plain values, has all of the settings."""
@@ -42,7 +42,12 @@ class PublishedScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Numbers to compare with: where they stand, and one for each point that was published."""
+    """Numbers to compare with.
+
+    Attributes:
+      source: where they were published.
+      scores: one for each point.
+    """
 
     source: str
     scores: tuple[PublishedScore, ...]
@@ -58,14 +63,13 @@ class Stopping:
       keep: at each rung, the best 1 / `keep` of the trials go on to `keep` times as many steps.
     """
 
-    every: int
+    every: Annotated[int, check.POSITIVE]
     grace: int
-    keep: float = 3.0
+    keep: Annotated[float, check.Range(1, open_low=True)] = 3.0
 
     def __post_init__(self) -> None:
-        check.positive("stopping.every", self.every)
+        check.fields(self, "stopping")
         check.in_range("stopping.grace", self.grace, low=self.every)
-        check.in_range("stopping.keep", self.keep, low=1, open_low=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,19 +103,16 @@ class SweepConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     split: str = "test"
     choose_on: str | None = None
-    views: int = 3
-    crops: int = 1
+    views: Annotated[int, check.POSITIVE] = 3
+    crops: Annotated[int, check.POSITIVE] = 1
     tuning: Tuning = "none"
     stopping: Stopping | None = None
-    cpus: float = 1.0
-    gpus: float = 0.0
+    cpus: Annotated[float, check.POSITIVE] = 1.0
+    gpus: Annotated[float, check.FRACTION] = 0.0
     published: Published | None = None
 
     def __post_init__(self) -> None:
-        check.positive("cpus", self.cpus)
-        check.in_range("gpus", self.gpus, low=0, high=1)
-        check.positive("views", self.views)
-        check.positive("crops", self.crops)
+        check.fields(self)
         if not self.seeds or not (self.grids or self.search):
             raise UserError("A sweep needs at least one grid or a search, and one seed.")
         if searches.NAME in self.grids:

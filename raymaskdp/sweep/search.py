@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -78,12 +78,12 @@ class Search:
     """
 
     method: Literal["random", "optuna"] = "random"
-    trials: int
+    trials: Annotated[int, check.POSITIVE]
     space: dict[str, Range | tuple[Any, ...]]
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check.positive("search.trials", self.trials)
+        check.fields(self, "search")
         if not self.space or () in self.space.values():
             raise UserError("search.space needs at least one setting, and every list in it a value.")
 

@@ -26,9 +26,9 @@ from raymaskdp.sweep.config import SweepConfig, Trial, drawn_trial, published_sc
 from raymaskdp.sweep.search import Range
 from raymaskdp.sweep.selection_cost import NOTHING, Bill, make_bill
 from raymaskdp.train import ClipStore, TrainConfig, evaluate, train
+from raymaskdp.train.data.store import absolute
 from raymaskdp.train.evaluate import Looks, score_checkpoint
 from raymaskdp.train.loop import StepReport
-from raymaskdp.train.store import absolute
 from raymaskdp.train.trainer import cache_features_of, make_job
 
 PLOTTED = {"frontier", "not private"}

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from raymaskdp.synthetic.rooms import Camera
+from raymaskdp.synthetic.rooms import RoomCamera
 
 # Shape suffixes: T frames.
 
@@ -21,8 +21,8 @@ MOTIONS = ("static", "pan", "handheld", "dolly")
 
 
 def moved(
-    camera: Camera, motion: str, *, frames: int, fps: float, rng: np.random.Generator
-) -> tuple[Camera, ...]:
+    camera: RoomCamera, motion: str, *, frames: int, fps: float, rng: np.random.Generator
+) -> tuple[RoomCamera, ...]:
     """The camera at each frame of a video; `camera` itself at every frame where it is static."""
     if motion == "static":
         return (camera,) * frames
@@ -40,7 +40,7 @@ def moved(
     return tuple(_placed(camera, turn_3, shift_3) for turn_3, shift_3 in zip(turn_T3, shift_T3, strict=True))
 
 
-def _placed(camera: Camera, turn_3: np.ndarray, shift_3: np.ndarray) -> Camera:
+def _placed(camera: RoomCamera, turn_3: np.ndarray, shift_3: np.ndarray) -> RoomCamera:
     """The camera turned by degrees about its own axes, and shifted by metres along them."""
     rotation_33 = Rotation.from_rotvec(turn_3, degrees=True).as_matrix() @ camera.rotation_33
     eye_3 = camera.rotation_33.T @ (shift_3 - camera.translation_3)

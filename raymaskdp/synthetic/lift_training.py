@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -18,10 +19,11 @@ from tqdm import tqdm
 
 from raymaskdp import check
 from raymaskdp.anonymize.people.mediapipe import PoseNetworks, Sighting, View
-from raymaskdp.bodies import fit_lift
-from raymaskdp.bodies.body import joint_transforms, load_body
-from raymaskdp.bodies.fit_landmarks import landmarks_of
-from raymaskdp.bodies.fit_lift import LIFTED, Lift, Normalized, normalized, turned_to_axis
+from raymaskdp.bodies.body import load_body
+from raymaskdp.bodies.fitting import lift
+from raymaskdp.bodies.fitting.landmarks import landmarks_of
+from raymaskdp.bodies.fitting.lift import LIFTED, Lift, Normalized, normalized, turned_to_axis
+from raymaskdp.bodies.skinning import joint_transforms
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.synthetic.actions import ACTIONS
@@ -37,9 +39,11 @@ class LiftTrainingConfig:
     """What to film and how long to learn.
 
     Attributes:
-      seeds: of films of people who move anyhow, 192 × 144 pixels; large_seeds: of twice that.
+      seeds: of films of random motion, 192 × 144 pixels.
+      large_seeds: of such films of twice that size.
       acted_seeds: of films of the sample data's actions; give none to measure on actions never seen.
-      videos: in a film, of one person each; frames: in a video.
+      videos: in a film, of one person each.
+      frames: in a video.
       epochs: passes over all sightings and their mirror images.
       batch, learning_rate, weight_decay, dropout: of AdamW and the network.
       noise: standard deviation added to the landmarks, as a share of a person's spread.
@@ -48,22 +52,17 @@ class LiftTrainingConfig:
     seeds: tuple[int, ...] = (1001, 1002, 1003)
     large_seeds: tuple[int, ...] = (1006,)
     acted_seeds: tuple[int, ...] = (1101,)
-    videos: int = 95
-    frames: int = 16
-    epochs: int = 20
-    batch: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    dropout: float = 0.4
-    noise: float = 0.05
+    videos: Annotated[int, check.Range(1)] = 95
+    frames: Annotated[int, check.Range(1)] = 16
+    epochs: Annotated[int, check.Range(1)] = 20
+    batch: Annotated[int, check.Range(1)] = 256
+    learning_rate: Annotated[float, check.POSITIVE] = 1e-3
+    weight_decay: Annotated[float, check.POSITIVE] = 1e-2
+    dropout: Annotated[float, check.Range(0, 1, open_high=True)] = 0.4
+    noise: Annotated[float, check.FRACTION] = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("videos", "frames", "epochs", "batch"):
-            check.in_range(name, getattr(self, name), low=1)
-        for name in ("learning_rate", "weight_decay"):
-            check.positive(name, getattr(self, name))
-        check.in_range("dropout", self.dropout, low=0, high=1, open_high=True)
-        check.in_range("noise", self.noise, low=0, high=1)
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +118,7 @@ def train_lift(out: str | Path, work: str | Path, settings: LiftTrainingConfig) 
     lessons = [_lesson(Path(work), settings, *film) for film in films]
     network, loss = learn(lessons, settings)
     with atomic_path(Path(out)) as temporary:
-        fit_lift.save(network, temporary)
+        lift.save(network, temporary)
     return LiftTrainingResult(
         path=str(out), sightings=sum(len(lesson.image_NL2) for lesson in lessons), loss=loss
     )

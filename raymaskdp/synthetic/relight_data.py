@@ -154,14 +154,14 @@ def _person(seed: int, number: int) -> tuple[Avatar, Figure]:
     return avatar, dress(load_body(), avatar)
 
 
-def _camera(rng: np.random.Generator, width: int, height: int) -> rooms.Camera:
+def _camera(rng: np.random.Generator, width: int, height: int) -> rooms.RoomCamera:
     away, aside = rng.uniform(3.0, 3.8), rng.uniform(-0.55, 0.55)
     eye = np.array([away * np.sin(aside), rng.uniform(1.1, 2.0), away * np.cos(aside)])
     return rooms.look_at(eye, np.array([0.0, 1.0, 0.0]), focal=1.3 * height, width=width, height=height)
 
 
 def _moved(
-    figure: Figure, avatar: Avatar, camera: rooms.Camera, frames: int, rng: np.random.Generator
+    figure: Figure, avatar: Avatar, camera: rooms.RoomCamera, frames: int, rng: np.random.Generator
 ) -> Motion:
     """Somebody who does something on the floor near the middle of the room, in the camera's frame."""
     action = str(rng.choice(sorted(PERFORMED)))
@@ -190,7 +190,7 @@ def _posed(
     renderer: Renderer,
     figure: Figure,
     vertices_V3: np.ndarray,
-    camera: rooms.Camera,
+    camera: rooms.RoomCamera,
     seen: rooms.Traced,
     size: tuple[int, int],
 ) -> _Posed:

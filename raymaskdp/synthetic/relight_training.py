@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -49,18 +50,16 @@ class RefinerTrainingConfig:
     """
 
     seed: int = 4101
-    rooms: int = 156
-    rooms_each: int = 3
-    lights: int = 5
-    frames: int = 2
-    steps: int = 3600
-    batch: int = 8
-    learning_rate: float = 1e-3
+    rooms: Annotated[int, check.Range(1)] = 156
+    rooms_each: Annotated[int, check.Range(1)] = 3
+    lights: Annotated[int, check.Range(1)] = 5
+    frames: Annotated[int, check.Range(1)] = 2
+    steps: Annotated[int, check.Range(1)] = 3600
+    batch: Annotated[int, check.Range(1)] = 8
+    learning_rate: Annotated[float, check.POSITIVE] = 1e-3
 
     def __post_init__(self) -> None:
-        for name in ("rooms", "rooms_each", "lights", "frames", "steps", "batch"):
-            check.in_range(name, getattr(self, name), low=1)
-        check.positive("learning_rate", self.learning_rate)
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

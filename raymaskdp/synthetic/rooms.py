@@ -20,7 +20,7 @@ Texture = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Box:
+class Cuboid:
     """An axis-parallel box between two corners, one texture for all its sides."""
 
     low: np.ndarray
@@ -46,13 +46,13 @@ class Room:
     floor: Texture
     ceiling: Texture
     wall: Texture
-    boxes: tuple[Box, ...]
+    boxes: tuple[Cuboid, ...]
     lamp: np.ndarray
     color: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class View:
+class RoomView:
     """What a camera sees of an empty room.
 
     Attributes:
@@ -83,7 +83,7 @@ class Traced:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Camera:
+class RoomCamera:
     """A static camera. A world point p is at `rotation_33 @ p + translation_3` in its frame (OpenCV's).
 
     Attributes:
@@ -100,14 +100,14 @@ class Camera:
         return seen[:, :2] / seen[:, 2:] * np.diag(self.intrinsics_33)[:2] + self.intrinsics_33[:2, 2]
 
 
-def look_at(position: np.ndarray, target: np.ndarray, *, focal: float, width: int, height: int) -> Camera:
+def look_at(position: np.ndarray, target: np.ndarray, *, focal: float, width: int, height: int) -> RoomCamera:
     """A level camera at `position` with `target` in the middle of its picture."""
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.cross(forward, [0.0, 1.0, 0.0])
     right /= np.linalg.norm(right)
     rotation = np.stack([right, np.cross(forward, right), forward])
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
-    return Camera(rotation_33=rotation, translation_3=-rotation @ position, intrinsics_33=intrinsics)
+    return RoomCamera(rotation_33=rotation, translation_3=-rotation @ position, intrinsics_33=intrinsics)
 
 
 def draw_room(rng: np.random.Generator) -> Room:
@@ -133,17 +133,17 @@ def draw_room(rng: np.random.Generator) -> Room:
     )
 
 
-def view(room: Room, camera: Camera, *, width: int, height: int, samples: int = 2) -> View:
+def view(room: Room, camera: RoomCamera, *, width: int, height: int, samples: int = 2) -> RoomView:
     """The empty room as a camera sees it, `samples`² rays a pixel."""
     traced = trace(room, camera, width=width, height=height, samples=samples)
     light_N3 = _light(room, traced.points_N3, traced.normals_N3)
     color_N3 = traced.albedo_N3 * np.maximum(light_N3, traced.glow_N[:, None])
     fine = color_N3.reshape(height, samples, width, samples, 3).mean(axis=(1, 3))
     floor_HW = traced.floor_N.reshape(height, samples, width, samples).mean(axis=(1, 3)) > 0.5
-    return View(color_HW3=(255 * np.clip(fine, 0, 1) ** (1 / 2.2)).astype(np.float32), floor_HW=floor_HW)
+    return RoomView(color_HW3=(255 * np.clip(fine, 0, 1) ** (1 / 2.2)).astype(np.float32), floor_HW=floor_HW)
 
 
-def trace(room: Room, camera: Camera, *, width: int, height: int, samples: int = 1) -> Traced:
+def trace(room: Room, camera: RoomCamera, *, width: int, height: int, samples: int = 1) -> Traced:
     """What a camera's rays meet, row by row, `samples`² of them a pixel."""
     columns = (np.arange(width * samples) + 0.5) / samples
     rows = (np.arange(height * samples) + 0.5) / samples
@@ -220,9 +220,9 @@ def open_share(room: Room, points_N3: np.ndarray, normals_N3: np.ndarray) -> np.
     return open_N
 
 
-def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> list[Box]:
+def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> list[Cuboid]:
     back, left, right = low[2], low[0], high[0]
-    boxes: list[Box] = []
+    boxes: list[Cuboid] = []
     for x in _spread(rng, left + 0.6, right - 0.6, 3):
         kind = rng.choice(["picture", "window", "shelf", "cupboard", "poster"])
         if kind in ("picture", "poster"):
@@ -319,13 +319,13 @@ def _spread(rng: np.random.Generator, low: float, high: float, count: int) -> np
 
 def _slab(
     low: list[float] | np.ndarray, high: list[float] | np.ndarray, texture: Texture, glow: float = 0.0
-) -> Box:
-    return Box(
+) -> Cuboid:
+    return Cuboid(
         low=np.asarray(low, dtype=float), high=np.asarray(high, dtype=float), texture=texture, glow=glow
     )
 
 
-def _skirting(low: np.ndarray, high: np.ndarray, side: str, color: np.ndarray) -> Box:
+def _skirting(low: np.ndarray, high: np.ndarray, side: str, color: np.ndarray) -> Cuboid:
     start, end = low.copy(), high.copy()
     end[1] = 0.1
     if side == "back":

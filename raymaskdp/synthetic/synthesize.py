@@ -13,18 +13,20 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+from annotated_types import Unit
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from raymaskdp import check, config, files
 from raymaskdp.bodies.avatar import Avatar, draw_avatar
 from raymaskdp.bodies.body import Body, load_body
+from raymaskdp.bodies.clothes.wardrobe import HAIRSTYLES, OUTFITS
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.render import Light, RenderConfig, Renderer
-from raymaskdp.bodies.wardrobe import HAIRSTYLES, OUTFITS
 from raymaskdp.datasets.manifest import VideoRecord, write_table
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic import rooms
@@ -55,35 +57,27 @@ class SynthesizeConfig:
       noise: standard deviation of the camera's noise, in 8-bit levels.
     """
 
-    seed: int = 0
+    seed: Annotated[int, check.Range(0)] = 0
     actions: tuple[str, ...] = (
         "wave", "raise_arms", "clap", "jumping_jack", "squat", "kick", "walk", "bow",
     )  # fmt: skip
-    people: int = 12
-    takes: int = 1
-    rooms: int = 8
-    cameras: int = 2
+    people: Annotated[int, check.Range(1, 100_000)] = 12
+    takes: Annotated[int, check.Range(1, 100_000)] = 1
+    rooms: Annotated[int, check.Range(1, 100_000)] = 8
+    cameras: Annotated[int, check.Range(1, 100_000)] = 2
     motion: str = "static"
-    frames: int = 36
-    fps: float = 12.0
-    width: int = 192
-    height: int = 144
+    frames: Annotated[int, check.Range(1, 100_000)] = 36
+    fps: Annotated[float, check.Range(1, 240), Unit("frames/s")] = 12.0
+    width: Annotated[int, check.Range(32, 4096), Unit("px")] = 192
+    height: Annotated[int, check.Range(32, 4096), Unit("px")] = 144
     persons_per_video: int = 1
-    spread: float = 0.25
-    test_share: float = 0.25
-    noise: float = 2.0
+    spread: Annotated[float, check.Range(0, 1.5), Unit("m")] = 0.25
+    test_share: Annotated[float, check.FRACTION] = 0.25
+    noise: Annotated[float, check.Range(0, 50)] = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("people", "takes", "rooms", "cameras", "frames"):
-            check.in_range(name, getattr(self, name), low=1, high=100_000)
-        for name in ("width", "height"):
-            check.in_range(name, getattr(self, name), low=32, high=4096)
-        check.in_range("seed", self.seed, low=0)
-        check.in_range("fps", self.fps, low=1, high=240)
+        check.fields(self)
         check.in_range("persons_per_video", self.persons_per_video, low=1, high=min(2, self.people))
-        check.in_range("spread", self.spread, low=0, high=1.5)
-        check.in_range("test_share", self.test_share, low=0, high=1)
-        check.in_range("noise", self.noise, low=0, high=50)
         check.one_of("motion", self.motion, MOTIONS)
         if not self.actions:
             raise UserError("actions must name at least one action.")
@@ -267,8 +261,8 @@ class _Set:
     """A room as one camera sees it, where it was put up."""
 
     room: rooms.Room
-    camera: rooms.Camera
-    view: rooms.View
+    camera: rooms.RoomCamera
+    view: rooms.RoomView
     light: Light
     lamp: np.ndarray
 
@@ -338,7 +332,7 @@ class _Studio:
         actors: list[_Actor],
         masks: np.ndarray,
         stage: _Set,
-        cameras_T: tuple[rooms.Camera, ...],
+        cameras_T: tuple[rooms.RoomCamera, ...],
     ) -> None:
         truth = folder / "truth" / f"{scene.video_id}.npz"
         intrinsics = stage.camera.intrinsics_33
@@ -371,7 +365,7 @@ class _Studio:
             for camera in cameras_T:
                 writer.write(_clean(self._view(stage, camera)))
 
-    def _view(self, stage: _Set, camera: rooms.Camera) -> rooms.View:
+    def _view(self, stage: _Set, camera: rooms.RoomCamera) -> rooms.RoomView:
         """The empty room as a camera of the set sees it now."""
         if camera is stage.camera:
             return stage.view
@@ -389,7 +383,7 @@ class _Studio:
         action: str,
         person: int,
         place: np.ndarray,
-        cameras_T: tuple[rooms.Camera, ...],
+        cameras_T: tuple[rooms.RoomCamera, ...],
         rng: np.random.Generator,
     ) -> _Actor:
         settings = self._settings
@@ -467,13 +461,13 @@ def _to_camera(turns_T33: np.ndarray, shifts_T3: np.ndarray, points_TV3: np.ndar
     return np.ascontiguousarray(seen_TV3 + shifts_T3[:, None].astype(np.float32))
 
 
-def _clean(view: rooms.View) -> np.ndarray:
+def _clean(view: rooms.RoomView) -> np.ndarray:
     """The room alone through the lens, uint8 [H, W, 3]."""
     return np.clip(np.rint(_lens(view.color_HW3)), 0, 255).astype(np.uint8)
 
 
 def _shadow(
-    camera: rooms.Camera, lamp: np.ndarray, people: list[np.ndarray], width: int, height: int
+    camera: rooms.RoomCamera, lamp: np.ndarray, people: list[np.ndarray], width: int, height: int
 ) -> np.ndarray:
     """How dark the floor is [H, W], 0 to 1: what the lamp does not reach, and the contact at the feet."""
     shade = np.zeros((height, width), dtype=np.float32)

@@ -5,11 +5,11 @@
 >>> evaluate(run.run)                                                                # doctest: +SKIP
 """
 
-from raymaskdp.train.clips import ClipConfig
 from raymaskdp.train.config import ComputeConfig, OptimizerConfig, PrivacyConfig, TrainConfig
+from raymaskdp.train.data.clips import ClipConfig
+from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.evaluate import EvaluateResult, evaluate
 from raymaskdp.train.prepare import PrepareConfig, PrepareResult, prepare
-from raymaskdp.train.store import ClipStore
 from raymaskdp.train.trainer import TrainResult, train
 
 __all__ = [

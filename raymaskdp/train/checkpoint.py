@@ -32,7 +32,7 @@ class Identity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class TrainingState:
     """What a step changes.
 
     Attributes:
@@ -44,7 +44,7 @@ class State:
     average: Mapping[str, Tensor]
 
 
-def save(path: Path, state: State, *, step: int, identity: Identity) -> None:
+def save(path: Path, state: TrainingState, *, step: int, identity: Identity) -> None:
     """Write the state after `step` updates."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in state.average.items()}
@@ -58,7 +58,7 @@ def save(path: Path, state: State, *, step: int, identity: Identity) -> None:
         save_file(contiguous, temporary, metadata=about)
 
 
-def load(path: Path, state: State, *, identity: Identity) -> int:
+def load(path: Path, state: TrainingState, *, identity: Identity) -> int:
     """Restore a state in place; returns how many updates it has, 0 if there is no file.
 
     Raises `UserError` if the file is damaged, or of another run or plan.

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from raymaskdp import check, storage
 from raymaskdp.errors import UserError
 from raymaskdp.models import SCHEMES, ModelConfig
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.plan import MASKED, Adjacency, Mechanism, Unit
-from raymaskdp.train.clips import ClipConfig
+from raymaskdp.train.data.clips import ClipConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +39,19 @@ class PrivacyConfig:
     """
 
     mechanism: Mechanism = "maskdp"
-    epsilon: float | None = None
-    noise_multiplier: float | None = None
-    delta: float = 1e-5
-    clipping_norm: float = 1.0
-    clips: int = 2
-    expected_batch: float = 64.0
-    public_batch: float | None = None
-    public_weight: float = 1.0
+    epsilon: Annotated[float, check.POSITIVE] | None = None
+    noise_multiplier: Annotated[float, check.Range(0)] | None = None
+    delta: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 1e-5
+    clipping_norm: Annotated[float, check.POSITIVE] = 1.0
+    clips: Annotated[int, check.POSITIVE] = 2
+    expected_batch: Annotated[float, check.POSITIVE] = 64.0
+    public_batch: Annotated[float, check.POSITIVE] | None = None
+    public_weight: Annotated[float, check.Range(0)] = 1.0
     adjacency: Adjacency = "zero-out"
     unit: Unit = "video"
 
     def __post_init__(self) -> None:
-        check.positive("privacy.clips", self.clips)
-        if self.epsilon is not None:
-            check.positive("privacy.epsilon", self.epsilon)
+        check.fields(self, "privacy")
 
     def plan(self, *, num_records: int, steps: int, copies: int = 1) -> PrivacyPlan:
         """The plan of a run over `num_records` records; raises `UserError` for what does not go together.
@@ -85,29 +83,27 @@ class OptimizerConfig:
 
     Attributes:
       name: sgd; adam; adamw, with decoupled weight decay; or dp-adam, whose second moment is freed of the
-        variance of the noise (DP-AdamBC). `momentum` is for sgd.
+        variance of the noise (DP-AdamBC).
       learning_rate: the largest; reached after `warmup` steps.
+      momentum: of sgd.
+      weight_decay: decoupled with adamw and dp-adam; with sgd and adam added to the gradient.
+      warmup: steps in which the learning rate rises linearly.
       schedule: constant, or cosine down to zero at the last step.
       variance_floor: smallest second moment that dp-adam believes, the square of a gradient.
       average: decay of a moving average of the weights, which then is the result; 0 for the last weights.
     """
 
     name: Literal["sgd", "adam", "adamw", "dp-adam"] = "sgd"
-    learning_rate: float = 0.5
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    warmup: int = 0
+    learning_rate: Annotated[float, check.POSITIVE] = 0.5
+    momentum: Annotated[float, check.Range(0, 1, open_high=True)] = 0.9
+    weight_decay: Annotated[float, check.Range(0)] = 0.0
+    warmup: Annotated[int, check.Range(0)] = 0
     schedule: Literal["constant", "cosine"] = "cosine"
-    variance_floor: float = 1e-8
-    average: float = 0.0
+    variance_floor: Annotated[float, check.POSITIVE] = 1e-8
+    average: Annotated[float, check.Range(0, 1, open_high=True)] = 0.0
 
     def __post_init__(self) -> None:
-        check.positive("optimizer.learning_rate", self.learning_rate)
-        check.in_range("optimizer.momentum", self.momentum, low=0, high=1, open_high=True)
-        check.in_range("optimizer.weight_decay", self.weight_decay, low=0)
-        check.in_range("optimizer.warmup", self.warmup, low=0)
-        check.positive("optimizer.variance_floor", self.variance_floor)
-        check.in_range("optimizer.average", self.average, low=0, high=1, open_high=True)
+        check.fields(self, "optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,30 +134,24 @@ class ComputeConfig:
       ray_metrics: show it among Ray's metrics while the run goes on (with workers).
     """
 
-    workers: int | tuple[int, int] = 2
-    gpus: float = 0.0
-    threads: int = 1
-    micro_batch: int = 16
-    read_ahead: int = 2
+    workers: Annotated[int, check.Range(0)] | tuple[Annotated[int, check.POSITIVE], int] = 2
+    gpus: Annotated[float, check.FRACTION] = 0.0
+    threads: Annotated[int, check.POSITIVE] = 1
+    micro_batch: Annotated[int, check.POSITIVE] = 16
+    read_ahead: Annotated[int, check.Range(0)] = 2
     precision: Literal["float32", "bfloat16"] = "float32"
     cache_features: bool = True
     checkpoint_activations: bool = False
-    checkpoint_every: int = 20
+    checkpoint_every: Annotated[int, check.POSITIVE] = 20
     progress: bool = True
     tensorboard: bool = True
     wandb: bool = False
     ray_metrics: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.workers, int):
-            check.in_range("compute.workers", self.workers, low=0)
-        else:
-            check.in_range("compute.workers, the least", self.workers[0], low=1)
+        check.fields(self, "compute")
+        if isinstance(self.workers, tuple):
             check.in_range("compute.workers, the most", self.workers[1], low=self.workers[0])
-        check.in_range("compute.gpus", self.gpus, low=0, high=1)
-        check.in_range("compute.read_ahead", self.read_ahead, low=0)
-        for name in ("threads", "micro_batch", "checkpoint_every"):
-            check.positive(f"compute.{name}", getattr(self, name))
 
     @property
     def most_workers(self) -> int:
@@ -188,8 +178,8 @@ class TrainConfig:
     data: str | Path
     out: Path = Path("runs")
     split: str = "train"
-    validation: float = 0.0
-    steps: int = 100
+    validation: Annotated[float, check.Range(0, 1, open_high=True)] = 0.0
+    steps: Annotated[int, check.POSITIVE] = 100
     scheme: str = "full"
     init: Path | None = None
     seed: int = 0
@@ -200,9 +190,8 @@ class TrainConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
+        check.fields(self)
         object.__setattr__(self, "data", storage.place(str(self.data)))
-        check.positive("steps", self.steps)
-        check.in_range("validation", self.validation, low=0, high=1, open_high=True)
         check.one_of("scheme", self.scheme, SCHEMES)
         if self.scheme == "scratch" and self.init is not None:
             raise UserError("scheme=scratch starts from nothing; remove init, or use scheme=full.")

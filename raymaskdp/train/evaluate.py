@@ -15,12 +15,13 @@ from raymaskdp import check, models
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
-from raymaskdp.train import checkpoint, clips, loop, metrics
+from raymaskdp.train import checkpoint, loop, metrics
 from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.data import clips
+from raymaskdp.train.data.splits import VALIDATION, videos_of
+from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.device import device_here
 from raymaskdp.train.per_class import draw_change
-from raymaskdp.train.splits import VALIDATION, videos_of
-from raymaskdp.train.store import ClipStore
 
 NOTE = "Measured on private videos that were not trained on; ε does not cover this measurement."
 NOTES = {
@@ -140,7 +141,7 @@ class Looks:
     crops: int = 1
 
 
-def score_checkpoint(job: loop.Job, looks: Looks) -> float:
+def score_checkpoint(job: loop.TrainingJob, looks: Looks) -> float:
     """The score (as in `EvaluateResult`) of a run at its last checkpoint, finished or not.
 
     Writes nothing. Raises `UserError` if there is no checkpoint of this run.

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from raymaskdp import storage
-from raymaskdp.distributed.map_rows import spread
+from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.models import ModelConfig
-from raymaskdp.train.batches import FeatureInputs, PixelInputs, Views
+from raymaskdp.train.data.batches import FeatureInputs, PixelInputs, Views
 from raymaskdp.train.device import device_here
 
 VERSION = 3
@@ -103,7 +103,7 @@ def _on_ray(
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     rows = [{"name": record} for record in range(len(pixels.records))]
     with _evaluating(model):
-        for row in spread(rows, _Stage, pixels, model, gpus, workers=workers, gpus=gpus):
+        for row in map_rows(rows, _Stage, pixels, model, gpus, workers=workers, gpus=gpus):
             yield row["name"], load(row["features"])
 
 
@@ -111,7 +111,6 @@ class _Stage:
     """A backbone in an actor: a record's number in, its features as safetensors bytes out."""
 
     def __init__(self, pixels: PixelInputs, model: nn.Module, gpus: float) -> None:
-        torch.set_num_threads(1)
         pixels.store.fetch([video for record in pixels.records for video in record.videos])
         self._pixels, self._model = pixels, model.to(device_here(gpus))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raymaskdp.errors import UserError
-from raymaskdp.train.loop import Job, StepReport, read_curve
+from raymaskdp.train.loop import StepReport, TrainingJob, read_curve
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -22,7 +22,7 @@ def shown_values(report: StepReport) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def tensorboard(job: Job) -> Callable[[StepReport], None]:
+def tensorboard(job: TrainingJob) -> Callable[[StepReport], None]:
     """Writes every report into event files in the run's folder, the first of them replacing later steps'.
 
     Events bear the number of their step for a time. Real times would tell how long each step took, and
@@ -44,7 +44,7 @@ def tensorboard(job: Job) -> Callable[[StepReport], None]:
     return write
 
 
-def weights_and_biases(job: Job) -> Callable[[StepReport], None]:
+def weights_and_biases(job: TrainingJob) -> Callable[[StepReport], None]:
     """Hands the whole curve over at the last step.
 
     Not step by step: what is logged bears the time, which would tell how long each step took, and with it the

@@ -33,20 +33,20 @@ from raymaskdp.privacy import ClippedSum, GradientEngine, Key, Ledger, PrivacyPl
 from raymaskdp.privacy.accounting import rdp_epsilon
 from raymaskdp.privacy.plan import MASKED
 from raymaskdp.train import checkpoint
-from raymaskdp.train.batches import Inputs, PixelInputs, Views, pick_draws
-from raymaskdp.train.checkpoint import Identity, State
-from raymaskdp.train.clips import records_of
+from raymaskdp.train.checkpoint import Identity, TrainingState
 from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.data.batches import Inputs, PixelInputs, Views, pick_draws
+from raymaskdp.train.data.clips import records_of
+from raymaskdp.train.data.prefetch import ReadAhead
+from raymaskdp.train.data.splits import training_videos
+from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.device import CPU
 from raymaskdp.train.features import cached_features
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
-from raymaskdp.train.prefetch import ReadAhead
-from raymaskdp.train.splits import training_videos
-from raymaskdp.train.store import ClipStore
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TrainingJob:
     """One run, as every worker gets it. Holds no secret; the key is read from the run's folder."""
 
     config: TrainConfig
@@ -108,7 +108,9 @@ class StepReport:
     public_loss: float | None
 
 
-def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda report: None) -> float:
+def run(
+    job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None] = lambda report: None
+) -> float:
     """Train from the last checkpoint, or from the start, to the plan's last step.
 
     Leaves the checkpoint, the ledger and the curve in the run's folder. `on_step` is called on rank 0.
@@ -118,7 +120,7 @@ def run(job: Job, worker: Worker, on_step: Callable[[StepReport], None] = lambda
         return _run(job, worker, on_step)
 
 
-def _run(job: Job, worker: Worker, on_step: Callable[[StepReport], None]) -> float:
+def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]) -> float:
     torch.set_num_threads(job.config.compute.threads)
     # Else convolutions on GPUs would be rounded to 10 bits, where float32 is what was asked for.
     torch.backends.cudnn.allow_tf32 = False
@@ -131,7 +133,7 @@ def _run(job: Job, worker: Worker, on_step: Callable[[StepReport], None]) -> flo
     engine = GradientEngine(trained, plan)
     optimizer = make_optimizer(config.optimizer, learning, noise_std=plan.noise_std / plan.expected_batch)
     average = WeightAverage(config.optimizer.average, learning) if config.optimizer.average else None
-    state = State(model=model, optimizer=optimizer, average=average.values if average else {})
+    state = TrainingState(model=model, optimizer=optimizer, average=average.values if average else {})
     start = checkpoint.load(job.checkpoint_file, state, identity=job.identity)
     if first:
         ledger = Ledger.open(job.ledger_file, plan=plan, key=key, fingerprint=store.fingerprint)
@@ -329,7 +331,7 @@ def only_head_learns(model: nn.Module) -> bool:
 class Curve:
     """The training curve, one JSON object a line, a line a step; a step that is redone replaces its line."""
 
-    def __init__(self, job: Job, start: int) -> None:
+    def __init__(self, job: TrainingJob, start: int) -> None:
         self._job = job
         kept = [line for line in read_curve(job.curve_file) if line.step <= start]
         write_text(job.curve_file, "".join(json.dumps(asdict(line)) + "\n" for line in kept))

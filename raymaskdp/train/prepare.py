@@ -25,12 +25,12 @@ from tqdm import tqdm
 
 from raymaskdp import check, config, storage
 from raymaskdp.datasets.manifest import IMAGE_SUFFIXES, VideoRecord, read_source
-from raymaskdp.distributed.map_rows import spread
+from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
-from raymaskdp.train import views
-from raymaskdp.train.positive_controls import People, with_blurred_people, without_people
-from raymaskdp.train.store import FORMAT, PARTS, about_store
+from raymaskdp.train.data import views
+from raymaskdp.train.data.positive_controls import People, with_blurred_people, without_people
+from raymaskdp.train.data.store import FORMAT, PARTS, about_store
 from raymaskdp.video import masks
 from raymaskdp.video.picture import read_picture
 from raymaskdp.video.reader import stream
@@ -183,7 +183,7 @@ def _on_ray(
     sources: Sequence[Source], out: str | Path, settings: PrepareConfig, workers: int
 ) -> Iterator[tuple[str, Stored]]:
     rows = [{"name": one.record.video_id, "source": pickle.dumps(one)} for one in sources]
-    for row in spread(rows, _Stage, out, settings, workers=workers):
+    for row in map_rows(rows, _Stage, out, settings, workers=workers):
         yield row["name"], json.loads(row["stored"])
 
 

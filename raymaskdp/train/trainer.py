@@ -25,13 +25,13 @@ from raymaskdp.files import private_folder, sha256_file, write_json, write_text
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import checkpoint, loop
 from raymaskdp.train.checkpoint import Identity
-from raymaskdp.train.clips import records_of
 from raymaskdp.train.config import ComputeConfig, TrainConfig
+from raymaskdp.train.data.clips import records_of
+from raymaskdp.train.data.splits import training_videos
+from raymaskdp.train.data.store import ClipStore, absolute
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.loggers import shown_values, tensorboard, weights_and_biases
-from raymaskdp.train.loop import Job, StepReport, Worker
-from raymaskdp.train.splits import training_videos
-from raymaskdp.train.store import ClipStore, absolute
+from raymaskdp.train.loop import StepReport, TrainingJob, Worker
 
 WORKER_FAILURES = 3
 """Crashes of workers that a run survives, each going on from the last checkpoint."""
@@ -128,7 +128,7 @@ def train(
     return result
 
 
-def make_job(config: TrainConfig) -> Job:
+def make_job(config: TrainConfig) -> TrainingJob:
     """The plan and identity of a run; checks all settings against the data."""
     # Of the annotated types, which `TrainConfig(...)` in Python does not see to; equal settings, equal run.
     config = configuration.build(TrainConfig, configuration.to_dict(config), where="the configuration")
@@ -145,7 +145,7 @@ def make_job(config: TrainConfig) -> Job:
     loop.build(config, store)  # settings of the model and its weights that do not fit fail here
     identity = Identity(run=run_digest(config, store), plan=configuration.digest(plan))
     folder = config.out / f"{plan.mechanism}-{identity.run[:12]}"
-    return Job(config=config, folder=folder, plan=plan, identity=identity)
+    return TrainingJob(config=config, folder=folder, plan=plan, identity=identity)
 
 
 def cache_features_of(config: TrainConfig) -> None:
@@ -175,7 +175,7 @@ def read_result(folder: Path) -> TrainResult:
     return configuration.build(TrainResult, values, where=str(folder / "result.json"))
 
 
-def _run_here(job: Job, on_step: Callable[[StepReport], None] | None) -> None:
+def _run_here(job: TrainingJob, on_step: Callable[[StepReport], None] | None) -> None:
     threads = torch.get_num_threads()
     watchers = [*watchers_of(job), *([on_step] if on_step is not None else [])]
     try:
@@ -191,7 +191,7 @@ def _run_here(job: Job, on_step: Callable[[StepReport], None] | None) -> None:
         torch.set_num_threads(threads)
 
 
-def run_on_ray(job: Job, body: Callable[[Job], None]) -> None:
+def run_on_ray(job: TrainingJob, body: Callable[[TrainingJob], None]) -> None:
     """Run `body` in every worker of the job, again and again until it ends well in all.
 
     Workers that crash are replaced, up to `WORKER_FAILURES` times, and so is Ray's controller. Machines
@@ -273,7 +273,7 @@ def _ray_worker(settings: dict[str, Any]) -> None:
     settings["body"](settings["job"])
 
 
-def this_worker(job: Job) -> Worker:
+def this_worker(job: TrainingJob) -> Worker:
     """The place of this process among the job's workers of Ray Train."""
     import ray.train.torch
     from torch import distributed
@@ -291,7 +291,7 @@ def this_worker(job: Job) -> Worker:
     )
 
 
-def _train_in_worker(job: Job) -> None:
+def _train_in_worker(job: TrainingJob) -> None:
     watchers = watchers_of(job)
 
     def show(report: StepReport) -> None:
@@ -301,7 +301,7 @@ def _train_in_worker(job: Job) -> None:
     loop.run(job, this_worker(job), show)
 
 
-def watchers_of(job: Job) -> list[Callable[[StepReport], None]]:
+def watchers_of(job: TrainingJob) -> list[Callable[[StepReport], None]]:
     """Who is to be told of every step, as `compute` says."""
     compute = job.config.compute
     watchers = [tensorboard(job)] if compute.tensorboard else []
@@ -312,7 +312,7 @@ def watchers_of(job: Job) -> list[Callable[[StepReport], None]]:
     return watchers
 
 
-def _ray_metrics(job: Job) -> Callable[[StepReport], None]:
+def _ray_metrics(job: TrainingJob) -> Callable[[StepReport], None]:
     """Shows the run's step, ε and public loss among the metrics of the cluster, as `raymaskdp_train_...`."""
     from ray.util.metrics import Gauge
 
@@ -327,7 +327,7 @@ def _ray_metrics(job: Job) -> Callable[[StepReport], None]:
     return show
 
 
-def _finish(job: Job) -> TrainResult:
+def _finish(job: TrainingJob) -> TrainResult:
     store = ClipStore.open(job.config.data)
     model = loop.build(job.config, store)
     trainable = sum(value.numel() for value in model.parameters() if value.requires_grad)
@@ -363,7 +363,7 @@ def _finite(epsilon: float) -> float | None:
 
 
 @contextlib.contextmanager
-def _bar(job: Job) -> Iterator[tqdm]:
+def _bar(job: TrainingJob) -> Iterator[tqdm]:
     done = len(loop.read_curve(job.curve_file))
     name = f"train {job.plan.mechanism}"
     shown = job.config.compute.progress and not events.wanted()
@@ -384,7 +384,7 @@ def _show(bar: tqdm, report: StepReport, plan: PrivacyPlan) -> None:
 
 
 @contextlib.contextmanager
-def _following(job: Job, bar: tqdm) -> Iterator[None]:
+def _following(job: TrainingJob, bar: tqdm) -> Iterator[None]:
     """Moves the bar along with the curve that a worker elsewhere writes."""
     finished = threading.Event()
 

@@ -25,7 +25,9 @@ import threading
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Unit
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
@@ -46,14 +48,12 @@ class DecodeLimits:
       megapixels: of a frame, which a worker has to hold some times over; 8K has 33.
     """
 
-    seconds: float = 1800.0
-    gigabytes: float = 6.0
-    megapixels: float = 36.0
+    seconds: Annotated[float, check.Range(1, 1_000_000), Unit("s")] = 1800.0
+    gigabytes: Annotated[float, check.Range(0.25, 10_000), Unit("GB")] = 6.0
+    megapixels: Annotated[float, check.POSITIVE, Unit("Mpx")] = 36.0
 
     def __post_init__(self) -> None:
-        check.in_range("decode.seconds", self.seconds, low=1, high=1e6)
-        check.in_range("decode.gigabytes", self.gigabytes, low=0.25, high=1e4)
-        check.in_range("decode.megapixels", self.megapixels, low=0, open_low=True)
+        check.fields(self, "decode")
 
 
 def probe(path: str | Path, limits: DecodeLimits) -> VideoInfo:

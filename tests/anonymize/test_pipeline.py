@@ -12,7 +12,8 @@ from ray import cloudpickle
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.pipeline import Flow, in_process, on_ray
+from raymaskdp.anonymize.pipeline import in_process, on_ray
+from raymaskdp.anonymize.run_metrics import Throughput
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import VideoRecord
 
@@ -90,7 +91,7 @@ def test_nothing_to_do_starts_nothing(tmp_path: Path) -> None:
 
 def test_a_run_knows_how_busy_it_is_and_how_long_it_takes() -> None:
     """Two workers: after ten seconds 12 of their 20 were work, and two of eight videos are decided."""
-    flow = Flow(workers=2)
+    flow = Throughput(workers=2)
     for seconds in (5.0, 7.0):
         flow.add(dataclasses.replace(items(["a"])[0], status="done", seconds=seconds))
     assert flow.utilisation(10.0) == pytest.approx(0.6)

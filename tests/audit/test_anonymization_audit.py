@@ -9,12 +9,13 @@ from support.drawn import H, Leak, T, W, draw
 
 from raymaskdp import cli
 from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.audit import AnonymizationAuditConfig, actions, audit_anonymization, motion, video_pairs
+from raymaskdp.audit import AnonymizationAuditConfig, audit_anonymization, video_pairs
 from raymaskdp.audit.anonymization import read_audit
-from raymaskdp.audit.faces import Lookout
+from raymaskdp.audit.attacks import actions, motion
+from raymaskdp.audit.attacks.faces import Lookout
+from raymaskdp.audit.attacks.matching import Entries, compare, match
 from raymaskdp.audit.leaks import find_leaks
-from raymaskdp.audit.matching import Entries, compare, match
-from raymaskdp.audit.video_pairs import Case, Pair, read_pair
+from raymaskdp.audit.video_pairs import Pair, VideoPair, read_pair
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.skeleton import JOINT, NUM_JOINTS
 from raymaskdp.errors import UserError
@@ -148,7 +149,7 @@ def test_gait_is_found_where_there_is_one() -> None:
                     )
             joints = body.joints(rotations.astype(np.float32), np.zeros((60, 3)), rng.normal(size=10))
             points = joints[:, motion.SMPL_P].astype(np.float64)
-            features.append(motion.Skeleton(points_TP3=points, fps=20.0).gait())
+            features.append(motion.MovingSkeleton(points_TP3=points, fps=20.0).gait())
             subjects.append(f"s{person}")
     seen = entries(motion.standardized(np.stack(features), np.zeros(24)), np.array(subjects))
     assert match([compare(seen, seen)]).rank1 > 0.8
@@ -207,7 +208,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no anonymized video"):
         video_pairs.find_cases(tmp_path, sources, most=4)
     cases = video_pairs.find_cases(out, sources, most=1)
-    assert [type(case) for case in cases] == [Case]
+    assert [type(case) for case in cases] == [VideoPair]
     assert read_pair(cases[0], frames=3).output_THW3.shape == (3, H, W, 3)
     (sources / "videos" / "p0_t0.mp4").write_bytes(b"another")
     with pytest.raises(UserError, match="not the file"):

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from raymaskdp.audit import attributes, motion
-from raymaskdp.audit.matching import Entries, compare, match
+from raymaskdp.audit.attacks import attributes, motion
+from raymaskdp.audit.attacks.matching import Entries, compare, match
 from raymaskdp.bodies.avatar import MALE, draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.synthetic.actions import perform
@@ -16,11 +16,11 @@ SAMPLE = SynthesizeConfig(seed=7, people=12, frames=24)
 """The people of the demo."""
 
 
-def skeleton(action: str, person: int, betas_S: np.ndarray) -> motion.Skeleton:
+def skeleton(action: str, person: int, betas_S: np.ndarray) -> motion.MovingSkeleton:
     rng = np.random.default_rng([SAMPLE.actions.index(action), person])
     done = perform(action, num_frames=24, fps=12.0, manner=manners(SAMPLE)[person], rng=rng)
     joints = load_body().joints(done.rotations_TJ3, np.zeros((24, 3), np.float32), betas_S)
-    return motion.Skeleton(points_TP3=joints[:, motion.SMPL_P].astype(np.float64), fps=12.0)
+    return motion.MovingSkeleton(points_TP3=joints[:, motion.SMPL_P].astype(np.float64), fps=12.0)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import pytest
 from support.drawn import Leak, T, draw
 from support.onnx_files import linear
 
-from raymaskdp.audit import AnonymizationAuditConfig, audit_anonymization, embedding
-from raymaskdp.audit.identification import attack_given
+from raymaskdp.audit import AnonymizationAuditConfig, audit_anonymization
+from raymaskdp.audit.attacks import embedding
+from raymaskdp.audit.attacks.identification import attack_given
 from raymaskdp.audit.video_pairs import find_cases
 from raymaskdp.errors import UserError
 

@@ -11,15 +11,16 @@ import pytest
 from safetensors.torch import load_file
 
 from raymaskdp import cli
-from raymaskdp.audit import TrainingAuditConfig, audit_training, canaries, membership
-from raymaskdp.audit.inversion import invert
+from raymaskdp.audit import TrainingAuditConfig, audit_training
+from raymaskdp.audit.attacks import canaries, membership
+from raymaskdp.audit.attacks.inversion import invert
 from raymaskdp.audit.training import read_audit
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
 from raymaskdp.models import ModelConfig
 from raymaskdp.privacy.audit import run_plan
 from raymaskdp.train import ClipConfig, ComputeConfig, OptimizerConfig, PrivacyConfig, TrainConfig, train
-from raymaskdp.train.store import ClipStore
+from raymaskdp.train.data.store import ClipStore
 from raymaskdp.video.masks import pack
 
 T, H, W = 6, 16, 16

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from raymaskdp.benchmarks import digits
-from raymaskdp.benchmarks.digits import DigitsConfig, Setting, make_plan, public_pixels, train
+from raymaskdp.benchmarks.digits import DigitsConfig, DigitsRun, make_plan, public_pixels, train
 
 pytest.importorskip("sklearn")
 SHORT = DigitsConfig(epochs=4, seeds=2)
@@ -15,9 +15,9 @@ SHORT = DigitsConfig(epochs=4, seeds=2)
 @pytest.mark.slow
 def test_methods_learn_in_the_order_of_what_they_may_see():
     torch.set_num_threads(1)
-    dpsgd = train(Setting(method="dpsgd", epsilon=0.5, clipping_norm=1.0), SHORT, 0)
-    masked = train(Setting(method="maskdp", epsilon=0.5), SHORT, 0)
-    free = train(Setting(method="sgd"), SHORT, 0)
+    dpsgd = train(DigitsRun(method="dpsgd", epsilon=0.5, clipping_norm=1.0), SHORT, 0)
+    masked = train(DigitsRun(method="maskdp", epsilon=0.5), SHORT, 0)
+    free = train(DigitsRun(method="sgd"), SHORT, 0)
     assert dpsgd < masked < free
 
 
@@ -25,7 +25,7 @@ def test_the_public_branch_depends_on_public_pixels_alone(monkeypatch):
     torch.set_num_threads(1)
     short = DigitsConfig(epochs=1, seeds=2)
     load = digits.load
-    here = train(Setting(method="public"), short, 0)
+    here = train(DigitsRun(method="public"), short, 0)
 
     def scrambled(seed: int):
         images, labels, test_images, test_labels = load(seed)
@@ -33,11 +33,11 @@ def test_the_public_branch_depends_on_public_pixels_alone(monkeypatch):
         return torch.where(public_pixels() > 0, images, noise), labels, test_images, test_labels
 
     monkeypatch.setattr(digits, "load", scrambled)
-    assert train(Setting(method="public"), short, 0) == here
+    assert train(DigitsRun(method="public"), short, 0) == here
 
 
 def test_plans_meet_their_targets():
-    plan = make_plan(Setting(method="maskdp-full", epsilon=1.0), DigitsConfig(), 1437)
+    plan = make_plan(DigitsRun(method="maskdp-full", epsilon=1.0), DigitsConfig(), 1437)
     assert plan.steps == 400
     assert 0.99 <= plan.epsilon() <= 1.0
-    assert make_plan(Setting(method="sgd"), DigitsConfig(), 1437).epsilon() == float("inf")
+    assert make_plan(DigitsRun(method="sgd"), DigitsConfig(), 1437).epsilon() == float("inf")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from raymaskdp.benchmarks import tiny_diffusion
-from raymaskdp.benchmarks.refine_cost import WAYS, RefineCostConfig, make
+from raymaskdp.benchmarks.diffusion import tiny_diffusion
+from raymaskdp.benchmarks.diffusion.refine_cost import WAYS, RefineCostConfig, make
 from raymaskdp.errors import UserError
 
 

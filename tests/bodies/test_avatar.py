@@ -5,9 +5,9 @@ import pytest
 from scipy.spatial import cKDTree
 
 from raymaskdp.bodies.avatar import ADULT_YEARS, DIFFERENT, MAX_BETA, contrast, draw_avatar, draw_avatars
+from raymaskdp.bodies.clothes.wardrobe import BEARDS, HAIRSTYLES, OUTFITS
 from raymaskdp.bodies.figure import CELLS_M, dress
 from raymaskdp.bodies.skeleton import NUM_JOINTS
-from raymaskdp.bodies.wardrobe import BEARDS, HAIRSTYLES, OUTFITS
 
 SECRET = b"thirty-two bytes of run secret.."
 WOMENS = {name for name, outfit in OUTFITS.items() if outfit.style == "women"}

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from raymaskdp.anonymize.pipeline import METRICS
+from raymaskdp.anonymize.run_metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT.parent / "shared" / "schemas"

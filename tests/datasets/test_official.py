@@ -17,7 +17,7 @@ from raymaskdp import cli
 from raymaskdp.datasets import importing, registry
 from raymaskdp.datasets.importing import import_dataset, list_datasets
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, read_source
-from raymaskdp.datasets.ntu60 import ACTIONS
+from raymaskdp.datasets.readers.ntu60 import ACTIONS
 from raymaskdp.errors import UserError
 
 MAKERS: dict[str, Callable[[Path], Path]] = {

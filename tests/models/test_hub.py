@@ -18,7 +18,7 @@ from raymaskdp.models import (
     save_weights,
     weight_files,
 )
-from raymaskdp.models.backbone import normalize
+from raymaskdp.models.backbones.backbone import normalize
 
 transformers = pytest.importorskip("transformers", exc_type=ImportError)
 torch.set_num_threads(1)

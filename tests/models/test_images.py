@@ -12,7 +12,7 @@ from torch import nn
 
 from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig, build_model, load_backbone
-from raymaskdp.models.backbone import IMAGENET_MEAN, IMAGENET_STD, normalize
+from raymaskdp.models.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, normalize
 
 torch.set_num_threads(1)
 IMAGE = (1, 64, 64)

@@ -15,7 +15,7 @@ from raymaskdp.models import (
     register,
     save_weights,
 )
-from raymaskdp.models.video_transformer import VideoTransformer, VideoTransformerConfig, tubelets
+from raymaskdp.models.backbones.video_transformer import VideoTransformer, VideoTransformerConfig, tubelets
 
 torch.set_num_threads(1)
 CLIP = (4, 16, 24)

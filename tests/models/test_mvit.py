@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig, build_model, load_backbone
-from raymaskdp.models.backbone import normalize
-from raymaskdp.models.mvit import MViT, MViTConfig, block_shapes
+from raymaskdp.models.backbones.backbone import normalize
+from raymaskdp.models.backbones.mvit import MViT, MViTConfig, block_shapes
 
 torch.set_num_threads(1)
 CLIP = (4, 32, 48)

@@ -13,7 +13,7 @@ from torch import nn
 
 from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig, apply_scheme, build_model, load_backbone, read_weights, register
-from raymaskdp.models.backbone import Backbone, reset_head
+from raymaskdp.models.backbones.backbone import Backbone, reset_head
 
 torch.set_num_threads(1)
 

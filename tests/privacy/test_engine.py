@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raymaskdp.privacy import GradientEngine
-from raymaskdp.privacy.gradients import Outer
+from raymaskdp.privacy.per_record.gradients import Outer
 
 
 def batch(shape: tuple[int, ...], records: int, views: int, seed: int) -> tuple[Tensor, Tensor]:

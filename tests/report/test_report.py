@@ -17,9 +17,9 @@ from raymaskdp.anonymize.item import Item, Status
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.audit import TrainingAudit
-from raymaskdp.audit.canaries import CanaryTest
+from raymaskdp.audit.attacks.canaries import CanaryTest
+from raymaskdp.audit.attacks.inversion import Inversion
 from raymaskdp.audit.counts import count
-from raymaskdp.audit.inversion import Inversion
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_json

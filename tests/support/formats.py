@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from raymaskdp.bodies.body import joint_transforms, load_body
-from raymaskdp.bodies.fit_landmarks import Layout, landmarks_of
+from raymaskdp.bodies.body import load_body
+from raymaskdp.bodies.fitting.landmarks import LandmarkLayout, landmarks_of
+from raymaskdp.bodies.skinning import joint_transforms
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.video.reader import VideoInfo
 
@@ -56,7 +57,7 @@ class Truth:
     def points(self, names: tuple[str, ...], person: int, focal: float | None = None) -> np.ndarray:
         """Points in the camera's frame [T, L, 3], moved along the line of sight for another focal length."""
         body, betas = load_body(), self.betas[person]
-        where = landmarks_of(body, betas, Layout(points=names))
+        where = landmarks_of(body, betas, LandmarkLayout(points=names))
         joints, transforms = joint_transforms(body.rest_joints(betas), self.rotations[person])
         turned = transforms[:, where.joint_L, :3, :3]
         points = joints[:, where.joint_L] + np.einsum("tlij,lj->tli", turned, where.offset_L3)

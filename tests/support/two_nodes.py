@@ -56,7 +56,7 @@ def main(settings: str, key: str, path: Path, changes: int) -> None:
     job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(bytes.fromhex(key))
 
-    def body(job: loop.Job) -> None:
+    def body(job: loop.TrainingJob) -> None:
         torch.set_num_threads(1)
         worker = this_worker(job)
 

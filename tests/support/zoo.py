@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.privacy.clipping import Clipping
+from raymaskdp.privacy.per_record.clipping import Clipping
 
 CLASSES = 3
 

@@ -11,9 +11,10 @@ from support.samples import write_anonymized
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import Key
-from raymaskdp.train import ClipConfig, ClipStore, PrepareConfig, clips, prepare
-from raymaskdp.train.batches import pick_draws
-from raymaskdp.train.clips import _move
+from raymaskdp.train import ClipConfig, ClipStore, PrepareConfig, prepare
+from raymaskdp.train.data import clips
+from raymaskdp.train.data.batches import pick_draws
+from raymaskdp.train.data.clips import _move
 
 CONFIG = ClipConfig(frames=4, stride=2, draws=8, shift=3)
 

@@ -16,7 +16,7 @@ from raymaskdp.privacy import Key
 from raymaskdp.train import ClipStore, ComputeConfig, OptimizerConfig, TrainConfig, loop, train
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.evaluate import Looks, score_videos
-from raymaskdp.train.loop import Job, Worker
+from raymaskdp.train.loop import TrainingJob, Worker
 from raymaskdp.train.trainer import backend_of, make_job, scaling_of
 
 KEY = Key(secret=bytes(range(32)))
@@ -32,7 +32,7 @@ def base(base) -> TrainConfig:
     )  # fmt: skip
 
 
-def started(config: TrainConfig) -> Job:
+def started(config: TrainConfig) -> TrainingJob:
     job = make_job(config)
     job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(KEY.secret)

@@ -12,8 +12,8 @@ from support.changes import changed
 from raymaskdp.models import ModelConfig
 from raymaskdp.privacy import Key
 from raymaskdp.train import ClipStore, TrainConfig, loop, train
-from raymaskdp.train.batches import PixelInputs
-from raymaskdp.train.clips import records_of
+from raymaskdp.train.data.batches import PixelInputs
+from raymaskdp.train.data.clips import records_of
 from raymaskdp.train.features import cached_features, features_path
 
 KEY = Key(secret=bytes(range(32)))

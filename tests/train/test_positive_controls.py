@@ -11,7 +11,7 @@ from support.samples import HEIGHT, WIDTH, write_anonymized
 
 from raymaskdp.errors import UserError
 from raymaskdp.train import ClipStore, PrepareConfig, prepare
-from raymaskdp.train.positive_controls import with_blurred_people, without_people
+from raymaskdp.train.data.positive_controls import with_blurred_people, without_people
 from raymaskdp.video import masks
 from raymaskdp.video.writer import VideoWriter
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from raymaskdp.train.prefetch import ReadAhead
+from raymaskdp.train.data.prefetch import ReadAhead
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])

@@ -13,7 +13,8 @@ from support.samples import ACTIONS, FRAMES, HEIGHT, WIDTH, write_anonymized
 
 from raymaskdp import storage
 from raymaskdp.errors import UserError
-from raymaskdp.train import ClipStore, PrepareConfig, prepare, views
+from raymaskdp.train import ClipStore, PrepareConfig, prepare
+from raymaskdp.train.data import views
 from raymaskdp.video import masks
 from raymaskdp.video.reader import stream
 from raymaskdp.video.writer import VideoWriter

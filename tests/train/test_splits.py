@@ -12,8 +12,8 @@ from support.changes import changed
 
 from raymaskdp.errors import UserError
 from raymaskdp.train import ClipStore, PrivacyConfig, TrainConfig, evaluate, train
-from raymaskdp.train.splits import training_videos, videos_of
-from raymaskdp.train.store import StoredVideo
+from raymaskdp.train.data.splits import training_videos, videos_of
+from raymaskdp.train.data.store import StoredVideo
 from raymaskdp.train.trainer import make_job
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from raymaskdp.train import views
-from raymaskdp.train.views import Resampling
+from raymaskdp.train.data import views
+from raymaskdp.train.data.views import Resampling
 
 
 @pytest.mark.parametrize(("source", "target"), [((24, 32), (6, 8)), ((23, 37), (6, 8)), ((48, 40), (12, 16))])

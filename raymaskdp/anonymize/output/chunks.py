@@ -25,7 +25,7 @@ from raymaskdp.video.mask_film import MaskFilm
 
 # Shape suffixes: T frames of a piece, H rows, W columns.
 
-_LIBRARIES = ("raymaskdp", "av", "numpy", "opencv-contrib-python", "pyrender", "smplx", "torch")
+_LIBRARIES = ("raymaskdp", "av", "numpy", "opencv-contrib-python", "pyrender", "torch")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -30,7 +30,7 @@ DATA_SUFFIXES = (".mp4", ".avatar.mp4", ".npz")
 SOURCE_VERSION = "source_version"
 """Metric of a video that was read from an object store: what the store called this version of it."""
 
-_LIBRARIES = ("raymaskdp", "av", "mediapipe", "numpy", "opencv-contrib-python", "pyrender", "smplx", "torch")
+_LIBRARIES = ("raymaskdp", "av", "mediapipe", "numpy", "opencv-contrib-python", "pyrender", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, limbs
 from raymaskdp.anonymize.people.mediapipe import Sighting
-from raymaskdp.bodies.fit_landmarks import MEDIAPIPE
+from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE
 from raymaskdp.video.mask_film import SmallMask
 
 MASK_THRESHOLD = 0.35

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
 from raymaskdp import check
 from raymaskdp.anonymize.people.nanodet import Things
-from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, Layout
+from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE, LandmarkLayout
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.video.mask_film import MaskFilm, union
 
@@ -77,19 +78,18 @@ class People:
       camera_33: float64 [3, 3], intrinsics in pixels where the source knows them, else None.
     """
 
-    width: int
-    height: int
+    width: Annotated[int, check.POSITIVE]
+    height: Annotated[int, check.POSITIVE]
     fps: float
     num_frames: int
     persons: tuple[Person, ...]
     doubts: tuple[Doubt, ...] = ()
     things: Mapping[int, Things] = field(default_factory=dict)
-    layout: Layout = MEDIAPIPE
+    layout: LandmarkLayout = MEDIAPIPE
     camera_33: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        check.positive("width", self.width)
-        check.positive("height", self.height)
+        check.fields(self)
         size = packed_size(self.height, self.width)
         num_points = len(self.layout.points)
         for person in self.persons:

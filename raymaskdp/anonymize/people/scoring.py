@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.bodies.body import Body
-from raymaskdp.bodies.fit_refine import BODY
+from raymaskdp.bodies.fitting.refine import BODY
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.errors import UserError
 

@@ -24,7 +24,7 @@ from raymaskdp.anonymize.compose.diffusion.prompts import color_name, light_of, 
 from raymaskdp.anonymize.compose.diffusion.settings import PROMPT, DiffusionConfig
 from raymaskdp.anonymize.compose.diffusion.weights import load_pipeline, pull_diffusion
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.benchmarks import tiny_diffusion
+from raymaskdp.benchmarks.diffusion import tiny_diffusion
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import dress

@@ -14,13 +14,13 @@ from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.backends import ImageBackend, Takes, load_backend
 from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
-from raymaskdp.anonymize.compose.diffusion.refiner import Cast, Refiner
+from raymaskdp.anonymize.compose.diffusion.refiner import Cast, DiffusionRefiner
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.harmonize import REFINERS, Refined, Shot
 from raymaskdp.anonymize.compose.synthesis import empty
 from raymaskdp.anonymize.people.mediapipe import PoseNetworks
-from raymaskdp.benchmarks import tiny_diffusion
-from raymaskdp.benchmarks.refine import METHODS, RefineConfig, benchmark_refine, composed
+from raymaskdp.benchmarks.diffusion import tiny_diffusion
+from raymaskdp.benchmarks.diffusion.refine import METHODS, RefineBenchmarkConfig, benchmark_refine, composed
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import dress
@@ -102,8 +102,8 @@ class _Given:
         return iter(self._layers)
 
 
-def refiner(config: DiffusionConfig, backend, cast: Cast, check: PoseCheck | None = None) -> Refiner:
-    return Refiner(config, COMPOSITES, backend, check, cast)
+def refiner(config: DiffusionConfig, backend, cast: Cast, check: PoseCheck | None = None) -> DiffusionRefiner:
+    return DiffusionRefiner(config, COMPOSITES, backend, check, cast)
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +309,7 @@ def test_a_pose_that_moves_keeps_the_render(config, cast, shots) -> None:
 @pytest.mark.slow
 def test_consistent_frames_flicker_less() -> None:
     result = benchmark_refine(
-        RefineConfig(
+        RefineBenchmarkConfig(
             diffusion=DiffusionConfig(side=128, steps=4, strength=0.5, guidance=1.0, max_pose_shift=0),
             actions=("walk",),
             frames=4,

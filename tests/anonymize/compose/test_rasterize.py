@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from raymaskdp.anonymize.compose.diffusion.noise import anchored
-from raymaskdp.anonymize.compose.diffusion.rasterize import Body, Crop, crop_around, flow, project, rasterize
+from raymaskdp.anonymize.compose.diffusion.rasterize import (
+    Crop,
+    PlacedMesh,
+    crop_around,
+    flow,
+    project,
+    rasterize,
+)
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
@@ -30,8 +37,8 @@ def posed(figure: Figure, turn: float = 0.0, bend: float = 0.0, shift: float = 0
     return figure.pose(rotations, np.array([[shift, 0.1, 2.8]], np.float32))[0]
 
 
-def body(figure: Figure, vertices: np.ndarray, person: int = 0) -> Body:
-    return Body(person=person, faces_F3=figure.faces_F3, vertices_V3=vertices)
+def body(figure: Figure, vertices: np.ndarray, person: int = 0) -> PlacedMesh:
+    return PlacedMesh(person=person, faces_F3=figure.faces_F3, vertices_V3=vertices)
 
 
 def test_the_surface_is_what_opengl_draws(figure) -> None:

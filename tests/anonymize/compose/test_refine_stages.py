@@ -11,7 +11,7 @@ from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
-from raymaskdp.benchmarks import tiny_diffusion
+from raymaskdp.benchmarks.diffusion import tiny_diffusion
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.video import masks

@@ -14,8 +14,8 @@ from raymaskdp.anonymize.compose.diffusion import relight
 from raymaskdp.anonymize.compose.diffusion.relight import Embedded
 from raymaskdp.anonymize.compose.harmonize import Refined, Shot, owners
 from raymaskdp.anonymize.compose.synthesis import empty
-from raymaskdp.benchmarks.refine import composed
-from raymaskdp.benchmarks.relight import METHODS, RelightConfig, benchmark_relight
+from raymaskdp.benchmarks.diffusion.refine import composed
+from raymaskdp.benchmarks.diffusion.relight import METHODS, RelightConfig, benchmark_relight
 from raymaskdp.bodies.render import Rendered
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic import rooms

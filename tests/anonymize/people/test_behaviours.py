@@ -23,7 +23,7 @@ from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.fit import FitBodies, FitConfig
+from raymaskdp.bodies.fitting.fit import FitBodies, FitConfig
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.video.masks import unpack

@@ -14,7 +14,7 @@ from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.scoring import score
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.fit import FitBodies, FitConfig
+from raymaskdp.bodies.fitting.fit import FitBodies, FitConfig
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.video.masks import unpack

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from raymaskdp.anonymize.people.detectors import Detectors
+from raymaskdp.anonymize.people.onnx_detector import OnnxPeople
 from support.formats import Film, write_smarthome
 from support.onnx_files import linear
 
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.people.detectors import Detectors
 from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.anonymize.people.onnx_detector import OnnxPeople
 from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.run import anonymize
 from raymaskdp.errors import UserError

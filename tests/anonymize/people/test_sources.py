@@ -26,7 +26,7 @@ from raymaskdp.anonymize.people.sources.skeletons import Skeletons, people_of
 from raymaskdp.anonymize.people.sources.unpickle import load_plain
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.fit import FitBodies, FitConfig
+from raymaskdp.bodies.fitting.fit import FitBodies, FitConfig
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError

@@ -3,9 +3,6 @@
 import numpy as np
 import pytest
 import scipy.ndimage
-
-from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, grow, limbs, union
-from raymaskdp.anonymize.people.mediapipe import Sighting
 from raymaskdp.anonymize.people.tracker import (
     OTHER_SIDE,
     Seen,
@@ -16,6 +13,9 @@ from raymaskdp.anonymize.people.tracker import (
     distinct,
     remember,
 )
+
+from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, grow, limbs, union
+from raymaskdp.anonymize.people.mediapipe import Sighting
 
 STANDING = np.array(
     [

@@ -10,8 +10,8 @@ import string
 import numpy as np
 
 from raymaskdp.bodies.avatar import Avatar, Color
+from raymaskdp.bodies.clothes.wardrobe import HAIRSTYLES, OUTFITS
 from raymaskdp.bodies.figure import Figure
-from raymaskdp.bodies.wardrobe import HAIRSTYLES, OUTFITS
 from raymaskdp.errors import UserError
 
 # Shape suffixes: V vertices, H rows and W columns of a frame.

@@ -107,7 +107,7 @@ def crop_around(mask_HW: np.ndarray, before: Crop | None, side: int) -> Crop:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Body:
+class PlacedMesh:
     """One person's mesh as it is placed in a frame.
 
     Attributes:
@@ -121,15 +121,15 @@ class Body:
     vertices_V3: np.ndarray
 
 
-def body_of(person: int, figure: Figure, vertices_V3: np.ndarray, focal: float) -> Body:
+def body_of(person: int, figure: Figure, vertices_V3: np.ndarray, focal: float) -> PlacedMesh:
     """A posed figure, at the level of detail that the renderer takes for a focal length in pixels."""
     nearest = max(float(vertices_V3[:, 2].min()), NEAR)
     detail = figure.detail(nearest / focal)
-    return Body(person=person, faces_F3=detail.used[detail.faces_F3], vertices_V3=vertices_V3)
+    return PlacedMesh(person=person, faces_F3=detail.used[detail.faces_F3], vertices_V3=vertices_V3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Surface:
+class SurfaceMap:
     """What a crop shows: for every pixel centre the nearest surface.
 
     Attributes:
@@ -150,9 +150,9 @@ class Surface:
         return np.einsum("nk,nkc->nc", weights_N3.astype(np.float64), values_V3[corners_N3])
 
 
-def rasterize(bodies: Sequence[Body], camera_33: np.ndarray, side: int) -> Surface:
+def rasterize(bodies: Sequence[PlacedMesh], camera_33: np.ndarray, side: int) -> SurfaceMap:
     """The surfaces that a camera with a picture of `side` x `side` pixels sees; perspective is exact."""
-    surface = Surface(
+    surface = SurfaceMap(
         person_SS=np.full((side, side), -1, np.int16),
         corners_SS3=np.zeros((side, side, 3), np.int32),
         weights_SS3=np.zeros((side, side, 3), np.float32),
@@ -183,7 +183,7 @@ def project(points_V3: np.ndarray, camera_33: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _draw(
-    surface: Surface,
+    surface: SurfaceMap,
     person: int,
     faces_F3: np.ndarray,
     corners_F32: np.ndarray,
@@ -228,7 +228,7 @@ def _cross(one_N2: np.ndarray, other_N2: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Flow:
+class OpticalFlow:
     """Where the pixels of one frame's crop were in another's.
 
     Attributes:
@@ -246,8 +246,8 @@ class Flow:
 
 
 def flow(
-    surface: Surface, person: int, other: Surface, vertices_V3: np.ndarray, camera_33: np.ndarray
-) -> Flow:
+    surface: SurfaceMap, person: int, other: SurfaceMap, vertices_V3: np.ndarray, camera_33: np.ndarray
+) -> OpticalFlow:
     """The exact flow of a person from `surface` back to `other`.
 
     Args:
@@ -267,4 +267,4 @@ def flow(
     seen_N = (other.person_SS[at] == person) & (depth_N < other.depth_SS[at] + SAME_M)
     places_SS2[own_SS] = pixels_N2
     known_SS[own_SS] = inside_N & seen_N
-    return Flow(places_SS2=places_SS2, known_SS=known_SS)
+    return OpticalFlow(places_SS2=places_SS2, known_SS=known_SS)

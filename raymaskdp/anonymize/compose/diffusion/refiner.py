@@ -24,10 +24,10 @@ from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
 from raymaskdp.anonymize.compose.diffusion.prompts import light_of, prompt_for
 from raymaskdp.anonymize.compose.diffusion.rasterize import (
     NEAR,
-    Body,
     Crop,
-    Flow,
-    Surface,
+    OpticalFlow,
+    PlacedMesh,
+    SurfaceMap,
     body_of,
     crop_around,
     flow,
@@ -97,7 +97,7 @@ class _Seen:
 
     index: int
     crop: Crop
-    surface: Surface
+    surface: SurfaceMap
     vertices_V3: np.ndarray
 
 
@@ -115,7 +115,7 @@ class _Take(_Seen):
     at: int
     picture_SS3: np.ndarray
     mask_SS: np.ndarray
-    back: Flow | None
+    back: OpticalFlow | None
 
 
 @dataclass(kw_only=True, eq=False)
@@ -139,7 +139,7 @@ class _Track:
     cell_m: float = 0.0
 
 
-class Refiner:
+class DiffusionRefiner:
     """Refines the frames of one video; they come in order.
 
     Attributes:
@@ -226,7 +226,7 @@ class Refiner:
         for shot, layers, people in zip(batch, plain, changes, strict=True):
             yield _blended(shot, layers, people, self._config.seam_px)
 
-    def _bodies(self, index: int) -> list[Body]:
+    def _bodies(self, index: int) -> list[PlacedMesh]:
         frame = slice(index, index + 1)
         bodies = []
         for person, (motion, figure) in enumerate(zip(self._cast.motions, self._cast.figures, strict=True)):
@@ -241,7 +241,7 @@ class Refiner:
         track: _Track,
         batch: list[Shot],
         pictures: list[np.ndarray],
-        seen: list[list[Body]],
+        seen: list[list[PlacedMesh]],
     ) -> list[_Take]:
         """The person's takes in a batch of frames, each linked to the one before."""
         takes: list[_Take] = []
@@ -403,7 +403,7 @@ def _levels(picture: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
 
 
-def _silhouette(body: Body, camera_33: np.ndarray, drawn_HW: np.ndarray) -> np.ndarray:
+def _silhouette(body: PlacedMesh, camera_33: np.ndarray, drawn_HW: np.ndarray) -> np.ndarray:
     """Where a person's avatar is, roughly: drawn pixels in the box of its vertices."""
     pixels_V2, depth_V = project(body.vertices_V3, camera_33)
     own_HW = np.zeros_like(drawn_HW)
@@ -433,7 +433,7 @@ def _cells(take: _Take, person: int, track: _Track) -> np.ndarray:
     return cells_SSD
 
 
-def _links(back: Flow | None, side: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+def _links(back: OpticalFlow | None, side: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Where the middles of latents were a take before, [h, w, 2] in [-1, 1], and where that is known."""
     if back is None:
         return np.zeros((rows, rows, 2), np.float32), np.zeros((rows, rows), np.float32)

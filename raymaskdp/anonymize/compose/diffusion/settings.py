@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Unit
 
 from raymaskdp import check
 from raymaskdp.anonymize.compose.diffusion.prompts import check_template
@@ -53,29 +56,22 @@ class DiffusionConfig:
     control: str | None = None
     adapter: Path | None = None
     scheduler: str = "ddim"
-    steps: int = 20
-    strength: float = 0.35
-    guidance: float = 5.0
-    control_scale: float = 1.0
+    steps: Annotated[int, check.Range(1, 1000)] = 20
+    strength: Annotated[float, check.Range(0, 1, open_low=True)] = 0.35
+    guidance: Annotated[float, check.Range(0, 50)] = 5.0
+    control_scale: Annotated[float, check.Range(0, 5)] = 1.0
     side: int = 512
-    batch: int = 8
+    batch: Annotated[int, check.Range(1, 256)] = 8
     consistent: bool = True
-    memory: float = 0.85
-    seam_px: int = 3
-    max_pose_shift: float = 0.03
+    memory: Annotated[float, check.Range(0, 1, open_high=True)] = 0.85
+    seam_px: Annotated[int, check.Range(0, 64), Unit("px")] = 3
+    max_pose_shift: Annotated[float, check.FRACTION] = 0.03
     prompt: str = PROMPT
     negative_prompt: str = NEGATIVE
 
     def __post_init__(self) -> None:
+        check.fields(self, "diffusion")
         check.one_of("diffusion.backend", self.backend, BACKENDS)
         check.one_of("diffusion.scheduler", self.scheduler, SCHEDULERS)
-        check.in_range("diffusion.steps", self.steps, low=1, high=1000)
-        check.in_range("diffusion.strength", self.strength, low=0.0, high=1.0, open_low=True)
-        check.in_range("diffusion.guidance", self.guidance, low=0.0, high=50.0)
-        check.in_range("diffusion.control_scale", self.control_scale, low=0.0, high=5.0)
         check.one_of("diffusion.side", self.side, range(64, 2049, 64))
-        check.in_range("diffusion.batch", self.batch, low=1, high=256)
-        check.in_range("diffusion.memory", self.memory, low=0.0, high=1.0, open_high=True)
-        check.in_range("diffusion.seam_px", self.seam_px, low=0, high=64)
-        check.in_range("diffusion.max_pose_shift", self.max_pose_shift, low=0.0, high=1.0)
         check_template("diffusion.prompt", self.prompt)

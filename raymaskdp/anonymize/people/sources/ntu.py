@@ -29,7 +29,7 @@ import numpy as np
 
 from raymaskdp.anonymize.people.sources.lookup import check_length, file_of
 from raymaskdp.anonymize.people.sources.skeletons import Skeleton, Skeletons
-from raymaskdp.bodies.fit_landmarks import Layout
+from raymaskdp.bodies.fitting.landmarks import LandmarkLayout
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.video.reader import VideoInfo
@@ -38,7 +38,7 @@ COLOUR_SIZE = (1920, 1080)
 FOCAL = 1064.0
 """Pixels of the colour camera, from pairs of colour and space coordinates in published files."""
 
-LAYOUT = Layout(
+LAYOUT = LandmarkLayout(
     points=(
         "pelvis", "spine2", "neck", "head_centre",
         "right_shoulder", "right_elbow", "right_wrist", "right_hand",

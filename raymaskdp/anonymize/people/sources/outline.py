@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from raymaskdp.anonymize.people.masks import Patch, body_height
-from raymaskdp.bodies.fit_landmarks import MEDIAPIPE, Layout
+from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE, LandmarkLayout
 
 HAND = 0.075
 """How far a hand and what it holds reach from the wrist, as a share of the body's height."""
@@ -21,7 +21,7 @@ FOOT = 0.09
 """How far a shoe reaches from the ankle, as a share of the body's height."""
 
 
-def outline_of(layout: Layout, keypoints_TL3: np.ndarray) -> np.ndarray:
+def outline_of(layout: LandmarkLayout, keypoints_TL3: np.ndarray) -> np.ndarray:
     """The 33 landmarks, float [T, 33, 3] in pixels; NaN where the skeleton is."""
     if layout == MEDIAPIPE:
         return keypoints_TL3
@@ -49,7 +49,7 @@ def outline_of(layout: Layout, keypoints_TL3: np.ndarray) -> np.ndarray:
     return result
 
 
-def extremities(outline_33x3: np.ndarray, layout: Layout) -> list[Patch]:
+def extremities(outline_33x3: np.ndarray, layout: LandmarkLayout) -> list[Patch]:
     """Discs over hands and feet of which the skeleton does not say where they point."""
     tall = body_height(outline_33x3)
     discs = []
@@ -64,7 +64,7 @@ def extremities(outline_33x3: np.ndarray, layout: Layout) -> list[Patch]:
     return discs
 
 
-def _head(layout: Layout, keypoints_TL3: np.ndarray) -> np.ndarray:
+def _head(layout: LandmarkLayout, keypoints_TL3: np.ndarray) -> np.ndarray:
     """The middle of the head, [T, 3]."""
 
     def given(point: str) -> np.ndarray:

@@ -34,7 +34,7 @@ from raymaskdp.anonymize.people.masks import body_height, limbs
 from raymaskdp.anonymize.people.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.anonymize.people.sources.outline import extremities, outline_of
-from raymaskdp.bodies.fit_landmarks import Layout
+from raymaskdp.bodies.fitting.landmarks import LandmarkLayout
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.video import masks
@@ -92,7 +92,7 @@ class Skeletons:
       camera_33: float64 [3, 3], intrinsics in pixels of the video, where they are known.
     """
 
-    layout: Layout
+    layout: LandmarkLayout
     bodies: tuple[Skeleton, ...]
     ghosts: tuple[Skeleton, ...] = ()
     camera_33: np.ndarray | None = None
@@ -246,7 +246,7 @@ def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: SmallMask | None)
 def _generous(
     outlined_HW: np.ndarray,
     outline_33x3: np.ndarray,
-    layout: Layout,
+    layout: LandmarkLayout,
     info: VideoInfo,
     config: PoseConfig,
     age: int,
@@ -294,7 +294,7 @@ def _person(
     )
 
 
-def _outline_at(layout: Layout, body: Skeleton, frame: int) -> np.ndarray:
+def _outline_at(layout: LandmarkLayout, body: Skeleton, frame: int) -> np.ndarray:
     """The landmarks of one frame, [33, 3]: those of an hour would take more memory than the skeleton."""
     return outline_of(layout, body.keypoints_TL3[frame : frame + 1])[0]
 

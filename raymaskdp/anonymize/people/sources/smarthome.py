@@ -18,14 +18,14 @@ import numpy as np
 
 from raymaskdp.anonymize.people.sources.lookup import check_length, file_of, linked
 from raymaskdp.anonymize.people.sources.skeletons import Skeleton, Skeletons
-from raymaskdp.bodies.fit_landmarks import Layout
+from raymaskdp.bodies.fitting.landmarks import LandmarkLayout
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.video.reader import VideoInfo
 
 VIDEO_SIZE = (640, 480)
 
-LAYOUT = Layout(
+LAYOUT = LandmarkLayout(
     points=(
         "right_ankle", "left_ankle", "right_knee", "left_knee", "right_hip", "left_hip",
         "right_wrist", "left_wrist", "right_elbow", "left_elbow", "right_shoulder", "left_shoulder",

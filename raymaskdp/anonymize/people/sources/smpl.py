@@ -37,14 +37,14 @@ from raymaskdp.anonymize.people.sources.lookup import file_of
 from raymaskdp.anonymize.people.sources.skeletons import Skeleton, Skeletons
 from raymaskdp.anonymize.people.sources.unpickle import load_plain
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.fit_landmarks import Layout
+from raymaskdp.bodies.fitting.landmarks import LandmarkLayout
 from raymaskdp.bodies.hands import relaxed_hands
 from raymaskdp.bodies.skeleton import BODY_JOINTS, NUM_JOINTS
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.video.reader import VideoInfo
 
-LAYOUT = Layout(points=BODY_JOINTS)
+LAYOUT = LandmarkLayout(points=BODY_JOINTS)
 """The 22 joints of the body."""
 
 PATTERNS = (

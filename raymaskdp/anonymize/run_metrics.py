@@ -1,0 +1,88 @@
+"""Figures of a run for Prometheus: videos, frames, seconds of each stage, and an estimate of what is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from raymaskdp.anonymize.item import Item
+from raymaskdp.distributed import metrics
+
+METRICS = {
+    "raymaskdp_videos": "videos decided, by status (done, quarantined, failed)",
+    "raymaskdp_frames": "frames of decided videos, by status",
+    "raymaskdp_stage_seconds": "working time of all workers in each stage, by stage",
+    "raymaskdp_stage_frames": "frames that went through each stage, by stage",
+    "raymaskdp_videos_waiting": "videos that are not decided yet",
+    "raymaskdp_utilisation": "working time as a share of all workers' time since the run began",
+    "raymaskdp_seconds_left": "estimate, from the videos decided so far and what they took",
+}
+"""What a run says of itself on Ray's metrics port, each under the prefix `ray_`; counters end in `_total`."""
+
+
+@dataclass(kw_only=True)
+class Throughput:
+    """How fast a run advances.
+
+    Attributes:
+      workers: how many there are at most.
+      working: seconds of all workers on decided videos, analysis included.
+      decided: videos.
+    """
+
+    workers: int
+    working: float = 0.0
+    decided: int = 0
+
+    def add(self, item: Item) -> None:
+        """Enter a decided item."""
+        self.working += item.seconds
+        self.decided += 1
+
+    def utilisation(self, elapsed: float) -> float:
+        """Share of the workers' time in which they worked on what is decided, after `elapsed` seconds."""
+        return self.working / max(self.workers * elapsed, 1e-9)
+
+    def seconds_left(self, elapsed: float, waiting: int) -> float:
+        """For the `waiting` videos, if they take what the decided ones took."""
+        return elapsed * waiting / max(self.decided, 1)
+
+
+class RunMetrics:
+    """Figures of a run for Prometheus; sums over videos only, nothing of a single one."""
+
+    def __init__(self, workers: int) -> None:
+        def counted(name: str, tag: str) -> Callable[[float, str], None]:
+            return metrics.counter(name, METRICS[name], tag=tag)
+
+        def shown(name: str) -> Callable[[float], None]:
+            return metrics.gauge(name, METRICS[name])
+
+        self._videos = counted("raymaskdp_videos", "status")
+        self._frames = counted("raymaskdp_frames", "status")
+        self._seconds = counted("raymaskdp_stage_seconds", "stage")
+        self._stage_frames = counted("raymaskdp_stage_frames", "stage")
+        self._waiting = shown("raymaskdp_videos_waiting")
+        self._utilisation = shown("raymaskdp_utilisation")
+        self._left = shown("raymaskdp_seconds_left")
+        self._throughput = Throughput(workers=workers)
+        self._began = time.monotonic()
+
+    def count(self, item: Item, *, waiting: int) -> None:
+        """Enter a decided item; `waiting` videos are left."""
+        self._videos(1, item.status)
+        frames = item.info.num_frames if item.info is not None else 0
+        if frames:
+            self._frames(frames, item.status)
+        for name, value in item.metrics.items():
+            if name.startswith("seconds_") and value > 0:
+                stage = name.removeprefix("seconds_")
+                self._seconds(value, stage)
+                if frames:
+                    self._stage_frames(frames, stage)
+        self._throughput.add(item)
+        elapsed = time.monotonic() - self._began
+        self._waiting(waiting)
+        self._utilisation(self._throughput.utilisation(elapsed))
+        self._left(self._throughput.seconds_left(elapsed, waiting))

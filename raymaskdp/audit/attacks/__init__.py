@@ -1,0 +1,1 @@
+"""Attacks on anonymized videos and on trained models, each beside a control."""

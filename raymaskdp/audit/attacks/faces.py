@@ -1,0 +1,84 @@
+"""Faces and bodies that the detectors of `anonymize` find before, after, and beside the avatars.
+
+Shape suffixes: T frames, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.people.mediapipe import PoseNetworks
+from raymaskdp.anonymize.verify.config import VerifyConfig
+from raymaskdp.anonymize.verify.look_again import LookAgain
+from raymaskdp.audit.video_pairs import Pair
+from raymaskdp.train.data.positive_controls import without_people
+from raymaskdp.video import masks
+
+AROUND = 0.02
+"""Avatars are taken out with this much of the frame's height around them: their outline is blended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """Frames in which something was found.
+
+    Attributes:
+      frames: looked at.
+      faces_before, faces_after: with a face, in the source and in the output; avatars have faces, too.
+      beside: of the output without its avatars, with a face or a body: somebody who was left in.
+    """
+
+    frames: int
+    faces_before: int
+    faces_after: int
+    beside: int
+
+    def __add__(self, other: Detections) -> Detections:
+        return Detections(
+            frames=self.frames + other.frames,
+            faces_before=self.faces_before + other.faces_before,
+            faces_after=self.faces_after + other.faces_after,
+            beside=self.beside + other.beside,
+        )
+
+
+class Lookout:
+    """The networks, loaded once."""
+
+    def __init__(self, config: PoseConfig) -> None:
+        self.networks = PoseNetworks(pose_model=config.pose_model, confidence=config.confidence, limit=1)
+        self._look = LookAgain(VerifyConfig())
+
+    def look(self, pair: Pair, *, frames: int) -> Detections:
+        """Look at up to `frames` evenly spread frames of a pair."""
+        at = np.unique(np.linspace(0, len(pair.output_THW3) - 1, frames).round().astype(int))
+        empty_THW3 = self._empty(pair)
+        return Detections(
+            frames=len(at),
+            faces_before=sum(self._face(pair.source_THW3[index]) for index in at),
+            faces_after=sum(self._face(pair.output_THW3[index]) for index in at),
+            beside=sum(bool(len(self._look(empty_THW3[index]))) for index in at),
+        )
+
+    def face(self, frame_HW3: np.ndarray) -> np.ndarray | None:
+        """The clearest face of a frame, uint8 RGB, cut out as a square; None where none is found."""
+        close_N5 = self._look.faces(frame_HW3)
+        if not len(close_N5):
+            return None
+        x0, y0, x1, y1 = close_N5[close_N5[:, 4].argmax(), :4]
+        half, column, row = max(x1 - x0, y1 - y0, 2) / 2, (x0 + x1) / 2, (y0 + y1) / 2
+        height, width = frame_HW3.shape[:2]
+        top, bottom = np.clip((row - half, row + half), 0, height).astype(int)
+        left, right = np.clip((column - half, column + half), 0, width).astype(int)
+        return frame_HW3[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+    def _face(self, frame_HW3: np.ndarray) -> bool:
+        return self.face(frame_HW3) is not None
+
+    def _empty(self, pair: Pair) -> np.ndarray:
+        grown = AROUND * pair.output_THW3.shape[1]
+        avatars_THW = np.stack([masks.dilate(avatar_HW, grown) for avatar_HW in pair.avatar_THW])
+        return without_people(pair.output_THW3, avatars_THW)

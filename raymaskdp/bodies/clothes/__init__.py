@@ -1,0 +1,1 @@
+"""Clothes of avatars: cuts, fabrics and textures."""

@@ -1,0 +1,1 @@
+"""Fitting bodies to people: landmarks to poses."""

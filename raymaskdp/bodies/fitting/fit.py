@@ -1,0 +1,341 @@
+"""Fit an avatar's SMPL-H body to the landmarks of a person: same pose, never the same shape.
+
+    motions = FitBodies(FitConfig())(people, info, avatars)
+
+MediaPipe's landmarks are rid of their bias (`lift`); landmarks are smoothed, and a skeleton in the
+axes of a crop is turned into the camera's by PnP (some 6 to 14 degrees); limb directions become rotations
+analytically; the avatar is put at the depth where its own limbs are as long as in the image; a
+batched refinement does the rest. Only directions and image positions of the person enter.
+
+Shape suffixes: T frames of the video, N fitted frames, J = 52 joints, L points of a layout.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from annotated_types import Unit
+
+from raymaskdp import check
+from raymaskdp.bodies.avatar import Avatar
+from raymaskdp.bodies.body import Body, load_body
+from raymaskdp.bodies.fitting.kinematics import inverse_kinematics, matrices, vectors
+from raymaskdp.bodies.fitting.landmarks import LIMB_POINTS, MEDIAPIPE, LandmarkLayout, Landmarks, landmarks_of
+from raymaskdp.bodies.fitting.lift import LIFTED, lift
+from raymaskdp.bodies.fitting.refine import BODY, RefineConfig, forward, refine
+from raymaskdp.bodies.fitting.smooth import one_euro
+from raymaskdp.bodies.motion import Motion
+from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
+from raymaskdp.bodies.skinning import joint_transforms
+
+SEGMENT = 1800
+"""Frames that are fitted at once; a long run is fitted in segments, so that memory does not grow with it."""
+
+OVERLAP_S = 2.0
+"""Seconds on either side that a segment looks at and leaves to its neighbours, so that no seam shows."""
+
+
+class FittedTrack(Protocol):
+    """What a fit needs to know of a person (`anonymize.people.Person` says more)."""
+
+    @property
+    def track_id(self) -> int: ...
+    @property
+    def visible_T(self) -> np.ndarray: ...
+    @property
+    def keypoints_TL3(self) -> np.ndarray: ...
+    @property
+    def world_TL3(self) -> np.ndarray: ...
+    @property
+    def rotations_TJ3(self) -> np.ndarray | None: ...
+
+
+class Tracks(Protocol):
+    """What a fit needs to know of a video's people (`anonymize.people.People` says more)."""
+
+    @property
+    def persons(self) -> Sequence[FittedTrack]: ...
+    @property
+    def layout(self) -> LandmarkLayout: ...
+    @property
+    def camera_33(self) -> np.ndarray | None: ...
+
+
+class Frames(Protocol):
+    """What a fit needs to know of a video (`video.reader.VideoInfo` says more)."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def fps(self) -> Fraction | float: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How bodies are fitted.
+
+    Attributes:
+      field_of_view: angle over the image's diagonal that is assumed for the camera, degrees.
+      lift: take what is systematically wrong out of MediaPipe's landmarks (`lift`).
+      smoothing: cut-off of the one-euro filter for a landmark at rest, hertz.
+      max_misfit: a body whose points lie further than this from the person's in the image, on average and
+        as a share of the person's extent, is not fitted.
+      refine: weights of the refinement.
+    """
+
+    field_of_view: Annotated[float, check.Range(5, 150), Unit("°")] = 65.0
+    lift: bool = True
+    smoothing: Annotated[float, check.POSITIVE, Unit("Hz")] = 4.0
+    max_misfit: Annotated[float, check.POSITIVE] = 0.15
+    refine: RefineConfig = field(default_factory=RefineConfig)
+
+    def __post_init__(self) -> None:
+        check.fields(self)
+
+
+class FitBodies:
+    """The fit stage: `People` and one avatar a person in, one `Motion` a person out.
+
+    A person is fitted where the torso can be seen and the body comes to lie on the person's points;
+    `visible_T` of the motion is false elsewhere, and the person is then to be drawn as a silhouette.
+
+    Args:
+      body_path: an SMPL-H file; None for the embedded body.
+    """
+
+    def __init__(self, config: FitConfig, body_path: Path | None = None) -> None:
+        self.config = config
+        self._body_path = body_path
+
+    def __call__(self, people: Tracks, info: Frames, avatars: Sequence[Avatar]) -> list[Motion]:
+        """The avatars' motions, in the order of `people.persons`."""
+        body = load_body(self._body_path)
+        camera_33 = people.camera_33
+        if camera_33 is None:
+            camera_33 = guess_camera(info.width, info.height, self.config.field_of_view)
+        return [
+            self._fit(body, person, people.layout, avatar, camera_33, info)
+            for person, avatar in zip(people.persons, avatars, strict=True)
+        ]
+
+    def _fit(
+        self,
+        body: Body,
+        person: FittedTrack,
+        layout: LandmarkLayout,
+        avatar: Avatar,
+        camera_33: np.ndarray,
+        info: Frames,
+    ) -> Motion:
+        num_frames = len(person.visible_T)
+        rotations_TJ3 = np.zeros((num_frames, NUM_JOINTS, 3), np.float32)
+        translation_T3 = np.tile(np.array([0, 0, 5], np.float32), (num_frames, 1))
+        fitted_T = person.visible_T & _torso_in_view(person, layout, info)
+        rest_J3 = body.rest_joints(avatar.betas_S).astype(np.float64)
+        lifted = self.config.lift and layout == MEDIAPIPE
+        landmarks = landmarks_of(body, avatar.betas_S, LIFTED if lifted else layout)
+        overlap = max(1, round(OVERLAP_S * float(info.fps)))
+        for seen, kept in (pair for run in _runs(fitted_T) for pair in _segments(run, overlap)):
+            keypoints = person.keypoints_TL3[seen].astype(np.float64)
+            world = person.world_TL3[seen].astype(np.float64)
+            if lifted:
+                keypoints, world = lift(keypoints, world, camera_33)
+            common: dict[str, Any] = {
+                "rest_J3": rest_J3,
+                "landmarks": landmarks,
+                "camera_33": camera_33,
+                "fps": float(info.fps),
+            }
+            if person.rotations_TJ3 is not None:
+                turns = person.rotations_TJ3[seen].astype(np.float64)
+                rotations, pelvis = follow_run(turns, keypoints, **common)
+            else:
+                rotations, pelvis = fit_run(keypoints, world, config=self.config, **common)
+            off = misfit(
+                rotations, pelvis, keypoints, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33
+            )
+            inner = slice(kept.start - seen.start, kept.stop - seen.start)
+            rotations_TJ3[kept] = rotations[inner]
+            translation_T3[kept] = pelvis[inner] - rest_J3[0]
+            fitted_T[kept] &= off[inner] <= self.config.max_misfit
+        return Motion(
+            rotations_TJ3=rotations_TJ3,
+            translation_T3=translation_T3,
+            visible_T=fitted_T,
+            betas_S=avatar.betas_S,
+            camera_33=camera_33,
+            track_id=person.track_id,
+        )
+
+
+def fit_run(
+    keypoints_NL3: np.ndarray,
+    world_NL3: np.ndarray,
+    *,
+    rest_J3: np.ndarray,
+    landmarks: Landmarks,
+    camera_33: np.ndarray,
+    fps: float,
+    config: FitConfig,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Axis-angle rotations [N, 52, 3] and pelvis positions [N, 3] of an uninterrupted run of frames."""
+    scale = np.median(keypoints_NL3[:, :, :2].max(1) - keypoints_NL3[:, :, :2].min(1))
+    keypoints = keypoints_NL3.copy()
+    keypoints[..., :2] = scale * one_euro(keypoints[..., :2] / scale, fps, cutoff=config.smoothing)
+    # Only directions count: the person's own size is divided out before anything else is done.
+    size = np.sqrt(np.mean((world_NL3 - world_NL3.mean(1, keepdims=True)) ** 2))
+    world = one_euro(0.4 * world_NL3 / size, fps, cutoff=config.smoothing)
+    points = to_camera(world, keypoints, camera_33, landmarks.layout)
+    local = inverse_kinematics(points, landmarks, rest_J3)
+    pelvis = place(local, keypoints, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33)
+    pelvis[:, 2] = np.exp(one_euro(np.log(pelvis[:, 2]), fps, cutoff=1.0))
+    refined, pelvis = refine(
+        local,
+        pelvis,
+        rest_J3=rest_J3,
+        landmarks=landmarks,
+        keypoints_TL3=keypoints,
+        points_TL3=points,
+        focal=float(camera_33[0, 0]),
+        centre=(float(camera_33[0, 2]), float(camera_33[1, 2])),
+        fps=fps,
+        config=config.refine,
+    )
+    local[:, :BODY] = refined
+    return vectors(local), pelvis
+
+
+def follow_run(
+    rotations_NJ3: np.ndarray,
+    keypoints_NL3: np.ndarray,
+    *,
+    rest_J3: np.ndarray,
+    landmarks: Landmarks,
+    camera_33: np.ndarray,
+    fps: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The given rotations [N, 52, 3], and pelvis positions [N, 3] where the avatar's size fits the image."""
+    local = matrices(rotations_NJ3)
+    pelvis = place(local, keypoints_NL3, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33)
+    depth = np.exp(one_euro(np.log(pelvis[:, 2:]), fps, cutoff=1.0))
+    return rotations_NJ3, pelvis * depth / pelvis[:, 2:]  # moved along the line of sight only
+
+
+def misfit(
+    rotations_NJ3: np.ndarray,
+    pelvis_N3: np.ndarray,
+    keypoints_NL3: np.ndarray,
+    *,
+    rest_J3: np.ndarray,
+    landmarks: Landmarks,
+    camera_33: np.ndarray,
+) -> np.ndarray:
+    """Mean distance in the image of a posed body's points from the person's, by the person's extent, [N]."""
+    joints, transforms = joint_transforms(rest_J3, rotations_NJ3)
+    turned = transforms[:, landmarks.joint_L, :3, :3]
+    points = joints[:, landmarks.joint_L] + np.einsum("nlij,lj->nli", turned, landmarks.offset_L3)
+    points = points + (pelvis_N3 - rest_J3[0])[:, None]
+    image = points[..., :2] / np.maximum(points[..., 2:], 0.05) * camera_33[0, 0] + camera_33[:2, 2]
+    off = np.linalg.norm(image - keypoints_NL3[..., :2], axis=-1)
+    weight = keypoints_NL3[..., 2] * landmarks.trust_L + 1e-6
+    extent = np.ptp(keypoints_NL3[..., :2], axis=1).max(-1)
+    return np.asarray((off * weight).sum(-1) / weight.sum(-1) / np.maximum(extent, 1e-6))
+
+
+def guess_camera(width: int, height: int, field_of_view: float) -> np.ndarray:
+    """Intrinsics [3, 3] of a pinhole camera with that angle (degrees) over the image's diagonal."""
+    focal = 0.5 * float(np.hypot(width, height)) / float(np.tan(np.radians(field_of_view) / 2))
+    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+
+
+def to_camera(
+    world_NL3: np.ndarray, keypoints_NL3: np.ndarray, camera_33: np.ndarray, layout: LandmarkLayout
+) -> np.ndarray:
+    """World landmarks [N, L, 3] in the camera's axes: turned by PnP where they have those of a crop."""
+    if layout.in_camera:
+        return world_NL3
+    result = np.empty_like(world_NL3)
+    steady = layout.rows([*LIMB_POINTS, *(p for p in ("nose", "left_ear", "right_ear") if layout.has(p))])
+    turn: Any = np.zeros(0)
+    move: Any = np.zeros(0)
+    for index, (world, keypoints) in enumerate(zip(world_NL3, keypoints_NL3, strict=True)):
+        use = [i for i in steady if keypoints[i, 2] > 0.3]
+        use = use if len(use) >= 8 else steady
+        if not turn.size:
+            _, turn, move = cv2.solvePnP(
+                world[use], keypoints[use, :2], camera_33, None, flags=cv2.SOLVEPNP_SQPNP
+            )
+        # Started from the frame before, so that the two-fold ambiguity does not flip between frames.
+        _, turn, move = cv2.solvePnP(
+            world[use], keypoints[use, :2], camera_33, None, turn.copy(), move.copy(), True,
+            cv2.SOLVEPNP_ITERATIVE,
+        )  # fmt: skip
+        tilt = float(np.linalg.norm(turn))
+        if tilt > 0.6 or move[2, 0] <= 0:  # no crop turns a person that far: trust the network instead
+            result[index] = world
+            turn = np.zeros(0)
+            continue
+        result[index] = world @ matrices(turn[:, 0]).T + move[:, 0]
+    return result
+
+
+def place(
+    local_NJ33: np.ndarray,
+    keypoints_NL3: np.ndarray,
+    *,
+    rest_J3: np.ndarray,
+    landmarks: Landmarks,
+    camera_33: np.ndarray,
+) -> np.ndarray:
+    """Pelvis positions [N, 3] at which a posed skeleton projects best onto the keypoints (linear)."""
+    bones = torch.from_numpy(rest_J3[1:BODY] - rest_J3[PARENTS[1:BODY]]).float()
+    zero = torch.zeros(len(local_NJ33), 3)
+    joints, turned = forward(torch.from_numpy(local_NJ33[:, :BODY]).float(), zero, bones)
+    offset = torch.from_numpy(landmarks.offset_L3).float()[..., None]
+    points = (joints[:, landmarks.joint_L] + (turned[:, landmarks.joint_L] @ offset)[..., 0]).double().numpy()
+    ray = (keypoints_NL3[..., :2] - camera_33[:2, 2]) / camera_33[0, 0]
+    weight = np.sqrt(keypoints_NL3[..., 2] * landmarks.trust_L)[..., None]
+    # x + tx = (z + tz)·u for every landmark, and likewise y: linear in the translation.
+    design = np.zeros((*points.shape[:2], 2, 3))
+    design[..., 0, 0] = design[..., 1, 1] = 1
+    design[..., 2] = -ray
+    value = ray * points[..., 2:] - points[..., :2]
+    design = (design * weight[..., None]).reshape(len(points), -1, 3)
+    value = (value * weight).reshape(len(points), -1, 1)
+    transposed = np.swapaxes(design, -1, -2)
+    solved = np.linalg.solve(transposed @ design + 1e-9 * np.eye(3), transposed @ value)[..., 0]
+    solved[:, 2] = np.maximum(solved[:, 2], 0.3)
+    return np.asarray(solved)
+
+
+def _torso_in_view(person: FittedTrack, layout: LandmarkLayout, info: Frames) -> np.ndarray:
+    """Frames in which enough of shoulders and hips is inside the image to place a body, bool [T]."""
+    torso = layout.rows(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
+    points = np.nan_to_num(person.keypoints_TL3[:, torso], nan=-1e6)
+    margin = 0.1 * max(info.width, info.height)
+    inside = (points[..., :2] > -margin) & (points[..., :2] < np.array([info.width, info.height]) + margin)
+    return np.asarray(inside.all(-1).sum(-1) >= 3)
+
+
+def _runs(flags_T: np.ndarray) -> list[slice]:
+    """Uninterrupted stretches of true flags."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags_T.astype(np.int8), [0]])))
+    return [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def _segments(run: slice, overlap: int) -> Iterator[tuple[slice, slice]]:
+    """A run in parts of some `SEGMENT` frames: the frames to look at, and those of them to keep."""
+    parts = max(1, round((run.stop - run.start) / SEGMENT))
+    cuts = np.linspace(run.start, run.stop, parts + 1).round().astype(int).tolist()
+    for begin, end in itertools.pairwise(cuts):
+        yield slice(max(run.start, begin - overlap), min(run.stop, end + overlap)), slice(begin, end)

@@ -1,0 +1,167 @@
+"""Analytic inverse kinematics: limb directions in the camera frame to SMPL-H rotations, by swing and twist.
+
+The bones' directions come from landmarks, their lengths never do. A bone's direction fixes two of
+its three angles; the third (the twist) comes from the plane in which the elbow or knee bends, and
+where that is straight from what is natural.
+
+Shape suffixes: T frames, J = 52 joints, L points of a layout.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from raymaskdp.bodies.fitting.landmarks import LandmarkLayout, Landmarks
+from raymaskdp.bodies.hands import relaxed_hands
+from raymaskdp.bodies.skeleton import JOINT, NUM_JOINTS, PARENTS
+
+_EPS = 1e-8
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors [..., 3] scaled to length 1 (zero stays zero)."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _EPS)
+
+
+def frame(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Rotations [..., 3, 3] whose first column is `first` and whose second is near `second`."""
+    x = unit(first)
+    y = unit(second - (second * x).sum(-1, keepdims=True) * x)
+    return np.stack([x, y, np.cross(x, y)], axis=-1)
+
+
+def swing(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The least rotations [..., 3, 3] that turn `source` to `target`, directions [..., 3]."""
+    source, target = np.broadcast_arrays(unit(source), unit(target))
+    axis = np.cross(source, target)
+    sine = np.linalg.norm(axis, axis=-1)
+    angle = np.arctan2(sine, (source * target).sum(-1))
+    return matrices(axis / np.maximum(sine, _EPS)[..., None] * angle[..., None])
+
+
+def matrices(vectors: np.ndarray) -> np.ndarray:
+    """Axis-angle [..., 3] as matrices [..., 3, 3]."""
+    return Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(*vectors.shape, 3)
+
+
+def vectors(rotations: np.ndarray) -> np.ndarray:
+    """Matrices [..., 3, 3] as axis-angle [..., 3]."""
+    flat = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec()
+    return flat.reshape(rotations.shape[:-1])
+
+
+def inverse_kinematics(points_TL3: np.ndarray, landmarks: Landmarks, rest_J3: np.ndarray) -> np.ndarray:
+    """Local rotations [T, 52, 3, 3] of a skeleton whose bones point as the landmarks do.
+
+    Args:
+      points_TL3: the points of a layout in the camera frame (any unit, any origin).
+      landmarks: the same points on the avatar.
+      rest_J3: the avatar's joints in the rest pose.
+    """
+    layout, rest_L3 = landmarks.layout, landmarks.rest_L3(rest_J3)
+    turned = np.tile(np.eye(3), (len(points_TL3), NUM_JOINTS, 1, 1))  # global rotations
+
+    def put(name: str, rotation: np.ndarray) -> None:
+        turned[:, JOINT[name]] = rotation
+
+    def mean(*points: str) -> tuple[np.ndarray, np.ndarray]:
+        """A point between points: in the frames, and at rest."""
+        rows = layout.rows(points)
+        return points_TL3[:, rows].mean(1), rest_L3[rows].mean(0)
+
+    def bone(start: str, end: str) -> tuple[np.ndarray, np.ndarray]:
+        """The vector between two points: in the frames, and at rest."""
+        (a, rest_a), (b, rest_b) = mean(start), mean(end)
+        return b - a, rest_b - rest_a
+
+    (hips, rest_hips), (shoulders, rest_shoulders) = (
+        mean(f"left_{joint}", f"right_{joint}") for joint in ("hip", "shoulder")
+    )
+    up, rest_up = shoulders - hips, rest_shoulders - rest_hips
+    hip_line, rest_hip_line = bone("right_hip", "left_hip")
+    shoulder_line, rest_shoulder_line = bone("right_shoulder", "left_shoulder")
+    pelvis = frame(hip_line, up) @ frame(rest_hip_line, rest_up).T
+    chest = frame(up, shoulder_line) @ frame(rest_up, rest_shoulder_line).T
+    put("pelvis", pelvis)
+    bend = vectors(np.swapaxes(pelvis, -1, -2) @ chest)
+    for share, name in ((1 / 3, "spine1"), (2 / 3, "spine2"), (1.0, "spine3")):
+        put(name, pelvis @ matrices(share * bend))
+    for name in ("left_collar", "right_collar"):
+        put(name, chest)
+    head = chest
+    if layout.has("left_ear", "right_ear", "nose"):
+        ear_line, rest_ear_line = bone("right_ear", "left_ear")
+        (ears, rest_ears), (nose, rest_nose) = mean("left_ear", "right_ear"), mean("nose")
+        head = frame(ear_line, nose - ears) @ frame(rest_ear_line, rest_nose - rest_ears).T
+    elif layout.has("head_centre"):  # which way the face looks is not known: straight ahead
+        centre, rest_centre = mean("head_centre")
+        head = swing(chest @ (rest_centre - rest_shoulders), centre - shoulders) @ chest
+    nod = _at_most(vectors(np.swapaxes(chest, -1, -2) @ head), 1.2)
+    put("neck", chest @ matrices(0.5 * nod))
+    put("head", chest @ matrices(nod))
+
+    ahead = np.array([0.0, 0.0, 1.0])
+    for side in ("left", "right"):
+        upper_arm, rest_upper_arm = bone(f"{side}_shoulder", f"{side}_elbow")
+        forearm, rest_forearm = bone(f"{side}_elbow", f"{side}_wrist")
+        thigh, rest_thigh = bone(f"{side}_hip", f"{side}_knee")
+        shin, rest_shin = bone(f"{side}_knee", f"{side}_ankle")
+        # Forearms bend to the front of the upper arm; shins bend to the back of the thigh.
+        front = _across(unit(forearm), upper_arm) + 0.15 * chest[..., 2]
+        arm = frame(upper_arm, front) @ frame(rest_upper_arm, ahead).T
+        put(f"{side}_shoulder", arm)
+        lower_arm = swing(arm @ rest_forearm, forearm) @ arm
+        put(f"{side}_elbow", lower_arm)
+        put(f"{side}_wrist", lower_arm)
+        if layout.has(f"{side}_pinky", f"{side}_index"):
+            knuckles, rest_knuckles = mean(f"{side}_pinky", f"{side}_index")
+        elif layout.has(f"{side}_hand"):
+            knuckles, rest_knuckles = mean(f"{side}_hand")
+        else:
+            knuckles, rest_knuckles = None, None
+        if knuckles is not None and rest_knuckles is not None:
+            wrist, rest_wrist = mean(f"{side}_wrist")
+            turn = swing(lower_arm @ (rest_knuckles - rest_wrist), knuckles - wrist)
+            put(f"{side}_wrist", _limited(turn, 0.7) @ lower_arm)
+        foot = _foot(layout, side)
+        front = -_across(unit(shin), thigh) + 0.1 * pelvis[..., 2]
+        if foot is not None:
+            front = front + 0.3 * unit(bone(*foot)[0])
+        leg = frame(thigh, front) @ frame(rest_thigh, ahead).T
+        put(f"{side}_hip", leg)
+        lower_leg = swing(leg @ rest_shin, shin) @ leg
+        put(f"{side}_knee", lower_leg)
+        put(f"{side}_ankle", lower_leg)
+        if foot is not None:
+            sole, rest_sole = bone(*foot)
+            put(f"{side}_ankle", _limited(swing(lower_leg @ rest_sole, sole), 0.9) @ lower_leg)
+        put(f"{side}_foot", turned[:, JOINT[f"{side}_ankle"]])
+    local = turned.copy()
+    local[:, 1:] = np.swapaxes(turned[:, PARENTS[1:]], -1, -2) @ turned[:, 1:]
+    local[:, JOINT["right_wrist"] + 1 :] = matrices(relaxed_hands())
+    return local
+
+
+def _foot(layout: LandmarkLayout, side: str) -> tuple[str, str] | None:
+    """Two points along a foot, where the layout has them."""
+    toe, heel, ankle = f"{side}_toe", f"{side}_heel", f"{side}_ankle"
+    if not layout.has(toe):
+        return None
+    return (heel if layout.has(heel) else ankle), toe
+
+
+def _across(vectors_T3: np.ndarray, along_T3: np.ndarray) -> np.ndarray:
+    """The part of vectors that is perpendicular to `along`."""
+    along = unit(along_T3)
+    return np.asarray(vectors_T3 - (vectors_T3 * along).sum(-1, keepdims=True) * along)
+
+
+def _limited(rotations: np.ndarray, most: float) -> np.ndarray:
+    """Rotations by at most `most` radians."""
+    return matrices(_at_most(vectors(rotations), most))
+
+
+def _at_most(turns: np.ndarray, most: float) -> np.ndarray:
+    """Axis-angle vectors [..., 3] shortened to `most` radians."""
+    return turns * np.minimum(1.0, most / np.maximum(np.linalg.norm(turns, axis=-1, keepdims=True), _EPS))

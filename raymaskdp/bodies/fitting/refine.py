@@ -1,0 +1,174 @@
+"""Refinement of poses on the light skeleton: all frames at once, by a quasi-Newton method.
+
+Pulls the projected landmarks of the avatar's skeleton onto the detected ones, within joint limits,
+near the analytic solution, smoothly in time, standing feet at rest. Vertices are never computed.
+
+Shape suffixes: T frames, J = 22 body joints, L points of a layout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raymaskdp.bodies.fitting.contact import skating, standing
+from raymaskdp.bodies.fitting.landmarks import Landmarks
+from raymaskdp.bodies.skeleton import JOINT, PARENTS
+from raymaskdp.bodies.skinning import rodrigues
+
+BODY = 22
+
+# How far a joint may leave the analytic solution, radians (one standard deviation of the prior).
+_LOOSE = np.full(BODY, 0.25)
+_LOOSE[[JOINT[n] for n in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]] = 0.5
+_LOOSE[[JOINT[n] for n in ("left_elbow", "right_elbow", "left_knee", "right_knee")]] = 0.5
+_LOOSE[[JOINT[n] for n in ("left_foot", "right_foot", "left_wrist", "right_wrist")]] = 0.1
+_LOOSE[[JOINT[n] for n in ("left_collar", "right_collar")]] = 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig:
+    """Weights of the refinement.
+
+    Attributes:
+      iterations: steps of LBFGS; 0 keeps the analytic solution.
+      directions: weight of the landmarks' 3-D limb directions against their 2-D positions.
+      prior: weight of staying near the analytic solution.
+      smooth: weight of accelerations, of those between frames 1/30 s apart.
+      limits: weight of joint limits.
+      contact: weight of feet that stand staying where they are (`contact`).
+    """
+
+    iterations: int = 25
+    directions: float = 0.04
+    prior: float = 0.0015
+    smooth: float = 3.0
+    limits: float = 0.05
+    contact: float = 1.0
+
+
+def refine(
+    rotations_TJ33: np.ndarray,
+    translation_T3: np.ndarray,
+    *,
+    rest_J3: np.ndarray,
+    landmarks: Landmarks,
+    keypoints_TL3: np.ndarray,
+    points_TL3: np.ndarray,
+    focal: float,
+    centre: tuple[float, float],
+    fps: float,
+    config: RefineConfig,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Better local rotations [T, 22, 3, 3] and pelvis positions [T, 3] in the camera frame.
+
+    Args:
+      rotations_TJ33: analytic local rotations of the first 22 joints.
+      translation_T3: pelvis positions to begin with.
+      rest_J3: the avatar's joints in the rest pose, [52, 3] or more rows than 22.
+      keypoints_TL3: x, y in pixels and weight.
+      points_TL3: landmarks in the camera frame, for directions.
+    """
+    base = _tensor(rotations_TJ33[:, :BODY])
+    turn = torch.zeros(*base.shape[:2], 3, requires_grad=True)
+    start = _tensor(translation_T3)
+    shift = torch.zeros_like(start, requires_grad=True)
+    bones = _tensor(rest_J3[1:BODY] - rest_J3[PARENTS[1:BODY]])
+    joint_L = torch.from_numpy(landmarks.joint_L)
+    offset_L3 = _tensor(landmarks.offset_L3)
+    target = _tensor(keypoints_TL3[..., :2])
+    weight = _tensor(keypoints_TL3[..., 2] * landmarks.trust_L)
+    weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-3)
+    depth = start[:, 2:].clamp_min(0.1)
+    # One unit of the image is a metre at the person's depth, whatever the distance or resolution.
+    scale = (depth / focal)[:, None]
+    pairs = torch.tensor(landmarks.layout.limbs())
+    wanted = torch.nn.functional.normalize(
+        _tensor(points_TL3[:, pairs[:, 1]] - points_TL3[:, pairs[:, 0]]), dim=-1
+    )
+    loose = _tensor(1 / _LOOSE**2)[:, None]
+    principal = torch.tensor(centre, dtype=torch.float32)
+    # Accelerations are judged by the second, so that the frame rate does not matter.
+    smooth = config.smooth * min(1.0, fps / 30) ** 4
+    stands_TF = torch.from_numpy(standing(keypoints_TL3, landmarks.layout, fps))
+    # A quasi-Newton method: Adam's equal steps would drift along directions that the image leaves open.
+    optimizer = torch.optim.LBFGS(
+        [turn, shift], max_iter=max(1, config.iterations), history_size=8, line_search_fn="strong_wolfe"
+    )
+
+    def loss_of() -> Tensor:
+        local = base @ rodrigues(turn)
+        joints, turned = forward(local, start + shift, bones)
+        points = joints[:, joint_L] + (turned[:, joint_L] @ offset_L3[..., None])[..., 0]
+        image = focal * points[..., :2] / points[..., 2:].clamp_min(0.05) + principal
+        residual = ((image - target) * scale).square().sum(-1)
+        robust = residual / (1 + residual / 0.15**2)
+        loss = (weight * robust).sum(-1).mean()
+        direction = torch.nn.functional.normalize(points[:, pairs[:, 1]] - points[:, pairs[:, 0]], dim=-1)
+        loss = loss + config.directions * (1 - (direction * wanted).sum(-1)).mean()
+        loss = loss + config.prior * (loose * turn.square()).mean()
+        loss = loss + config.limits * _limits(local)
+        if config.contact:
+            loss = loss + config.contact * skating(joints, stands_TF)
+        if len(points) > 2:
+            acceleration = points[2:] - 2 * points[1:-1] + points[:-2]
+            loss = loss + smooth * acceleration.square().sum(-1).mean()
+        return loss
+
+    def closure() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        loss = 1e3 * loss_of()  # so that LBFGS's absolute tolerances are small
+        loss.backward()
+        return loss
+
+    if config.iterations:
+        optimizer.step(closure)
+    with torch.no_grad():
+        local = base @ rodrigues(turn)
+        return local.numpy().astype(np.float64), (start + shift).numpy().astype(np.float64)
+
+
+def forward(local: Tensor, pelvis: Tensor, bones: Tensor) -> tuple[Tensor, Tensor]:
+    """Joints [T, 22, 3] and global rotations [T, 22, 3, 3] of the body without fingers."""
+    turned: list[Tensor] = [local[:, :1]]
+    joints: list[Tensor] = [pelvis[:, None]]
+    for group, parents, where in _LEVELS:
+        above = torch.cat(turned, 1)[:, where]
+        turned.append(above @ local[:, group])
+        joints.append(torch.cat(joints, 1)[:, where] + (above @ bones[parents][..., None])[..., 0])
+    return torch.cat(joints, 1)[:, _ORDER], torch.cat(turned, 1)[:, _ORDER]
+
+
+def _levels() -> tuple[list[tuple[list[int], list[int], list[int]]], list[int]]:
+    """Joints by depth: (joints, their rows in `bones`, their parents' places so far), and the order back."""
+    placed = [0]
+    levels = []
+    while len(placed) < BODY:
+        group = [j for j in range(1, BODY) if j not in placed and int(PARENTS[j]) in placed]
+        levels.append((group, [j - 1 for j in group], [placed.index(int(PARENTS[j])) for j in group]))
+        placed += group
+    return levels, [placed.index(j) for j in range(BODY)]
+
+
+_LEVELS, _ORDER = _levels()
+
+
+def _limits(local: Tensor) -> Tensor:
+    """How far knees and elbows bend the wrong way, squared, mean over joints.
+
+    In SMPL's rest pose a knee bends by turning about +x and an elbow by turning about y, to the front.
+    """
+    knees = local[:, [JOINT["left_knee"], JOINT["right_knee"]]]
+    # The sine of the bend is in the off-diagonal entries of the rotation matrix.
+    backward = torch.relu(-(knees[..., 2, 1] - knees[..., 1, 2]) / 2 - 0.03)
+    sign = torch.tensor([-1.0, 1.0])
+    elbows = local[:, [JOINT["left_elbow"], JOINT["right_elbow"]]]
+    elbow = sign * (elbows[..., 0, 2] - elbows[..., 2, 0]) / 2
+    return (backward.square() + torch.relu(-elbow - 0.03).square()).mean()
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

@@ -1,0 +1,1 @@
+"""Per-record gradients: layers and raw parameters, clipped and summed."""

@@ -1,0 +1,1 @@
+"""Pictures of the report: plots, filmstrips, contact sheets, players."""

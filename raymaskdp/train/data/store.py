@@ -1,0 +1,216 @@
+"""The clip store: videos at training size with their masks, readable at any (video, time).
+
+    store.json          settings, classes, fingerprint
+    videos.parquet      one row a video, in index order
+    clips/ID.frames.npy the full view, uint8 [T, H, W, 3]
+    clips/ID.masks.npy  sensitive tokens, uint8 [T, ceil(h·w / 8)], packed (`raymaskdp.video.masks`)
+    clips/ID.json       what the two were made from; written last, so its presence means complete
+
+The public view is not stored: it is the full view with its sensitive tokens filled.
+
+A store may lie on an object store. Then what is read of it is fetched first into a folder of the cache that
+is named by the fingerprint, and checked against its digest.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from raymaskdp import storage
+from raymaskdp.datasets.manifest import labels_of
+from raymaskdp.errors import UserError
+from raymaskdp.files import atomic_path, cache_dir, sha256_file
+from raymaskdp.train.data import views
+from raymaskdp.video import masks
+
+FORMAT = 1
+PARTS = ("frames.npy", "masks.npy", "json")
+"""What the files of a video's clips end in; the last vouches for the others."""
+FETCHED_AT_A_TIME = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredVideo:
+    """One row of the store: a video's place, length and public facts.
+
+    Attributes:
+      index: position in the store.
+      num_frames: T.
+      sensitive: share of its tokens that are sensitive, 0 to 1. Masks are public, so is this.
+      anonymized: whether it has an avatar layer; if not, every token is sensitive.
+      frames_sha256, masks_sha256: of its two files.
+    """
+
+    index: int
+    video_id: str
+    label: str | None
+    split: str | None
+    subject: str | None
+    camera: str | None
+    num_frames: int
+    sensitive: float
+    anonymized: bool
+    frames_sha256: str
+    masks_sha256: str
+
+
+@dataclass(frozen=True)
+class ClipStore:
+    """Random access to a store on disk. Holds no file open; frames are paged in by the system.
+
+    Attributes:
+      path: its folder; of a store that is elsewhere, that of what was fetched.
+      url: where it is, if elsewhere. Only what `fetch` was asked for can be read then.
+
+    >>> store = ClipStore.open("clips")                         # doctest: +SKIP
+    >>> frames_TCHW, sensitive_THW = store.read(0, [0, 4, 8])   # doctest: +SKIP
+    """
+
+    path: Path
+    videos: tuple[StoredVideo, ...]
+    height: int
+    width: int
+    token: int
+    fill: int
+    fingerprint: str
+    url: str | None = None
+
+    @classmethod
+    def open(cls, path: str | Path) -> ClipStore:
+        """Open what `prepare` wrote; raises `UserError` if it is missing or unfinished."""
+        about = about_store(path)
+        if about is None:
+            raise UserError(
+                f"{path} is no clip store; make one with `raymaskdp prepare SOURCE --out {path}`."
+            )
+        if about.get("format") != FORMAT:
+            raise UserError(f"The clip store {path} was written by another version; prepare it again.")
+        url = str(path) if storage.is_url(path) else None
+        folder = Path(path) if url is None else cache_dir() / "clips" / about["fingerprint"]
+        with storage.local_copy(
+            storage.join(url, "videos.parquet") if url else folder / "videos.parquet"
+        ) as table:
+            rows = pd.read_parquet(table).to_dict("records")
+        settings = about["config"]
+        return cls(
+            path=folder,
+            videos=tuple(_stored_video(row) for row in rows),
+            height=settings["height"],
+            width=settings["width"],
+            token=settings["token"],
+            fill=settings["fill"],
+            fingerprint=about["fingerprint"],
+            url=url,
+        )
+
+    def fetch(self, videos: Sequence[StoredVideo]) -> None:
+        """Bring what is elsewhere of these videos, and not here yet; nothing where the store is local.
+
+        All of a part of the data at once, and not when it is read: what is fetched when would tell the store
+        who is in a lot. Raises `UserError` for what cannot be had, or is not what was prepared.
+        """
+        if self.url is None:
+            return
+        names = [
+            (f"clips/{video.video_id}.{part}", digest)
+            for video in videos
+            for part, digest in zip(PARTS, (video.frames_sha256, video.masks_sha256), strict=False)
+        ]
+        missing = [(name, digest) for name, digest in names if not (self.path / name).is_file()]
+        with ThreadPoolExecutor(max_workers=FETCHED_AT_A_TIME) as pool:
+            fetched = pool.map(lambda one: self._fetch_one(*one), missing)
+            for _ in tqdm(fetched, "fetch", len(missing), unit="file", disable=not missing, leave=False):
+                pass
+
+    def _fetch_one(self, name: str, digest: str) -> None:
+        url = storage.join(str(self.url), name)
+        with storage.local_copy(url) as copy, atomic_path(self.path / name) as temporary:
+            if sha256_file(copy) != digest:
+                raise UserError(f"{url} is not what was prepared; remove it and prepare {self.url} again.")
+            shutil.copyfile(copy, temporary)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The labels in the store, or the findings where labels are sets; sorted, position is class."""
+        return tuple(sorted({part for video in self.videos for part in labels_of(video.label)}))
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether a label is a set of findings, any of which may be there; `UserError` if only some are."""
+        sets = {video.label.startswith("|") for video in self.videos if video.label is not None}
+        if len(sets) > 1:
+            raise UserError(f"In {self.path} some labels are sets of findings and some are not.")
+        return sets == {True}
+
+    def target(self, label: str) -> np.ndarray:
+        """What a model learns of a label: its class, int64 [], or findings, float32 [classes] of 0 and 1."""
+        if self.several:
+            found = labels_of(label)
+            return np.array([name in found for name in self.classes], dtype=np.float32)
+        return np.array(self.classes.index(label))
+
+    def class_shares(self, split: str) -> dict[str, float]:
+        """Of the videos of a split, the share that has each class or finding, 0 to 1."""
+        videos = self.split(split)
+        counts = Counter(part for video in videos for part in labels_of(video.label))
+        return {name: counts[name] / len(videos) for name in self.classes}
+
+    def split(self, name: str) -> tuple[StoredVideo, ...]:
+        """The labelled videos of a split; raises `UserError` if there is none."""
+        chosen = tuple(v for v in self.videos if v.split == name and v.label is not None)
+        if not chosen:
+            have = ", ".join(sorted({str(v.split) for v in self.videos})) or "none"
+            raise UserError(
+                f"The clip store {self.path} has no labelled video of split {name!r} (it has: {have})."
+            )
+        return chosen
+
+    def read(self, index: int, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Frames of video `index` at `times`: the full view, uint8 [T, H, W, 3], and where it is
+        sensitive, bool [T, H, W]."""
+        stem = self.path / "clips" / self.videos[index].video_id
+        frames = np.load(f"{stem}.frames.npy", mmap_mode="r")[times]
+        packed = np.load(f"{stem}.masks.npy", mmap_mode="r")[times]
+        tokens = masks.unpack(packed, self.height // self.token, self.width // self.token)
+        return frames, views.expand(tokens, self.token)
+
+
+def absolute(place: str | Path) -> str | Path:
+    """The place of a store for processes that start in other folders."""
+    return place if storage.is_url(place) else Path(place).absolute()
+
+
+def about_store(place: str | Path) -> dict[str, Any] | None:
+    """What `store.json` of a place says; None if there is none."""
+    if storage.is_url(place):
+        url = storage.join(str(place), "store.json")
+        return None if storage.version(url) is None else dict(json.loads(storage.read(url)))
+    path = Path(place) / "store.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def _stored_video(row: dict[Any, Any]) -> StoredVideo:
+    names = ("label", "split", "subject", "camera")
+    text = {name: None if pd.isna(row[name]) else str(row[name]) for name in names}
+    return StoredVideo(
+        index=int(row["index"]),
+        video_id=str(row["video_id"]),
+        num_frames=int(row["num_frames"]),
+        sensitive=float(row["sensitive"]),
+        anonymized=bool(row["anonymized"]),
+        frames_sha256=str(row["frames_sha256"]),
+        masks_sha256=str(row["masks_sha256"]),
+        **text,
+    )
