@@ -461,7 +461,7 @@ def pull(name: str | None, quiet: bool, as_json: bool) -> None:
 
         _show(pull_diffusion(name), as_json)
         return
-    from raymaskdp.anonymize.people.pose_model import pull_pose_model
+    from raymaskdp.anonymize.people.networks.pose_model import pull_pose_model
     from raymaskdp.bodies.build import ensure_body
 
     files = {"pose": str(pull_pose_model()), "body": str(ensure_body())}

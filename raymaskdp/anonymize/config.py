@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Unit
 
@@ -56,7 +56,7 @@ class AnonymizeConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     verify: VerifyConfig = field(default_factory=VerifyConfig)
     decode: DecodeLimits = field(default_factory=DecodeLimits)
-    on_doubt: str = "redact"
+    on_doubt: Literal["redact", "quarantine"] = "redact"
     body: Path | None = None
     secret_file: Path | None = None
     piece_seconds: Annotated[float, check.Range(0.1, 3600), Unit("s")] = 60.0
@@ -68,7 +68,6 @@ class AnonymizeConfig:
     def __post_init__(self) -> None:
         check.fields(self)
         check_source(self.pose)
-        check.one_of("on_doubt", self.on_doubt, ("redact", "quarantine"))
         if self.composite.refine == DIFFUSION:
             check_weights(self.diffusion)
 

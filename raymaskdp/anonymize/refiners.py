@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from raymaskdp.anonymize.compose.harmonize import DIFFUSION, EMBEDDED, REFINERS, Refiner
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.people.mediapipe import PoseNetworks
+from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.figure import Figure
 

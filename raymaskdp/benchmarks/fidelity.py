@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from tqdm import tqdm
 
@@ -39,18 +40,15 @@ class FidelityConfig:
       seed: of the private videos.
     """
 
-    people: int = 16
-    test_share: float = 0.25
+    people: Annotated[int, check.Range(4)] = 16
+    test_share: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.25
     variants: tuple[str, ...] = ("composite.max_shade=0",)
-    steps: int = 60
-    seeds: int = 3
+    steps: Annotated[int, check.Range(1)] = 60
+    seeds: Annotated[int, check.Range(1)] = 3
     seed: int = 7
 
     def __post_init__(self) -> None:
-        check.in_range("people", self.people, low=4)
-        check.in_range("test_share", self.test_share, low=0, high=1, open_low=True, open_high=True)
-        check.in_range("steps", self.steps, low=1)
-        check.in_range("seeds", self.seeds, low=1)
+        check.fields(self)
         for variant in self.variants:
             config.load(AnonymizeConfig, None, variant.split(","))
 

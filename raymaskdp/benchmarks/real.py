@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -57,12 +58,12 @@ class RealConfig:
     """
 
     only: tuple[str, ...] = ()
-    every: int = 10
+    every: Annotated[int, check.Range(1)] = 10
     sheet: Path | None = None
     anonymize: AnonymizeConfig = field(default_factory=AnonymizeConfig)
 
     def __post_init__(self) -> None:
-        check.in_range("every", self.every, low=1)
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

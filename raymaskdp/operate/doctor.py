@@ -142,7 +142,7 @@ def _codecs() -> Check:
 
 
 def _models() -> Check:
-    from raymaskdp.anonymize.people.pose_model import cached_pose_models
+    from raymaskdp.anonymize.people.networks.pose_model import cached_pose_models
     from raymaskdp.bodies.build import body_path
 
     files = {"the pose networks": cached_pose_models().files, "the body": (body_path(),)}

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from raymaskdp import check
-from raymaskdp.anonymize.people.mediapipe import PoseNetworks, Sighting, View
+from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks, Sighting, View
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fitting import lift
 from raymaskdp.bodies.fitting.landmarks import landmarks_of

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from raymaskdp.anonymize.people.masks import box_patch
-from raymaskdp.anonymize.people.nanodet import PERSON, Things
+from raymaskdp.anonymize.people.networks.nanodet import PERSON, Things
 from raymaskdp.anonymize.people.people import packed_size
 from raymaskdp.video import masks
 from raymaskdp.video.mask_film import MaskFilm

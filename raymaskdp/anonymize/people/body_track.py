@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, limbs
-from raymaskdp.anonymize.people.mediapipe import Sighting
+from raymaskdp.anonymize.people.networks.mediapipe import Sighting
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE
 from raymaskdp.video.mask_film import SmallMask
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Unit
 
 from raymaskdp import check
 
@@ -30,15 +33,11 @@ class PoseConfig:
     skeletons: Path | None = None
     veto: bool = True
     pose_model: Path | None = None
-    confidence: float = 0.35
-    max_people: int = 8
-    max_gap: float = 0.5
-    dilation: float = 0.02
-    foreground: float = 0.6
+    confidence: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.35
+    max_people: Annotated[int, check.Range(0, 1000)] = 8
+    max_gap: Annotated[float, check.Range(0), Unit("s")] = 0.5
+    dilation: Annotated[float, check.Range(0, 0.5)] = 0.02
+    foreground: Annotated[float, check.Range(0, 1, open_low=True)] = 0.6
 
     def __post_init__(self) -> None:
-        check.in_range("confidence", self.confidence, low=0, high=1, open_low=True, open_high=True)
-        check.in_range("max_people", self.max_people, low=0, high=1000)
-        check.in_range("max_gap", self.max_gap, low=0)
-        check.in_range("dilation", self.dilation, low=0, high=0.5)
-        check.in_range("foreground", self.foreground, low=0, high=1, open_low=True)
+        check.fields(self, "pose")

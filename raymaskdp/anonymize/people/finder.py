@@ -31,9 +31,9 @@ from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack, FrameBoxes,
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.look import Look
 from raymaskdp.anonymize.people.masks import Patch, body_height, box_patch, grow, limbs, union
-from raymaskdp.anonymize.people.mediapipe import FOREGROUND_SIDE, PoseNetworks, View, halved
-from raymaskdp.anonymize.people.multipose import MultiPose
-from raymaskdp.anonymize.people.nanodet import NanoDet, Things
+from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, View, halved
+from raymaskdp.anonymize.people.networks.multipose import MultiPose
+from raymaskdp.anonymize.people.networks.nanodet import NanoDet, Things
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.video.mask_film import MaskFilm, SmallMask
 from raymaskdp.video.masks import pack

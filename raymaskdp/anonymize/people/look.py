@@ -14,8 +14,8 @@ import numpy as np
 
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.box_tracker import FrameBoxes
-from raymaskdp.anonymize.people.multipose import MultiPose
-from raymaskdp.anonymize.people.nanodet import PERSON, SIDE, NanoDet, Things
+from raymaskdp.anonymize.people.networks.multipose import MultiPose
+from raymaskdp.anonymize.people.networks.nanodet import PERSON, SIDE, NanoDet, Things
 
 LOOKS_A_SECOND = 12
 """Both networks look at least so often, where the video has as many frames."""

@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 
 from raymaskdp import check
-from raymaskdp.anonymize.people.nanodet import Things
+from raymaskdp.anonymize.people.networks.nanodet import Things
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE, LandmarkLayout
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.video.mask_film import MaskFilm, union

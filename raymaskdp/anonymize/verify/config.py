@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Unit
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
@@ -29,26 +32,19 @@ class VerifyConfig:
       empty: a video in which nobody is seen in any frame is "done" with 0 people, or goes to "quarantine".
     """
 
-    min_overlap: float = 0.05
+    min_overlap: Annotated[float, check.FRACTION] = 0.05
     look_again: bool = True
-    faces: float = 0.65
-    people: float = 0.5
+    faces: Annotated[float, check.Range(0, 1, open_low=True)] = 0.65
+    people: Annotated[float, check.Range(0, 1, open_low=True)] = 0.5
     detector: Path | None = None
-    detector_side: int = 640
-    detector_confidence: float = 0.5
-    max_redacted: float = 0.5
-    max_blank: float = 0.2
-    empty: str = "done"
+    detector_side: Annotated[int, check.Range(32, 4096), Unit("px")] = 640
+    detector_confidence: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.5
+    max_redacted: Annotated[float, check.FRACTION] = 0.5
+    max_blank: Annotated[float, check.FRACTION] = 0.2
+    empty: Literal["done", "quarantine"] = "done"
 
     def __post_init__(self) -> None:
-        for name in ("min_overlap", "max_redacted", "max_blank"):
-            check.in_range(f"verify.{name}", getattr(self, name), low=0.0, high=1.0)
-        check.in_range("verify.faces", self.faces, low=0, high=1, open_low=True)
-        check.in_range("verify.people", self.people, low=0, high=1, open_low=True)
-        confidence = self.detector_confidence
-        check.in_range("verify.detector_confidence", confidence, low=0, high=1, open_low=True, open_high=True)
-        check.in_range("verify.detector_side", self.detector_side, low=32, high=4096)
-        check.one_of("verify.empty", self.empty, ("done", "quarantine"))
+        check.fields(self, "verify")
         if self.detector_side % 32:
             raise UserError(f"verify.detector_side must be a multiple of 32, not {self.detector_side}.")
         if self.detector is not None and not self.look_again:

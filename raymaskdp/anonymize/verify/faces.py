@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.mediapipe import PoseNetworks
+from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks
 
 LEAST_FACE = 16
 """Smallest side, in pixels, of a face that can raise an alarm; smaller ones are blobs to the network."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
+from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.faces import close_faces
 from raymaskdp.anonymize.verify.onnx_detector import OnnxPeople

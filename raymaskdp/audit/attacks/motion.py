@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.anonymize.people.mediapipe import PoseNetworks, View
+from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks, View
 from raymaskdp.audit.video_pairs import VideoPair, read_arrays
 from raymaskdp.bodies.body import Body
 from raymaskdp.bodies.skeleton import JOINT

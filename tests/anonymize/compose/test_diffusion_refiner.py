@@ -18,7 +18,7 @@ from raymaskdp.anonymize.compose.diffusion.refiner import Cast, DiffusionRefiner
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.harmonize import REFINERS, Refined, Shot
 from raymaskdp.anonymize.compose.synthesis import empty
-from raymaskdp.anonymize.people.mediapipe import PoseNetworks
+from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks
 from raymaskdp.benchmarks.diffusion import tiny_diffusion
 from raymaskdp.benchmarks.diffusion.refine import METHODS, RefineBenchmarkConfig, benchmark_refine, composed
 from raymaskdp.bodies.avatar import draw_avatar

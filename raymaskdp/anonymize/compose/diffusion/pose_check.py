@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from raymaskdp.anonymize.people.mediapipe import PoseNetworks, Sighting, View
+from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks, Sighting, View
 
 # Shape suffixes: S rows and columns of a crop, N landmarks.
 

@@ -31,7 +31,7 @@ from raymaskdp.anonymize.people.finder import (
     is_doubtful,
 )
 from raymaskdp.anonymize.people.masks import body_height, limbs
-from raymaskdp.anonymize.people.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
+from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.anonymize.people.sources.outline import extremities, outline_of
 from raymaskdp.bodies.fitting.landmarks import LandmarkLayout

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raymaskdp.anonymize.people.wheels import wheel_members
+from raymaskdp.anonymize.people.networks.wheels import wheel_members
 from raymaskdp.files import atomic_path, cache_dir
 
 WHEEL = "mediapipe==0.10.21"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.onnx_session import bundled, letterboxed
+from raymaskdp.anonymize.people.networks.onnx_session import bundled, letterboxed
 
 SIDE = 416
 """Side of the network's picture, pixels."""

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from raymaskdp.anonymize.people.pose_model import pull_pose_models
+from raymaskdp.anonymize.people.networks.pose_model import pull_pose_models
 from raymaskdp.errors import UserError
 
 FOREGROUND_SIDE = 256

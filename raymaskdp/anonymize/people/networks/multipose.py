@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.onnx_session import bundled, letterboxed
+from raymaskdp.anonymize.people.networks.onnx_session import bundled, letterboxed
 
 SIDE = 256
 """Longer side of the network's picture, pixels."""
