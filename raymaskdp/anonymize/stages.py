@@ -117,7 +117,7 @@ class Analyze:
             return dataclasses.replace(item, **kept)
         seconds: dict[str, Any] = {}
         with _timed(seconds, "seconds_pose"):
-            people = self._find_people(reader.Frames(path), info, item.record)
+            people = self._find_people(reader.VideoFrames(path), info, item.record)
         item = dataclasses.replace(item, num_people=len(people.persons), metrics=seconds)
         avatars = avatars_of(item.record, len(people.persons), self._job.secret)
         with _timed(seconds, "seconds_fit"):

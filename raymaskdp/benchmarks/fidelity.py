@@ -54,7 +54,7 @@ class FidelityConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
+class VideoVersion:
     """One version of the videos.
 
     Attributes:
@@ -75,7 +75,7 @@ class Version:
 class FidelityResult:
     """All versions, sources first."""
 
-    versions: tuple[Version, ...]
+    versions: tuple[VideoVersion, ...]
 
     def accuracy(self, name: str) -> float:
         """That of a version; raises `KeyError` for one that was not measured."""
@@ -147,7 +147,7 @@ def _prepared(source: Path, store: Path, settings: PrepareConfig) -> Path:
 
 def _measured(
     name: str, store: Path, runs: Path, backbone: Path, like: TrainConfig, settings: FidelityConfig
-) -> Version:
+) -> VideoVersion:
     """Heads on one version, and what they tell of its test videos."""
     outcomes = []
     for seed in range(settings.seeds):
@@ -168,7 +168,7 @@ def _measured(
     videos = outcomes[0].videos
     accuracy = sum(outcome.score for outcome in outcomes) / len(outcomes)
     low, high = wilson(accuracy, videos)
-    return Version(
+    return VideoVersion(
         name=name,
         videos=videos,
         accuracy=round(accuracy, 4),

@@ -227,7 +227,7 @@ def _require_file(path: str | Path) -> None:
         raise UserError(f"The video {path} is empty (0 bytes).")
 
 
-class Frames:
+class VideoFrames:
     """The frames of a video, uint8 RGB [H, W, 3], to go through as often as one likes.
 
     Args:

@@ -30,7 +30,7 @@ from raymaskdp.anonymize.output.chunks import Piece, Pieces
 from raymaskdp.anonymize.people.people import packed_size
 from raymaskdp.anonymize.verify.checks import Digest, FrameChecks
 from raymaskdp.anonymize.verify.config import VerifyConfig
-from raymaskdp.anonymize.verify.ladder import Look, Rung, Shown, num_regions, redacted, warm_up
+from raymaskdp.anonymize.verify.ladder import LadderFrame, Look, Rung, num_regions, redacted, warm_up
 from raymaskdp.bodies.render import Rendered, nothing_drawn
 from raymaskdp.files import atomic_path
 from raymaskdp.video import masks
@@ -193,7 +193,7 @@ def write_layers(
     return layers
 
 
-def _redacted_frames(work: Work, start: int) -> Generator[Shown, None, None]:
+def _redacted_frames(work: Work, start: int) -> Generator[LadderFrame, None, None]:
     """Frames without their people from number `start` on, in which detectors see nobody."""
     fps = float(work.info.fps)
     first = warm_up(start, fps)
@@ -211,7 +211,7 @@ def _write_piece(
     work: Work,
     pieces: Pieces,
     number: int,
-    frames: Iterator[Shown],
+    frames: Iterator[LadderFrame],
     state: bytes | None,
 ) -> Piece:
     """Make the films of one piece from the next frames; what is to be remembered of it comes back."""
@@ -223,7 +223,7 @@ def _write_piece(
     }
     digest = Digest()
     rim_px = work.composites.feather_px + 2
-    waiting: deque[tuple[Shown, Rendered]] = deque()
+    waiting: deque[tuple[LadderFrame, Rendered]] = deque()
 
     def shots() -> Iterator[Shot]:
         for index, shown in zip(span, frames, strict=False):
@@ -266,7 +266,7 @@ def _write_piece(
     )
 
 
-def _people(work: Work, shown: Shown, drawn: Rendered, backdrop_HW3: np.ndarray) -> FlatPeople:
+def _people(work: Work, shown: LadderFrame, drawn: Rendered, backdrop_HW3: np.ndarray) -> FlatPeople:
     """The silhouettes of a frame; a blank one shows none, and nothing that a refiner made of it."""
     if shown.rung == Rung.BLANK:
         nothing_HW = np.zeros(shown.mask_HW.shape, bool)
@@ -274,7 +274,7 @@ def _people(work: Work, shown: Shown, drawn: Rendered, backdrop_HW3: np.ndarray)
     return work.silhouettes.over(backdrop_HW3, shown.index, drawn.mask_HW)
 
 
-def _counts(scene: Scene, shown: Shown, drawn: Rendered, people: FlatPeople) -> dict[str, int]:
+def _counts(scene: Scene, shown: LadderFrame, drawn: Rendered, people: FlatPeople) -> dict[str, int]:
     """What `FrameChecks` counts of a frame."""
     blank = shown.rung == Rung.BLANK
     doubts, regions = int(scene.doubts_T[shown.index]), num_regions(shown)
@@ -294,7 +294,7 @@ def _counts(scene: Scene, shown: Shown, drawn: Rendered, people: FlatPeople) -> 
     }
 
 
-def _emptied(work: Work, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> Shown:
+def _emptied(work: Work, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> LadderFrame:
     """A frame without its people, and how many of its pixels depend on a masked one."""
     behind_HW3, surviving = work.background.at(index), 0
     things_HW = masks.unpack(work.scene.things_TB[index], *mask_HW.shape)
@@ -311,7 +311,7 @@ def _emptied(work: Work, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray)
     surviving += surviving_pixels(
         lambda altered_HW3: made(altered_HW3).frame_HW3, frame_HW3, mask_HW, emptied.frame_HW3
     )
-    return Shown(
+    return LadderFrame(
         index=index,
         mask_HW=mask_HW,
         frame_HW3=emptied.frame_HW3,

@@ -1,6 +1,6 @@
 """Find and follow everybody in a video by boxes, and look closely at each of them for landmarks and a mask.
 
-    people = FindPeople(PoseConfig())(Frames("video.mp4"), probe("video.mp4"))
+    people = FindPeople(PoseConfig())(VideoFrames("video.mp4"), probe("video.mp4"))
 
 Two passes over the frames. In the first, detectors look at each frame (`look`), and their boxes are followed
 to tracks (`box_tracker`). In the second, the landmark network looks into a crop around each box. A person

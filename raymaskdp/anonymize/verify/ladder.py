@@ -53,7 +53,7 @@ class Rung(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Shown:
+class LadderFrame:
     """A frame without its people, on its way down the ladder.
 
     Attributes:
@@ -106,7 +106,7 @@ def warm_up(start: int, fps: float) -> int:
     return max(0, (start - 3 * held) // every * every)
 
 
-def redacted(frames: Iterable[Shown], look: Look, fps: float) -> Iterator[Shown]:
+def redacted(frames: Iterable[LadderFrame], look: Look, fps: float) -> Iterator[LadderFrame]:
     """The frames with everybody redacted whom `look` sees.
 
     Args:
@@ -115,11 +115,11 @@ def redacted(frames: Iterable[Shown], look: Look, fps: float) -> Iterator[Shown]
       fps: frames a second.
     """
     held, every, attention = _held(fps), _every(fps), Attention(look)
-    waiting: deque[tuple[Shown, np.ndarray]] = deque()
+    waiting: deque[tuple[LadderFrame, np.ndarray]] = deque()
     behind: deque[np.ndarray] = deque(maxlen=held)
     rungs: deque[Rung] = deque(maxlen=2 * held)
 
-    def finished() -> Shown:
+    def finished() -> LadderFrame:
         shown, _ = waiting[0]
         near = [*behind, *(found for _, found in list(waiting)[: held + 1])]
         done = _redacted(shown, np.concatenate(near), look)
@@ -135,7 +135,7 @@ def redacted(frames: Iterable[Shown], look: Look, fps: float) -> Iterator[Shown]
         yield finished()
 
 
-def num_regions(shown: Shown) -> int:
+def num_regions(shown: LadderFrame) -> int:
     """Places of a frame that were taken down the ladder."""
     if shown.region_HW is None:
         return 0
@@ -151,7 +151,7 @@ def _every(fps: float) -> int:
     return max(1, round(fps))
 
 
-def _redacted(shown: Shown, seen_N4: np.ndarray, look: Look) -> Shown:
+def _redacted(shown: LadderFrame, seen_N4: np.ndarray, look: Look) -> LadderFrame:
     """A frame taken down the ladder until nobody is seen in it."""
     if not len(seen_N4):
         return shown
@@ -165,7 +165,7 @@ def _redacted(shown: Shown, seen_N4: np.ndarray, look: Look) -> Shown:
     return _blank(taken)
 
 
-def _taken(shown: Shown, region_HW: np.ndarray, rung: Rung, method: str | None) -> Shown:
+def _taken(shown: LadderFrame, region_HW: np.ndarray, rung: Rung, method: str | None) -> LadderFrame:
     """The frame with a region filled in: by a method of `inpaint`, or by one colour."""
 
     def filled(frame_HW3: np.ndarray) -> np.ndarray:
@@ -186,14 +186,14 @@ def _taken(shown: Shown, region_HW: np.ndarray, rung: Rung, method: str | None) 
     )
 
 
-def _lowered(shown: Shown, rung: Rung) -> Shown:
+def _lowered(shown: LadderFrame, rung: Rung) -> LadderFrame:
     """The frame at least as far down as `rung`, in the regions that it has."""
     if rung <= shown.rung or shown.region_HW is None:
         return shown
     return _blank(shown) if rung == Rung.BLANK else _taken(shown, shown.region_HW, rung, None)
 
 
-def _blank(shown: Shown) -> Shown:
+def _blank(shown: LadderFrame) -> LadderFrame:
     return replace(
         shown,
         frame_HW3=np.full_like(shown.frame_HW3, SOLID),
