@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raymaskdp import check
-from raymaskdp.datasets.manifest import VideoRecord, identifier
+from raymaskdp.datasets.ids import stable_id
+from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.datasets.official import Problems, Source, files_below
 from raymaskdp.errors import UserError
 
@@ -51,7 +52,7 @@ def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
             continue
         labels[split].add(label)
         yield VideoRecord(
-            video_id=identifier(Path(place)), path=str(source.root / place), label=label, split=split
+            video_id=stable_id(Path(place)), path=str(source.root / place), label=label, split=split
         )
     for split in ("val", "test"):
         for label in sorted(labels[split] - labels["train"]):

@@ -17,7 +17,7 @@ import numpy as np
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.errors import UserError
-from raymaskdp.files import atomic_path
+from raymaskdp.files import atomic_path, require_ours
 from raymaskdp.report.filmstrips import GAP_PX, beside, frame_indices
 from raymaskdp.video import reader
 from raymaskdp.video.masks import unpack
@@ -67,6 +67,7 @@ def sheet(
     """
     if Path(out).suffix.lower() not in SUFFIXES:
         raise UserError(f"A contact sheet is a picture; give {out} one of the endings {', '.join(SUFFIXES)}.")
+    require_ours(Path(out))  # before the work
     rows = manifest.read_manifest(Path(folder))
     if not rows:
         raise UserError(f"{folder} holds no manifest.parquet; give a folder that anonymize wrote.")

@@ -13,7 +13,7 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +24,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import check, config, storage
-from raymaskdp.datasets.manifest import IMAGE_SUFFIXES, VideoRecord, read_source
+from raymaskdp.datasets.apart import keep_apart
+from raymaskdp.datasets.ids import IMAGE_SUFFIXES
+from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
@@ -108,6 +110,7 @@ class Source:
       anonymized: digest of what the anonymizer made it from, or None for a plain video.
       avatar_layer, avatar_masks: None for a plain video.
       original: the video that the anonymizer read, or None for a plain video.
+      provenance: what the anonymizer wrote about it, with the digests of its files; None for a plain video.
     """
 
     record: VideoRecord
@@ -115,6 +118,7 @@ class Source:
     avatar_layer: str | Path | None = None
     avatar_masks: str | Path | None = None
     original: str | Path | None = None
+    provenance: str | Path | None = None
 
 
 def prepare(
@@ -133,6 +137,7 @@ def prepare(
     out = out if storage.is_url(out) else Path(out).absolute()  # workers start elsewhere
     _require_same_settings(out, settings)
     sources, left_out = find_sources(source)
+    _require_apart(out, source, sources)
     results = (_on_ray if workers else _in_threads)(sources, out, settings, workers)
     stored = dict(tqdm(results, "prepare", len(sources), unit="video"))
     failed: dict[str, str] = {}
@@ -226,9 +231,22 @@ def find_sources(source: str | Path) -> tuple[list[Source], int]:
                 avatar_layer=with_video(f"{row['video_id']}.avatar.mp4"),
                 avatar_masks=with_video(f"{row['video_id']}.npz"),
                 original=row["source"],
+                provenance=with_video(f"{row['video_id']}.json"),
             )
         )
     return sources, len(manifest) - len(done)
+
+
+def _require_apart(out: str | Path, source: str | Path, sources: Sequence[Source]) -> None:
+    """Raise `UserError` if the store would lie among the videos, or on another command's output."""
+    keep_apart(out, source, [one.record for one in sources])
+    if about_store(out) is None:
+        if storage.is_url(out):
+            taken = storage.version(storage.join(str(out), "videos.parquet")) is not None
+        else:
+            taken = (Path(out) / "manifest.parquet").exists()
+        if taken:
+            raise UserError(f"{out} holds something else than a clip store; give another folder.")
 
 
 def _beside(place: str | Path) -> Callable[[str], str | Path]:
@@ -248,11 +266,53 @@ def _fetched(one: Source, settings: PrepareConfig) -> Iterator[Source]:
             return None if place is None else stack.enter_context(storage.local_copy(place))
 
         if settings.people != "avatar":
-            yield replace(one, avatar_masks=here(one.avatar_masks), original=here(one.original))
+            _require_written(one, {one.avatar_masks: (covered := here(one.avatar_masks))})
+            yield replace(one, avatar_masks=covered, original=here(one.original))
             return
         record = replace(one.record, path=str(here(one.record.path)))
         layer, covered = here(one.avatar_layer), here(one.avatar_masks)
+        written = {one.record.path: Path(record.path), one.avatar_layer: layer, one.avatar_masks: covered}
+        _require_written(one, written)
         yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered)
+
+
+def _require_written(one: Source, copies: Mapping[str | Path | None, Path | None]) -> None:
+    """Raise `UserError` unless files are those that the anonymizer wrote: what it calls public is public only
+    then.
+
+    Args:
+      copies: where the files lie on this machine, by where they belong.
+    """
+    if one.provenance is None:
+        return
+    outputs = _provenance_of(one)["outputs"]
+    for place, copy in copies.items():
+        name = str(place).rsplit("/", 1)[-1]
+        if copy is None or not copy.is_file() or sha256_file(copy) != outputs.get(name):
+            raise UserError(
+                f"{place} is not the file that anonymize wrote for {one.record.video_id} "
+                f"(its digest is not the one in {one.provenance}); anonymize the video again."
+            )
+
+
+def _provenance_of(one: Source) -> dict[str, Any]:
+    """What the anonymizer wrote about a video. Raises `UserError` where it did not, or about another one."""
+    assert one.provenance is not None
+    try:
+        with storage.local_copy(one.provenance) as copy:
+            values = json.loads(copy.read_bytes())
+        about = values["row"]
+        if not isinstance(values["outputs"], dict):
+            raise TypeError
+        made_from = about["video_id"], f"{about['source_sha256']}-{about['config_sha256']}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{one.provenance}, which vouches for the avatar layer, is missing or damaged; anonymize again."
+        ) from error
+    if made_from != (one.record.video_id, one.anonymized):
+        raise UserError(f"{one.provenance} is of another video than the manifest says; anonymize again.")
+    found: dict[str, Any] = values
+    return found
 
 
 @contextlib.contextmanager
@@ -401,7 +461,9 @@ def _stored_row(one: Source, out: str | Path, made_from: str) -> dict[str, Any] 
 
 
 def _made_from(one: Source, settings: PrepareConfig) -> str:
-    content = one.anonymized or f"plain-{sha256_file(one.record.path)}"
+    content: Any = one.anonymized or f"plain-{sha256_file(one.record.path)}"
+    if one.provenance is not None:
+        content = [content, _provenance_of(one)["outputs"]]
     facts = {**asdict(one.record), "path": None, "content": content}
     text = json.dumps([FORMAT, facts, config.digest(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -51,7 +51,7 @@ class Piece:
 
     def save(self, path: Path) -> None:
         """Write it atomically; the state to a file of its own, first, because it is soon dropped."""
-        with atomic_path(_state_of(path)) as temporary:
+        with atomic_path(_state_of(path), ours=True) as temporary:
             temporary.write_bytes(self.state)
         arrays = {f"count_{name}": values_T for name, values_T in self.counts_T.items()}
         for name, film in self.films.items():
@@ -60,7 +60,7 @@ class Piece:
         arrays["digests"] = np.frombuffer(self.digests, np.uint8)
         arrays["shown"], arrays["frames"] = self.shown_N, self.shown_NHW3
         arrays["refined"] = np.frombuffer(json.dumps(dict(self.refined)).encode(), np.uint8)
-        with atomic_path(path) as temporary:
+        with atomic_path(path, ours=True) as temporary:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
     @classmethod
