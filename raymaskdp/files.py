@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 import uuid
@@ -25,6 +26,10 @@ MADE = ".made-by-raymaskdp"
 
 OUTPUTS = "# outputs, never sources"
 """Line of such a list that says so of the whole folder."""
+
+
+SCRATCH = ".scratch-of-raymaskdp"
+"""In a folder that goes with all that is in it."""
 
 
 @contextlib.contextmanager
@@ -91,22 +96,32 @@ def remove_made(folder: Path) -> None:
         folder.rmdir()
 
 
-def scratch_folder(path: Path) -> Path:
-    """A folder for its owner alone that `remove_scratch` may remove with all that is in it.
+def own_folder(path: Path, *, mode: int = 0o777, known: bool = False, mark: str = MADE) -> Path:
+    """A folder of which all files are this project's: a new or empty one, or one that was made here before.
 
-    Raises `UserError` if there is one with something in it that was not made here.
+    Raises `UserError` if there is one with something else in it.
+
+    Args:
+      mode: of a new one.
+      known: that it was made here is known otherwise.
+      mark: name of the file that says so.
     """
-    path.mkdir(mode=0o700, exist_ok=True)
-    if not (path / MADE).is_file():
-        if any(path.iterdir()):
-            raise UserError(f"{path} is needed for this run's own files, but holds others; move it away.")
-        (path / MADE).touch(mode=0o600)
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    if not (path / mark).is_file():
+        if not known and any(path.iterdir()):
+            raise UserError(f"{path} is needed for files of this project, but holds others; move it away.")
+        (path / mark).touch()
     return path
+
+
+def scratch_folder(path: Path) -> Path:
+    """The same for its owner alone; `remove_scratch` may remove it with all that is in it."""
+    return own_folder(path, mode=0o700, mark=SCRATCH)
 
 
 def remove_scratch(path: Path) -> None:
     """Remove what `scratch_folder` made; anything else stays as it is."""
-    if not path.is_symlink() and (path / MADE).is_file():
+    if not path.is_symlink() and (path / SCRATCH).is_file():
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -114,22 +129,23 @@ class _Lists:
     """The lists of this process's folders, each read on from where it was read last: they grow long."""
 
     def __init__(self) -> None:
-        self._read: dict[tuple[Path, int], tuple[int, dict[str, set[str]]]] = {}
+        self._read: dict[Path, tuple[bytes, int, dict[str, set[str]]]] = {}
         self._lock = threading.Lock()
 
     def of(self, folder: Path) -> Mapping[str, set[str]]:
         """Digests by name; what is marked has the name "" there."""
         with self._lock, contextlib.suppress(OSError), open(folder / MADE, "rb") as made:
-            key = (folder.absolute(), os.fstat(made.fileno()).st_ino)
-            offset, known = self._read.get(key, (0, {}))
+            head, offset, known = self._read.get(folder.absolute(), (b"", 0, {}))
+            if not head or made.readline() != head or made.seek(0, os.SEEK_END) < offset:
+                made.seek(0)  # it is another list than last time
+                head, offset, known = made.readline(), 0, {}
             made.seek(offset)
-            lines = made.read().splitlines(keepends=True)
+            *lines, _ = made.read().split(b"\n")
             for line in lines:
-                if line.endswith(b"\n"):
-                    digest, _, name = os.fsdecode(line[:-1]).partition("  ")
-                    known.setdefault(name, set()).add(digest)
-                    offset += len(line)
-            self._read[key] = offset, known
+                digest, _, name = os.fsdecode(line).partition("  ")
+                known.setdefault(_unescaped(name), set()).add(digest)
+                offset += len(line) + 1
+            self._read[folder.absolute()] = head, offset, known
             return known
         return {}
 
@@ -139,7 +155,16 @@ _lists = _Lists()
 
 def _enter(path: Path, digest: str) -> None:
     if digest not in _lists.of(path.parent).get(path.name, ()):
-        _append(path.parent, f"{digest}  {path.name}")
+        _append(path.parent, f"{digest}  {_escaped(path.name)}")
+
+
+def _escaped(name: str) -> str:
+    """A name on one line."""
+    return name.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _unescaped(name: str) -> str:
+    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], name)
 
 
 def _append(folder: Path, line: str) -> None:

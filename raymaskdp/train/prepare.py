@@ -29,7 +29,7 @@ from raymaskdp.datasets.ids import IMAGE_SUFFIXES
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
-from raymaskdp.files import atomic_path, sha256_file, write_json
+from raymaskdp.files import MADE, atomic_path, own_folder, sha256_file, write_json
 from raymaskdp.train import views
 from raymaskdp.train.positive_controls import People, with_blurred_people, without_people
 from raymaskdp.train.store import FORMAT, PARTS, about_store
@@ -138,6 +138,8 @@ def prepare(
     _require_same_settings(out, settings)
     sources, left_out = find_sources(source)
     _require_apart(out, source, sources)
+    if isinstance(out, Path):
+        own_folder(out / "clips", known=about_store(out) is not None)
     results = (_on_ray if workers else _in_threads)(sources, out, settings, workers)
     stored = dict(tqdm(results, "prepare", len(sources), unit="video"))
     failed: dict[str, str] = {}
@@ -271,8 +273,7 @@ def _fetched(one: Source, settings: PrepareConfig) -> Iterator[Source]:
             return
         record = replace(one.record, path=str(here(one.record.path)))
         layer, covered = here(one.avatar_layer), here(one.avatar_masks)
-        written = {one.record.path: Path(record.path), one.avatar_layer: layer, one.avatar_masks: covered}
-        _require_written(one, written)
+        _require_written(one, {one.avatar_layer: layer, one.avatar_masks: covered})
         yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered)
 
 
@@ -324,7 +325,7 @@ def _written_to(out: str | Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="raymaskdp-") as scratch:
         folder = Path(scratch)
         yield folder
-        files = [path for path in folder.rglob("*") if path.is_file()]
+        files = [path for path in folder.rglob("*") if path.is_file() and path.name != MADE]
         for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
             storage.publish(path, storage.join(str(out), path.relative_to(folder).as_posix()))
 
@@ -348,7 +349,7 @@ def _store_here(one: Source, out: Path, settings: PrepareConfig, made_from: str)
         "frames_sha256": sha256_file(f"{stem}.frames.npy"),
         "masks_sha256": sha256_file(f"{stem}.masks.npy"),
     }
-    write_json(f"{stem}.json", {"made_from": made_from, "row": row})
+    write_json(f"{stem}.json", {"made_from": made_from, "row": row}, ours=True)
     return row
 
 
@@ -481,5 +482,5 @@ def _fingerprint(rows: list[dict[str, Any]], settings: PrepareConfig) -> str:
 
 
 def _write_array(path: str, array: np.ndarray) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as opened:
+    with atomic_path(path, ours=True) as temporary, open(temporary, "wb") as opened:
         np.save(opened, array)
