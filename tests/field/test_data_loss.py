@@ -571,9 +571,7 @@ def test_objects_of_the_users_stay(store: str, run: Run) -> None:
         with pytest.raises(UserError, match="same or one is in the other"):
             run(f"{store}/films", out)
     storage.write(f"{store}/out/a.avatar.mp4", b"mine")
-    with pytest.raises(
-        UserError, match=r"a\.avatar\.mp4 is there already"
-    ):
+    with pytest.raises(UserError, match=r"a\.avatar\.mp4 is there already"):
         run(f"{store}/films", f"{store}/out")
     assert objects(f"{store}/out")["a.avatar.mp4"] == b"mine"
 
