@@ -258,7 +258,7 @@ def test_a_file_that_appears_meanwhile_stays(tmp_path: Path) -> None:
 
 
 @given(names=st.lists(st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=20), min_size=1))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_name_is_remembered(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("made")
     for number, name in enumerate(name for name in names if name not in (".", "..", files.MADE)):
@@ -485,7 +485,7 @@ def test_ids_of_a_table_start_at_the_table(tmp_path: Path, monkeypatch: pytest.M
         unique=True,
     )
 )
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_file_that_appears_beside_another_changes_no_id(
     names: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
