@@ -8,6 +8,7 @@ there already is replaced only if the list has it as it is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -28,6 +29,8 @@ OUTPUTS = "# outputs, never sources"
 """Line of such a list that says so of the whole folder."""
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
 SCRATCH = ".scratch-of-raymaskdp"
 """In a folder that goes with all that is in it."""
 
@@ -45,7 +48,7 @@ def atomic_path(path: str | Path, *, ours: bool = False) -> Iterator[Path]:
         a private one of this project. Then it is not looked up, and not listed.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     if not ours:
         require_ours(final)
     temporary = final.with_name(f".{uuid.uuid4().hex[:12]}.{final.name}")
@@ -57,8 +60,26 @@ def atomic_path(path: str | Path, *, ours: bool = False) -> Iterator[Path]:
             require_ours(final)
             _enter(final, sha256_file(temporary))  # first, so that whoever sees the file finds it in the list
         os.replace(temporary, final)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise UserError(
+                f"There is no room left for {final}; free some, and run the same command again."
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
+    """Make a folder and those around it, unless it is there. Raises `UserError` where that is not allowed."""
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to the folder {folder}: {error.strerror}; give another, or change its rights."
+        ) from error
 
 
 def require_ours(path: Path) -> None:
@@ -106,7 +127,7 @@ def own_folder(path: Path, *, mode: int = 0o777, known: bool = False, mark: str 
       known: that it was made here is known otherwise.
       mark: name of the file that says so.
     """
-    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    make_folder(path, mode=mode)
     if not (path / mark).is_file():
         if not known and any(path.iterdir()):
             raise UserError(f"{path} is needed for files of this project, but holds others; move it away.")

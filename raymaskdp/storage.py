@@ -14,6 +14,7 @@ import contextlib
 import datetime
 import hashlib
 import importlib
+import os
 import re
 import shutil
 import sys
@@ -64,6 +65,20 @@ def place(text: str) -> Path | str:
     if not bucket or ".." in rest.split("/"):
         raise UserError(f"The URL {text} must name a bucket, and have no '..'.")
     return text.rstrip("/")
+
+
+def printable(text: str) -> str:
+    """A path, or a sentence with one, for tables and terminals: bytes that are no UTF-8 become `\\xe9`."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def named(text: str) -> str:
+    """The path that `printable` made a text of; that itself if something is there, or if it is a URL."""
+    if is_url(text) or os.path.lexists(text):
+        return text
+    parts = re.split(r"\\x([0-9a-f]{2})", text)
+    raw = b"".join(bytes.fromhex(part) if n % 2 else os.fsencode(part) for n, part in enumerate(parts))
+    return os.fsdecode(raw) if os.path.lexists(raw) else text
 
 
 def join(folder: str, name: str) -> str:

@@ -32,7 +32,7 @@ from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.apart import keep_apart, require_sources
 from raymaskdp.datasets.manifest import VideoRecord, find_source
 from raymaskdp.errors import UserError
-from raymaskdp.files import remove_scratch, scratch_folder, write_json
+from raymaskdp.files import make_folder, remove_scratch, scratch_folder, write_json
 
 PROGRESS = "progress.json"
 """In the private folder of a run: how many videos it has, for whoever looks from outside."""
@@ -187,7 +187,7 @@ def _left_out(names: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """What of the source was not taken, a sentence for each reason."""
     for reason, those in names.items():
         more = f" and {len(those) - NAMED} more" if len(those) > NAMED else ""
-        yield f"{len(those)} left out, {reason}: {', '.join(those[:NAMED])}{more}"
+        yield storage.printable(f"{len(those)} left out, {reason}: {', '.join(those[:NAMED])}{more}")
 
 
 def _pieces(config: AnonymizeConfig, out: Path | str, home: Path) -> Path | None:
@@ -285,11 +285,8 @@ def _bar(records: tuple[VideoRecord, ...], todo: int, progress: bool) -> tqdm[An
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[Path]:
     """Hold the output folder for this process, with a private folder beside it for unverified files."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"Cannot write to the output folder {out}: {error.strerror}.") from error
+    make_folder(out)
+    handle = os.open(out, os.O_RDONLY)
     try:
         _lock(handle)
         work = folders.passing(out, "work")
@@ -317,7 +314,7 @@ def _lock(handle: int) -> None:
 def _secret(path: Path) -> bytes:
     """The run's secret: read, or made of the system's randomness and kept for later runs (mode 600)."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".secret.", delete=False) as fresh:
             fresh.write(secrets.token_bytes(32))
         os.replace(fresh.name, path)

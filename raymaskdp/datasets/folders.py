@@ -7,6 +7,7 @@ waving/a.mp4                                or nothing does, and `test_share` of
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,6 +67,6 @@ def _tested(names: list[str], share: float) -> set[str]:
         by_class[name.partition("/")[0]].append(name)
     tested: set[str] = set()
     for members in by_class.values():
-        members.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+        members.sort(key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
         tested.update(members[: round(len(members) * share)])
     return tested

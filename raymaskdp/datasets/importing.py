@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from raymaskdp import check, config
+from raymaskdp import check, config, storage
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, write_table
 from raymaskdp.datasets.official import Problem, Problems, Source
 from raymaskdp.datasets.registry import datasets
@@ -93,7 +93,7 @@ def import_dataset(
     problems = Problems()
     source = Source(root=root, options=chosen, unpacked=out.parent / f"{name}-files")
     records = list(tqdm(known[name].read(source, problems), f"import {name}", unit="video", leave=False))
-    records = _told_apart(_not_empty(records, problems))
+    records = _told_apart(_usable(records, problems))
     if not records:
         said = "; ".join(map(str, problems.listed())) or "the folder is empty"
         raise UserError(f"Nothing of {name} in {root} can be used: {said}.")
@@ -110,10 +110,12 @@ def import_dataset(
     )
 
 
-def _not_empty(records: Sequence[VideoRecord], problems: Problems) -> list[VideoRecord]:
+def _usable(records: Sequence[VideoRecord], problems: Problems) -> list[VideoRecord]:
     kept = []
     for record in records:
-        if Path(record.path).stat().st_size:
+        if storage.printable(record.path) != record.path:
+            problems.add("file name that is no UTF-8", storage.printable(record.path))
+        elif Path(record.path).stat().st_size:
             kept.append(record)
         else:
             problems.add("empty file", record.path)

@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from raymaskdp import storage
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.errors import UserError
@@ -104,7 +105,7 @@ def _block(folder: Path, row: Row, frames: int, height: int, show_sources: bool)
     rows: list[tuple[str, list[np.ndarray]]] = []
     ground = [np.full((*size, 3), 255, np.uint8) for _ in indices]
     if show_sources:
-        ground = list(reader.read_frames(row.source, indices))
+        ground = list(reader.read_frames(storage.named(row.source), indices))
         rows.append(("source", ground))
     taken = [_tinted(frame, mask) for frame, mask in zip(ground, removed_THW, strict=True)]
     rows += [("taken out", taken), ("avatar", avatars), ("output", list(output))]

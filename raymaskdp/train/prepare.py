@@ -232,7 +232,7 @@ def find_sources(source: str | Path) -> tuple[list[Source], int]:
                 anonymized=f"{row['source_sha256']}-{row['config_sha256']}",
                 avatar_layer=with_video(f"{row['video_id']}.avatar.mp4"),
                 avatar_masks=with_video(f"{row['video_id']}.npz"),
-                original=row["source"],
+                original=storage.named(row["source"]),
                 provenance=with_video(f"{row['video_id']}.json"),
             )
         )
@@ -434,7 +434,7 @@ def _store_or_say_why(one: Source, out: str | Path, settings: PrepareConfig) -> 
         row = _stored_row(one, out, made_from)
         return (row, True) if row else (_store(one, out, settings, made_from), False)
     except (UserError, OSError, ValueError, KeyError) as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return storage.printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def _stored_row(one: Source, out: str | Path, made_from: str) -> dict[str, Any] | None:

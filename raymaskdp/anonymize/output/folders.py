@@ -8,8 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from raymaskdp.errors import UserError
-from raymaskdp.files import cache_dir
+from raymaskdp.files import cache_dir, make_folder
 
 INSIDE = ".raymaskdp"
 """What the names of private folders in an output folder begin with."""
@@ -58,10 +57,7 @@ def existing(out: Path, kind: str) -> Path:
 
 def private(folder: Path) -> Path:
     """A folder that only its owner can look into."""
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"Cannot write to the folder {folder}: {error.strerror}.") from error
+    make_folder(folder, mode=0o700)
     return folder
 
 

@@ -74,7 +74,7 @@ def require_distinct(out: Path, names: Iterable[str]) -> None:
 
 
 def _place(source: str) -> str:
-    return source if storage.is_url(source) else os.path.realpath(source)
+    return source if storage.is_url(source) else os.path.realpath(storage.named(source))
 
 
 def _content(path: str) -> str:

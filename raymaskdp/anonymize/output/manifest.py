@@ -77,14 +77,14 @@ def row_of(item: Item, config_sha256: str) -> Row:
         metrics[SOURCE_VERSION] = item.source_version
     return Row(
         video_id=record.video_id,
-        source=record.path,
+        source=storage.printable(record.path),
         path=f"{record.video_id}.mp4" if item.status == "done" else None,
         label=record.label,
         split=record.split,
         subject=record.subject,
         camera=record.camera,
         status=item.status,
-        reason="; ".join(item.released if item.status == "done" else item.reasons),
+        reason=storage.printable("; ".join(item.released if item.status == "done" else item.reasons)),
         num_frames=info.num_frames if info else 0,
         width=info.width if info else 0,
         height=info.height if info else 0,
@@ -206,7 +206,11 @@ def kept(
     if old.status == "done" and (provenance is None or not intact(provenance)):
         return None
     return dataclasses.replace(
-        old, source=record.path, label=record.label, split=record.split, camera=record.camera
+        old,
+        source=storage.printable(record.path),
+        label=record.label,
+        split=record.split,
+        camera=record.camera,
     )
 
 
