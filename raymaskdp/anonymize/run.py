@@ -30,6 +30,7 @@ from raymaskdp.anonymize.output.manifest import Row, RunFacts
 from raymaskdp.anonymize.people.finder import people_detector
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.apart import keep_apart, require_sources
+from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import VideoRecord, find_source
 from raymaskdp.errors import UserError
 from raymaskdp.files import make_folder, remove_scratch, scratch_folder, write_json
@@ -179,7 +180,10 @@ def anonymize(
         frames=sum(row.num_frames for row in chosen if row.status == "done"),
         seconds=round(time.perf_counter() - began, 3),
         rows=chosen,
-        notes=(*_left_out(found.left_out), *identity.doubles(rows.values())),
+        notes=(
+            *_left_out(found.left_out),
+            *doubles((row.video_id, row.source_sha256) for row in rows.values()),
+        ),
     )
 
 

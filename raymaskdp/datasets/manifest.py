@@ -147,8 +147,8 @@ def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
     """
     content = io.BytesIO(storage.read(str(path))) if storage.is_url(path) else Path(path)
     try:
-        read = pd.read_parquet if Path(path).suffix.lower() == ".parquet" else _read_csv
-        table = read(content)
+        read = _read_parquet if Path(path).suffix.lower() == ".parquet" else _read_csv
+        table = _columns(read(content), path)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise UserError(f"Cannot read the manifest {path}: {' '.join(str(error).split())}.") from error
     if set(table.columns) >= search.OUTPUT_COLUMNS:
@@ -222,8 +222,31 @@ def _from(folder: Path, path: str) -> str:
     return str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
 
 
+def _read_parquet(path: Path | io.BytesIO) -> pd.DataFrame:
+    return pd.read_parquet(path).convert_dtypes()  # a gap among whole numbers makes no fractions
+
+
 def _read_csv(path: Path | io.BytesIO) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=str)
+    """A CSV file as spreadsheets and people write it: a byte-order mark, and blanks behind commas, mean
+    nothing.
+
+    What is written is meant: a label may be `None`, `NA` or `null`. Only an empty field is none.
+    """
+    table = pd.read_csv(
+        path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True, index_col=False
+    )
+    return table.map(str.strip).replace("", None)
+
+
+def _columns(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """The table with the names of its columns as they are meant, whatever blanks and capitals they have."""
+    fields = {field.name for field in dataclasses.fields(VideoRecord)}
+    names = [str(name).strip() for name in table.columns]
+    names = [name.lower() if name.lower() in fields else name for name in names]
+    twice = [name for name, count in Counter(names).items() if count > 1 and name in fields]
+    if twice:
+        raise UserError(f"The manifest {path} has more than one column {twice[0]!r}; keep one of them.")
+    return table.set_axis(names, axis=1)
 
 
 def _unique(records: Iterable[VideoRecord]) -> tuple[VideoRecord, ...]:

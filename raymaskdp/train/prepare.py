@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from raymaskdp import check, config, storage
 from raymaskdp.datasets.apart import keep_apart
+from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.ids import IMAGE_SUFFIXES
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.distributed.map_rows import map_rows
@@ -81,6 +82,7 @@ class PrepareResult:
       failed: videos that could not be read, with the reason; not in the store.
       sensitive: mean share of sensitive tokens.
       fingerprint: SHA-256 over everything in the store.
+      notes: contents that are in the store under several ids; a sentence each.
     """
 
     store: str
@@ -90,6 +92,7 @@ class PrepareResult:
     failed: dict[str, str]
     sensitive: float
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -99,6 +102,7 @@ class PrepareResult:
         if self.left_out:
             lines.append(f"{self.left_out} left out: quarantined or failed when anonymized")
         lines += [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -171,7 +175,16 @@ def prepare(
         failed=failed,
         sensitive=float(np.mean([row["sensitive"] for row in rows])),
         fingerprint=fingerprint,
+        notes=doubles(_contents(sources, rows)),
     )
+
+
+def _contents(sources: Sequence[Source], rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Ids and digests of contents: of the source, or of the stored frames of a plain video."""
+    made_of = {one.record.video_id: one.anonymized for one in sources}
+    for row in rows:
+        source = made_of[row["video_id"]]
+        yield row["video_id"], source.partition("-")[0] if source else row["frames_sha256"]
 
 
 Stored = tuple[dict[str, Any], bool] | str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -45,20 +44,6 @@ def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[
             record = dataclasses.replace(record, video_id=row.video_id)
         found.append(record)
     return tuple(found)
-
-
-def doubles(rows: Iterable[Row]) -> list[str]:
-    """One sentence for each file that stands in a manifest under several ids, which is several records."""
-    by_content: defaultdict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        if row.source_sha256:
-            by_content[row.source_sha256].append(row.video_id)
-    return [
-        f"{' and '.join(sorted(names))} have the same content, but are {len(names)} records: "
-        f"with unit=video the privacy of what they show costs {len(names)} times as much"
-        for names in by_content.values()
-        if len(names) > 1
-    ]
 
 
 def require_distinct(out: Path, names: Iterable[str]) -> None:
