@@ -1,44 +1,207 @@
-"""Files that are complete or absent: written beside, synced, then renamed. And where caches live."""
+"""Files that are complete or absent: written beside, synced, then renamed. And where caches live.
+
+What a command writes may stand where something of the user's stands already. So every folder that is written
+to gets a list, `.made-by-raymaskdp`, of the names and digests of what was written there, and a file that is
+there already is replaced only if the list has it as it is.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from raymaskdp.errors import UserError
+
+MADE = ".made-by-raymaskdp"
+"""In a folder: what this project wrote there, a line a file, as `sha256sum` writes them."""
+
+OUTPUTS = "# outputs, never sources"
+"""Line of such a list that says so of the whole folder."""
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+SCRATCH = ".scratch-of-raymaskdp"
+"""In a folder that goes with all that is in it."""
+
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, ours: bool = False) -> Iterator[Path]:
     """A path beside `path` to write to; renamed to `path` when the block succeeds, removed when not.
 
-    The temporary name keeps the suffix, which video writers look at, and starts with a dot.
+    The temporary name keeps the suffix, which video writers look at, and starts with a dot. Raises
+    `UserError`, before the work and after it, if a file is there that this project did not make.
+
+    Args:
+      ours: that nothing of the user's can be there is known otherwise: from its content, or because the
+      folder is
+        a private one of this project. Then it is not looked up, and not listed.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
+    if not ours:
+        require_ours(final)
     temporary = final.with_name(f".{uuid.uuid4().hex[:12]}.{final.name}")
     try:
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
+        if not ours:
+            require_ours(final)
+            _enter(final, sha256_file(temporary))  # first, so that whoever sees the file finds it in the list
         os.replace(temporary, final)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise UserError(
+                f"There is no room left for {final}; free some, and run the same command again."
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic_path(path) as temporary:
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
+    """Make a folder and those around it, unless it is there. Raises `UserError` where that is not allowed."""
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to the folder {folder}: {error.strerror}; give another, or change its rights."
+        ) from error
+
+
+def require_ours(path: Path) -> None:
+    """Raise `UserError` if there is a file at `path` that is not as this project wrote it."""
+    if not os.path.lexists(path):
+        return
+    known = _lists.of(path.parent).get(path.name)
+    if path.is_symlink() or not path.is_file() or not known or sha256_file(path) not in known:
+        raise UserError(
+            f"{path} is there already and is not as this project wrote it; "
+            "move it away, or give another place."
+        )
+
+
+def mark_outputs(folder: Path) -> None:
+    """Note of a folder that no video in it is ever a source."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not holds_outputs(folder):
+        _append(folder, OUTPUTS)
+
+
+def holds_outputs(folder: Path) -> bool:
+    """Whether `mark_outputs` was called for a folder."""
+    return OUTPUTS in _lists.of(folder).get("", ())
+
+
+def remove_made(folder: Path) -> None:
+    """Remove from a folder the files that this project made, as far as they are as it made them."""
+    for name, digests in _lists.of(folder).items():
+        path = folder / name
+        if name and path.is_file() and not path.is_symlink() and sha256_file(path) in digests:
+            path.unlink()
+    if set(os.listdir(folder) if folder.is_dir() else ()) == {MADE}:
+        (folder / MADE).unlink()
+        folder.rmdir()
+
+
+def own_folder(path: Path, *, mode: int = 0o777, known: bool = False, mark: str = MADE) -> Path:
+    """A folder of which all files are this project's: a new or empty one, or one that was made here before.
+
+    Raises `UserError` if there is one with something else in it.
+
+    Args:
+      mode: of a new one.
+      known: that it was made here is known otherwise.
+      mark: name of the file that says so.
+    """
+    make_folder(path, mode=mode)
+    if not (path / mark).is_file():
+        if not known and any(path.iterdir()):
+            raise UserError(f"{path} is needed for files of this project, but holds others; move it away.")
+        (path / mark).touch()
+    return path
+
+
+def scratch_folder(path: Path) -> Path:
+    """The same for its owner alone; `remove_scratch` may remove it with all that is in it."""
+    return own_folder(path, mode=0o700, mark=SCRATCH)
+
+
+def remove_scratch(path: Path) -> None:
+    """Remove what `scratch_folder` made; anything else stays as it is."""
+    if not path.is_symlink() and (path / SCRATCH).is_file():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class _Lists:
+    """The lists of this process's folders, each read on from where it was read last: they grow long."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, tuple[bytes, int, dict[str, set[str]]]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, folder: Path) -> Mapping[str, set[str]]:
+        """Digests by name; what is marked has the name "" there."""
+        with self._lock, contextlib.suppress(OSError), open(folder / MADE, "rb") as made:
+            head, offset, known = self._read.get(folder.absolute(), (b"", 0, {}))
+            if not head or made.readline() != head or made.seek(0, os.SEEK_END) < offset:
+                made.seek(0)  # it is another list than last time
+                head, offset, known = made.readline(), 0, {}
+            made.seek(offset)
+            *lines, _ = made.read().split(b"\n")
+            for line in lines:
+                digest, _, name = os.fsdecode(line).partition("  ")
+                known.setdefault(_unescaped(name), set()).add(digest)
+                offset += len(line) + 1
+            self._read[folder.absolute()] = head, offset, known
+            return known
+        return {}
+
+
+_lists = _Lists()
+
+
+def _enter(path: Path, digest: str) -> None:
+    if digest not in _lists.of(path.parent).get(path.name, ()):
+        _append(path.parent, f"{digest}  {_escaped(path.name)}")
+
+
+def _escaped(name: str) -> str:
+    """A name on one line."""
+    return name.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _unescaped(name: str) -> str:
+    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], name)
+
+
+def _append(folder: Path, line: str) -> None:
+    with open(folder / MADE, "ab") as made:
+        made.write(os.fsencode(f"{line}\n"))  # one write, so that several processes do not mix their lines
+
+
+def write_text(path: str | Path, text: str, *, ours: bool = False) -> None:
+    """Write a text file atomically; `ours` as in `atomic_path`."""
+    with atomic_path(path, ours=ours) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON atomically, indented for people."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: str | Path, value: Any, *, ours: bool = False) -> None:
+    """Write JSON atomically, indented for people; `ours` as in `atomic_path`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", ours=ours)
 
 
 def private_folder(beside: str | Path) -> Path:

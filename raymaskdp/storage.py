@@ -14,6 +14,7 @@ import contextlib
 import datetime
 import hashlib
 import importlib
+import os
 import re
 import shutil
 import sys
@@ -66,6 +67,20 @@ def place(text: str) -> Path | str:
     return text.rstrip("/")
 
 
+def printable(text: str) -> str:
+    """A path, or a sentence with one, for tables and terminals: bytes that are no UTF-8 become `\\xe9`."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def named(text: str) -> str:
+    """The path that `printable` made a text of; that itself if something is there, or if it is a URL."""
+    if is_url(text) or os.path.lexists(text):
+        return text
+    parts = re.split(r"\\x([0-9a-f]{2})", text)
+    raw = b"".join(bytes.fromhex(part) if n % 2 else os.fsencode(part) for n, part in enumerate(parts))
+    return os.fsdecode(raw) if os.path.lexists(raw) else text
+
+
 def join(folder: str, name: str) -> str:
     """The URL of `name` below `folder`; raises `UserError` where it would lie elsewhere."""
     if name.startswith("/") or ".." in name.split("/"):
@@ -77,6 +92,32 @@ def split(url: str) -> tuple[str, str]:
     """The URL of the folder of an object, and the object's name."""
     folder, name = url.rstrip("/").rsplit("/", 1)
     return folder, name
+
+
+def within(inner: str | Path, outer: str | Path) -> bool:
+    """Whether the folder `inner` is `outer`, or lies below it, however both are written.
+
+    Folders of this machine are compared by what they are, so that links, mounts and spellings that the file
+    system takes for the same do not matter; `inner` need not be there yet. URLs are compared part by part.
+    """
+    if is_url(inner) != is_url(outer):
+        return False
+    if is_url(inner):
+        parts, wanted = _parts(str(inner)), _parts(str(outer))
+        return parts[: len(wanted)] == wanted
+    if not Path(outer).is_dir():
+        return False
+    full = Path(inner).resolve()
+    return any(folder.exists() and folder.samefile(outer) for folder in (full, *full.parents))
+
+
+def _parts(url: str) -> list[str]:
+    """Store, bucket and folders of a URL; empty parts, which some tools drop, do not count."""
+    scheme, rest = url.split("://", 1)
+    return [
+        LIBRARIES.get(scheme.lower(), scheme),
+        *(part for part in rest.split("/") if part not in ("", ".")),
+    ]
 
 
 def version(url: str) -> str | None:
@@ -148,6 +189,12 @@ def publish(local: Path, url: str) -> str:
         return _version(facts)
 
 
+def set_aside(url: str, name: str) -> None:
+    """Give an object another name in its folder, so that it is not lost to what comes in its place."""
+    with _speaking(url) as (store, path):
+        store.copy(path, f"{path.rsplit('/', 1)[0]}/{name}")
+
+
 def remove(url: str) -> None:
     """Remove an object; one that is not there is no error."""
     with _speaking(url) as (store, path), contextlib.suppress(FileNotFoundError):
@@ -185,7 +232,7 @@ def mirror(folder: str | Path) -> Path:
     copy = cache_dir() / "objects" / hashlib.sha256(named.encode()).hexdigest()[:32]
     for name in found:
         if not (copy / name).is_file():
-            with atomic_path(copy / name) as temporary:
+            with atomic_path(copy / name, ours=True) as temporary:
                 _fetch(join(str(folder), name), temporary)
     return copy
 

@@ -9,7 +9,8 @@ from raymaskdp import files
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
-    path.write_bytes(b"old")
+    with files.atomic_path(path) as temporary:
+        temporary.write_bytes(b"old")
 
     def fail_half_way() -> None:
         with files.atomic_path(path) as temporary:
@@ -19,7 +20,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     with pytest.raises(RuntimeError):
         fail_half_way()
     assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+    assert {inner.name for inner in tmp_path.iterdir()} == {path.name, files.MADE}
 
 
 def test_a_write_appears_at_once(tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_a_write_appears_at_once(tmp_path: Path) -> None:
         assert not path.exists()
         assert temporary.suffix == ".mp4"
     assert path.read_bytes() == b"whole"
-    assert list(path.parent.iterdir()) == [path]
+    assert {inner.name for inner in path.parent.iterdir()} == {path.name, files.MADE}
 
 
 def test_json_refuses_what_json_has_not(tmp_path: Path) -> None:

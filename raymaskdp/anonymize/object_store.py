@@ -20,11 +20,10 @@ from typing import Any
 from raymaskdp import storage
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.output import manifest
+from raymaskdp.anonymize.output import manifest, ownership, stored
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.stages import Job, guarded
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.files import write_json
 
 Stage = Callable[[AnonymizeConfig, Job], Callable[[Any], Any]]
 """Items in, items out; or cameras."""
@@ -80,16 +79,8 @@ class Carried:
         return dataclasses.replace(done, seconds=item.seconds)
 
     def _publish(self, store: str, name: str) -> None:
-        """Bring a video's files to the store, and note which versions they have there."""
-        about = self._out / f"{name}.json"
-        provenance = json.loads(about.read_text(encoding="utf-8"))
-        storage.remove(storage.join(store, about.name))
-        provenance["stored"] = {
-            file: storage.publish(self._out / file, storage.join(store, file))
-            for file in provenance["outputs"]
-        }
-        write_json(about, provenance)
-        storage.publish(about, storage.join(store, about.name))
+        """Bring a video's files to the store."""
+        stored.publish(self._out, store, name)
         shutil.rmtree(self._out)
         self._out.mkdir()
 
@@ -105,6 +96,20 @@ class Earlier:
             names = [name for record in records if (name := f"{record.video_id}.json") in self._stored]
             found = storage.read_all([storage.join(out, name) for name in names])
             self._provenance = {storage.split(url)[1]: content for url, content in found.items()}
+
+    def require_free(self, record: VideoRecord, old: Row | None) -> None:
+        """Raise `UserError` if files of the user's stand where those of a video are to come."""
+        done_before = old is not None and old.status == "done"
+        if isinstance(self._out, Path):
+            ownership.require_free(
+                self._out, record.video_id, manifest.DATA_SUFFIXES, done_before=done_before
+            )
+            return
+        about = f"{record.video_id}.json"
+        ours = stored.names(self._provenance.get(about, b""))
+        for name in (about, *(f"{record.video_id}{suffix}" for suffix in manifest.DATA_SUFFIXES)):
+            if name in self._stored and name not in ours and not done_before:
+                raise ownership.taken(storage.join(self._out, name))
 
     def finished(self, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
         """The row of a video that needs no more work, or None; as `manifest.finished` says."""

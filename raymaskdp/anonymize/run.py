@@ -9,11 +9,10 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,15 @@ from raymaskdp.anonymize import pipeline, shared_background
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.object_store import Earlier
-from raymaskdp.anonymize.output import decisions, manifest
+from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.look_again import people_detector
-from raymaskdp.datasets.manifest import VideoRecord, read_source
+from raymaskdp.datasets.apart import keep_apart, require_sources
+from raymaskdp.datasets.doubles import doubles
+from raymaskdp.datasets.manifest import VideoRecord, find_source
 from raymaskdp.errors import UserError
-from raymaskdp.files import cache_dir, write_json
+from raymaskdp.files import make_folder, remove_scratch, scratch_folder, write_json
 
 PROGRESS = "progress.json"
 """In the private folder of a run: how many videos it has, for whoever looks from outside."""
@@ -42,6 +43,9 @@ LOCK_SECONDS = 10.0
 
 MANIFEST_SECONDS = 5.0
 """The manifest is rewritten this often while a run goes on, so that a killed run loses little."""
+
+NAMED = 5
+"""Files that a note names."""
 
 ANALYSIS = 0.6
 """Share of a video's work that is done once it is analyzed, for the progress bar."""
@@ -58,6 +62,7 @@ class AnonymizeResult:
       frames: anonymized frames in `out`.
       seconds: wall-clock time of this run.
       rows: one a video, in the order of the source.
+      notes: what was left out of the source, and what stands in the output folder twice; a sentence each.
     """
 
     out: Path | str
@@ -68,6 +73,7 @@ class AnonymizeResult:
     frames: int
     seconds: float
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -76,6 +82,7 @@ class AnonymizeResult:
         ]
         left_out = (row for row in self.rows if row.status != "done")
         lines += [f"  {row.status}: {row.video_id}: {row.reason}" for row in left_out]
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -100,20 +107,25 @@ def anonymize(
     """
     config = config or AnonymizeConfig()
     began = time.perf_counter()
-    records = read_source(source)
+    out = storage.place(out) if isinstance(out, str) else out
+    found = find_source(source)
+    keep_apart(out, source, found.records, [path for _, path in configuration.paths(config)])
+    require_sources(found.records)
     _check_paths(config)
     people_detector(config.verify)  # an unfit one is found out here, not in every worker
-    out = storage.place(out) if isinstance(out, str) else out
-    home = _home(out)
+    home = folders.home_of(out)
     with _locked(home) as work:
-        write_json(work / PROGRESS, {"videos": len(records)})
         config_sha256 = config.digest()
         rows = manifest.read_manifest(out)
         if isinstance(out, str):
             manifest.write_manifest(out, rows.values())  # that one may write is found out before the work
+        records = identity.known_ids(found.records, rows)
+        write_json(work / PROGRESS, {"videos": len(records)}, ours=True)
+        if isinstance(out, Path):
+            identity.require_distinct(out, {*rows, *(record.video_id for record in records)})
         decided = decisions.read(out)
         earlier = Earlier(out, records)
-        plates = _beside(home, "plates")
+        plates = folders.lasting(home, "plates")
         # Backgrounds are lent through a folder that all workers see, which a store does not give.
         lenders = shared_background.lenders(
             records, config.plate.shared_videos if isinstance(out, Path) else 0
@@ -125,6 +137,7 @@ def anonymize(
             known = row or earlier.unchanged(record, rows.get(record.video_id), config_sha256)
             released = () if known is None else decisions.accepted(decided, known)
             if row is None or decisions.overruled(released, row):
+                earlier.require_free(record, rows.get(record.video_id))
                 lends = record.video_id in lending
                 todo.append(Item(record=record, truth=_truth(record), released=released, lends=lends))
             else:
@@ -133,8 +146,8 @@ def anonymize(
         job = Job(
             out=home,
             work=work,
-            secret=_secret(config.secret_file or _beside(home, "secret")),
-            plates=_private(plates) if lenders else None,
+            secret=_secret(config.secret_file or folders.lasting(home, "secret")),
+            plates=folders.private(plates) if lenders else None,
             pieces=pieces,
             store=out if isinstance(out, str) else None,
         )
@@ -154,7 +167,7 @@ def anonymize(
         events.write("anonymize begins", videos=len(records), todo=len(todo))
         _collect(run(todo, config, job, observed=observed), len(todo), rows, out, config_sha256, bar)
         if pieces is not None:
-            shutil.rmtree(pieces, ignore_errors=True)  # all is decided; a run that is killed leaves it
+            remove_scratch(pieces)  # all is decided; a run that is killed leaves it
     chosen = tuple(rows[record.video_id] for record in records)
     counts = Counter(row.status for row in chosen)
     events.write("anonymize ends", **{str(status): count for status, count in counts.items()})
@@ -167,15 +180,26 @@ def anonymize(
         frames=sum(row.num_frames for row in chosen if row.status == "done"),
         seconds=round(time.perf_counter() - began, 3),
         rows=chosen,
+        notes=(
+            *_left_out(found.left_out),
+            *doubles((row.video_id, row.source_sha256) for row in rows.values()),
+        ),
     )
+
+
+def _left_out(names: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What of the source was not taken, a sentence for each reason."""
+    for reason, those in names.items():
+        more = f" and {len(those) - NAMED} more" if len(those) > NAMED else ""
+        yield storage.printable(f"{len(those)} left out, {reason}: {', '.join(those[:NAMED])}{more}")
 
 
 def _pieces(config: AnonymizeConfig, out: Path | str, home: Path) -> Path | None:
     """The private folder for finished pieces, which all workers see; None where there is none such."""
     if config.pieces is not None:
         config.pieces.chmod(0o700)
-        return _private(config.pieces / hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16])
-    return _private(_beside(home, "pieces")) if isinstance(out, Path) else None
+        return scratch_folder(config.pieces / hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16])
+    return scratch_folder(folders.passing(home, "pieces")) if isinstance(out, Path) else None
 
 
 def _check_paths(config: AnonymizeConfig) -> None:
@@ -195,7 +219,7 @@ def running_total(out: Path) -> int | None:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return None
     except BlockingIOError:
-        path = _beside(out, "work") / PROGRESS
+        path = folders.existing(out, "work") / PROGRESS
         try:
             return int(json.loads(path.read_text(encoding="utf-8"))["videos"])
         except FileNotFoundError:
@@ -262,30 +286,20 @@ def _bar(records: tuple[VideoRecord, ...], todo: int, progress: bool) -> tqdm[An
     )
 
 
-def _home(out: Path | str) -> Path:
-    """The output folder; for one on a store a folder of this machine, for what never goes there."""
-    if isinstance(out, Path):
-        return out
-    return cache_dir() / "stores" / hashlib.sha256(out.encode()).hexdigest()[:16] / "out"
-
-
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[Path]:
     """Hold the output folder for this process, with a private folder beside it for unverified files."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"Cannot write to the output folder {out}: {error.strerror}.") from error
+    make_folder(out)
+    handle = os.open(out, os.O_RDONLY)
     try:
         _lock(handle)
-        work = _beside(out, "work")
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-        work.mkdir(mode=0o700)
+        work = folders.passing(out, "work")
+        remove_scratch(work)  # of a run that was killed
+        scratch_folder(work)
         try:
             yield work
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            remove_scratch(work)
     except BlockingIOError as error:
         raise UserError(f"Another run writes to {out}; wait for it or give another folder.") from error
     finally:
@@ -301,22 +315,10 @@ def _lock(handle: int) -> None:
     return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _beside(out: Path, kind: str) -> Path:
-    """A hidden path next to the output folder, on its file system but not in what is published."""
-    full = out.resolve()
-    return full.with_name(f".{full.name}.{kind}")
-
-
-def _private(folder: Path) -> Path:
-    """A folder that only its owner can look into."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
-
-
 def _secret(path: Path) -> bytes:
     """The run's secret: read, or made of the system's randomness and kept for later runs (mode 600)."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".secret.", delete=False) as fresh:
             fresh.write(secrets.token_bytes(32))
         os.replace(fresh.name, path)

@@ -338,9 +338,11 @@ def _pieces(item: Item, folder: Path, seconds: float) -> Pieces:
 
 def _keep_analysis(folder: Path, item: Item) -> None:
     assert item.analysis is not None
-    with atomic_path(folder / "analysis") as temporary:
+    with atomic_path(folder / "analysis", ours=True) as temporary:
         temporary.write_bytes(item.analysis)
-    write_json(folder / "analysis.json", {"num_people": item.num_people, "metrics": dict(item.metrics)})
+    write_json(
+        folder / "analysis.json", {"num_people": item.num_people, "metrics": dict(item.metrics)}, ours=True
+    )
 
 
 def _kept_analysis(folder: Path) -> dict[str, Any] | None:

@@ -71,7 +71,7 @@ def ensure_body() -> Path:
     path = body_path()
     if not path.exists():
         arrays = build_body()
-        with atomic_path(path) as temporary:
+        with atomic_path(path, ours=True) as temporary:
             np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
     return path
 

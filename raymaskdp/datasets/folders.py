@@ -7,13 +7,15 @@ waving/a.mp4                                or nothing does, and `test_share` of
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from raymaskdp import check
-from raymaskdp.datasets.manifest import VideoRecord, identifier
+from raymaskdp.datasets.ids import stable_id
+from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.datasets.official import Problems, Source, files_below
 from raymaskdp.errors import UserError
 
@@ -51,7 +53,7 @@ def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
             continue
         labels[split].add(label)
         yield VideoRecord(
-            video_id=identifier(Path(place)), path=str(source.root / place), label=label, split=split
+            video_id=stable_id(Path(place)), path=str(source.root / place), label=label, split=split
         )
     for split in ("val", "test"):
         for label in sorted(labels[split] - labels["train"]):
@@ -65,6 +67,6 @@ def _tested(names: list[str], share: float) -> set[str]:
         by_class[name.partition("/")[0]].append(name)
     tested: set[str] = set()
     for members in by_class.values():
-        members.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+        members.sort(key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
         tested.update(members[: round(len(members) * share)])
     return tested

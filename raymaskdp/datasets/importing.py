@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from raymaskdp import check, config
+from raymaskdp import check, config, storage
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, write_table
 from raymaskdp.datasets.official import Problem, Problems, Source
 from raymaskdp.datasets.registry import datasets
 from raymaskdp.errors import UserError
-from raymaskdp.files import sha256_file
+from raymaskdp.files import require_ours, sha256_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +88,12 @@ def import_dataset(
         raise UserError(f"The folder {root} does not exist; give the folder of the dataset {name}.")
     if out.suffix != ".parquet":
         raise UserError(f"The manifest must be a .parquet file, but it is {out}.")
+    require_ours(out)  # before the work
     chosen: Any = config.build(known[name].options, options or {}, where=f"the options of {name}")
     problems = Problems()
     source = Source(root=root, options=chosen, unpacked=out.parent / f"{name}-files")
     records = list(tqdm(known[name].read(source, problems), f"import {name}", unit="video", leave=False))
-    records = _told_apart(_not_empty(records, problems))
+    records = _told_apart(_usable(records, problems))
     if not records:
         said = "; ".join(map(str, problems.listed())) or "the folder is empty"
         raise UserError(f"Nothing of {name} in {root} can be used: {said}.")
@@ -108,10 +110,12 @@ def import_dataset(
     )
 
 
-def _not_empty(records: Sequence[VideoRecord], problems: Problems) -> list[VideoRecord]:
+def _usable(records: Sequence[VideoRecord], problems: Problems) -> list[VideoRecord]:
     kept = []
     for record in records:
-        if Path(record.path).stat().st_size:
+        if storage.printable(record.path) != record.path:
+            problems.add("file name that is no UTF-8", storage.printable(record.path))
+        elif Path(record.path).stat().st_size:
             kept.append(record)
         else:
             problems.add("empty file", record.path)
@@ -119,15 +123,18 @@ def _not_empty(records: Sequence[VideoRecord], problems: Problems) -> list[Video
 
 
 def _told_apart(records: Sequence[VideoRecord]) -> list[VideoRecord]:
-    """The records, with a digest of the path behind ids that are not unique."""
+    """The records, with a digest of the place in the dataset behind ids that are not unique."""
     taken = Counter(record.video_id for record in records)
+    if max(taken.values(), default=1) == 1:
+        return list(records)
+    paths = [os.path.abspath(record.path) for record in records]
+    root = os.path.commonpath(paths)  # however the dataset's folder was typed
+    digests = [hashlib.sha256(os.fsencode(os.path.relpath(path, root))).hexdigest()[:8] for path in paths]
     return [
         record
         if taken[record.video_id] == 1
-        else dataclasses.replace(
-            record, video_id=f"{record.video_id}-{hashlib.sha256(record.path.encode()).hexdigest()[:8]}"
-        )
-        for record in records
+        else dataclasses.replace(record, video_id=f"{record.video_id}-{digest}")
+        for record, digest in zip(records, digests, strict=True)
     ]
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
-import hashlib
 import io
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from raymaskdp import storage
+from raymaskdp.datasets import search
+from raymaskdp.datasets.ids import VIDEO_SUFFIXES, stable_id, why_no_id
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
-"""Pictures are videos of one frame, for training; folders and globs are searched for videos alone."""
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp"})
 TABLE_SUFFIXES = frozenset({".parquet", ".csv"})
+TABLES = ("manifest.parquet", "manifest.csv")
+"""Through which a folder is read, if it has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,87 +52,92 @@ class VideoRecord:
     skeleton: str | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", self.video_id):
-            raise UserError(
-                f"The video id {self.video_id!r} must be 1 to 200 letters, digits, '.', '_' or '-', "
-                "and not start with '.'; rename it in the manifest."
-            )
+        if wrong := why_no_id(self.video_id):
+            raise UserError(f"The video id {self.video_id!r} {wrong}; rename it in the manifest.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a source holds.
+
+    Attributes:
+      records: its videos.
+      left_out: names of files that look like videos, or could, and are not taken, by the reason.
+    """
+
+    records: tuple[VideoRecord, ...]
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_source(source: str | Path) -> tuple[VideoRecord, ...]:
+    """The records of `find_source`."""
+    return find_source(source).records
+
+
+def find_source(source: str | Path) -> Found:
     """The records of a video file, a folder (searched through), a glob, or a manifest table.
 
     A folder with a `manifest.parquet` or `manifest.csv` is read through that table. All but globs may lie on
-    an object store. Raises `UserError` if the source is missing or holds no video.
+    an object store. Outputs of `anonymize` are never sources: below a folder they are left out. Raises
+    `UserError` if the source is missing, holds no video, or is an output folder.
     """
     if storage.is_url(source):
-        return _read_url(str(storage.place(str(source))))
+        return _find_url(str(storage.place(str(source))))
     path = Path(source)
     if path.is_dir():
-        for name in ("manifest.parquet", "manifest.csv"):
+        for name in TABLES:
             if (path / name).is_file():
-                return read_table(path / name)
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
-        if not found:
-            raise UserError(f"The folder {source} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}).")
-        return from_paths(found, root=path)
+                return Found(records=read_table(path / name))
+        names, left_out = search.below(path)
+        if not names:
+            raise UserError(f"The folder {source} holds no video{_and(left_out)}.")
+        return Found(records=_named(names, path), left_out=left_out)
     if path.is_file():
-        return (
-            read_table(path)
-            if path.suffix.lower() in TABLE_SUFFIXES
-            else from_paths([path], root=path.parent)
+        if path.suffix.lower() in TABLE_SUFFIXES:
+            return Found(records=read_table(path))
+        return Found(records=_named([Path(path.name)], path.parent))
+    root = search.root_of(str(source))
+    names, left_out = search.matching(str(source), root)
+    if not names:
+        raise UserError(
+            f"The source {source} does not exist{_and(left_out)}; "
+            "give a video, a folder, a glob or a manifest."
         )
-    matches = sorted(Path(match) for match in glob.glob(str(source), recursive=True) if Path(match).is_file())
-    if not matches:
-        raise UserError(f"The source {source} does not exist; give a video, a folder, a glob or a manifest.")
-    return from_paths(matches, root=None)
+    return Found(records=_named(names, root), left_out=left_out)
 
 
-def _read_url(url: str) -> tuple[VideoRecord, ...]:
+def _find_url(url: str) -> Found:
     """The records of a folder, a table or a video on an object store."""
     suffix = Path(url).suffix.lower()
     if suffix in TABLE_SUFFIXES:
-        return read_table(url)
+        return Found(records=read_table(url))
     found = storage.versions(url)
-    for name in ("manifest.parquet", "manifest.csv"):
+    for name in TABLES:
         if name in found:
-            return read_table(storage.join(url, name))
-    names = [Path(name) for name in sorted(found) if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+            return Found(records=read_table(storage.join(url, name)))
+    names, left_out = search.listed(url, found)
     if not names:
         folder, name = storage.split(url)
         if suffix not in VIDEO_SUFFIXES or storage.version(url) is None:
-            listed = ", ".join(sorted(VIDEO_SUFFIXES))
-            raise UserError(f"There is no video at {url} ({listed}); give a folder, a video or a manifest.")
+            raise UserError(
+                f"There is no video at {url}{_and(left_out)}; give a folder, a video or a manifest."
+            )
         url, names = folder, [Path(name)]
-    urls = [storage.join(url, name.as_posix()) for name in names]
-    ids = identifiers(names, [Path(one) for one in urls])
-    return _unique(VideoRecord(video_id=i, path=one) for i, one in zip(ids, urls, strict=True))
+    return Found(
+        records=_unique(
+            VideoRecord(video_id=stable_id(name), path=storage.join(url, name.as_posix())) for name in names
+        ),
+        left_out=left_out,
+    )
 
 
-def from_paths(paths: Iterable[Path], *, root: Path | None) -> tuple[VideoRecord, ...]:
-    """Records named after their files and the folders below `root`.
-
-    Where two names would be equal, first the suffix and then a digest of the path tells them apart.
-    """
-    paths = list(paths)
-    named = [path.relative_to(root) if root else Path(path.name) for path in paths]
-    ids = identifiers(named, paths)
-    return _unique(VideoRecord(video_id=i, path=str(p)) for i, p in zip(ids, paths, strict=True))
+def _and(left_out: Mapping[str, Sequence[str]]) -> str:
+    return "".join(f", but {len(names)} left out: {reason}" for reason, names in left_out.items())
 
 
-def identifiers(names: Sequence[Path], paths: Sequence[Path]) -> list[str]:
-    """A different video id for each of the files `paths`, made from what they are called, `names`."""
-    ids = [identifier(name, keep_suffix=False) for name in names]
-    taken = Counter(ids)
-    ids = [
-        identifier(name, keep_suffix=True) if taken[short] > 1 else short
-        for name, short in zip(names, ids, strict=True)
-    ]
-    taken = Counter(ids)
-    return [
-        f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}" if taken[name] > 1 else name
-        for name, path in zip(ids, paths, strict=True)
-    ]
+def _named(names: Iterable[Path], root: Path) -> tuple[VideoRecord, ...]:
+    """Records named after files and the folders below `root`."""
+    return _unique(VideoRecord(video_id=stable_id(name), path=str(root / name)) for name in names)
 
 
 def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
@@ -144,10 +147,15 @@ def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
     """
     content = io.BytesIO(storage.read(str(path))) if storage.is_url(path) else Path(path)
     try:
-        read = pd.read_parquet if Path(path).suffix.lower() == ".parquet" else _read_csv
-        table = read(content)
+        read = _read_parquet if Path(path).suffix.lower() == ".parquet" else _read_csv
+        table = _columns(read(content), path)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise UserError(f"Cannot read the manifest {path}: {' '.join(str(error).split())}.") from error
+    if set(table.columns) >= search.OUTPUT_COLUMNS:
+        raise UserError(
+            f"{path} is the manifest of an output folder of anonymize, and outputs are never sources; "
+            "give the folder or the manifest of the videos."
+        )
     if "path" not in table.columns:
         raise UserError(
             f"The manifest {path} needs a column 'path'; it has {', '.join(map(str, table.columns))}."
@@ -162,10 +170,18 @@ def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
             raise UserError(f"The manifest {path} has a row without a path; fill it in or remove the row.")
         for place in values.keys() & {"path", "skeleton"}:
             values[place] = _beside(path, values[place])
-        named = str(row["path"]).split("://")[-1]
-        values.setdefault("video_id", identifier(Path(named), keep_suffix=False))
+        values.setdefault("video_id", stable_id(_name_of(path, values["path"])))
         records.append(VideoRecord(**values))
     return _unique(records)
+
+
+def _name_of(table: str | Path, path: str) -> Path:
+    """What a video of a table is called: from the table's folder on, or all of a path that lies elsewhere."""
+    if storage.is_url(path):
+        folder = f"{storage.split(str(table))[0]}/"
+        return Path(path.removeprefix(folder).split("://")[-1])
+    full, folder = os.path.abspath(path), os.path.abspath(Path(table).parent)
+    return Path(os.path.relpath(full, folder) if Path(full).is_relative_to(folder) else full.lstrip("/"))
 
 
 def _beside(table: str | Path, name: str) -> str:
@@ -206,17 +222,31 @@ def _from(folder: Path, path: str) -> str:
     return str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
 
 
+def _read_parquet(path: Path | io.BytesIO) -> pd.DataFrame:
+    return pd.read_parquet(path).convert_dtypes()  # a gap among whole numbers makes no fractions
+
+
 def _read_csv(path: Path | io.BytesIO) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=str)
+    """A CSV file as spreadsheets and people write it: a byte-order mark, and blanks behind commas, mean
+    nothing.
+
+    What is written is meant: a label may be `None`, `NA` or `null`. Only an empty field is none.
+    """
+    table = pd.read_csv(
+        path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True, index_col=False
+    )
+    return table.map(str.strip).replace("", None)
 
 
-def identifier(path: Path, *, keep_suffix: bool = False) -> str:
-    """What a file is called in a manifest, from its name and folders; may be that of other files, too."""
-    parts = [part for part in path.parts if part not in ("/", "..", ".")]
-    if not keep_suffix:
-        parts[-1] = Path(parts[-1]).stem or parts[-1]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", "__".join(parts)).lstrip(".")
-    return name[-180:].lstrip(".") or "video"
+def _columns(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """The table with the names of its columns as they are meant, whatever blanks and capitals they have."""
+    fields = {field.name for field in dataclasses.fields(VideoRecord)}
+    names = [str(name).strip() for name in table.columns]
+    names = [name.lower() if name.lower() in fields else name for name in names]
+    twice = [name for name, count in Counter(names).items() if count > 1 and name in fields]
+    if twice:
+        raise UserError(f"The manifest {path} has more than one column {twice[0]!r}; keep one of them.")
+    return table.set_axis(names, axis=1)
 
 
 def _unique(records: Iterable[VideoRecord]) -> tuple[VideoRecord, ...]:

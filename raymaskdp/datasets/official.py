@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raymaskdp.datasets.manifest import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from raymaskdp.datasets.ids import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from raymaskdp.errors import UserError
 
 EXAMPLES = 5

@@ -69,6 +69,7 @@ def report(
     if not root.is_dir():
         raise UserError(f"The folder {folder} does not exist; give one that anonymize, train or sweep wrote.")
     path = Path(out) if out else root / "report.html"
+    files.require_ours(path)  # before the work
     beside = path.with_name(f"{path.stem}-files")
     shelf = Shelf(folder=beside / "players", link=f"{quote(beside.name)}/players", embed=embed_videos)
     collections = [

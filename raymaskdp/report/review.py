@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from raymaskdp import files
+from raymaskdp import files, storage
 from raymaskdp.anonymize.output import decisions, manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.errors import UserError
@@ -126,7 +126,7 @@ def _case(row: Row, record: list[decisions.Decision]) -> ReviewCase:
     shots: tuple[ReviewFrame, ...] = ()
     missing = ""
     try:
-        pictures = reader.read_frames(row.source, numbers)
+        pictures = reader.read_frames(storage.named(row.source), numbers)
         shots = tuple(ReviewFrame(frame=n, picture=_small(p)) for n, p in zip(numbers, pictures, strict=True))
     except UserError as error:
         missing = str(error)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from raymaskdp import storage
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.errors import UserError
 from raymaskdp.report import costs
@@ -156,8 +157,8 @@ def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf) -> Stri
     source = source_player = None
     if show_sources:
         try:
-            source = filmstrips.jpeg_uri(filmstrips.strip(values["source"], num_frames=length))
-            source_player = shelf.put(values["source"], fps=fps)
+            source = filmstrips.jpeg_uri(filmstrips.strip(storage.named(values["source"]), num_frames=length))
+            source_player = shelf.put(storage.named(values["source"]), fps=fps)
         except UserError as error:
             raise UserError(
                 f"The source of {values['video_id']} cannot be shown: {error} "

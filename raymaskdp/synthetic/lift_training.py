@@ -25,7 +25,7 @@ from raymaskdp.bodies.fitting.landmarks import landmarks_of
 from raymaskdp.bodies.fitting.lift import LIFTED, Lift, Normalized, normalized, turned_to_axis
 from raymaskdp.bodies.skinning import joint_transforms
 from raymaskdp.errors import UserError
-from raymaskdp.files import atomic_path
+from raymaskdp.files import atomic_path, require_ours
 from raymaskdp.synthetic.actions import ACTIONS
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.video.reader import stream
@@ -111,6 +111,7 @@ class Lesson:
 
 def train_lift(out: str | Path, work: str | Path, settings: LiftTrainingConfig) -> LiftTrainingResult:
     """Film into the folder `work` (kept, and taken up again), learn, and write the network to `out`."""
+    require_ours(Path(out))  # before the work
     anyhow = ("improvise",)
     films: list[tuple[int, tuple[str, ...], int]] = [(seed, anyhow, 1) for seed in settings.seeds]
     films += [(seed, anyhow, 2) for seed in settings.large_seeds]

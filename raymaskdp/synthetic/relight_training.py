@@ -26,7 +26,7 @@ from raymaskdp.anonymize.compose.diffusion import relight
 from raymaskdp.anonymize.compose.diffusion.rasterize import Crop
 from raymaskdp.anonymize.compose.diffusion.relight import LEVELS, ROOMY, SIDE, SPREAD
 from raymaskdp.anonymize.compose.harmonize import Harmonize
-from raymaskdp.files import atomic_path
+from raymaskdp.files import atomic_path, require_ours
 from raymaskdp.synthetic.relight_data import LitScene, lit_scenes
 
 # Shape suffixes: N pairs, B of them in a batch, H W of a frame, S = 64 rows and columns of a crop.
@@ -99,6 +99,7 @@ def train_refiner(
     out: str | Path, work: str | Path, settings: RefinerTrainingConfig
 ) -> RefinerTrainingResult:
     """Draw into the folder `work` (kept, and taken up again), learn, and write the network to `out`."""
+    require_ours(Path(out))  # before the work
     pairs = _kept(Path(work), settings)
     net, loss = learn(pairs, settings)
     relight.save(net, Path(out))

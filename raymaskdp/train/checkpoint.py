@@ -54,7 +54,7 @@ def save(path: Path, state: TrainingState, *, step: int, identity: Identity) -> 
                 tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
     about = {"step": str(step), "run": identity.run, "plan": identity.plan}
     contiguous = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    with atomic_path(path) as temporary:
+    with atomic_path(path, ours=True) as temporary:
         save_file(contiguous, temporary, metadata=about)
 
 

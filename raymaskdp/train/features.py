@@ -47,7 +47,7 @@ def cached_features(
     path = features_path(pixels, model, config)
     url = pixels.store.url and storage.join(pixels.store.url, f"features/{path.name}")
     if url and not path.is_file() and storage.version(url) is not None:
-        with storage.local_copy(url) as copy, atomic_path(path) as temporary:
+        with storage.local_copy(url) as copy, atomic_path(path, ours=True) as temporary:
             shutil.copyfile(copy, temporary)
     if not path.is_file():
         parts = _on_ray(pixels, model, workers, gpus) if workers else _in_process(pixels, model)
@@ -57,7 +57,7 @@ def cached_features(
             raise UserError(f"The features of {lost} records were lost with their worker; run it again.")
         names = of_record[0]
         bank = {name: torch.cat([of_record[n][name] for n in range(len(of_record))]) for name in names}
-        with atomic_path(path) as temporary:
+        with atomic_path(path, ours=True) as temporary:
             save_file(bank, temporary)
         if url:
             storage.publish(path, url)

@@ -334,7 +334,7 @@ class Curve:
     def __init__(self, job: TrainingJob, start: int) -> None:
         self._job = job
         kept = [line for line in read_curve(job.curve_file) if line.step <= start]
-        write_text(job.curve_file, "".join(json.dumps(asdict(line)) + "\n" for line in kept))
+        write_text(job.curve_file, "".join(json.dumps(asdict(line)) + "\n" for line in kept), ours=True)
 
     def add(self, step: int, loss: float | None) -> StepReport:
         """Write the line of a step, which has just been made."""

@@ -13,7 +13,7 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,10 +24,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import check, config, storage
-from raymaskdp.datasets.manifest import IMAGE_SUFFIXES, VideoRecord, read_source
+from raymaskdp.datasets.apart import keep_apart
+from raymaskdp.datasets.doubles import doubles
+from raymaskdp.datasets.ids import IMAGE_SUFFIXES
+from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
-from raymaskdp.files import atomic_path, sha256_file, write_json
+from raymaskdp.files import MADE, atomic_path, own_folder, sha256_file, write_json
 from raymaskdp.train.data import views
 from raymaskdp.train.data.positive_controls import People, with_blurred_people, without_people
 from raymaskdp.train.data.store import FORMAT, PARTS, about_store
@@ -79,6 +82,7 @@ class PrepareResult:
       failed: videos that could not be read, with the reason; not in the store.
       sensitive: mean share of sensitive tokens.
       fingerprint: SHA-256 over everything in the store.
+      notes: contents that are in the store under several ids; a sentence each.
     """
 
     store: str
@@ -88,6 +92,7 @@ class PrepareResult:
     failed: dict[str, str]
     sensitive: float
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -97,6 +102,7 @@ class PrepareResult:
         if self.left_out:
             lines.append(f"{self.left_out} left out: quarantined or failed when anonymized")
         lines += [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -108,6 +114,7 @@ class Source:
       anonymized: digest of what the anonymizer made it from, or None for a plain video.
       avatar_layer, avatar_masks: None for a plain video.
       original: the video that the anonymizer read, or None for a plain video.
+      provenance: what the anonymizer wrote about it, with the digests of its files; None for a plain video.
     """
 
     record: VideoRecord
@@ -115,6 +122,7 @@ class Source:
     avatar_layer: str | Path | None = None
     avatar_masks: str | Path | None = None
     original: str | Path | None = None
+    provenance: str | Path | None = None
 
 
 def prepare(
@@ -133,6 +141,9 @@ def prepare(
     out = out if storage.is_url(out) else Path(out).absolute()  # workers start elsewhere
     _require_same_settings(out, settings)
     sources, left_out = find_sources(source)
+    _require_apart(out, source, sources)
+    if isinstance(out, Path):
+        own_folder(out / "clips", known=about_store(out) is not None)
     results = (_on_ray if workers else _in_threads)(sources, out, settings, workers)
     stored = dict(tqdm(results, "prepare", len(sources), unit="video"))
     failed: dict[str, str] = {}
@@ -164,7 +175,16 @@ def prepare(
         failed=failed,
         sensitive=float(np.mean([row["sensitive"] for row in rows])),
         fingerprint=fingerprint,
+        notes=doubles(_contents(sources, rows)),
     )
+
+
+def _contents(sources: Sequence[Source], rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Ids and digests of contents: of the source, or of the stored frames of a plain video."""
+    made_of = {one.record.video_id: one.anonymized for one in sources}
+    for row in rows:
+        source = made_of[row["video_id"]]
+        yield row["video_id"], source.partition("-")[0] if source else row["frames_sha256"]
 
 
 Stored = tuple[dict[str, Any], bool] | str
@@ -225,10 +245,23 @@ def find_sources(source: str | Path) -> tuple[list[Source], int]:
                 anonymized=f"{row['source_sha256']}-{row['config_sha256']}",
                 avatar_layer=with_video(f"{row['video_id']}.avatar.mp4"),
                 avatar_masks=with_video(f"{row['video_id']}.npz"),
-                original=row["source"],
+                original=storage.named(row["source"]),
+                provenance=with_video(f"{row['video_id']}.json"),
             )
         )
     return sources, len(manifest) - len(done)
+
+
+def _require_apart(out: str | Path, source: str | Path, sources: Sequence[Source]) -> None:
+    """Raise `UserError` if the store would lie among the videos, or on another command's output."""
+    keep_apart(out, source, [one.record for one in sources])
+    if about_store(out) is None:
+        if storage.is_url(out):
+            taken = storage.version(storage.join(str(out), "videos.parquet")) is not None
+        else:
+            taken = (Path(out) / "manifest.parquet").exists()
+        if taken:
+            raise UserError(f"{out} holds something else than a clip store; give another folder.")
 
 
 def _beside(place: str | Path) -> Callable[[str], str | Path]:
@@ -248,11 +281,52 @@ def _fetched(one: Source, settings: PrepareConfig) -> Iterator[Source]:
             return None if place is None else stack.enter_context(storage.local_copy(place))
 
         if settings.people != "avatar":
-            yield replace(one, avatar_masks=here(one.avatar_masks), original=here(one.original))
+            _require_written(one, {one.avatar_masks: (covered := here(one.avatar_masks))})
+            yield replace(one, avatar_masks=covered, original=here(one.original))
             return
         record = replace(one.record, path=str(here(one.record.path)))
         layer, covered = here(one.avatar_layer), here(one.avatar_masks)
+        _require_written(one, {one.avatar_layer: layer, one.avatar_masks: covered})
         yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered)
+
+
+def _require_written(one: Source, copies: Mapping[str | Path | None, Path | None]) -> None:
+    """Raise `UserError` unless files are those that the anonymizer wrote: what it calls public is public only
+    then.
+
+    Args:
+      copies: where the files lie on this machine, by where they belong.
+    """
+    if one.provenance is None:
+        return
+    outputs = _provenance_of(one)["outputs"]
+    for place, copy in copies.items():
+        name = str(place).rsplit("/", 1)[-1]
+        if copy is None or not copy.is_file() or sha256_file(copy) != outputs.get(name):
+            raise UserError(
+                f"{place} is not the file that anonymize wrote for {one.record.video_id} "
+                f"(its digest is not the one in {one.provenance}); anonymize the video again."
+            )
+
+
+def _provenance_of(one: Source) -> dict[str, Any]:
+    """What the anonymizer wrote about a video. Raises `UserError` where it did not, or about another one."""
+    assert one.provenance is not None
+    try:
+        with storage.local_copy(one.provenance) as copy:
+            values = json.loads(copy.read_bytes())
+        about = values["row"]
+        if not isinstance(values["outputs"], dict):
+            raise TypeError
+        made_from = about["video_id"], f"{about['source_sha256']}-{about['config_sha256']}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{one.provenance}, which vouches for the avatar layer, is missing or damaged; anonymize again."
+        ) from error
+    if made_from != (one.record.video_id, one.anonymized):
+        raise UserError(f"{one.provenance} is of another video than the manifest says; anonymize again.")
+    found: dict[str, Any] = values
+    return found
 
 
 @contextlib.contextmanager
@@ -264,7 +338,7 @@ def _written_to(out: str | Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="raymaskdp-") as scratch:
         folder = Path(scratch)
         yield folder
-        files = [path for path in folder.rglob("*") if path.is_file()]
+        files = [path for path in folder.rglob("*") if path.is_file() and path.name != MADE]
         for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
             storage.publish(path, storage.join(str(out), path.relative_to(folder).as_posix()))
 
@@ -288,7 +362,7 @@ def _store_here(one: Source, out: Path, settings: PrepareConfig, made_from: str)
         "frames_sha256": sha256_file(f"{stem}.frames.npy"),
         "masks_sha256": sha256_file(f"{stem}.masks.npy"),
     }
-    write_json(f"{stem}.json", {"made_from": made_from, "row": row})
+    write_json(f"{stem}.json", {"made_from": made_from, "row": row}, ours=True)
     return row
 
 
@@ -373,7 +447,7 @@ def _store_or_say_why(one: Source, out: str | Path, settings: PrepareConfig) -> 
         row = _stored_row(one, out, made_from)
         return (row, True) if row else (_store(one, out, settings, made_from), False)
     except (UserError, OSError, ValueError, KeyError) as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return storage.printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def _stored_row(one: Source, out: str | Path, made_from: str) -> dict[str, Any] | None:
@@ -401,7 +475,9 @@ def _stored_row(one: Source, out: str | Path, made_from: str) -> dict[str, Any] 
 
 
 def _made_from(one: Source, settings: PrepareConfig) -> str:
-    content = one.anonymized or f"plain-{sha256_file(one.record.path)}"
+    content: Any = one.anonymized or f"plain-{sha256_file(one.record.path)}"
+    if one.provenance is not None:
+        content = [content, _provenance_of(one)["outputs"]]
     facts = {**asdict(one.record), "path": None, "content": content}
     text = json.dumps([FORMAT, facts, config.digest(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -419,5 +495,5 @@ def _fingerprint(rows: list[dict[str, Any]], settings: PrepareConfig) -> str:
 
 
 def _write_array(path: str, array: np.ndarray) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as opened:
+    with atomic_path(path, ours=True) as temporary, open(temporary, "wb") as opened:
         np.save(opened, array)

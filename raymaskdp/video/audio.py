@@ -26,7 +26,7 @@ def add_sound(video: Path, source: str | Path) -> bool:
         late = float((sound.start_time or 0) * (sound.time_base or 0))
         late -= float((picture.start_time or 0) * (picture.time_base or 0))
         with (
-            atomic_path(video) as temporary,
+            atomic_path(video, ours=True) as temporary,
             av.open(f"file:{temporary}", "w", format="mp4", options=CONTAINER_OPTIONS) as made,
         ):
             pictures = made.add_stream_from_template(seen.streams.video[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -114,10 +115,13 @@ def read_frames(path: str | Path, indices: Sequence[int] | np.ndarray) -> np.nda
 
     _require_file(path)
     wanted = np.asarray(indices, dtype=np.int64)
-    try:
-        reader = decord.VideoReader(str(path), num_threads=1)
-    except (decord.DECORDError, RuntimeError) as error:
-        raise UserError(f"The file {path} cannot be read as a video.") from error
+    with tempfile.TemporaryDirectory(prefix="raymaskdp-") as folder:
+        readable = Path(folder) / "video"  # decord takes no name that is not UTF-8
+        readable.symlink_to(Path(path).absolute())
+        try:
+            reader = decord.VideoReader(str(readable), num_threads=1)
+        except (decord.DECORDError, RuntimeError) as error:
+            raise UserError(f"The file {path} cannot be read as a video.") from error
     if wanted.size and (wanted.min() < 0 or wanted.max() >= len(reader)):
         raise IndexError(
             f"frames {wanted.min()}…{wanted.max()} of {path} asked for, but it has {len(reader)}"

@@ -20,13 +20,13 @@ def touch(*paths: Path) -> None:
 def test_folder_is_searched_through_and_ids_are_unique(tmp_path: Path) -> None:
     touch(tmp_path / "a/x.mp4", tmp_path / "b/x.mp4", tmp_path / "b/x.avi", tmp_path / "notes.txt")
     records = read_source(tmp_path)
-    assert [r.video_id for r in records] == ["a__x", "b__x.avi", "b__x.mp4"]
+    assert [r.video_id for r in records] == ["a__x", "b__x.avi", "b__x"]
     assert all(Path(r.path).is_file() for r in records)
 
 
 def test_file_and_glob(tmp_path: Path) -> None:
     touch(tmp_path / "one clip.mp4", tmp_path / "two.mp4")
-    assert [r.video_id for r in read_source(tmp_path / "one clip.mp4")] == ["one_clip"]
+    assert [r.video_id for r in read_source(tmp_path / "one clip.mp4")] == ["one_clip-904c8280"]
     assert [r.video_id for r in read_source(f"{tmp_path}/t*.mp4")] == ["two"]
 
 
@@ -90,7 +90,7 @@ def test_any_file_name_gives_a_safe_id(tmp_path_factory: pytest.TempPathFactory,
     made = set()
     for name in names:
         name = name.replace("/", "_").replace("\0", "_").encode("utf-8", "replace").decode()
-        if name.strip(".") and len(name.encode()) < 240:
+        if not name.startswith(".") and len(name.encode()) < 240:
             touch(folder / f"{name}.mp4")
             made.add(f"{name}.mp4")
     if made:

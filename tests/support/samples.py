@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from raymaskdp.files import sha256_file
 from raymaskdp.video import masks
 from raymaskdp.video.writer import VideoWriter
 
@@ -24,14 +26,9 @@ def write_anonymized(folder: Path, *, train: int = 12, test: int = 6, seed: int 
         split = "train" if number < train else "test"
         video_id = f"v{number:03d}"
         write_video(folder, video_id, label, rng)
-        rows.append(
-            {
-                **_row(video_id, label, split, number % 4),
-                "path": f"{video_id}.mp4",
-                "status": "done",
-                "reason": "",
-            }
-        )
+        row = {**_row(video_id, label, split, number % 4), "path": f"{video_id}.mp4"}
+        rows.append({**row, "status": "done", "reason": ""})
+        write_provenance(folder, rows[-1])
     rows.append(
         {
             **_row("hidden", "still", "train", 0),
@@ -75,6 +72,14 @@ def write_video(folder: Path, video_id: str, label: str, rng: np.random.Generato
         width=np.int32(WIDTH),
         fps=np.float64(12),
     )
+
+
+def write_provenance(folder: Path, row: dict[str, object]) -> None:
+    """What `anonymize` writes about a video, of the files as they are."""
+    names = [f"{row['video_id']}{suffix}" for suffix in (".mp4", ".avatar.mp4", ".npz")]
+    about = {name: row[name] for name in ("video_id", "source_sha256", "config_sha256")}
+    digests = {name: sha256_file(folder / name) for name in names}
+    (folder / f"{row['video_id']}.json").write_text(json.dumps({**about, "outputs": digests, "row": row}))
 
 
 def _row(video_id: str, label: str, split: str, subject: int) -> dict[str, object]:

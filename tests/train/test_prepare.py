@@ -13,6 +13,7 @@ from support.samples import ACTIONS, FRAMES, HEIGHT, WIDTH, write_anonymized
 
 from raymaskdp import storage
 from raymaskdp.errors import UserError
+from raymaskdp.files import MADE
 from raymaskdp.train import ClipStore, PrepareConfig, prepare
 from raymaskdp.train.data import views
 from raymaskdp.video import masks
@@ -109,10 +110,13 @@ def test_a_bad_video_costs_itself(own, tmp_path) -> None:
     with VideoWriter(own / "v002.avatar.mp4", width=WIDTH, height=HEIGHT, fps=12, lossless=True) as writer:
         writer.write(np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
     (own / "v003.npz").write_bytes(b"not an archive")
+    with VideoWriter(own / "v004.mp4", width=WIDTH, height=HEIGHT, fps=12) as writer:
+        writer.write(np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
     result = prepare(own, tmp_path / "clips", SIZE)
-    assert result.videos == 2
-    assert set(result.failed) == {"v000", "v001", "v002", "v003"}
-    assert "differ in size or length" in result.failed["v002"]
+    assert result.videos == 1
+    assert set(result.failed) == {"v000", "v001", "v002", "v003", "v004"}
+    assert "v002.avatar.mp4 is not the file that anonymize wrote for v002" in result.failed["v002"]
+    assert "differ in size or length" in result.failed["v004"]
 
 
 def test_plain_videos_are_all_sensitive(anonymized, tmp_path) -> None:
@@ -136,7 +140,11 @@ def test_what_cannot_be_prepared_is_said_in_one_sentence(tmp_path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and p.name != MADE
+    }
 
 
 @pytest.mark.slow

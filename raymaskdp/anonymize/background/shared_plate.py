@@ -63,7 +63,7 @@ class Observation:
     def save(self, path: str | Path) -> None:
         """Write it atomically."""
         seen_HW = np.packbits(self.plate.seen_HW)
-        with atomic_path(path) as temporary:
+        with atomic_path(path, ours=True) as temporary:
             np.savez_compressed(
                 temporary, color=self.plate.color_HW3, seen=seen_HW, drift_px=np.float64(self.drift_px)
             )
@@ -81,7 +81,7 @@ def save_views(path: str | Path, views: Sequence[Plate]) -> None:
     for number, view in enumerate(views):
         arrays[f"color{number}"] = view.color_HW3
         arrays[f"seen{number}"] = np.packbits(view.seen_HW)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, ours=True) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 

@@ -237,8 +237,8 @@ def _write_piece(
         refiner.resume(state)
     width, height = scene.width, scene.height
     with (
-        atomic_path(pieces.composite(number)) as composite_path,
-        atomic_path(pieces.avatar(number)) as avatar_path,
+        atomic_path(pieces.composite(number), ours=True) as composite_path,
+        atomic_path(pieces.avatar(number), ours=True) as avatar_path,
         VideoWriter(
             composite_path, width=width, height=height, fps=info.fps, full_range=info.full_range
         ) as composite_out,

@@ -48,7 +48,7 @@ class Piece:
 
     def save(self, path: Path) -> None:
         """Write it atomically; the state to a file of its own, first, because it is soon dropped."""
-        with atomic_path(_state_of(path)) as temporary:
+        with atomic_path(_state_of(path), ours=True) as temporary:
             temporary.write_bytes(self.state)
         arrays = {f"count_{name}": values_T for name, values_T in self.counts_T.items()}
         for name, film in self.films.items():
@@ -56,7 +56,7 @@ class Piece:
             arrays[f"bytes_{name}"] = np.array(film.shape[1])
         arrays["digests"] = np.frombuffer(self.digests, np.uint8)
         arrays["refined"] = np.frombuffer(json.dumps(dict(self.refined)).encode(), np.uint8)
-        with atomic_path(path) as temporary:
+        with atomic_path(path, ours=True) as temporary:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
     @classmethod

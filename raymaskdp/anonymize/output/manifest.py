@@ -16,6 +16,7 @@ import pandas as pd
 
 from raymaskdp import storage
 from raymaskdp.anonymize.item import Item, Status
+from raymaskdp.anonymize.output import ownership, stored
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
@@ -76,14 +77,14 @@ def row_of(item: Item, config_sha256: str) -> Row:
         metrics[SOURCE_VERSION] = item.source_version
     return Row(
         video_id=record.video_id,
-        source=record.path,
+        source=storage.printable(record.path),
         path=f"{record.video_id}.mp4" if item.status == "done" else None,
         label=record.label,
         split=record.split,
         subject=record.subject,
         camera=record.camera,
         status=item.status,
-        reason="; ".join(item.released if item.status == "done" else item.reasons),
+        reason=storage.printable("; ".join(item.released if item.status == "done" else item.reasons)),
         num_frames=info.num_frames if info else 0,
         width=info.width if info else 0,
         height=info.height if info else 0,
@@ -150,7 +151,7 @@ def write_manifest(out: Path | str, rows: Iterable[Row], run: RunFacts | None = 
             table.to_parquet(Path(folder) / MANIFEST, index=False)
             storage.publish(Path(folder) / MANIFEST, storage.join(out, MANIFEST))
         return
-    with atomic_path(out / MANIFEST) as temporary:
+    with atomic_path(out / MANIFEST, ours=True) as temporary:  # `read_manifest` refuses another's
         table.to_parquet(temporary, index=False)
 
 
@@ -205,17 +206,22 @@ def kept(
     if old.status == "done" and (provenance is None or not intact(provenance)):
         return None
     return dataclasses.replace(
-        old, source=record.path, label=record.label, split=record.split, camera=record.camera
+        old,
+        source=storage.printable(record.path),
+        label=record.label,
+        split=record.split,
+        camera=record.camera,
     )
 
 
 def publish(work: Path, out: Path, item: Item, config_sha256: str, frames: Mapping[str, Any]) -> None:
     """Move the files of a verified video from `work` to `out`, the provenance last.
 
-    Both folders are on one file system. A reader sees nothing, or files that passed verification.
+    Both folders are on one file system. A reader sees nothing, or files that passed verification. A file that
+    this project did not write, or that was changed since, is set aside and not written over.
     """
     name = item.record.video_id
-    (out / f"{name}.json").unlink(missing_ok=True)
+    known = ownership.claim(out, name, config_sha256, item.outputs)
     provenance = {
         "video_id": name,
         "source_sha256": item.source_sha256,
@@ -232,17 +238,28 @@ def publish(work: Path, out: Path, item: Item, config_sha256: str, frames: Mappi
     for suffix in DATA_SUFFIXES:
         with open(work / f"{name}{suffix}", "rb") as written:
             os.fsync(written.fileno())
+        ownership.make_way(out / f"{name}{suffix}", known)
         os.replace(work / f"{name}{suffix}", out / f"{name}{suffix}")
-    write_json(out / f"{name}.json", provenance)
+    write_json(out / f"{name}.json", provenance, ours=True)
 
 
 def withdraw(out: Path | str, video_id: str) -> None:
-    """Remove what an earlier run published of a video, the provenance first."""
-    for suffix in (".json", *DATA_SUFFIXES):
-        if isinstance(out, str):
-            storage.remove(storage.join(out, f"{video_id}{suffix}"))
-        else:
-            (out / f"{video_id}{suffix}").unlink(missing_ok=True)
+    """Remove what an earlier run published of a video: files that its provenance names, as they were written.
+
+    The provenance no longer vouches for them first, and goes last. Whatever else has such a name stays.
+    """
+    if isinstance(out, str):
+        stored.withdraw(out, video_id)
+        return
+    known = ownership.read(out, video_id)
+    if not known:
+        return
+    about = out / f"{video_id}.json"
+    write_json(about, ownership.claimed(video_id, "", known), ours=True)
+    for name in known:
+        if ownership.is_ours(out / name, known):
+            (out / name).unlink()
+    about.unlink()
 
 
 def read_provenance(out: Path, video_id: str) -> dict[str, Any] | None:

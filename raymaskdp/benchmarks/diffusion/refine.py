@@ -37,6 +37,7 @@ from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import RenderConfig, Renderer
+from raymaskdp.files import atomic_path
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.video import masks
 
@@ -263,9 +264,9 @@ def square(frame_HWC: np.ndarray) -> np.ndarray:
 
 
 def _keep(folder: Path, name: str, frames: list[np.ndarray]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for index, frame_HW3 in enumerate(frames):
-        Image.fromarray(frame_HW3).save(folder / f"{name}-{index:02d}.png")
+        with atomic_path(folder / f"{name}-{index:02d}.png") as temporary:
+            Image.fromarray(frame_HW3).save(temporary)
 
 
 def _secret(seed: int) -> bytes:

@@ -27,6 +27,7 @@ from raymaskdp.anonymize.compose.diffusion.rasterize import OpticalFlow
 from raymaskdp.anonymize.compose.diffusion.relight import Embedded, crop_around, put_on
 from raymaskdp.anonymize.compose.harmonize import REFINERS
 from raymaskdp.benchmarks.diffusion.refine import composed, flows_of, square
+from raymaskdp.files import atomic_path
 from raymaskdp.synthetic.relight_data import FPS, LitScene, lit_scenes
 from raymaskdp.synthetic.relight_training import wanted
 from raymaskdp.video import masks
@@ -207,6 +208,6 @@ def _rows(method: str, own_NM: np.ndarray, usual_NM: np.ndarray) -> list[Relight
 
 
 def _keep(path: Path, films: list[list[np.ndarray]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     strip_HW3 = np.hstack([film[len(film) // 2] for film in films])
-    cv2.imwrite(str(path), strip_HW3[..., ::-1])
+    with atomic_path(path) as temporary:
+        cv2.imwrite(str(temporary), strip_HW3[..., ::-1])

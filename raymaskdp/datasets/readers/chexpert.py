@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from raymaskdp.datasets.manifest import VideoRecord, identifier
+from raymaskdp.datasets.ids import identifier
+from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.datasets.official import Problems, Source
 from raymaskdp.errors import UserError
 

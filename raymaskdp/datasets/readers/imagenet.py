@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from raymaskdp.datasets.manifest import VideoRecord, identifier
+from raymaskdp.datasets.ids import identifier
+from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.datasets.official import Problems, Source, files_below
 from raymaskdp.errors import UserError
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from raymaskdp import storage
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.errors import UserError
-from raymaskdp.files import atomic_path
+from raymaskdp.files import atomic_path, require_ours
 from raymaskdp.report.pictures.filmstrips import GAP_PX, beside, frame_indices
 from raymaskdp.video import reader
 from raymaskdp.video.masks import unpack
@@ -67,6 +68,7 @@ def sheet(
     """
     if Path(out).suffix.lower() not in SUFFIXES:
         raise UserError(f"A contact sheet is a picture; give {out} one of the endings {', '.join(SUFFIXES)}.")
+    require_ours(Path(out))  # before the work
     rows = manifest.read_manifest(Path(folder))
     if not rows:
         raise UserError(f"{folder} holds no manifest.parquet; give a folder that anonymize wrote.")
@@ -103,7 +105,7 @@ def _block(folder: Path, row: Row, frames: int, height: int, show_sources: bool)
     rows: list[tuple[str, list[np.ndarray]]] = []
     ground = [np.full((*size, 3), 255, np.uint8) for _ in indices]
     if show_sources:
-        ground = list(reader.read_frames(row.source, indices))
+        ground = list(reader.read_frames(storage.named(row.source), indices))
         rows.append(("source", ground))
     taken = [_tinted(frame, mask) for frame, mask in zip(ground, removed_THW, strict=True)]
     rows += [("taken out", taken), ("avatar", avatars), ("output", list(output))]

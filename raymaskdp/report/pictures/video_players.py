@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from raymaskdp.files import atomic_path
+from raymaskdp.files import atomic_path, mark_outputs, remove_made
 from raymaskdp.video import reader
 from raymaskdp.video.writer import VideoWriter
 
@@ -33,8 +32,7 @@ class Shelf:
     _count: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        if self.folder.is_dir():
-            shutil.rmtree(self.folder)
+        remove_made(self.folder)
 
     def put(self, video: str | Path, *, fps: float) -> str:
         """Copy the beginning of a video; what a page writes into `src`.
@@ -47,6 +45,7 @@ class Shelf:
                 data = base64.b64encode((Path(work) / "copy.mp4").read_bytes()).decode("ascii")
             return f"data:video/mp4;base64,{data}"
         self._count += 1
+        mark_outputs(self.folder)
         name = f"{self._count:03d}.mp4"
         with atomic_path(self.folder / name) as temporary:
             _copy(video, temporary, fps)

@@ -136,7 +136,7 @@ class ClipStore:
 
     def _fetch_one(self, name: str, digest: str) -> None:
         url = storage.join(str(self.url), name)
-        with storage.local_copy(url) as copy, atomic_path(self.path / name) as temporary:
+        with storage.local_copy(url) as copy, atomic_path(self.path / name, ours=True) as temporary:
             if sha256_file(copy) != digest:
                 raise UserError(f"{url} is not what was prepared; remove it and prepare {self.url} again.")
             shutil.copyfile(copy, temporary)

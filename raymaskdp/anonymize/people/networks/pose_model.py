@@ -100,7 +100,7 @@ def pull_pose_models() -> PoseModels:
         )
         _write(models.face_detector, faces)
         _write(models.segmenter, people)
-        with atomic_path(models.landmarker) as temporary:
+        with atomic_path(models.landmarker, ours=True) as temporary:
             _write_bundle(
                 temporary,
                 {"pose_detector.tflite": detector, "pose_landmarks_detector.tflite": landmarks},
@@ -168,7 +168,7 @@ def _metadata(schema: Any, mean: float, std: float, *, outputs: int) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with atomic_path(path) as temporary:
+    with atomic_path(path, ours=True) as temporary:
         temporary.write_bytes(content)
 
 

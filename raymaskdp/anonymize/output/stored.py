@@ -1,0 +1,87 @@
+"""The files of finished videos on an object store, where versions stand for digests: see `ownership`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raymaskdp import storage
+from raymaskdp.anonymize.output.ownership import MARKS
+from raymaskdp.files import write_json
+
+COMING = "coming"
+"""Key of a provenance under which stand names of objects that are being replaced."""
+
+
+def publish(out: Path, store: str, video_id: str) -> None:
+    """Bring the files of a video from the folder `out` to the store, and note their versions there."""
+    about = out / f"{video_id}.json"
+    provenance: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
+    old = _read(store, video_id)
+    if old is None:
+        _set_aside(store, about.name)
+    claim = {name: provenance[name] for name in MARKS} | {
+        "outputs": {},
+        "stored": dict((old or {}).get("stored", {})),
+        COMING: sorted({*provenance["outputs"], *(old or {}).get(COMING, ())}),
+    }
+    storage.write(storage.join(store, about.name), json.dumps(claim).encode())
+    for name in provenance["outputs"]:
+        if not _is_ours(store, name, old or {}):
+            _set_aside(store, name)
+    provenance["stored"] = {
+        name: storage.publish(out / name, storage.join(store, name)) for name in provenance["outputs"]
+    }
+    write_json(about, provenance, ours=True)
+    storage.publish(about, storage.join(store, about.name))
+
+
+def withdraw(store: str, video_id: str) -> None:
+    """Remove the objects of a video that its provenance names, in the versions that it names."""
+    old = _read(store, video_id)
+    if old is None:
+        return
+    about = storage.join(store, f"{video_id}.json")
+    names = {*old.get("stored", {}), *old.get(COMING, ())}
+    claim = {name: old[name] for name in MARKS} | {"outputs": {}, "stored": old.get("stored", {})}
+    storage.write(about, json.dumps(claim | {COMING: old.get(COMING, [])}).encode())
+    for name in sorted(names):
+        if _is_ours(store, name, old):
+            storage.remove(storage.join(store, name))
+    storage.remove(about)
+
+
+def names(content: bytes) -> set[str]:
+    """The objects that an `ID.json` names as this project's, itself among them."""
+    values = _parsed(content) or {}
+    about = [f"{values['video_id']}.json"] if values else []
+    return {*about, *values.get("stored", {}), *values.get(COMING, ())}
+
+
+def _read(store: str, video_id: str) -> dict[str, Any] | None:
+    """The provenance of a video on the store; None where there is none that this project wrote."""
+    url = storage.join(store, f"{video_id}.json")
+    found = storage.read_all([url])
+    return _parsed(found[url]) if url in found else None
+
+
+def _parsed(content: bytes) -> dict[str, Any] | None:
+    try:
+        values = json.loads(content)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) and values.keys() >= MARKS else None
+
+
+def _is_ours(store: str, name: str, old: Mapping[str, Any]) -> bool:
+    version = storage.version(storage.join(store, name))
+    return version is None or version == old.get("stored", {}).get(name) or name in old.get(COMING, ())
+
+
+def _set_aside(store: str, name: str) -> None:
+    url = storage.join(store, name)
+    version = storage.version(url)
+    if version is not None:
+        storage.set_aside(url, f"{name}.set-aside-{version[:8]}")

@@ -1,0 +1,70 @@
+"""Sources and outputs never meet: what a command writes to must not be where it reads from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from raymaskdp import storage
+from raymaskdp.datasets import search
+from raymaskdp.datasets.manifest import TABLE_SUFFIXES, VideoRecord
+from raymaskdp.errors import UserError
+
+
+def keep_apart(
+    out: str | Path, source: str | Path, records: Sequence[VideoRecord], others: Iterable[Path] = ()
+) -> None:
+    """Raise `UserError` if the output folder is, holds, or lies in a folder that is read.
+
+    The folder that was given as the source, or that a glob goes down from, must not hold the output folder at
+    any depth, nor the other way round. A single file, and one that a table names, must not lie in the output
+    folder or below it; that the output folder lies beside it, below the same folder, is how most are used.
+
+    Args:
+      others: further files and folders that are read, such as those that settings name.
+    """
+    given = storage.place(source) if isinstance(source, str) else source
+    searched = _searched(given)
+    if searched is not None and (storage.within(out, searched) or storage.within(searched, out)):
+        raise _meet(out, searched)
+    files = {record.path for record in records} | {record.skeleton for record in records if record.skeleton}
+    for folder in {folder for place in (*files, given, *others) for folder in _folders(place)} - {searched}:
+        if storage.within(folder, out):
+            raise _meet(out, folder)
+
+
+def require_sources(records: Iterable[VideoRecord]) -> None:
+    """Raise `UserError` if one of the videos is an output of `anonymize`."""
+    for record in records:
+        if not storage.is_url(record.path) and search.is_output(Path(record.path)):
+            raise UserError(
+                f"{record.path} was written by this project, and outputs are never sources; give the video "
+                "that it was made from."
+            )
+
+
+def _searched(source: str | Path) -> str | Path | None:
+    """The folder that is searched for videos, if one is."""
+    if storage.is_url(source):
+        return source if Path(source).suffix.lower() not in TABLE_SUFFIXES | search.VIDEO_SUFFIXES else None
+    path = Path(source)
+    if path.is_dir():
+        return path
+    return search.root_of(str(source)) if not path.exists() and search.goes_down(str(source)) else None
+
+
+def _folders(place: str | Path) -> list[str | Path]:
+    """The folder of a file, and that of what it is a link to; a folder itself."""
+    if storage.is_url(place):
+        return [storage.split(str(place))[0]]
+    path = Path(place)
+    if path.is_dir():
+        return [path]
+    return [path.parent, path.resolve().parent] if path.is_symlink() else [path.parent]
+
+
+def _meet(out: str | Path, folder: str | Path) -> UserError:
+    return UserError(
+        f"The output folder {out} and {folder}, which is read, are the same or one is in the other; "
+        "give an output folder beside it, so that no source is ever written over."
+    )

@@ -1,0 +1,23 @@
+"""One content under several ids is several records, and each of them is paid for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+
+def doubles(contents: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """A sentence for each content that has several ids.
+
+    Args:
+      contents: pairs of a video's id and the digest of its content; "" where that is not known.
+    """
+    by_content: defaultdict[str, list[str]] = defaultdict(list)
+    for video_id, digest in contents:
+        by_content[digest].append(video_id)
+    return tuple(
+        f"{' and '.join(sorted(names))} have the same content, but are {len(names)} records: with unit=video "
+        f"what they show gets {len(names)} times the ε that is claimed"
+        for digest, names in by_content.items()
+        if digest and len(names) > 1
+    )

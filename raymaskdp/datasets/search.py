@@ -1,0 +1,213 @@
+"""Which files below a folder, of a glob or on a store are videos to work on; what is left out is named.
+
+Outputs of `anonymize` are never sources. They are known by the manifest of their folder and by the provenance
+beside them, `ID.json`, wherever they were copied to.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import mimetypes
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from raymaskdp import storage
+from raymaskdp.datasets.ids import LAYER, VIDEO_SUFFIXES
+from raymaskdp.files import holds_outputs
+
+MANIFEST = "manifest.parquet"
+OUTPUT_COLUMNS = frozenset({"status", "source_sha256", "config_sha256"})
+"""What the manifest of an output folder has, and that of a source has not."""
+
+OUTPUT = "written by this project"
+HIDDEN = "a hidden file, or in a hidden folder"
+BROKEN = "a link to nothing"
+AGAIN = "a link to a folder that is searched anyway"
+UNREAD = "of a kind that is not read here"
+NO_STREAM = "called .ts, but no transport stream"
+
+LeftOut = dict[str, tuple[str, ...]]
+_SYNC = b"G"  # 0x47, which each packet of a transport stream begins with
+_CLOCKED = 4  # bytes of a clock before the packets of some
+
+
+def below(root: Path) -> tuple[list[Path], LeftOut]:
+    """The videos in a folder at any depth, linked folders included, relative to it and sorted."""
+    found: list[Path] = []
+    left_out = _LeftOut()
+    seen = {os.path.realpath(root)}
+    for place, folders, names in os.walk(root, followlinks=True):
+        folder = Path(place)
+        for name in sorted(folders):
+            if name.startswith("."):
+                folders.remove(name)
+                if any(_looks_like_one(inner) for inner in _files(folder / name)):
+                    left_out.add(HIDDEN, f"{folder.relative_to(root) / name}{os.sep}")
+            elif (folder / name).is_symlink() and (real := os.path.realpath(folder / name)):
+                if real in seen or _inside(real, root):
+                    folders.remove(name)
+                    left_out.add(AGAIN, str(folder.relative_to(root) / name))
+                seen.add(real)
+        folders.sort()
+        for name in names:
+            if _looks_like_one(name):
+                _judge(folder / name, folder.relative_to(root) / name, found, left_out)
+            elif str(mimetypes.guess_type(name)[0]).startswith("video/"):
+                left_out.add(UNREAD, str(folder.relative_to(root) / name))
+    return sorted(found), left_out.all()
+
+
+def matching(pattern: str, root: Path) -> tuple[list[Path], LeftOut]:
+    """The files that a glob means, relative to `root`."""
+    found: list[Path] = []
+    left_out = _LeftOut()
+    for match in map(Path, glob.glob(pattern, recursive=True)):
+        if match.is_file():
+            _judge(match, match.relative_to(root), found, left_out)
+    return sorted(found), left_out.all()
+
+
+def root_of(pattern: str) -> Path:
+    """The folder of a glob, up to its first part with a wildcard."""
+    parts = Path(pattern).parts
+    fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return Path(*parts[:fixed])
+
+
+def goes_down(pattern: str) -> bool:
+    """Whether a glob may mean files in several folders."""
+    return any(glob.has_magic(part) for part in Path(pattern).parts[:-1])
+
+
+def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
+    """The videos among the objects below a URL."""
+    there = set(names)
+    manifests = [name for name in there if PurePosixPath(name).name == MANIFEST]
+    written = {
+        str(PurePosixPath(manifest).parent / name)
+        for manifest in manifests
+        for name in _named_in(storage.join(url, manifest))
+    }
+    found: list[Path] = []
+    left_out = _LeftOut()
+    for name in sorted(filter(_looks_like_one, there)):
+        stem = name.removesuffix(".mp4").removesuffix(LAYER)
+        complete = {f"{stem}{suffix}" for suffix in (".mp4", f"{LAYER}.mp4", ".npz", ".json")} <= there
+        if any(part.startswith(".") for part in PurePosixPath(name).parts):
+            left_out.add(HIDDEN, name)
+        elif name in written or (
+            complete and _is_provenance(storage.read(storage.join(url, f"{stem}.json")))
+        ):
+            left_out.add(OUTPUT, name)
+        else:
+            found.append(Path(name))
+    return found, left_out.all()
+
+
+def is_output(path: Path) -> bool:
+    """Whether a file is a video or an avatar layer that `anonymize` wrote, or a copy in a report."""
+    return holds_outputs(path.parent) or path.name in _outputs_in(path.parent) or _has_provenance(path)
+
+
+class _LeftOut:
+    """Names by reason."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = {}
+
+    def add(self, reason: str, name: str) -> None:
+        self._names.setdefault(reason, []).append(name)
+
+    def all(self) -> LeftOut:
+        return {reason: tuple(sorted(names)) for reason, names in self._names.items()}
+
+
+def _judge(path: Path, name: Path, found: list[Path], left_out: _LeftOut) -> None:
+    if name.name.startswith("."):
+        left_out.add(HIDDEN, str(name))  # such as `._clip.mp4`, which macOS puts beside `clip.mp4`
+    elif not path.is_file():
+        left_out.add(BROKEN, str(name))
+    elif is_output(path):
+        left_out.add(OUTPUT, str(name))
+    elif path.suffix.lower() == ".ts" and not _is_stream(path):
+        left_out.add(NO_STREAM, str(name))
+    else:
+        found.append(name)
+
+
+def _looks_like_one(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for _, _, names in os.walk(folder):
+        yield from names
+
+
+def _inside(real: str, root: Path) -> bool:
+    return Path(real).is_relative_to(os.path.realpath(root)) or Path(os.path.realpath(root)).is_relative_to(
+        real
+    )
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a file is no TypeScript, by its first bytes; one that cannot be read fails later, by name."""
+    try:
+        with open(path, "rb") as opened:
+            head = opened.read(_CLOCKED + 1)
+    except OSError:
+        return True
+    return not head or _SYNC in (head[:1], head[_CLOCKED:])
+
+
+_manifests: dict[tuple[Path, int], frozenset[str]] = {}
+
+
+def _outputs_in(folder: Path) -> frozenset[str]:
+    """The files that the manifest of a folder names as outputs; none without one."""
+    try:
+        key = (folder.absolute(), (folder / MANIFEST).stat().st_mtime_ns)
+    except OSError:
+        return frozenset()
+    if key not in _manifests:
+        _manifests[key] = _named_in(folder / MANIFEST)
+    return _manifests[key]
+
+
+def _named_in(manifest: Path | str) -> frozenset[str]:
+    try:
+        with storage.local_copy(manifest) as copy:
+            table = pd.read_parquet(copy)
+    except (OSError, ValueError):
+        return frozenset()
+    if not OUTPUT_COLUMNS | {"video_id"} <= set(table.columns):
+        return frozenset()
+    done = table[table["status"] == "done"]["video_id"].astype(str)
+    return frozenset(f"{name}{suffix}" for name in done for suffix in (".mp4", f"{LAYER}.mp4"))
+
+
+def _has_provenance(path: Path) -> bool:
+    for stem in {path.name.removesuffix(".mp4"), path.name.removesuffix(f"{LAYER}.mp4")}:
+        about = path.with_name(f"{stem}.json")
+        try:
+            content = about.read_bytes()
+        except OSError:
+            continue
+        if _is_provenance(content, path.name):
+            return True
+    return False
+
+
+def _is_provenance(content: bytes, name: str | None = None) -> bool:
+    """Whether this is what `anonymize` writes about a video, of which one file is called `name`."""
+    try:
+        values = json.loads(content)
+    except ValueError:
+        return False
+    if not isinstance(values, Mapping) or not {"video_id", "outputs", "config_sha256"} <= values.keys():
+        return False
+    return name is None or name in {**values["outputs"], **values.get("claimed", {})}

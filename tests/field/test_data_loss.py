@@ -1,0 +1,616 @@
+"""Nothing of the user's is ever written over or removed, and nothing that was written is ever a source."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from object_store import BUCKET, served
+from raymaskdp.report.contact_sheet import sheet
+from support.field_films import Films, Run
+from support.samples import write_anonymized, write_provenance
+
+from raymaskdp import files, storage
+from raymaskdp.anonymize.output import ownership
+from raymaskdp.anonymize.output.manifest import Row, read_manifest, withdraw, write_manifest
+from raymaskdp.datasets.ids import stable_id, why_no_id
+from raymaskdp.datasets.manifest import VideoRecord, find_source, read_source
+from raymaskdp.errors import UserError
+from raymaskdp.report import report
+from raymaskdp.report.review import review
+from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.train import ClipStore, PrepareConfig, prepare
+
+SIZE = PrepareConfig(width=32, height=24, token=2)
+
+
+def everything(folder: Path) -> dict[str, str]:
+    """Digests of all files below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# --- outputs and sources never meet ---------------------------------------------------------------------
+
+
+def link(path: Path, to: Path) -> Path:
+    path.symlink_to(to)
+    return path
+
+
+MEETING: dict[str, Callable[[Path], tuple[str | Path, str | Path]]] = {
+    "a file's own folder": lambda t: (t / "videos/a.mp4", t / "videos"),
+    "the folder itself": lambda t: (t / "videos", t / "videos"),
+    "a folder in it": lambda t: (t / "videos", t / "videos/anonymized"),
+    "deep in it": lambda t: (t / "videos", t / "videos/new/deep/out"),
+    "the folder around": lambda t: (t / "videos", t),
+    "around a file": lambda t: (t / "videos/a.mp4", t),
+    "another spelling": lambda t: (t / "videos", f"{t}/other/../videos/./x"),
+    "a link to the source": lambda t: (t / "videos", link(t / "link", t / "videos")),
+    "below a link to the source": lambda t: (t / "videos", link(t / "link", t / "videos") / "out"),
+    "a linked source": lambda t: (link(t / "link", t / "videos"), t / "videos/out"),
+    "where a linked file is": lambda t: (
+        link((t / "links").mkdir() or t / "links/a.mp4", t / "videos/a.mp4"),
+        t / "videos",
+    ),
+    "a glob": lambda t: (f"{t}/videos/*.mp4", t / "videos"),
+    "a glob that goes down": lambda t: (f"{t}/videos/**/*.mp4", t / "videos/out"),
+    "a table in another folder": lambda t: (t / "list.csv", t / "videos"),
+    "the table's own folder": lambda t: (t / "tables/list.csv", t / "tables"),
+}
+
+
+@pytest.mark.parametrize("name", MEETING)
+def test_outputs_never_meet_sources(name: str, films: Films, run: Run, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4", tmp_path / "videos/b.mp4")
+    (tmp_path / "list.csv").write_text("path\nvideos/a.mp4\n")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/list.csv").write_text("path\n../videos/a.mp4\n")
+    source, out = MEETING[name](tmp_path)
+    before = everything(tmp_path)
+    with pytest.raises(UserError, match="same or one is in the other"):
+        run(source, out)
+    with pytest.raises(UserError, match="same or one is in the other"):
+        prepare(source, out, SIZE)
+    assert everything(tmp_path) == before
+
+
+def test_from_within_the_folder(
+    films: Films, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    monkeypatch.chdir(tmp_path / "videos")
+    for source, out in (
+        (".", "anonymized"),
+        (".", "."),
+        ("a.mp4", "."),
+        ("../videos", "out"),
+        ("a.mp4", ".."),
+    ):
+        with pytest.raises(UserError, match="same or one is in the other"):
+            run(source, Path(out))
+    assert sorted(os.listdir()) == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "expected"),
+    [
+        ("s3://b/x", "s3://b/x", True),
+        ("s3://b/x/", "s3://b/x", True),
+        ("s3://b//x/y", "s3://b/x", True),
+        ("s3://b/x/./y", "s3://b/x", True),
+        ("gcs://b/x/y", "gs://b/x", True),
+        ("s3://b/x", "s3://b", True),
+        ("s3://b/xy", "s3://b/x", False),
+        ("s3://c/x", "s3://b/x", False),
+        ("s3://b/x", "gs://b/x", False),
+        ("/b/x", "s3://b", False),
+    ],
+)
+def test_urls_meet_by_parts(inner: str, outer: str, expected: bool) -> None:
+    assert storage.within(inner, outer) is expected
+
+
+# --- only what this project wrote is removed or replaced ------------------------------------------------
+
+
+def test_a_file_of_the_users_stays_and_the_run_says_so_first(films: Films, run: Run, tmp_path: Path) -> None:
+    """Whatever the output is called like; and before any work is done."""
+    films.put(tmp_path / "videos/a.mp4")
+    for name in ("a.mp4", "a.avatar.mp4", "a.npz", "a.json"):
+        out = tmp_path / f"out-{name}"
+        out.mkdir()
+        (out / name).write_text('{"mine": true}')
+        with pytest.raises(UserError, match=f"{name} is there already, and this project did not write it"):
+            run(tmp_path / "videos", out)
+        assert {path.name: path.read_text() for path in out.iterdir()} == {name: '{"mine": true}'}
+
+
+def test_what_was_changed_since_is_set_aside(films: Films, run: Run, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    out = tmp_path / "out"
+    assert run(tmp_path / "videos", out).done == 1
+    written = everything(out)
+    (out / "a.mp4").write_bytes(b"my own film, under a name that was taken")
+    assert run(tmp_path / "videos", out).done == 1
+    after = everything(out)
+    (aside,) = after.keys() - written.keys()
+    assert aside.startswith("a.mp4.set-aside-")
+    assert (out / aside).read_bytes() == b"my own film, under a name that was taken"
+    assert after["a.mp4"] == written["a.mp4"]
+
+
+def published(out: Path) -> dict[str, str]:
+    """A finished video's files, as small as can be, and their digests."""
+    out.mkdir()
+    names = ("a.mp4", "a.avatar.mp4", "a.npz")
+    for name in names:
+        (out / name).write_text(f"written as {name}")
+    write_provenance(out, {"video_id": "a", "source_sha256": "s" * 64, "config_sha256": "c" * 64})
+    return everything(out)
+
+
+def test_withdraw_takes_back_what_was_written_and_nothing_else(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    published(out)
+    (out / "a.txt").write_text("notes")
+    (out / "b.mp4").write_text("another")
+    withdraw(out, "a")
+    assert sorted(os.listdir(out)) == ["a.txt", "b.mp4"]
+    withdraw(out, "b")  # nothing says that this project wrote it
+    assert sorted(os.listdir(out)) == ["a.txt", "b.mp4"]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avatar.mp4", "a.npz"])
+def test_withdraw_leaves_what_is_not_as_it_was_written(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    published(out)
+    (out / name).write_text("mine")
+    withdraw(out, "a")
+    assert {path.name: path.read_text() for path in out.iterdir()} == {name: "mine"}
+
+
+def test_withdraw_follows_no_link(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    published(out)
+    kept = tmp_path / "kept.mp4"
+    shutil.move(out / "a.mp4", kept)
+    (out / "a.mp4").symlink_to(kept)
+    withdraw(out, "a")
+    assert kept.exists()
+    assert (out / "a.mp4").is_symlink()
+
+
+def test_a_foreign_json_is_no_provenance(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.mp4").write_text("mine")
+    (out / "a.json").write_text(json.dumps({"outputs": {"a.mp4": files.sha256_file(out / "a.mp4")}}))
+    withdraw(out, "a")
+    assert sorted(os.listdir(out)) == ["a.json", "a.mp4"]
+
+
+def test_a_run_that_dies_while_it_publishes_leaves_files_that_the_next_one_knows(tmp_path: Path) -> None:
+    """At each step: with the claim, and with some of the new files beside some of the old ones."""
+    out, new = tmp_path / "out", {"a.mp4": "1" * 64, "a.avatar.mp4": "2" * 64}
+    old = published(out)
+    known = ownership.claim(out, "a", "c" * 64, new)
+    assert {name: set(known[name]) for name in new} == {name: {old[name], new[name]} for name in new}
+    assert ownership.read(out, "a") == known
+    ownership.require_free(out, "a", (".mp4", ".avatar.mp4", ".npz"), done_before=False)
+    (out / "a.mp4").write_text("new")
+    known = ownership.claim(out, "a", "c" * 64, {"a.mp4": files.sha256_file(out / "a.mp4")})
+    assert all(ownership.is_ours(out / name, known) for name in ("a.mp4", "a.avatar.mp4", "a.npz"))
+    withdraw(out, "a")
+    assert not list(out.iterdir())
+
+
+def test_private_folders_of_a_run_are_its_own(films: Films, run: Run, tmp_path: Path) -> None:
+    """A folder of the user's that is called like one is neither emptied nor used."""
+    films.put(tmp_path / "videos/a.mp4")
+    for kind in ("work", "pieces"):
+        out = tmp_path / f"out-{kind}"
+        mine = tmp_path / f".out-{kind}.{kind}"
+        films.put(mine / "b.mp4")
+        with pytest.raises(UserError, match="holds others; move it away"):
+            run(tmp_path / "videos", out)
+        assert [path.name for path in mine.iterdir()] == ["b.mp4"]
+
+
+# --- every other command --------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_only_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    files.write_json(path, 1)
+    files.write_json(path, 2)
+    assert json.loads(path.read_text()) == 2
+    path.write_text("mine")
+    with pytest.raises(UserError, match=r"x\.json is there already and is not as this project wrote it"):
+        files.write_json(path, 3)
+    assert path.read_text() == "mine"
+    link(tmp_path / "y.json", path)
+    with pytest.raises(UserError, match=r"y\.json is there already"):
+        files.write_json(tmp_path / "y.json", 3)
+
+
+def test_a_file_that_appears_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+
+    def write() -> None:
+        with files.atomic_path(path) as temporary:
+            temporary.write_text("ours")
+            path.write_text("mine")
+
+    with pytest.raises(UserError, match="is there already"):
+        write()
+    assert path.read_text() == "mine"
+
+
+@given(names=st.lists(st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=20), min_size=1))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_name_is_remembered(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("made")
+    for number, name in enumerate(name for name in names if name not in (".", "..", files.MADE)):
+        try:
+            files.write_text(folder / name, str(number))
+        except (OSError, UnicodeEncodeError):
+            continue  # a name that the file system does not take
+        files.write_text(folder / name, "again")
+        assert (folder / name).read_text() == "again"
+
+
+COMMANDS: dict[str, tuple[str, Callable[[Path, Path], object]]] = {
+    "report": ("page.html", lambda out, path: report(out, path)),
+    "review": ("page.html", lambda out, path: review(out, path)),
+    "sheet": ("sheet.png", lambda out, path: sheet(out, path)),
+    "prepare": ("clips/videos.parquet", lambda out, path: prepare(out, path.parent, SIZE)),
+    "prepare, clips": (
+        "clips/clips/v000.frames.npy",
+        lambda out, path: prepare(out, path.parent.parent, SIZE),
+    ),
+    "synthesize": (
+        "data/videos/wave_p00_t00.mp4",
+        lambda _, path: synthesize(
+            path.parent.parent, SynthesizeConfig(people=1, actions=("wave",), frames=1, width=64, height=48)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_writes_over_a_file(name: str, tmp_path: Path) -> None:
+    out = write_anonymized(tmp_path / "out", train=1, test=0)
+    table = pd.read_parquet(out / "manifest.parquet")
+    table["num_frames"] = 14
+    table.to_parquet(out / "manifest.parquet")
+    place, command = COMMANDS[name]
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"mine")
+    before = everything(tmp_path / "out")
+    with pytest.raises(UserError, match=r"is there already|holds others"):
+        command(out, path)
+    assert path.read_bytes() == b"mine"
+    assert everything(tmp_path / "out") == before
+    shutil.rmtree(path.parent) if path.parent != tmp_path else path.unlink()
+    command(out, path)  # and without it, twice
+    command(out, path)
+    assert path.read_bytes() != b"mine"
+
+
+def test_a_report_removes_only_the_copies_that_it_made(tmp_path: Path) -> None:
+    write_anonymized(tmp_path / "out", train=1, test=0)
+    players = tmp_path / "report-files" / "players"
+    players.mkdir(parents=True)
+    (players / "holiday.mp4").write_bytes(b"mine")
+    report(tmp_path)
+    report(tmp_path)
+    assert (players / "holiday.mp4").read_bytes() == b"mine"
+
+
+# --- outputs are never sources --------------------------------------------------------------------------
+
+
+def test_what_was_written_below_the_source_is_left_out_and_named(
+    films: Films, run: Run, tmp_path: Path
+) -> None:
+    """As an earlier version did, or a copy: with the manifest, and with the provenance alone."""
+    films.put(tmp_path / "videos/a.mp4", tmp_path / "videos/b.mp4")
+    run(tmp_path / "videos", tmp_path / "out")
+    shutil.copytree(tmp_path / "out", tmp_path / "videos/anonymized")
+    (tmp_path / "videos/some").mkdir()
+    for name in ("a.mp4", "a.avatar.mp4", "a.json"):
+        shutil.copy(tmp_path / "out" / name, tmp_path / "videos/some" / name)
+    found = find_source(tmp_path / "videos")
+    assert [record.video_id for record in found.records] == ["a", "b"]
+    written = [f"anonymized/{name}{end}.mp4" for name in "ab" for end in ("", ".avatar")]
+    expected = {*written, "some/a.mp4", "some/a.avatar.mp4"}
+    assert {reason: set(names) for reason, names in found.left_out.items()} == {
+        "written by this project": expected
+    }
+    again = run(tmp_path / "videos", tmp_path / "out")
+    assert (len(again.rows), again.reused) == (2, 2)
+    assert "6 left out, written by this project: anonymized/a.avatar.mp4" in str(again)
+    globbed = find_source(f"{tmp_path}/videos/**/*.mp4")
+    assert [record.video_id for record in globbed.records] == ["a", "b"]
+
+
+def test_an_output_folder_and_an_output_are_refused(films: Films, run: Run, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    run(tmp_path / "videos", tmp_path / "out")
+    for source in (tmp_path / "out", tmp_path / "out/manifest.parquet"):
+        with pytest.raises(UserError, match="outputs are never sources"):
+            run(source, tmp_path / "again")
+    for name in ("a.mp4", "a.avatar.mp4"):
+        with pytest.raises(UserError, match="outputs are never sources"):
+            run(tmp_path / "out" / name, tmp_path / "again")
+    (tmp_path / "list.csv").write_text("path\nout/a.mp4\n")
+    with pytest.raises(UserError, match="outputs are never sources"):
+        run(tmp_path / "list.csv", tmp_path / "again")
+
+
+def test_copies_in_a_report_are_no_sources(tmp_path: Path) -> None:
+    write_anonymized(tmp_path / "out", train=1, test=0)
+    report(tmp_path)
+    (tmp_path / "x.mp4").write_bytes(b"a source")
+    found = find_source(tmp_path)
+    assert [record.video_id for record in found.records] == ["x"]
+    assert "report-files/players/001.mp4" in found.left_out["written by this project"]
+
+
+# --- names of outputs cannot collide --------------------------------------------------------------------
+
+
+def outputs_of(video_id: str) -> set[str]:
+    return {f"{video_id}{suffix}" for suffix in (".mp4", ".avatar.mp4", ".npz", ".json")}
+
+
+def test_a_source_called_like_an_avatar_layer(films: Films, run: Run, tmp_path: Path) -> None:
+    """It gets outputs of its own, and the layer of the other one stays a layer."""
+    films.put(tmp_path / "videos/x.mp4", tmp_path / "videos/x.avatar.mp4")
+    films.put(tmp_path / "videos/x.avatar.mp4")
+    result = run(tmp_path / "videos", tmp_path / "out")
+    one, two = (row.video_id for row in result.rows)
+    assert result.done == 2, str(result)
+    assert "x" in (one, two)
+    assert not outputs_of(one) & outputs_of(two)
+    assert prepare(tmp_path / "out", tmp_path / "clips", SIZE).failed == {}
+
+
+PARTS = st.text(st.sampled_from("xyXé _.-a/") | st.sampled_from("vatr"), min_size=1, max_size=8)
+ENDINGS = st.sampled_from(["", ".mp4", ".avi", ".avatar.mp4", ".avi.mp4", ".MP4", ".mp4.mp4"])
+
+
+@given(st.lists(st.tuples(PARTS, ENDINGS), min_size=2, max_size=8, unique=True))
+def test_no_two_files_below_a_folder_share_an_output(named: list[tuple[str, str]]) -> None:
+    paths = {Path(os.path.normpath(f"./{part}{ending}".replace("//", "/"))) for part, ending in named}
+    paths = {path for path in paths if path.name and ".." not in path.parts}
+    ids = [stable_id(path) for path in paths]
+    assert all(why_no_id(name) is None for name in ids)
+    written = [name for video_id in ids for name in outputs_of(video_id)]
+    assert len(set(written)) == len(written), (paths, ids)
+
+
+@pytest.mark.parametrize("video_id", ["x.avatar", "x.AVATAR", "cost-plan"])
+def test_ids_that_are_names_of_other_outputs_are_refused(video_id: str) -> None:
+    with pytest.raises(UserError, match="rename it in the manifest"):
+        VideoRecord(video_id=video_id, path="x.mp4")
+
+
+def test_prepare_takes_no_layer_that_anonymize_did_not_write(tmp_path: Path) -> None:
+    """Real pixels in place of an avatar layer, other masks, no provenance, that of another video."""
+    out = write_anonymized(tmp_path / "out", train=5, test=0)
+    shutil.copy(out / "v000.mp4", out / "v000.avatar.mp4")
+    shutil.copy(out / "v000.npz", out / "v001.npz")
+    (out / "v002.json").unlink()
+    shutil.copy(out / "v000.json", out / "v003.json")
+    result = prepare(out, tmp_path / "clips", SIZE)
+    assert [video.video_id for video in ClipStore.open(tmp_path / "clips").videos] == ["v004"]
+    assert "v000.avatar.mp4 is not the file that anonymize wrote for v000" in result.failed["v000"]
+    assert "v001.npz is not the file that anonymize wrote for v001" in result.failed["v001"]
+    assert "v002.json, which vouches for the avatar layer, is missing" in result.failed["v002"]
+    assert "v003.json is of another video" in result.failed["v003"]
+
+
+def test_a_layer_that_was_changed_after_it_was_prepared_is_looked_at_again(tmp_path: Path) -> None:
+    out = write_anonymized(tmp_path / "out", train=2, test=0)
+    assert prepare(out, tmp_path / "clips", SIZE).videos == 2
+    shutil.copy(out / "v000.mp4", out / "v000.avatar.mp4")
+    about = json.loads((out / "v000.json").read_text())
+    about["outputs"]["v000.avatar.mp4"] = files.sha256_file(out / "v000.avatar.mp4")
+    (out / "v000.json").write_text(json.dumps(about))  # as if it had been anonymized again
+    assert prepare(out, tmp_path / "clips", SIZE).reused == 1
+
+
+# --- ids are stable -------------------------------------------------------------------------------------
+
+
+def ids(source: str | Path) -> dict[str, str]:
+    """Ids by file."""
+    return {os.path.realpath(record.path): record.video_id for record in read_source(source)}
+
+
+def test_ids_do_not_depend_on_how_a_path_is_typed(
+    films: Films, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("a.mp4", "sub/a.mp4", "sub/b.avi", "b.avi", "one clip.mp4", "deep/er/a.mp4")
+    films.put(*(tmp_path / "videos" / name for name in names))
+    link(tmp_path / "link", tmp_path)
+    expected = ids(tmp_path / "videos")
+    assert len(set(expected.values())) == len(names)
+    (tmp_path / "elsewhere").mkdir()
+    for folder in (tmp_path, tmp_path / "videos", tmp_path / "link", tmp_path / "elsewhere"):
+        monkeypatch.chdir(folder)
+        root = os.path.relpath(tmp_path, os.getcwd())
+        for source in (
+            f"{root}/videos",
+            f"{root}/videos/",
+            f"./{root}/videos/../videos",
+            tmp_path / "link/videos",
+            f"{tmp_path}/link/../{tmp_path.name}/videos"
+            if folder != tmp_path / "link"
+            else tmp_path / "videos",
+            f"{root}/videos/**/*",
+            f"{tmp_path}/videos/**/*",
+        ):
+            assert ids(source) == expected, (folder, source)
+
+
+def test_ids_of_a_table_start_at_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/list.csv").write_text(
+        f"path\nv/a.mp4\n./v/b.mp4\n{tmp_path}/data/v/c.mp4\nv/../v/d.mp4\n"
+    )
+    wanted = ["v__a", "v__b", "v__c", "v__d"]
+    for folder, table in ((tmp_path, "data/list.csv"), (tmp_path / "data", "list.csv"), ("/", None)):
+        monkeypatch.chdir(folder)
+        records = read_source(table or tmp_path / "data/list.csv")
+        assert [record.video_id for record in records] == wanted
+
+
+@given(
+    names=st.lists(
+        st.sampled_from(["x.mp4", "x.avi", "x.MP4", "a/x.mp4", "a__x.mp4", "x.avi.mp4", "x .mp4"]),
+        unique=True,
+    )
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_file_that_appears_beside_another_changes_no_id(
+    names: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("videos")
+    known: dict[str, str] = {}
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+        now = ids(folder)
+        assert known.items() <= now.items()
+        known = now
+    assert len(set(known.values())) == len(names)
+
+
+def rewritten(out: Path, rename: dict[str, str]) -> None:
+    """Give videos of an output folder other ids, as an earlier version named them."""
+    rows = read_manifest(out)
+    changed: list[Row] = []
+    for row in rows.values():
+        new = rename.get(row.video_id, row.video_id)
+        about = json.loads((out / f"{row.video_id}.json").read_text())
+        row = dataclasses.replace(row, video_id=new, path=f"{new}.mp4")
+        names = {name: name.replace(about["video_id"], new, 1) for name in about["outputs"]}
+        about["outputs"] = {names[name]: digest for name, digest in about["outputs"].items()}
+        for old, name in names.items():
+            (out / old).rename(out / name)
+        (out / f"{about['video_id']}.json").unlink()
+        about |= {"video_id": new, "row": dataclasses.asdict(row)}
+        (out / f"{new}.json").write_text(json.dumps(about))
+        changed.append(row)
+    write_manifest(out, changed)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_output_folder_with_old_ids_doubles_nothing(
+    films: Films, run: Run, tmp_path: Path, moved: bool
+) -> None:
+    films.put(tmp_path / "videos/a.mp4", tmp_path / "videos/b.mp4")
+    out = tmp_path / "out"
+    run(tmp_path / "videos", out)
+    rewritten(out, {"a": "a-1a2b3c4d"})
+    source = tmp_path / "videos"
+    if moved:  # then the content tells
+        source = source.rename(tmp_path / "elsewhere")
+    again = run(source, out)
+    assert [row.video_id for row in again.rows] == ["a-1a2b3c4d", "b"]
+    assert again.reused == 2
+    assert set(read_manifest(out)) == {"a-1a2b3c4d", "b"}
+
+
+def test_a_file_and_then_its_folder_are_one_record(films: Films, run: Run, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/sub/a.mp4", tmp_path / "videos/b.mp4")
+    out = tmp_path / "out"
+    run(tmp_path / "videos/sub/a.mp4", out)
+    assert run(tmp_path / "videos", out).reused == 1
+    assert set(read_manifest(out)) == {"a", "b"}
+
+
+def test_the_same_content_under_two_ids_is_said(films: Films, run: Run, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4", tmp_path / "videos/b.mp4", tmp_path / "videos/x.mp4")
+    assert "a and x have the same content, but are 2 records" in str(
+        run(tmp_path / "videos", tmp_path / "out")
+    )
+
+
+# --- the same on an object store ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(films: Films) -> Iterator[str]:
+    """A bucket with the film `a` below `films`."""
+    with served():
+        storage.publish(films.a, f"{BUCKET}/films/a.mp4")
+        yield BUCKET
+
+
+def objects(url: str) -> dict[str, bytes]:
+    return {name: storage.read(f"{url}/{name}") for name in storage.versions(url)}
+
+
+def test_objects_of_the_users_stay(store: str, run: Run) -> None:
+    for out in (f"{store}/films", f"{store}/films/", f"{store}/films//out", f"{store}"):
+        with pytest.raises(UserError, match="same or one is in the other"):
+            run(f"{store}/films", out)
+    storage.write(f"{store}/out/a.avatar.mp4", b"mine")
+    with pytest.raises(UserError, match=r"a\.avatar\.mp4 is there already"):
+        run(f"{store}/films", f"{store}/out")
+    assert objects(f"{store}/out")["a.avatar.mp4"] == b"mine"
+
+
+def test_objects_are_withdrawn_as_they_were_written(store: str, run: Run) -> None:
+    out = f"{store}/out"
+    assert run(f"{store}/films", out).done == 1
+    storage.write(f"{out}/a.npz", b"mine")
+    storage.write(f"{out}/b.mp4", b"mine, too")
+    withdraw(out, "a")
+    withdraw(out, "b")
+    left = objects(out)
+    del left["manifest.parquet"]
+    assert left == {"a.npz": b"mine", "b.mp4": b"mine, too"}
+
+
+def test_an_object_that_was_changed_is_set_aside(store: str, run: Run) -> None:
+    out = f"{store}/out"
+    run(f"{store}/films", out)
+    written = objects(out)
+    storage.write(f"{out}/a.mp4", b"mine")
+    run(f"{store}/films", out)
+    after = objects(out)
+    (aside,) = after.keys() - written.keys()
+    assert aside.startswith("a.mp4.set-aside-")
+    assert after[aside] == b"mine"
+    assert after["a.mp4"] == written["a.mp4"]
+
+
+def test_outputs_on_a_store_are_no_sources(store: str, run: Run) -> None:
+    run(f"{store}/films", f"{store}/out")
+    for name, content in objects(f"{store}/out").items():
+        storage.write(f"{store}/films/anonymized/{name}", content)
+        if name != "manifest.parquet":
+            storage.write(f"{store}/films/some/{name}", content)
+    found = find_source(f"{store}/films")
+    assert [record.video_id for record in found.records] == ["a"]
+    assert set(found.left_out["written by this project"]) == {
+        f"{folder}/a{end}.mp4" for folder in ("anonymized", "some") for end in ("", ".avatar")
+    }
+    with pytest.raises(UserError, match="outputs are never sources"):
+        run(f"{store}/out", f"{store}/again")

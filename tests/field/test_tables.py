@@ -1,0 +1,129 @@
+"""Tables as people and spreadsheets write them: what is written is what is meant."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.field_films import Films, Run
+from support.samples import write_anonymized
+
+from raymaskdp.datasets.manifest import VideoRecord, read_source, write_table
+from raymaskdp.errors import UserError
+from raymaskdp.train import ClipStore, PrepareConfig, prepare
+
+SIZE = PrepareConfig(width=32, height=24, token=2)
+NONES = (
+    "None",
+    "NA",
+    "N/A",
+    "null",
+    "NULL",
+    "nan",
+    "NaN",
+    "n/a",
+    "<NA>",
+    "-nan",
+    "#N/A",
+    "True",
+    "007",
+    "1e3",
+)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_what_reads_like_nothing_is_a_label(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"list.{suffix}"
+    table = pd.DataFrame({"path": [f"{n}.mp4" for n in range(len(NONES))], "label": NONES, "subject": NONES})
+    table.to_csv(path, index=False) if suffix == "csv" else table.to_parquet(path)
+    records = read_source(path)
+    assert [record.label for record in records] == list(NONES)
+    assert [record.subject for record in records] == list(NONES)
+    write_table(tmp_path / "again.parquet", records)
+    assert read_source(tmp_path / "again.parquet") == records
+
+
+def test_the_table_of_a_user(field: Path) -> None:
+    one, two = read_source(field / "manifests/na_labels.csv")
+    assert (one.label, one.subject, one.split) == ("None", "NA", "train")
+    assert (two.label, two.subject, two.split) == ("wave", "null", "train")
+
+
+def test_labels_survive_all_the_way_to_training(films: Films, run: Run, tmp_path: Path) -> None:
+    for number, label in enumerate(("None", "NA", "null", "wave")):
+        films.put(tmp_path / f"{label}/{'ab'[number % 2]}.mp4")
+    rows = [
+        f"{label}/{'ab'[n % 2]}.mp4,{label},train,{label}"
+        for n, label in enumerate(("None", "NA", "null", "wave"))
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split,subject", *rows]))
+    assert run(tmp_path / "list.csv", tmp_path / "out").done == 4
+    prepare(tmp_path / "out", tmp_path / "clips", SIZE)
+    prepare(tmp_path / "list.csv", tmp_path / "plain", SIZE)
+    for name in ("clips", "plain"):
+        store = ClipStore.open(tmp_path / name)
+        assert store.classes == ("NA", "None", "null", "wave")
+        assert len(store.split("train")) == 4
+        assert {video.subject for video in store.videos} == {"NA", "None", "null", "wave"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path, label\na.mp4, wave\n",
+        "path ,label \na.mp4 ,wave \n",
+        "\ufeffpath,label\na.mp4,wave\n",
+        "Path,Label\na.mp4,wave\n",
+        "path,label\r\na.mp4,wave\r\n",
+        'path,label\n"a.mp4","wave"\n',
+        '"path", "label"\n"a.mp4", "wave"\n',
+        "path,label,\na.mp4,wave,\n",
+    ],
+)
+def test_blanks_capitals_and_marks_change_nothing(text: str, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes(text.encode())
+    (record,) = read_source(tmp_path / "list.csv")
+    assert (record.video_id, record.label, record.path) == ("a", "wave", str(tmp_path / "a.mp4"))
+
+
+def test_an_empty_field_is_none(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text('path,label,subject\na.mp4,,s\nb.mp4, ,""\n')
+    one, two = read_source(tmp_path / "list.csv")
+    assert (one.label, one.subject, two.label, two.subject) == (None, "s", None, None)
+
+
+def test_a_column_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label,Label\na.mp4,wave,clap\n")
+    with pytest.raises(UserError, match="more than one column 'label'"):
+        read_source(tmp_path / "list.csv")
+
+
+def test_numbers_with_gaps_stay_whole(tmp_path: Path) -> None:
+    table = pd.DataFrame({"path": ["a.mp4", "b.mp4"], "label": [3, None], "subject": [1, 2]})
+    table["label"] = table["label"].astype("Int64")
+    table.to_parquet(tmp_path / "list.parquet")
+    one, two = read_source(tmp_path / "list.parquet")
+    assert (one.label, two.label, one.subject) == ("3", None, "1")
+    table["label"] = table["label"].astype(float)  # as pandas makes it of a column with a gap
+    table.to_parquet(tmp_path / "list.parquet")
+    assert [record.label for record in read_source(tmp_path / "list.parquet")] == ["3", None]
+
+
+def test_one_file_under_two_ids_is_said(films: Films, run: Run, tmp_path: Path) -> None:
+    films.put(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    shutil.copy(tmp_path / "a.mp4", tmp_path / "x.mp4")
+    (tmp_path / "list.csv").write_text("path,video_id\na.mp4,one\na.mp4,two\nb.mp4,b\nx.mp4,three\n")
+    wanted = "one and three and two have the same content, but are 3 records"
+    assert wanted in str(prepare(tmp_path / "list.csv", tmp_path / "plain", SIZE))
+    result = run(tmp_path / "list.csv", tmp_path / "out")
+    assert any(note.startswith(wanted) for note in result.notes)
+    assert "3 times the ε that is claimed" in str(prepare(tmp_path / "out", tmp_path / "clips", SIZE))
+    assert prepare(write_anonymized(tmp_path / "x", train=2, test=0), tmp_path / "y", SIZE).notes == ()
+
+
+def test_a_record_keeps_every_word(tmp_path: Path) -> None:
+    record = VideoRecord(
+        video_id="a", path=str(tmp_path / "a.mp4"), label="null", subject="None", camera="NA"
+    )
+    write_table(tmp_path / "manifest.parquet", [record])
+    assert read_source(tmp_path) == (record,)
