@@ -452,7 +452,7 @@ def models() -> None:
 @click.option("--quiet", is_flag=True, help="Say nothing if everything is there.")
 @_json_option
 def pull(name: str | None, quiet: bool, as_json: bool) -> None:
-    """Fetch and build the default pose model and body; does nothing where they exist.
+    """Fetch and build the networks and the body that `anonymize` needs; does nothing where they exist.
 
     With a NAME, fetch the weights of that backend of `composite.refine=diffusion` from the Hugging Face hub.
     """
@@ -462,9 +462,11 @@ def pull(name: str | None, quiet: bool, as_json: bool) -> None:
         _show(pull_diffusion(name), as_json)
         return
     from raymaskdp.anonymize.people.networks.pose_model import pull_pose_model
+    from raymaskdp.anonymize.verify.ssd import pull_ssd
     from raymaskdp.bodies.build import ensure_body
 
-    files = {"pose": str(pull_pose_model()), "body": str(ensure_body())}
+    detector, _ = pull_ssd()
+    files = {"pose": str(pull_pose_model()), "detector": str(detector), "body": str(ensure_body())}
     if as_json:
         print(json.dumps(files))
     elif not quiet:

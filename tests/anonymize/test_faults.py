@@ -18,6 +18,7 @@ from support.formats import Truth, write_amass
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output.manifest import DATA_SUFFIXES
 from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.datasets.manifest import VideoRecord, read_source, write_table
 from raymaskdp.files import sha256_file
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
@@ -108,7 +109,7 @@ def test_good_videos_survive_bad_ones_and_lost_machines(films: Path, tmp_path: P
     calm = anonymize(
         films,
         tmp_path / "calm",
-        AnonymizeConfig(pose=pose, workers=0, secret_file=secret),
+        AnonymizeConfig(pose=pose, verify=VerifyConfig(look_again=False), workers=0, secret_file=secret),
         progress=False,
     )
     assert calm.done == FILMS

@@ -14,6 +14,7 @@ from raymaskdp import cli, events, storage
 from raymaskdp.anonymize import AnonymizeConfig, AnonymizeResult, anonymize
 from raymaskdp.anonymize.output import decisions, manifest
 from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
@@ -44,7 +45,8 @@ def run(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     (tmp_path / "scratch").mkdir()
     (films / "secret").write_bytes(bytes(32))
     pose = PoseConfig(source="smpl", skeletons=films / "poses", veto=False)
-    settings = AnonymizeConfig(pose=pose, workers=0, secret_file=films / "secret")
+    verify = VerifyConfig(look_again=False)
+    settings = AnonymizeConfig(pose=pose, verify=verify, workers=0, secret_file=films / "secret")
 
     def go(source: str | Path = SOURCE, out: str | Path = OUT) -> AnonymizeResult:
         return anonymize(source, out, settings, progress=False)

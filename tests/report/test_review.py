@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from support.formats import Truth, write_smarthome
 
 from raymaskdp import cli
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
@@ -13,6 +14,7 @@ from raymaskdp.anonymize.item import Item, Status
 from raymaskdp.anonymize.output import decisions, manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.report.review import review
@@ -27,9 +29,15 @@ def test_a_released_video_is_done_again_and_a_dropped_one_is_not(
 ) -> None:
     config = SynthesizeConfig(people=2, actions=("wave",), rooms=1, cameras=1, frames=8, test_share=0.5)
     synthesize(tmp_path / "sample", config)
-    out = tmp_path / "out"
-    # One person is already a crowd here: a doubt, which somebody may judge.
-    settings = AnonymizeConfig(workers=0, pose=PoseConfig(max_people=1))
+    out, poses = tmp_path / "out", tmp_path / "poses"
+    poses.mkdir()
+    for truth in (tmp_path / "sample" / "truth").glob("*.npz"):
+        late(poses / f"{truth.stem}_pose3d.json", Truth(truth), 5)
+    # A skeleton that begins in the middle of the room: a doubt, which somebody may judge.
+    pose = PoseConfig(source="smarthome", skeletons=poses, veto=False)
+    settings = AnonymizeConfig(
+        workers=0, pose=pose, verify=VerifyConfig(look_again=False, max_redacted=1), on_doubt="quarantine"
+    )
     first = anonymize(tmp_path / "sample", out, settings, progress=False)
     assert first.quarantined == 2
     one, two = (row.video_id for row in first.rows)
@@ -40,8 +48,8 @@ def test_a_released_video_is_done_again_and_a_dropped_one_is_not(
     assert page.parent == tmp_path
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     text = page.read_text()
-    assert text.count("data:image/jpeg") == 2 * 8
-    assert "more people than can be told apart" in text
+    assert text.count("data:image/jpeg") == 2 * 3  # the frames before it, for a quarter of a second
+    assert "a skeleton appears inside the frame (frames 1, 2, 3)" in text
     assert "http" not in text.replace("http://www.w3.org", "")
 
     review(out, release=[one], **WHO)
@@ -53,7 +61,7 @@ def test_a_released_video_is_done_again_and_a_dropped_one_is_not(
     assert (by_id[one].status, by_id[two].status) == ("done", "quarantined")
     assert second.reused == 1
     provenance = json.loads((out / f"{one}.json").read_text())
-    assert any("told apart" in reason for reason in provenance["released"])
+    assert any("appears inside" in reason for reason in provenance["released"])
     assert not (out / f"{two}.mp4").exists()
     # The decision holds when its files have to be made again, in the same run.
     (out / f"{one}.avatar.mp4").write_bytes(b"damaged")
@@ -62,8 +70,16 @@ def test_a_released_video_is_done_again_and_a_dropped_one_is_not(
     assert anonymize(tmp_path / "sample", out, settings, progress=False).reused == 2
 
     # Another configuration is another question.
-    other = AnonymizeConfig(workers=0, pose=PoseConfig(max_people=1, dilation=0.03))
+    other = dataclasses.replace(settings, pose=dataclasses.replace(pose, dilation=0.03))
     assert anonymize(tmp_path / "sample", tmp_path / "out", other, progress=False).quarantined == 2
+
+
+def late(path: Path, truth: Truth, first: int) -> None:
+    """Skeletons of a video without those before frame `first`."""
+    write_smarthome(path, truth)
+    stored = json.loads(path.read_text())
+    stored["frames"][:first] = [[]] * first
+    path.write_text(json.dumps(stored))
 
 
 def row(status: Status = "quarantined", reason: str = "a; b") -> Row:

@@ -23,6 +23,7 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.pipeline import STAGES, on_ray
 from raymaskdp.anonymize.stages import Job
+from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.datasets.manifest import read_source
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
@@ -135,7 +136,10 @@ def main(address: str, folder: Path, videos: int, manifest: Path, poses: Path, w
         for number, name in enumerate(names)
     ]
     config = AnonymizeConfig(
-        gpus=1, workers=workers, pose=PoseConfig(source="smpl", skeletons=poses, veto=False)
+        gpus=1,
+        workers=workers,
+        pose=PoseConfig(source="smpl", skeletons=poses, veto=False),
+        verify=VerifyConfig(look_again=False),
     )
     released = folder / "released"
     released.mkdir()

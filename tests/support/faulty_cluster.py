@@ -32,6 +32,7 @@ from ray.cluster_utils import Cluster
 
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.video.sandbox import DecodeLimits
 
 FAULTS_AFTER = (5, 20, 40)
@@ -42,7 +43,8 @@ def settings(skeletons: Path, secret: Path, **others: object) -> AnonymizeConfig
     """Poses from files, and no network at all."""
     pose = PoseConfig(source="smpl", skeletons=skeletons, veto=False)
     decode = DecodeLimits(seconds=2)
-    return AnonymizeConfig(pose=pose, decode=decode, secret_file=secret, **others)  # type: ignore[arg-type]
+    verify = VerifyConfig(look_again=False)
+    return AnonymizeConfig(pose=pose, decode=decode, verify=verify, secret_file=secret, **others)  # type: ignore[arg-type]
 
 
 def kill_actor() -> bool:

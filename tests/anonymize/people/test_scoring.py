@@ -45,7 +45,7 @@ def person(mask: np.ndarray) -> Person:
 
 
 def people(mask: np.ndarray) -> People:
-    return People(width=W, height=H, fps=30.0, num_frames=T, persons=(person(mask),), suspicious=())
+    return People(width=W, height=H, fps=30.0, num_frames=T, persons=(person(mask),))
 
 
 @pytest.fixture

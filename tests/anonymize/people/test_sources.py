@@ -17,7 +17,10 @@ from support import formats
 from support.formats import Film, Truth
 
 from raymaskdp.anonymize.config import AnonymizeConfig
+from raymaskdp.anonymize.people import boxes
+from raymaskdp.anonymize.people.box_tracker import BoxTrack
 from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.people.finder import Looked
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.scoring import score
 from raymaskdp.anonymize.people.sources import ntu, pose_source, smarthome, smpl, source_names
@@ -31,6 +34,7 @@ from raymaskdp.bodies.motion import Motion
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.video.mask_film import SmallMask
+from raymaskdp.video.masks import unpack
 from raymaskdp.video.reader import VideoInfo
 
 torch.set_num_threads(1)
@@ -90,7 +94,7 @@ def test_the_truth_comes_back(
     write(tmp_path, film)
     find = pose_source(PoseConfig(source=source, skeletons=tmp_path, veto=False))
     people = find(iter(()), film.info, film.record)  # not a frame is looked at
-    assert not people.suspicious
+    assert not people.doubts
     got = score(people, fitted(people, film.info), film.path, load_body())
     assert got.person_recall == 1
     assert got.identity_switches == got.false_tracks == 0
@@ -191,8 +195,6 @@ def test_a_short_or_wide_or_doubled_skeleton_is_a_ghost(film: Film, tmp_path: Pa
 
 def test_a_ghost_is_removed_where_nobody_else_looks_and_else_checked(film: Film, tmp_path: Path) -> None:
     """What is not proven to be furniture is not left in the picture."""
-    from raymaskdp.anonymize.people.evidence import NO_BOXES, Evidence
-
     write_smarthome(tmp_path, film)
     known = smarthome.read(tmp_path, film.info, film.record)
     person, ghost = known.bodies  # a real person is taken for a ghost
@@ -203,24 +205,46 @@ def test_a_ghost_is_removed_where_nobody_else_looks_and_else_checked(film: Film,
     assert not ghost.visible_T.any()
     assert ghost.masks_T.any_T().all()
 
-    def look(pixels: np.ndarray, *upright: tuple[float, ...]) -> Evidence:
-        return Evidence(
-            crowded=False,
-            faces=NO_BOXES,
-            people=NO_BOXES,
-            upright=np.float32(upright).reshape(-1, 5),
-            foreground=SmallMask.of(pixels),
-        )
+    def people(pixels: np.ndarray, *tracks: BoxTrack) -> People:
+        looked = Looked(frames=(), things={}, tracks=list(tracks))
+        foreground = [SmallMask.of(pixels)] * film.info.num_frames
+        return people_of(skeletons, film.info, PoseConfig(), looked, foreground)
 
     nothing = np.zeros((film.info.height, film.info.width), bool)
-    people = people_of(skeletons, film.info, PoseConfig(), [look(nothing)] * len(film.truth.frames))
-    assert len(people.persons) == 1
-    assert not people.suspicious
-    people = people_of(skeletons, film.info, PoseConfig(), [look(~nothing)] * len(film.truth.frames))
-    assert {s.reason for s in people.suspicious} >= {"a ghost among the skeletons looks human"}
-    beside = (0.0, 0.0, 20.0, 40.0, 1.0)
-    people = people_of(skeletons, film.info, PoseConfig(), [look(nothing, beside)] * len(film.truth.frames))
-    assert {s.reason for s in people.suspicious} == {"somebody upright outside all people found"}
+    assert len(people(nothing).persons) == 1
+    assert not people(nothing).doubts
+    assert {doubt.reason for doubt in people(~nothing).doubts} == {"a ghost among the skeletons looks human"}
+
+    # Whom detectors saw beside all skeletons: a silhouette where they are sure, else a doubt.
+    sure, unsure, dog = (
+        box_track((2, 2, 22, 42), film.info.num_frames, votes=votes, against=against)
+        for votes, against in ((10, 0), (0, 0), (1, 9))
+    )
+    found = people(nothing, sure)
+    assert not found.doubts
+    assert len(found.persons) == 2
+    assert found.persons[1].visible_T.all()
+    assert np.isnan(found.persons[1].keypoints_TL3).all()
+    assert unpack(found.persons[1].masks_T, film.info.height, film.info.width)[:, 2:42, 2:22].all()
+    found = people(nothing, unsure)
+    assert len(found.persons) == 1
+    assert {doubt.frame for doubt in found.doubts} == set(range(film.info.num_frames))
+    assert len(people(nothing, dog).persons) == 1
+    assert not people(nothing, dog).doubts
+    # ... and whom the skeletons know is one person.
+    x0, y0, x1, y1 = boxes.around_points(known.bodies[0].keypoints_TL3[0])
+    assert len(people(nothing, box_track((x0, y0, x1, y1), film.info.num_frames, votes=10)).persons) == 1
+
+
+def box_track(box: tuple[float, ...], frames: int, *, votes: int, against: int = 0) -> BoxTrack:
+    return BoxTrack(
+        start=0,
+        boxes_N4=np.tile(np.float64(box), (frames, 1)),
+        seen_N=np.ones(frames, bool),
+        score_N=np.full(frames, 0.8),
+        votes=votes,
+        against=against,
+    )
 
 
 def test_samples_listed_as_missing_are_refused(film: Film, tmp_path: Path) -> None:
@@ -232,7 +256,7 @@ def test_samples_listed_as_missing_are_refused(film: Film, tmp_path: Path) -> No
         ntu.read(tmp_path, film.info, film.record)
 
 
-def test_gaps_are_filled_or_suspicious(film: Film, tmp_path: Path) -> None:
+def test_gaps_are_filled_or_doubts(film: Film, tmp_path: Path) -> None:
     """A skeleton that is missing for a moment is filled in; for longer, or at an end, nobody can vouch."""
 
     def people(missing: set[int]) -> People:
@@ -246,12 +270,12 @@ def test_gaps_are_filled_or_suspicious(film: Film, tmp_path: Path) -> None:
         return people_of(skeletons, film.info, PoseConfig(max_gap=0.25), None)
 
     filled = people({4, 5})
-    assert not filled.suspicious
+    assert not filled.doubts
     assert [person.visible_T.all() for person in filled.persons] == [True, True]
     assert not filled.persons[0].detected_T[[4, 5]].any()
-    assert {s.frame for s in people({3, 4, 5, 6}).suspicious} == {3, 4, 5, 6}
-    assert {s.frame for s in people({0, 1, 2}).suspicious} == {2}
-    assert {s.frame for s in people({8, 9}).suspicious} == {8}
+    assert {doubt.frame for doubt in people({3, 4, 5, 6}).doubts} == {3, 4, 5, 6}
+    assert {doubt.frame for doubt in people({0, 1, 2}).doubts} == {0, 1}
+    assert {doubt.frame for doubt in people({8, 9}).doubts} == {9}
 
 
 def test_bodies_are_linked_by_where_they_are() -> None:

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from raymaskdp.anonymize.verify.checks import (
-    Digest,
-    FrameChecks,
-    VerifyConfig,
-    check_files,
-    detector_problems,
-)
+from raymaskdp.anonymize.verify.checks import Digest, FrameChecks, check_files
+from raymaskdp.anonymize.verify.config import VerifyConfig
+from raymaskdp.errors import UserError
 from raymaskdp.video import masks
 from raymaskdp.video.reader import VideoInfo
 from raymaskdp.video.writer import VideoWriter
@@ -20,79 +18,92 @@ from raymaskdp.video.writer import VideoWriter
 HEIGHT, WIDTH, FRAMES = 80, 96, 4
 
 
-def checks(config: VerifyConfig | None = None, **changes: object) -> FrameChecks:
+SOUND = {
+    "avatars": 1, "silhouettes": 0, "background": 0, "filled": 0, "blank": 0, "blanked": 0, "masked": 1800,
+    "avatar_pixels": 1500, "silhouette_pixels": 0, "changed": 20, "surviving": 0,
+}  # fmt: skip
+"""A frame with one person, who is an avatar."""
+
+
+def checks(config: VerifyConfig | None = None, **changes: int) -> FrameChecks:
     """Checks of a video with one person, well replaced, but for `changes` in its last frame."""
     made = FrameChecks(config or VerifyConfig(), num_frames=FRAMES, height=HEIGHT, width=WIDTH)
-    person = np.zeros((HEIGHT, WIDTH), bool)
-    person[10:70, 30:60] = True
-    usual = {
-        "person_masks": [person],
-        "drawn": [True],
-        "avatar_mask_HW": person,
-        "silhouettes_HW": np.zeros((HEIGHT, WIDTH), bool),
-        "masked": 1800,
-        "changed": 20,
-        "surviving": 0,
-    }
     for index in range(FRAMES):
-        made.add(index, **{**usual, **(changes if index == FRAMES - 1 else {})})  # type: ignore[arg-type]
+        made.add(index, **{**SOUND, **(changes if index == FRAMES - 1 else {})})
     return made
 
 
 def test_a_sound_video_has_no_problem() -> None:
-    assert checks().problems() == []
-    assert checks().summary()["replaced"] == [1] * FRAMES
+    assert checks().failures() == checks().excesses() == []
+    assert checks().summary() == {name: [count] * FRAMES for name, count in SOUND.items()}
+    assert checks().by_rung() == {"avatars": 4, "silhouettes": 0, "background": 0, "filled": 0, "blank": 0}
+
+
+def test_pixels_that_survive_are_a_failure() -> None:
+    (failure,) = checks(surviving=1).failures()
+    assert "survive in frame 3" in failure
+
+
+def test_a_frame_that_was_never_made_is_a_failure() -> None:
+    made = FrameChecks(VerifyConfig(), num_frames=3, height=HEIGHT, width=WIDTH)
+    (failure,) = made.failures()
+    assert "frames 0, 1, 2" in failure
+    with pytest.raises(KeyError):
+        made.add(0, surviving=0)  # a count that is left out is no zero
+    with pytest.raises(TypeError, match="witnesses"):
+        made.add(0, **SOUND, witnesses=1)
+
+
+@given(
+    rungs=st.lists(st.integers(0, 5), min_size=5, max_size=5),
+    limit=st.floats(0, 1),
+)
+def test_a_limit_is_on_the_share_of_what_is_less_than_a_silhouette(rungs: list[int], limit: float) -> None:
+    avatars, silhouettes, background, filled, blank = rungs
+    made = FrameChecks(VerifyConfig(max_redacted=limit, max_blank=1), num_frames=1, height=8, width=8)
+    counts = {
+        "avatars": avatars, "silhouettes": silhouettes, "background": background, "filled": filled,
+        "blank": blank,
+    }  # fmt: skip
+    made.add(0, **{**SOUND, **counts})
+    low, everybody = background + filled + blank, sum(rungs)
+    beyond = everybody > 0 and low / everybody > limit
+    assert bool(made.excesses()) == beyond
+    assert not made.failures()
+    assert made.by_rung() == counts
+
+
+def test_a_limit_is_on_blank_frames_whoever_is_in_them() -> None:
+    assert checks(VerifyConfig(max_redacted=1), blanked=1, blank=1, avatars=0).excesses() == [
+        "25% of the frames are blank"
+    ]
+    assert checks(VerifyConfig(max_blank=0.25), blanked=1, blank=1, avatars=0).excesses() == []
+    assert checks(VerifyConfig(max_blank=0, max_redacted=0)).excesses() == []
+
+
+def test_an_empty_video_is_beyond_no_limit() -> None:
+    made = FrameChecks(VerifyConfig(max_redacted=0, max_blank=0), num_frames=1, height=8, width=8)
+    made.add(0, **dict.fromkeys(SOUND, 0))
+    assert made.excesses() == made.failures() == []
+
+
+def test_counts_are_put_together_from_pieces() -> None:
+    whole, put = checks(filled=2), FrameChecks(VerifyConfig(), num_frames=FRAMES, height=HEIGHT, width=WIDTH)
+    for frames in (range(3), range(3, FRAMES)):
+        put.paste(frames, whole.counts_T(frames))
+    assert put.summary() == whole.summary()
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    "wrong",
     [
-        ({"surviving": 1}, "survive in frame 3"),
-        ({"drawn": [False]}, "no avatar in frame 3"),
-        ({"avatar_mask_HW": np.zeros((HEIGHT, WIDTH), bool)}, "no avatar in frame 3"),
-        ({"changed": HEIGHT * WIDTH // 2}, "moves outside the person masks in frame 3"),
+        {"min_overlap": 1.1}, {"max_redacted": -0.1}, {"max_blank": 2}, {"faces": 0}, {"people": 1.5},
+        {"empty": "delete"}, {"detector_side": 100}, {"detector_confidence": 1},
     ],
-)
-def test_each_rule_finds_its_fault(changes: dict[str, object], reason: str) -> None:
-    (problem,) = checks(**changes).problems()
-    assert reason in problem
-
-
-def test_a_silhouette_replaces_whom_no_avatar_can() -> None:
-    person = np.zeros((HEIGHT, WIDTH), bool)
-    person[10:70, 30:60] = True
-    nobody = np.zeros_like(person)
-    assert checks(drawn=[False], avatar_mask_HW=nobody, silhouettes_HW=person).problems() == []
-    # ... but somebody's silhouette does not replace a person whose avatar is missing.
-    (problem,) = checks(drawn=[True], avatar_mask_HW=nobody, silhouettes_HW=person).problems()
-    assert "no avatar" in problem
-
-
-def test_a_frame_that_was_never_made_is_a_fault() -> None:
-    made = FrameChecks(VerifyConfig(require_people=False), num_frames=3, height=HEIGHT, width=WIDTH)
-    assert "frames 0, 1, 2" in made.problems()[0]
-
-
-def test_nobody_found_is_a_fault_unless_allowed() -> None:
-    empty = {"person_masks": [], "drawn": []}
-    assert checks(**empty).problems() == []  # the other frames show somebody
-    for require in (True, False):
-        made = FrameChecks(VerifyConfig(require_people=require), num_frames=1, height=8, width=8)
-        nobody = np.zeros((8, 8), bool)
-        nothing = {"masked": 0, "changed": 0, "surviving": 0}
-        made.add(0, person_masks=[], drawn=[], avatar_mask_HW=nobody, silhouettes_HW=nobody, **nothing)
-        assert bool(made.problems()) == require
-
-
-def test_detectors_are_listened_to() -> None:
-    def sees_white(frame: np.ndarray) -> tuple[str, ...]:
-        return ("a face",) if (frame == 255).all() else ()
-
-    black, white = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
-    assert detector_problems(sees_white, [("the plate", black)]) == []
-    (problem,) = detector_problems(sees_white, [("the plate", black), ("frame 2", white)])
-    assert "a face" in problem
-    assert "frame 2" in problem
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        VerifyConfig(**wrong)
 
 
 class Output:

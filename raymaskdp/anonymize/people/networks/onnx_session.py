@@ -14,10 +14,10 @@ from raymaskdp.errors import UserError
 WEIGHTS = Path(__file__).parent / "weights"
 
 DIGESTS = {
-    "nanodet.onnx": "eff306d420382a5423321dbd16316681de640ca6d644433102e479f418b801c2",
-    "movenet_multipose.onnx": "1e8168b4601b1d02915618c6f5202695c9240eca441050d5db3ec4c5b71cb779",
+    "nanodet.onnx": "3a45866d1867d727fef3a0731e1bba7232ca4e8705417c86d9b81aee5f4a8050",
+    "movenet_multipose.onnx": "e7749c9bb7dd47836b2b92ab24bf9fdf5345d1d5e4417d47be2da626d4859f70",
 }
-"""SHA-256 of each bundled file (`weights/NOTICE` says where they come from)."""
+"""SHA-256 of each bundled file (`weights/NOTICE` says where they come from, `weights/make_weights.py` makes them)."""
 
 
 def bundled(name: str) -> Any:

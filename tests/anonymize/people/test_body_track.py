@@ -1,21 +1,20 @@
-"""Following: who is who after crossing, what lies in a gap, and the geometry of masks."""
+"""One body along a track: which observations agree, what lies in a gap, and the geometry of masks."""
 
 import numpy as np
 import pytest
 import scipy.ndimage
-from raymaskdp.anonymize.people.tracker import (
-    OTHER_SIDE,
-    Seen,
-    Sightings,
-    Track,
-    assign,
-    between,
-    distinct,
-    remember,
-)
 
+from raymaskdp.anonymize.people.body_track import (
+    OTHER_SIDE,
+    BodySeen,
+    BodyTrack,
+    Observations,
+    deduplicate,
+    interpolated,
+    observed,
+)
 from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, grow, limbs, union
-from raymaskdp.anonymize.people.networks.mediapipe import Sighting
+from raymaskdp.anonymize.people.mediapipe import Sighting
 
 STANDING = np.array(
     [
@@ -45,49 +44,23 @@ def sighting(x: float, y: float, scale: float = 1.0) -> Sighting:
     )
 
 
-def seen(x: float, colour: tuple[int, int, int], y: float = 200, scale: float = 1.0) -> Seen:
-    return remember(sighting(x, y, scale), np.full((240, 320, 3), colour, np.uint8))
-
-
-RED, BLUE = (200, 30, 30), (30, 30, 200)
-
-
-def test_looks_keep_identities_apart_where_two_people_cross() -> None:
-    one, two = Track(track_id=0), Track(track_id=1)
-    for frame in range(40):
-        # They walk through each other; in the middle, position alone cannot tell them apart.
-        left, right = seen(60 + 5 * frame, RED), seen(260 - 5 * frame, BLUE)
-        if frame == 0:
-            one.seen[0], two.seen[0] = left, right
-            continue
-        if abs(200 - 10 * frame) < 30:
-            continue  # one hides the other
-        pairs, spare = assign([one, two], [right, left], frame, reach=0.1)
-        assert not spare
-        for track, match in pairs:
-            track.seen[frame] = match
-            assert match is (left if track is one else right)
+def seen(x: float, y: float = 200, scale: float = 1.0) -> BodySeen:
+    return observed(sighting(x, y, scale), height=240, width=320)
 
 
 def test_a_body_of_another_size_is_not_the_person() -> None:
-    track = Track(track_id=0, seen=Sightings({0: seen(100, RED)}))
-    assert assign([track], [seen(100, RED, scale=0.5)], 1, reach=0.1)[0] == []
-    assert len(assign([track], [seen(104, RED)], 1, reach=0.1)[0]) == 1
-
-
-def test_a_person_far_away_starts_anew() -> None:
-    track = Track(track_id=0, seen=Sightings({0: seen(60, RED)}))
-    other = seen(260, RED)
-    assert assign([track], [other], 1, reach=0.1) == ([], [other])
+    track = BodyTrack(track_id=0, seen=Observations({frame: seen(100 + frame) for frame in range(3)}))
+    assert not track.is_consistent(seen(104, scale=0.5), 3)
+    assert track.is_consistent(seen(104), 3)
 
 
 def test_two_sightings_of_one_body_count_once() -> None:
-    assert len(distinct([seen(100, RED), seen(102, RED), seen(200, BLUE)])) == 2
+    assert len(deduplicate([seen(100), seen(102), seen(200)])) == 2
 
 
 def test_a_gap_is_filled_on_the_straight_line() -> None:
-    track = Track(track_id=0, seen=Sightings({10: seen(100, RED), 14: seen(140, RED)}))
-    keypoints, _, patches = between(track, 11)
+    track = BodyTrack(track_id=0, seen=Observations({10: seen(100), 14: seen(140)}))
+    keypoints, _, patches = interpolated(track, 11)
     np.testing.assert_allclose(keypoints[:, 0], STANDING[:, 0] + 110, atol=1e-3)
     assert (keypoints[:, 2] < 1).all()
     filled = union(patches)
@@ -116,17 +89,17 @@ def test_height_does_not_shrink_with_the_pose() -> None:
     assert body_height(3 * upright) == pytest.approx(3 * body_height(upright))
 
 
-def test_a_small_skeleton_inside_a_person_is_forgotten() -> None:
-    track = Track(track_id=0, seen=Sightings({frame: seen(100, RED) for frame in range(9)}))
-    track.seen[4] = seen(100, RED, y=150, scale=0.5)
-    track.forget_doubtful()
+def test_a_small_skeleton_inside_a_person_is_dropped() -> None:
+    track = BodyTrack(track_id=0, seen=Observations({frame: seen(100) for frame in range(9)}))
+    track.seen[4] = seen(100, y=150, scale=0.5)
+    track.drop_outliers()
     assert sorted(track.seen) == [0, 1, 2, 3, 5, 6, 7, 8]
 
 
-def test_a_jump_there_and_back_is_forgotten_but_a_walk_is_not() -> None:
-    track = Track(track_id=0, seen=Sightings({frame: seen(60 + 10 * frame, RED) for frame in range(9)}))
-    track.seen[4] = seen(160, RED)
-    track.forget_doubtful()
+def test_a_jump_there_and_back_is_dropped_but_a_walk_is_not() -> None:
+    track = BodyTrack(track_id=0, seen=Observations({frame: seen(60 + 10 * frame) for frame in range(9)}))
+    track.seen[4] = seen(160)
+    track.drop_outliers()
     assert sorted(track.seen) == [0, 1, 2, 3, 5, 6, 7, 8]
 
 
@@ -144,27 +117,27 @@ def test_a_drawn_body_outside_the_frame_is_empty() -> None:
 
 
 def test_left_and_right_do_not_change_places() -> None:
-    track = Track(track_id=0)
+    track = BodyTrack(track_id=0)
     for frame in range(12):
-        track.seen[frame] = seen(100 + 2 * frame, RED)
+        track.seen[frame] = seen(100 + 2 * frame)
     right = {frame: track.seen[frame].keypoints_33x3.copy() for frame in track.seen}
     masks = {frame: track.seen[frame].mask for frame in track.seen}
     for frame in range(3, 8):  # a front taken for a back, with less confidence
         track.seen[frame].keypoints_33x3[:] = track.seen[frame].keypoints_33x3[OTHER_SIDE]
         track.seen[frame].keypoints_33x3[:, 2] = 0.8
-    track.mend_sides()
+    track.fix_left_right()
     for frame, points in right.items():
         np.testing.assert_allclose(track.seen[frame].keypoints_33x3[:, :2], points[:, :2])
         assert track.seen[frame].mask == masks[frame]
 
 
 def test_a_person_may_turn_around() -> None:
-    track = Track(track_id=0)
+    track = BodyTrack(track_id=0)
     for frame in range(13):
-        track.seen[frame] = seen(100, RED)
+        track.seen[frame] = seen(100)
         width = np.cos(np.pi * frame / 12)  # from the front over the profile to the back
         points = track.seen[frame].keypoints_33x3
         points[:, 0] = 100 + width * (points[:, 0] - 100)
     turned = [track.seen[frame].keypoints_33x3.copy() for frame in range(13)]
-    track.mend_sides()
+    track.fix_left_right()
     np.testing.assert_array_equal([track.seen[frame].keypoints_33x3 for frame in range(13)], turned)

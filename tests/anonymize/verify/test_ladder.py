@@ -1,0 +1,252 @@
+"""The ladder: what is seen again goes down it, for long enough, and whatever frame one begins with."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raymaskdp.anonymize.verify import ladder
+from raymaskdp.anonymize.verify.ladder import (
+    SOLID,
+    Attention,
+    Look,
+    Rung,
+    Shown,
+    num_regions,
+    redacted,
+    warm_up,
+)
+
+H, W = 48, 64
+FPS = 12.0
+HELD = 3
+ROOM = np.random.default_rng(0).integers(40, 200, (H, W, 3), np.uint8)
+RED = np.array((255, 0, 0), np.uint8)
+NOBODY = np.zeros((0, 4))
+
+
+def frame(index: int, *squares: tuple[int, int], room: np.ndarray = ROOM) -> Shown:
+    """A frame of the room with red squares of six pixels; a person was removed from its lower left corner."""
+    picture, mask = room.copy(), np.zeros((H, W), bool)
+    mask[40:, :10] = True
+    for x, y in squares:
+        picture[y : y + 6, x : x + 6] = RED
+    return Shown(index=index, mask_HW=mask, frame_HW3=picture, removed_HW=mask, surviving=0)
+
+
+def red(frame_HW3: np.ndarray) -> np.ndarray:
+    """The box around all that is red."""
+    rows, columns = np.nonzero((frame_HW3 == RED).all(-1))
+    if not len(rows):
+        return NOBODY
+    return np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float64)
+
+
+def unless(is_fine: object) -> Look:
+    """Somebody in the middle of every frame whose middle is not fine."""
+
+    def look(frame_HW3: np.ndarray) -> np.ndarray:
+        return NOBODY if is_fine(frame_HW3) else np.array([[20.0, 20, 30, 30]])
+
+    return look
+
+
+def run(frames: Iterable[Shown], look: Look = red) -> list[Shown]:
+    return list(redacted(frames, look, FPS))
+
+
+def test_frames_without_anybody_pass_as_they_are() -> None:
+    given = [frame(index) for index in range(20)]
+    assert all(out is shown for out, shown in zip(run(given), given, strict=True))
+    assert run([]) == []
+
+
+def test_a_person_of_one_frame_is_redacted_a_quarter_of_a_second_around() -> None:
+    out = run(frame(index, *([(30, 20)] if index == 10 else [])) for index in range(30))
+    assert [shown.index for shown in out] == list(range(30))
+    for shown in out:
+        near = abs(shown.index - 10) <= HELD
+        assert (shown.rung == Rung.BACKGROUND) == near
+        assert shown.surviving == 0
+        changed = (shown.frame_HW3 != ROOM).any(-1)
+        if near:
+            assert shown.region_HW is not None
+            assert shown.region_HW[20:26, 30:36].all()  # the square, and a margin
+            assert not shown.region_HW[:18].any()
+            assert (shown.removed_HW >= shown.region_HW).all()
+            assert not changed[~shown.region_HW].any()
+            assert not (shown.frame_HW3 == RED).all(-1).any()
+        else:
+            assert not changed.any()
+
+
+def test_who_walks_is_redacted_wherever_they_were_around_a_frame() -> None:
+    out = run(frame(index, (2 * index, 20)) for index in range(20))
+    middle = out[10].region_HW
+    assert middle is not None
+    for index in range(10 - HELD, 10 + HELD + 1):
+        assert middle[20:26, 2 * index : 2 * index + 6].all()
+    assert num_regions(out[10]) == 1
+
+
+@pytest.mark.parametrize(
+    ("is_fine", "rung"),
+    [
+        (lambda picture: (picture[20:30, 20:30] != ROOM[20:30, 20:30]).any(), Rung.BACKGROUND),
+        (lambda picture: (picture[20:30, 20:30] == SOLID).all(), Rung.FILL),
+        (lambda picture: (picture == SOLID).all(), Rung.BLANK),
+    ],
+)
+def test_it_goes_down_until_nobody_is_seen(is_fine: object, rung: Rung) -> None:
+    look = unless(is_fine)
+    for shown in run((frame(index) for index in range(12)), look):
+        assert shown.rung == rung
+        assert shown.surviving == 0
+        assert not len(look(shown.frame_HW3))
+        if rung == Rung.BLANK:
+            assert (shown.frame_HW3 == SOLID).all()
+            assert shown.removed_HW.all()
+
+
+def test_what_even_a_blank_frame_does_not_change_ends_there() -> None:
+    """Three rounds, and no more: a detector that always sees somebody does not keep a frame for ever."""
+    looked: list[int] = []
+
+    def look(frame_HW3: np.ndarray) -> np.ndarray:
+        looked.append(1)
+        return np.array([[0.0, 0, 5, 5]])
+
+    assert all(shown.rung == Rung.BLANK for shown in run([frame(0), frame(1)], look))
+    assert len(looked) <= 2 * 4
+
+
+def test_a_region_that_uncovers_another_one_grows() -> None:
+    """Somebody else is seen only once the first is gone: both are in the region in the end."""
+
+    def look(frame_HW3: np.ndarray) -> np.ndarray:
+        if (frame_HW3[4:10, 4:10] == RED).all():
+            return np.array([[4.0, 4, 10, 10]])
+        still = (frame_HW3[30:36, 40:46] == RED).all()
+        return np.array([[40.0, 30, 46, 36]]) if still else NOBODY
+
+    (shown,) = run([frame(0, (4, 4), (40, 30))], look)
+    assert shown.rung == Rung.FILL
+    assert not (shown.frame_HW3 == RED).all(-1).any()
+    assert num_regions(shown) == 2
+
+
+def test_a_lower_rung_is_held() -> None:
+    """A fill in one frame is a fill for half a second after it, where there is a region at all."""
+
+    def look(frame_HW3: np.ndarray) -> np.ndarray:
+        # Blue says that nothing less than one colour will do here.
+        if (frame_HW3[0, 0] == (0, 0, 255)).all():
+            return NOBODY if (frame_HW3[22:24, 32:34] == SOLID).all() else np.array([[30.0, 20, 36, 26]])
+        return red(frame_HW3)
+
+    frames = [frame(index, (30, 20)) for index in range(24)]
+    frames[5].frame_HW3[0, 0] = (0, 0, 255)
+    rungs = [shown.rung for shown in run(frames, look)]
+    assert rungs[:5] == [Rung.BACKGROUND] * 5
+    assert rungs[5 : 5 + 2 * HELD] == [Rung.FILL] * (2 * HELD)
+    assert set(rungs[5 + 2 * HELD :]) == {Rung.BACKGROUND}
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.sampled_from(["", "a", "b", "ab", "bright", "a bright"]), min_size=1, max_size=50),
+    st.sampled_from([1.0, 4.0, 12.0, 15.0]),
+    st.data(),
+)
+def test_the_outcome_is_the_same_wherever_one_takes_it_up(
+    shows: list[str], fps: float, data: st.DataObject
+) -> None:
+    """Nobody, a square here or there, or a light: a run that broke off goes on as if it had not."""
+    places = {"a": (10, 10), "b": (40, 30)}
+
+    def made(index: int) -> Shown:
+        squares = [place for name, place in places.items() if name in shows[index].removesuffix("bright")]
+        room = np.clip(ROOM.astype(int) + 40 * ("bright" in shows[index]), 0, 254).astype(np.uint8)
+        return frame(index, *squares, room=room)
+
+    def look(frame_HW3: np.ndarray) -> np.ndarray:
+        found = red(frame_HW3)
+        # Whom only one colour hides, and only in the light.
+        bright = frame_HW3.mean() > ROOM.mean() + 20
+        return found if len(found) or not bright or (frame_HW3 == SOLID).all(-1).any() else NOBODY
+
+    whole = list(redacted((made(index) for index in range(len(shows))), look, fps))
+    start = data.draw(st.integers(0, len(shows) - 1))
+    begin = warm_up(start, fps)
+    assert 0 <= begin <= start
+    again = list(redacted((made(index) for index in range(begin, len(shows))), look, fps))[start - begin :]
+    for one, other in zip(whole[start:], again, strict=True):
+        assert (one.index, one.rung) == (other.index, other.rung)
+        np.testing.assert_array_equal(one.frame_HW3, other.frame_HW3)
+        np.testing.assert_array_equal(one.removed_HW, other.removed_HW)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_nobody_is_seen_in_any_frame_in_the_end(there: list[bool]) -> None:
+    for shown in run(frame(index, *([(30, 20)] if seen else [])) for index, seen in enumerate(there)):
+        assert not len(red(shown.frame_HW3))
+        near = any(there[max(0, shown.index - HELD) : shown.index + HELD + 1])
+        assert (shown.region_HW is not None) == near
+
+
+def test_a_fill_that_reads_under_the_region_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof counts for these regions, too: here a fill lets some of what was there through."""
+    honest = run([frame(0, (30, 20))])[0]
+    assert honest.surviving == 0
+
+    def leaks(frame_HW3: np.ndarray, mask_HW: np.ndarray, method: str) -> np.ndarray:
+        mixed = frame_HW3.copy()
+        mixed[mask_HW] = 0.5 * frame_HW3[mask_HW] + 60
+        return mixed
+
+    monkeypatch.setattr(ladder, "fill", leaks)
+    shown = run([frame(0, (30, 20))])[0]
+    assert shown.surviving >= 36
+
+
+def test_what_survived_before_is_not_forgotten() -> None:
+    (shown,) = run([dataclasses.replace(frame(0, (30, 20)), surviving=7)])
+    assert shown.surviving == 7
+
+
+def test_frames_that_look_alike_are_looked_at_once() -> None:
+    looked: list[np.ndarray] = []
+
+    def look(frame_HW3: np.ndarray) -> np.ndarray:
+        looked.append(frame_HW3)
+        return NOBODY
+
+    attention, rng = Attention(look), np.random.default_rng(0)
+    for _ in range(5):
+        noisy = np.clip(ROOM + rng.normal(0, 4, ROOM.shape), 0, 255).astype(np.uint8)
+        attention(noisy, False)
+    assert len(looked) == 1
+    attention(ROOM, True)
+    assert len(looked) == 2
+    somebody = ROOM.copy()
+    somebody[16:24, 24:32] += 20  # one small cell of sixty
+    attention(somebody, False)
+    assert len(looked) == 3
+
+
+def test_slow_change_is_seen_in_the_end() -> None:
+    """Each frame hardly differs from the one before, but from the last that was looked at."""
+    looked: list[int] = []
+
+    def look(frame_HW3: np.ndarray) -> np.ndarray:
+        looked.append(int(frame_HW3[0, 0, 0]))
+        return NOBODY
+
+    attention = Attention(look)
+    for level in range(60, 90):
+        attention(np.full((H, W, 3), level, np.uint8), False)
+    assert looked == [60, 67, 74, 81, 88]
