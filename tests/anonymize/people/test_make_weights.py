@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from raymaskdp.anonymize.people.onnx_session import DIGESTS, WEIGHTS
 
 from raymaskdp.anonymize.people import onnx_session
-from raymaskdp.anonymize.people.onnx_session import DIGESTS, WEIGHTS
 from raymaskdp.errors import UserError
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the networks and does not run them")

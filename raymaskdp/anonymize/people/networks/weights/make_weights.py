@@ -234,7 +234,9 @@ class _Graph:
     def model(self, answers: Sequence[str]) -> onnx.ModelProto:
         """The finished model."""
         used, nodes = set(answers), []
-        for node in reversed(self.made):  # kernels were laid out anew, and what they were before is not needed
+        for node in reversed(
+            self.made
+        ):  # kernels were laid out anew, and what they were before is not needed
             if used.intersection(node.output):
                 used |= set(node.input)
                 nodes.append(node)
@@ -242,7 +244,9 @@ class _Graph:
         outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in answers]
         graph = helper.make_graph(nodes[::-1], "network", self.inputs, outputs, kept)
         opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="raymaskdp")
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="raymaskdp"
+        )
         shaped = onnx.shape_inference.infer_shapes(model)  # the format asks for the shapes of answers
         del shaped.graph.value_info[:]
         onnx.checker.check_model(shaped)
