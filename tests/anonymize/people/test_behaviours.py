@@ -64,7 +64,9 @@ def test_people_who_leave_are_drawn_as_long_as_they_are_seen(film: Film, tmp_pat
         assert mask.sum() < 30 or covered[frame][mask].mean() > 0.9
 
 
-def test_people_who_enter_away_from_the_edge_are_doubts_where_they_were_not_known(film: Film, tmp_path: Path) -> None:
+def test_people_who_enter_away_from_the_edge_are_doubts_where_they_were_not_known(
+    film: Film, tmp_path: Path
+) -> None:
     """Nobody appears in the middle of a room: before that, somebody was not known."""
     frames = [[Shown(0, known=t >= 4)] for t in range(10)]
     people = stage(tmp_path, film, frames).people()

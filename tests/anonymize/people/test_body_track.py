@@ -14,7 +14,7 @@ from raymaskdp.anonymize.people.body_track import (
     observed,
 )
 from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, grow, limbs, union
-from raymaskdp.anonymize.people.mediapipe import Sighting
+from raymaskdp.anonymize.people.networks.mediapipe import Sighting
 
 STANDING = np.array(
     [

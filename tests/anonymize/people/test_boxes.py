@@ -15,9 +15,7 @@ def whole_boxes(draw: st.DrawFn, most: int = 6) -> np.ndarray:
     """Up to `most` boxes of whole pixels, float64 [N, 4]."""
     count = draw(st.integers(0, most))
     sides = st.tuples(*[st.integers(0, SIDE - 1)] * 2, *[st.integers(1, SIDE)] * 2)
-    found = [
-        (x, y, min(x + w, SIDE), min(y + h, SIDE)) for x, y, w, h in (draw(sides) for _ in range(count))
-    ]
+    found = [(x, y, min(x + w, SIDE), min(y + h, SIDE)) for x, y, w, h in (draw(sides) for _ in range(count))]
     return np.array(found, np.float64).reshape(-1, 4)
 
 

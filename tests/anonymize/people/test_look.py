@@ -93,7 +93,8 @@ def seen_from(picture: np.ndarray, motion_23: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("turn", "zoom", "dx", "dy"), [(0, 1, 0, 0), (0, 1, 7, -4), (2, 1, 3, 0), (0, 1.05, -6, 2), (-1, 0.97, 0, 5)]
+    ("turn", "zoom", "dx", "dy"),
+    [(0, 1, 0, 0), (0, 1, 7, -4), (2, 1, 3, 0), (0, 1.05, -6, 2), (-1, 0.97, 0, 5)],
 )
 def test_the_cameras_motion_is_measured(turn: float, zoom: float, dx: float, dy: float) -> None:
     still = room(0)

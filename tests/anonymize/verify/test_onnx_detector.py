@@ -146,7 +146,9 @@ def test_a_person_in_the_end_is_redacted(film: Film, tmp_path: Path) -> None:
     outcome = {}
     for name, config in {
         "nobody": VerifyConfig(look_again=False),
-        "blank": VerifyConfig(detector=tmp_path / "fixed.onnx", detector_side=SIDE, max_blank=1, max_redacted=1),
+        "blank": VerifyConfig(
+            detector=tmp_path / "fixed.onnx", detector_side=SIDE, max_blank=1, max_redacted=1
+        ),
         "limit": VerifyConfig(detector=tmp_path / "fixed.onnx", detector_side=SIDE),
     }.items():
         pose = PoseConfig(source="smarthome", skeletons=tmp_path, veto=False)

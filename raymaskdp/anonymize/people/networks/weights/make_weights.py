@@ -153,7 +153,7 @@ class Node:
     Attributes:
       name, op: of the node.
       inputs: what it takes, as "NODE" or "NODE:OUTPUT".
-      attributes: by name; numbers, flags, text, lists of these, or what is not read, as it stands in the file.
+      attributes: by name; numbers, flags, text, lists of these, or as it stands in the file.
     """
 
     name: str
@@ -234,7 +234,9 @@ class _Graph:
     def model(self, answers: Sequence[str]) -> onnx.ModelProto:
         """The finished model."""
         used, nodes = set(answers), []
-        for node in reversed(self.made):  # kernels were laid out anew, and what they were before is not needed
+        for node in reversed(
+            self.made
+        ):  # kernels were laid out anew, and what they were before is not needed
             if used.intersection(node.output):
                 used |= set(node.input)
                 nodes.append(node)
@@ -242,7 +244,9 @@ class _Graph:
         outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in answers]
         graph = helper.make_graph(nodes[::-1], "network", self.inputs, outputs, kept)
         opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="raymaskdp")
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="raymaskdp"
+        )
         shaped = onnx.shape_inference.infer_shapes(model)  # the format asks for the shapes of answers
         del shaped.graph.value_info[:]
         onnx.checker.check_model(shaped)
@@ -313,7 +317,7 @@ def _convolution(graph: _Graph, node: Node) -> None:
     if node.attributes["data_format"] != "NHWC" or node.attributes["padding"] not in _PADDING:
         raise UserError(f"The convolution {node.name} is of a kind that is not known here.")
     kernel = graph.known(node.inputs[1])
-    height, width, channels, count = kernel.shape
+    height, width, channels, _ = kernel.shape
     group = 1
     if "Depthwise" in node.op:
         kernel, group = kernel.transpose(2, 3, 0, 1).reshape(-1, 1, height, width), channels

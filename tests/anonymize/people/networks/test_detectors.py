@@ -10,8 +10,8 @@ from support.formats import Film
 
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.look import POSE_GAIN, VOTE, merged
-from raymaskdp.anonymize.people.multipose import MultiPose, Poses
-from raymaskdp.anonymize.people.nanodet import PERSON, NanoDet
+from raymaskdp.anonymize.people.networks.multipose import MultiPose, Poses
+from raymaskdp.anonymize.people.networks.nanodet import PERSON, NanoDet
 from raymaskdp.bodies.skeleton import JOINT
 from raymaskdp.video.reader import stream
 
@@ -121,9 +121,7 @@ def test_things_of_other_classes_are_named(nanodet: NanoDet, still: np.ndarray) 
 
 
 @pytest.mark.slow
-def test_people_in_real_stills_are_found(
-    nanodet: NanoDet, multipose: MultiPose, shared_videos: Path
-) -> None:
+def test_people_in_real_stills_are_found(nanodet: NanoDet, multipose: MultiPose, shared_videos: Path) -> None:
     """Of those that were marked by eye, middle and large ones, at the score from which a track goes on."""
     folder = shared_videos / "real"
     if not (folder / "people.csv").is_file():

