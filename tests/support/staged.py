@@ -1,4 +1,4 @@
-"""Scenes of rendered people who are cut out of a sample video and put elsewhere, with known pixels and poses."""
+"""Scenes of rendered people, cut out of a sample video and put elsewhere: pixels and poses are known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.video.masks import unpack
-from raymaskdp.video.reader import Frames, VideoInfo, probe, stream
+from raymaskdp.video.reader import VideoFrames, VideoInfo, probe, stream
 from raymaskdp.video.writer import VideoWriter
 
 
@@ -48,7 +48,7 @@ class Staged:
 
     def people(self, *, veto: bool = False) -> People:
         config = PoseConfig(source="smarthome", skeletons=self.video.parent, veto=veto)
-        return pose_source(config)(Frames(self.video), probe(self.video), self.record)
+        return pose_source(config)(VideoFrames(self.video), probe(self.video), self.record)
 
     def anonymized(self, out: Path, *, veto: bool = True, **settings: object) -> AnonymizeResult:
         """With poses from the skeletons; `veto` has detectors look for people whom these do not know."""

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import scipy.ndimage
-from raymaskdp.anonymize.people.mediapipe import Sighting
 
 from raymaskdp.anonymize.people.body_track import (
     OTHER_SIDE,
@@ -15,6 +14,7 @@ from raymaskdp.anonymize.people.body_track import (
     observed,
 )
 from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, grow, limbs, union
+from raymaskdp.anonymize.people.networks.mediapipe import Sighting
 
 STANDING = np.array(
     [

@@ -12,9 +12,9 @@ from raymaskdp.anonymize.verify import ladder
 from raymaskdp.anonymize.verify.ladder import (
     SOLID,
     Attention,
+    LadderFrame,
     Look,
     Rung,
-    Shown,
     num_regions,
     redacted,
     warm_up,
@@ -28,13 +28,13 @@ RED = np.array((255, 0, 0), np.uint8)
 NOBODY = np.zeros((0, 4))
 
 
-def frame(index: int, *squares: tuple[int, int], room: np.ndarray = ROOM) -> Shown:
+def frame(index: int, *squares: tuple[int, int], room: np.ndarray = ROOM) -> LadderFrame:
     """A frame of the room with red squares of six pixels; a person was removed from its lower left corner."""
     picture, mask = room.copy(), np.zeros((H, W), bool)
     mask[40:, :10] = True
     for x, y in squares:
         picture[y : y + 6, x : x + 6] = RED
-    return Shown(index=index, mask_HW=mask, frame_HW3=picture, removed_HW=mask, surviving=0)
+    return LadderFrame(index=index, mask_HW=mask, frame_HW3=picture, removed_HW=mask, surviving=0)
 
 
 def red(frame_HW3: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ def unless(is_fine: object) -> Look:
     return look
 
 
-def run(frames: Iterable[Shown], look: Look = red) -> list[Shown]:
+def run(frames: Iterable[LadderFrame], look: Look = red) -> list[LadderFrame]:
     return list(redacted(frames, look, FPS))
 
 
@@ -167,7 +167,7 @@ def test_the_outcome_is_the_same_wherever_one_takes_it_up(
     """Nobody, a square here or there, or a light: a run that broke off goes on as if it had not."""
     places = {"a": (10, 10), "b": (40, 30)}
 
-    def made(index: int) -> Shown:
+    def made(index: int) -> LadderFrame:
         squares = [place for name, place in places.items() if name in shows[index].removesuffix("bright")]
         room = np.clip(ROOM.astype(int) + 40 * ("bright" in shows[index]), 0, 254).astype(np.uint8)
         return frame(index, *squares, room=room)

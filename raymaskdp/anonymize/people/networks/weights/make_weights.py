@@ -153,7 +153,7 @@ class Node:
     Attributes:
       name, op: of the node.
       inputs: what it takes, as "NODE" or "NODE:OUTPUT".
-      attributes: by name; numbers, flags, text, lists of these, or what is not read, as it stands in the file.
+      attributes: by name; numbers, flags, text, lists of these, or as it stands in the file.
     """
 
     name: str
@@ -317,7 +317,7 @@ def _convolution(graph: _Graph, node: Node) -> None:
     if node.attributes["data_format"] != "NHWC" or node.attributes["padding"] not in _PADDING:
         raise UserError(f"The convolution {node.name} is of a kind that is not known here.")
     kernel = graph.known(node.inputs[1])
-    height, width, channels, count = kernel.shape
+    height, width, channels, _ = kernel.shape
     group = 1
     if "Depthwise" in node.op:
         kernel, group = kernel.transpose(2, 3, 0, 1).reshape(-1, 1, height, width), channels

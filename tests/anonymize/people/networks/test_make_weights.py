@@ -11,14 +11,14 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from raymaskdp.anonymize.people.onnx_session import DIGESTS, WEIGHTS
 
-from raymaskdp.anonymize.people import onnx_session
+from raymaskdp.anonymize.people.networks import onnx_session
+from raymaskdp.anonymize.people.networks.onnx_session import DIGESTS, WEIGHTS
 from raymaskdp.errors import UserError
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the networks and does not run them")
 
-from raymaskdp.anonymize.people.weights import make_weights  # noqa: E402
+from raymaskdp.anonymize.people.networks.weights import make_weights  # noqa: E402
 
 H, W = 9, 12
 
@@ -120,7 +120,7 @@ def test_a_fused_convolution_is_pytorchs(depthwise: bool, stride: int) -> None:
 
 
 def test_a_graph_of_everything_else_is_numpys(tmp_path: Path) -> None:
-    """Arithmetic, padding, pooling, halves, shapes and a picture twice as large, of a size known when it runs."""
+    """Arithmetic, padding, pooling, parts, shapes, and a picture twice as large, of a size not known before."""
     picture = np.random.default_rng(1).uniform(0, 255, (H, W, 3)).astype(np.float32)
     tiny = Tiny()
     tiny.node("float", "Cast", tiny.picture(3), DstT="DT_FLOAT", SrcT="DT_INT32")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raymaskdp.anonymize.people import pose_model
+from raymaskdp.anonymize.people.networks import pose_model
 from raymaskdp.errors import UserError
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from raymaskdp.anonymize.people.multipose import MultiPose, Poses
-from raymaskdp.anonymize.people.nanodet import PERSON, NanoDet
 from support.formats import Film
 
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.look import POSE_GAIN, VOTE, merged
+from raymaskdp.anonymize.people.networks.multipose import MultiPose, Poses
+from raymaskdp.anonymize.people.networks.nanodet import PERSON, NanoDet
 from raymaskdp.bodies.skeleton import JOINT
 from raymaskdp.video.reader import stream
 

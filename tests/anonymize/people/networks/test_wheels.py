@@ -5,8 +5,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from raymaskdp.anonymize.people.wheels import wheel_members
 
+from raymaskdp.anonymize.people.networks.wheels import wheel_members
 from raymaskdp.anonymize.verify import ssd
 from raymaskdp.errors import UserError
 
