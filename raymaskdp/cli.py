@@ -11,7 +11,7 @@ import functools
 import importlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,11 +76,15 @@ def _json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
 
-def _settings(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _settings(
+    place: str, *, source: str = "", out: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command its configuration, an instance of the class at `place` ("module:Class").
 
-    It is read from `--config FILE` and KEY=VALUE arguments. `--help` lists its settings, `--defaults` prints
-    them as YAML, and `--schema` as a JSON Schema.
+    Inputs are given by their place and outputs by `--out`, as everywhere: `source` is the setting whose value
+    is the first word without "=", and `out` the one that `--out` sets. The rest is read from `--config FILE`
+    and KEY=VALUE arguments. `--help` lists the settings, `--defaults` prints them as YAML, `--schema` as a
+    JSON Schema.
     """
 
     def load_class() -> type[Any]:
@@ -98,9 +102,14 @@ def _settings(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def with_settings(config_path: Path | None, overrides: tuple[str, ...], **arguments: Any) -> Any:
-            return command(settings=config.load(load_class(), config_path, overrides), **arguments)
+            placed = list(_placed(overrides, source, out, arguments.pop("placed_out", None)))
+            return command(settings=config.load(load_class(), config_path, placed), **arguments)
 
-        add_overrides = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+        metavar = f"[{source.rpartition('.')[2].upper()}] [KEY=VALUE]..." if source else "[KEY=VALUE]..."
+        add_overrides = click.argument("overrides", nargs=-1, metavar=metavar)
+        if out:
+            add_out = click.option("--out", "placed_out", help=f"Where the outcome goes; the setting {out}.")
+            with_settings = add_out(with_settings)
         add_config = click.option("--config", "config_path", type=PATH, help="YAML file with settings.")
         add_defaults = printing("--defaults", "Print all settings as commented YAML, and exit.", _yaml)
         add_schema = printing("--schema", "Print a JSON Schema of that file, for editors, and exit.", _schema)
@@ -108,6 +117,25 @@ def _settings(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         return add_defaults(add_schema(add_config(add_overrides(with_settings))))
 
     return decorate
+
+
+def _placed(overrides: Sequence[str], source: str, out: str, where: str | None) -> Iterator[str]:
+    """KEY=VALUE of everything, also of what is given by its place or by `--out`."""
+    given = False
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if equals and key and key in (source, out):
+            instead = value if key == source else f"--out {value}"
+            raise UserError(
+                f"{word} is given as {instead} now: inputs by their place, and --out for where it goes."
+            )
+        if equals or not source or given:
+            yield word
+        else:
+            given = True
+            yield f"{source}={json.dumps(word, ensure_ascii=False)}"
+    if where is not None:
+        yield f"{out}={json.dumps(where, ensure_ascii=False)}"
 
 
 def _yaml(cls: type[Any]) -> str:
@@ -122,8 +150,30 @@ def _schema(cls: type[Any]) -> str:
     return f"{json.dumps(settings.json_schema(cls), indent=2, ensure_ascii=False)}\n"
 
 
+OLD_OPTIONS = {
+    "--page": "--out FILE",
+    "--pose-model": "pose.pose_model=FILE",
+    "--sources": "a second place, after the folder",
+}
+"""How what was an option once is given now; what is a setting of the same name is found by itself."""
+OLD_COMMANDS = {"plan": "estimate"}
+
+
 class _Command(click.Command):
-    """A command whose help lists its settings, too."""
+    """A command whose help lists its settings, too, and which knows what old options are called now."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            now = OLD_OPTIONS.get(error.option_name)
+            load_class = getattr(self.callback, "settings", None)
+            key = error.option_name.removeprefix("--").replace("-", "_")
+            if load_class is not None and key in {field.name for field in dataclasses.fields(load_class())}:
+                now = f"{key}=VALUE"
+            if now is None:
+                raise
+            raise UserError(f"{error.option_name} is given as {now} now.") from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         load_class = getattr(self.callback, "settings", None)
@@ -139,6 +189,14 @@ class _InOrder(click.Group):
     """Lists commands in the order of the path of the data."""
 
     command_class = _Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        now = OLD_COMMANDS.get(args[0])
+        if now in self.commands and args[0] not in self.commands:
+            raise UserError(f"The command {args[0]} is called {now} now.")
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -167,10 +225,9 @@ def cli() -> None:
 @cli.command(context_settings=CONTEXT)
 @click.argument("source")
 @click.option("--out", required=True, type=PLACE, help="Folder for the anonymized videos, or its URL.")
-@click.option("--pose-model", type=PATH, help="An official PoseLandmarker bundle instead of the built one.")
 @_json_option
 @_settings("raymaskdp.anonymize:AnonymizeConfig")
-def anonymize(source: str, out: Path | str, pose_model: Path | None, settings: Any, as_json: bool) -> int:
+def anonymize(source: str, out: Path | str, settings: Any, as_json: bool) -> int:
     """Replace everyone in SOURCE by an avatar.
 
     SOURCE is a video, a folder, a glob, or a manifest (.parquet or .csv with the column `path`, and
@@ -181,9 +238,6 @@ def anonymize(source: str, out: Path | str, pose_model: Path | None, settings: A
     """
     from raymaskdp.anonymize import anonymize as run
 
-    if pose_model is not None:
-        pose = dataclasses.replace(settings.pose, pose_model=pose_model)
-        settings = dataclasses.replace(settings, pose=pose)
     result = run(source, out, settings)
     _show(result, as_json)
     return 1 if result.failed else 0
@@ -192,24 +246,23 @@ def anonymize(source: str, out: Path | str, pose_model: Path | None, settings: A
 @cli.command(context_settings=CONTEXT)
 @click.argument("source")
 @click.option("--out", required=True, help="Folder, or URL of an object store, for the clip store.")
-@click.option("--workers", default=0, show_default=True, help="Actors of Ray Data; 0 for threads, here.")
 @_json_option
-@_settings("raymaskdp.train:PrepareConfig")
-def prepare(source: str, out: str, workers: int, settings: Any, as_json: bool) -> None:
+@_settings("raymaskdp.train.data.prepare_job:PrepareJob")
+def prepare(source: str, out: str, settings: Any, as_json: bool) -> None:
     """Turn the anonymized videos in SOURCE into a clip store for training.
 
     Running the same command again keeps what is complete and unchanged.
     """
     from raymaskdp.train import prepare as run
 
-    _show(run(source, out, settings, workers=workers), as_json)
+    _show(run(source, out, settings.settings, workers=settings.workers), as_json)
 
 
 @cli.command(context_settings=CONTEXT)
 @_json_option
-@_settings("raymaskdp.train:TrainConfig")
+@_settings("raymaskdp.train:TrainConfig", source="data", out="out")
 def train(settings: Any, as_json: bool) -> None:
-    """Train a model up to a privacy budget.
+    """Train a model on the clip store DATA up to a privacy budget.
 
     Writes a run folder with the checkpoint, the privacy ledger and the training curve. The folder's name
     holds a digest of settings and data, so the same command resumes an interrupted run, and says so when
@@ -222,26 +275,23 @@ def train(settings: Any, as_json: bool) -> None:
 
 @cli.command(context_settings=CONTEXT)
 @click.argument("run", type=PATH)
-@click.option("--split", default="test", show_default=True, help="Which videos.")
-@click.option("--views", default=3, show_default=True, help="Clips a video, evenly spread over its time.")
-@click.option("--crops", default=1, show_default=True, help="Windows a clip, along the axis with room.")
-@click.option("--baseline", type=PATH, help="Another run's folder, to give every class's change against it.")
 @_json_option
-def evaluate(run: Path, as_json: bool, **how: Any) -> None:
+@_settings("raymaskdp.options:EvaluateOptions")
+def evaluate(run: Path, settings: Any, as_json: bool) -> None:
     """Measure the model of the run folder RUN on its test videos."""
     from raymaskdp.train import evaluate as run_evaluation
 
-    _show(run_evaluation(run, **how), as_json)
+    _show(run_evaluation(run, **vars(settings)), as_json)
 
 
 @cli.command(context_settings=CONTEXT)
 @_json_option
-@_settings("raymaskdp.sweep:SweepConfig")
+@_settings("raymaskdp.sweep:SweepConfig", source="train.data", out="out")
 def sweep(settings: Any, as_json: bool) -> None:
-    """Train over a grid of settings, and draw the utility-privacy frontier.
+    """Train on the clip store DATA over a grid of settings, and draw the utility-privacy frontier.
 
-    Writes the results table, the frontier as a plot, the privacy bill of choosing, and the best
-    configuration. An interrupted sweep goes on where it was.
+    Writes the results table, the frontier as a plot, the privacy cost of choosing, and the best
+    configuration. An interrupted sweep resumes.
     """
     from raymaskdp.sweep import sweep as run
 
@@ -251,29 +301,24 @@ def sweep(settings: Any, as_json: bool) -> None:
 @cli.command(context_settings=CONTEXT)
 @click.argument("folder", type=PATH)
 @click.option("--out", type=PATH, help="The HTML file (FOLDER/report.html).")
-@click.option(
-    "--show-sources",
-    is_flag=True,
-    help="Show the source videos, real people included, beside the anonymized ones.",
-)
-@click.option("--embed-videos", is_flag=True, help="Put what the players play into the file, too.")
 @_json_option
-def report(folder: Path, out: Path | None, show_sources: bool, embed_videos: bool, as_json: bool) -> None:
+@_settings("raymaskdp.options:ReportOptions")
+def report(folder: Path, out: Path | None, settings: Any, as_json: bool) -> None:
     """Write one self-contained HTML file about everything found below FOLDER."""
     from raymaskdp.report import report as run
 
-    _show(run(folder, out, show_sources=show_sources, embed_videos=embed_videos), as_json)
+    _show(run(folder, out, **vars(settings)), as_json)
 
 
 @cli.command(context_settings=CONTEXT)
 @click.argument("folder", type=PATH)
-@click.option("--page", type=PATH, help="The HTML file (FOLDER-review.html beside FOLDER).")
+@click.option("--out", type=PATH, help="The HTML file (FOLDER-review.html beside FOLDER).")
 @click.option("--release", multiple=True, metavar="ID", help="Let this video through the doubts named.")
 @click.option("--drop", multiple=True, metavar="ID", help="Keep this video back for good.")
 @click.option("--by", default="", metavar="NAME", help="Who decides.")
 @click.option("--because", default="", metavar="TEXT", help="Why.")
 @_json_option
-def review(folder: Path, page: Path | None, as_json: bool, **decision: Any) -> None:
+def review(folder: Path, out: Path | None, as_json: bool, **decision: Any) -> None:
     """Look at the quarantined videos of FOLDER, and release or drop some, on the record.
 
     The page shows frames of the sources: people as they are. A released video is done by the next run of
@@ -281,21 +326,19 @@ def review(folder: Path, page: Path | None, as_json: bool, **decision: Any) -> N
     """
     from raymaskdp.report.review import review as run
 
-    _show(run(folder, page, **decision), as_json)
+    _show(run(folder, out, **decision), as_json)
 
 
 @cli.command(context_settings=CONTEXT)
 @click.argument("folder", type=PATH)
 @click.option("--out", required=True, type=PATH, help="The picture, .png or .jpg.")
-@click.option("--videos", type=click.IntRange(min=1), default=3, show_default=True, help="At most so many.")
-@click.option("--frames", type=click.IntRange(min=1), default=6, show_default=True, help="Of each video.")
-@click.option("--show-sources", is_flag=True, help="Put frames of the source videos into the picture.")
 @_json_option
-def sheet(folder: Path, out: Path, videos: int, frames: int, show_sources: bool, as_json: bool) -> None:
+@_settings("raymaskdp.options:SheetOptions")
+def sheet(folder: Path, out: Path, settings: Any, as_json: bool) -> None:
     """Draw a contact sheet of the anonymized videos in FOLDER, from what was taken out to the output."""
     from raymaskdp.report.pictures.contact_sheet import sheet as run
 
-    _show(run(folder, out, videos=videos, frames=frames, show_sources=show_sources), as_json)
+    _show(run(folder, out, **vars(settings)), as_json)
 
 
 @cli.group(cls=_InOrder)
@@ -347,56 +390,37 @@ def privacy() -> None:
     """Privacy arithmetic, and the check of a run's ledger."""
 
 
-def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What a plan's price depends on, besides ε or σ."""
-    options = [
-        click.option("--num-records", type=int, required=True, help="N, records in the data."),
-        click.option("--expected-batch", type=float, required=True, help="Expected records in a step, q N."),
-        click.option("--steps", type=int, help="T; or give --epochs."),
-        click.option("--epochs", type=float, help="Instead of --steps."),
-        click.option("--delta", type=float, default=1e-5, show_default=True),
-        click.option("--mechanism", default="maskdp", show_default=True, help="maskdp, multiclip, dpsgd, …"),
-        click.option("--adjacency", default="zero-out", show_default=True, help="Or add-remove, replace."),
-        click.option("--unit", default="video", show_default=True, help="Or subject."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _show_price(plan: dict[str, Any], as_json: bool) -> None:
+def _show_price(settings: Any, as_json: bool) -> None:
     from raymaskdp.privacy import PrivacyPlan, commands
 
-    _show(commands.price(PrivacyPlan.calibrate(**plan)), as_json)
+    _show(commands.price(PrivacyPlan.calibrate(**vars(settings))), as_json)
 
 
 @privacy.command(context_settings=CONTEXT)
-@_plan_options
-@click.option("--noise-multiplier", type=float, required=True, help="σ, the noise over the clipping norm.")
 @_json_option
-def epsilon(as_json: bool, **plan: Any) -> None:
+@_settings("raymaskdp.options:EpsilonOptions")
+def epsilon(settings: Any, as_json: bool) -> None:
     """The ε that a noise multiplier costs."""
-    _show_price(plan, as_json)
+    _show_price(settings, as_json)
 
 
 @privacy.command(context_settings=CONTEXT)
-@_plan_options
-@click.option("--epsilon", type=float, required=True, help="The budget of the whole run.")
 @_json_option
-def sigma(as_json: bool, **plan: Any) -> None:
+@_settings("raymaskdp.options:SigmaOptions")
+def sigma(settings: Any, as_json: bool) -> None:
     """The noise multiplier that keeps a run within ε."""
-    _show_price(plan, as_json)
+    _show_price(settings, as_json)
 
 
 @privacy.command(context_settings=CONTEXT)
 @click.argument("ledger", type=PATH)
-@click.option("--expected-steps", type=int, help="Steps that the published model was trained for.")
 @_json_option
-def verify(ledger: Path, expected_steps: int | None, as_json: bool) -> None:
+@_settings("raymaskdp.options:VerifyOptions")
+def verify(ledger: Path, settings: Any, as_json: bool) -> None:
     """Recompute with a second library what the run of LEDGER has cost, and check its claims."""
     from raymaskdp.privacy import commands
 
-    _show(commands.verify(ledger, expected_steps=expected_steps), as_json)
+    _show(commands.verify(ledger, **vars(settings)), as_json)
 
 
 @cli.group(cls=_InOrder)
@@ -406,13 +430,14 @@ def audit() -> None:
 
 @audit.command("anonymization", context_settings=CONTEXT)
 @click.argument("folder", type=PATH)
-@click.option("--sources", required=True, type=PATH, help="The manifest (or folder) that was anonymized.")
+@click.argument("sources", type=PATH)
 @click.option("--out", type=PATH, help="Folder for the outcome (FOLDER-audit beside FOLDER).")
 @_json_option
 @_settings("raymaskdp.audit:AnonymizationAuditConfig")
 def audit_anonymization(folder: Path, sources: Path, out: Path | None, settings: Any, as_json: bool) -> int:
-    """Try to find the people of the sources in the anonymized videos of FOLDER.
+    """Try to find the people of SOURCES in the anonymized videos of FOLDER.
 
+    SOURCES is the manifest, or the folder, that was anonymized.
     Attackers of appearance and motion are trained here, each beside a control; leaks, faces, action and pose
     are measured. Reads the source videos; writes figures, and no frame of them.
     """
@@ -518,17 +543,17 @@ def submit_anonymize(source: str, out: str, settings: Any, **job: Any) -> int:
 
 @submit.command("train", context_settings=CONTEXT)
 @_job_options
-@_settings("raymaskdp.train:TrainConfig")
+@_settings("raymaskdp.train:TrainConfig", source="data", out="out")
 def submit_train(settings: Any, **job: Any) -> int:
-    """Train a model up to a privacy budget, on a cluster."""
+    """Train a model on the clip store DATA up to a privacy budget, on a cluster."""
     return _submit("train", settings, [], **job)
 
 
 @submit.command("sweep", context_settings=CONTEXT)
 @_job_options
-@_settings("raymaskdp.sweep:SweepConfig")
+@_settings("raymaskdp.sweep:SweepConfig", source="train.data", out="out")
 def submit_sweep(settings: Any, **job: Any) -> int:
-    """Train over a grid of settings, on a cluster."""
+    """Train on the clip store DATA over a grid of settings, on a cluster."""
     return _submit("sweep", settings, [], **job)
 
 
@@ -568,15 +593,15 @@ _job_command("stop", "End the job ID; submitting it again goes on where it was."
 @cli.command(context_settings=CONTEXT)
 @click.argument("source")
 @_json_option
-@_settings("raymaskdp.operate.estimate:PlanConfig")
-def plan(source: str, settings: Any, as_json: bool) -> None:
-    """Predict what anonymizing SOURCE takes: time, machines, storage, money.
+@_settings("raymaskdp.operate.estimate:EstimateConfig", out="out")
+def estimate(source: str, settings: Any, as_json: bool) -> None:
+    """Estimate what anonymizing SOURCE takes: time, machines, storage, money.
 
     A few of its videos are done here to learn from. `nodes=[8,64] workers=16 node_start=180 price=1.2
-    losses=0.05` plans for 8 and for 64 spot machines of 16 workers; `profile=` and `run=` learn from other
+    losses=0.05` is for 8 and for 64 spot machines of 16 workers; `profile=` and `run=` learn from other
     machines.
     """
-    from raymaskdp.operate.estimate import plan as run
+    from raymaskdp.operate.estimate import estimate as run
 
     _show(run(source, settings), as_json)
 
@@ -721,12 +746,12 @@ def benchmark_fidelity(out: Path, settings: Any, as_json: bool) -> None:
     _show(run(out, settings), as_json)
 
 
-@benchmark.command("plan", context_settings=CONTEXT)
+@benchmark.command("estimate", context_settings=CONTEXT)
 @_json_option
-@_settings("raymaskdp.benchmarks.cost_plan:CostPlanConfig")
-def benchmark_plan(settings: Any, as_json: bool) -> None:
-    """The wall time that `raymaskdp plan` predicts, beside that of the runs, on one worker and two."""
-    from raymaskdp.benchmarks.cost_plan import benchmark_plan as run
+@_settings("raymaskdp.benchmarks.cost_estimate:CostEstimateConfig")
+def benchmark_estimate(settings: Any, as_json: bool) -> None:
+    """The wall time that `raymaskdp estimate` predicts, beside that of the runs, on one worker and two."""
+    from raymaskdp.benchmarks.cost_estimate import benchmark_estimate as run
 
     _show(run(settings), as_json)
 

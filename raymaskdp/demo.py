@@ -136,7 +136,7 @@ def demo(out: str | Path, settings: DemoConfig | None = None) -> DemoResult:
     with step("sweep", "sweep", "--config", CONFIGS / "demo_sweep.yaml"):
         base = dataclasses.replace(settings.sweep.train, data=clips, init=backbone)
         sweep(dataclasses.replace(settings.sweep, train=base, out=folder / "sweep"))
-    with step("report", "report", folder, "--show-sources"):
+    with step("report", "report", folder, "show_sources=true"):
         # The people in the sources are synthetic here, so the report may show them.
         page = report(folder, show_sources=True)
     return DemoResult(

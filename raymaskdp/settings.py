@@ -211,8 +211,10 @@ def _group_of(hint: Any) -> type[Any] | None:
 
 def _attributes(cls: type[Any]) -> dict[str, str]:
     """One line for each field, from the `Attributes:` of the class's docstring."""
-    text = inspect.cleandoc(cls.__doc__ or "")
     found: dict[str, str] = {}
+    for base in cls.__mro__[:0:-1]:
+        found |= _attributes(base) if dataclasses.is_dataclass(base) else {}
+    text = inspect.cleandoc(cls.__doc__ or "")
     names: list[str] = []
     _, _, listed = text.partition("\nAttributes")
     for line in listed.split("\n")[1:]:

@@ -11,7 +11,7 @@ import yaml
 from raymaskdp import cli, config
 from raymaskdp.synthetic.synthesize import SynthesizeConfig
 
-PLAN = ["--num-records", "100", "--expected-batch", "10", "--steps", "5"]
+PLAN = ["num_records=100", "expected_batch=10", "steps=5"]
 
 
 def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
@@ -63,16 +63,28 @@ def test_defaults_load_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["prepare", "nowhere", "--out", "clips"], "nowhere"),
         (["train"], "'data' is missing"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
-        (["train", "data=x", "privacy.epsilon=-1"], "epsilon"),
-        (["train", "data=x", "privacy.epsilon=0"], "epsilon"),
-        (["train", "data=nowhere", "privacy.epsilon=1"], "nowhere"),
-        (["train", "data=x", "privacy.epsilom=1"], "did you mean 'epsilon'"),
+        (["train", "x", "privacy.epsilon=-1"], "epsilon"),
+        (["train", "x", "privacy.epsilon=0"], "epsilon"),
+        (["train", "nowhere", "privacy.epsilon=1"], "nowhere"),
+        (["train", "x", "privacy.epsilom=1"], "did you mean 'epsilon'"),
         (["evaluate", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
-        (["privacy", "sigma", *PLAN, "--epsilon", "0"], "epsilon"),
-        (["privacy", "epsilon", *PLAN, "--noise-multiplier", "-1"], "noise_multiplier"),
+        (["privacy", "sigma", *PLAN, "epsilon=0"], "epsilon"),
+        (["privacy", "epsilon", *PLAN, "noise_multiplier=-1"], "noise_multiplier"),
         (["privacy", "verify", "nowhere.jsonl"], "nowhere.jsonl"),
         (["no-such-command"], "no-such-command"),
+        # What was spelt otherwise once says how it is spelt now.
+        (["train", "data=x", "privacy.epsilon=1"], "data=x is given as x now"),
+        (["train", "x", "out=y", "privacy.epsilon=1"], "out=y is given as --out y now"),
+        (["sweep", "train.data=x"], "train.data=x is given as x now"),
+        (["prepare", "x", "--out", "y", "--workers", "2"], "--workers is given as workers=VALUE now"),
+        (["evaluate", "x", "--views", "2"], "--views is given as views=VALUE now"),
+        (["anonymize", "x", "--out", "y", "--pose-model", "z"], "pose.pose_model=FILE now"),
+        (["privacy", "sigma", "--num-records", "2"], "--num-records is given as num_records=VALUE now"),
+        (["review", "x", "--page", "y"], "--page is given as --out FILE now"),
+        (["audit", "anonymization", "x", "--sources", "y"], "a second place"),
+        (["plan", "x"], "The command plan is called estimate now"),
+        (["benchmark", "plan"], "The command plan is called estimate now"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -97,7 +109,7 @@ def test_a_mistake_is_one_sentence(
 
 @pytest.mark.parametrize(
     ("arguments", "setting"),
-    [(["--pose-model", "nowhere.task"], "pose.pose_model"), (["body=nowhere.npz"], "body")],
+    [(["pose.pose_model=nowhere.task"], "pose.pose_model"), (["body=nowhere.npz"], "body")],
 )
 def test_files_that_settings_name_are_looked_for_before_workers_start(
     arguments: list[str], setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -35,3 +35,21 @@ def test_links_inside_the_docs_lead_somewhere() -> None:
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
             assert ((ROOT / "docs" / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_walks_of_the_design_lead_there() -> None:
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    walks = re.findall(r"^\| [^|]+ \| `(\S+\.py)` \| `(\w+)` \|$", text, re.M)
+    assert len(walks) > 10
+    for file, name in walks:
+        code = (ROOT / "raymaskdp" / file).read_text(encoding="utf-8")
+        assert re.search(rf"^\s*(def|class) {name}\b|^{name}\b.*=", code, re.M), f"{file} has no {name}"
+
+
+def test_files_that_the_docs_name_are_there() -> None:
+    package = ROOT / "raymaskdp"
+    roots = (ROOT, package, package / "anonymize", package / "anonymize" / "compose")
+    for page in [*PAGES, "../README.md", "../CONTRIBUTING.md"]:
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        for file in re.findall(r"`((?:\w+/)+\w+\.py)`", text):
+            assert any((root / file).is_file() for root in roots), f"{page} names {file}"

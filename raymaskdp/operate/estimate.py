@@ -1,4 +1,4 @@
-"""`raymaskdp plan`: what anonymizing a source will take, in time, machines, storage and money."""
+"""`raymaskdp estimate`: what anonymizing a source will take, in time, machines, storage and money."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ USED = "processor_seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanConfig:
+class EstimateConfig:
     """What is planned, and for which machines.
 
     Attributes:
@@ -104,7 +104,7 @@ class Offer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanResult:
+class EstimateResult:
     """The plan.
 
     Attributes:
@@ -153,7 +153,7 @@ class PlanResult:
         return "\n".join(lines)
 
 
-def plan(source: str | Path, settings: PlanConfig) -> PlanResult:
+def estimate(source: str | Path, settings: EstimateConfig) -> EstimateResult:
     """Predict a run of `anonymize` over `source`.
 
     Does a few of its videos on one worker of a local Ray cluster, in a folder that is removed again, unless a
@@ -176,7 +176,7 @@ def plan(source: str | Path, settings: PlanConfig) -> PlanResult:
     seconds = [profile.video(size) for size in all_sizes]
     total, frames = sum(seconds), sum(size.frames for size in all_sizes)
     area = sum(size.frames * size.megapixels for size in all_sizes)
-    result = PlanResult(
+    result = EstimateResult(
         videos=len(records),
         frames=frames,
         machine=profile.machine,
@@ -205,7 +205,7 @@ def _starts(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> int:
 
 
 def _offer(
-    nodes: int, seconds: Sequence[float], starts: int, profile: Profile, settings: PlanConfig
+    nodes: int, seconds: Sequence[float], starts: int, profile: Profile, settings: EstimateConfig
 ) -> Offer:
     cores = settings.cores or os.cpu_count() or 1
     slower = profile.slower(settings.workers, cores)
@@ -234,7 +234,7 @@ def _offer(
 
 
 def _profile(
-    records: Sequence[VideoRecord], sizes: dict[str, Size], settings: PlanConfig, draw: random.Random
+    records: Sequence[VideoRecord], sizes: dict[str, Size], settings: EstimateConfig, draw: random.Random
 ) -> Profile:
     if settings.profile is not None:
         return config.load(Profile, settings.profile)

@@ -1,4 +1,4 @@
-"""What anonymizing took, stage by stage, beside what `raymaskdp plan out=DIR` had said before."""
+"""What anonymizing took, stage by stage, beside what `raymaskdp estimate --out DIR` had said before."""
 
 from __future__ import annotations
 
@@ -90,5 +90,5 @@ def _plan(path: Path) -> dict[str, Any] | None:
         return {"frames_per_second": float(found["frames_per_second"]), "shares": dict(found["shares"])}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is no plan that `raymaskdp plan` wrote; remove it, or plan again."
+            f"{path} is no plan that `raymaskdp estimate` wrote; remove it, or plan again."
         ) from error

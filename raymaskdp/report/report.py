@@ -131,8 +131,8 @@ def _cards(
 
 
 def _provenance(root: Path, show_sources: bool, embed_videos: bool) -> list[Fact]:
-    command = f"raymaskdp report {root}" + (" --show-sources" if show_sources else "")
-    command += " --embed-videos" if embed_videos else ""
+    command = f"raymaskdp report {root}" + (" show_sources=true" if show_sources else "")
+    command += " embed_videos=true" if embed_videos else ""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return [
         Fact(name="this file", value=command),

@@ -162,7 +162,7 @@ def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf) -> Stri
         except UserError as error:
             raise UserError(
                 f"The source of {values['video_id']} cannot be shown: {error} "
-                "Bring it back, or leave out --show-sources."
+                "Bring it back, or leave out show_sources."
             ) from error
     return Strip(
         video_id=values["video_id"],

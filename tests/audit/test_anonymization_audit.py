@@ -29,7 +29,7 @@ FAST = AnonymizationAuditConfig(frames=T, detector_frames=0, epochs=10, action_e
 def test_nothing_is_found_where_nothing_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sources, out = draw(tmp_path, Leak())
     settings = ["frames=6", "detector_frames=0", "epochs=10", "action_epochs=1", "progress=false"]
-    command = ["audit", "anonymization", str(out), "--sources", str(sources), "--json", *settings]
+    command = ["audit", "anonymization", str(out), str(sources), "--json", *settings]
     assert cli.main(command) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["findings"] == []

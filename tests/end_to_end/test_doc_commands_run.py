@@ -33,7 +33,7 @@ ELSEWHERE = {
     r"submit |job ": ("cluster/test_submit.py", 'raymaskdp("submit", "anonymize"'),
     r"doctor --launch": ("operate/test_launch_check.py", 'cli.main(["doctor", "--launch"'),
     r"review \S+ --(release|drop)": ("report/test_review.py", "release=[one]"),
-    r"plan \S+( sample=.*)?$": ("operate/test_estimate.py", 'cli.main(["plan"'),
+    r"estimate \S+( sample=.*)?$": ("operate/test_estimate.py", 'cli.main(["estimate"'),
     r"anonymize .* pose.source=ntu": ("anonymize/people/test_sources.py", '("ntu", write_ntu'),
     r"train .*model.name=transformers": ("models/test_hub.py", 'ModelConfig(name="transformers"'),
     r"train .*model.name=mvit": ("models/test_weights.py", 'load_backbone(tmp_path / "w.pth", small("mvit-'),
@@ -71,12 +71,12 @@ SMALLER = {
         "seeds=[1]", "large_seeds=[]", "acted_seeds=[]", "videos=1", "frames=4", "epochs=1",
     ],
     r"dataset synthesize": ["people=1", "takes=1", "actions=[wave]", "rooms=1", "cameras=1", "frames=4"],
-    r"train ": [*TRAINED, "out=trained"],
+    r"train ": [*TRAINED, "--out", "trained"],
     r"sweep ": [
-        "out=swept", "seeds=[0]", "grids={frontier: {privacy.epsilon: [2.0]}}", "train.data=clips",
+        "clips", "--out", "swept", "seeds=[0]", "grids={frontier: {privacy.epsilon: [2.0]}}",
         *(f"train.{setting}" for setting in TRAINED),
     ],
-    r"evaluate .*--crops": ["--crops", "1"],  # its frames have no room for three
+    r"evaluate .*crops=": ["crops=1"],  # its frames have no room for three
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
 from raymaskdp.operate.cluster_simulation import Cluster, simulate
 from raymaskdp.operate.cost_model import Sample, Size, learn
-from raymaskdp.operate.estimate import PlanConfig, plan
+from raymaskdp.operate.estimate import EstimateConfig, estimate
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.video.reader import VideoInfo
 from raymaskdp.video.writer import VideoWriter
@@ -125,16 +125,16 @@ def test_a_profile_is_learned_from_a_run_and_used_again(tmp_path: Path) -> None:
     manifest.write_manifest(out, rows)
 
     profile = tmp_path / "profile.yaml"
-    first = plan(films, PlanConfig(run=out, save_profile=profile, nodes=(1, 3)))
+    first = estimate(films, EstimateConfig(run=out, save_profile=profile, nodes=(1, 3)))
     taken = sum(row.seconds for row in rows)
     assert first.worker_hours * 3600 == pytest.approx(taken, rel=1e-3)
     assert first.shares["other"] == pytest.approx(0.2 * 17 / taken, rel=1e-2)
     assert first.offers[0].hours * 3600 == pytest.approx(taken, rel=1e-3)
     assert first.offers[1].hours * 3600 == pytest.approx(max(row.seconds for row in rows), rel=1e-3)
-    again = plan(films, PlanConfig(profile=profile, nodes=(1, 3)))
+    again = estimate(films, EstimateConfig(profile=profile, nodes=(1, 3)))
     assert again == first
     with pytest.raises(UserError, match="either a profile or a run"):
-        PlanConfig(profile=profile, run=out)
+        EstimateConfig(profile=profile, run=out)
 
 
 def test_cameras_that_share_backgrounds_start_workers_three_times(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_cameras_that_share_backgrounds_start_workers_three_times(tmp_path: Path
         table = tmp_path / f"camera{camera}.csv"
         lines = [f"films/v{number}.mp4,v{number},{camera}" for number in range(2)]
         table.write_text("\n".join(["path,video_id,camera", *lines]))
-        planned = plan(table, PlanConfig(profile=profile, nodes=(1,), cores=2))
+        planned = estimate(table, EstimateConfig(profile=profile, nodes=(1,), cores=2))
         hours[camera] = planned.offers[0].hours
     assert 3600 * (hours["door"] - hours[""]) == pytest.approx(2 * 10.0)
 
@@ -169,13 +169,14 @@ def test_a_plan_of_sample_videos(
     synthesize(tmp_path / "sample", small)
     profile = tmp_path / "profile.yaml"
     arguments = [
-        "plan",
+        "estimate",
         str(tmp_path / "sample"),
         "sample=1",
         "nodes=[1,2]",
         "price=2",
         f"save_profile={profile}",
-        f"out={tmp_path / 'released'}",
+        "--out",
+        str(tmp_path / "released"),
     ]
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out
@@ -183,5 +184,5 @@ def test_a_plan_of_sample_videos(
     assert "| 2 |" in printed
     planned = json.loads((tmp_path / "released" / "cost-plan.json").read_text())
     assert sum(planned["shares"].values()) == pytest.approx(1)
-    assert cli.main(["plan", str(tmp_path / "sample"), f"profile={profile}"]) == 0
-    assert cli.main(["plan", str(tmp_path / "sample"), "profile=x", "run=y"]) == 2
+    assert cli.main(["estimate", str(tmp_path / "sample"), f"profile={profile}"]) == 0
+    assert cli.main(["estimate", str(tmp_path / "sample"), "profile=x", "run=y"]) == 2

@@ -1,4 +1,4 @@
-"""The accountants agree with each other, other libraries, and the known figures (MASKDP.md §6.6)."""
+"""The accountants agree with each other, other libraries, and the known figures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_reference_points():
 
 
 def test_sharing_one_lot_between_both_branches_would_cost_what_the_specification_says():
-    """MASKDP.md §3: were S′ = S, only the plain Gaussian mechanism, over the epochs, could be claimed."""
+    """Were S′ = S, only the plain Gaussian mechanism, over the epochs, could be claimed."""
     plain = SubsampledGaussian(rate=1.0, noise_multiplier=1.2646, steps=50, contribution="one-sided")
     assert cost(plain, 1e-5).epsilon == pytest.approx(38.7, abs=1.5)
 
@@ -157,7 +157,7 @@ def test_the_best_of_a_random_number_of_runs_costs_what_dp_accounting_says(runs)
 
 
 def test_the_bill_of_the_specification():
-    """MASKDP.md §5: ε = 5 by Rényi divergences, 16 expected runs."""
+    """ε = 5 by Rényi divergences, 16 expected runs."""
     event = SubsampledGaussian(rate=256 / 9537, noise_multiplier=1.3286, steps=1850, contribution="one-sided")
     assert rdp_epsilon(event, 1e-5) == pytest.approx(5.0, abs=0.01)
     assert best_of_random(event, delta=1e-5, expected_runs=16) == pytest.approx(9.4, abs=0.05)

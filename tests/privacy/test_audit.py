@@ -1,4 +1,4 @@
-"""The audit finds broken programs, and finds nothing wrong with a right one (MASKDP.md §6.7)."""
+"""The audit finds broken programs, and finds nothing wrong with a right one."""
 
 from __future__ import annotations
 

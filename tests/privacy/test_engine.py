@@ -1,4 +1,4 @@
-"""The engine's clipped sums against brute-force autograd in float64 (MASKDP.md §6.1)."""
+"""The engine's clipped sums against brute-force autograd in float64."""
 
 from __future__ import annotations
 

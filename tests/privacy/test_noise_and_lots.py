@@ -1,4 +1,4 @@
-"""Noise and lots have the stated distribution, and are functions of the key (MASKDP.md §6.4, §6.5)."""
+"""Noise and lots have the stated distribution, and are functions of the key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same clipped sums as Opacus, where both apply (MASKDP.md §6.2)."""
+"""The same clipped sums as Opacus, where both apply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be done exactly is an error that names the module or parameter (MASKDP.md §2, no fallback)."""
+"""What cannot be done exactly is an error that names the module or parameter."""
 
 from __future__ import annotations
 

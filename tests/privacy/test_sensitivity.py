@@ -1,4 +1,4 @@
-"""How far one record moves the clipped sum (MASKDP.md §6.3)."""
+"""How far one record moves the clipped sum."""
 
 from __future__ import annotations
 

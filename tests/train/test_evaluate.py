@@ -123,7 +123,7 @@ def test_classes_of_pictures_and_the_change_against_a_baseline(tmp_path) -> None
     assert Path(measured.plot).with_suffix(".svg").is_file()
     assert json.loads((Path(run.run) / "evaluation.json").read_text())["change"] == measured.change
     plain = (Path(run.run) / "evaluation.json").read_text()
-    assert cli.main(["evaluate", run.run, "--baseline", other.run, "--views", "3"]) == 0
+    assert cli.main(["evaluate", run.run, f"baseline={other.run}", "views=3"]) == 0
     assert (Path(run.run) / "evaluation.json").read_text() == plain
 
 

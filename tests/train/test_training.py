@@ -490,7 +490,7 @@ def test_checkpoints_of_another_plan_are_refused(base) -> None:
         ({"init": Path("missing.safetensors")}, "Cannot read the weights"),
         ({"data": Path("nowhere")}, "no clip store"),
         ({"steps": 0}, "steps must be in"),
-        ({"compute__workers": (0, 2)}, "the least must be in"),
+        ({"compute__workers": (0, 2)}, "compute.workers must be in"),
         ({"compute__workers": (3, 2)}, "the most must be in"),
         ({"compute__precision": "float16"}, "precision must be"),
     ],

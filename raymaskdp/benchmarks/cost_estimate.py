@@ -1,6 +1,6 @@
-"""Plans beside what happened: the wall time that `raymaskdp plan` predicts, and that of the runs themselves.
+"""Estimates beside what happened: the wall time that `raymaskdp estimate` predicts, and that of the runs.
 
-`raymaskdp benchmark plan`. Videos of several lengths are drawn; a few of them teach the plan; then all of
+`raymaskdp benchmark estimate`. Videos of several lengths are drawn; a few of them teach the plan; then all of
 them are anonymized by one worker and by two. The plan is made first, so it knows nothing of the runs.
 """
 
@@ -17,12 +17,12 @@ from raymaskdp import check
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.datasets.manifest import VideoRecord, read_source, write_table
 from raymaskdp.distributed.connect import ray_cluster
-from raymaskdp.operate.estimate import PlanConfig, plan
+from raymaskdp.operate.estimate import EstimateConfig, estimate
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 
 
 @dataclass(frozen=True, kw_only=True)
-class CostPlanConfig:
+class CostEstimateConfig:
     """What to compare.
 
     Attributes:
@@ -42,7 +42,7 @@ class CostPlanConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CostPlanRow:
+class CostEstimateRow:
     """Seconds of wall time on so many workers: predicted, with the range, and taken; error is signed."""
 
     workers: int
@@ -54,7 +54,7 @@ class CostPlanRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CostPlanResult:
+class CostEstimateResult:
     """One row a number of workers.
 
     Attributes:
@@ -66,7 +66,7 @@ class CostPlanResult:
     machine: str
     videos: int
     frames: int
-    rows: tuple[CostPlanRow, ...]
+    rows: tuple[CostEstimateRow, ...]
 
     def __str__(self) -> str:
         lines = [
@@ -83,16 +83,16 @@ class CostPlanResult:
         return "\n".join(lines)
 
 
-def benchmark_plan(config: CostPlanConfig) -> CostPlanResult:
+def benchmark_estimate(config: CostEstimateConfig) -> CostEstimateResult:
     """Plan, run, and compare. On workers of a Ray cluster that is there already, as on a real one."""
     with tempfile.TemporaryDirectory(prefix="raymaskdp-plan-") as folder:
         source = _draw(Path(folder), config)
         profile = Path(folder) / "profile.yaml"
-        first = plan(source, PlanConfig(sample=config.sample, nodes=(1,), save_profile=profile))
+        first = estimate(source, EstimateConfig(sample=config.sample, nodes=(1,), save_profile=profile))
         rows = []
         for workers in config.workers:
             # One machine with so many workers: that they slow each other down is part of the comparison.
-            offer = plan(source, PlanConfig(profile=profile, nodes=(1,), workers=workers)).offers[0]
+            offer = estimate(source, EstimateConfig(profile=profile, nodes=(1,), workers=workers)).offers[0]
             with ray_cluster(num_cpus=workers):
                 done = anonymize(
                     source, Path(folder) / f"out{workers}", AnonymizeConfig(workers=workers), progress=False
@@ -101,7 +101,7 @@ def benchmark_plan(config: CostPlanConfig) -> CostPlanResult:
                 3600 * hours for hours in (offer.hours, offer.hours_low, offer.hours_high)
             )
             rows.append(
-                CostPlanRow(
+                CostEstimateRow(
                     workers=workers,
                     predicted=predicted,
                     low=low,
@@ -110,7 +110,7 @@ def benchmark_plan(config: CostPlanConfig) -> CostPlanResult:
                     error=predicted / done.seconds - 1,
                 )
             )
-        return CostPlanResult(
+        return CostEstimateResult(
             machine=f"{os.cpu_count()} processors, {platform.machine()}",
             videos=first.videos,
             frames=first.frames,
@@ -118,7 +118,7 @@ def benchmark_plan(config: CostPlanConfig) -> CostPlanResult:
         )
 
 
-def _draw(folder: Path, config: CostPlanConfig) -> Path:
+def _draw(folder: Path, config: CostEstimateConfig) -> Path:
     """Videos of all lengths, and their manifest."""
     records: list[VideoRecord] = []
     for frames in config.frames:
