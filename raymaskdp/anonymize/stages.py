@@ -54,6 +54,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
 from raymaskdp.video import reader, sandbox
 from raymaskdp.video.mask_film import MaskFilm, bridge, write_npz
+from raymaskdp.video.reader import VideoInfo
 
 _log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ class Synthesize:
         scene = _scene(item)
         folder = _pieces_folder(self._job, item, self._config_sha256) or work / "pieces"
         pieces = _pieces(item, folder, config.piece_seconds)
-        metrics = dict(item.metrics)
+        metrics = dict(item.metrics) | how_shown(info)
         empty = not scene.visible_PT.any() and not scene.doubts_T.any()
 
         with _timed(metrics, "seconds_plate"):
@@ -276,6 +277,12 @@ def guarded(work: Callable[[Item], Item], item: Item) -> Item:
         _log.exception("The video %s failed.", item.record.video_id)
         item = failed(item, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     return dataclasses.replace(item, seconds=item.seconds + time.perf_counter() - began)
+
+
+def how_shown(info: VideoInfo) -> dict[str, Any]:
+    """What is not as in the source, and whether pictures have times of their own, for the row."""
+    changed = {"source_changed": list(info.changed)} if info.changed else {}
+    return changed | ({"variable_rate": True} if info.times else {})
 
 
 def _scene(item: Item) -> Scene:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,11 +11,15 @@ import av
 from raymaskdp.video.writer import CONTAINER_OPTIONS
 
 
-def join(parts: Sequence[Path], path: Path) -> None:
+def join(
+    parts: Sequence[Path], path: Path, *, times: Sequence[int] = (), tick: Fraction = Fraction(1, 1000)
+) -> None:
     """Write the pictures of MP4 files, in order, to the MP4 file `path`; no picture is coded anew.
 
     Args:
       parts: of the same size, coding and constant rate, each beginning with a key frame (`VideoWriter`'s do).
+      times: when pictures are to be shown instead, and when the last one ends, in ticks; empty to keep the
+      rate. tick: seconds.
 
     The same parts give the same bytes. Raises `ValueError` for parts that are not coded alike.
     """
@@ -25,17 +30,36 @@ def join(parts: Sequence[Path], path: Path) -> None:
         # Pictures are decoded before they are shown, in short parts a little less. In one file it is as long
         # for all, so that one is decoded in every tick and the rate stays what it is.
         ahead = max(-(next(_packets(part, coded)).dts or 0) for part in parts)
-        count = 0
+        if times:
+            pictures.time_base = tick
+        count, last = 0, len(times) - 2
         for part in parts:
             begin = count
             for packet in _packets(part, coded):
                 assert packet.pts is not None
-                tick = packet.duration or 0
-                packet.pts += begin * tick
-                packet.dts = count * tick - ahead
+                step = packet.duration or 1
+                packet.pts += begin * step
+                packet.dts = count * step - ahead
+                if times:
+                    _move(packet, packet.pts // step, count - ahead // step, times, tick)
+                    if count == last:
+                        packet.duration = times[-1] - (packet.dts or 0)  # so that the film ends where it did
                 packet.stream = pictures
                 joined.mux(packet)
                 count += 1
+
+
+def _move(packet: av.Packet, shown: int, decoded: int, times: Sequence[int], tick: Fraction) -> None:
+    """Give a coded picture its own time.
+
+    Args:
+      shown: its number among those that are shown.
+      decoded: its number among those that are decoded, less as many as decoding is ahead of showing.
+    """
+    packet.time_base = tick
+    packet.pts = times[shown]
+    packet.duration = times[shown + 1] - times[shown]
+    packet.dts = times[decoded] if decoded >= 0 else decoded  # one tick each, before the first is shown
 
 
 def _packets(part: Path, coded: bytes | None) -> Iterator[av.Packet]:

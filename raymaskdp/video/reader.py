@@ -2,7 +2,8 @@
 
 Measured: an idle decord reader holds 848 MB on a 5 MB clip and hangs after a fork, PyAV 35 MB; decord
 is several times faster at a few frames from the middle. So there are two functions, each where it
-is right, and both yield the frames that a player shows: rotated as the file says, RGB.
+is right, and both yield the frames that a player shows: rotated as the file says, of square pixels, without
+combs, in the colours of an ordinary screen, RGB.
 """
 
 from __future__ import annotations
@@ -17,16 +18,22 @@ from pathlib import Path
 
 import av
 import av.error
+import av.filter
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from raymaskdp.errors import UserError
+from raymaskdp.video import tone
+from raymaskdp.video.timing import Timing
 
 # Containers only: no playlists, concatenation scripts, subtitles or pictures, whose demuxers open
 # other files or URLs, or find a "video" in a text file.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,ivf,h264,hevc,m4v,nut,mxf,rm"
 )
+MOST_STRETCHED = 8
+"""Times as wide as high, or as high as wide, that pixels may be; beyond that a file is wrong."""
 HD_HEIGHT = 720
 """Untagged video is BT.709 from this height on and BT.601 below, as browsers assume."""
 
@@ -40,12 +47,14 @@ class VideoInfo:
     """What a video is, measured by decoding it once.
 
     Attributes:
-      width, height: of the frames that `stream` yields, after rotation, in pixels.
+      width, height: of the frames that `stream` yields, after rotation, in square pixels.
       fps: mean frame rate, frames a second.
       num_frames: frames that decode, exactly.
       rotation: counter-clockwise degrees that the file asks for and `stream` applies; 0, 90, 180 or 270.
       full_range: whether luma uses 0…255 ("pc") instead of 16…235 ("tv").
       matrix: "bt709" or "bt601", the one used to convert to RGB; others by their FFmpeg number.
+      times, tick: when pictures are shown, where that is not at a constant rate; see `Timing`.
+      changed: what is not as in the file, so that it is shown right everywhere; a few words each.
     """
 
     width: int
@@ -55,11 +64,21 @@ class VideoInfo:
     rotation: int = 0
     full_range: bool = False
     matrix: str = "bt709"
+    times: tuple[int, ...] = ()
+    tick: Fraction = Fraction(1, 1000)
+    changed: tuple[str, ...] = ()
+
+    @property
+    def shown_T(self) -> np.ndarray:
+        """When each frame is shown, float64 [T] seconds behind the first one."""
+        if self.times:
+            return np.array(self.times[:-1]) * float(self.tick)
+        return np.arange(self.num_frames) / float(self.fps)
 
     @property
     def duration(self) -> float:
         """Seconds."""
-        return float(self.num_frames / self.fps)
+        return float(self.times[-1] * self.tick if self.times else self.num_frames / self.fps)
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -69,27 +88,43 @@ def probe(path: str | Path) -> VideoInfo:
     video stream.
     """
     first: av.VideoFrame | None = None
-    num_frames = 0
+    stamps: list[int | None] = []
+    last: int | None = None
+    interlaced = False
     with _opened(path) as (container, video):
         for frame in _decoded(path, container, video):
             if first is None:
                 first = frame
             elif (frame.width, frame.height) != (first.width, first.height):
                 raise UserError(f"The video {path} changes its frame size; convert it to one size.")
-            num_frames += 1
+            stamps.append(frame.pts)
+            last = frame.duration or None
+            interlaced |= frame.interlaced_frame
         if first is None:
             raise UserError(f"The video {path} has no frame that decodes; it may be truncated.")
-        fps = video.average_rate or video.guessed_rate or Fraction(25)
+        width, height = _square(path, video, first)
+        rates = (video.average_rate, video.guessed_rate)
+        if video.duration and stamps[-1] is not None:
+            left = (video.start_time or 0) + video.duration - stamps[-1]
+            last = left if left > 0 else last
+        timing = Timing.of(stamps, video.time_base, rates, last)
+    changed = [f"brought from {kind} to BT.709" for kind in [_kind(first)] if kind]
+    if (width, height) != (first.width, first.height):
+        changed.append(f"{first.width}×{first.height} stretched to square pixels")
+    if interlaced:
+        changed.append("deinterlaced")
     turned = _quarter_turns(first) % 2 == 1
-    width, height = (first.height, first.width) if turned else (first.width, first.height)
     return VideoInfo(
-        width=width,
-        height=height,
-        fps=Fraction(fps),
-        num_frames=num_frames,
+        width=height if turned else width,
+        height=width if turned else height,
+        fps=timing.fps,
+        num_frames=len(stamps),
         rotation=90 * _quarter_turns(first),
-        full_range=_full_range(first),
+        full_range=_full_range(first) and not _kind(first),
         matrix=_matrix_name(first),
+        times=timing.times,
+        tick=timing.tick,
+        changed=tuple(changed),
     )
 
 
@@ -101,36 +136,67 @@ def stream(path: str | Path, start: int = 0) -> Generator[np.ndarray, None, None
     """
     reformatter = VideoReformatter()
     with _opened(path) as (container, video):
-        for frame in itertools.islice(_decoded(path, container, video), start, None):
-            yield _to_rgb(frame, reformatter)
+        size: tuple[int, int] | None = None
+        frames = _whole(_decoded(path, container, video))
+        for frame in itertools.islice(frames, start, None):
+            size = size or _square(path, video, frame)
+            yield _to_rgb(frame, reformatter, size)
 
 
 def read_frames(path: str | Path, indices: Sequence[int] | np.ndarray) -> np.ndarray:
     """The frames at `indices` (any order, repeats allowed), uint8 [T, H, W, 3] RGB, by seeking.
 
-    The reader lives for this call only. decord refuses a few widths below 80 pixels. Raises `UserError`
-    for a file that cannot be read and `IndexError` for an index outside the video.
+    The reader lives for this call only. Of a video that decord does not show as a player does, frames are
+    decoded up to the last one that is wanted. Raises `UserError` for a file that cannot be read and
+    `IndexError` for an index outside the video.
     """
     import decord  # here, because it starts threads that do not survive a fork
 
     _require_file(path)
     wanted = np.asarray(indices, dtype=np.int64)
+    if not _is_ordinary(path):
+        return _picked(path, wanted)
     with tempfile.TemporaryDirectory(prefix="raymaskdp-") as folder:
         readable = Path(folder) / "video"  # decord takes no name that is not UTF-8
         readable.symlink_to(Path(path).absolute())
         try:
             reader = decord.VideoReader(str(readable), num_threads=1)
-        except (decord.DECORDError, RuntimeError) as error:
-            raise UserError(f"The file {path} cannot be read as a video.") from error
-    if wanted.size and (wanted.min() < 0 or wanted.max() >= len(reader)):
-        raise IndexError(
-            f"frames {wanted.min()}…{wanted.max()} of {path} asked for, but it has {len(reader)}"
+            if not wanted.size or (wanted.min() >= 0 and wanted.max() < len(reader)):
+                frames: np.ndarray = reader.get_batch(wanted.tolist()).asnumpy()
+                return frames
+        except (decord.DECORDError, RuntimeError):
+            pass  # it refuses some widths below 80 pixels; what is wrong with a file is found out below
+    return _picked(path, wanted)
+
+
+def _is_ordinary(path: str | Path) -> bool:
+    """Whether the frames of a video are shown as they are coded, but for rotation, by their first one."""
+    with contextlib.suppress(UserError), _opened(path) as (container, video):
+        frame = next(_decoded(path, container, video), None)
+        if frame is None:
+            return True
+        return (
+            video.index == container.streams.video[0].index
+            and _square(path, video, frame) == (frame.width, frame.height)
+            and not _kind(frame)
+            and not frame.interlaced_frame
         )
-    try:
-        frames: np.ndarray = reader.get_batch(wanted.tolist()).asnumpy()
-    except (decord.DECORDError, RuntimeError) as error:
-        raise UserError(f"The video {path} is damaged: its frames do not decode.") from error
-    return frames
+    return True
+
+
+def _picked(path: str | Path, wanted: np.ndarray) -> np.ndarray:
+    """Some frames of `stream`."""
+    kept: dict[int, np.ndarray] = {}
+    count = 0
+    with contextlib.closing(stream(path)) as frames:
+        for count, frame_HW3 in enumerate(frames, start=1):
+            if count - 1 in wanted:
+                kept[count - 1] = frame_HW3
+            if count > wanted.max(initial=0):
+                break
+    if wanted.size and (wanted.min() < 0 or wanted.max() >= count):
+        raise IndexError(f"frames {wanted.min()}…{wanted.max()} of {path} asked for, but it has {count}")
+    return np.stack([kept[index] for index in wanted.tolist()])
 
 
 @contextlib.contextmanager
@@ -142,9 +208,10 @@ def _opened(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.
     except (av.error.FFmpegError, ValueError) as error:
         raise UserError(f"The file {path} is not a video that can be read, or it is truncated.") from error
     with container:
-        if not container.streams.video:
+        films = [video for video in container.streams.video if not _is_cover(video)]
+        if not films:
             raise UserError(f"The file {path} has no video stream.")
-        video = container.streams.video[0]
+        video = films[0]
         if video.codec_context is None:
             raise UserError(f"The video {path} uses a codec that this FFmpeg build does not have.")
         video.thread_type = "NONE"
@@ -187,18 +254,86 @@ def _decoded(
             )
 
 
-def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+def _is_cover(video: av.VideoStream) -> bool:
+    """Whether a stream is a picture that stands for the film, as on a disc's cover."""
+    return bool(video.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
+
+
+def _whole(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Frames with all of their lines at one time: from the first interlaced one on, combs are taken out.
+
+    Of an interlaced frame the first field stays, and the lines between are made from it and from the fields
+    before and after (bwdif). Frames that are not marked as interlaced stay as they are. As many come out as
+    go in.
+    """
+    graph: av.filter.Graph | None = None
+    for frame in frames:
+        if graph is None and not frame.interlaced_frame:
+            yield frame
+            continue
+        if graph is None:
+            graph = av.filter.Graph()
+            source = graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+            )
+            bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+            graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+        graph.vpush(frame)
+        yield from _pulled(graph)
+    if graph is not None:
+        graph.vpush(None)
+        yield from _pulled(graph)
+
+
+def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            yield graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+
+
+def _square(path: str | Path, video: av.VideoStream, frame: av.VideoFrame) -> tuple[int, int]:
+    """Width and height of a frame before rotation, in square pixels; the shorter of the two is stretched."""
+    shape = video.sample_aspect_ratio or Fraction(1)
+    if not Fraction(1, MOST_STRETCHED) <= shape <= MOST_STRETCHED:
+        raise UserError(f"The video {path} has pixels {shape} times as wide as high; mend the file.")
+    if shape == 1:
+        return frame.width, frame.height
+    if shape > 1:
+        return _even(frame.width * shape), frame.height
+    return frame.width, _even(frame.height / shape)
+
+
+def _even(side: Fraction) -> int:
+    """The nearest even number of pixels, which every player takes."""
+    return 2 * round(side / 2)
+
+
+def _kind(frame: av.VideoFrame) -> str | None:
+    """What colours have to be brought back from; None for those of an ordinary screen."""
+    return tone.name_of(int(frame.color_trc), int(frame.color_primaries))
+
+
+def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int]) -> np.ndarray:
+    kind = _kind(frame)
+    stretched = size != (frame.width, frame.height)
+    kernel = Interpolation.BICUBIC if stretched else Interpolation.BILINEAR
     rgb = reformatter.reformat(
         frame,
-        format="rgb24",
+        width=size[0],
+        height=size[1],
+        format="gbrp16le" if kind else "rgb24",
         src_colorspace=Colorspace(_matrix(frame)),
         src_color_range=ColorRange.JPEG if _full_range(frame) else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         # Without accurate rounding swscale takes a short cut that darkens by up to two levels. Between chroma
         # samples a straight line is 0.3 levels from a cubic, and takes half of the time.
-        interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+        interpolation=kernel | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
         threads=1,
     ).to_ndarray()
+    if kind:
+        rgb = tone.to_sdr(rgb, kind)
     turns = _quarter_turns(frame)
     return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
 

@@ -37,6 +37,9 @@ from raymaskdp.video.reader import VideoInfo
 WALL_FACTOR = 10
 """Of the limit on CPU seconds: what a stalled disk, or a busy machine, may take."""
 
+EXACT = ("fps", "tick")
+"""Fractions in a `VideoInfo`, which cross over as text."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeLimits:
@@ -66,7 +69,9 @@ def probe(path: str | Path, limits: DecodeLimits) -> VideoInfo:
         raise UserError(answer["refused"])
     if "info" not in answer:
         raise UserError(f"The video {path} {_last_words(answer, limits)}.")
-    info = VideoInfo(**{**answer["info"], "fps": Fraction(answer["info"]["fps"])})
+    said = answer["info"]
+    exact = {name: Fraction(said[name]) for name in EXACT}
+    info = VideoInfo(**{**said, **exact, "times": tuple(said["times"]), "changed": tuple(said["changed"])})
     if info.width * info.height > limits.megapixels * 1e6:
         raise UserError(
             f"The video {path} has frames of {info.width}×{info.height} pixels, "
@@ -170,4 +175,4 @@ def _decoded(question: dict[str, Any]) -> dict[str, Any]:
         return {"refused": str(error)}
     except MemoryError:
         return {"memory": True}
-    return {"info": {**asdict(info), "fps": str(info.fps)}}
+    return {"info": {**asdict(info), **{name: str(getattr(info, name)) for name in EXACT}}}

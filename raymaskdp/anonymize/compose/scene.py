@@ -177,7 +177,7 @@ def doubt_film(people: People, held: int) -> tuple[MaskFilm, np.ndarray]:
     counts_T = np.zeros(people.num_frames, np.int64)
     patches: dict[int, list[Patch]] = {}
     for doubt in people.doubts:
-        counts_T[doubt.frame] += 1
+        counts_T[doubt.frame] += not doubt.is_part
         patches.setdefault(doubt.frame, []).append(box_patch(np.array(doubt.box)))
     for frame in range(people.num_frames):
         near = [patch for at in range(frame - held, frame + held + 1) for patch in patches.get(at, [])]
@@ -186,7 +186,6 @@ def doubt_film(people: People, held: int) -> tuple[MaskFilm, np.ndarray]:
             for patch in near:
                 patch.paint(mask_HW)
             film[frame] = masks.pack(mask_HW)
-            counts_T[frame] = max(counts_T[frame], 1)
     return film, counts_T
 
 

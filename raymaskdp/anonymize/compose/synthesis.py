@@ -186,8 +186,10 @@ def write_layers(
             layers.take(piece, pieces.frames(number))
             state = piece.state
         next(frames, None)  # what is behind the last frame says whether the video has changed
-    join([pieces.composite(number) for number in range(len(pieces))], composite_path)
-    join([pieces.avatar(number) for number in range(len(pieces))], avatar_path)
+    for layer, path in ((pieces.composite, composite_path), (pieces.avatar, avatar_path)):
+        join(
+            [layer(number) for number in range(len(pieces))], path, times=work.info.times, tick=work.info.tick
+        )
     if work.composites.keep_audio:
         add_sound(composite_path, work.source)
     return layers

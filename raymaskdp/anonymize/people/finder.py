@@ -158,13 +158,14 @@ class FindPeople:
         )
 
 
-def doubts_of(track: BoxTrack, reason: str) -> list[Doubt]:
+def doubts_of(track: BoxTrack, reason: str, *, is_part: bool = False) -> list[Doubt]:
     """A doubt about each of a track's boxes."""
     return [
         Doubt(
             frame=track.start + index,
             reason=reason,
             box=tuple(boxes.expand(box_4, BOX_MARGIN).tolist()),
+            is_part=is_part,
         )
         for index, box_4 in enumerate(track.boxes_N4)
     ]
@@ -231,7 +232,7 @@ class _CloseLook:
         for index in certain:
             track, body = self._tracks[index], self._seen[index]
             if self._is_part(index, [other for other in certain if other != index]):
-                doubts += doubts_of(track, "part of a person, or somebody close to one")
+                doubts += doubts_of(track, "part of a person, or somebody close to one", is_part=True)
                 continue
             if body.seen:
                 body.fix_left_right()

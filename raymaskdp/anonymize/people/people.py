@@ -28,11 +28,13 @@ class Doubt:
       frame: which.
       reason: why, without personal detail.
       box: x0, y0, x1, y1 in pixels; it may stick out of the frame.
+      is_part: it lies on a person who is followed and counted already; its region goes all the same.
     """
 
     frame: int
     reason: str
     box: tuple[float, float, float, float]
+    is_part: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

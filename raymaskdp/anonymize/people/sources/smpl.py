@@ -210,9 +210,10 @@ def _amass(body: Mapping[str, np.ndarray], info: VideoInfo) -> tuple[Fitted, np.
         turns[:, 0] = (turn * Rotation.from_rotvec(turns[:, 0])).as_rotvec()
         where = where @ to_camera_44[:3, :3].T + to_camera_44[:3, 3]
     rates = (body[key] for key in ("mocap_framerate", "mocap_frame_rate") if key in body)
-    rate = float(next(rates, np.float64(info.fps)))
-    # The frame of the motion that is nearest in time to each frame of the video.
-    nearest = np.round(np.arange(info.num_frames) * rate / float(info.fps)).astype(int)
+    rate = next(rates, None)
+    nearest = np.arange(info.num_frames)  # without a rate, a pose for each frame
+    if rate is not None:  # the frame of the motion that is nearest in time to each frame of the video
+        nearest = np.round(info.shown_T * float(rate)).astype(int)
     nearest = nearest[nearest < len(turns)]
     camera_33 = _array(body["camera"]).reshape(3, 3)
     return _sure(np.arange(len(nearest)), turns[nearest], where[nearest]), camera_33

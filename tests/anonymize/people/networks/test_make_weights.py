@@ -120,7 +120,7 @@ def test_a_fused_convolution_is_pytorchs(depthwise: bool, stride: int) -> None:
 
 
 def test_a_graph_of_everything_else_is_numpys(tmp_path: Path) -> None:
-    """Arithmetic, padding, pooling, parts, shapes, and a picture twice as large, of a size not known before."""
+    """Arithmetic, padding, pooling, parts, shapes, and a picture twice as large, of a size not known."""
     picture = np.random.default_rng(1).uniform(0, 255, (H, W, 3)).astype(np.float32)
     tiny = Tiny()
     tiny.node("float", "Cast", tiny.picture(3), DstT="DT_FLOAT", SrcT="DT_INT32")
