@@ -39,8 +39,8 @@ PACKAGE_SHA256 = "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff9
 
 OPSET, IR_VERSION = 17, 8
 
-HEADS = ("center_0/conv2d_4", "box_scale_0/conv2d_5", "box_offset_0/conv2d_6")
-HEADS += ("kpt_heatmap_0/conv2d_7", "kpt_regress_0/conv2d_8", "kpt_offset_0/conv2d_9")
+_BOX_HEADS = ("center_0/conv2d_4", "box_scale_0/conv2d_5", "box_offset_0/conv2d_6")
+HEADS = (*_BOX_HEADS, "kpt_heatmap_0/conv2d_7", "kpt_regress_0/conv2d_8", "kpt_offset_0/conv2d_9")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,8 +324,8 @@ def _convolution(graph: _Graph, node: Node) -> None:
     else:
         kernel = kernel.transpose(3, 2, 0, 1)
     weights = graph.constant(f"{node.name}/kernel", np.ascontiguousarray(kernel))
-    *bias, last = ["", *node.attributes.get("fused_ops", ())]
-    has_bias = "BiasAdd" in (*bias, last)
+    fused: list[Any] = ["", *node.attributes.get("fused_ops", ())]
+    last, has_bias = fused[-1], "BiasAdd" in fused
     picture = graph.add("Transpose", node.inputs[:1], perm=[0, 3, 1, 2])
     convolved = graph.add(
         "Conv",
