@@ -68,6 +68,7 @@ class AnonymizeConfig:
     def __post_init__(self) -> None:
         check.fields(self)
         check_source(self.pose)
+        check.one_of("on_doubt", self.on_doubt, ("redact", "quarantine"))
         if self.composite.refine == DIFFUSION:
             check_weights(self.diffusion)
 

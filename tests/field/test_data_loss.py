@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from object_store import BUCKET, served
-from raymaskdp.report.contact_sheet import sheet
 from support.field_films import Films, Run
 from support.samples import write_anonymized, write_provenance
 
@@ -24,6 +23,7 @@ from raymaskdp.datasets.ids import stable_id, why_no_id
 from raymaskdp.datasets.manifest import VideoRecord, find_source, read_source
 from raymaskdp.errors import UserError
 from raymaskdp.report import report
+from raymaskdp.report.pictures.contact_sheet import sheet
 from raymaskdp.report.review import review
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.train import ClipStore, PrepareConfig, prepare

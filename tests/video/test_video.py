@@ -181,7 +181,7 @@ def test_truncated_avi(tmp_path: Path, shared_videos: Path) -> None:
 
 
 def test_real_clips_are_whole(shared_videos: Path) -> None:
-    found = {path.name: probe(path) for path in shared_videos.iterdir()}
+    found = {path.name: probe(path) for path in shared_videos.iterdir() if path.is_file()}
     clip = found["S001C001P001R001A001_rgb.avi"]
     assert (clip.width, clip.height, clip.num_frames, clip.fps) == (1920, 1080, 103, 30)
     assert found["kinetics_basketball.mp4"].num_frames == 300

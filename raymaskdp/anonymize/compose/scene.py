@@ -176,9 +176,12 @@ def doubt_film(people: People, held: int) -> tuple[MaskFilm, np.ndarray]:
     film = MaskFilm(people.num_frames, packed_size(people.height, people.width))
     counts_T = np.zeros(people.num_frames, np.int64)
     patches: dict[int, list[Patch]] = {}
+    held_T = np.zeros(people.num_frames, bool)
     for doubt in people.doubts:
-        counts_T[doubt.frame] += not doubt.is_part
         patches.setdefault(doubt.frame, []).append(box_patch(np.array(doubt.box)))
+        if not doubt.is_part:  # the person whose part it is counts already
+            counts_T[doubt.frame] += 1
+            held_T[max(0, doubt.frame - held) : doubt.frame + held + 1] = True
     for frame in range(people.num_frames):
         near = [patch for at in range(frame - held, frame + held + 1) for patch in patches.get(at, [])]
         if near:
@@ -186,7 +189,7 @@ def doubt_film(people: People, held: int) -> tuple[MaskFilm, np.ndarray]:
             for patch in near:
                 patch.paint(mask_HW)
             film[frame] = masks.pack(mask_HW)
-    return film, counts_T
+    return film, np.maximum(counts_T, held_T)
 
 
 def avatars_of(record: VideoRecord, num_persons: int, secret: bytes) -> list[Avatar]:

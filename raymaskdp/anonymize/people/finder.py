@@ -112,9 +112,8 @@ def is_certain(track: BoxTrack, bodies: int, num_frames: int) -> bool:
       bodies: frames in which the landmark network found a body in the track's box.
       num_frames: of the video; a video of one frame has no person in three.
     """
-    if track.seen_N.sum() < min(LEAST_HITS, num_frames) or track.score_N.max() < LEAST_BEST:
-        return False
-    if track.against > track.votes:
+    brief = track.seen_N.sum() < min(LEAST_HITS, num_frames)
+    if brief or track.score_N.max() < LEAST_BEST or track.against > track.votes:
         return False
     voted = track.votes >= max(min(LEAST_VOTES, num_frames), VOTED * track.seen_N.sum())
     return bool(voted or bodies >= BODIES * len(track.seen_N))

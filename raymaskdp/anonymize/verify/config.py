@@ -45,6 +45,7 @@ class VerifyConfig:
 
     def __post_init__(self) -> None:
         check.fields(self, "verify")
+        check.one_of("verify.empty", self.empty, ("done", "quarantine"))
         if self.detector_side % 32:
             raise UserError(f"verify.detector_side must be a multiple of 32, not {self.detector_side}.")
         if self.detector is not None and not self.look_again:

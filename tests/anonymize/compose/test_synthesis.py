@@ -68,6 +68,7 @@ def scene() -> Scene:
         visible_PT=np.ones((1, FRAMES), bool),
         doubts_TB=MaskFilm(FRAMES, packed_size(HEIGHT, WIDTH)),
         doubts_T=np.zeros(FRAMES, np.int64),
+        things_TB=MaskFilm(FRAMES, packed_size(HEIGHT, WIDTH)),
         motions=(
             Motion(
                 rotations_TJ3=rotations,
