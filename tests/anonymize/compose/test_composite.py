@@ -168,7 +168,7 @@ def test_held_objects_stay_only_where_that_was_asked_for() -> None:
     assert (kept[20:26, 36 - 1] == frame[20:26, 36 - 1]).all()
     named = np.zeros_like(mask)
     named[18:28, 20:38] = True  # the detector calls it a cup
-    assert not changed(frame, plate, mask, CompositeConfig(), named).any()
+    assert not changed(frame, plate, mask, CompositeConfig(), named)[named].any()
     assert changed(frame, plate, mask, CompositeConfig(keep_objects="none"), named)[20:26, 30:36].all()
     shown = backdrop(frame, mask, plate, CompositeConfig())
     assert (
