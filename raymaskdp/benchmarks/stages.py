@@ -31,6 +31,7 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
 from raymaskdp.anonymize.verify import checks
+from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.bodies.render import Renderer
 from raymaskdp.datasets.manifest import VideoRecord
@@ -221,7 +222,7 @@ class _Clocks:
             (Renderer, "render", "render"),
             (VideoWriter, "write", "encode"),
             (VideoWriter, "close", "encode"),
-            (checks, "detector_problems", "verify"),
+            (LookAgain, "__call__", "verify"),
             (checks, "check_files", "verify"),
         ]
         with contextlib.ExitStack() as undo:
