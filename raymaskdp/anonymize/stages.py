@@ -177,7 +177,6 @@ class Synthesize:
         folder = _pieces_folder(self._job, item, self._config_sha256) or work / "pieces"
         pieces = _pieces(item, folder, config.piece_seconds)
         metrics = dict(item.metrics) | how_shown(info)
-        empty = not scene.visible_PT.any() and not scene.doubts_T.any()
 
         with _timed(metrics, "seconds_plate"):
             masks_TB = scene.everybody(config.composite.margin * info.height)
@@ -212,7 +211,7 @@ class Synthesize:
             problems = layers.checks.failures()
             if background.mosaic is not None and background.mosaic.surviving:
                 problems.append("source pixels under a person mask get into the background")
-            problems += _unreleased(item, self._judgements(layers, empty=empty))
+            problems += _unreleased(item, self._judgements(layers, scene.doubts_T))
             files = checks.check_files(
                 source=source,
                 composite=composite_path,
@@ -234,14 +233,16 @@ class Synthesize:
         }
         return dataclasses.replace(item, status="done", outputs=digests), layers.checks.summary()
 
-    def _judgements(self, layers: Layers, *, empty: bool) -> list[str]:
+    def _judgements(self, layers: Layers, doubts_T: np.ndarray) -> list[str]:
         """Reasons to quarantine a video that somebody who has looked at it may overrule."""
         found = layers.checks.excesses()
-        seen = layers.checks.background_T + layers.checks.filled_T + layers.checks.blank_T
+        counts = layers.checks
+        # What the analysis doubted is background, too, and was judged there.
+        seen = (counts.background_T > doubts_T) | (counts.filled_T > 0) | (counts.blanked_T > 0)
         if self._config.on_doubt == "quarantine" and seen.any():
             named = checks.name_frames(np.flatnonzero(seen))
             found.append(f"an independent detector finds somebody in {named}")
-        if empty and not seen.any() and self._config.verify.empty == "quarantine":
+        if not sum(counts.by_rung().values()) and self._config.verify.empty == "quarantine":
             found.append("nobody was found, so nobody was replaced")
         return found
 
