@@ -49,7 +49,7 @@ NAMES = {
     r"/data/videos|SOURCE|^videos/$": "videos",
     r"^/data/anonymized|^run=/data/anonymized|^DIR$": "anonymized",
     r"ucf101\.parquet$": "private/manifest.parquet",
-    r"^runs/maskdp-\S+|^RUN(?=/|$)|^OTHER_RUN$": "RUN",
+    r"^runs/maskdp-\S+|^RUN(?=/|$)|(?<=^baseline=)OTHER_RUN$": "RUN",
     r"^sweeps/mvit_ucf101$": "sweep",
 }
 
@@ -92,7 +92,7 @@ def here(line: str, run: str, sandbox: Path = Path()) -> list[str]:
             re.sub(pattern, lambda found: ("run=" if found[0].startswith("run=") else "") + name, word)  # noqa: B023
             for word in words
         ]
-    words = [word.replace("RUN", run) if word.startswith("RUN") else word for word in words]
+    words = [re.sub(r"^(baseline=)?RUN", rf"\1{run}", word) for word in words]
     line = " ".join(words)
     # The session's cluster was started in another folder, so what its workers read has a full path.
     words = [str(sandbox / word) if word in READ_BY_WORKERS else word for word in words]
