@@ -190,7 +190,7 @@ class _CloseLook:
         boxes_by_track = {
             index: box_4 for index, track in enumerate(self._tracks) if (box_4 := track.at(now)) is not None
         }
-        # The segmenter takes turns with nothing: a person's outline moves little in a thirtieth of a second.
+        # Every second frame: a person's outline moves little in between.
         if now % 2 == 0:
             small_HW3 = halved(frame_HW3, FOREGROUND_SIDE)
             foreground_hw = self._networks.foreground(small_HW3) >= self._config.foreground
