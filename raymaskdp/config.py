@@ -15,6 +15,7 @@ import difflib
 import functools
 import hashlib
 import json
+import os
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,9 @@ from typing import Any, TypeVar
 import yaml
 
 from raymaskdp.errors import UserError
+
+LONGEST_NAME = 255
+"""Bytes of the longest file name of Linux file systems."""
 
 T = TypeVar("T")
 
@@ -191,6 +195,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         except ValueError:
             pass
     if hint is Path and isinstance(value, (str, Path)):
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(value).parts):
+            raise UserError(
+                f"{where} names a file with more than {LONGEST_NAME} bytes, which no disk can hold."
+            )
         return Path(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value

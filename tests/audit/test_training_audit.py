@@ -16,7 +16,7 @@ from raymaskdp.audit.attacks import canaries, membership
 from raymaskdp.audit.attacks.inversion import invert
 from raymaskdp.audit.training import read_audit
 from raymaskdp.errors import UserError
-from raymaskdp.files import write_json
+from raymaskdp.files import MADE, write_json
 from raymaskdp.models import ModelConfig
 from raymaskdp.privacy.audit import run_plan
 from raymaskdp.train import ClipConfig, ComputeConfig, OptimizerConfig, PrivacyConfig, TrainConfig, train
@@ -103,6 +103,7 @@ def test_the_command_audits_a_run_and_writes_what_it_found(
     names = {path.name for path in out.iterdir()}
     assert names == {
         "audit.json", "canaries.csv", "inversion.png", "membership.csv", "membership.png", "membership.svg",
+        MADE,
     }  # fmt: skip
     assert read_audit(out / "audit.json").run == run.run
     # Of single records nothing is written: each curve is of all of them.

@@ -113,10 +113,14 @@ def test_a_person_of_one_frame(large: Film, tmp_path: Path, searched: bool) -> N
     assert row.status == "done", row.reason
     gone = removed(tmp_path / "out")
     assert gone[9][scene.masks[9][0]].mean() > 0.97
-    # For a quarter of a second around it the place is redacted, so that nothing blinks; and no longer.
     near = [frame for frame in range(16) if gone[frame][scene.masks[9][0]].mean() > 0.9]
-    assert near == list(range(6, 13))
-    assert sum(rungs(row).values()) >= 7
+    if (
+        searched
+    ):  # for a quarter of a second around it the place is redacted, so that nothing blinks; no longer
+        assert near == list(range(6, 13))
+        assert sum(rungs(row).values()) >= 7
+    else:  # what differs from the plate in one frame is taken out there, before anybody looks again
+        assert near == [9]
 
 
 def test_a_face_on_a_poster(large: Film, shared_videos: Path, tmp_path: Path) -> None:
@@ -151,7 +155,7 @@ def test_a_face_on_a_poster(large: Film, shared_videos: Path, tmp_path: Path) ->
 def test_a_crowd_of_thirty(large: Film, tmp_path: Path) -> None:
     """Thirty people a sixth as tall as the frame: the search finds most, and what is left is redacted."""
     places = [
-        Shown(number % 2, dx=-260 + 56.0 * (number % 10), dy=-150 + 70.0 * (number // 10), size=0.25)
+        Shown(number % 2, dx=-215 + 42.0 * (number % 10), dy=-150 + 80.0 * (number // 10), size=0.25)
         for number in range(30)
     ]
     scene = stage(tmp_path, large, [places] * 6)
@@ -165,6 +169,6 @@ def test_a_crowd_of_thirty(large: Film, tmp_path: Path) -> None:
             for frame, masks in enumerate(scene.masks)
         ]
     )
-    assert shares.shape[1] >= 25  # some stand before others
+    assert shares.shape[1] == 30
     assert (shares > 0.9).mean() > 0.9, shares.round(2).tolist()
-    assert sum(rungs(row).values()) >= 6 * 25
+    assert sum(rungs(row).values()) >= 6 * 27

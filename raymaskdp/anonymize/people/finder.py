@@ -158,7 +158,8 @@ class FindPeople:
 
 
 def doubts_of(track: BoxTrack, reason: str, *, is_part: bool = False) -> list[Doubt]:
-    """A doubt about each of a track's boxes."""
+    """A doubt about each of a track's boxes, from where it was first seen to where it was last."""
+    seen = np.flatnonzero(track.seen_N)
     return [
         Doubt(
             frame=track.start + index,
@@ -167,6 +168,7 @@ def doubts_of(track: BoxTrack, reason: str, *, is_part: bool = False) -> list[Do
             is_part=is_part,
         )
         for index, box_4 in enumerate(track.boxes_N4)
+        if seen[0] <= index <= seen[-1]  # what is doubted is held later, before and after
     ]
 
 

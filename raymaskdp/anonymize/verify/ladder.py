@@ -15,9 +15,10 @@ Shape suffixes: H rows, W columns, N boxes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -41,6 +42,9 @@ SAME_LEVELS = 6.0
 """A part of a frame that has changed by less, in levels of its small copy, looks as it did before."""
 
 _CELL = 8
+
+TURNS = 4
+"""Parts of a frame that are looked at in turn."""
 
 
 class Rung(IntEnum):
@@ -75,29 +79,40 @@ class LadderFrame:
     region_HW: np.ndarray | None = None
 
 
-Look = Callable[[np.ndarray], np.ndarray]
-"""What detectors see in a frame that must show nobody: boxes float [N, 4]."""
+class Look(Protocol):
+    """What detectors see in a frame that must show nobody."""
+
+    def __call__(self, frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
+        """Boxes, float [N, 4], of the whole frame and one of its `TURNS` parts; of all parts for None."""
 
 
 class Attention:
     """Looks at the frames of one video that do not look like the last one that was looked at.
 
     Compared are means of small cells, all of them: a person who comes in changes some by far more than noise.
+    A frame that has changed is looked at as a whole and in one part, another one from frame to frame:
+    what is seen is redacted for longer than a round takes. What stays is looked at once in each part.
     """
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Look, fps: float) -> None:
         self._look = look
+        self._every = _every(fps)
+        self._takes_turns = 2 * _held(fps) + 1 >= TURNS
         self._last: np.ndarray | None = None
-        self._found = np.zeros((0, 4))
+        self._found: dict[int | None, np.ndarray] = {}
 
-    def __call__(self, frame_HW3: np.ndarray, anyhow: bool) -> np.ndarray:
-        """What is seen in a frame, float64 [N, 4]; looked at `anyhow`, or only if something has changed."""
+    def __call__(self, frame_HW3: np.ndarray, index: int) -> np.ndarray:
+        """What is seen in frame `index`, float64 [N, 4]; once a second in all parts, whatever has changed."""
         height, width = frame_HW3.shape[:2]
         size = (max(1, width // _CELL), max(1, height // _CELL))
         small = cv2.resize(frame_HW3, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        anyhow = index % self._every == 0
         if anyhow or self._last is None or np.abs(small - self._last).max() > SAME_LEVELS:
-            self._last, self._found = small, self._look(frame_HW3)
-        return self._found
+            self._last, self._found = small, {}
+        turn = None if anyhow or not self._takes_turns else index % TURNS
+        if None not in self._found and turn not in self._found:
+            self._found[turn] = self._look(frame_HW3, turn)
+        return np.concatenate(list(self._found.values()))
 
 
 def warm_up(start: int, fps: float) -> int:
@@ -114,7 +129,7 @@ def redacted(frames: Iterable[LadderFrame], look: Look, fps: float) -> Iterator[
       look: boxes seen in a frame. It is not asked about frames that look like the last one it was asked of.
       fps: frames a second.
     """
-    held, every, attention = _held(fps), _every(fps), Attention(look)
+    held, attention = _held(fps), Attention(look, fps)
     waiting: deque[tuple[LadderFrame, np.ndarray]] = deque()
     behind: deque[np.ndarray] = deque(maxlen=held)
     rungs: deque[Rung] = deque(maxlen=2 * held)
@@ -128,7 +143,7 @@ def redacted(frames: Iterable[LadderFrame], look: Look, fps: float) -> Iterator[
         return _lowered(done, max(rungs))
 
     for shown in frames:
-        waiting.append((shown, attention(shown.frame_HW3, shown.index % every == 0)))
+        waiting.append((shown, attention(shown.frame_HW3, shown.index)))
         if len(waiting) > held:
             yield finished()
     while waiting:

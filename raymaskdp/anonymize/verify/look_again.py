@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from raymaskdp.anonymize.people import boxes
+from raymaskdp.anonymize.people.look import quarters
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.faces import close_faces
 from raymaskdp.anonymize.verify.onnx_detector import OnnxPeople
-from raymaskdp.anonymize.verify.ssd import SsdDetector
+from raymaskdp.anonymize.verify.ssd import SIDE, SsdDetector
 
 FACE_BODY = 1.5
 """A face stands for a head with hair and a neck: its box is grown by this share of its longer side."""
@@ -47,14 +48,26 @@ class LookAgain:
         self._networks = PoseNetworks(pose_model=None, confidence=0.5, limit=1)
         self._own = people_detector(config)
 
-    def __call__(self, frame_HW3: np.ndarray) -> np.ndarray:
-        """What is seen, float64 [N, 4]: boxes in pixels, faces grown to heads."""
+    def __call__(self, frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
+        """What is seen, float64 [N, 4]: boxes in pixels, faces grown to heads.
+
+        Args:
+          turn: the quarter of the frame that is looked at beside the whole, 0 to 3; None for all four.
+        """
         if not self._config.look_again:
             return np.zeros((0, 4))
         found = [np.zeros((0, 4)), self._faces(frame_HW3), self._people(frame_HW3)]
+        parts = self._parts(*frame_HW3.shape[:2])
+        for x0, y0, x1, y1 in parts if turn is None else parts[turn : turn + 1]:
+            close_N4 = self._people(np.ascontiguousarray(frame_HW3[y0:y1, x0:x1]))
+            found.append(close_N4 + np.array([x0, y0, x0, y0]))
         if self._own is not None:
             found.append(self._own(frame_HW3)[:, :4].astype(np.float64))
         return np.concatenate(found)
+
+    def _parts(self, height: int, width: int) -> list[boxes.BoxXYXY]:
+        """Overlapping quarters, in which small and cut-off people are larger; none of a small frame."""
+        return quarters(height, width) if max(height, width) >= 1.2 * SIDE else []
 
     def faces(self, frame_HW3: np.ndarray) -> np.ndarray:
         """Faces [N, 5] with scores, as they are."""

@@ -37,7 +37,7 @@ def frame(index: int, *squares: tuple[int, int], room: np.ndarray = ROOM) -> Lad
     return LadderFrame(index=index, mask_HW=mask, frame_HW3=picture, removed_HW=mask, surviving=0)
 
 
-def red(frame_HW3: np.ndarray) -> np.ndarray:
+def red(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
     """The box around all that is red."""
     rows, columns = np.nonzero((frame_HW3 == RED).all(-1))
     if not len(rows):
@@ -48,7 +48,7 @@ def red(frame_HW3: np.ndarray) -> np.ndarray:
 def unless(is_fine: object) -> Look:
     """Somebody in the middle of every frame whose middle is not fine."""
 
-    def look(frame_HW3: np.ndarray) -> np.ndarray:
+    def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
         return NOBODY if is_fine(frame_HW3) else np.array([[20.0, 20, 30, 30]])
 
     return look
@@ -115,7 +115,7 @@ def test_what_even_a_blank_frame_does_not_change_ends_there() -> None:
     """Three rounds, and no more: a detector that always sees somebody does not keep a frame for ever."""
     looked: list[int] = []
 
-    def look(frame_HW3: np.ndarray) -> np.ndarray:
+    def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
         looked.append(1)
         return np.array([[0.0, 0, 5, 5]])
 
@@ -126,7 +126,7 @@ def test_what_even_a_blank_frame_does_not_change_ends_there() -> None:
 def test_a_region_that_uncovers_another_one_grows() -> None:
     """Somebody else is seen only once the first is gone: both are in the region in the end."""
 
-    def look(frame_HW3: np.ndarray) -> np.ndarray:
+    def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
         if (frame_HW3[4:10, 4:10] == RED).all():
             return np.array([[4.0, 4, 10, 10]])
         still = (frame_HW3[30:36, 40:46] == RED).all()
@@ -141,7 +141,7 @@ def test_a_region_that_uncovers_another_one_grows() -> None:
 def test_a_lower_rung_is_held() -> None:
     """A fill in one frame is a fill for half a second after it, where there is a region at all."""
 
-    def look(frame_HW3: np.ndarray) -> np.ndarray:
+    def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
         # Blue says that nothing less than one colour will do here.
         if (frame_HW3[0, 0] == (0, 0, 255)).all():
             return NOBODY if (frame_HW3[22:24, 32:34] == SOLID).all() else np.array([[30.0, 20, 36, 26]])
@@ -172,7 +172,7 @@ def test_the_outcome_is_the_same_wherever_one_takes_it_up(
         room = np.clip(ROOM.astype(int) + 40 * ("bright" in shows[index]), 0, 254).astype(np.uint8)
         return frame(index, *squares, room=room)
 
-    def look(frame_HW3: np.ndarray) -> np.ndarray:
+    def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
         found = red(frame_HW3)
         # Whom only one colour hides, and only in the light.
         bright = frame_HW3.mean() > ROOM.mean() + 20
@@ -218,35 +218,60 @@ def test_what_survived_before_is_not_forgotten() -> None:
     assert shown.surviving == 7
 
 
-def test_frames_that_look_alike_are_looked_at_once() -> None:
-    looked: list[np.ndarray] = []
+def test_frames_that_look_alike_are_looked_at_once_in_each_part() -> None:
+    looked: list[int | None] = []
 
-    def look(frame_HW3: np.ndarray) -> np.ndarray:
-        looked.append(frame_HW3)
+    def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
+        looked.append(turn)
         return NOBODY
 
-    attention, rng = Attention(look), np.random.default_rng(0)
-    for _ in range(5):
+    attention, rng = Attention(look, 24.0), np.random.default_rng(0)
+    for index in range(1, 12):
         noisy = np.clip(ROOM + rng.normal(0, 4, ROOM.shape), 0, 255).astype(np.uint8)
-        attention(noisy, False)
-    assert len(looked) == 1
-    attention(ROOM, True)
-    assert len(looked) == 2
+        attention(noisy, index)
+    assert looked == [1, 2, 3, 0]
+    attention(ROOM, 24)  # a second is over: everything, however alike
+    attention(ROOM, 25)
+    assert looked[4:] == [None]
     somebody = ROOM.copy()
     somebody[16:24, 24:32] += 20  # one small cell of sixty
-    attention(somebody, False)
-    assert len(looked) == 3
+    attention(somebody, 26)
+    assert looked[5:] == [2]
+
+
+def test_a_part_is_redacted_until_its_next_turn() -> None:
+    """Somebody whom only a close look at one part shows is gone from every frame."""
+
+    def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
+        return red(frame_HW3) if turn in (2, None) else NOBODY
+
+    frames = [frame(index, (30, 20)) for index in range(24)]
+    assert all(shown.rung >= Rung.BACKGROUND for shown in run(frames, look))
+
+
+def test_slow_videos_are_looked_at_in_all_parts() -> None:
+    """Where a round takes longer than what is seen is held, nothing takes turns."""
+    looked: list[int | None] = []
+
+    def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
+        looked.append(turn)
+        return NOBODY
+
+    attention = Attention(look, 5.0)
+    for index in range(1, 4):
+        attention(np.full((H, W, 3), 40 * index, np.uint8), index)
+    assert looked == [None] * 3
 
 
 def test_slow_change_is_seen_in_the_end() -> None:
     """Each frame hardly differs from the one before, but from the last that was looked at."""
     looked: list[int] = []
 
-    def look(frame_HW3: np.ndarray) -> np.ndarray:
+    def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
         looked.append(int(frame_HW3[0, 0, 0]))
         return NOBODY
 
-    attention = Attention(look)
+    attention = Attention(look, 5.0)
     for level in range(60, 90):
-        attention(np.full((H, W, 3), level, np.uint8), False)
+        attention(np.full((H, W, 3), level, np.uint8), 1)
     assert looked == [60, 67, 74, 81, 88]
