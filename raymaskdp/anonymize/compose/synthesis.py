@@ -30,7 +30,7 @@ from raymaskdp.anonymize.output.chunks import Piece, Pieces
 from raymaskdp.anonymize.people.people import packed_size
 from raymaskdp.anonymize.verify.checks import Digest, FrameChecks
 from raymaskdp.anonymize.verify.config import VerifyConfig
-from raymaskdp.anonymize.verify.ladder import LadderFrame, Look, Rung, num_regions, redacted, warm_up
+from raymaskdp.anonymize.verify.ladder import LadderFrame, Rung, SecondLook, num_regions, redacted, warm_up
 from raymaskdp.bodies.render import Rendered, nothing_drawn
 from raymaskdp.files import atomic_path
 from raymaskdp.video import masks
@@ -104,7 +104,7 @@ class Work:
     silhouettes: Silhouettes
     masks_TB: np.ndarray | MaskFilm
     flow: FlowFill | None = None
-    look: Look
+    look: SecondLook
     plates: PlateConfig
     composites: CompositeConfig
     verify: VerifyConfig

@@ -28,6 +28,7 @@ from raymaskdp.anonymize.people.body_track import (
     observed,
 )
 from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack, FrameBoxes, follow
+from raymaskdp.anonymize.people.certainty import BODIES, BOX_MARGIN, doubts_of, is_certain, is_doubtful
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.look import Look
 from raymaskdp.anonymize.people.masks import Patch, body_height, box_patch, grow, limbs, union
@@ -53,24 +54,6 @@ BODIES_A_CROP = 3
 
 BODY_FITS = 0.3
 """Least overlap of a body with the box of the person whose it is."""
-
-BOX_MARGIN = 0.06
-"""Growth of a box that is covered as it is, as a share of its longer side."""
-
-LEAST_HITS = 3
-"""Frames in which a person must have been detected to be more than a glimpse."""
-
-LEAST_BEST = 0.5
-"""Score that the best box of a person must have."""
-
-LEAST_DOUBT = 0.4
-"""Score from which a box that is no person for certain is a doubt; fainter ones are left to `look_again`."""
-
-LEAST_VOTES, VOTED = 2, 0.12
-"""Frames, and share of a track's frames, in which a network that may begin a track saw a person."""
-
-BODIES = 0.3
-"""Share of a track's frames with a body in it that makes a person of it without these votes."""
 
 PART = 0.75
 """Share of a box that lies in another person's: so much of an arm, a head or a pair of legs does."""
@@ -105,25 +88,6 @@ class BoxSearch:
         return Looked(frames=seen, things=look.things, tracks=follow(seen, float(info.fps)))
 
 
-def is_certain(track: BoxTrack, bodies: int, num_frames: int) -> bool:
-    """Whether a track is a person for certain: seen often enough, and by votes or by its body.
-
-    Args:
-      bodies: frames in which the landmark network found a body in the track's box.
-      num_frames: of the video; a video of one frame has no person in three.
-    """
-    brief = track.seen_N.sum() < min(LEAST_HITS, num_frames)
-    if brief or track.score_N.max() < LEAST_BEST or track.against > track.votes:
-        return False
-    voted = track.votes >= max(min(LEAST_VOTES, num_frames), VOTED * track.seen_N.sum())
-    return bool(voted or bodies >= BODIES * len(track.seen_N))
-
-
-def is_doubtful(track: BoxTrack) -> bool:
-    """Whether a track that is no person for certain may be one; what looks like a dog more often is not."""
-    return track.against <= track.votes and float(track.score_N.max()) >= LEAST_DOUBT
-
-
 class FindPeople:
     """The pose stage: frames of one video in, `People` out. Call it as often as you like."""
 
@@ -155,21 +119,6 @@ class FindPeople:
             doubts=doubts,
             things=looked.things,
         )
-
-
-def doubts_of(track: BoxTrack, reason: str, *, is_part: bool = False) -> list[Doubt]:
-    """A doubt about each of a track's boxes, from where it was first seen to where it was last."""
-    seen = np.flatnonzero(track.seen_N)
-    return [
-        Doubt(
-            frame=track.start + index,
-            reason=reason,
-            box=tuple(boxes.expand(box_4, BOX_MARGIN).tolist()),
-            is_part=is_part,
-        )
-        for index, box_4 in enumerate(track.boxes_N4)
-        if seen[0] <= index <= seen[-1]  # what is doubted is held later, before and after
-    ]
 
 
 class _CloseLook:

@@ -79,7 +79,7 @@ class LadderFrame:
     region_HW: np.ndarray | None = None
 
 
-class Look(Protocol):
+class SecondLook(Protocol):
     """What detectors see in a frame that must show nobody."""
 
     def __call__(self, frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
@@ -94,7 +94,7 @@ class Attention:
     what is seen is redacted for longer than a round takes. What stays is looked at once in each part.
     """
 
-    def __init__(self, look: Look, fps: float) -> None:
+    def __init__(self, look: SecondLook, fps: float) -> None:
         self._look = look
         self._every = _every(fps)
         self._takes_turns = 2 * _held(fps) + 1 >= TURNS
@@ -121,7 +121,7 @@ def warm_up(start: int, fps: float) -> int:
     return max(0, (start - 3 * held) // every * every)
 
 
-def redacted(frames: Iterable[LadderFrame], look: Look, fps: float) -> Iterator[LadderFrame]:
+def redacted(frames: Iterable[LadderFrame], look: SecondLook, fps: float) -> Iterator[LadderFrame]:
     """The frames with everybody redacted whom `look` sees.
 
     Args:
@@ -166,7 +166,7 @@ def _every(fps: float) -> int:
     return max(1, round(fps))
 
 
-def _redacted(shown: LadderFrame, seen_N4: np.ndarray, look: Look) -> LadderFrame:
+def _redacted(shown: LadderFrame, seen_N4: np.ndarray, look: SecondLook) -> LadderFrame:
     """A frame taken down the ladder until nobody is seen in it."""
     if not len(seen_N4):
         return shown

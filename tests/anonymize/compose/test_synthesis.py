@@ -19,7 +19,7 @@ from raymaskdp.anonymize.compose.synthesis import Layers, Work, write_layers
 from raymaskdp.anonymize.output.chunks import Pieces
 from raymaskdp.anonymize.people.people import packed_size
 from raymaskdp.anonymize.verify.config import VerifyConfig
-from raymaskdp.anonymize.verify.ladder import Look
+from raymaskdp.anonymize.verify.ladder import SecondLook
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered
@@ -93,7 +93,7 @@ def draw(index: int) -> Rendered:
     )
 
 
-def sees_nobody(frame_HW3: np.ndarray) -> np.ndarray:
+def sees_nobody(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
     return np.zeros((0, 4))
 
 
@@ -105,7 +105,7 @@ def write(
     draw: Callable[[int], Rendered] = draw,
     *,
     flow: bool = False,
-    look: Look = sees_nobody,
+    look: SecondLook = sees_nobody,
 ) -> Layers:
     folder.mkdir(exist_ok=True)
     people, info = scene(), probe(source)

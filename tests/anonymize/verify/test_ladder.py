@@ -13,8 +13,8 @@ from raymaskdp.anonymize.verify.ladder import (
     SOLID,
     Attention,
     LadderFrame,
-    Look,
     Rung,
+    SecondLook,
     num_regions,
     redacted,
     warm_up,
@@ -45,7 +45,7 @@ def red(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
     return np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float64)
 
 
-def unless(is_fine: object) -> Look:
+def unless(is_fine: object) -> SecondLook:
     """Somebody in the middle of every frame whose middle is not fine."""
 
     def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
@@ -54,7 +54,7 @@ def unless(is_fine: object) -> Look:
     return look
 
 
-def run(frames: Iterable[LadderFrame], look: Look = red) -> list[LadderFrame]:
+def run(frames: Iterable[LadderFrame], look: SecondLook = red) -> list[LadderFrame]:
     return list(redacted(frames, look, FPS))
 
 

@@ -20,15 +20,13 @@ from scipy.spatial.transform import Rotation
 
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack
+from raymaskdp.anonymize.people.certainty import doubts_of, is_certain, is_doubtful
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.finder import (
     BoxSearch,
     Looked,
     box_person,
-    doubts_of,
     foreground_at,
-    is_certain,
-    is_doubtful,
 )
 from raymaskdp.anonymize.people.masks import body_height, limbs
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
