@@ -24,6 +24,9 @@ MASK_THRESHOLD = 0.35
 OUTLINE_THRESHOLD = 0.5
 """Least probability of a pixel of the outline, which is to be right and not safe."""
 
+HIPS_SEEN = 0.5
+"""Visibility of the hips below which they are a guess."""
+
 STEADY = (0, 11, 12, 13, 14, 23, 24, 25, 26, 27, 28)
 """Landmarks that tell two people apart; fingers, toes and the face's details only add noise."""
 
@@ -112,6 +115,10 @@ class BodyTrack:
         """The frame with a sighting that is nearest to `frame`."""
         return self.seen.around(frame, 1)[0]
 
+    def sure(self, least: float) -> int:
+        """How many sightings have at least this score."""
+        return sum(seen.score >= least for seen in self.seen.values())
+
     def is_consistent(self, seen: BodySeen, frame: int) -> bool:
         """Whether a body is as tall, and its mask as large, as the person was around that frame.
 
@@ -121,8 +128,10 @@ class BodyTrack:
         others = [self.seen[known] for known in around if self.seen[known] is not seen]
         if not others:
             return True
-        stretch = seen.body_scale / max(float(np.median([other.body_scale for other in others])), 1.0)
         share = seen.area / max(float(np.median([other.area for other in others])), 1.0)
+        if seen.keypoints_33x3[[23, 24], 2].mean() < HIPS_SEEN:
+            return share > 0.4  # how tall somebody is whose hips are out of sight is a guess
+        stretch = seen.body_scale / max(float(np.median([other.body_scale for other in others])), 1.0)
         return 0.72 < stretch < 1.4 and share > 0.6
 
     def fix_left_right(self) -> None:
@@ -203,15 +212,6 @@ def overlap(patch: Patch, other: Patch) -> float:
     second = other.mask_hw[y0 - by0 : y1 - by0, x0 - bx0 : x1 - bx0]
     smaller = min(int(patch.mask_hw.sum()), int(other.mask_hw.sum()))
     return int((first & second).sum()) / smaller if smaller else 0.0
-
-
-def deduplicate(sightings: list[BodySeen]) -> list[BodySeen]:
-    """One sighting a person: of those that show the same body, the one with the highest score."""
-    kept: list[BodySeen] = []
-    for candidate in sorted(sightings, key=lambda seen: -seen.score):
-        if not any(same_body(candidate, other) for other in kept):
-            kept.append(candidate)
-    return kept
 
 
 def same_body(seen: BodySeen, other: BodySeen) -> bool:

@@ -17,10 +17,11 @@ LEAST_HITS = 3
 LEAST_BEST = 0.5
 """Score that the best box of a person must have."""
 
-LEAST_DOUBT = 0.4
-"""Score from which a box that is no person for certain is a doubt; fainter ones are left to `look_again`."""
+LEAST_DOUBT, LEAST_UNVOTED = 0.52, 0.65
+"""Score from which a box that is no person for certain is a doubt, and the same without a vote; fainter
+ones are left to `look_again`."""
 
-LEAST_VOTES, VOTED = 2, 0.12
+LEAST_VOTES, VOTED = 2, 0.25
 """Frames, and share of a track's frames, in which a network that may begin a track saw a person."""
 
 BODIES = 0.3
@@ -46,7 +47,8 @@ def is_certain(track: BoxTrack, bodies: int, num_frames: int) -> bool:
 
 def is_doubtful(track: BoxTrack) -> bool:
     """Whether a track that is no person for certain may be one; what looks like a dog more often is not."""
-    return track.against <= track.votes and float(track.score_N.max()) >= LEAST_DOUBT
+    least = LEAST_DOUBT if track.votes else LEAST_UNVOTED
+    return track.against <= track.votes and float(track.score_N.max()) >= least
 
 
 def doubts_of(track: BoxTrack, reason: str, *, is_part: bool = False) -> list[Doubt]:

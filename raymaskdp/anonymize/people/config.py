@@ -35,7 +35,7 @@ class PoseConfig:
     pose_model: Path | None = None
     confidence: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.35
     max_people: Annotated[int, check.Range(0, 1000)] = 8
-    max_gap: Annotated[float, check.Range(0), Unit("s")] = 0.5
+    max_gap: Annotated[float, check.Range(0), Unit("s")] = 1.0
     dilation: Annotated[float, check.Range(0, 0.5)] = 0.02
     foreground: Annotated[float, check.Range(0, 1, open_low=True)] = 0.6
 

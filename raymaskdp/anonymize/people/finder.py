@@ -22,10 +22,10 @@ from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.body_track import (
     BodySeen,
     BodyTrack,
-    deduplicate,
     interpolated,
     interpolated_outline,
     observed,
+    same_body,
 )
 from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack, FrameBoxes, follow
 from raymaskdp.anonymize.people.certainty import BODIES, BOX_MARGIN, doubts_of, is_certain, is_doubtful
@@ -40,8 +40,11 @@ from raymaskdp.video.mask_film import MaskFilm, SmallMask
 from raymaskdp.video.masks import pack
 from raymaskdp.video.reader import VideoInfo
 
-LEAST_SCORE = 0.3
-"""Bodies below this score (`body_track.BodySeen`) are imagined."""
+LEAST_SCORE = 0.2
+"""Bodies below this score (`body_track.BodySeen`) are imagined, even where a detector saw a person."""
+
+SURE_SCORE = 0.3
+"""Score from which a body speaks for a person by itself."""
 
 CROP = 0.2
 """What a crop shows around a box, as a share of its longer side."""
@@ -52,8 +55,8 @@ LEAST_SIDE = 24
 BODIES_A_CROP = 3
 """Bodies looked for in one crop: others stand before or behind the one it is of."""
 
-BODY_FITS = 0.3
-"""Least overlap of a body with the box of the person whose it is."""
+BODY_FITS, FAINT_FITS = 0.3, 0.45
+"""Least overlap of a body with the box of the person whose it is, and the same of a body of a low score."""
 
 PART = 0.75
 """Share of a box that lies in another person's: so much of an arm, a head or a pair of legs does."""
@@ -162,12 +165,17 @@ class _CloseLook:
                 continue
             view = View.of(frame_HW3, boxes.within(boxes.expand(box_4, CROP), height=height, width=width))
             new = [observed(sighting, height=height, width=width) for sighting in self._networks.bodies(view)]
-            found = deduplicate([*found, *(seen for seen in new if seen.score >= LEAST_SCORE)])
+            found += [seen for seen in new if seen.score >= LEAST_SCORE]
         if not found:
             return {}
         fit = np.array([[_fit(seen, boxes_by_track[i], height, width) for seen in found] for i in largest])
-        pairs = zip(*linear_sum_assignment(-fit), strict=True)
-        return {largest[a]: found[b] for a, b in pairs if fit[a, b] >= BODY_FITS}
+        least = np.array([BODY_FITS if seen.score >= SURE_SCORE else FAINT_FITS for seen in found])
+        taken: dict[int, BodySeen] = {}
+        # The best fitting first: a skeleton that is drawn into an arm is that of the arm's owner once more.
+        for a, b in sorted(zip(*linear_sum_assignment(-fit), strict=True), key=lambda pair: -fit[pair]):
+            if fit[a, b] >= least[b] and not any(same_body(found[b], other) for other in taken.values()):
+                taken[largest[a]] = found[b]
+        return taken
 
     def persons(self, num_frames: int) -> tuple[tuple[Person, ...], tuple[Doubt, ...]]:
         """The people, with gaps filled and masks made generous; and where somebody else may be."""
@@ -175,7 +183,7 @@ class _CloseLook:
         doubts: list[Doubt] = []
         certain = []
         for index, (track, body) in enumerate(zip(self._tracks, self._seen, strict=True)):
-            if is_certain(track, len(body.seen), num_frames):
+            if is_certain(track, body.sure(SURE_SCORE), num_frames):
                 certain.append(index)
             elif is_doubtful(track):
                 doubts += doubts_of(track, "a person was seen too briefly or faintly to be followed")
@@ -191,17 +199,23 @@ class _CloseLook:
         return tuple(persons), tuple(doubts)
 
     def _is_part(self, index: int, others: Sequence[int]) -> bool:
-        """Whether a track has hardly a body of its own and lies in the box of a person who has one."""
+        """Whether a track has hardly a body of its own and lies on a person who has one or is larger."""
         track, body = self._tracks[index], self._seen[index]
         if len(body.seen) >= BODIES * len(track.seen_N):
             return False
         within = np.zeros(len(track.boxes_N4), bool)
         for other in others:
             around, theirs = self._tracks[other], self._seen[other]
+            stronger = around.votes >= track.votes
             for at, box_4 in enumerate(track.boxes_N4):
                 frame = track.start + at
                 outer_4 = around.at(frame)
-                if outer_4 is not None and self._is_known(theirs, frame):
+                if outer_4 is None:
+                    continue
+                known = self._is_known(theirs, frame)
+                if known and frame in theirs.seen:
+                    outer_4 = _with_points(outer_4, theirs.seen[frame].keypoints_33x3)
+                if known or (stronger and _side(outer_4) > 1.2 * _side(box_4)):
                     within[at] |= boxes.inside(box_4[None], outer_4[None])[0, 0] >= PART
         return bool(within.mean() >= 0.6)
 
@@ -293,6 +307,15 @@ class _CloseLook:
 def _side(box_4: np.ndarray) -> float:
     """The longer side of a box, pixels."""
     return float((box_4[2:] - box_4[:2]).max())
+
+
+def _with_points(box_4: np.ndarray, keypoints_33x3: np.ndarray) -> np.ndarray:
+    """The box around a person's box and the landmarks of theirs that are seen."""
+    seen = keypoints_33x3[keypoints_33x3[:, 2] >= SURE_SCORE, :2]
+    if not len(seen):
+        return box_4
+    low_2, high_2 = np.split(boxes.around_points(seen), 2)
+    return np.concatenate([np.minimum(box_4[:2], low_2), np.maximum(box_4[2:], high_2)])
 
 
 def _fit(seen: BodySeen, box_4: np.ndarray, height: int, width: int) -> float:

@@ -39,6 +39,12 @@ CUT_LEVELS, CUT_POINTS, CUT_COLOURS = 12.0, 0.3, 0.94
 """Two frames belong to different shots where their small copies differ by more than so many levels on
 average, less than this share of the points can be followed, and their colours agree less (Bhattacharyya)."""
 
+EDGE = 0.015
+"""Distance from the edge of a quarter, by its longer side, at which a box is taken to be cut off there."""
+
+CUT_INSIDE = 0.6
+"""Share of a box that is cut off that must lie in another for it to be part of that person."""
+
 _SMALL = 256
 _THUMBNAIL = (32, 18)
 
@@ -64,10 +70,10 @@ class Look:
             self._looked = index
             things = self.things[index] = self._nanodet(frame_HW3)
             people_N5 = things.people()
+            poses = self._multipose(frame_HW3)
             if camera_23 is None or index - self._tiled >= self._tiles_every:
                 self._tiled = index
-                people_N5 = self._with_tiles(frame_HW3, people_N5)
-            poses = self._multipose(frame_HW3)
+                people_N5 = self._with_tiles(frame_HW3, people_N5, poses.boxes_N4)
             posed_M5 = np.column_stack([poses.boxes_N4, np.minimum(POSE_GAIN * poses.score_N, 1.0)])
             merged_N6 = merged(people_N5, _votes(people_N5, things), posed_M5)
         else:
@@ -83,12 +89,12 @@ class Look:
             camera_23=camera_23,
         )
 
-    def _with_tiles(self, frame_HW3: np.ndarray, people_N5: np.ndarray) -> np.ndarray:
+    def _with_tiles(self, frame_HW3: np.ndarray, people_N5: np.ndarray, posed_M4: np.ndarray) -> np.ndarray:
         """People of the whole frame, and small ones that only the quarters of it show."""
         height, width = frame_HW3.shape[:2]
         if max(height, width) < 1.2 * SIDE:
             return people_N5
-        found = [people_N5]
+        found, cut = [people_N5], [np.zeros(len(people_N5), bool)]
         for x0, y0, x1, y1 in quarters(height, width):
             seen_N5 = self._nanodet(np.ascontiguousarray(frame_HW3[y0:y1, x0:x1])).people()
             # What is large in a quarter is cut off by it, and is seen in the whole frame.
@@ -96,9 +102,24 @@ class Look:
             seen_N5 = seen_N5[side_N < 0.5 * max(x1 - x0, y1 - y0)]
             seen_N5[:, :4] += np.array([x0, y0, x0, y0], np.float32)
             found.append(seen_N5)
-        every_N5 = np.concatenate(found)
+            cut.append(ends_at_edge(seen_N5, (x0, y0, x1, y1), height=height, width=width))
+        every_N5, cut_N = np.concatenate(found), np.concatenate(cut)
+        # Part of a person that a quarter cuts off is no person of its own.
+        whole_M4 = np.concatenate([every_N5[~cut_N, :4], posed_M4])
+        if cut_N.any() and len(whole_M4):
+            part_N = (boxes.inside(every_N5[:, :4], whole_M4) >= CUT_INSIDE).any(1)
+            every_N5 = every_N5[~(cut_N & part_N)]
         kept = boxes.suppressed(every_N5[:, :4], every_N5[:, 4], 0.5)
         return every_N5[kept]
+
+
+def ends_at_edge(seen_N5: np.ndarray, part: boxes.BoxXYXY, *, height: int, width: int) -> np.ndarray:
+    """Which boxes end where a part of the frame ends and the frame goes on, bool [N]."""
+    x0, y0, x1, y1 = part
+    near = EDGE * max(x1 - x0, y1 - y0)
+    edges = ((0, x0, x0 > 0), (1, y0, y0 > 0), (2, x1, x1 < width), (3, y1, y1 < height))
+    touching = [np.abs(seen_N5[:, at] - edge) <= near for at, edge, inner in edges if inner]
+    return np.logical_or.reduce(touching) if touching else np.zeros(len(seen_N5), bool)
 
 
 def quarters(height: int, width: int) -> list[boxes.BoxXYXY]:

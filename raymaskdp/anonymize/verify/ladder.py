@@ -41,6 +41,9 @@ SOLID = 127
 SAME_LEVELS = 6.0
 """A part of a frame that has changed by less, in levels of its small copy, looks as it did before."""
 
+INSIDE = 0.6
+"""Share of a region that the analysis removed already from which nobody is counted in it."""
+
 _CELL = 8
 
 TURNS = 4
@@ -151,10 +154,16 @@ def redacted(frames: Iterable[LadderFrame], look: SecondLook, fps: float) -> Ite
 
 
 def num_regions(shown: LadderFrame) -> int:
-    """Places of a frame that were taken down the ladder."""
+    """Places of a frame that were taken down the ladder and lie outside what the analysis removed.
+
+    What is seen where a person was removed is an unlucky filling: no pixel of anybody is there to be counted.
+    """
     if shown.region_HW is None:
         return 0
-    return cv2.connectedComponents(shown.region_HW.view(np.uint8))[0] - 1
+    count, labels_HW = cv2.connectedComponents(shown.region_HW.view(np.uint8))
+    area = np.bincount(labels_HW.ravel(), minlength=count)[1:]
+    removed = np.bincount(labels_HW[shown.mask_HW], minlength=count)[1:]
+    return int(np.count_nonzero(removed < INSIDE * area))
 
 
 def _held(fps: float) -> int:

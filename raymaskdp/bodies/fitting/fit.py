@@ -27,6 +27,7 @@ from annotated_types import Unit
 from raymaskdp import check
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import Body, load_body
+from raymaskdp.bodies.fitting.gaps import BRIDGED_S, bridge, runs
 from raymaskdp.bodies.fitting.kinematics import inverse_kinematics, matrices, vectors
 from raymaskdp.bodies.fitting.landmarks import LIMB_POINTS, MEDIAPIPE, LandmarkLayout, Landmarks, landmarks_of
 from raymaskdp.bodies.fitting.lift import LIFTED, lift
@@ -38,6 +39,9 @@ from raymaskdp.bodies.skinning import joint_transforms
 
 SEGMENT = 1800
 """Frames that are fitted at once; a long run is fitted in segments, so that memory does not grow with it."""
+
+OUTSIDE, GUESSED = 0.03, 0.02
+"""Points further outside the frame than this share of its longer side weigh so much of their confidence."""
 
 OVERLAP_S = 2.0
 """Seconds on either side that a segment looks at and leaves to its neighbours, so that no seam shows."""
@@ -106,8 +110,9 @@ class FitConfig:
 class FitBodies:
     """The fit stage: `People` and one avatar a person in, one `Motion` a person out.
 
-    A person is fitted where the torso can be seen and the body comes to lie on the person's points;
-    `visible_T` of the motion is false elsewhere, and the person is then to be drawn as a silhouette.
+    A person is fitted where the shoulders or most of the torso can be seen and the body comes to lie on the
+    person's points; `visible_T` of the motion is false elsewhere, and the person is then to be drawn as a
+    silhouette. Points outside the frame are guesses of the network, and hardly count.
 
     Args:
       body_path: an SMPL-H file; None for the embedded body.
@@ -140,21 +145,25 @@ class FitBodies:
         num_frames = len(person.visible_T)
         rotations_TJ3 = np.zeros((num_frames, NUM_JOINTS, 3), np.float32)
         translation_T3 = np.tile(np.array([0, 0, 5], np.float32), (num_frames, 1))
-        fitted_T = person.visible_T & _torso_in_view(person, layout, info)
+        fitted_T = person.visible_T & _enough_in_view(person, layout, info)
         rest_J3 = body.rest_joints(avatar.betas_S).astype(np.float64)
-        lifted = self.config.lift and layout == MEDIAPIPE
-        landmarks = landmarks_of(body, avatar.betas_S, LIFTED if lifted else layout)
-        overlap = max(1, round(OVERLAP_S * float(info.fps)))
-        for seen, kept in (pair for run in _runs(fitted_T) for pair in _segments(run, overlap)):
+        fps = float(info.fps)
+        overlap = max(1, round(OVERLAP_S * fps))
+        for seen, kept in (pair for run in runs(fitted_T) for pair in _segments(run, overlap)):
             keypoints = person.keypoints_TL3[seen].astype(np.float64)
             world = person.world_TL3[seen].astype(np.float64)
+            inside = _in_view(keypoints, info, OUTSIDE)
+            # What is systematically wrong was learnt of whole bodies.
+            lifted = self.config.lift and layout == MEDIAPIPE and np.median(inside.mean(1)) > 0.6
+            landmarks = landmarks_of(body, avatar.betas_S, LIFTED if lifted else layout)
             if lifted:
                 keypoints, world = lift(keypoints, world, camera_33)
+            keypoints[..., 2] *= np.where(inside, 1.0, GUESSED)
             common: dict[str, Any] = {
                 "rest_J3": rest_J3,
                 "landmarks": landmarks,
                 "camera_33": camera_33,
-                "fps": float(info.fps),
+                "fps": fps,
             }
             if person.rotations_TJ3 is not None:
                 turns = person.rotations_TJ3[seen].astype(np.float64)
@@ -168,10 +177,11 @@ class FitBodies:
             rotations_TJ3[kept] = rotations[inner]
             translation_T3[kept] = pelvis[inner] - rest_J3[0]
             fitted_T[kept] &= off[inner] <= self.config.max_misfit
+        bridged_T = bridge(rotations_TJ3, translation_T3, fitted_T, person.visible_T, round(BRIDGED_S * fps))
         return Motion(
             rotations_TJ3=rotations_TJ3,
             translation_T3=translation_T3,
-            visible_T=fitted_T,
+            visible_T=bridged_T,
             betas_S=avatar.betas_S,
             camera_33=camera_33,
             track_id=person.track_id,
@@ -270,7 +280,12 @@ def to_camera(
     move: Any = np.zeros(0)
     for index, (world, keypoints) in enumerate(zip(world_NL3, keypoints_NL3, strict=True)):
         use = [i for i in steady if keypoints[i, 2] > 0.3]
-        use = use if len(use) >= 8 else steady
+        if len(use) < 8:
+            use = [i for i in steady if keypoints[i, 2] > GUESSED]
+        if len(use) < 8:  # a head and shoulders say too little of how a crop is turned
+            result[index] = world
+            turn = np.zeros(0)
+            continue
         if not turn.size:
             _, turn, move = cv2.solvePnP(
                 world[use], keypoints[use, :2], camera_33, None, flags=cv2.SOLVEPNP_SQPNP
@@ -318,19 +333,18 @@ def place(
     return np.asarray(solved)
 
 
-def _torso_in_view(person: FittedTrack, layout: LandmarkLayout, info: Frames) -> np.ndarray:
-    """Frames in which enough of shoulders and hips is inside the image to place a body, bool [T]."""
+def _enough_in_view(person: FittedTrack, layout: LandmarkLayout, info: Frames) -> np.ndarray:
+    """Frames in which three of shoulders and hips, or both shoulders, can place a body, bool [T]."""
     torso = layout.rows(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
-    points = np.nan_to_num(person.keypoints_TL3[:, torso], nan=-1e6)
-    margin = 0.1 * max(info.width, info.height)
-    inside = (points[..., :2] > -margin) & (points[..., :2] < np.array([info.width, info.height]) + margin)
-    return np.asarray(inside.all(-1).sum(-1) >= 3)
+    inside = _in_view(np.nan_to_num(person.keypoints_TL3[:, torso], nan=-1e6), info, 0.1)
+    return np.asarray((inside.sum(-1) >= 3) | inside[:, :2].all(-1))
 
 
-def _runs(flags_T: np.ndarray) -> list[slice]:
-    """Uninterrupted stretches of true flags."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags_T.astype(np.int8), [0]])))
-    return [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+def _in_view(keypoints_NL3: np.ndarray, info: Frames, margin: float) -> np.ndarray:
+    """Points inside the frame, or outside by less than a share of its longer side, bool [N, L]."""
+    size, reach = np.array([info.width, info.height]), margin * max(info.width, info.height)
+    points = keypoints_NL3[..., :2]
+    return np.asarray(((points > -reach) & (points < size + reach)).all(-1))
 
 
 def _segments(run: slice, overlap: int) -> Iterator[tuple[slice, slice]]:

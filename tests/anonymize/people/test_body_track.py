@@ -1,5 +1,7 @@
 """One body along a track: which observations agree, what lies in a gap, and the geometry of masks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -9,9 +11,9 @@ from raymaskdp.anonymize.people.body_track import (
     BodySeen,
     BodyTrack,
     Observations,
-    deduplicate,
     interpolated,
     observed,
+    same_body,
 )
 from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, grow, limbs, union
 from raymaskdp.anonymize.people.networks.mediapipe import Sighting
@@ -54,8 +56,20 @@ def test_a_body_of_another_size_is_not_the_person() -> None:
     assert track.is_consistent(seen(104), 3)
 
 
-def test_two_sightings_of_one_body_count_once() -> None:
-    assert len(deduplicate([seen(100), seen(102), seen(200)])) == 2
+def test_two_sightings_of_one_body_are_one() -> None:
+    assert same_body(seen(100), seen(102))
+    assert not same_body(seen(100), seen(200))
+
+
+def test_what_is_out_of_sight_makes_nobody_another_size() -> None:
+    """A close-up shows no hips: how tall its person is is a guess, which differs from frame to frame."""
+    track = BodyTrack(track_id=0, seen=Observations({frame: seen(100) for frame in range(3)}))
+    guessed = seen(100, scale=0.65)
+    guessed.keypoints_33x3[[23, 24], 2] = 0.1
+    guessed = dataclasses.replace(guessed, area=track.seen[0].area)
+    assert not track.is_consistent(dataclasses.replace(seen(100, scale=0.65), area=guessed.area), 3)
+    assert track.is_consistent(guessed, 3)
+    assert not track.is_consistent(dataclasses.replace(guessed, area=guessed.area // 3), 3)
 
 
 def test_a_gap_is_filled_on_the_straight_line() -> None:

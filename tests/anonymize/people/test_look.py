@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.look import SAME_IOU, WHOLE, CameraMotion, merged, quarters
+from raymaskdp.anonymize.people.look import SAME_IOU, WHOLE, CameraMotion, ends_at_edge, merged, quarters
 
 
 @st.composite
@@ -79,6 +79,14 @@ def test_quarters_cover_the_frame_and_overlap(height: int, width: int) -> None:
         assert spans[-1][1] == size
         assert spans[-1][0] < spans[0][1]
     assert len({part[:2] for part in parts}) == 4
+
+
+def test_a_box_is_cut_off_where_its_quarter_ends_and_the_frame_goes_on() -> None:
+    part = quarters(200, 400)[0]
+    assert part == (0, 0, 240, 120)
+    around = np.array([(0, 0, 30, 60), (100, 50, 130, 119), (210, 20, 240, 60), (50, 20, 80, 100.0)])
+    assert ends_at_edge(around, part, height=200, width=400).tolist() == [False, True, True, False]
+    assert not ends_at_edge(around, (0, 0, 240, 120), height=120, width=240).any()
 
 
 def room(seed: int, height: int = 240, width: int = 320) -> np.ndarray:

@@ -58,6 +58,14 @@ def run(frames: Iterable[LadderFrame], look: SecondLook = red) -> list[LadderFra
     return list(redacted(frames, look, FPS))
 
 
+@pytest.mark.parametrize(("x", "counted"), [(30, 1), (8, 1), (0, 0)])
+def test_whoever_is_seen_where_a_person_was_removed_is_counted_once(x: int, counted: int) -> None:
+    """A filling that looks human is redacted, and is no second person."""
+    (out,) = run([frame(0, (x, 42))])
+    assert out.rung == Rung.BACKGROUND
+    assert num_regions(out) == counted
+
+
 def test_frames_without_anybody_pass_as_they_are() -> None:
     given = [frame(index) for index in range(20)]
     assert all(out is shown for out, shown in zip(run(given), given, strict=True))

@@ -205,6 +205,29 @@ def test_a_torso_outside_the_frame_is_not_fitted() -> None:
     np.testing.assert_array_equal(motion.betas_S, avatar.betas_S)
 
 
+def test_a_head_and_shoulders_are_an_avatar_of_the_same_size_in_the_picture() -> None:
+    """Below the frame the network guesses: with guesses of another size the avatar fits what is seen."""
+    acted = act(7, frames=12)
+    middle = acted.keypoints[:, 11:13, :2].mean(1, keepdims=True)
+    keypoints = acted.keypoints.copy()
+    keypoints[..., :2] = 4 * (keypoints[..., :2] - middle) + np.array([320, 400])
+    below = keypoints[..., 1] > 500
+    assert below[:, 23:].all()
+    keypoints[..., 2] = np.where(below, 0.3, 1.0)
+    keypoints[:, 23:, 1] = 480 + 1.5 * (keypoints[:, 23:, 1] - 480)
+    somebody = Somebody(3, np.ones(12, bool), keypoints, acted.world)
+    (motion,) = FitBodies(FitConfig())(Everybody((somebody,)), Video(), [draw_avatar(b"z" * 32, "a")])
+    assert motion.visible_T.all()
+    joints = load_body().joints(motion.rotations_TJ3, motion.translation_T3, motion.betas_S)
+    image = joints[..., :2] / joints[..., 2:] * motion.camera_33[0, 0] + motion.camera_33[:2, 2]
+    wide = np.linalg.norm(keypoints[:, 11, :2] - keypoints[:, 12, :2], axis=-1)
+    left, right = JOINT["left_shoulder"], JOINT["right_shoulder"]
+    drawn = np.linalg.norm(image[:, left] - image[:, right], axis=-1)
+    assert 0.75 < np.median(drawn / wide) < 1.25
+    off = np.linalg.norm(image[:, [left, right]] - keypoints[:, 11:13, :2], axis=-1)
+    assert np.median(off) < 0.25 * np.median(wide)
+
+
 def test_one_euro_keeps_what_is_still_and_calms_noise_without_lag() -> None:
     rng = np.random.default_rng(0)
     np.testing.assert_allclose(one_euro(np.full((20, 2), 3.0), FPS, cutoff=1.0), 3.0)
