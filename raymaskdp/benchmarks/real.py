@@ -42,6 +42,15 @@ FOUND_IOU = 0.3
 
 FOUND_INSIDE = 0.7
 
+FATES = ("avatar", "covered otherwise", "in sight", "not published")
+"""What becomes of a marked person."""
+
+AVATAR_SHARE, COVERED_SHARE = 0.12, 0.6
+"""Share of a marked person's box that an avatar fills at least, and that a redaction covers."""
+
+SAME_FRAME = 12.0
+"""Most levels by which small copies of a still and of its frame differ on average."""
+
 EXPLAINED = 0.3
 """Share of what a detector sees in an output that avatars and redactions may cover and explain it."""
 
@@ -88,12 +97,19 @@ class ClipOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class RealResult:
-    """All of them, and what was found of the people marked in stills, by kind: (found, marked)."""
+    """All of them.
+
+    Attributes:
+      recall: people whom detectors find of those marked in stills, by kind: (found, marked).
+      false_boxes: boxes in stills that are nobody's; stills: how many there are.
+      fates: what became of marked people in the frames that the stills are of, as `FATES`.
+    """
 
     clips: tuple[ClipOutcome, ...]
     recall: dict[str, tuple[int, int]]
     false_boxes: int
     stills: int
+    fates: dict[str, int]
 
     def __str__(self) -> str:
         status = Counter(clip.status for clip in self.clips)
@@ -116,6 +132,8 @@ class RealResult:
                 f"people found in {self.stills} stills: {found} of {marked} ({kinds}); "
                 f"{self.false_boxes} false boxes"
             )
+            fates = ", ".join(f"{self.fates.get(fate, 0)} {fate}" for fate in FATES)
+            lines.append(f"marked people in these frames of outputs: {fates}")
         for clip in self.clips:
             shown = " ".join(f"{name}={clip.person_frames.get(name, 0)}" for name in RUNGS)
             seen = f" SEEN IN {list(clip.seen)}" if clip.seen else ""
@@ -151,7 +169,13 @@ def benchmark_real(folder: Path, out: Path, config: RealConfig) -> RealResult:
         sources = [folder / row["file"] for row in index]
         _sheet([(source, out / f"{source.stem}.mp4") for source in sources], config.sheet)
     recall, false_boxes, stills = _recall(folder, {Path(row["file"]).stem for row in index})
-    return RealResult(clips=clips, recall=recall, false_boxes=false_boxes, stills=stills)
+    return RealResult(
+        clips=clips,
+        recall=recall,
+        false_boxes=false_boxes,
+        stills=stills,
+        fates=dict(Counter(_fates(folder, index, out))),
+    )
 
 
 def _index(folder: Path, only: Sequence[str]) -> list[dict[str, str]]:
@@ -205,29 +229,20 @@ def _seen(look: LookAgain, video: Path, arrays: Path, every: int) -> tuple[int, 
 
 def _recall(folder: Path, names: set[str]) -> tuple[dict[str, tuple[int, int]], int, int]:
     """People found of those marked in stills, by kind; boxes that are nobody's; the number of stills."""
-    marked = folder / "people.csv"
-    if not marked.is_file():
+    people = _marked(folder, names)
+    if not people:
         return {}, 0, 0
-    people: dict[str, list[dict[str, str]]] = defaultdict(list)
-    with open(marked, encoding="utf-8", newline="") as opened:
-        for row in csv.DictReader(opened):
-            if row["still"] in names:
-                people[row["still"]].append(row)
     search = BoxSearch()
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     false_boxes = 0
     for still, rows in sorted(people.items()):
-        image = cv2.imread(str(folder / "stills" / f"{still}.jpg"))
-        if image is None:
-            raise UserError(f"There is no still {folder / 'stills' / still}.jpg, which people.csv names.")
-        frame_HW3 = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        frame_HW3 = _still(folder, still)
         found_N4 = _found(search, frame_HW3)
         explained = np.zeros(len(found_N4), bool)
         for row in rows:
             if row["kind"] == "none":
                 continue
-            box_4 = np.array([float(row[side]) for side in ("left", "top", "right", "bottom")])
-            box_4 *= np.array([*frame_HW3.shape[1::-1]] * 2)
+            box_4 = _box_of(row, frame_HW3.shape[0], frame_HW3.shape[1])
             if row["kind"] == "ignore":
                 explained |= boxes.inside(found_N4, box_4[None])[:, 0] > 0.5
                 continue
@@ -239,6 +254,70 @@ def _recall(folder: Path, names: set[str]) -> tuple[dict[str, tuple[int, int]], 
             counts[row["kind"]][1] += 1
         false_boxes += int(np.count_nonzero(~explained))
     return {kind: (a, b) for kind, (a, b) in counts.items()}, false_boxes, len(people)
+
+
+def _marked(folder: Path, names: set[str]) -> dict[str, list[dict[str, str]]]:
+    """Rows of people.csv by still; nothing where there is no such file."""
+    people: dict[str, list[dict[str, str]]] = defaultdict(list)
+    marked = folder / "people.csv"
+    if marked.is_file():
+        with open(marked, encoding="utf-8", newline="") as opened:
+            for row in csv.DictReader(opened):
+                if row["still"] in names:
+                    people[row["still"]].append(row)
+    return people
+
+
+def _still(folder: Path, name: str) -> np.ndarray:
+    """A still, uint8 RGB [H, W, 3]."""
+    image = cv2.imread(str(folder / "stills" / f"{name}.jpg"))
+    if image is None:
+        raise UserError(f"There is no still {folder / 'stills' / name}.jpg, which people.csv names.")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _box_of(row: dict[str, str], height: int, width: int) -> np.ndarray:
+    """A marked box in pixels, float64 [4]."""
+    shares = np.array([float(row[side]) for side in ("left", "top", "right", "bottom")])
+    return np.asarray(shares * np.array([width, height, width, height]))
+
+
+def _fates(folder: Path, index: Sequence[dict[str, str]], out: Path) -> Iterator[str]:
+    """What became of each marked person in the frame that the still is of; without one it is left out."""
+    files = {Path(row["file"]).stem: folder / row["file"] for row in index}
+    for name, rows in sorted(_marked(folder, set(files)).items()):
+        people = [row for row in rows if row["kind"] not in ("none", "ignore")]
+        at = _frame_of(files[name], _still(folder, name)) if people else None
+        if at is None:
+            continue
+        if not (out / f"{name}.npz").is_file():
+            yield from ["not published"] * len(people)
+            continue
+        with np.load(out / f"{name}.npz", allow_pickle=False) as stored:
+            height, width = int(stored["height"]), int(stored["width"])
+            avatar_HW, removed_HW = (
+                masks.unpack(stored[film][at], height, width) for film in ("avatar_masks", "person_masks")
+            )
+        for row in people:
+            x0, y0, x1, y1 = boxes.within(_box_of(row, height, width), height=height, width=width)
+            if avatar_HW[y0:y1, x0:x1].mean() >= AVATAR_SHARE:
+                yield "avatar"
+            elif removed_HW[y0:y1, x0:x1].mean() >= COVERED_SHARE:
+                yield "covered otherwise"
+            else:
+                yield "in sight"
+
+
+def _frame_of(video: Path, still_HW3: np.ndarray) -> int | None:
+    """The number of the frame that a still is of; None if it is of none."""
+
+    def small(frame_HW3: np.ndarray) -> np.ndarray:
+        return cv2.resize(frame_HW3, (64, 36), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+    still = small(still_HW3)
+    apart = np.array([float(np.abs(small(frame_HW3) - still).mean()) for frame_HW3 in reader.stream(video)])
+    best = int(apart.argmin())
+    return best if apart[best] <= SAME_FRAME else None
 
 
 def _found(search: BoxSearch, frame_HW3: np.ndarray) -> np.ndarray:
