@@ -24,7 +24,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from raymaskdp.errors import UserError
 from raymaskdp.video import tone
-from raymaskdp.video.decoding import decoded, opened, require_file
+from raymaskdp.video.decoding import decoded, opened, require_file, watched
 from raymaskdp.video.timing import Timing
 
 MOST_STRETCHED = 8
@@ -86,8 +86,8 @@ def probe(path: str | Path) -> VideoInfo:
     stamps: list[int | None] = []
     last: int | None = None
     interlaced = False
-    with opened(path) as (container, video):
-        for frame in decoded(path, container, video):
+    with opened(path) as (container, video), watched(path, video) as watch:
+        for frame in decoded(path, container, video, watch):
             if first is None:
                 first = frame
             elif (frame.width, frame.height) != (first.width, first.height):
