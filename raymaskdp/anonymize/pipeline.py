@@ -133,4 +133,5 @@ class _Tasks:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         task = self._work(pickle.loads(row["task"]))  # noqa: S301 — written by our own driver
-        return {"task": pickle.dumps(task)}
+        fault = task.fault if isinstance(task, Item) else ""
+        return {"task": pickle.dumps(task), "fault": fault}

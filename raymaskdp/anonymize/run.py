@@ -242,30 +242,33 @@ def _collect(
     working = 0.0
     counts: Counter[str] = Counter()
     waiting: set[str] = set()
-    with bar:
-        for item in items:
-            if item.status == "pending":
-                waiting.add(item.record.video_id)
-                counts["analyzed"] += 1
+    try:
+        with bar:
+            for item in items:
+                if item.status == "pending":
+                    waiting.add(item.record.video_id)
+                    counts["analyzed"] += 1
+                    bar.set_postfix(counts, refresh=False)
+                    bar.update(ANALYSIS)
+                    continue
+                if item.status != "done":
+                    manifest.withdraw(out, item.record.video_id)
+                rows[item.record.video_id] = manifest.row_of(item, config_sha256)
+                counts[item.status] += 1
+                _tell(item)
+                working += item.seconds
+                decided = (facts.decided if facts else 0) + 1
+                facts = RunFacts(
+                    seconds=time.monotonic() - began, working=working, decided=decided, waiting=todo - decided
+                )
                 bar.set_postfix(counts, refresh=False)
-                bar.update(ANALYSIS)
-                continue
-            if item.status != "done":
-                manifest.withdraw(out, item.record.video_id)
-            rows[item.record.video_id] = manifest.row_of(item, config_sha256)
-            counts[item.status] += 1
-            _tell(item)
-            working += item.seconds
-            decided = (facts.decided if facts else 0) + 1
-            facts = RunFacts(
-                seconds=time.monotonic() - began, working=working, decided=decided, waiting=todo - decided
-            )
-            bar.set_postfix(counts, refresh=False)
-            bar.update(1 - ANALYSIS if item.record.video_id in waiting else 1)
-            if time.monotonic() - written > MANIFEST_SECONDS:
-                manifest.write_manifest(out, rows.values(), facts)
-                written = time.monotonic()
-    manifest.write_manifest(out, rows.values(), facts)
+                bar.update(1 - ANALYSIS if item.record.video_id in waiting else 1)
+                if time.monotonic() - written > MANIFEST_SECONDS:
+                    manifest.write_manifest(out, rows.values(), facts)
+                    written = time.monotonic()
+    finally:
+        if facts is not None or not todo:  # what was decided stays known when a run breaks off
+            manifest.write_manifest(out, rows.values(), facts)
 
 
 def _tell(item: Item) -> None:

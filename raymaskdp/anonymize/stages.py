@@ -278,9 +278,10 @@ def guarded(work: Callable[[Item], Item], item: Item) -> Item:
         item = work(item)
     except UserError as error:
         item = failed(item, str(error))
-    except Exception as error:  # noqa: BLE001 — whatever breaks one video must not stop the others
+    except (Exception, SystemExit) as error:  # noqa: BLE001 — whatever breaks one video must not stop the others
         _log.exception("The video %s failed.", item.record.video_id)
-        item = failed(item, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        item = dataclasses.replace(failed(item, fault), fault=fault)
     return dataclasses.replace(item, seconds=item.seconds + time.perf_counter() - began)
 
 
