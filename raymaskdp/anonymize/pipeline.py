@@ -84,7 +84,8 @@ def on_ray(
             ):
                 yield row["name"], pickle.loads(row["task"])  # noqa: S301 — written by our own actors
 
-        metrics, waiting = RunMetrics(min(config.workers or num_cpus(), len(items))), len(items)
+        metrics = RunMetrics(lambda: min(config.workers or num_cpus(), len(items)))
+        waiting = len(items)
         for item in _in_turn(items, run, job, stages, observed):
             if item.status != "pending":
                 waiting -= 1
