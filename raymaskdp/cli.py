@@ -19,6 +19,7 @@ import click
 
 from raymaskdp import __version__, config, storage
 from raymaskdp.errors import UserError
+from raymaskdp.native_log import keep_chatter_out
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -48,6 +49,8 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    if arguments is None:  # a program of its own
+        keep_chatter_out()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = cli.main(args=arguments, prog_name="raymaskdp", standalone_mode=False)

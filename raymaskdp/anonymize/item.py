@@ -23,6 +23,7 @@ class Item:
       record: who and where it is.
       status: "pending" until a stage decides; a decided item passes the later stages untouched.
       reasons: why it was quarantined or failed, one sentence each, without personal detail.
+      fault: the error that failed it, where that was not said of its source: "" for what users can mend.
       released: reasons to quarantine it that somebody has looked at and accepted (`decisions`).
       source_sha256: digest of the source file, "" before it was read.
       local: copy of a source that is on an object store, while a worker has one; None for a file.
@@ -43,6 +44,7 @@ class Item:
     record: VideoRecord
     status: Status = "pending"
     reasons: tuple[str, ...] = ()
+    fault: str = ""
     released: tuple[str, ...] = ()
     source_sha256: str = ""
     local: str | None = None

@@ -84,7 +84,8 @@ def on_ray(
             ):
                 yield row["name"], pickle.loads(row["task"])  # noqa: S301 — written by our own actors
 
-        metrics, waiting = RunMetrics(min(config.workers or num_cpus(), len(items))), len(items)
+        metrics = RunMetrics(lambda: min(config.workers or num_cpus(), len(items)))
+        waiting = len(items)
         for item in _in_turn(items, run, job, stages, observed):
             if item.status != "pending":
                 waiting -= 1
@@ -133,4 +134,5 @@ class _Tasks:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         task = self._work(pickle.loads(row["task"]))  # noqa: S301 — written by our own driver
-        return {"task": pickle.dumps(task)}
+        fault = task.fault if isinstance(task, Item) else ""
+        return {"task": pickle.dumps(task), "fault": fault}

@@ -26,6 +26,7 @@ from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.object_store import Earlier
 from raymaskdp.anonymize.output import decisions, folders, identity, manifest
+from raymaskdp.anonymize.output import progress as progress_told
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.look_again import people_detector
@@ -165,7 +166,8 @@ def anonymize(
         run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
         bar = _bar(records, len(todo), progress and not events.wanted())
         events.write("anonymize begins", videos=len(records), todo=len(todo))
-        _collect(run(todo, config, job, observed=observed), len(todo), rows, out, config_sha256, bar)
+        with progress_told.told(out, len(records)):
+            _collect(run(todo, config, job, observed=observed), len(todo), rows, out, config_sha256, bar)
         if pieces is not None:
             remove_scratch(pieces)  # all is decided; a run that is killed leaves it
     chosen = tuple(rows[record.video_id] for record in records)
@@ -242,30 +244,33 @@ def _collect(
     working = 0.0
     counts: Counter[str] = Counter()
     waiting: set[str] = set()
-    with bar:
-        for item in items:
-            if item.status == "pending":
-                waiting.add(item.record.video_id)
-                counts["analyzed"] += 1
+    try:
+        with bar:
+            for item in items:
+                if item.status == "pending":
+                    waiting.add(item.record.video_id)
+                    counts["analyzed"] += 1
+                    bar.set_postfix(counts, refresh=False)
+                    bar.update(ANALYSIS)
+                    continue
+                if item.status != "done":
+                    manifest.withdraw(out, item.record.video_id)
+                rows[item.record.video_id] = manifest.row_of(item, config_sha256)
+                counts[item.status] += 1
+                _tell(item)
+                working += item.seconds
+                decided = (facts.decided if facts else 0) + 1
+                facts = RunFacts(
+                    seconds=time.monotonic() - began, working=working, decided=decided, waiting=todo - decided
+                )
                 bar.set_postfix(counts, refresh=False)
-                bar.update(ANALYSIS)
-                continue
-            if item.status != "done":
-                manifest.withdraw(out, item.record.video_id)
-            rows[item.record.video_id] = manifest.row_of(item, config_sha256)
-            counts[item.status] += 1
-            _tell(item)
-            working += item.seconds
-            decided = (facts.decided if facts else 0) + 1
-            facts = RunFacts(
-                seconds=time.monotonic() - began, working=working, decided=decided, waiting=todo - decided
-            )
-            bar.set_postfix(counts, refresh=False)
-            bar.update(1 - ANALYSIS if item.record.video_id in waiting else 1)
-            if time.monotonic() - written > MANIFEST_SECONDS:
-                manifest.write_manifest(out, rows.values(), facts)
-                written = time.monotonic()
-    manifest.write_manifest(out, rows.values(), facts)
+                bar.update(1 - ANALYSIS if item.record.video_id in waiting else 1)
+                if time.monotonic() - written > MANIFEST_SECONDS:
+                    manifest.write_manifest(out, rows.values(), facts)
+                    written = time.monotonic()
+    finally:
+        if facts is not None or not todo:  # what was decided stays known when a run breaks off
+            manifest.write_manifest(out, rows.values(), facts)
 
 
 def _tell(item: Item) -> None:

@@ -26,12 +26,12 @@ class Throughput:
     """How fast a run advances.
 
     Attributes:
-      workers: how many there are at most.
+      workers: how many there are, or were on average.
       working: seconds of all workers on decided videos, analysis included.
       decided: videos.
     """
 
-    workers: int
+    workers: float
     working: float = 0.0
     decided: int = 0
 
@@ -41,8 +41,8 @@ class Throughput:
         self.decided += 1
 
     def utilisation(self, elapsed: float) -> float:
-        """Share of the workers' time in which they worked on what is decided, after `elapsed` seconds."""
-        return self.working / max(self.workers * elapsed, 1e-9)
+        """Share in [0, 1] of the workers' time that was work on decided videos, after `elapsed` seconds."""
+        return min(1.0, self.working / max(self.workers * elapsed, 1e-9))
 
     def seconds_left(self, elapsed: float, waiting: int) -> float:
         """For the `waiting` videos, if they take what the decided ones took."""
@@ -52,7 +52,9 @@ class Throughput:
 class RunMetrics:
     """Figures of a run for Prometheus; sums over videos only, nothing of a single one."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+        """`workers` says how many there can be now: one at first behind a head without CPUs."""
+
         def counted(name: str, tag: str) -> Callable[[float, str], None]:
             return metrics.counter(name, METRICS[name], tag=tag)
 
@@ -66,8 +68,10 @@ class RunMetrics:
         self._waiting = shown("raymaskdp_videos_waiting")
         self._utilisation = shown("raymaskdp_utilisation")
         self._left = shown("raymaskdp_seconds_left")
-        self._throughput = Throughput(workers=workers)
-        self._began = time.monotonic()
+        self._workers, self._clock = workers, clock
+        self._throughput = Throughput(workers=workers())
+        self._began = self._counted = clock()
+        self._worker_seconds = 0.0
 
     def count(self, item: Item, *, waiting: int) -> None:
         """Enter a decided item; `waiting` videos are left."""
@@ -82,7 +86,15 @@ class RunMetrics:
                 if frames:
                     self._stage_frames(frames, stage)
         self._throughput.add(item)
-        elapsed = time.monotonic() - self._began
+        now = self._clock()
+        elapsed = now - self._began
+        self._worker_seconds += self._workers() * (now - self._counted)
+        self._counted = now
+        self._throughput.workers = self._worker_seconds / max(elapsed, 1e-9)
         self._waiting(waiting)
-        self._utilisation(self._throughput.utilisation(elapsed))
+        self._utilisation(self.utilisation())
         self._left(self._throughput.seconds_left(elapsed, waiting))
+
+    def utilisation(self) -> float:
+        """Share of the workers' time that was work on decided videos, until the last one was decided."""
+        return self._throughput.utilisation(self._counted - self._began)

@@ -53,6 +53,7 @@ from raymaskdp.bodies.render import Rendered, Renderer
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
 from raymaskdp.video import reader, sandbox
+from raymaskdp.video.audio import damaged_sound
 from raymaskdp.video.mask_film import MaskFilm, bridge, write_npz
 from raymaskdp.video.reader import VideoInfo
 
@@ -99,6 +100,7 @@ class Analyze:
         self._fit_bodies = FitBodies(config.fit, config.body)
         self._on_doubt = config.on_doubt
         self._decode = config.decode
+        self._keep_audio = config.composite.keep_audio
 
     def __call__(self, item: Item) -> Item:
         """A decided item (failed or quarantined), or one with its analysis; who has it passes through."""
@@ -117,6 +119,8 @@ class Analyze:
         if folder is not None and (kept := _kept_analysis(folder)) is not None:
             return dataclasses.replace(item, **kept)
         seconds: dict[str, Any] = {}
+        if self._keep_audio and (lost := damaged_sound(path)):  # before the work, if nothing of it decodes
+            seconds["sound_packets_lost"] = lost
         with _timed(seconds, "seconds_pose"):
             people = self._find_people(reader.VideoFrames(path), info, item.record)
         item = dataclasses.replace(item, num_people=len(people.persons), metrics=seconds)
@@ -274,9 +278,10 @@ def guarded(work: Callable[[Item], Item], item: Item) -> Item:
         item = work(item)
     except UserError as error:
         item = failed(item, str(error))
-    except Exception as error:  # noqa: BLE001 — whatever breaks one video must not stop the others
+    except (Exception, SystemExit) as error:  # noqa: BLE001 — whatever breaks one video must not stop the others
         _log.exception("The video %s failed.", item.record.video_id)
-        item = failed(item, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        item = dataclasses.replace(failed(item, fault), fault=fault)
     return dataclasses.replace(item, seconds=item.seconds + time.perf_counter() - began)
 
 

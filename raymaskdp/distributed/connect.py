@@ -5,9 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import socket
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+
+from raymaskdp.errors import UserError
+
+ANSWER_S = 10.0
+"""How long a cluster may take to answer; Ray itself waits for a quarter of an hour."""
+
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_SETTINGS = 4
+"""What a client of HTTP/2 begins with, and the kind of frame that every server answers with (RFC 9113)."""
 
 
 @contextlib.contextmanager
@@ -16,8 +28,10 @@ def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> I
 
     In order: the cluster that this process has joined already; `address`, or `$RAY_ADDRESS` (set inside
     `ray job submit`); otherwise a new local one with `num_cpus` (all of the machine's by default), which
-    ends with the block. Only a cluster that was started here is shut down here.
+    ends with the block. Only a cluster that was started here is shut down here. Raises `UserError` where no
+    cluster answers at the address.
     """
+    named = f"address={address}" if address else f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}"
     # Ray answers to these when it is imported. Workers inherit them.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -27,20 +41,73 @@ def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> I
         yield True
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ray.init(
-            address=address or "local",
-            num_cpus=num_cpus if not address else None,
-            include_dashboard=None if address else False,
-            configure_logging=True,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+    if address not in (None, "", "auto", "local"):
+        require_answer(address, named)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(
+                address=address or "local",
+                num_cpus=num_cpus if not address else None,
+                include_dashboard=None if address else False,
+                configure_logging=True,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(f"The Ray cluster of {named} cannot be joined ({said}).") from error
     try:
         yield address is not None
     finally:
         ray.shutdown()
+
+
+def require_answer(address: str, named: str) -> None:
+    """Raise `UserError` unless a server such as a Ray head listens at HOST:PORT, within `ANSWER_S`.
+
+    Args:
+      address: perhaps with `ray://` before it.
+      named: the setting that has it, for the message.
+    """
+    found = re.fullmatch(r"(?:ray://)?(?P<host>\[[0-9a-fA-F:]+\]|[^/:\s]+):(?P<port>\d{1,5})", address)
+    if found is None or int(found["port"]) > 65_535:
+        hint = "; `raymaskdp submit` takes http:// addresses" if "://" in address else ""
+        raise UserError(
+            f"{named} is no address of a Ray cluster, which is HOST:PORT, as in 10.0.0.1:6379{hint}."
+        )
+    end = time.monotonic() + ANSWER_S
+    why = "nothing answers"
+    while (left := end - time.monotonic()) > 0:
+        try:
+            with socket.create_connection(
+                (found["host"].strip("[]"), int(found["port"])), timeout=left
+            ) as peer:
+                if os.environ.get("RAY_USE_TLS", "0") in ("0", "") and not _speaks_http2(peer):
+                    why = "what listens there is no Ray cluster"
+                    break
+                return
+        except OSError as error:
+            why = error.strerror or str(error) or why
+            time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+    raise UserError(
+        f"No Ray cluster answers at {named} ({why}); start it, or leave the setting out to work here alone."
+    )
+
+
+def _speaks_http2(peer: socket.socket) -> bool:
+    """Whether the other side answers as gRPC does, which Ray is made of."""
+    peer.settimeout(ANSWER_S / 2)
+    try:
+        peer.sendall(_HELLO)
+        answer = b""
+        while len(answer) < 4 and (part := peer.recv(9)):
+            answer += part
+    except OSError:
+        return False
+    return len(answer) >= 4 and answer[3] == _SETTINGS
 
 
 def work_in(folder: Path) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shlex
 import sys
 import time
@@ -32,8 +33,18 @@ COMMANDS: dict[str, str] = {
 }
 """Commands that make sense as jobs, and the settings they take."""
 
-EXCLUDES = (".git", ".venv", "**/__pycache__", "*.mp4", "*.avi", "*.mkv", "*.safetensors", "demo-out", "runs")
-"""What is never uploaded from a working directory: videos and weights belong on storage of their own."""
+CODE = (".py", ".pyi", ".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".txt", ".md", ".sh")
+"""Endings of what is uploaded from a working directory, in small letters: code and its settings."""
+
+MOST_UPLOADED_MIB = 10
+"""What one such file may have; larger ones are data, which belong on storage of their own."""
+
+KEYS = re.compile(
+    r"(^|/)(\.env([./].*)?|id_(rsa|dsa|ecdsa|ed25519)|auth_token|credentials(\.json)?|service[-_]account.*\.json"
+    r"|.*\.(pem|key|p12|pfx|secret))$|(^|/)(private|secrets?|\.ssh|\.aws|\.gnupg)/",
+    re.IGNORECASE,
+)
+"""Names of keys and secrets. They stay behind; one among the code is refused."""
 
 PREFIX = "raymaskdp-"
 POLL_SECONDS = 0.5
@@ -94,7 +105,7 @@ def submit(
       arguments: the command's other arguments.
       address: of the job server, such as http://127.0.0.1:8265; `$RAY_API_SERVER_ADDRESS` or a local
         cluster where it is not given.
-      working_dir: a folder to upload, for plugins of one's own; `EXCLUDES` stay behind.
+      working_dir: a folder to upload, for plugins of one's own: of it only `CODE`; a key is refused.
       environment: variables of the job. They can be read on the cluster's dashboard: no place for secrets.
       follow: print the job's output until it ends; otherwise return at once.
     """
@@ -104,13 +115,51 @@ def submit(
     if working_dir is not None:
         if not working_dir.is_dir():
             raise UserError(f"The working directory {working_dir} is not a folder.")
-        runtime |= {"working_dir": str(working_dir), "excludes": list(EXCLUDES)}
+        runtime |= {"working_dir": str(working_dir), "excludes": left_behind(working_dir)}
     job_id = submission_id(command, line, environment)
     client = _client(address)
     job_id, attached = _start(client, job_id, line, runtime)
     if follow:
         _print_output(client, job_id)
     return dataclasses.replace(_describe(client, job_id), attached=attached)
+
+
+def left_behind(folder: Path) -> list[str]:
+    """What of a working directory is not uploaded, as patterns of .gitignore; all that is not `CODE`.
+
+    Hidden files and folders stay behind, too. Raises `UserError` for a file that is a key by its name or its
+    content and would be uploaded.
+    """
+    patterns = []
+    for root, folders, files in os.walk(folder):
+        here = Path(root).relative_to(folder)
+        for name in [name for name in folders if name.startswith(".") or name == "__pycache__"]:
+            folders.remove(name)
+            patterns.append(_pattern(here / name) + "/")
+        for name in files:
+            path = Path(root) / name
+            if name.startswith(".") or path.suffix.lower() not in CODE or not path.is_file():
+                patterns.append(_pattern(here / name))
+            elif KEYS.search((here / name).as_posix()) or _holds_a_key(path):
+                raise UserError(
+                    f"{path} looks like a key and would be uploaded; move it out of the working directory."
+                )
+            elif path.stat().st_size > MOST_UPLOADED_MIB * 2**20:
+                patterns.append(_pattern(here / name))
+    return patterns
+
+
+def _pattern(path: Path) -> str:
+    """A path as a pattern that matches it alone."""
+    return "/" + re.sub(r"([\\*?\[\]!# ])", r"\\\1", path.as_posix())
+
+
+def _holds_a_key(path: Path) -> bool:
+    with open(path, "rb") as opened:
+        return (
+            re.search(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----", opened.read(MOST_UPLOADED_MIB * 2**20))
+            is not None
+        )
 
 
 def submission_id(command: str, line: str, environment: Mapping[str, str]) -> str:

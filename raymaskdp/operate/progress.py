@@ -13,7 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from raymaskdp import config, storage
-from raymaskdp.anonymize.output import manifest
+from raymaskdp.anonymize.output import manifest, progress
 from raymaskdp.anonymize.run import running_total
 from raymaskdp.errors import UserError
 from raymaskdp.sweep import config as sweeps
@@ -92,20 +92,31 @@ def _anonymize_folders(root: Path) -> list[Path]:
 def _anonymized(folder: Path) -> Progress:
     rows = manifest.read_manifest(folder)
     total = running_total(folder)
-    return _decided(str(folder), rows, total, "finished" if total is None else "running")
+    if total is not None:
+        return _decided(str(folder), rows, total, "running")
+    told = progress.read(folder)
+    if told is None or told[1]:
+        return _decided(str(folder), rows, None, "finished")
+    return _decided(str(folder), rows, told[0], "stopped")
 
 
 def _stored(url: str) -> Progress:
-    """A store has no locks: a run is taken to go on as long as its manifest is rewritten."""
+    """A store has no locks: a run goes on as long as it writes that it does."""
     rows = manifest.read_manifest(url)
-    if not rows:
+    told = progress.read(url)
+    if not rows and told is None:
         raise UserError(f"There is no {manifest.MANIFEST} of anonymize, with a video in it, at {url}.")
-    running = storage.age(storage.join(url, manifest.MANIFEST)) < STILL_SECONDS
-    return _decided(url, rows, None, "running" if running else "finished")
+    if told is None or told[1]:
+        return _decided(url, rows, None, "finished")
+    running = storage.age(storage.join(url, progress.STORED)) < STILL_SECONDS
+    return _decided(url, rows, told[0], "running" if running else "stopped")
 
 
 def _decided(
-    folder: str, by_id: Mapping[str, manifest.Row], total: int | None, state: Literal["finished", "running"]
+    folder: str,
+    by_id: Mapping[str, manifest.Row],
+    total: int | None,
+    state: Literal["finished", "running", "stopped"],
 ) -> Progress:
     rows = by_id.values()
     counts = Counter(row.status for row in rows)

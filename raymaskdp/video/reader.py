@@ -20,18 +20,13 @@ import av
 import av.error
 import av.filter
 import numpy as np
-from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from raymaskdp.errors import UserError
 from raymaskdp.video import tone
+from raymaskdp.video.decoding import decoded, opened, require_file, watched
 from raymaskdp.video.timing import Timing
 
-# Containers only: no playlists, concatenation scripts, subtitles or pictures, whose demuxers open
-# other files or URLs, or find a "video" in a text file.
-FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,ivf,h264,hevc,m4v,nut,mxf,rm"
-)
 MOST_STRETCHED = 8
 """Times as wide as high, or as high as wide, that pixels may be; beyond that a file is wrong."""
 HD_HEIGHT = 720
@@ -91,8 +86,8 @@ def probe(path: str | Path) -> VideoInfo:
     stamps: list[int | None] = []
     last: int | None = None
     interlaced = False
-    with _opened(path) as (container, video):
-        for frame in _decoded(path, container, video):
+    with opened(path) as (container, video), watched(path, video) as watch:
+        for frame in decoded(path, container, video, watch):
             if first is None:
                 first = frame
             elif (frame.width, frame.height) != (first.width, first.height):
@@ -135,9 +130,9 @@ def stream(path: str | Path, start: int = 0) -> Generator[np.ndarray, None, None
     Raises `UserError` where `probe` does, when the trouble is reached.
     """
     reformatter = VideoReformatter()
-    with _opened(path) as (container, video):
+    with opened(path) as (container, video):
         size: tuple[int, int] | None = None
-        frames = _whole(_decoded(path, container, video))
+        frames = _whole(decoded(path, container, video))
         for frame in itertools.islice(frames, start, None):
             size = size or _square(path, video, frame)
             yield _to_rgb(frame, reformatter, size)
@@ -152,7 +147,7 @@ def read_frames(path: str | Path, indices: Sequence[int] | np.ndarray) -> np.nda
     """
     import decord  # here, because it starts threads that do not survive a fork
 
-    _require_file(path)
+    require_file(path)
     wanted = np.asarray(indices, dtype=np.int64)
     if not _is_ordinary(path):
         return _picked(path, wanted)
@@ -171,8 +166,8 @@ def read_frames(path: str | Path, indices: Sequence[int] | np.ndarray) -> np.nda
 
 def _is_ordinary(path: str | Path) -> bool:
     """Whether the frames of a video are shown as they are coded, but for rotation, by their first one."""
-    with contextlib.suppress(UserError), _opened(path) as (container, video):
-        frame = next(_decoded(path, container, video), None)
+    with contextlib.suppress(UserError), opened(path) as (container, video):
+        frame = next(decoded(path, container, video), None)
         if frame is None:
             return True
         return (
@@ -197,66 +192,6 @@ def _picked(path: str | Path, wanted: np.ndarray) -> np.ndarray:
     if wanted.size and (wanted.min() < 0 or wanted.max() >= count):
         raise IndexError(f"frames {wanted.min()}…{wanted.max()} of {path} asked for, but it has {count}")
     return np.stack([kept[index] for index in wanted.tolist()])
-
-
-@contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    _require_file(path)
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    try:
-        container = av.open(f"file:{path}", container_options=options, metadata_errors="replace")
-    except (av.error.FFmpegError, ValueError) as error:
-        raise UserError(f"The file {path} is not a video that can be read, or it is truncated.") from error
-    with container:
-        films = [video for video in container.streams.video if not _is_cover(video)]
-        if not films:
-            raise UserError(f"The file {path} has no video stream.")
-        video = films[0]
-        if video.codec_context is None:
-            raise UserError(f"The video {path} uses a codec that this FFmpeg build does not have.")
-        video.thread_type = "NONE"
-        video.codec_context.thread_count = 1
-        yield container, video
-
-
-def _decoded(
-    path: str | Path, container: av.container.InputContainer, video: av.VideoStream
-) -> Iterator[av.VideoFrame]:
-    """Decoded frames; an error in the middle or an end before the declared one is a `UserError`."""
-    count = packets = 0
-    end = 0
-    try:
-        for packet in container.demux(video):
-            if packet.size:
-                packets += 1
-                if packet.is_corrupt:
-                    raise UserError(f"The video {path} is damaged or truncated near frame {count}.")
-                stamp = packet.pts if packet.pts is not None else packet.dts
-                if stamp is not None:
-                    end = max(end, stamp + (packet.duration or 0))
-            for frame in packet.decode():
-                if frame.is_corrupt:
-                    raise UserError(f"The video {path} is damaged near frame {count}.")
-                yield frame
-                count += 1
-    except av.error.MemoryError:
-        raise  # of this process; nothing is known about the file
-    except av.error.FFmpegError as error:
-        raise UserError(f"The video {path} is damaged or truncated near frame {count}.") from error
-    # A header promises a number of frames; edit lists may hide some of them, so the time must be
-    # short as well before the file is called truncated.
-    if packets < video.frames and video.duration and video.time_base:
-        begin = video.start_time or 0
-        missing = float((begin + video.duration - end) * video.time_base)
-        if missing > 2.5 / float(video.average_rate or 25):
-            raise UserError(
-                f"The video {path} is truncated: {packets} of its {video.frames} frames are there."
-            )
-
-
-def _is_cover(video: av.VideoStream) -> bool:
-    """Whether a stream is a picture that stands for the film, as on a disc's cover."""
-    return bool(video.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
 def _whole(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -355,15 +290,6 @@ def _matrix(frame: av.VideoFrame) -> int:
 def _matrix_name(frame: av.VideoFrame) -> str:
     number = _matrix(frame)
     return {1: "bt709", 5: "bt601"}.get(number, str(number))
-
-
-def _require_file(path: str | Path) -> None:
-    path = Path(path)
-    if not path.is_file():
-        what = "is a folder, not a video" if path.is_dir() else "does not exist"
-        raise UserError(f"The video {path} {what}.")
-    if path.stat().st_size == 0:
-        raise UserError(f"The video {path} is empty (0 bytes).")
 
 
 class VideoFrames:

@@ -13,9 +13,10 @@ from ray import cloudpickle
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.pipeline import in_process, on_ray
-from raymaskdp.anonymize.run_metrics import Throughput
-from raymaskdp.anonymize.stages import Job
+from raymaskdp.anonymize.run_metrics import RunMetrics, Throughput
+from raymaskdp.anonymize.stages import Job, guarded
 from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.errors import UserError
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
 
@@ -96,3 +97,30 @@ def test_a_run_knows_how_busy_it_is_and_how_long_it_takes() -> None:
         flow.add(dataclasses.replace(items(["a"])[0], status="done", seconds=seconds))
     assert flow.utilisation(10.0) == pytest.approx(0.6)
     assert flow.seconds_left(10.0, waiting=6) == pytest.approx(30.0)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_workers_that_come_later_are_counted(ray_session: None) -> None:
+    """Behind a head without CPUs there is one at first, for ten seconds, and then 230 for ten more."""
+    clock, workers = iter([0.0, 10.0, 20.0]), iter([1, 1, 230])
+    metrics = RunMetrics(lambda: next(workers), lambda: next(clock))
+    metrics.count(dataclasses.replace(items(["a"])[0], seconds=5.0), waiting=1)
+    assert metrics.utilisation() == pytest.approx(5 / 10)
+    metrics.count(dataclasses.replace(items(["b"])[0], seconds=1150.0), waiting=0)
+    assert metrics.utilisation() == pytest.approx(1155 / 2310)
+
+
+def test_what_breaks_a_video_is_a_fault_unless_users_can_mend_it() -> None:
+    """`sys.exit` in a library, too: on Ray it would have stopped the run for ever."""
+
+    def raises(error: BaseException) -> Item:
+        def work(item: Item) -> Item:
+            raise error
+
+        return guarded(work, Item(record=VideoRecord(video_id="a", path="a.mp4")))
+
+    left, broke, said = raises(SystemExit(0)), raises(OSError("no display")), raises(UserError("No file."))
+    assert (left.status, left.reasons, left.fault) == ("failed", ("SystemExit: 0",), "SystemExit: 0")
+    assert (broke.status, broke.fault) == ("failed", "OSError: no display")
+    assert (said.status, said.reasons, said.fault) == ("failed", ("No file.",), "")

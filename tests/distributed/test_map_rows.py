@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from ray import cloudpickle
 
 from raymaskdp.distributed.map_rows import map_rows
+from raymaskdp.errors import UserError
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
 
@@ -48,6 +52,63 @@ def test_each_row_comes_back_once_and_a_deadly_one_not(ray_session: None) -> Non
     assert {(row["cuda"], row["mesa"], row["threads"], row["folder"]) for row in found} == {
         ("", "1", 1, os.getcwd())
     }
+
+
+class Leaves:
+    """Ends for some rows in ways that stop a pipeline of Ray Data for ever, or end it."""
+
+    def __init__(self, broken: str | None = None) -> None:
+        if broken == "exit":
+            sys.exit(0)
+        if broken is not None:
+            raise OSError(broken)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        if row["how"] == "sys.exit":
+            sys.exit(0)
+        if row["how"] == "os._exit":
+            os._exit(0)
+        if row["how"] == "raise":
+            raise ValueError("no")
+        if row["how"] == "fault":
+            return {"value": -1, "fault": "OSError: no"}
+        return {"value": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_row_that_leaves_costs_itself(ray_session: None, workers: int) -> None:
+    hows = ["sys.exit", "", "os._exit", "", "raise", "", "fault", ""]
+    rows = [{"name": n, "how": how} for n, how in enumerate(hows)]
+    found = {row["name"]: row for row in map_rows(rows, Leaves, workers=workers)}
+    assert {name: row["value"] for name, row in found.items()} == {1: 1, 3: 1, 5: 1, 6: -1, 7: 1}
+    assert {key for row in found.values() for key in row} == {"name", "value"}
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.parametrize("broken", ["no display", "exit"])
+def test_a_stage_that_does_not_begin_is_said(ray_session: None, broken: str) -> None:
+    rows = [{"name": n, "how": ""} for n in range(4)]
+    with pytest.raises(UserError, match=r"Every worker fails .(OSError: no display|SystemExit: 0)"):
+        list(map_rows(rows, Leaves, broken, workers=1))
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.parametrize("when", ["call", "init"])
+def test_a_sick_node_costs_no_row(when: str) -> None:
+    """A node where everything fails at once took nearly the whole queue: 54 of 60 rows."""
+    program = Path(__file__).parents[1] / "support" / "sick_node.py"
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, program, when, "30"], capture_output=True, text=True, timeout=400, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(found["names"]) == sorted(f"row{n}" for n in range(30))
+    assert found["nodes"] == 1
 
 
 def test_no_rows_start_no_cluster() -> None:

@@ -3,14 +3,19 @@
 import fcntl
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from object_store import BUCKET, served
 
+from raymaskdp import storage
 from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.output import manifest
+from raymaskdp.anonymize.output import manifest, progress
+from raymaskdp.anonymize.output.progress import told
 from raymaskdp.anonymize.run import PROGRESS
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
@@ -42,6 +47,52 @@ def test_anonymizing_is_running_while_its_folder_is_locked(tmp_path: Path) -> No
         assert (found.done, found.total, found.state) == (2, 7, "running")
     finally:
         os.close(handle)
+
+
+def test_a_run_that_was_killed_is_stopped(tmp_path: Path) -> None:
+    """Killed, it has no time to write anything; what it wrote at its beginning says what was to be done."""
+    out = tmp_path / "out"
+    program = (
+        "import os, sys; from pathlib import Path; from raymaskdp.anonymize.output.progress import told\n"
+        "with told(Path(sys.argv[1]), 7): os.kill(os.getpid(), 9) if sys.argv[2] == 'killed' else None"
+    )
+    manifest.write_manifest(out, rows("done", "failed"))
+    for how, state, total in (("killed", "stopped", 7), ("ended", "finished", None)):
+        subprocess.run([sys.executable, "-c", program, out, how], check=False, timeout=120)
+        (found,) = status(tmp_path).runs
+        assert (found.done, found.total, found.state) == (2, total, state)
+    with pytest.raises(RuntimeError), told(out, 9):
+        raise RuntimeError("it breaks off")
+    (found,) = status(tmp_path).runs
+    assert (found.total, found.state) == (9, "stopped")
+
+
+def test_a_run_on_a_store_is_running_as_long_as_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it decides nothing, and not a moment longer than it lives."""
+    out = f"{BUCKET}/far"
+    with served() as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UserError, match=r"no manifest\.parquet"):
+            status(out)
+        monkeypatch.setattr(progress, "BEAT_SECONDS", 0.05)
+        with told(out, 5):
+            (found,) = status(out).runs
+            assert (found.done, found.total, found.state) == (0, 5, "running")
+            storage.remove(storage.join(out, progress.STORED))
+            end = time.monotonic() + 100
+            while progress.read(out) != (5, False):  # it says so again and again
+                assert time.monotonic() < end
+        storage.write(storage.join(out, progress.STORED), b'{"videos": 5, "ended": false}')
+        manifest.write_manifest(out, rows("done"))
+        monkeypatch.setattr(
+            "raymaskdp.operate.progress.STILL_SECONDS", -1
+        )  # it is silent for longer than this
+        (found,) = status(out).runs
+        assert (found.done, found.total, found.state) == (1, 5, "stopped")
+        with told(out, 5):
+            pass
+        assert status(out).runs[0].state == "finished"
 
 
 def test_a_training_run_is_running_finished_or_stopped(tmp_path: Path) -> None:

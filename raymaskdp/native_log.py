@@ -1,0 +1,80 @@
+"""What native libraries write to standard error: their chatter is left out, everything else is passed on.
+
+MediaPipe, LiteRT, absl and Ray write lines such as `INFO: [accelerator_registry.cc:43] DestroyAccelerator …`
+to file descriptor 2, and have no switch for it. Python's own output does not go through here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import select
+import signal
+import sys
+
+from raymaskdp import events
+
+CHATTER = re.compile(
+    rb"(INFO|WARNING|VERBOSE): \[[\w./+-]+\.(cc|cpp|h|mm):\d+\]"  # LiteRT
+    rb"|[IW]\d{4,8} \d\d:\d\d.*? [\w./+-]+\.(cc|cpp|h|mm):\d+\]"  # absl and glog
+    rb"|\[[\d-]+ [\d:,]+ [IWD] \d+ \d+\] (\(\w+\) )?[\w./+-]+\.(cc|h):\d+:"  # Ray
+    rb"|\[[\d-]+ [\d:,]+ E \d+ \d+\] core_worker\.cc:\d+: Actor with class name: .*"
+    rb" has constructor arguments in the object store"
+    rb"|WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR"
+    rb"|INFO: Created TensorFlow Lite XNNPACK delegate for CPU"
+)
+"""Beginnings of lines that say nothing a user can act on. Errors and crashes begin otherwise."""
+
+WAIT_S = 0.5
+"""How long an unfinished line is kept back."""
+
+
+def keep_chatter_out() -> None:
+    """From here on leave native chatter out of this process's standard error, unless `RAYMASKDP_LOG=native`.
+
+    A small process of its own passes lines on, so that the last words of a process that crashes arrive. It
+    ends with the last process that writes to it. For the start of a program: `sys.stderr` becomes another
+    file, and threads must not run yet.
+    """
+    if os.environ.get(events.VARIABLE) == "native":
+        return
+    sys.stderr.flush()
+    reading, writing = os.pipe()
+    terminal = os.dup(2)
+    if os.fork() == 0:
+        try:
+            os.close(writing)
+            _pass_on(reading, terminal)
+        finally:
+            os._exit(0)
+    os.close(reading)
+    os.dup2(writing, 2)
+    os.close(writing)
+    os.set_inheritable(terminal, False)
+    sys.stderr = sys.__stderr__ = io.TextIOWrapper(  # type: ignore[misc]
+        os.fdopen(terminal, "wb", 0), encoding="utf-8", errors="backslashreplace", write_through=True
+    )
+
+
+def _pass_on(reading: int, terminal: int) -> None:
+    """Copy lines that are no chatter until nobody can write any more; holds no other file open."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # it ends behind those who write
+    for other in (0, 1, 2):
+        if other not in (reading, terminal):
+            with contextlib.suppress(OSError):
+                os.close(other)
+    waiting = b""
+    while True:
+        ready, _, _ = select.select([reading], [], [], WAIT_S if waiting else None)
+        content = os.read(reading, 65_536) if ready else b""
+        *lines, waiting = (waiting + content).split(b"\n")
+        kept = b"".join(line + b"\n" for line in lines if not CHATTER.match(line))
+        if not content and not CHATTER.match(waiting):
+            kept, waiting = kept + waiting, b""
+        while kept:
+            kept = kept[os.write(terminal, kept) :]
+        if ready and not content:
+            return

@@ -1,0 +1,213 @@
+"""Opening the files of users and decoding their pictures; what is damaged or cut off is said.
+
+FFmpeg shows what it can of a broken file. Here a file is whole or it is refused, because pictures that are
+missing or wrong would be released as if they were the video.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import av.error
+import av.logging
+from av.stream import Disposition
+
+from raymaskdp.errors import UserError
+
+# Containers only: no playlists, concatenation scripts, subtitles or pictures, whose demuxers open
+# other files or URLs, or find a "video" in a text file.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,ivf,h264,hevc,m4v,nut,mxf,rm"
+)
+
+OUTSPOKEN = {"hevc", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4"}
+"""Decoders whose logged errors mean damage; H.264 marks frames, and others report what does not matter."""
+
+PROMISE_A_LENGTH = {"matroska", "webm", "flv", "nut", "mxf"}
+"""Containers whose header says how long they are; of others FFmpeg estimates it."""
+
+ROUNDED_LENGTH_S = 0.3
+"""Seconds by which such a promise may be wrong: some writers count to the end of a picture or of a second."""
+
+Watch = Callable[[av.Packet, int], None]
+"""Looks at a packet that was decoded behind so many frames; raises `UserError` where it was damaged."""
+
+
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """The file and its film, closed behind the block; one decoder thread, and no other file is opened.
+
+    Raises `UserError` for a file that is missing, empty, no video, or has no film that can be decoded.
+    """
+    require_file(path)
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        container = av.open(f"file:{path}", container_options=options, metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UserError(f"The file {path} is not a video that can be read, or it is truncated.") from error
+    with container:
+        films = [video for video in container.streams.video if not is_cover(video)]
+        if not films:
+            raise UserError(f"The file {path} has no video stream.")
+        video = films[0]
+        if video.codec_context is None:
+            raise UserError(f"The video {path} uses a codec that this FFmpeg build does not have.")
+        video.thread_type = "NONE"
+        video.codec_context.thread_count = 1
+        yield container, video
+
+
+def decoded(
+    path: str | Path,
+    container: av.container.InputContainer,
+    video: av.VideoStream,
+    watch: Watch | None = None,
+) -> Iterator[av.VideoFrame]:
+    """Decoded frames; an error in the middle or an end before the declared one is a `UserError`.
+
+    Args:
+      watch: what looks at each packet behind the decoder (`watched`).
+    """
+    _require_all_bytes(path)
+    count = packets = 0
+    ends: dict[int, Fraction] = {}
+    try:
+        for packet in container.demux():
+            if packet.size:
+                ends[packet.stream.index] = max(ends.get(packet.stream.index, Fraction(0)), _end(packet))
+            if packet.stream.index != video.index:  # the last ones, which are empty, have no other number
+                continue
+            packets += bool(packet.size)
+            if packet.is_corrupt:
+                raise UserError(f"The video {path} is damaged or truncated near frame {count}.")
+            frames = cast(list[av.VideoFrame], packet.decode())
+            if watch is not None:
+                watch(packet, count)
+            for frame in frames:
+                if frame.is_corrupt:
+                    raise UserError(f"The video {path} is damaged near frame {count}.")
+                yield frame
+                count += 1
+    except av.error.MemoryError:
+        raise  # of this process; nothing is known about the file
+    except av.error.FFmpegError as error:
+        raise UserError(f"The video {path} is damaged or truncated near frame {count}.") from error
+    _require_end(path, container, video, packets, ends)
+
+
+@contextlib.contextmanager
+def watched(path: str | Path, video: av.VideoStream) -> Iterator[Watch]:
+    """What looks for damage that a decoder shows in no frame, for one decoding in this thread.
+
+    FFmpeg marks frames of H.264 that it mended. Of other codings it only writes into its log that something
+    was wrong, and goes on with what came of it. libvpx notices wrong bits of VP9 that FFmpeg's decoder takes.
+    No decoder here notices changed bits of VP8, and that of HEVC misses many.
+    """
+    name = video.codec_context.codec.name
+    second = None
+    if name == "vp9" and video.codec_context.pix_fmt == "yuv420p":  # libvpx is seldom built for more bits
+        second = av.CodecContext.create("libvpx-vp9", "r")
+        second.thread_count = 1
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture(local=True) as lines:
+
+            def look(packet: av.Packet, count: int) -> None:
+                if second is not None and packet.size:
+                    second.decode(packet)
+                said = [text.strip() for _, of, text in lines if of == name and name in OUTSPOKEN]
+                lines.clear()
+                if said:
+                    raise UserError(f"The video {path} is damaged near frame {count} ({name}: {said[0]}).")
+
+            yield look
+    finally:
+        av.logging.set_level(level)
+
+
+def _end(packet: av.Packet) -> Fraction:
+    """When what a packet holds ends, in seconds of the file's clock; 0 where that is not known."""
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    return Fraction(0) if stamp is None else (stamp + (packet.duration or 0)) * packet.time_base
+
+
+def _require_end(
+    path: str | Path,
+    container: av.container.InputContainer,
+    video: av.VideoStream,
+    packets: int,
+    ends: Mapping[int, Fraction],
+) -> None:
+    """Raise `UserError` where less was there than the header promised.
+
+    Args:
+      packets: of pictures that were there.
+      ends: seconds at which the streams ended, by their numbers.
+    """
+    # A header promises a number of frames; edit lists may hide some of them, so the time must be
+    # short as well before the file is called truncated.
+    if packets < video.frames and video.duration and video.time_base:
+        begin = video.start_time or 0
+        missing = float((begin + video.duration) * video.time_base - ends.get(video.index, Fraction(0)))
+        if missing > 2.5 / float(video.average_rate or 25):
+            raise UserError(
+                f"The video {path} is truncated: {packets} of its {video.frames} frames are there."
+            )
+    if container.duration and set(container.format.name.split(",")) & PROMISE_A_LENGTH:
+        promised = ((container.start_time or 0) + container.duration) / av.time_base
+        there = float(max(ends.values(), default=Fraction(0)))
+        if there < promised - ROUNDED_LENGTH_S:
+            raise UserError(
+                f"The video {path} is truncated: it ends at {there:.1f} s instead of {promised:.1f} s."
+            )
+
+
+def _require_all_bytes(path: str | Path) -> None:
+    """Raise `UserError` for a Matroska or WebM file that is shorter than it says."""
+    size = Path(path).stat().st_size
+    with open(path, "rb") as file:
+        promised = _matroska_size(file.read(4096))
+    if promised is not None and promised > size:
+        raise UserError(f"The video {path} is truncated: {size} of its {promised} bytes are there.")
+
+
+def _matroska_size(head: bytes) -> int | None:
+    """How long a Matroska file is by its head; None for other files and where it does not say (RFC 9559)."""
+    if not head.startswith(b"\x1a\x45\xdf\xa3"):
+        return None
+    at = 0
+    while at + 12 <= len(head):
+        segment = head[at : at + 4] == b"\x18\x53\x80\x67"
+        at += 9 - head[at].bit_length() if head[at] else 1  # the element's name
+        length = 9 - head[at].bit_length() if head[at] else 9
+        if length > 8:
+            return None
+        bits = 7 * length
+        value = int.from_bytes(head[at : at + length], "big") & ((1 << bits) - 1)
+        if value == (1 << bits) - 1:
+            return None  # written live
+        at += length + value
+        if segment:
+            return at
+    return None
+
+
+def is_cover(video: av.VideoStream) -> bool:
+    """Whether a stream is a picture that stands for the film, as on a disc's cover."""
+    return bool(video.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
+
+
+def require_file(path: str | Path) -> None:
+    """Raise `UserError` unless there is a file that is not empty."""
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder, not a video" if path.is_dir() else "does not exist"
+        raise UserError(f"The video {path} {what}.")
+    if path.stat().st_size == 0:
+        raise UserError(f"The video {path} is empty (0 bytes).")

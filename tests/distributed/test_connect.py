@@ -1,0 +1,93 @@
+"""Joining a cluster: one sentence, soon, where there is none."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from raymaskdp.distributed.connect import require_answer
+from raymaskdp.errors import UserError
+
+
+@pytest.fixture
+def listening() -> Iterator[Callable[[bytes | None], int]]:
+    """Starts a server that answers everyone with some bytes, or never; gives its port."""
+    sockets: list[socket.socket] = []
+
+    def start(answer: bytes | None) -> int:
+        server = socket.create_server(("127.0.0.1", 0))
+        sockets.append(server)
+
+        def serve() -> None:
+            while True:
+                try:
+                    peer, _ = server.accept()
+                except OSError:
+                    return
+                sockets.append(peer)
+                if answer is not None:
+                    peer.recv(1000)
+                    peer.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        return int(server.getsockname()[1])
+
+    yield start
+    for one in sockets:
+        one.close()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://127.0.0.1:8265", "https://head", "head", "head:port", "head:99999", "a b:1", "/tmp/x:1"],
+)
+def test_what_is_no_address_is_said_at_once(address: str) -> None:
+    with pytest.raises(UserError, match="HOST:PORT"):
+        require_answer(address, f"address={address}")
+
+
+def test_nobody_and_others_who_listen_are_said(
+    listening: Callable[[bytes | None], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymaskdp.distributed.connect.ANSWER_S", 1.0)
+    for answer in (None, b"HTTP/1.1 400 Bad Request\r\n\r\n", b""):
+        with pytest.raises(UserError, match="no Ray cluster"):
+            require_answer(f"127.0.0.1:{listening(answer)}", "RAY_ADDRESS=x")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(UserError, match=r"No Ray cluster answers at RAY_ADDRESS=x.*refused"):
+        require_answer(f"127.0.0.1:{port}", "RAY_ADDRESS=x")
+    require_answer(f"127.0.0.1:{listening(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))}", "RAY_ADDRESS=x")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "http://127.0.0.1:8265"])
+def test_a_command_says_so_in_a_sentence(address: str, tmp_path: Path) -> None:
+    """Ray waits for 901 seconds."""
+    (tmp_path / "x.mp4").write_bytes(b"no video")
+    command = [sys.executable, "-m", "raymaskdp", "anonymize", tmp_path / "x.mp4", "--out", tmp_path / "out"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=100, env={**os.environ, "RAY_ADDRESS": address}
+    )
+    assert done.returncode == 2
+    assert f"RAY_ADDRESS={address}" in done.stderr
+    assert "Traceback" not in done.stderr
+    said = [
+        line for line in done.stderr.splitlines() if line and "video/s" not in line and "0/1 [" not in line
+    ]
+    assert len(said) == 1, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_cluster_that_runs_is_found(ray_session: None) -> None:
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    require_answer(address, "address")
+    require_answer(f"ray://{address}", "address")

@@ -1,0 +1,86 @@
+"""What leaves the machine with a job or an image: code and settings, and no video, run or key."""
+
+import os
+from pathlib import Path
+
+import pytest
+from ray._private.runtime_env import packaging
+
+from raymaskdp.errors import UserError
+from raymaskdp.operate.jobs import left_behind
+
+ROOT = Path(__file__).parents[2]
+CODE = ("plugin.py", "package/__init__.py", "package/data.yaml", "settings [old].YAML", "notes #1.md")
+REST = (
+    ".anonymized.secret", ".anonymized.pieces/a/analysis", ".env", ".git/config", "CLIP.MP4", "clip.Mov",
+    "private/key", "weights.safetensors", "package/__pycache__/x.pyc", "manifest.parquet", "a b/clip.mkv",
+    "strange [1]*.mp4", "token", ".hidden/code.py",
+)  # fmt: skip
+
+
+def uploaded(folder: Path) -> set[str]:
+    """What Ray itself would pack with these patterns."""
+    ignored = packaging._get_excludes(folder, left_behind(folder))
+    found: set[str] = set()
+    packaging._dir_travel(folder, [ignored], lambda path: found.add(str(path.relative_to(folder))))
+    return {name for name in found if (folder / name).is_file()}
+
+
+def test_only_code_is_uploaded(tmp_path: Path) -> None:
+    for name in (*CODE, *REST):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "large.json").write_bytes(bytes(11 * 2**20))
+    assert uploaded(tmp_path) == set(CODE)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("private/key.json", "{}"),
+        ("secrets/a.yaml", "x: 1"),
+        ("credentials.json", "{}"),
+        ("Service-Account-7.json", "{}"),
+        ("notes.txt", "-----BEGIN OPENSSH PRIVATE KEY-----\nabc"),
+    ],
+)
+def test_a_key_among_the_code_is_refused(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=r"looks like a key"):
+        left_behind(tmp_path)
+
+
+def test_an_image_gets_the_code_alone(tmp_path: Path) -> None:
+    """By the rules of .dockerignore: the last line that matches decides."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert lines[0] == "**"
+
+    def copied(name: str) -> bool:
+        kept = False
+        for line in lines:
+            pattern = line.lstrip("!")
+            parts = name.split("/")
+            if pattern == "**":
+                hit = True
+            elif pattern.startswith("**/"):
+                hit = any(Path(part).match(pattern[3:]) for part in parts)
+            else:
+                hit = name == pattern or name.startswith(pattern + "/")
+            kept = line.startswith("!") if hit else kept
+        return kept
+
+    assert all(
+        copied(name) for name in ("pyproject.toml", "raymaskdp/cli.py", "jobs/train.py", "cluster/tls.sh")
+    )
+    here = (
+        ".git/config",
+        ".env",
+        "anonymized/a.mp4",
+        "videos/A.MP4",
+        "raymaskdp/private/key",
+        "jobs/.env",
+        "x.key",
+    )
+    assert not any(copied(name) for name in here)
+    assert os.access(ROOT / "cluster/Dockerfile", os.R_OK)
