@@ -22,9 +22,10 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, private_folder, write_json, write_text
 from raymaskdp.privacy.selection import draw_runs
 from raymaskdp.sweep import frontier, parallel_coordinates, search
+from raymaskdp.sweep.charges import bill_of
 from raymaskdp.sweep.config import SweepConfig, Trial, drawn_trial, published_score, trials, values_of
 from raymaskdp.sweep.search import Range
-from raymaskdp.sweep.selection_cost import NOTHING, Bill, make_bill
+from raymaskdp.sweep.selection_cost import NOTHING, Bill
 from raymaskdp.train import ClipStore, TrainConfig, evaluate, train
 from raymaskdp.train.data.store import absolute
 from raymaskdp.train.evaluate import Looks, score_checkpoint
@@ -461,13 +462,10 @@ def _write_up(
     shown = plotted(results)
     frontier.draw(shown, out / "frontier", classes=classes, caption=_caption(config, shown))
     best = _best(config, planned, results)
-    bill = NOTHING
+    bill = replace(NOTHING, not_private=int((results["mechanism"] == "sgd").sum()), tuning=config.tuning)
     if best is not None:
         write_text(out / "best.yaml", configuration.to_yaml(best.config))
-        # Failed and stopped ones, too: that they are not the best one was seen of private data.
-        same_price = (results["target_epsilon"] == best.config.privacy.epsilon).fillna(False)
-        runs = config.search.trials if config.pays and config.search else int(same_price.sum())
-        bill = make_bill(make_job(best.config).plan, runs, config.tuning)
+        bill = bill_of(config, planned, results, best.config)
     return SweepResult(
         out=str(out),
         trials=len(results),
@@ -504,8 +502,8 @@ def _caption(config: SweepConfig, shown: pd.DataFrame) -> str:
     else:
         points = f"Means over {len(config.seeds)} seeds with 95 % intervals; dots are single runs."
     covered = {
-        "none": "Each point is a run of its own with that ε: several of them together cost more. "
-        "Measured on private videos, which ε does not cover.",
+        "none": "Each point is a run of its own with that ε: several of them together cost more, and no ε "
+        "covers runs without privacy. Measured on private videos, which ε does not cover.",
         "papernot-steinke": "Not for publishing: only the best run was paid for.",
         "public": "All data are public.",
     }[config.tuning]

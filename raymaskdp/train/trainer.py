@@ -32,6 +32,7 @@ from raymaskdp.train.data.store import ClipStore, absolute
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.loggers import shown_values, tensorboard, weights_and_biases
 from raymaskdp.train.loop import StepReport, TrainingJob, Worker
+from raymaskdp.train.promise.origins import plans_before
 
 WORKER_FAILURES = 3
 """Crashes of workers that a run survives, each going on from the last checkpoint."""
@@ -140,12 +141,18 @@ def make_job(config: TrainConfig) -> TrainingJob:
         init=None if config.init is None else config.init.absolute(),
     )
     store = ClipStore.open(config.data)
-    records = records_of(training_videos(store, config), config.privacy.unit)
-    plan = config.privacy.plan(num_records=len(records), steps=config.steps, copies=config.clips.copies)
+    plan = plan_of(config, store)
+    plans_before(config, store)  # refuses weights that already tell all about the data
     loop.build(config, store)  # settings of the model and its weights that do not fit fail here
     identity = Identity(run=run_digest(config, store), plan=configuration.digest(plan))
     folder = config.out / f"{plan.mechanism}-{identity.run[:12]}"
     return TrainingJob(config=config, folder=folder, plan=plan, identity=identity)
+
+
+def plan_of(config: TrainConfig, store: ClipStore) -> PrivacyPlan:
+    """The privacy plan of a run on a store."""
+    records = records_of(training_videos(store, config), config.privacy.unit)
+    return config.privacy.plan(num_records=len(records), steps=config.steps, copies=config.clips.copies)
 
 
 def cache_features_of(config: TrainConfig) -> None:
