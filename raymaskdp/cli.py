@@ -418,9 +418,9 @@ def sigma(settings: Any, as_json: bool) -> None:
 @_settings("raymaskdp.options:VerifyOptions")
 def verify(ledger: Path, settings: Any, as_json: bool) -> None:
     """Recompute with a second library what the run of LEDGER has cost, and check its claims."""
-    from raymaskdp.privacy import commands
+    from raymaskdp.train.promise.check import verify as run
 
-    _show(commands.verify(ledger, **vars(settings)), as_json)
+    _show(run(ledger, **vars(settings)), as_json)
 
 
 @cli.group(cls=_InOrder)

@@ -113,6 +113,8 @@ class VerifyOptions:
 
     Attributes:
       expected_steps: steps that the published model was trained for.
+      data: clip store that the run is said to be on; checked with the run's key, beside the ledger.
     """
 
     expected_steps: int | None = None
+    data: str | None = None

@@ -577,5 +577,5 @@ def _digest(config: SweepConfig, store: ClipStore) -> str:
         del settings[name]
     for name in ("data", "out", "compute"):
         del settings["train"][name]
-    text = json.dumps([settings, store.fingerprint], sort_keys=True)
+    text = json.dumps([settings, store.name], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

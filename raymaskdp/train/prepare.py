@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -81,7 +82,7 @@ class PrepareResult:
       left_out: videos that the anonymizer quarantined or failed on.
       failed: videos that could not be read, with the reason; not in the store.
       sensitive: mean share of sensitive tokens.
-      fingerprint: SHA-256 over everything in the store.
+      fingerprint: SHA-256 over everything in the store, and as private as that.
       notes: contents that are in the store under several ids; a sentence each.
     """
 
@@ -162,7 +163,13 @@ def prepare(
         reason = next(iter(failed.values()), "every video was quarantined or failed when anonymized")
         raise UserError(f"No video of {source} could be prepared: {reason}")
     fingerprint = _fingerprint(rows, settings)
-    about = {"format": FORMAT, "config": asdict(settings), "videos": len(rows), "fingerprint": fingerprint}
+    about = {
+        "format": FORMAT,
+        "config": asdict(settings),
+        "videos": len(rows),
+        "fingerprint": fingerprint,
+        "name": (about_store(out) or {}).get("name") or uuid.uuid4().hex,
+    }
     with _written_to(out) as folder:
         with atomic_path(folder / "videos.parquet") as temporary:
             pd.DataFrame(rows).to_parquet(temporary, index=False)

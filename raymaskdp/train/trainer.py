@@ -31,7 +31,9 @@ from raymaskdp.train.data.splits import training_videos
 from raymaskdp.train.data.store import ClipStore, absolute
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.loggers import shown_values, tensorboard, weights_and_biases
-from raymaskdp.train.loop import StepReport, TrainingJob, Worker
+from raymaskdp.train.loop import StepReport
+from raymaskdp.train.promise.check import require_same_data
+from raymaskdp.train.promise.job import TrainingJob, Worker
 from raymaskdp.train.promise.origins import plans_before
 
 WORKER_FAILURES = 3
@@ -52,6 +54,8 @@ class TrainResult:
       run: its folder.
       mechanism, adjacency, unit, delta, noise_multiplier, clipping_norm, clips, steps: of its plan.
       epsilon: the tighter of `epsilon_rdp` and `epsilon_pld`; None if nothing is promised.
+      updates: how many the model got: fewer than `steps` where steps were redone after a crash under other
+        circumstances, and counted again.
       records: N, the number of records.
       trainable: how many numbers were trained.
       public_loss: of the last step's public lot (of its whole lot if nothing is private); or None.
@@ -70,6 +74,7 @@ class TrainResult:
     clipping_norm: float
     clips: int
     steps: int
+    updates: int
     records: int
     scheme: str
     trainable: int
@@ -85,10 +90,12 @@ class TrainResult:
                 f"ε = {self.epsilon:.3g} at δ = {self.delta:g} for one {self.unit} "
                 f"({self.adjacency} adjacency; RDP {self.epsilon_rdp:.3g}, PLD {self.epsilon_pld:.3g})"
             )
+        lost = self.steps - self.updates
+        redone = f"{lost} of them redone and counted again, " if lost else ""
         return "\n".join(
             [
                 f"The run {self.run} {done}.",
-                f"  {self.mechanism}, {self.steps} steps over {self.records} records, "
+                f"  {self.mechanism}, {self.steps} steps over {self.records} records, {redone}"
                 f"{self.trainable} trained parameters ({self.scheme})",
                 f"  {privacy}",
             ]
@@ -107,6 +114,7 @@ def train(
     """
     job = make_job(config)
     if (job.folder / "result.json").is_file():
+        require_same_data(job)
         return replace(read_result(job.folder), run=str(job.folder), finished_before=True)
     private_folder(job.folder)
     write_text(job.folder / "config.yaml", configuration.to_yaml(job.config))
@@ -117,6 +125,7 @@ def train(
     if key is not None and not job.key_file.exists():
         job.key_file.touch(mode=0o600)
         job.key_file.write_bytes(key.secret)
+    Key.load_or_draw(job.key_file)  # here: a worker that does not find it does not see this folder
     events.write("train begins", run=job.folder.name, steps=job.plan.steps)
     cache_features_of(job.config)
     if config.compute.workers == 0:
@@ -165,14 +174,17 @@ def cache_features_of(config: TrainConfig) -> None:
 
 
 def run_digest(config: TrainConfig, store: ClipStore) -> str:
-    """Digest of everything that decides a run's outcome: settings, data and initial weights, by content."""
+    """Digest of what decides a run's outcome: settings, initial weights by content, and data by their name.
+
+    It is published, so nothing of the data's content is in it: the ledger commits to that.
+    """
     settings = configuration.to_dict(config)
     for place in ("data", "out", "compute"):
         del settings[place]
     settings["init"] = None if config.init is None else sha256_file(config.init)
     settings["weights"] = [sha256_file(path) for path in models.weight_files(config.model)]
     settings["precision"] = config.compute.precision
-    text = json.dumps([settings, store.fingerprint], sort_keys=True)
+    text = json.dumps([settings, store.name], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -338,7 +350,7 @@ def _finish(job: TrainingJob) -> TrainResult:
     store = ClipStore.open(job.config.data)
     model = loop.build(job.config, store)
     trainable = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    checkpoint.load_result(job.checkpoint_file, model=model, identity=job.identity)
+    updates = checkpoint.load_result(job.checkpoint_file, model=model, identity=job.identity)
     models.save_weights(job.folder / "model.safetensors", model)
     curve = loop.read_curve(job.curve_file)
     cost, plan = job.plan.cost(), job.plan
@@ -355,6 +367,7 @@ def _finish(job: TrainingJob) -> TrainResult:
         clipping_norm=plan.clipping_norm,
         clips=plan.clips,
         steps=plan.steps,
+        updates=updates,
         records=plan.num_records,
         scheme=job.config.scheme,
         trainable=trainable,

@@ -16,7 +16,7 @@ from raymaskdp.privacy import Key
 from raymaskdp.train import ClipStore, ComputeConfig, OptimizerConfig, TrainConfig, loop, train
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.evaluate import Looks, score_videos
-from raymaskdp.train.loop import TrainingJob, Worker
+from raymaskdp.train.promise.job import TrainingJob, Worker
 from raymaskdp.train.trainer import backend_of, make_job, scaling_of
 
 KEY = Key(secret=bytes(range(32)))

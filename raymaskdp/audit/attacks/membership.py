@@ -140,7 +140,8 @@ def _write_half(store: ClipStore, settings: TrainConfig, member_N: np.ndarray, f
     table.to_parquet(folder / "videos.parquet", index=False)
     about = about_store(settings.data) or {}
     text = f"{store.fingerprint} {member_N.tolist()}"
-    write_json(folder / "store.json", {**about, "fingerprint": hashlib.sha256(text.encode()).hexdigest()})
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_json(folder / "store.json", {**about, "fingerprint": digest, "name": digest})
     return folder
 
 

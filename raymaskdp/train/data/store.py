@@ -1,6 +1,6 @@
 """The clip store: videos at training size with their masks, readable at any (video, time).
 
-    store.json          settings, classes, fingerprint
+    store.json          settings, a random name, fingerprint of all content (as private as the clips are)
     videos.parquet      one row a video, in index order
     clips/ID.frames.npy the full view, uint8 [T, H, W, 3]
     clips/ID.masks.npy  sensitive tokens, uint8 [T, ceil(h·w / 8)], packed (`raymaskdp.video.masks`)
@@ -72,6 +72,8 @@ class ClipStore:
 
     Attributes:
       path: its folder; of a store that is elsewhere, that of what was fetched.
+      fingerprint: digest of all content. It tells everything to whoever guesses a frame: never published.
+      name: what the store may be called in what is published; drawn at random when it was made.
       url: where it is, if elsewhere. Only what `fetch` was asked for can be read then.
 
     >>> store = ClipStore.open("clips")                         # doctest: +SKIP
@@ -85,6 +87,7 @@ class ClipStore:
     token: int
     fill: int
     fingerprint: str
+    name: str
     url: str | None = None
 
     @classmethod
@@ -112,6 +115,7 @@ class ClipStore:
             token=settings["token"],
             fill=settings["fill"],
             fingerprint=about["fingerprint"],
+            name=about.get("name") or str(absolute(path)),
             url=url,
         )
 
