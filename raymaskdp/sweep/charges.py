@@ -32,8 +32,8 @@ def require_apart(config: SweepConfig) -> None:
         if shared:
             raise UserError(
                 f"tuning=papernot-steinke pays for choosing among models, but {len(shared)} subjects of "
-                f"{name} ({part!r}), {shared[0]} for one, are in the training videos too, and scores on them are "
-                "not paid for; split the data by subject."
+                f"{name} ({part!r}), {shared[0]} for one, are in the training videos too, and scores on them "
+                "are not paid for; split the data by subject."
             )
 
 
