@@ -108,7 +108,7 @@ def convert(divergences: npt.NDArray[np.float64], delta: float) -> float:
 
 def pld_epsilon(event: SubsampledGaussian, delta: float) -> float:
     """ε by composing privacy losses, rounded upwards (dp-accounting; Doroshenko et al. 2022)."""
-    trivial = _trivial(event)
+    trivial, event = _trivial(event), _bounded(event)
     if trivial is not None:
         return trivial
     scale = rdp_epsilon(dataclasses.replace(event, contribution="one-sided"), delta)
@@ -150,7 +150,7 @@ def _merged(events: Iterable[SubsampledGaussian]) -> list[SubsampledGaussian]:
     steps: dict[SubsampledGaussian, int] = {}
     found = [event for event in events if event.steps]
     two_sided = any(event.contribution == "two-sided" for event in found)
-    for event in found:
+    for event in map(_bounded, found):
         contribution: Contribution = "two-sided" if two_sided else event.contribution
         one = dataclasses.replace(event, steps=1, contribution=contribution)
         steps[one] = steps.get(one, 0) + event.steps
@@ -199,6 +199,17 @@ def calibrate_noise(
     return math.exp(root)
 
 
+LARGEST_NOISE = 1e5
+"""Beyond it the libraries lose the difference of two numbers near 1; with less noise, ε is an upper bound."""
+
+
+def _bounded(event: SubsampledGaussian) -> SubsampledGaussian:
+    """The event, or one with less noise, which costs more, where the libraries cannot compute it."""
+    if event.noise_multiplier <= LARGEST_NOISE:
+        return event
+    return dataclasses.replace(event, noise_multiplier=LARGEST_NOISE)
+
+
 def _trivial(event: SubsampledGaussian) -> float | None:
     if event.steps == 0:
         return 0.0
@@ -219,8 +230,9 @@ def _opacus_divergences(
 @functools.lru_cache(maxsize=256)
 def _one_step(rate: float, noise_multiplier: float, orders: tuple[float, ...]) -> npt.NDArray[np.float64]:
     # Divergences add up over steps, and one step's take a second: a run that shows ε at many steps asks once.
-    divergences = opacus_rdp.compute_rdp(q=rate, noise_multiplier=noise_multiplier, steps=1, orders=orders)
-    return np.asarray(divergences, dtype=np.float64)
+    noise = min(noise_multiplier, LARGEST_NOISE)
+    divergences = opacus_rdp.compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=orders)
+    return np.maximum(np.asarray(divergences, dtype=np.float64), 0.0)
 
 
 def _relation(event: SubsampledGaussian) -> dp_accounting.NeighboringRelation:

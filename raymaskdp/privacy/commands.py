@@ -28,6 +28,7 @@ class PriceResult:
       rate: q, the probability that a record is in a lot.
       steps: T.
       promise: what the figures mean, in a sentence.
+      warnings: what makes it weaker than it looks.
     """
 
     epsilon: float | None
@@ -38,6 +39,7 @@ class PriceResult:
     rate: float
     steps: int
     promise: str
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         shown = "no ε" if self.epsilon is None else f"ε = {self.epsilon:.4g} at δ = {self.delta:g}"
@@ -48,7 +50,7 @@ class PriceResult:
         )
         return (
             f"{shown} ({bounds or 'not private'}); σ = {self.noise_multiplier:.4g}, q = {self.rate:.4g}, "
-            f"{self.steps} steps.\n{self.promise}"
+            f"{self.steps} steps.\n{self.promise}" + "".join(f"\nWarning: {one}" for one in self.warnings)
         )
 
 
@@ -96,6 +98,7 @@ def price(plan: PrivacyPlan) -> PriceResult:
         rate=plan.rate,
         steps=plan.steps,
         promise=plan.promise,
+        warnings=plan.warnings,
     )
 
 

@@ -167,8 +167,8 @@ class TrainConfig:
       data: clip store, from `raymaskdp prepare`: a folder that every worker sees, or the URL of one.
       out: folder for runs; each gets its own folder in it. Every worker must see it.
       split: which videos are trained on.
-      validation: share of the split's subjects (of its videos, where no subject is named) that is held out
-        of training, to choose settings by.
+      validation: probability with which a subject of the split (a video, where no subject is named) is
+        held out of training, to choose settings by; drawn by the hash of its name.
       steps: number of updates.
       scheme: which parameters learn: full, linear, selective, bitfit, adapter, lora or scratch.
       init: weights of a publicly pretrained backbone, safetensors or PyTorch; its head is not used.

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from raymaskdp import config as configuration
 from raymaskdp import events, models
 from raymaskdp.distributed.connect import ray_cluster
+from raymaskdp.errors import UserError
 from raymaskdp.files import private_folder, sha256_file, write_json, write_text
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import checkpoint, loop
@@ -59,6 +60,7 @@ class TrainResult:
       records: N, the number of records.
       trainable: how many numbers were trained.
       public_loss: of the last step's public lot (of its whole lot if nothing is private); or None.
+      warnings: what makes the promise weaker than it looks; a sentence each.
       finished_before: whether the run was there already, and nothing was done.
     """
 
@@ -79,6 +81,7 @@ class TrainResult:
     scheme: str
     trainable: int
     public_loss: float | None
+    warnings: tuple[str, ...] = ()
     finished_before: bool = False
 
     def __str__(self) -> str:
@@ -98,6 +101,7 @@ class TrainResult:
                 f"  {self.mechanism}, {self.steps} steps over {self.records} records, {redone}"
                 f"{self.trainable} trained parameters ({self.scheme})",
                 f"  {privacy}",
+                *(f"  warning: {warning}" for warning in self.warnings),
             ]
         )
 
@@ -159,7 +163,12 @@ def make_job(config: TrainConfig) -> TrainingJob:
 
 
 def plan_of(config: TrainConfig, store: ClipStore) -> PrivacyPlan:
-    """The privacy plan of a run on a store."""
+    """The privacy plan of a run on a store; raises `UserError` for what the store cannot keep secret."""
+    if config.privacy.adjacency == "add-remove" and not store.declared:
+        raise UserError(
+            f"add-remove adjacency hides whether a record exists, but the classes of {config.data} are taken "
+            "from the labels of all records; declare them with `raymaskdp prepare ... classes=[...]`."
+        )
     records = records_of(training_videos(store, config), config.privacy.unit)
     return config.privacy.plan(num_records=len(records), steps=config.steps, copies=config.clips.copies)
 
@@ -372,6 +381,7 @@ def _finish(job: TrainingJob) -> TrainResult:
         scheme=job.config.scheme,
         trainable=trainable,
         public_loss=curve[-1].public_loss,
+        warnings=plan.warnings,
     )
     write_json(job.folder / "result.json", asdict(result))
     return result

@@ -190,6 +190,14 @@ def test_runs_at_one_epsilon_are_composed_by_what_they_were():
     assert as_billed_before < 3.4
 
 
+@pytest.mark.parametrize("contribution", ["one-sided", "two-sided"])
+def test_very_much_noise_costs_next_to_nothing(contribution):
+    event = SubsampledGaussian(rate=0.1, noise_multiplier=1e8, steps=100, contribution=contribution)
+    assert 0 <= cost(event, 1e-5).epsilon < 1e-4
+    assert crosscheck.prv_epsilon(event, 1e-5) < 0.02
+    assert 0 <= composed_cost([event, dataclasses.replace(event, rate=0.2)], 1e-5).epsilon < 1e-4
+
+
 def test_composition_is_never_cheaper_than_its_parts():
     one = SubsampledGaussian(rate=0.02, noise_multiplier=1.3, steps=300, contribution="one-sided")
     two = dataclasses.replace(one, contribution="two-sided", noise_multiplier=2.0)

@@ -149,3 +149,11 @@ def test_changed_clips_sees_every_difference():
     clips[0, 1, 2, 3] = 1e-30
     clips[1, 0, 0, 0] = torch.nan
     assert changed_clips(clips, public).tolist() == [[False, True, False], [True, False, False]]
+
+
+def test_a_delta_that_allows_to_publish_a_record_is_warned_of():
+    values = {"mechanism": "maskdp", "num_records": 93, "expected_batch": 10.0, "steps": 5, "delta": 0.05}
+    plan = PrivacyPlan(**values, noise_multiplier=1.0)
+    assert "delta is 0.05, but with 93 records it should be below 0.011" in plan.warnings[0]
+    assert "Warning: delta is 0.05" in str(commands.price(plan))
+    assert dataclasses.replace(plan, delta=0.01).warnings == ()
