@@ -423,6 +423,17 @@ def verify(ledger: Path, settings: Any, as_json: bool) -> None:
     _show(run(ledger, **vars(settings)), as_json)
 
 
+@privacy.command(context_settings=CONTEXT)
+@click.argument("data")
+@_json_option
+@_settings("raymaskdp.options:BudgetOptions")
+def budget(data: str, settings: Any, as_json: bool) -> None:
+    """What all runs on the clip store DATA have cost together, and the limit of the next ones."""
+    from raymaskdp.train.promise.check import budget_of
+
+    _show(budget_of(data, **vars(settings)), as_json)
+
+
 @cli.group(cls=_InOrder)
 def audit() -> None:
     """Attacks on anonymized videos and on private training; exit status 1 says that a leak was found."""

@@ -287,7 +287,18 @@ class PrivacyPlan:
             public, number = "The sampling rate, which is computed from the number of records,", "is public."
         return (
             f"ε bounds what the trained model, and every update on the way, tells about {hidden} "
-            f"({self.adjacency} adjacency). {public} {number}"
+            f"({self.adjacency} adjacency). {public} {number} {self._sensitivity_sentence}"
+        )
+
+    @property
+    def _sensitivity_sentence(self) -> str:
+        how = {"flat": "as a whole", "automatic": "to nearly that", "per-layer": "layer by layer"}[
+            self.clipping
+        ]
+        times = "" if self._contribution == "one-sided" else "twice "
+        return (
+            f"Gradients of a {self.unit} are clipped {how}, so one moves a sum by at most {times}"
+            f"{self.clipping_norm:g}."
         )
 
     @property

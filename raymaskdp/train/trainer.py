@@ -33,7 +33,7 @@ from raymaskdp.train.data.store import ClipStore, absolute
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.loggers import shown_values, tensorboard, weights_and_biases
 from raymaskdp.train.loop import StepReport
-from raymaskdp.train.promise.check import require_same_data
+from raymaskdp.train.promise.check import count, require_same_data
 from raymaskdp.train.promise.job import TrainingJob, Worker
 from raymaskdp.train.promise.origins import plans_before
 
@@ -129,7 +129,8 @@ def train(
     if key is not None and not job.key_file.exists():
         job.key_file.touch(mode=0o600)
         job.key_file.write_bytes(key.secret)
-    Key.load_or_draw(job.key_file)  # here: a worker that does not find it does not see this folder
+    # Drawn here: a worker that does not find it does not see this folder.
+    count(job, Key.load_or_draw(job.key_file))
     events.write("train begins", run=job.folder.name, steps=job.plan.steps)
     cache_features_of(job.config)
     if config.compute.workers == 0:

@@ -64,6 +64,14 @@ def test_a_run_spends_its_budget_and_leaves_its_papers(base, mechanism) -> None:
     assert all(loss is None for loss in public) != mechanism.startswith("maskdp")
 
 
+@pytest.mark.parametrize("clipping", ["automatic", "per-layer"])
+def test_other_clippings_can_be_chosen(base, clipping) -> None:
+    other = changed(base, privacy__clipping=clipping, steps=2)
+    assert make_job(other).plan.clipping == clipping
+    assert make_job(other).folder != make_job(changed(base, steps=2)).folder
+    assert read_ledger(Path(train(other).run) / "ledger.jsonl").plan.clipping == clipping
+
+
 def test_without_privacy_nothing_is_promised(base) -> None:
     result = train(changed(base, privacy__mechanism="sgd", privacy__noise_multiplier=None))
     assert result.epsilon is None

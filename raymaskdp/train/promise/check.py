@@ -6,6 +6,7 @@ from pathlib import Path
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import Key, commands, read_ledger
+from raymaskdp.privacy.budget import BudgetResult, CountedRun, Limit, budget, count_run
 from raymaskdp.privacy.commands import VerifyResult
 from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.promise.job import TrainingJob
@@ -23,6 +24,24 @@ def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None 
         fingerprint=fingerprint,
         key=Key.load(ledger.parent / "private" / "key"),
     )
+
+
+def budget_of(data: str, *, limit: float | None = None, delta: float = 1e-5) -> BudgetResult:
+    """All runs on a clip store and what they cost together; with `limit`, which is kept from now on."""
+    store = ClipStore.open(data)
+    if store.url is not None:
+        raise UserError(
+            f"The runs on {data} are counted nowhere: that needs a clip store in a folder that they all see."
+        )
+    wanted = None if limit is None else Limit(epsilon=limit, delta=delta)
+    return budget(store.path, wanted, delta=delta)
+
+
+def count(job: TrainingJob, key: Key) -> None:
+    """Write a run down with its data before it begins; raises `UserError` if it goes beyond their limit."""
+    store = ClipStore.open(job.config.data)
+    if store.url is None:
+        count_run(store.path, CountedRun(run=str(job.folder), key=key.fingerprint, plan=job.plan))
 
 
 def require_same_data(job: TrainingJob) -> None:
