@@ -287,7 +287,9 @@ class PrivacyPlan:
             public, number = "The sampling rate, which is computed from the number of records,", "is public."
         return (
             f"ε bounds what the trained model, and every update on the way, tells about {hidden} "
-            f"({self.adjacency} adjacency). {public} {number} {self._sensitivity_sentence}"
+            f"({self.adjacency} adjacency). {public} {number} {self._sensitivity_sentence} "
+            "It holds for noise of real numbers: whoever sees single updates may learn more from how "
+            "floating-point noise is rounded."
         )
 
     @property
