@@ -421,9 +421,20 @@ def sigma(settings: Any, as_json: bool) -> None:
 @_settings("raymaskdp.options:VerifyOptions")
 def verify(ledger: Path, settings: Any, as_json: bool) -> None:
     """Recompute with a second library what the run of LEDGER has cost, and check its claims."""
-    from raymaskdp.privacy import commands
+    from raymaskdp.train.promise.check import verify as run
 
-    _show(commands.verify(ledger, **vars(settings)), as_json)
+    _show(run(ledger, **vars(settings)), as_json)
+
+
+@privacy.command(context_settings=CONTEXT)
+@click.argument("data")
+@_json_option
+@_settings("raymaskdp.options:BudgetOptions")
+def budget(data: str, settings: Any, as_json: bool) -> None:
+    """What all runs on the clip store DATA have cost together, and the limit of the next ones."""
+    from raymaskdp.train.promise.check import budget_of
+
+    _show(budget_of(data, **vars(settings)), as_json)
 
 
 @cli.group(cls=_InOrder)

@@ -113,6 +113,21 @@ class VerifyOptions:
 
     Attributes:
       expected_steps: steps that the published model was trained for.
+      data: clip store that the run is said to be on; checked with the run's key, beside the ledger.
     """
 
     expected_steps: int | None = None
+    data: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions:
+    """The budget of a data set.
+
+    Attributes:
+      limit: the most that all runs may cost together, as ε; kept from now on.
+      delta: δ of the limit, or of the figures where there is none.
+    """
+
+    limit: float | None = None
+    delta: float = 1e-5

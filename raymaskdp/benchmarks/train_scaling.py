@@ -30,7 +30,8 @@ from raymaskdp.files import private_folder, write_json
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import ClipStore, TrainConfig, loop
 from raymaskdp.train.device import device_here
-from raymaskdp.train.loop import StepReport, TrainingJob, Worker
+from raymaskdp.train.loop import StepReport
+from raymaskdp.train.promise.job import TrainingJob, Worker
 from raymaskdp.train.trainer import cache_features_of, make_job, run_on_ray, this_worker
 
 KEY = Key(secret=bytes(32))

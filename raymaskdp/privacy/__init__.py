@@ -10,6 +10,8 @@ One step of training, as every trainer writes it:
     engine = GradientEngine(model, plan)              # refuses by name what it cannot do exactly
     ledger = Ledger.open("ledger.jsonl", plan=plan, key=key, fingerprint=dataset_sha256)
 
+    key = ledger.key                                  # another one, if steps are redone that may differ
+
     lot = plan.lot(key, step)                         # int64 [n], sorted, maybe empty; same for all workers
     mine = share(lot, rank, world_size)               # this worker's part, maybe empty
     total = engine.zero_sum()

@@ -18,7 +18,7 @@ import dataclasses
 import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -108,17 +108,53 @@ def convert(divergences: npt.NDArray[np.float64], delta: float) -> float:
 
 def pld_epsilon(event: SubsampledGaussian, delta: float) -> float:
     """ε by composing privacy losses, rounded upwards (dp-accounting; Doroshenko et al. 2022)."""
-    trivial = _trivial(event)
+    trivial, event = _trivial(event), _bounded(event)
     if trivial is not None:
         return trivial
     scale = rdp_epsilon(dataclasses.replace(event, contribution="one-sided"), delta)
     if scale > LARGEST_EPSILON:
         return math.inf  # a valid bound, where the exact one would take minutes and say nothing
-    # Fine enough for ε to 2e-4 relative; rounding is upwards, so a coarser grid is never wrong.
-    interval = min(max(2e-4 * scale, 1e-5), 1e-3)
-    accountant = pld.PLDAccountant(_relation(event), interval)
+    accountant = pld.PLDAccountant(_relation(event), _interval(scale))
     accountant.compose(dp_event(event))
     return float(accountant.get_epsilon(delta))
+
+
+def composed_cost(events: Iterable[SubsampledGaussian], delta: float) -> Cost:
+    """ε at `delta` of all of some events on the same records, one after another; they may differ.
+
+    ε of single events do not say what they cost together: of 16 that all cost ε = 2 at one δ, composition
+    may cost anything from 3 to 10. If any event is two-sided all are priced as such, which is an upper
+    bound: one vector and none is a pair of vectors. Infinite if one of them is without noise, 0 for none.
+    """
+    check.in_range("delta", delta, low=0.0, high=1.0, open_low=True, open_high=True)
+    merged = _merged(events)
+    if len(merged) == 1:
+        return cost(merged[0], delta)
+    if not merged:
+        return Cost(rdp=0.0, pld=0.0)
+    if any(event.noise_multiplier == 0 for event in merged):
+        return Cost(rdp=math.inf, pld=math.inf)
+    bound = convert(np.sum([divergences(event) for event in merged], axis=0), delta)
+    once = [dataclasses.replace(event, contribution="one-sided") for event in merged]
+    scale = convert(np.sum([divergences(event) for event in once], axis=0), delta)
+    if scale > LARGEST_EPSILON:
+        return Cost(rdp=bound, pld=math.inf)
+    accountant = pld.PLDAccountant(_relation(merged[0]), _interval(scale))
+    for event in merged:
+        accountant.compose(dp_event(event))
+    return Cost(rdp=bound, pld=float(accountant.get_epsilon(delta)))
+
+
+def _merged(events: Iterable[SubsampledGaussian]) -> list[SubsampledGaussian]:
+    """The same with the steps of equal events added up, all of the same contribution, without empty ones."""
+    steps: dict[SubsampledGaussian, int] = {}
+    found = [event for event in events if event.steps]
+    two_sided = any(event.contribution == "two-sided" for event in found)
+    for event in map(_bounded, found):
+        contribution: Contribution = "two-sided" if two_sided else event.contribution
+        one = dataclasses.replace(event, steps=1, contribution=contribution)
+        steps[one] = steps.get(one, 0) + event.steps
+    return [dataclasses.replace(one, steps=count) for one, count in steps.items()]
 
 
 def dp_event(event: SubsampledGaussian) -> dp_accounting.DpEvent:
@@ -163,10 +199,26 @@ def calibrate_noise(
     return math.exp(root)
 
 
+LARGEST_NOISE = 1e5
+"""Beyond it the libraries lose the difference of two numbers near 1; with less noise, ε is an upper bound."""
+
+
+def _bounded(event: SubsampledGaussian) -> SubsampledGaussian:
+    """The event, or one with less noise, which costs more, where the libraries cannot compute it."""
+    if event.noise_multiplier <= LARGEST_NOISE:
+        return event
+    return dataclasses.replace(event, noise_multiplier=LARGEST_NOISE)
+
+
 def _trivial(event: SubsampledGaussian) -> float | None:
     if event.steps == 0:
         return 0.0
     return math.inf if event.noise_multiplier == 0 else None
+
+
+def _interval(scale: float) -> float:
+    # Fine enough for ε to 2e-4 relative; rounding is upwards, so a coarser grid is never wrong.
+    return min(max(2e-4 * scale, 1e-5), 1e-3)
 
 
 def _opacus_divergences(
@@ -178,8 +230,9 @@ def _opacus_divergences(
 @functools.lru_cache(maxsize=256)
 def _one_step(rate: float, noise_multiplier: float, orders: tuple[float, ...]) -> npt.NDArray[np.float64]:
     # Divergences add up over steps, and one step's take a second: a run that shows ε at many steps asks once.
-    divergences = opacus_rdp.compute_rdp(q=rate, noise_multiplier=noise_multiplier, steps=1, orders=orders)
-    return np.asarray(divergences, dtype=np.float64)
+    noise = min(noise_multiplier, LARGEST_NOISE)
+    divergences = opacus_rdp.compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=orders)
+    return np.maximum(np.asarray(divergences, dtype=np.float64), 0.0)
 
 
 def _relation(event: SubsampledGaussian) -> dp_accounting.NeighboringRelation:

@@ -3,10 +3,11 @@
     report = audit(run_plan, plan)
     report.findings            # empty, or sentences saying what is wrong
 
-Every record is a canary with its own public and its own sensitive feature; in half of them the sensitive
-token is filled. An attacker who sees the releases alone guesses which half a canary belongs to, and hits
-and false alarms bound ε from below (Kairouz et al. 2015; many canaries in a run as in Steinke et al. 2023).
-A bound above the price proves that the program is broken; one below it proves nothing.
+Every record is a canary with its own public and its own sensitive feature; a fair coin of its own decides in
+every run whether its sensitive token is filled. An attacker who sees the releases alone guesses the coins,
+and hits and false alarms bound ε from below (Kairouz et al. 2015; many canaries in a run as in Steinke et
+al. 2023). A bound above the price proves that the program is broken; one below it proves nothing. Were the
+coins not fair and hidden, a program that tells nothing could prove much, by favouring those with secrets.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ class CanaryRecords:
     public_NKTF: Tensor
 
     @classmethod
-    def make(cls, *, plan: PrivacyPlan) -> CanaryRecords:
-        """The plan's number of records; those with an even index have a secret, or, unmasked, are there."""
-        count = plan.num_records
+    def make(cls, *, plan: PrivacyPlan, present_N: npt.NDArray[np.bool_]) -> CanaryRecords:
+        """The plan's number of records; those that are present have a secret, or, unmasked, are there."""
+        count, there = plan.num_records, torch.from_numpy(present_N).nonzero()[:, 0]
         each = torch.arange(count)
         composite = torch.zeros(count, plan.clips, 2, 2 * count + NUM_UNUSED)
         composite[each, :, 0, each] = 1.0
-        composite[each[::2], :, 1, count + each[::2]] = LOUDNESS * plan.clipping_norm
+        composite[there, :, 1, count + there] = LOUDNESS * plan.clipping_norm
         if not plan.is_masked:
             composite[:, :, 0] = 0.0  # the whole record is private: one without a secret contributes nothing
         public = composite.clone()
@@ -109,20 +110,20 @@ def audit(
     check.in_range("runs", runs, low=1)
     if plan.mechanism == "sgd":
         raise UserError("The audit needs a plan of a private mechanism; sgd promises nothing.")
-    records = CanaryRecords.make(plan=plan)
-    scores, noise = [], []
+    scores, coins, noise = [], [], []
+    rng = np.random.default_rng([seed, 1])
     for run in range(runs):
         name = f"audit {seed} {run}".encode()
         key = Key(secret=hashlib.blake2b(name, digest_size=KEY_BYTES).digest())
-        releases = program(records, plan, key)
+        coins.append(rng.random(plan.num_records) < 0.5)
+        releases = program(CanaryRecords.make(plan=plan, present_N=coins[-1]), plan, key)
         scores.append(_scores(releases, plan))
         unused = [release.private_F[-NUM_UNUSED:].double().numpy() for release in releases]
         noise.append(np.concatenate(unused) * plan.expected_batch)
-    proven = lower_bound(
-        np.concatenate([found[::2] for found in scores]),
-        np.concatenate([found[1::2] for found in scores]),
-        delta=delta,
-    )
+    # The bound chooses on some trials and counts on others; whose number is even must not decide which.
+    order = rng.permutation(runs * plan.num_records)
+    found, present = np.concatenate(scores)[order], np.concatenate(coins)[order]
+    proven = lower_bound(found[present], found[~present], delta=delta)
     return _report(plan, delta, proven, np.concatenate(noise))
 
 
@@ -141,6 +142,33 @@ def lower_bound(present: Floats, absent: Floats, *, delta: float) -> float:
                 best, choice = bound, (attack, float(threshold))
     attack, threshold = choice
     return max(_bound(present[1::2, attack], absent[1::2, attack], threshold, delta), 0.0)
+
+
+def one_run_bound(right: int, guesses: int, *, canaries: int, delta: float) -> float:
+    """A lower bound on ε at `delta`, at 99 % confidence, from guessing fair coins of canaries in one run.
+
+    Steinke, Nasr and Jagielski 2023, Theorem 5.2: of `guesses` coins, out of `canaries`, `right` were right.
+    It holds whatever the canaries have to do with each other, but δ counts once for each of them, so it is of
+    use at δ well below one over their number. Guesses and their number must not depend on the coins
+    themselves, except through what is released.
+    """
+    check.in_range("right", right, low=0, high=guesses)
+    check.in_range("guesses", guesses, low=0, high=canaries)
+
+    def chance(epsilon: float) -> float:
+        """At most how probable that many right guesses are, were the program (ε, δ)-private."""
+        rate = 1 / (1 + math.exp(-epsilon))
+        below = np.cumsum(stats.binom.pmf(np.arange(right - 1, -1, -1), guesses, rate))
+        steep = float((below / np.arange(1, right + 1)).max(initial=0.0))
+        return float(stats.binom.sf(right - 1, guesses, rate)) + 2 * canaries * delta * steep
+
+    if chance(0.0) > SIGNIFICANCE:
+        return 0.0
+    low, high = 0.0, 50.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance(middle) <= SIGNIFICANCE else (low, middle)
+    return low
 
 
 def run_plan(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Release]:

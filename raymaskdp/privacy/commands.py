@@ -9,7 +9,8 @@ from pathlib import Path
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import accounting, crosscheck
 from raymaskdp.privacy.accounting import SubsampledGaussian
-from raymaskdp.privacy.ledger import read_ledger
+from raymaskdp.privacy.keys import Key
+from raymaskdp.privacy.ledger import LedgerContent, read_ledger
 from raymaskdp.privacy.plan import PrivacyPlan
 
 # How far two libraries may be apart: 1 % and what Opacus's own error bound allows.
@@ -27,6 +28,7 @@ class PriceResult:
       rate: q, the probability that a record is in a lot.
       steps: T.
       promise: what the figures mean, in a sentence.
+      warnings: what makes it weaker than it looks.
     """
 
     epsilon: float | None
@@ -37,6 +39,7 @@ class PriceResult:
     rate: float
     steps: int
     promise: str
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         shown = "no ε" if self.epsilon is None else f"ε = {self.epsilon:.4g} at δ = {self.delta:g}"
@@ -47,7 +50,7 @@ class PriceResult:
         )
         return (
             f"{shown} ({bounds or 'not private'}); σ = {self.noise_multiplier:.4g}, q = {self.rate:.4g}, "
-            f"{self.steps} steps.\n{self.promise}"
+            f"{self.steps} steps.\n{self.promise}" + "".join(f"\nWarning: {one}" for one in self.warnings)
         )
 
 
@@ -61,7 +64,7 @@ class VerifyResult:
       epsilon: upper bound on ε of what was spent, at `delta` (the tighter of RDP and PLD).
       second_opinion: the same from the other library.
       claimed_epsilon: what the ledger says the whole run costs.
-      fingerprint: names the data of the run.
+      data: whether the run was on the given data, as its owner can check; None where none were given.
       promise: what the figures mean, in a sentence.
     """
 
@@ -71,7 +74,7 @@ class VerifyResult:
     second_opinion: float
     claimed_epsilon: float
     delta: float
-    fingerprint: str
+    data: bool | None
     promise: str
 
     def __str__(self) -> str:
@@ -79,6 +82,7 @@ class VerifyResult:
             f"ε = {self.epsilon:.4g} at δ = {self.delta:g} after {self.steps_spent} of {self.steps_planned} "
             f"steps (second library: {self.second_opinion:.4g}; claimed for the whole run: "
             f"{self.claimed_epsilon:.4g}).\n{self.promise}"
+            + ("\nThe run was on these data." if self.data else "")
         )
 
 
@@ -94,21 +98,34 @@ def price(plan: PrivacyPlan) -> PriceResult:
         rate=plan.rate,
         steps=plan.steps,
         promise=plan.promise,
+        warnings=plan.warnings,
     )
 
 
-def verify(ledger: str | Path, *, expected_steps: int | None = None) -> VerifyResult:
+def verify(
+    ledger: str | Path,
+    *,
+    expected_steps: int | None = None,
+    fingerprint: str | None = None,
+    key: Key | None = None,
+) -> VerifyResult:
     """Recompute what a ledger's run has cost with a second library, and check the ledger's claims.
 
-    `expected_steps`: how many steps the published model was trained for, if known; a ledger that announces
-    fewer was cut short. Raises `UserError` if the ledger is damaged, incomplete or of a run that is not
-    private, if the libraries disagree, or if more was spent than was claimed.
+    Raises `UserError` if the ledger is damaged, incomplete or of a run that is not private, if the libraries
+    disagree, if more was spent than was claimed, or if the run was on other data.
+
+    Args:
+      expected_steps: how many steps the published model was trained for, if known; a ledger that announces
+        fewer was cut short.
+      fingerprint: of the data that the run is said to be on.
+      key: the run's, without which that cannot be checked.
     """
     content = read_ledger(ledger)
     plan, spent = content.plan, content.steps_spent
     if plan.mechanism == "sgd" or plan.noise_multiplier == 0:
         raise UserError(f"The run of the ledger {ledger} is not private: it has no noise.")
     reached = len({step for _, step in content.releases})
+    of_data = None if fingerprint is None else _is_of(ledger, content, fingerprint, key)
     if expected_steps is not None and reached < expected_steps:
         raise UserError(
             f"The ledger {ledger} announces {reached} steps, but the model was trained for {expected_steps}: "
@@ -132,9 +149,21 @@ def verify(ledger: str | Path, *, expected_steps: int | None = None) -> VerifyRe
         second_opinion=second,
         claimed_epsilon=content.claimed_epsilon,
         delta=plan.delta,
-        fingerprint=content.fingerprint,
+        data=of_data,
         promise=plan.promise,
     )
+
+
+def _is_of(ledger: str | Path, content: LedgerContent, fingerprint: str, key: Key | None) -> bool:
+    found = None if key is None else content.is_of(fingerprint, key)
+    if found is None:
+        raise UserError(
+            f"Which data the run of the ledger {ledger} was on can only be checked with its key, in the "
+            "folder private of the run; ask its owner."
+        )
+    if not found:
+        raise UserError(f"The run of the ledger {ledger} was on other data.")
+    return True
 
 
 def _second_opinion(event: SubsampledGaussian, delta: float, cost: accounting.Cost) -> float:

@@ -47,6 +47,8 @@ def prv_epsilon(event: SubsampledGaussian, delta: float) -> float:
         return 0.0
     if event.noise_multiplier == 0:
         return math.inf
+    if event.noise_multiplier > accounting.LARGEST_NOISE:
+        event = dataclasses.replace(event, noise_multiplier=accounting.LARGEST_NOISE)
     if event.contribution == "one-sided":
         loss = PoissonSubsampledGaussianPRV(event.rate, event.noise_multiplier)
     else:

@@ -67,6 +67,38 @@ class Key:
         """A public name for the key (hex), from which the key cannot be found."""
         return hashlib.blake2b(b"fingerprint", key=self.secret, digest_size=16).hexdigest()
 
+    @classmethod
+    def load(cls, path: str | Path) -> Key | None:
+        """The key in a file, or None where there is no file."""
+        path = Path(path)
+        return cls(secret=path.read_bytes()) if path.is_file() else None
+
+    def commit(self, name: str, text: str) -> str:
+        """A commitment (hex) to a text: who has the key and the text can check it, others learn nothing.
+
+        It is a keyed hash (BLAKE2b): without the key, the same as a random number for every text. Commitments
+        to one text under several keys are unrelated.
+        """
+        parts = [part.encode() for part in ("commitment", name, text)]
+        message = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+        return hashlib.blake2b(
+            message, key=self.secret, digest_size=32, person=b"raymaskdp commit"
+        ).hexdigest()
+
+    def attempt(self, number: int) -> Key:
+        """The key of the attempt `number` ≥ 0 at a run: this one at first, then others that follow from it.
+
+        A step that is redone and may come out otherwise gets lot and noise of another attempt, and counts
+        again.
+        """
+        if number == 0:
+            return self
+        message = f"attempt {number}".encode()
+        secret = hashlib.blake2b(
+            message, key=self.secret, digest_size=KEY_BYTES, person=b"raymaskdp redo"
+        ).digest()
+        return Key(secret=secret)
+
     def stream(self, name: str, *coordinates: int | str) -> np.random.Generator:
         """The generator of one stream, e.g. `stream("augmentation", step, record)`.
 
@@ -79,3 +111,7 @@ class Key:
             message, key=self.secret, digest_size=16, person=b"raymaskdp stream"
         ).digest()
         return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype="<u8")))
+
+    def number(self, name: str, *coordinates: int | str) -> int:
+        """A number from 0 to 2⁶³ − 1 of a stream of its own, to seed other generators with."""
+        return int(self.stream(name, *coordinates).integers(2**63))

@@ -1,10 +1,14 @@
 """What a run has spent, written down before it is spent.
 
-The ledger is a text file of JSON lines that is only ever appended to. The first line holds the plan, the
-data's fingerprint and the price at the end; every further line announces one step, and is on the disk
-before anything of that step is released. Each line carries the hash of the line before it, so a changed,
-missing or exchanged line is noticed. (Whoever rewrites the whole file can hide that: the chain guards
-against accidents and careless edits, not against the run's owner.)
+The ledger is a text file of JSON lines that is only ever appended to. The first line holds the plan and the
+price at the end. A line for every session, which is a process that trains, holds its key's fingerprint, a
+commitment to the data and the circumstances that decide how sums are rounded. Every further line announces
+one step, and is on the disk before anything of that step is released. Each line carries the hash of the line
+before it, so a changed, missing or exchanged line is noticed. (Whoever rewrites the whole file can hide that:
+the chain guards against accidents and careless edits, not against the run's owner.)
+
+Nothing here is a function of private data: the commitment is a keyed hash, which only the owner of the run's
+key can check (`Key.commit`).
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +28,26 @@ from raymaskdp.errors import UserError
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.plan import PrivacyPlan
 
-FORMAT = 1
+FORMAT = 2
 _START = "0" * 64
+
+Release = tuple[str, int]
+"""Fingerprint of the key whose lot and noise were used, and the step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A process that trained.
+
+    Attributes:
+      key: fingerprint of its key.
+      data: its commitment to the data, under that key.
+      circumstances: what decides how sums are rounded, such as versions; equal ones repeat a step exactly.
+    """
+
+    key: str
+    data: str
+    circumstances: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +56,27 @@ class LedgerContent:
 
     Attributes:
       plan: the plan of the run.
-      fingerprint: names the data that the run was trained on.
       claimed_epsilon: the price of the whole run at the plan's δ, as computed when it began; None: infinite.
-      releases: (key fingerprint, step) of every announced release, in order, repetitions left out. A step
-        that is redone with the same key has the same lot and noise and releases nothing new; one redone
+      sessions: the processes that trained, in order.
+      releases: every announced release, in order, repetitions left out, and the number of its session. A
+        step that is redone with the same key has the same lot and noise and releases nothing new; one redone
         with another key counts again.
     """
 
     plan: PrivacyPlan
-    fingerprint: str
     claimed_epsilon: float | None
-    releases: tuple[tuple[str, int], ...]
+    sessions: tuple[Session, ...]
+    releases: Mapping[Release, int]
 
     @property
     def steps_spent(self) -> int:
         """How many steps the accountant has to compose."""
         return len(self.releases)
+
+    def is_of(self, fingerprint: str, key: Key) -> bool | None:
+        """Whether the run was on the data with this fingerprint; None if `key` is of no session."""
+        found = [(one, mine) for one in self.sessions if (mine := _own_key(one, key, self.sessions))]
+        return all(mine.commit("data", fingerprint) == one.data for one, mine in found) if found else None
 
 
 class Ledger:
@@ -57,79 +85,139 @@ class Ledger:
         ledger = Ledger.open("ledger.jsonl", plan=plan, key=key, fingerprint=dataset_sha256)
         ledger.write_ahead(step)        # then, and only then, release the step's update
 
-    One process writes; under several workers, rank 0 writes and the others wait for it.
+    One process writes; under several workers, rank 0 writes and the others wait for it. Lots and noise must
+    be drawn from `ledger.key`, which is of another attempt where steps are redone that may differ.
     """
 
-    def __init__(self, path: Path, key: Key, content: LedgerContent, head: str) -> None:
+    def __init__(
+        self, path: Path, key: Key, content: LedgerContent, head: str, start: int, attempt: int
+    ) -> None:
         self._path = path
-        self._key = key
-        self._content = content
         self._head = head
+        self._plan = content.plan
+        self._sessions = content.sessions
+        self._claimed = content.claimed_epsilon
+        self._releases = dict(content.releases)
+        self._reached = max((step for _, step in self._releases), default=-1)
+        own = [step for fingerprint, step in self._releases if fingerprint == key.fingerprint]
+        self.key = key
+        self.attempt = attempt
+        """Number of the attempt that `key` is of: `Key.attempt` of the run's key."""
+        self.redone = len(self._releases) - len(own) - min(own, default=start)
+        """How many releases a step has cost on top of its own and those of the steps before it."""
 
     @classmethod
-    def open(cls, path: str | Path, *, plan: PrivacyPlan, key: Key, fingerprint: str) -> Ledger:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        plan: PrivacyPlan,
+        key: Key,
+        fingerprint: str,
+        start: int = 0,
+        circumstances: Mapping[str, str] | None = None,
+    ) -> Ledger:
         """The ledger at `path`, begun when absent; an existing one must have the same plan and data.
 
         A last line without its end was cut off by a crash before its step was released: it is removed.
         Raises `UserError` if the ledger is damaged, or belongs to another plan or other data.
+
+        Args:
+          key: the run's key. What is to be used is `Ledger.key`: another attempt, if steps from `start` on
+            were announced before under other `circumstances`.
+          fingerprint: names the data. It is not written down, only committed to.
+          start: the first step that will be made.
         """
-        path = Path(path)
-        if not path.exists():
+        path, circumstances = Path(path), dict(circumstances or {})
+        if not _whole_lines(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             price = plan.epsilon()
             claimed = price if math.isfinite(price) else None
-            header = {
-                "format": FORMAT,
-                "plan": config.to_dict(plan),
-                "fingerprint": fingerprint,
-                "epsilon": claimed,
-                "key": key.fingerprint,
-            }
-            head = _append(path, header, _START)
+            _append(path, {"format": FORMAT, "plan": config.to_dict(plan), "epsilon": claimed}, _START)
             _sync_folder(path.parent)
-            content = LedgerContent(plan=plan, fingerprint=fingerprint, claimed_epsilon=claimed, releases=())
-            return cls(path, key, content, head)
-        _drop_torn_line(path)
         content, head = _read(path)
-        if content.plan != plan:
-            differing = [
-                f"{field.name} was {getattr(content.plan, field.name)!r} and is {getattr(plan, field.name)!r}"
-                for field in dataclasses.fields(plan)
-                if getattr(content.plan, field.name) != getattr(plan, field.name)
-            ]
-            raise UserError(
-                f"The ledger {path} is of another plan ({'; '.join(differing)}); continue with the plan it "
-                "was begun with, or start a new run in another folder."
-            )
-        if content.fingerprint != fingerprint:
+        _require_same_plan(path, content.plan, plan)
+        if content.is_of(fingerprint, key) is False:
             raise UserError(f"The ledger {path} is of other data; start a new run in another folder.")
-        return cls(path, key, content, head)
+        attempt = _attempt(content, key, start, circumstances)
+        used = key.attempt(attempt)
+        session = Session(
+            key=used.fingerprint, data=used.commit("data", fingerprint), circumstances=circumstances
+        )
+        if session not in content.sessions[-1:]:
+            head = _append(path, {"session": dataclasses.asdict(session)}, head)
+            content = dataclasses.replace(content, sessions=(*content.sessions, session))
+        return cls(path, used, content, head, start, attempt)
 
     @property
     def content(self) -> LedgerContent:
         """What has been written so far."""
-        return self._content
+        return LedgerContent(
+            plan=self._plan,
+            claimed_epsilon=self._claimed,
+            sessions=self._sessions,
+            releases=dict(self._releases),
+        )
 
     def write_ahead(self, step: int) -> None:
         """Announce the release of `step`; on the disk when this returns.
 
         Raises `UserError` for a step that would skip one, or go past the plan's budget.
         """
-        release = (self._key.fingerprint, step)
-        if release in self._content.releases:
+        release = (self.key.fingerprint, step)
+        if release in self._releases:
             return  # redone with the same lot and noise: nothing new is released
-        plan = self._content.plan
-        reached = max((done for _, done in self._content.releases), default=-1)
-        if not 0 <= step <= reached + 1:
+        if not 0 <= step <= self._reached + 1:
             raise UserError(
-                f"The ledger {self._path} ends before step {reached + 1}; step {step} would leave a gap."
+                f"The ledger {self._path} ends before step {self._reached + 1}; "
+                f"step {step} would leave a gap."
             )
-        if step >= plan.steps or self._content.steps_spent >= plan.steps:
+        if step >= self._plan.steps or len(self._releases) >= self._plan.steps:
             raise UserError(
-                f"The ledger {self._path} has spent the plan's {plan.steps} steps; more would not be private."
+                f"The ledger {self._path} has spent the plan's {self._plan.steps} steps; more would not be "
+                "private."
             )
-        self._head = _append(self._path, {"step": step, "key": self._key.fingerprint}, self._head)
-        self._content = dataclasses.replace(self._content, releases=(*self._content.releases, release))
+        self._head = _append(self._path, {"step": step, "key": self.key.fingerprint}, self._head)
+        self._releases[release] = len(self._sessions) - 1
+        self._reached = max(self._reached, step)
+
+
+def _attempt(content: LedgerContent, key: Key, start: int, circumstances: Mapping[str, str]) -> int:
+    """The number of the latest attempt; of a new one if a step is redone that may come out otherwise."""
+    attempts = _attempts(key, content.sessions)
+    latest = max((n for n, one in enumerate(attempts) if _is_used(one, content.sessions)), default=0)
+    fingerprint = attempts[latest].fingerprint
+    for (of, step), session in content.releases.items():
+        if of == fingerprint and step >= start and content.sessions[session].circumstances != circumstances:
+            return latest + 1
+    return latest
+
+
+def _attempts(key: Key, sessions: tuple[Session, ...]) -> list[Key]:
+    return [key.attempt(number) for number in range(len({one.key for one in sessions}) + 1)]
+
+
+def _is_used(key: Key, sessions: tuple[Session, ...]) -> bool:
+    return any(one.key == key.fingerprint for one in sessions)
+
+
+def _own_key(session: Session, key: Key, sessions: tuple[Session, ...]) -> Key | None:
+    """The attempt at the run that a session was of, if `key` is its key."""
+    return next((one for one in _attempts(key, sessions) if one.fingerprint == session.key), None)
+
+
+def _require_same_plan(path: Path, written: PrivacyPlan, plan: PrivacyPlan) -> None:
+    if written == plan:
+        return
+    differing = [
+        f"{one.name} was {getattr(written, one.name)!r} and is {getattr(plan, one.name)!r}"
+        for one in dataclasses.fields(plan)
+        if getattr(written, one.name) != getattr(plan, one.name)
+    ]
+    raise UserError(
+        f"The ledger {path} is of another plan ({'; '.join(differing)}); continue with the plan it "
+        "was begun with, or start a new run in another folder."
+    )
 
 
 def read_ledger(path: str | Path) -> LedgerContent:
@@ -157,29 +245,39 @@ def _read(path: Path) -> tuple[LedgerContent, str]:
             )
         head = _hash(entry, head)
         entries.append(entry)
-    header, *steps = entries
+    if not entries:
+        raise UserError(f"The ledger {path} is empty; nothing was announced in it.")
+    return _content(path, entries), head
+
+
+def _content(path: Path, entries: list[dict[str, Any]]) -> LedgerContent:
+    header, *lines = entries
     if header.get("format") != FORMAT:
         raise UserError(
             f"The ledger {path} has the format {header.get('format')!r}; this version reads {FORMAT}."
         )
-    releases: list[tuple[str, int]] = []
+    sessions: list[Session] = []
+    releases: dict[Release, int] = {}
     reached = -1
-    for number, entry in enumerate(steps, start=2):
-        step = int(entry["step"])
+    for number, entry in enumerate(lines, start=2):
+        if "session" in entry:
+            sessions.append(Session(**entry["session"]))
+            continue
+        step, key = int(entry["step"]), str(entry["key"])
         if not 0 <= step <= reached + 1:
             raise UserError(
                 f"The ledger {path} has a gap: line {number} is step {step} after step {reached}."
             )
+        if not sessions or sessions[-1].key != key:
+            raise UserError(f"Line {number} of the ledger {path} has a key that no session before it has.")
         reached = max(reached, step)
-        if (release := (str(entry["key"]), step)) not in releases[-1:]:
-            releases.append(release)
-    content = LedgerContent(
+        releases.setdefault((key, step), len(sessions) - 1)
+    return LedgerContent(
         plan=config.build(PrivacyPlan, header["plan"], where=f"the ledger {path}"),
-        fingerprint=header["fingerprint"],
         claimed_epsilon=header["epsilon"],
-        releases=tuple(dict.fromkeys(releases)),
+        sessions=tuple(sessions),
+        releases=releases,
     )
-    return content, head
 
 
 def _append(path: Path, entry: dict[str, Any], head: str) -> str:
@@ -197,7 +295,10 @@ def _hash(entry: dict[str, Any], head: str) -> str:
     return hashlib.sha256(f"{head}\n{text}".encode()).hexdigest()
 
 
-def _drop_torn_line(path: Path) -> None:
+def _whole_lines(path: Path) -> bool:
+    """Whether a ledger has any line; removes one at its end that a crash cut off."""
+    if not path.exists():
+        return False
     with open(path, "r+b") as opened:
         content = opened.read()
         whole = content.rfind(b"\n") + 1
@@ -205,6 +306,7 @@ def _drop_torn_line(path: Path) -> None:
             opened.truncate(whole)
             opened.flush()
             os.fsync(opened.fileno())
+    return whole > 0
 
 
 def _sync_folder(folder: Path) -> None:

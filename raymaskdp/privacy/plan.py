@@ -281,10 +281,36 @@ class PrivacyPlan:
             if self.is_masked
             else f"what any one {self.unit} is",
         }[self.adjacency]
-        public = "Labels, masks, poses, avatar layers and" if self.is_masked else "The sampling rate and"
+        public = "Labels, masks, poses, avatar layers and" if self.is_masked else "The set of labels and"
+        number = "the number of records are public."
+        if self.adjacency == "add-remove":
+            public, number = "The sampling rate, which is computed from the number of records,", "is public."
         return (
             f"ε bounds what the trained model, and every update on the way, tells about {hidden} "
-            f"({self.adjacency} adjacency). {public} the number of records are public."
+            f"({self.adjacency} adjacency). {public} {number} {self._sensitivity_sentence} "
+            "It holds for noise of real numbers: whoever sees single updates may learn more from how "
+            "floating-point noise is rounded."
+        )
+
+    @property
+    def _sensitivity_sentence(self) -> str:
+        how = {"flat": "as a whole", "automatic": "to nearly that", "per-layer": "layer by layer"}[
+            self.clipping
+        ]
+        times = "" if self._contribution == "one-sided" else "twice "
+        return (
+            f"Gradients of a {self.unit} are clipped {how}, so one moves a sum by at most {times}"
+            f"{self.clipping_norm:g}."
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the promise weaker than it looks, a sentence each; none where nothing is promised."""
+        if self.delta * self.num_records < 1 or self.noise_multiplier == 0:
+            return ()
+        return (
+            f"delta is {self.delta:g}, but with {self.num_records} records it should be below "
+            f"{1 / self.num_records:.2g}: publishing one whole record at random would keep within it.",
         )
 
     @property

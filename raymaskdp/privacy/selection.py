@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from raymaskdp import check
+from raymaskdp.errors import UserError
 from raymaskdp.privacy import accounting
 from raymaskdp.privacy.accounting import ORDERS, SubsampledGaussian
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionBill:
-    """Upper bounds on ε at one δ for the three things that a sweep may publish.
+    """Upper bounds on ε at one δ for the three things that a sweep may publish. Infinite: nothing holds.
 
     Attributes:
       expected_runs: k, the (expected) number of runs.
-      one_run: a single run, chosen without looking at the data.
+      one_run: the chosen run, had it been chosen without looking at the data.
       best_of_random: the best of a random, geometrically distributed number of runs with mean k, if
         nothing else is published (Papernot and Steinke 2022, Theorem 2).
-      all_runs: all of k runs, or the best of a number that was fixed beforehand.
+      all_runs: all of the runs together, or the best of them.
     """
 
     expected_runs: float
@@ -31,32 +32,50 @@ class SelectionBill:
     all_runs: float
 
 
-def selection_bill(event: SubsampledGaussian, *, delta: float, expected_runs: float) -> SelectionBill:
-    """The bill of a sweep whose runs all cost what `event` costs (`plan.event()`) or less.
+def selection_bill(
+    events: Sequence[SubsampledGaussian],
+    *,
+    chosen: SubsampledGaussian,
+    delta: float,
+    expected_runs: float,
+    before: Sequence[SubsampledGaussian] = (),
+) -> SelectionBill:
+    """The bill of a sweep that made the runs `events`, non-private ones included, and chose one of them.
 
-    `best_of_random` holds only if the number of runs was really drawn from the geometric distribution
-    with that mean, `draw_runs`, before the sweep began.
+    `best_of_random` is of a number of runs with the mean `expected_runs`, each of which costs no more than
+    the dearest of `events`. It holds only if the number was really drawn from the geometric distribution,
+    `draw_runs`, before the sweep began. `before` is what was released of the data before all of them, such
+    as the weights that they start from: it is part of every figure, once.
     """
     check.in_range("expected_runs", expected_runs, low=1.0)
-    composed = dataclasses.replace(event, steps=event.steps * math.ceil(expected_runs))
+    if not events:
+        raise UserError("A bill needs the events of the runs that were made; there are none.")
     return SelectionBill(
         expected_runs=expected_runs,
-        one_run=accounting.cost(event, delta).epsilon,
-        best_of_random=best_of_random(event, delta=delta, expected_runs=expected_runs),
-        all_runs=accounting.cost(composed, delta).epsilon,
+        one_run=accounting.composed_cost([chosen, *before], delta).epsilon,
+        best_of_random=best_of_random(events, delta=delta, expected_runs=expected_runs, before=before),
+        all_runs=accounting.composed_cost([*events, *before], delta).epsilon,
     )
 
 
-def best_of_random(event: SubsampledGaussian, *, delta: float, expected_runs: float) -> float:
-    """ε of publishing the best of a geometric number of runs: RDP(α) + c + log(k) / (α − 1), with
-    c = 2 min over orders α̂ of (1 − 1/α̂) RDP(α̂) + log(k) / α̂.
+def best_of_random(
+    events: Sequence[SubsampledGaussian],
+    *,
+    delta: float,
+    expected_runs: float,
+    before: Sequence[SubsampledGaussian] = (),
+) -> float:
+    """ε of publishing the best of a geometric number of runs, each at most as dear as one of `events`:
+    RDP(α) + c + log(k) / (α − 1), with c = 2 min over orders α̂ of (1 − 1/α̂) RDP(α̂) + log(k) / α̂; and of
+    what was released `before`, whose divergences are added.
     """
-    if event.noise_multiplier == 0 and event.steps > 0:
+    if any(event.noise_multiplier == 0 and event.steps > 0 for event in (*events, *before)):
         return math.inf
-    one = accounting.divergences(event)
+    one = np.max([accounting.divergences(event) for event in set(events)], axis=0)
     log_runs = math.log(expected_runs)
     constant = 2 * np.min((1 - 1 / ORDERS) * one + log_runs / ORDERS)
-    return accounting.convert(one + log_runs / (ORDERS - 1) + constant, delta)
+    earlier = sum((accounting.divergences(event) for event in before), np.zeros_like(one))
+    return accounting.convert(one + log_runs / (ORDERS - 1) + constant + earlier, delta)
 
 
 def draw_runs(expected_runs: float, generator: np.random.Generator) -> int:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pandas as pd
 
+from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.report.pictures import plots
 from raymaskdp.sweep.frontier import NAMES, Point, point
-from raymaskdp.sweep.selection_cost import VERDICTS, ways
+from raymaskdp.sweep.selection_cost import Bill, ways
 from raymaskdp.train.loop import read_curve
 from raymaskdp.train.trainer import TrainResult, read_result
 
@@ -178,8 +179,8 @@ def _read_sweep(folder: Path, *, root: Path) -> Sweep:
     failed = f", of which {result['failed']} failed" if result["failed"] else ""
     measure = MEASURES["auroc" if "auroc" in set(done["metric"]) else "top1"]
     sentence = f"{result['trials']} trainings{failed}. Means over seeds, with 95 % intervals."
-    if result["bill"]["one_run"] is not None:
-        sentence += f" {VERDICTS[result['bill']['tuning']]}"
+    bill = configuration.build(Bill, result["bill"], where=str(folder / "sweep.json"))
+    sentence += f" {bill.verdict}" if bill.one_run is not None else "".join(f" {w}" for w in bill.warnings)
     if source:
         sentence += f" Published: {source}."
     # Which data is of interest only where there are several.
@@ -205,7 +206,7 @@ def _read_sweep(folder: Path, *, root: Path) -> Sweep:
         parallel=plots.svg_uri(parallel.read_text(encoding="utf-8")) if parallel.is_file() else None,
         columns=tuple(columns),
         rows=tuple(rows),
-        bill=_bill(result["bill"]),
+        bill=_bill(bill),
         headline=_headline(groups, measure),
     )
 
@@ -249,11 +250,15 @@ def _headline(groups: list[Group], measure: str) -> tuple[Fact, ...]:
     return tuple(best[name] for name in NAMES if name in best)
 
 
-def _bill(bill: dict[str, Any]) -> tuple[Fact, ...]:
-    """What publishing one trial of a sweep costs, by how it was chosen."""
-    if bill["one_run"] is None:
+def _bill(bill: Bill) -> tuple[Fact, ...]:
+    """What passing on one trial of a sweep, or all, costs, by how it was chosen."""
+    if bill.one_run is None:
         return ()
-    return tuple(
-        Fact(name=text, value="∞" if bill[key] is None else f"ε = {bill[key]:.3g}")
-        for key, text in ways(bill["tuning"], bill["runs"]).items()
-    )
+    prices = {"one_run": bill.one_run, "best_of_random": bill.best_of_random, "all_runs": bill.all_runs}
+    facts = [
+        Fact(name=text, value="∞" if (price := prices[key]) is None else f"ε = {price:.3g}")
+        for key, text in ways(bill.tuning, bill.runs).items()
+    ]
+    if bill.warnings:
+        facts.append(Fact(name="table, plots, and runs without privacy", value="no ε at all"))
+    return tuple(facts)

@@ -218,6 +218,13 @@ def _check_choosing(sweep: SweepConfig) -> None:
                 "tuning=papernot-steinke pays for the best of independent draws, and for nothing else: it "
                 "needs a search with method=random, and no grids."
             )
+        for name, part in (("choose_on", sweep.chosen_on), ("split", sweep.split)):
+            if part == sweep.train.split:
+                raise UserError(
+                    f"tuning=papernot-steinke pays for choosing among models, but {name} is {part!r}: scores "
+                    "on the videos that were trained on tell about them without noise; hold some out with "
+                    "train.validation=0.2, or name another split."
+                )
         if sweep.train.privacy.mechanism == "sgd" or sweep.train.privacy.epsilon is None:
             raise UserError("tuning=papernot-steinke needs a private mechanism and train.privacy.epsilon.")
     if sweep.learns or sweep.stopping is not None:

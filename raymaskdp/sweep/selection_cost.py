@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.privacy.accounting import SubsampledGaussian
 from raymaskdp.privacy.selection import selection_bill
 
 Tuning = Literal["none", "papernot-steinke", "public"]
@@ -14,20 +16,23 @@ Tuning = Literal["none", "papernot-steinke", "public"]
 
 @dataclass(frozen=True, kw_only=True)
 class Bill:
-    """Upper bounds on ε at `delta` for what may be published of a sweep. None where nothing is promised.
+    """Upper bounds on ε at `delta` for what may be passed on of a sweep. None where nothing is promised.
 
     Attributes:
-      runs: the private runs that the best was chosen among, all at its ε, with all seeds, and those that
-        were stopped or failed. Their expected number where it was drawn at random, since the drawn one must
-        not be published.
-      one_run: one run, had it been picked without looking at the private data.
+      runs: the private runs that there were, at any ε, with all seeds, and those that were stopped or
+        failed. Their expected number where it was drawn at random, since the drawn one must not be
+        published.
+      not_private: trials without noise.
+      one_run: the chosen run, had it been picked without looking at the private data.
       best_of_random: the best run, had the number of runs been drawn at random (geometric, mean `runs`)
         and nothing else been published (Papernot and Steinke 2022).
-      all_runs: all of them, or the best of a number of runs that was fixed beforehand.
+      all_runs: all private runs together, or the best of them: the composition of what each of them
+        released, whatever its own ε is.
       tuning: how the choice was paid for.
     """
 
     runs: int
+    not_private: int = 0
     delta: float | None
     one_run: float | None
     best_of_random: float | None
@@ -36,16 +41,31 @@ class Bill:
 
     def __str__(self) -> str:
         if self.one_run is None:
-            return "No private run was chosen, so there is no bill."
+            return " ".join(["No private run was chosen, so there is no bill.", *self.warnings])
         prices = {"one_run": self.one_run, "best_of_random": self.best_of_random, "all_runs": self.all_runs}
         lines = [f"  {_number(prices[name])}  {text}" for name, text in ways(self.tuning, self.runs).items()]
-        return "\n".join([f"The bill, ε at δ = {self.delta:g}:", *lines, VERDICTS[self.tuning]])
+        return "\n".join([f"The bill, ε at δ = {self.delta:g}:", *lines, self.verdict])
+
+    @property
+    def verdict(self) -> str:
+        """What may be passed on, and at which price."""
+        return " ".join([VERDICTS[self.tuning], *self.warnings])
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is covered by no ε at all."""
+        if not self.not_private or self.tuning == "public":
+            return ()
+        return (
+            f"{self.not_private} of the trials had no privacy: no ε covers their models, nor the table and "
+            "the plots, which show their scores. Pass on the folders of private runs only.",
+        )
 
 
 VERDICTS: dict[Tuning, str] = {
     "none": (
         "The choice was not paid for: the ε of the chosen run alone does not cover it. "
-        "Points at different ε are counterfactuals: publishing several of them costs more."
+        "What is passed on of several runs, at whatever ε, costs what all of them do."
     ),
     "papernot-steinke": (
         "The choice is paid for if only the best run is published: not the table, the plots, the other "
@@ -69,18 +89,36 @@ def ways(tuning: Tuning, runs: int) -> dict[str, str]:
     return {
         "one_run": one,
         "best_of_random": f"best of a random number of runs, {runs} on average",
-        "all_runs": f"all {runs} runs at this ε, or their best, as done here",
+        "all_runs": f"all {runs} private runs together, or their best, as done here",
     }
 
 
 NOTHING = Bill(runs=0, delta=None, one_run=None, best_of_random=None, all_runs=None)
 
 
-def make_bill(chosen: PrivacyPlan, runs: int, tuning: Tuning = "none") -> Bill:
-    """The bill for publishing the best of `runs` ≥ 1 runs that cost what `chosen` costs."""
-    bill = selection_bill(chosen.event(), delta=chosen.delta, expected_runs=runs)
+def make_bill(
+    chosen: PrivacyPlan,
+    made: Sequence[SubsampledGaussian],
+    *,
+    before: Sequence[SubsampledGaussian] = (),
+    expected_runs: int | None = None,
+    tuning: Tuning = "none",
+) -> Bill:
+    """The bill of a sweep that chose a run with the plan `chosen`.
+
+    Args:
+      made: what every trial released of the data, the chosen one included.
+      before: what was released of the data by the runs that the trials' initial weights come from.
+      expected_runs: how many runs there were on average, where their number was drawn at random.
+    """
+    private = [event for event in made if event.noise_multiplier > 0] or [chosen.event()]
+    runs = expected_runs or len(private)
+    bill = selection_bill(
+        private, chosen=chosen.event(), delta=chosen.delta, expected_runs=runs, before=before
+    )
     return Bill(
         runs=runs,
+        not_private=sum(event.noise_multiplier == 0 for event in made),
         delta=chosen.delta,
         one_run=_finite(bill.one_run),
         best_of_random=_finite(bill.best_of_random),

@@ -20,11 +20,13 @@ from raymaskdp import events
 from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, private_folder, write_json, write_text
+from raymaskdp.privacy import Key
 from raymaskdp.privacy.selection import draw_runs
 from raymaskdp.sweep import frontier, parallel_coordinates, search
+from raymaskdp.sweep.charges import bill_of, require_apart
 from raymaskdp.sweep.config import SweepConfig, Trial, drawn_trial, published_score, trials, values_of
 from raymaskdp.sweep.search import Range
-from raymaskdp.sweep.selection_cost import NOTHING, Bill, make_bill
+from raymaskdp.sweep.selection_cost import NOTHING, Bill
 from raymaskdp.train import ClipStore, TrainConfig, evaluate, train
 from raymaskdp.train.data.store import absolute
 from raymaskdp.train.evaluate import Looks, score_checkpoint
@@ -91,6 +93,7 @@ def sweep(config: SweepConfig) -> SweepResult:
     config = configuration.build(SweepConfig, configuration.to_dict(config), where="the configuration")
     out = config.out.absolute()
     store = ClipStore.open(config.train.data)
+    require_apart(config)
     digest = _digest(config, store)
     about = out / "sweep.json"
     if about.is_file():
@@ -140,6 +143,11 @@ def _drawn_once(config: SweepConfig, out: Path) -> list[Trial]:
     return [drawn_trial(config, one) for one in json.loads(path.read_text(encoding="utf-8"))]
 
 
+def _names(out: Path) -> Key:
+    """What a sweep's folders are named from, so that their names tell nothing, and stay."""
+    return Key.load_or_draw(private_folder(out) / "names")
+
+
 def run_trial(
     point: dict[str, Any], report: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
@@ -181,8 +189,9 @@ def _point(number: int, trial: Trial, config: SweepConfig, out: Path) -> dict[st
     point = _plain_point(trial.config, config, out)
     settings = point["train"]
     if config.pays:
-        # Equal draws are trainings of their own: they count as such.
-        settings["out"] = f"{settings['out']}/{number:04d}"
+        # Equal draws are trainings of their own: they count as such. A folder's name must not tell how many
+        # there were before it.
+        settings["out"] += f"/{_names(out).commit('trial', str(number))[:12]}"
     if trial.config.privacy.epsilon is not None:
         # Calibrated here, where equal prices are computed once; it takes longer than some trainings.
         settings["privacy"]["noise_multiplier"] = make_job(trial.config).plan.noise_multiplier
@@ -461,13 +470,10 @@ def _write_up(
     shown = plotted(results)
     frontier.draw(shown, out / "frontier", classes=classes, caption=_caption(config, shown))
     best = _best(config, planned, results)
-    bill = NOTHING
+    bill = replace(NOTHING, not_private=int((results["mechanism"] == "sgd").sum()), tuning=config.tuning)
     if best is not None:
         write_text(out / "best.yaml", configuration.to_yaml(best.config))
-        # Failed and stopped ones, too: that they are not the best one was seen of private data.
-        same_price = (results["target_epsilon"] == best.config.privacy.epsilon).fillna(False)
-        runs = config.search.trials if config.pays and config.search else int(same_price.sum())
-        bill = make_bill(make_job(best.config).plan, runs, config.tuning)
+        bill = bill_of(config, planned, results, best.config)
     return SweepResult(
         out=str(out),
         trials=len(results),
@@ -504,8 +510,8 @@ def _caption(config: SweepConfig, shown: pd.DataFrame) -> str:
     else:
         points = f"Means over {len(config.seeds)} seeds with 95 % intervals; dots are single runs."
     covered = {
-        "none": "Each point is a run of its own with that ε: several of them together cost more. "
-        "Measured on private videos, which ε does not cover.",
+        "none": "Each point is a run of its own with that ε: several of them together cost more, and no ε "
+        "covers runs without privacy. Measured on private videos, which ε does not cover.",
         "papernot-steinke": "Not for publishing: only the best run was paid for.",
         "public": "All data are public.",
     }[config.tuning]
@@ -579,5 +585,5 @@ def _digest(config: SweepConfig, store: ClipStore) -> str:
         del settings[name]
     for name in ("data", "out", "compute"):
         del settings["train"][name]
-    text = json.dumps([settings, store.fingerprint], sort_keys=True)
+    text = json.dumps([settings, store.name], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -77,13 +77,14 @@ def load(path: Path, state: TrainingState, *, identity: Identity) -> int:
     return int(about["step"])
 
 
-def load_result(path: Path, *, identity: Identity, model: nn.Module) -> None:
-    """Give a model the weights that a run ends with, averaged where it averages.
+def load_result(path: Path, *, identity: Identity, model: nn.Module) -> int:
+    """Give a model the weights that a run ends with, averaged where it averages; returns the updates made.
 
     Raises `UserError` as `load` does.
     """
-    _, tensors = _read(path, identity)
+    about, tensors = _read(path, identity)
     model.load_state_dict({**_below(tensors, "model."), **_below(tensors, "average.")})
+    return int(about["step"])
 
 
 def _read(path: Path, identity: Identity) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -29,6 +29,8 @@ class PrivacyConfig:
       noise_multiplier: σ, standard deviation of the noise over C.
       delta: δ; should be below one over the number of records.
       clipping_norm: C.
+      clipping: flat; automatic, which scales every record to nearly C and needs no tuning of it; or
+        per-layer, each layer to an equal share of C. One record moves the sum by the same in all.
       clips: K, clips of a record in a step; dpsgd always takes one.
       expected_batch: expected number of records in a step.
       public_batch: the same for the public branch of masked mechanisms, which is drawn independently;
@@ -43,6 +45,7 @@ class PrivacyConfig:
     noise_multiplier: Annotated[float, check.Range(0)] | None = None
     delta: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 1e-5
     clipping_norm: Annotated[float, check.POSITIVE] = 1.0
+    clipping: Literal["flat", "automatic", "per-layer"] = "flat"
     clips: Annotated[int, check.POSITIVE] = 2
     expected_batch: Annotated[float, check.POSITIVE] = 64.0
     public_batch: Annotated[float, check.POSITIVE] | None = None
@@ -70,6 +73,7 @@ class PrivacyConfig:
             noise_multiplier=self.noise_multiplier,
             clips=copies if self.mechanism == "dpsgd" else copies * self.clips,
             clipping_norm=self.clipping_norm,
+            clipping=self.clipping,
             adjacency=self.adjacency,
             unit=self.unit,
             public_batch=min(self.public_batch or self.expected_batch, num_records) if masked else None,
@@ -167,8 +171,8 @@ class TrainConfig:
       data: clip store, from `raymaskdp prepare`: a folder that every worker sees, or the URL of one.
       out: folder for runs; each gets its own folder in it. Every worker must see it.
       split: which videos are trained on.
-      validation: share of the split's subjects (of its videos, where no subject is named) that is held out
-        of training, to choose settings by.
+      validation: probability with which a subject of the split (a video, where no subject is named) is
+        held out of training, to choose settings by; drawn by the hash of its name.
       steps: number of updates.
       scheme: which parameters learn: full, linear, selective, bitfit, adapter, lora or scratch.
       init: weights of a publicly pretrained backbone, safetensors or PyTorch; its head is not used.

@@ -29,65 +29,22 @@ from raymaskdp import models
 from raymaskdp.distributed.lock import only_writer
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_text
-from raymaskdp.privacy import ClippedSum, GradientEngine, Key, Ledger, PrivacyPlan, share
+from raymaskdp.privacy import ClippedSum, GradientEngine, Key, PrivacyPlan, share
 from raymaskdp.privacy.accounting import rdp_epsilon
 from raymaskdp.privacy.plan import MASKED
 from raymaskdp.train import checkpoint
-from raymaskdp.train.checkpoint import Identity, TrainingState
+from raymaskdp.train.checkpoint import TrainingState
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.batches import Inputs, PixelInputs, Views, pick_draws
 from raymaskdp.train.data.clips import records_of
 from raymaskdp.train.data.prefetch import ReadAhead
 from raymaskdp.train.data.splits import training_videos
 from raymaskdp.train.data.store import ClipStore
-from raymaskdp.train.device import CPU
 from raymaskdp.train.features import cached_features
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingJob:
-    """One run, as every worker gets it. Holds no secret; the key is read from the run's folder."""
-
-    config: TrainConfig
-    folder: Path
-    plan: PrivacyPlan
-    identity: Identity
-
-    @property
-    def key_file(self) -> Path:
-        return self.folder / "private" / "key"
-
-    @property
-    def checkpoint_file(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
-
-    @property
-    def curve_file(self) -> Path:
-        return self.folder / "curve.jsonl"
-
-    @property
-    def ledger_file(self) -> Path:
-        return self.folder / "ledger.jsonl"
-
-
-@dataclass(frozen=True)
-class Worker:
-    """A worker's place among all.
-
-    Attributes:
-      add_up: adds a tensor up over all workers, in place.
-      is_leaving: whether a machine among them is about to be taken away. All workers ask in the same steps,
-        and get the same answer.
-      device: where its model lives and its gradients are computed.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-    add_up: Callable[[Tensor], None] = lambda tensor: None
-    is_leaving: Callable[[], bool] = lambda: False
-    device: torch.device = CPU
-
+from raymaskdp.train.promise.circumstances import seed_model
+from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.promise.session import begin
 
 NOTICE_S = 1.0
 """How often workers ask whether a machine is about to be taken away; asking takes a few milliseconds."""
@@ -125,7 +82,6 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
     # Else convolutions on GPUs would be rounded to 10 bits, where float32 is what was asked for.
     torch.backends.cudnn.allow_tf32 = False
     config, plan, first, device = job.config, job.plan, worker.rank == 0, worker.device
-    key = Key.load_or_draw(job.key_file)
     store = ClipStore.open(config.data)
     model = build(config, store).to(device)
     inputs, trained = open_inputs(config, store, model)
@@ -135,24 +91,26 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
     average = WeightAverage(config.optimizer.average, learning) if config.optimizer.average else None
     state = TrainingState(model=model, optimizer=optimizer, average=average.values if average else {})
     start = checkpoint.load(job.checkpoint_file, state, identity=job.identity)
+    session = begin(job, worker, store, start)
+    key, end, ledger = session.key, session.end, session.ledger
     if first:
-        ledger = Ledger.open(job.ledger_file, plan=plan, key=key, fingerprint=store.fingerprint)
         curve = Curve(job, start)
 
     def read(part: Part) -> Views:
         return inputs.read(part.lot, pick_draws(key, *part, plan.clips, config.clips)).to(device)
 
-    parts = parts_of_steps(plan, key, start, worker, config)
+    parts = parts_of_steps(plan, key, range(start, end), worker, config)
     reading = ReadAhead(read, parts, ahead=config.compute.read_ahead if reads_files(inputs) else 0)
     all_views = iter(reading)
     precision = getattr(torch, config.compute.precision)
     asked = time.monotonic()
 
-    for step in range(start, plan.steps):
+    for step in range(start, end):
         private_lot, public_lot = plan.lot(key, step), plan.public_lot(key, step)
         total, shown_loss = engine.zero_sum(), torch.zeros(1, device=device)
-        for lot in micro_batches(private_lot, worker, config):
+        for number, lot in enumerate(micro_batches(private_lot, worker, config)):
             views = next(all_views)
+            seed_model(key.number("model", step, worker.rank, number))
             clips, labels, usable = views.full, views.labels, views.usable
             if plan.mechanism == "maskdp":
                 clips, labels = torch.cat([clips, views.public], 1), torch.cat([labels, labels], 1)
@@ -168,15 +126,16 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
                     total += engine.clipped_sum(losses, usable / plan.clips)
 
         public_sum = zeros_like(learning)
-        for _ in micro_batches(public_lot, worker, config):
+        for number, _ in enumerate(micro_batches(public_lot, worker, config)):
             views = next(all_views)
+            seed_model(key.number("public model", step, worker.rank, number))
             losses = losses_of(trained, views.public, views.labels, precision) * views.usable.flatten()
             loss = losses.sum() / plan.clips
             gradient = summed_gradient(loss, learning)
             public_sum = {name: value + gradient[name] for name, value in public_sum.items()}
             shown_loss += loss.detach()
 
-        if first:
+        if ledger is not None:
             ledger.write_ahead(step)  # before the sums meet, so that no worker can release this step earlier
         # The first worker's clock decides for all when to ask.
         ask = torch.full((1,), float(first and time.monotonic() - asked > NOTICE_S), device=device)
@@ -189,7 +148,7 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
         if average:
             average.add(step)
 
-        due = (step + 1) % config.compute.checkpoint_every == 0 or step + 1 == plan.steps
+        due = (step + 1) % config.compute.checkpoint_every == 0 or step + 1 == end
         if ask > 0:
             due, asked = worker.is_leaving() or due, time.monotonic()
         if first and due:
@@ -197,7 +156,8 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
         if first:
             # Of public records only; of all where nothing is private.
             shown = private_lot if plan.mechanism == "sgd" else public_lot
-            on_step(curve.add(step + 1, float(shown_loss) / len(shown) if len(shown) else None))
+            loss_of_mean = float(shown_loss) / len(shown) if len(shown) else None
+            on_step(curve.add(step + 1, loss_of_mean, spent=step + 1 + session.redone))
     return reading.seconds_waited
 
 
@@ -210,10 +170,10 @@ class Part(NamedTuple):
 
 
 def parts_of_steps(
-    plan: PrivacyPlan, key: Key, start: int, worker: Worker, config: TrainConfig
+    plan: PrivacyPlan, key: Key, steps: range, worker: Worker, config: TrainConfig
 ) -> Iterator[Part]:
-    """What a worker reads from step `start` on, in the order in which its steps use it."""
-    for step in range(start, plan.steps):
+    """What a worker reads in some steps, in the order in which they use it."""
+    for step in steps:
         for stream, lot_of in (("clips", plan.lot), ("public clips", plan.public_lot)):
             for lot in micro_batches(lot_of(key, step), worker, config):
                 yield Part(stream, step, lot)
@@ -228,8 +188,8 @@ def micro_batches(lot: np.ndarray, worker: Worker, config: TrainConfig) -> Itera
     """This worker's share of a lot, in pieces of `compute.micro_batch`; none if the share is empty."""
     mine = share(lot, worker.rank, worker.world_size)
     size = config.compute.micro_batch
-    for begin in range(0, len(mine), size):
-        yield mine[begin : begin + size]
+    for first in range(0, len(mine), size):
+        yield mine[first : first + size]
 
 
 def losses_of(
@@ -336,9 +296,9 @@ class Curve:
         kept = [line for line in read_curve(job.curve_file) if line.step <= start]
         write_text(job.curve_file, "".join(json.dumps(asdict(line)) + "\n" for line in kept), ours=True)
 
-    def add(self, step: int, loss: float | None) -> StepReport:
-        """Write the line of a step, which has just been made."""
-        report = StepReport(step, spent_at_most(self._job.plan, step), loss)
+    def add(self, step: int, loss: float | None, *, spent: int) -> StepReport:
+        """Write the line of a step, which has just been made; `spent` releases were made up to it."""
+        report = StepReport(step, spent_at_most(self._job.plan, spent), loss)
         with open(self._job.curve_file, "a", encoding="utf-8") as opened:
             opened.write(json.dumps(asdict(report)) + "\n")
         return report

@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +28,7 @@ from raymaskdp import check, config, storage
 from raymaskdp.datasets.apart import keep_apart
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.ids import IMAGE_SUFFIXES
-from raymaskdp.datasets.manifest import VideoRecord, read_source
+from raymaskdp.datasets.manifest import VideoRecord, labels_of, read_source
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import MADE, atomic_path, own_folder, sha256_file, write_json
@@ -53,6 +54,8 @@ class PrepareConfig:
       fill: what replaces sensitive pixels in the public view, 0 to 255.
       people: avatar; or, to compare with, the source video with its people removed or blurred, all of
         which is sensitive. Both need an output folder of `anonymize`, and the sources.
+      classes: all classes (or findings) that there can be, in the order that models learn them. Without,
+        they are those of the labels, and which labels occur is public.
     """
 
     width: int = 64
@@ -60,6 +63,7 @@ class PrepareConfig:
     token: int = 1
     fill: int = 128
     people: People = "avatar"
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("width", "height", "token"):
@@ -81,7 +85,7 @@ class PrepareResult:
       left_out: videos that the anonymizer quarantined or failed on.
       failed: videos that could not be read, with the reason; not in the store.
       sensitive: mean share of sensitive tokens.
-      fingerprint: SHA-256 over everything in the store.
+      fingerprint: SHA-256 over everything in the store, and as private as that.
       notes: contents that are in the store under several ids; a sentence each.
     """
 
@@ -161,8 +165,16 @@ def prepare(
     if not rows:
         reason = next(iter(failed.values()), "every video was quarantined or failed when anonymized")
         raise UserError(f"No video of {source} could be prepared: {reason}")
+    _require_declared(rows, settings)
     fingerprint = _fingerprint(rows, settings)
-    about = {"format": FORMAT, "config": asdict(settings), "videos": len(rows), "fingerprint": fingerprint}
+    about = {
+        "format": FORMAT,
+        "config": _of_clips(settings),
+        "classes": list(settings.classes),
+        "videos": len(rows),
+        "fingerprint": fingerprint,
+        "name": (about_store(out) or {}).get("name") or uuid.uuid4().hex,
+    }
     with _written_to(out) as folder:
         with atomic_path(folder / "videos.parquet") as temporary:
             pd.DataFrame(rows).to_parquet(temporary, index=False)
@@ -485,12 +497,28 @@ def _made_from(one: Source, settings: PrepareConfig) -> str:
 
 def _require_same_settings(out: str | Path, settings: PrepareConfig) -> None:
     about = about_store(out)
-    if about is not None and about["config"] != asdict(settings):
+    if about is not None and about["config"] != _of_clips(settings):
         raise UserError(f"{out} was prepared with other settings; give another folder, or remove it.")
 
 
+def _of_clips(settings: PrepareConfig) -> dict[str, Any]:
+    """The settings on which the stored clips depend."""
+    return {name: value for name, value in asdict(settings).items() if name != "classes"}
+
+
+def _require_declared(rows: list[dict[str, Any]], settings: PrepareConfig) -> None:
+    """Raise `UserError` for a label that is none of the declared classes."""
+    for row in rows if settings.classes else ():
+        unknown = set(labels_of(row["label"])) - set(settings.classes)
+        if unknown:
+            raise UserError(
+                f"The label {min(unknown)!r} of {row['video_id']} is none of the declared classes; add it to "
+                "classes, or correct the manifest."
+            )
+
+
 def _fingerprint(rows: list[dict[str, Any]], settings: PrepareConfig) -> str:
-    text = json.dumps([rows, asdict(settings)], sort_keys=True)
+    text = json.dumps([rows, _of_clips(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

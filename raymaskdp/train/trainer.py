@@ -21,6 +21,7 @@ from tqdm import tqdm
 from raymaskdp import config as configuration
 from raymaskdp import events, models
 from raymaskdp.distributed.connect import ray_cluster
+from raymaskdp.errors import UserError
 from raymaskdp.files import private_folder, sha256_file, write_json, write_text
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import checkpoint, loop
@@ -31,7 +32,10 @@ from raymaskdp.train.data.splits import training_videos
 from raymaskdp.train.data.store import ClipStore, absolute
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.loggers import shown_values, tensorboard, weights_and_biases
-from raymaskdp.train.loop import StepReport, TrainingJob, Worker
+from raymaskdp.train.loop import StepReport
+from raymaskdp.train.promise.check import count, require_same_data
+from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.promise.origins import plans_before
 
 WORKER_FAILURES = 3
 """Crashes of workers that a run survives, each going on from the last checkpoint."""
@@ -51,9 +55,12 @@ class TrainResult:
       run: its folder.
       mechanism, adjacency, unit, delta, noise_multiplier, clipping_norm, clips, steps: of its plan.
       epsilon: the tighter of `epsilon_rdp` and `epsilon_pld`; None if nothing is promised.
+      updates: how many the model got: fewer than `steps` where steps were redone after a crash under other
+        circumstances, and counted again.
       records: N, the number of records.
       trainable: how many numbers were trained.
       public_loss: of the last step's public lot (of its whole lot if nothing is private); or None.
+      warnings: what makes the promise weaker than it looks; a sentence each.
       finished_before: whether the run was there already, and nothing was done.
     """
 
@@ -69,10 +76,12 @@ class TrainResult:
     clipping_norm: float
     clips: int
     steps: int
+    updates: int
     records: int
     scheme: str
     trainable: int
     public_loss: float | None
+    warnings: tuple[str, ...] = ()
     finished_before: bool = False
 
     def __str__(self) -> str:
@@ -84,12 +93,15 @@ class TrainResult:
                 f"ε = {self.epsilon:.3g} at δ = {self.delta:g} for one {self.unit} "
                 f"({self.adjacency} adjacency; RDP {self.epsilon_rdp:.3g}, PLD {self.epsilon_pld:.3g})"
             )
+        lost = self.steps - self.updates
+        redone = f"{lost} of them redone and counted again, " if lost else ""
         return "\n".join(
             [
                 f"The run {self.run} {done}.",
-                f"  {self.mechanism}, {self.steps} steps over {self.records} records, "
+                f"  {self.mechanism}, {self.steps} steps over {self.records} records, {redone}"
                 f"{self.trainable} trained parameters ({self.scheme})",
                 f"  {privacy}",
+                *(f"  warning: {warning}" for warning in self.warnings),
             ]
         )
 
@@ -106,6 +118,7 @@ def train(
     """
     job = make_job(config)
     if (job.folder / "result.json").is_file():
+        require_same_data(job)
         return replace(read_result(job.folder), run=str(job.folder), finished_before=True)
     private_folder(job.folder)
     write_text(job.folder / "config.yaml", configuration.to_yaml(job.config))
@@ -116,6 +129,8 @@ def train(
     if key is not None and not job.key_file.exists():
         job.key_file.touch(mode=0o600)
         job.key_file.write_bytes(key.secret)
+    # Drawn here: a worker that does not find it does not see this folder.
+    count(job, Key.load_or_draw(job.key_file))
     events.write("train begins", run=job.folder.name, steps=job.plan.steps)
     cache_features_of(job.config)
     if config.compute.workers == 0:
@@ -140,12 +155,23 @@ def make_job(config: TrainConfig) -> TrainingJob:
         init=None if config.init is None else config.init.absolute(),
     )
     store = ClipStore.open(config.data)
-    records = records_of(training_videos(store, config), config.privacy.unit)
-    plan = config.privacy.plan(num_records=len(records), steps=config.steps, copies=config.clips.copies)
+    plan = plan_of(config, store)
+    plans_before(config, store)  # refuses weights that already tell all about the data
     loop.build(config, store)  # settings of the model and its weights that do not fit fail here
     identity = Identity(run=run_digest(config, store), plan=configuration.digest(plan))
     folder = config.out / f"{plan.mechanism}-{identity.run[:12]}"
     return TrainingJob(config=config, folder=folder, plan=plan, identity=identity)
+
+
+def plan_of(config: TrainConfig, store: ClipStore) -> PrivacyPlan:
+    """The privacy plan of a run on a store; raises `UserError` for what the store cannot keep secret."""
+    if config.privacy.adjacency == "add-remove" and not store.declared:
+        raise UserError(
+            f"add-remove adjacency hides whether a record exists, but the classes of {config.data} are taken "
+            "from the labels of all records; declare them with `raymaskdp prepare ... classes=[...]`."
+        )
+    records = records_of(training_videos(store, config), config.privacy.unit)
+    return config.privacy.plan(num_records=len(records), steps=config.steps, copies=config.clips.copies)
 
 
 def cache_features_of(config: TrainConfig) -> None:
@@ -158,14 +184,17 @@ def cache_features_of(config: TrainConfig) -> None:
 
 
 def run_digest(config: TrainConfig, store: ClipStore) -> str:
-    """Digest of everything that decides a run's outcome: settings, data and initial weights, by content."""
+    """Digest of what decides a run's outcome: settings, initial weights by content, and data by their name.
+
+    It is published, so nothing of the data's content is in it: the ledger commits to that.
+    """
     settings = configuration.to_dict(config)
     for place in ("data", "out", "compute"):
         del settings[place]
     settings["init"] = None if config.init is None else sha256_file(config.init)
     settings["weights"] = [sha256_file(path) for path in models.weight_files(config.model)]
     settings["precision"] = config.compute.precision
-    text = json.dumps([settings, store.fingerprint], sort_keys=True)
+    text = json.dumps([settings, store.name], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -331,7 +360,7 @@ def _finish(job: TrainingJob) -> TrainResult:
     store = ClipStore.open(job.config.data)
     model = loop.build(job.config, store)
     trainable = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    checkpoint.load_result(job.checkpoint_file, model=model, identity=job.identity)
+    updates = checkpoint.load_result(job.checkpoint_file, model=model, identity=job.identity)
     models.save_weights(job.folder / "model.safetensors", model)
     curve = loop.read_curve(job.curve_file)
     cost, plan = job.plan.cost(), job.plan
@@ -348,10 +377,12 @@ def _finish(job: TrainingJob) -> TrainResult:
         clipping_norm=plan.clipping_norm,
         clips=plan.clips,
         steps=plan.steps,
+        updates=updates,
         records=plan.num_records,
         scheme=job.config.scheme,
         trainable=trainable,
         public_loss=curve[-1].public_loss,
+        warnings=plan.warnings,
     )
     write_json(job.folder / "result.json", asdict(result))
     return result

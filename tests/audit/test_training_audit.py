@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
+from scipy import stats
 
 from raymaskdp import cli
 from raymaskdp.audit import TrainingAuditConfig, audit_training
@@ -169,6 +170,21 @@ def test_likelihood_ratios_know_hard_records_from_easy_ones() -> None:
     assert np.mean(ratios[member][:, None] > ratios[~member][:500]) > 0.85
     assert np.mean(confidence[member][:, None] > confidence[~member][:500]) < 0.65
     assert (member.sum(0) == 8).all()
+
+
+@pytest.mark.parametrize("models", [4, 8, 16])
+def test_likelihood_ratios_of_no_effect_are_no_better_and_no_worse_than_chance(models: int) -> None:
+    rng = np.random.default_rng(models)
+    areas = []
+    for seed in range(60):
+        member = membership._halves(models, 40, seed)
+        confidence = rng.normal(0, 3, 40) + rng.normal(0, 1, member.shape)
+        ratios = membership._likelihood_ratios(confidence, member)
+        inside, outside = ratios[member], ratios[~member]
+        areas.append(stats.mannwhitneyu(inside, outside).statistic / (len(inside) * len(outside)))
+    low, high = stats.t.interval(0.999, len(areas) - 1, np.mean(areas), stats.sem(areas))
+    assert low < 0.5 < high
+    assert high - low < 0.06  # and that is no matter of few trials
 
 
 def test_a_picture_comes_back_from_a_gradient_and_not_from_a_private_update() -> None:

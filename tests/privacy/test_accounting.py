@@ -17,6 +17,7 @@ from raymaskdp.privacy.accounting import (
     ORDERS,
     SubsampledGaussian,
     calibrate_noise,
+    composed_cost,
     cost,
     pld_epsilon,
     rdp_epsilon,
@@ -151,7 +152,7 @@ def test_the_best_of_a_random_number_of_runs_costs_what_dp_accounting_says(runs)
     event = SubsampledGaussian(**REFERENCE, contribution="one-sided")
     accountant = rdp.RdpAccountant(ORDERS, NeighboringRelation.REPLACE_SPECIAL)
     accountant.compose(dp_event.RepeatAndSelectDpEvent(event_of(event), runs, 1))
-    assert best_of_random(event, delta=1e-5, expected_runs=runs) == pytest.approx(
+    assert best_of_random([event], delta=1e-5, expected_runs=runs) == pytest.approx(
         accountant.get_epsilon(1e-5), rel=0.005
     )
 
@@ -160,15 +161,52 @@ def test_the_bill_of_the_specification():
     """ε = 5 by Rényi divergences, 16 expected runs."""
     event = SubsampledGaussian(rate=256 / 9537, noise_multiplier=1.3286, steps=1850, contribution="one-sided")
     assert rdp_epsilon(event, 1e-5) == pytest.approx(5.0, abs=0.01)
-    assert best_of_random(event, delta=1e-5, expected_runs=16) == pytest.approx(9.4, abs=0.05)
+    assert best_of_random([event], delta=1e-5, expected_runs=16) == pytest.approx(9.4, abs=0.05)
     all_runs = dataclasses.replace(event, steps=16 * event.steps)
     assert rdp_epsilon(all_runs, 1e-5) == pytest.approx(26.3, abs=0.1)
 
 
 def test_a_bill_orders_its_figures():
     event = SubsampledGaussian(rate=0.02, noise_multiplier=1.3, steps=500, contribution="two-sided")
-    bill = selection_bill(event, delta=1e-5, expected_runs=16)
+    bill = selection_bill([event] * 16, chosen=event, delta=1e-5, expected_runs=16)
     assert bill.one_run < bill.best_of_random < bill.all_runs
+
+
+def test_runs_at_one_epsilon_are_composed_by_what_they_were():
+    """15 runs of 20 000 steps and one of 5, all at ε = 2: what one costs says nothing of the others."""
+    long, short = (
+        SubsampledGaussian(rate=64 / 9537, noise_multiplier=sigma, steps=steps, contribution="one-sided")
+        for steps, sigma in ((20_000, 2.0288), (5, 0.5807))
+    )
+    assert cost(long, 1e-5).epsilon == pytest.approx(2.0, abs=0.005)
+    assert cost(short, 1e-5).epsilon == pytest.approx(2.0, abs=0.005)
+    found = composed_cost([long] * 15 + [short], 1e-5)
+    assert 9.63 <= found.epsilon <= 9.8
+    accountant = rdp.RdpAccountant(ORDERS, NeighboringRelation.REPLACE_SPECIAL)
+    for event in [long] * 15 + [short]:
+        accountant.compose(event_of(event))
+    assert found.rdp == pytest.approx(accountant.get_epsilon(1e-5), rel=0.005)
+    as_billed_before = cost(dataclasses.replace(short, steps=80), 1e-5).epsilon
+    assert as_billed_before < 3.4
+
+
+@pytest.mark.parametrize("contribution", ["one-sided", "two-sided"])
+def test_very_much_noise_costs_next_to_nothing(contribution):
+    event = SubsampledGaussian(rate=0.1, noise_multiplier=1e8, steps=100, contribution=contribution)
+    assert 0 <= cost(event, 1e-5).epsilon < 1e-4
+    assert crosscheck.prv_epsilon(event, 1e-5) < 0.02
+    assert 0 <= composed_cost([event, dataclasses.replace(event, rate=0.2)], 1e-5).epsilon < 1e-4
+
+
+def test_composition_is_never_cheaper_than_its_parts():
+    one = SubsampledGaussian(rate=0.02, noise_multiplier=1.3, steps=300, contribution="one-sided")
+    two = dataclasses.replace(one, contribution="two-sided", noise_multiplier=2.0)
+    both = composed_cost([one, two], 1e-5).epsilon
+    as_two_sided = composed_cost([dataclasses.replace(one, contribution="two-sided"), two], 1e-5).epsilon
+    assert max(cost(one, 1e-5).epsilon, cost(two, 1e-5).epsilon) < both == as_two_sided
+    assert composed_cost([one, one], 1e-5) == cost(dataclasses.replace(one, steps=600), 1e-5)
+    assert composed_cost([], 1e-5).epsilon == 0
+    assert math.isinf(composed_cost([one, dataclasses.replace(one, noise_multiplier=0.0)], 1e-5).epsilon)
 
 
 def test_the_number_of_runs_is_geometric():

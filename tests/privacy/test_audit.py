@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from raymaskdp.privacy.audit import (
     audit,
     linear_model,
     losses,
+    one_run_bound,
     public_gradient,
     run_plan,
 )
@@ -128,6 +130,38 @@ def test_broken_programs_are_caught(program, says, seed):
     assert any(re.search(says, finding) for finding in report.findings), report
 
 
+def favours_even_canaries(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Release]:
+    """Tells nothing: noise, and the same large numbers for every second canary, whatever is in it."""
+    count = plan.num_records
+    private = plan.noise(key, 0, {"w": (2 * count + 64,)})["w"] / plan.expected_batch
+    private[count : 2 * count : 2] += 100.0
+    return [Release(private_F=private, public_F=torch.zeros(2 * count + 64))] * 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_program_that_tells_nothing_proves_nothing(seed):
+    report = audit(favours_even_canaries, PLAN, seed=seed)
+    assert report.epsilon_at_least < 0.3
+    assert not any("prove" in finding for finding in report.findings)
+
+
+def test_the_bound_of_one_run_by_simulation():
+    """Guesses that are as good as pure privacy allows exceed the bound in one case of a hundred."""
+    rng = np.random.default_rng(0)
+    for epsilon, guesses in ((0.5, 200), (2.0, 100)):
+        rate = 1 / (1 + np.exp(-epsilon))
+        drawn = rng.binomial(guesses, rate, size=400)
+        bounds = {n: one_run_bound(int(n), guesses, canaries=400, delta=0.0) for n in set(drawn.tolist())}
+        found = [bounds[right] for right in drawn.tolist()]
+        assert np.mean(np.array(found) > epsilon) <= 0.03
+        assert max(found) > 0.6 * epsilon
+    assert one_run_bound(200, 200, canaries=200, delta=0.0) == pytest.approx(
+        -np.log(0.01 ** (-1 / 200) - 1), abs=1e-3
+    )
+    with_delta = one_run_bound(200, 200, canaries=200, delta=1e-6)
+    assert 1 < with_delta < one_run_bound(200, 200, canaries=200, delta=0.0)
+
+
 def test_the_bound_of_a_right_program_is_not_trivial():
     """Without sampling the attack is the best there is, and proves most of the price."""
     plan = dataclasses.replace(PLAN, expected_batch=400.0, steps=1, noise_multiplier=1.0)
@@ -137,7 +171,7 @@ def test_the_bound_of_a_right_program_is_not_trivial():
 
 @pytest.mark.parametrize("value", [float("nan"), 1e30, -7.0])
 def test_the_public_gradient_is_bit_equal_whatever_the_sensitive_tokens_are(value):
-    records = CanaryRecords.make(plan=PLAN)
+    records = CanaryRecords.make(plan=PLAN, present_N=np.arange(PLAN.num_records) % 2 == 0)
     poisoned = records.composite_NKTF.clone()
     poisoned[:, :, 1] = value
     other = dataclasses.replace(records, composite_NKTF=poisoned)

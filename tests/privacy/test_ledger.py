@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,7 +47,13 @@ def test_a_run_can_be_read_back_and_verified(tmp_path):
     result = commands.verify(path, expected_steps=5)
     assert result.epsilon == pytest.approx(plan_with().epsilon())
     assert result.second_opinion == pytest.approx(result.epsilon, rel=0.01, abs=0.02)
-    assert result.fingerprint == "data"
+    assert result.data is None
+    assert commands.verify(path, fingerprint="data", key=KEY).data
+    with pytest.raises(UserError, match="other data"):
+        commands.verify(path, fingerprint="other", key=KEY)
+    for key in (None, OTHER):
+        with pytest.raises(UserError, match="only be checked with its key"):
+            commands.verify(path, fingerprint="data", key=key)
 
 
 @pytest.mark.parametrize("adjacency", ["zero-out", "replace"])
@@ -68,6 +76,59 @@ def test_a_step_redone_with_the_same_key_is_free_and_with_another_counts(tmp_pat
     again.write_ahead(3)
     with pytest.raises(UserError, match="spent the plan's 5 steps"):
         again.write_ahead(4)
+
+
+def resumed(path: Path, start: int, **circumstances: str) -> Ledger:
+    return Ledger.open(
+        path, plan=plan_with(), key=KEY, fingerprint="data", start=start, circumstances=circumstances
+    )
+
+
+def test_a_step_redone_under_other_circumstances_is_another_release(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    first = resumed(path, 0, micro_batch="4")
+    for step in range(3):
+        first.write_ahead(step)
+    same = resumed(path, 1, micro_batch="4")
+    assert (same.key, same.attempt, same.redone) == (KEY, 0, 0)
+    assert resumed(path, 3, micro_batch="8").key == KEY  # nothing is redone
+    other = resumed(path, 2, micro_batch="8")
+    assert other.key not in (KEY, OTHER)
+    assert (other.attempt, other.redone) == (1, 1)
+    other.write_ahead(2)
+    again = resumed(path, 2, micro_batch="8")
+    assert (again.key, again.redone) == (other.key, 1)
+    assert read_ledger(path).steps_spent == 4
+    assert read_ledger(path).is_of("data", KEY)
+    third = resumed(path, 2, micro_batch="4")
+    assert (third.attempt, third.redone) == (2, 2)
+    third.write_ahead(2)
+    with pytest.raises(UserError, match="spent the plan's 5 steps"):
+        third.write_ahead(3)
+
+
+def test_a_step_of_an_older_session_is_compared_with_that(tmp_path):
+    """A checkpoint that is put back may lie behind the latest session."""
+    path = tmp_path / "ledger.jsonl"
+    for start, circumstances in ((0, "two workers"), (2, "one worker")):
+        ledger = resumed(path, start, how=circumstances)
+        for step in range(start, start + 2):
+            ledger.write_ahead(step)
+    assert resumed(path, 2, how="one worker").attempt == 0
+    assert resumed(path, 1, how="one worker").attempt == 1
+
+
+def test_data_are_committed_to_and_not_told(tmp_path):
+    """Whoever guesses the data cannot check the guess without the key."""
+    first, second = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
+    for path, key in ((first, KEY), (second, OTHER)):
+        Ledger.open(path, plan=plan_with(), key=key, fingerprint="data")
+    told = [read_ledger(path).sessions[0].data for path in (first, second)]
+    assert told[0] != told[1]
+    text = first.read_text()
+    guesses = ["data", *(hashlib.new(name, b"data").hexdigest() for name in ("sha256", "blake2b", "md5"))]
+    assert not [guess for guess in guesses[1:] if guess in text]
+    assert KEY.commit("data", "data") == told[0]
 
 
 def test_steps_may_not_be_skipped_or_go_past_the_budget(tmp_path):
@@ -97,8 +158,9 @@ def changed(line: str, **values) -> str:
     ("tamper", "says"),
     [
         (lambda lines: [lines[0], *lines[2:]], "changed: line 2"),
-        (lambda lines: [lines[0], lines[2], lines[1], *lines[3:]], "changed: line 2"),
-        (lambda lines: [*lines[:2], changed(lines[2], step=0), *lines[3:]], "changed: line 3"),
+        (lambda lines: [*lines[:2], *lines[3:]], "changed: line 3"),
+        (lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], "changed: line 3"),
+        (lambda lines: [*lines[:3], changed(lines[3], step=0), *lines[4:]], "changed: line 4"),
         (lambda lines: [lines[0].replace("2.0", "9.0"), *lines[1:]], "changed: line 1"),
         (lambda lines: [changed(lines[0], epsilon=0.1), *lines[1:]], "changed: line 1"),
         (lambda lines: [*lines[:3], "nonsense", *lines[3:]], "Line 4"),
@@ -136,6 +198,36 @@ def test_a_line_cut_off_by_a_crash_is_dropped_on_resuming(tmp_path):
         assert ledger.content.steps_spent == 2
         ledger.write_ahead(2)
         assert path.read_bytes() == whole
+
+
+def test_a_crash_while_the_first_line_is_written_heals(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger_at(path, 0)
+    first = path.read_bytes().splitlines(keepends=True)[0]
+    whole = ledger_at(tmp_path / "whole.jsonl", 2).content
+    for cut in (0, 1, len(first) // 2, len(first) - 1, len(first)):
+        path.write_bytes(first[:cut])
+        assert ledger_at(path, 2).content == read_ledger(path) == whole
+
+
+def test_announcing_a_step_does_not_get_slower(tmp_path, monkeypatch):
+    """The work of a line must not grow with the lines before it: neither read, nor looked through."""
+    plan = plan_with(steps=3000)
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", plan=plan, key=KEY, fingerprint="data")
+    lines: list[int] = []
+
+    def count(frame, event, arg):
+        lines[-1] += event == "line"
+        return count
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a test of thousands of lines waits for disks
+    for step in range(3000):
+        if step in (10, 2990):
+            lines.append(0)
+            sys.settrace(count)
+        ledger.write_ahead(step)
+        sys.settrace(None)
+    assert lines[1] <= lines[0] + 5
 
 
 def announce_and_die(path: Path, steps: int) -> None:

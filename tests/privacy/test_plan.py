@@ -149,3 +149,27 @@ def test_changed_clips_sees_every_difference():
     clips[0, 1, 2, 3] = 1e-30
     clips[1, 0, 0, 0] = torch.nan
     assert changed_clips(clips, public).tolist() == [[False, True, False], [True, False, False]]
+
+
+def test_a_delta_that_allows_to_publish_a_record_is_warned_of():
+    values = {"mechanism": "maskdp", "num_records": 93, "expected_batch": 10.0, "steps": 5, "delta": 0.05}
+    plan = PrivacyPlan(**values, noise_multiplier=1.0)
+    assert "delta is 0.05, but with 93 records it should be below 0.011" in plan.warnings[0]
+    assert "Warning: delta is 0.05" in str(commands.price(plan))
+    assert dataclasses.replace(plan, delta=0.01).warnings == ()
+
+
+@pytest.mark.parametrize("clipping", ["flat", "automatic", "per-layer"])
+@pytest.mark.parametrize(
+    ("adjacency", "moves"), [("zero-out", "at most 0.5"), ("replace", "at most twice 0.5")]
+)
+def test_the_statement_says_how_far_one_record_moves_a_sum(clipping, adjacency, moves):
+    plan = PrivacyPlan(
+        mechanism="maskdp", num_records=93, expected_batch=10.0, steps=5, delta=1e-3, noise_multiplier=1.0,
+        clipping_norm=0.5, clipping=clipping, adjacency=adjacency,
+    )  # fmt: skip
+    assert moves in plan.promise
+    assert plan.sensitivity == (0.5 if adjacency == "zero-out" else 1.0)
+    assert {"flat": "as a whole", "automatic": "to nearly", "per-layer": "layer by layer"}[
+        clipping
+    ] in plan.promise

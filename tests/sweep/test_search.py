@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig
 from raymaskdp.sweep import Range, Search, Stopping, SweepConfig, parallel_coordinates, trials, tuner
+from raymaskdp.sweep.charges import require_apart
+from raymaskdp.sweep.config import drawn_trial
 from raymaskdp.sweep.search import draw
-from raymaskdp.train import ClipConfig, ComputeConfig, PrivacyConfig, TrainConfig
+from raymaskdp.train import ClipConfig, ClipStore, ComputeConfig, PrivacyConfig, TrainConfig
+from raymaskdp.train.data.splits import training_videos
 
 SPACE = {
     "optimizer.learning_rate": Range(low=1e-3, high=10.0, log=True),
@@ -79,6 +83,10 @@ PRICED = {"privacy.expected_batch": Range(low=2, high=6)}
         ({"tuning": "papernot-steinke", "search": OPTUNA}, "independent draws"),
         ({"tuning": "papernot-steinke", "grids": {"g": {"seed": (1,)}}}, "independent draws"),
         ({"tuning": "papernot-steinke", "search": Search(trials=4, space=PRICED)}, "must cost the same"),
+        ({"tuning": "papernot-steinke", "search": Search(trials=4, space=SPACE), "choose_on": "train"},
+         "choose_on is 'train': scores on the videos that were trained on"),
+        ({"tuning": "papernot-steinke", "search": Search(trials=4, space=SPACE), "split": "train"},
+         "split is 'train': scores on the videos that were trained on"),
         ({"search": Search(method="optuna", trials=4, space={"privacy.epsilon": (1.0, 2.0)})},
          "all trials are on one bill"),
         ({"search": Search(method="optuna", trials=4, space=MECHANISMS)},
@@ -119,6 +127,31 @@ def test_the_number_of_trials_is_drawn_once(tmp_path) -> None:
     assert min(counts) >= 1
     assert len(set(counts)) > 2
     assert 1.5 < np.mean(counts) < 5  # geometric, mean 3, standard deviation 2.4 / √40
+
+
+def test_a_choice_that_is_paid_for_looks_at_nobody_who_is_trained_on(clip_store, tmp_path) -> None:
+    data = Path(shutil.copytree(clip_store, tmp_path / "clips"))
+    table = pd.read_parquet(data / "videos.parquet")
+    tested = table["split"] == "test"
+    table["subject"] = [f"person {number}" for number in range(len(table))]
+    settings = {"tuning": "papernot-steinke", "search": Search(trials=2, space=SPACE)}
+    table.to_parquet(data / "videos.parquet", index=False)
+    require_apart(sweep_of(data, **settings))
+    kept = training_videos(ClipStore.open(data), sweep_of(data, **settings).train)
+    table.loc[table.index[tested][0], "subject"] = kept[0].subject
+    table.to_parquet(data / "videos.parquet", index=False)
+    with pytest.raises(UserError, match=rf"1 subjects of split \('test'\), {kept[0].subject} for one"):
+        require_apart(sweep_of(data, **settings))
+    require_apart(sweep_of(data, search=settings["search"]))  # not paid for, and said so
+
+
+def test_names_of_runs_do_not_tell_how_many_there_were(clip_store) -> None:
+    sweep = sweep_of(clip_store, tuning="papernot-steinke", search=Search(trials=2, space={"seed": (1,)}))
+    out = clip_store.parent / "named"
+    trial = drawn_trial(sweep, {"seed": 1})
+    names = [Path(tuner._point(number, trial, sweep, out)["train"]["out"]).name for number in (0, 1, 0)]
+    assert names[0] == names[2] != names[1]
+    assert not any(name.isdigit() for name in names)
 
 
 def test_a_trial_that_may_be_stopped_is_measured_on_the_way(clip_store, tmp_path) -> None:

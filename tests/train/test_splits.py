@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 from support.changes import changed
 
 from raymaskdp.errors import UserError
-from raymaskdp.train import ClipStore, PrivacyConfig, TrainConfig, evaluate, train
+from raymaskdp.train import (
+    ClipStore,
+    PrepareConfig,
+    PrivacyConfig,
+    TrainConfig,
+    evaluate,
+    loop,
+    prepare,
+    train,
+)
 from raymaskdp.train.data.splits import training_videos, videos_of
 from raymaskdp.train.data.store import StoredVideo
 from raymaskdp.train.trainer import make_job
@@ -27,13 +37,16 @@ def test_nobody_is_in_two_parts_and_nothing_is_lost(base_config, share, named) -
     if not named:
         store = replace(store, videos=tuple(replace(video, subject=None) for video in store.videos))
     config = changed(base_config, validation=share)
+    names = [("subject", str(v.subject)) if named else ("video", v.video_id) for v in store.split("train")]
+    chosen = [int(sha256("/".join(name).encode()).hexdigest()[:12], 16) < share * 16**12 for name in names]
+    if all(chosen) or not any(chosen):
+        with pytest.raises(UserError, match="held out or not by its name"):
+            training_videos(store, config)
+        return
     kept, held_out = training_videos(store, config), videos_of(store, config, "validation")
     assert sorted(kept + held_out, key=lambda video: video.index) == list(store.split("train"))
-    assert kept
-    assert held_out
-    groups = 4 if named else 18
     assert not named or subjects_of(kept).isdisjoint(subjects_of(held_out))
-    assert len(subjects_of(held_out) if named else held_out) == max(round(share * groups), 1)
+    assert [video in held_out for video in store.split("train")] == chosen
     assert videos_of(store, config, "train") == kept
     assert videos_of(store, config, "test") == store.split("test")
 
@@ -45,14 +58,46 @@ def base_config(store_path, tmp_path_factory) -> TrainConfig:
     )
 
 
-def test_a_new_subject_moves_no_other_one_out(base_config) -> None:
-    """The order of subjects is by name alone, so data that grow keep most of their parts."""
+def test_one_more_record_moves_no_other(base_config) -> None:
+    """However many there are: the parts of all others are the same, whichever part the new one falls into."""
     store = ClipStore.open(base_config.data)
     config = changed(base_config, validation=0.25)
     before = subjects_of(videos_of(store, config, "validation"))
-    grown = replace(store, videos=(*store.videos, replace(store.videos[0], subject="new", index=99)))
-    after = subjects_of(videos_of(grown, config, "validation"))
-    assert after in (before, {"new"})
+    for number in range(40):
+        new = replace(store.videos[0], video_id=f"v{number}", subject=f"new {number}", index=99 + number)
+        store = replace(store, videos=(*store.videos, new))
+        after = subjects_of(videos_of(store, config, "validation"))
+        assert after - before in (set(), {f"new {number}"})
+        assert before <= after
+        before = after
+    assert 6 <= len(before - {"s0", "s1", "s2", "s3"}) <= 15  # a quarter of 40, give or take chance
+
+
+def test_one_more_record_changes_no_declared_head(anonymized, base, tmp_path) -> None:
+    declared = PrepareConfig(width=32, height=24, classes=("across", "down", "still", "jump"))
+    prepare(anonymized, tmp_path / "clips", declared)
+    store = ClipStore.open(tmp_path / "clips")
+    assert store.classes == declared.classes
+    odd = replace(store, videos=(*store.videos, replace(store.videos[0], label="jump")))
+    assert loop.build(base, odd).head.weight.shape == loop.build(base, store).head.weight.shape
+    with pytest.raises(UserError, match=r"The label 'across' of .* is none of the declared classes"):
+        prepare(anonymized, tmp_path / "other", replace(declared, classes=("down", "still")))
+
+
+def test_add_remove_needs_declared_classes(base, anonymized, tmp_path) -> None:
+    hidden = changed(base, privacy__mechanism="multiclip", privacy__adjacency="add-remove")
+    with pytest.raises(UserError, match="taken from the labels of all records; declare them"):
+        make_job(hidden)
+    classes = ("across", "down", "still")
+    prepare(anonymized, tmp_path / "clips", PrepareConfig(width=32, height=24, classes=classes))
+    plan = make_job(changed(hidden, data=tmp_path / "clips")).plan
+    assert "computed from the number of records, is public" in plan.promise
+
+
+def test_a_large_delta_is_warned_of(base) -> None:
+    result = train(changed(base, steps=1, privacy__delta=0.06))  # of 18 records
+    assert "delta is 0.06, but with 18 records it should be below 0.056" in str(result)
+    assert train(changed(base, steps=1, privacy__delta=0.05)).warnings == ()
 
 
 def test_held_out_videos_are_no_records_and_are_measured_as_such(base) -> None:
@@ -76,6 +121,8 @@ def test_held_out_videos_are_no_records_and_are_measured_as_such(base) -> None:
 def test_parts_that_cannot_be_made_are_refused(base) -> None:
     with pytest.raises(UserError, match="leaves no subject to train on"):
         train(changed(base, validation=0.9))
+    with pytest.raises(UserError, match="leaves no subject held out"):
+        train(changed(base, validation=0.01))
     with pytest.raises(UserError, match="no labelled video of split 'validation'"):
         evaluate(train(base).run, split="validation")
     store = ClipStore.open(base.data)

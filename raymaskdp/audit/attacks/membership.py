@@ -140,7 +140,8 @@ def _write_half(store: ClipStore, settings: TrainConfig, member_N: np.ndarray, f
     table.to_parquet(folder / "videos.parquet", index=False)
     about = about_store(settings.data) or {}
     text = f"{store.fingerprint} {member_N.tolist()}"
-    write_json(folder / "store.json", {**about, "fingerprint": hashlib.sha256(text.encode()).hexdigest()})
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_json(folder / "store.json", {**about, "fingerprint": digest, "name": digest})
     return folder
 
 
@@ -164,11 +165,15 @@ def _confidence(settings: TrainConfig, store: ClipStore, run: Path) -> np.ndarra
 def _likelihood_ratios(confidence_MN: np.ndarray, member_MN: np.ndarray) -> np.ndarray:
     """For each model, what the others say about a record with and without it; [M, N].
 
-    Few models: the means are a record's own, the spreads are those of all records.
+    Of the others neither is its twin, which has the records that it has not: the twin's records tell what the
+    model's are, and an attack that tells nothing would be worse than chance. Few models: the means are a
+    record's own, the spreads are those of all records.
     """
     ratios = np.zeros_like(confidence_MN)
+    if len(confidence_MN) < 4:
+        return ratios  # there is no other pair
     for model in range(len(confidence_MN)):
-        others = np.arange(len(confidence_MN)) != model
+        others = np.arange(len(confidence_MN)) // 2 != model // 2
         seen_MN, with_MN = confidence_MN[others], member_MN[others]
         sides = []
         for chosen_MN in (with_MN, ~with_MN):

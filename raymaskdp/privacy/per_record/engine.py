@@ -9,8 +9,6 @@ that are used in any other way are caught, because only their detached copies ar
 from __future__ import annotations
 
 import contextlib
-import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from raymaskdp.errors import UserError
+from raymaskdp.privacy.per_record.apart import poisonings, prove_apart
 from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
 from raymaskdp.privacy.per_record.clipping import Clipping
 from raymaskdp.privacy.per_record.gradients import Dense, RecordGradients
@@ -65,6 +64,7 @@ class GradientEngine:
         groups = [0] * len(trainable) if self._clipping is None else self._clipping.groups(trainable)
         self._group_of = dict(zip(trainable, groups, strict=True))
         self._proven: dict[tuple[str, int], int] = {}  # use -> most records shown to stay apart
+        self._apart = 0  # most records that the forward pass was shown to keep apart
         self._recording: _Recording | None = None
 
     @property
@@ -109,10 +109,20 @@ class GradientEngine:
             self._layers, self._parameters, self._raw, num_records, views or len(self._weights_V)
         )
         self._recording = recording
+
+        def prove(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if num_records > self._apart and not recording.paused:
+                with recording.pause():
+                    prove_apart(model, args, kwargs, records=num_records)
+            recording.called = True
+
+        hook = self._model.register_forward_pre_hook(prove, prepend=True, with_kwargs=True)
         try:
             with recording:
                 yield
+            self._apart = max(self._apart, num_records)
         finally:
+            hook.remove()
             self._recording = None
 
     def clipped_sum(self, losses_NV: Tensor, clip_weights_NK: Tensor | None = None) -> ClippedSum:
@@ -129,6 +139,11 @@ class GradientEngine:
         recording = self._recording
         if recording is None:
             raise UserError("clipped_sum must be called inside `with engine.record(...)`.")
+        if not recording.called:
+            raise UserError(
+                "The model was not called inside `with engine.record(...)`, so it is not known whether it "
+                "keeps records apart; call the model that the engine was made for, and not its parts."
+            )
         records, views = recording.records, recording.views
         if losses_NV.numel() != records * views or losses_NV.shape[0] not in (records, records * views):
             raise UserError(
@@ -181,7 +196,7 @@ class GradientEngine:
         if all(recording.records <= self._proven.get(use, 1) for use in created):
             return
         proven = True
-        for poisoned_N in _poisonings(recording.records):
+        for poisoned_N in poisonings(recording.records):
             clean_N = ~poisoned_N.to(losses_NV.device)
             weights_NV = torch.zeros_like(losses_NV).masked_fill(~clean_N[:, None], torch.nan)
             touched = recording.not_finite(losses_NV, weights_NV, clean_N)
@@ -219,18 +234,6 @@ class GradientEngine:
             total.gradients[name] += gradients.weighted_sum(factors_NG[:, group_of[name]])
         total.num_bad = int((~good_N).sum())
         return total
-
-
-def _poisonings(records: int) -> Iterator[Tensor]:
-    """Subsets of the records, bool [N]: for any two there is one that holds the first and not the second.
-
-    Every record is in another choice of half of the subsets; no fewer subsets will do (Sperner 1928).
-    """
-    count = next(count for count in itertools.count() if math.comb(count, count // 2) >= records)
-    choices = itertools.islice(itertools.combinations(range(count), count // 2), records)
-    of_records = [set(choice) for choice in choices]
-    for number in range(count):
-        yield torch.tensor([number in subsets for subsets in of_records])
 
 
 @dataclass(frozen=True)
@@ -278,6 +281,8 @@ class _Recording:
         self.records = records
         self.views = views
         self.created: list[tuple[str, int]] = []
+        self.called = False
+        self.paused = False  # while the forward pass is tried with other inputs
         self._layers = layers
         self._parameters = parameters
         self._found: dict[str, list[RecordGradients]] = {}
@@ -288,6 +293,7 @@ class _Recording:
         self._swapped: dict[int, dict[str, nn.Parameter]] = {}
         self._anchor = torch.zeros((), requires_grad=True)
         self._raw = raw
+        self._mode: RawParameters | None = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> _Recording:
@@ -298,15 +304,26 @@ class _Recording:
         for name, parameter in self._parameters.items():
             self._stack.callback(parameter.register_hook(self._stray(name)).remove)
         if self._raw:
-            mode = RawParameters(
+            self._mode = RawParameters(
                 self._raw, records=self.records, attach=self._attach, receive=self._receive_raw
             )
-            self._stack.enter_context(mode)
+            self._stack.enter_context(self._mode)
         self._stack.callback(self._restore_all)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+        self._mode = None  # it knows this recording; a circle would keep the activations
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Watch nothing meanwhile."""
+        self.paused = True
+        try:
+            with contextlib.nullcontext() if self._mode is None else self._mode.pause():
+                yield
+        finally:
+            self.paused = False
 
     def backward(self, losses_NV: Tensor, weights_NV: Tensor) -> None:
         """The backward pass that collects gradients."""
@@ -361,9 +378,12 @@ class _Recording:
         own = self
 
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-            own._swap(layer)
+            if not own.paused:
+                own._swap(layer)
 
         def after(module: nn.Module, args: tuple[Any, ...], outputs: Tensor) -> Tensor | None:
+            if own.paused:
+                return None
             own._restore(layer)
             if outputs is None:  # the forward raised; this call only puts the parameters back
                 return None

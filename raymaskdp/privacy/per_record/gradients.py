@@ -20,13 +20,32 @@ class RecordGradients(Protocol):
     """The gradients of one parameter for N records."""
 
     def squared_norms(self) -> Tensor:
-        """‖g_i‖² of every record, [N], float64; NaN or inf where a gradient is not finite."""
+        """‖g_i‖² of every record, [N], float64; NaN or inf where a gradient is not finite.
+
+        No less than the length of what `weighted_sum` makes of the record, to 1e-6 of it.
+        """
 
     def weighted_sum(self, factors_N: Tensor) -> Tensor:
         """Σ_i factors_i g_i, shaped like the parameter. A record with factor 0 adds 0, even if not finite."""
 
     def dense(self) -> Tensor:
         """g [N, *shape of the parameter]."""
+
+
+BLOCK = 1 << 22
+"""Numbers of a record that are squared at a time, so that their copies in float64 stay small."""
+
+
+def squared_norms(values_NM: Tensor) -> Tensor:
+    """Squared lengths of rows, [N], added up in float64.
+
+    Float32 sums of 10⁸ squares lose what is small beside them: a clipped record was up to 1.007 C long.
+    """
+    blocks = [
+        torch.linalg.vector_norm(block, dim=1, dtype=torch.float64).square()
+        for block in values_NM.split(max(BLOCK // max(len(values_NM), 1), 1), dim=1)
+    ]
+    return torch.stack(blocks).sum(0)
 
 
 @dataclass(frozen=True)
@@ -36,7 +55,7 @@ class Dense:
     values: Tensor
 
     def squared_norms(self) -> Tensor:
-        return torch.linalg.vector_norm(self._flat(), dim=1).double().square()
+        return squared_norms(self._flat())
 
     def weighted_sum(self, factors_N: Tensor) -> Tensor:
         flat = self._flat()
@@ -63,7 +82,12 @@ class Outer:
     def squared_norms(self) -> Tensor:
         # ‖Σ g xᵀ‖² = Σ_{s,t} (g_s·g_t)(x_s·x_t); in float64, because the terms may nearly cancel.
         g, x = self.outputs_NTP.double(), self.inputs_NTD.double()
-        return ((g @ g.mT) * (x @ x.mT)).sum((1, 2)).clamp_min(0.0)
+        norms_N = ((g @ g.mT) * (x @ x.mT)).sum((1, 2)).clamp_min(0.0).sqrt()
+        # The sum is made in the type of the factors: adding T products rounds by at most T ε Σ_t |g_t||x_t|
+        # in length, which where the terms cancel may be longer than the gradient itself.
+        positions, epsilon = self.outputs_NTP.shape[1], torch.finfo(self.outputs_NTP.dtype).eps
+        rounding_N = (torch.linalg.vector_norm(g, dim=2) * torch.linalg.vector_norm(x, dim=2)).sum(1)
+        return (norms_N + positions * epsilon * rounding_N).square()
 
     def weighted_sum(self, factors_N: Tensor) -> Tensor:
         dropped = (factors_N == 0)[:, None, None]
@@ -86,7 +110,7 @@ class Rows:
     num_rows: int
 
     def squared_norms(self) -> Tensor:
-        squares_S = torch.linalg.vector_norm(self.values_SD, dim=1).double().square()
+        squares_S = squared_norms(self.values_SD)
         return squares_S.new_zeros(self.num_records).index_add_(0, self.records_S, squares_S)
 
     def weighted_sum(self, factors_N: Tensor) -> Tensor:

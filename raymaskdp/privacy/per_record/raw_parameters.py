@@ -8,7 +8,8 @@ its gradient arrives row by row and each record's part can be pulled back to the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,15 @@ class RawParameters(TorchFunctionMode):
             id(parameter): (parameter, Derived(self._standins[name], frozenset({name})))
             for name, parameter in parameters.items()
         }
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Follow nothing meanwhile."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
 
     def __torch_function__(
         self,
@@ -140,11 +150,8 @@ class RawParameters(TorchFunctionMode):
         return self._attach(value, f"the use of parameter {names} in {operation!r}", receive)
 
     def _pull_back(self, derived: Derived, gradients: Tensor) -> None:
-        self._paused = True
-        try:
+        with self.pause():
             pulled = self._per_record(derived, gradients)
-        finally:
-            self._paused = False
         for name, per_record in pulled.items():
             self._receive(name, per_record)
 

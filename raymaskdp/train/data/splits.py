@@ -2,7 +2,8 @@
 
 Settings chosen on test videos fit the test videos. So a share of the training videos may be held out: the
 part "validation". It is cut by subject, or by video where no subject is named, so that nobody is in both
-parts; which subjects follows from their names alone, and the names are public.
+parts. Whether a subject is held out follows from its own name alone: were it a matter of how many others
+there are, one more record would move another from one part to the other.
 """
 
 from __future__ import annotations
@@ -41,16 +42,15 @@ def _parts(store: ClipStore, config: TrainConfig) -> tuple[tuple[StoredVideo, ..
         raise UserError(
             f"The clip store {store.path} has a split {VALIDATION!r} of its own; set validation=0 and use it."
         )
-    groups = sorted({_group(video) for video in videos}, key=_order)
-    count = max(round(config.validation * len(groups)), 1)
-    if count >= len(groups):
+    kept = tuple(video for video in videos if _place(_group(video)) >= config.validation)
+    held_out = tuple(video for video in videos if _place(_group(video)) < config.validation)
+    if not (kept and held_out):
+        whom = "no subject to train on" if held_out else "no subject held out"
         raise UserError(
-            f"validation={config.validation:g} leaves no subject to train on: split {config.split!r} has "
-            f"{len(groups)}."
+            f"validation={config.validation:g} leaves {whom}: each subject of split {config.split!r} is held "
+            "out or not by its name, and there are few of them; give another share."
         )
-    chosen = set(groups[:count])
-    kept = tuple(video for video in videos if _group(video) not in chosen)
-    return kept, tuple(video for video in videos if _group(video) in chosen)
+    return kept, held_out
 
 
 def _group(video: StoredVideo) -> tuple[str, str]:
@@ -58,6 +58,6 @@ def _group(video: StoredVideo) -> tuple[str, str]:
     return ("video", video.video_id) if video.subject is None else ("subject", video.subject)
 
 
-def _order(group: tuple[str, str]) -> bytes:
-    """An arbitrary order that other subjects do not change."""
-    return hashlib.sha256("/".join(group).encode()).digest()
+def _place(group: tuple[str, str]) -> float:
+    """Where a subject stands in [0, 1), by a hash of its name: uniform over names."""
+    return int.from_bytes(hashlib.sha256("/".join(group).encode()).digest()[:6], "big") / 2**48

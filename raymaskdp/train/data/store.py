@@ -1,6 +1,6 @@
 """The clip store: videos at training size with their masks, readable at any (video, time).
 
-    store.json          settings, classes, fingerprint
+    store.json          settings, a random name, fingerprint of all content (as private as the clips are)
     videos.parquet      one row a video, in index order
     clips/ID.frames.npy the full view, uint8 [T, H, W, 3]
     clips/ID.masks.npy  sensitive tokens, uint8 [T, ceil(h·w / 8)], packed (`raymaskdp.video.masks`)
@@ -72,6 +72,9 @@ class ClipStore:
 
     Attributes:
       path: its folder; of a store that is elsewhere, that of what was fetched.
+      fingerprint: digest of all content. It tells everything to whoever guesses a frame: never published.
+      name: what the store may be called in what is published; drawn at random when it was made.
+      declared: the classes that were declared; without, they are taken from the labels.
       url: where it is, if elsewhere. Only what `fetch` was asked for can be read then.
 
     >>> store = ClipStore.open("clips")                         # doctest: +SKIP
@@ -85,6 +88,8 @@ class ClipStore:
     token: int
     fill: int
     fingerprint: str
+    name: str
+    declared: tuple[str, ...] = ()
     url: str | None = None
 
     @classmethod
@@ -112,6 +117,8 @@ class ClipStore:
             token=settings["token"],
             fill=settings["fill"],
             fingerprint=about["fingerprint"],
+            name=about.get("name") or str(absolute(path)),
+            declared=tuple(about.get("classes", ())),
             url=url,
         )
 
@@ -143,8 +150,13 @@ class ClipStore:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The labels in the store, or the findings where labels are sets; sorted, position is class."""
-        return tuple(sorted({part for video in self.videos for part in labels_of(video.label)}))
+        """The declared classes, or the labels in the store (findings, where labels are sets), sorted.
+
+        The position is the class. Classes that are not declared are a function of the labels.
+        """
+        return self.declared or tuple(
+            sorted({part for video in self.videos for part in labels_of(video.label)})
+        )
 
     @cached_property
     def several(self) -> bool:

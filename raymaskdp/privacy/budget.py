@@ -1,0 +1,196 @@
+"""What all runs on one data set have cost together, and a limit that refuses the next one.
+
+    DATA/private/runs.jsonl    one line a run, written before its first step; only ever appended to
+    DATA/private/limit.json    the most that all of them may cost
+
+A run counts for all its planned steps from the moment that it begins, and a run with another key counts
+again, also in the same folder. The files lie with the data and are as private; copies take them along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from filelock import FileLock
+
+from raymaskdp import check, config
+from raymaskdp.errors import UserError
+from raymaskdp.files import private_folder, write_json
+from raymaskdp.privacy import accounting
+from raymaskdp.privacy.accounting import Cost
+from raymaskdp.privacy.plan import PrivacyPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """The most that all runs on a data set may cost.
+
+    Attributes:
+      epsilon: ε of all of them together.
+      delta: δ of all of them together, whatever the δ of each.
+    """
+
+    epsilon: Annotated[float, check.POSITIVE]
+    delta: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 1e-5
+
+    def __post_init__(self) -> None:
+        check.fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountedRun:
+    """A run on the data.
+
+    Attributes:
+      run: its folder.
+      key: fingerprint of its key, which tells it from a later run in the same folder.
+      plan: what it may release.
+    """
+
+    run: str
+    key: str
+    plan: PrivacyPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetResult:
+    """What a data set's runs have cost.
+
+    Attributes:
+      runs: their folders, and ε of each at the δ of its own plan; None without privacy.
+      delta: δ of the figures that follow.
+      rdp, pld: upper bounds on ε of all runs together, by the two accountants; None if infinite.
+      epsilon: the smaller.
+      limit: the most that there may be, or None.
+      left: limit less epsilon; never below 0, None without a limit.
+    """
+
+    runs: tuple[tuple[str, float | None], ...]
+    delta: float
+    rdp: float | None
+    pld: float | None
+    epsilon: float | None
+    limit: float | None
+    left: float | None
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.runs)} runs on these data:"]
+        lines += [f"  {_shown(epsilon):>8}  {run}" for run, epsilon in self.runs]
+        lines.append(
+            f"All together: ε = {_shown(self.epsilon)} at δ = {self.delta:g} (RDP {_shown(self.rdp)}, "
+            f"PLD {_shown(self.pld)})."
+        )
+        if self.limit is None:
+            lines.append("There is no limit; set one with limit=EPSILON delta=DELTA.")
+        else:
+            lines.append(f"The limit is {self.limit:g}; {_shown(self.left)} is left.")
+        return "\n".join(lines)
+
+
+def count_run(data: Path, one: CountedRun) -> None:
+    """Write a run down before its first step; raises `UserError` if it would go beyond the limit.
+
+    A run that is there already, with the same key, is not counted again.
+    """
+    with _only_one(data) as folder:
+        runs = _read(folder)
+        for earlier in runs:
+            if earlier.key == one.key and earlier.run == one.run and earlier.plan == one.plan:
+                return
+        limit = _limit(folder)
+        if limit is not None:
+            spent = cost_of([*runs, one], limit.delta).epsilon
+            if spent > limit.epsilon:
+                raise UserError(
+                    f"With this run all {len(runs) + 1} runs on {data} would cost ε = {spent:.4g} at δ = "
+                    f"{limit.delta:g}, but their limit is {limit.epsilon:g}; lower privacy.epsilon, or see "
+                    f"`raymaskdp privacy budget {data}`."
+                )
+        line = json.dumps({"run": one.run, "key": one.key, "plan": config.to_dict(one.plan)}, sort_keys=True)
+        with open(folder / "runs.jsonl", "a", encoding="utf-8") as opened:
+            opened.write(line + "\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+
+
+def budget(data: Path, limit: Limit | None = None, *, delta: float = 1e-5) -> BudgetResult:
+    """All runs on a data set and what they cost together; with `limit`, which is kept from now on.
+
+    Raises `UserError` for a limit that is spent already. `delta` is of the figures where there is no limit.
+    """
+    with _only_one(data) as folder:
+        runs = _read(folder)
+        if limit is not None:
+            spent = cost_of(runs, limit.delta).epsilon
+            if spent > limit.epsilon:
+                raise UserError(
+                    f"The runs on {data} have cost ε = {_shown(spent)} at δ = {limit.delta:g} already, so "
+                    f"{limit.epsilon:g} cannot be their limit."
+                )
+            write_json(folder / "limit.json", dataclasses.asdict(limit), ours=True)
+        kept = _limit(folder)
+    at = delta if kept is None else kept.delta
+    cost = cost_of(runs, at)
+    return BudgetResult(
+        runs=tuple((one.run, _finite(one.plan.epsilon())) for one in runs),
+        delta=at,
+        rdp=_finite(cost.rdp),
+        pld=_finite(cost.pld),
+        epsilon=_finite(cost.epsilon),
+        limit=None if kept is None else kept.epsilon,
+        left=None if kept is None else max(kept.epsilon - cost.epsilon, 0.0),
+    )
+
+
+def cost_of(runs: Sequence[CountedRun], delta: float) -> Cost:
+    """ε of some runs together, at `delta`, from both accountants."""
+    return accounting.composed_cost([one.plan.event() for one in runs], delta)
+
+
+@contextlib.contextmanager
+def _only_one(data: Path) -> Iterator[Path]:
+    """The data's private folder, held by one process at a time."""
+    folder = private_folder(data)
+    with FileLock(folder / "runs.lock"):
+        yield folder
+
+
+def _read(folder: Path) -> list[CountedRun]:
+    path = folder / "runs.jsonl"
+    if not path.is_file():
+        return []
+    runs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            values: dict[str, Any] = json.loads(line)
+            plan = config.build(PrivacyPlan, values["plan"], where=str(path))
+            runs.append(CountedRun(run=values["run"], key=values["key"], plan=plan))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"Line {number} of {path} is damaged, so what the runs on these data have cost is not known; "
+                "mend it, or remove the line if its run never began."
+            ) from error
+    return runs
+
+
+def _limit(folder: Path) -> Limit | None:
+    path = folder / "limit.json"
+    if not path.is_file():
+        return None
+    return config.build(Limit, json.loads(path.read_text(encoding="utf-8")), where=str(path))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _shown(value: float | None) -> str:
+    return "∞" if value is None or math.isinf(value) else f"{value:.4g}"

@@ -1,0 +1,197 @@
+"""Proof that a model keeps records apart: other inputs of one move no other's output, and no buffer.
+
+The gradients of a batch cannot show it: statistics that are detached, a choice by rank in the batch, or a
+normalisation in a frozen stem have none. So the forward pass itself is tried: again on the same inputs, with
+those of some records replaced, in the few subsets that set every record apart from every other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map
+
+from raymaskdp.errors import UserError
+
+ADVICE = "use GroupNorm or LayerNorm, and statistics of each record alone"
+KINDS = ("like", "high", "low")
+"""What replaces a record's inputs: numbers like them, or such that are first, or last, by rank."""
+
+Inputs = tuple[Sequence[Any], Mapping[str, Any]]
+"""Positional and named arguments of a model."""
+
+
+def poisonings(records: int) -> Iterator[Tensor]:
+    """Subsets of the records, bool [N]: for any two there is one that holds the first and not the second.
+
+    Every record is in another choice of half of the subsets; no fewer subsets will do (Sperner 1928).
+    """
+    count = next(count for count in itertools.count() if math.comb(count, count // 2) >= records)
+    choices = itertools.islice(itertools.combinations(range(count), count // 2), records)
+    of_records = [set(choice) for choice in choices]
+    for number in range(count):
+        yield torch.tensor([number in subsets for subsets in of_records])
+
+
+def prove_apart(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], *, records: int) -> None:
+    """Raise `UserError`, naming the module, unless the model keeps the records of a batch apart.
+
+    The leading dimension of inputs and outputs is the batch, record-major: all rows of the first record, then
+    all of the second. Leaves buffers and generators as they were.
+    """
+    with _as_it_was(model), torch.no_grad():
+        state = {name: value.clone() for name, value in model.named_buffers()}
+        first = _run(model, args, kwargs, state)
+        again = _run(model, args, kwargs, state)
+        # Kernels that add up in any order differ by themselves; what is not repeatable is compared loosely.
+        exact = all(_same(one, other, exact=True) for one, other in zip(first[0], again[0], strict=True))
+        subsets = [*poisonings(records), torch.ones(records, dtype=torch.bool)]
+        for (number, poisoned_N), kind in itertools.product(enumerate(subsets), KINDS):
+            changed = _replaced(args, kwargs, poisoned_N, kind, seed=number)
+            outputs, buffers = _run(model, *changed, state)
+            for name, value in buffers.items():
+                if not _same(value, first[1][name], exact=exact):
+                    raise UserError(
+                        f"The buffer {name!r} of the model changes with the records of a batch, so a later "
+                        f"step tells about them without noise; {ADVICE}, or freeze it."
+                    )
+            clean = [_clean(value, poisoned_N) for value in outputs]
+            if all(
+                _same(one, _clean(other, poisoned_N), exact=exact)
+                for one, other in zip(clean, first[0], strict=True)
+            ):
+                continue
+            place = _culprit(model, (args, kwargs), changed, poisoned_N, state, exact=exact)
+            raise UserError(
+                f"Records do not stay apart in the forward pass: at {place} what one record gives depends on "
+                f"others of its batch; {ADVICE}."
+            )
+
+
+def _run(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], state: Mapping[str, Tensor]
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Outputs and buffers of a forward pass from the same state."""
+    _restore(model, state)
+    torch.manual_seed(0)
+    # In-place operations must not reach the caller's inputs.
+    args, kwargs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+    outputs = [leaf for leaf in tree_flatten(model(*args, **kwargs))[0] if isinstance(leaf, Tensor)]
+    return outputs, {name: value.clone() for name, value in model.named_buffers()}
+
+
+def _replaced(
+    args: Sequence[Any], kwargs: Mapping[str, Any], poisoned_N: Tensor, kind: str, *, seed: int
+) -> Inputs:
+    """The inputs with other values in the rows of the poisoned records."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def replace(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or leaf.dim() == 0 or leaf.shape[0] % len(poisoned_N):
+            return leaf
+        rows = _rows(poisoned_N, leaf)
+        if leaf.is_floating_point():
+            noise = torch.randn(leaf.shape, generator=generator).to(leaf)
+            large = 1 + leaf.nan_to_num(posinf=0, neginf=0).abs().amax()
+            other = {
+                "like": large * noise,
+                "high": 1e3 * large * noise.abs(),
+                "low": -1e3 * large * noise.abs(),
+            }[kind]
+        elif leaf.dtype == torch.bool:
+            other = ~leaf
+        else:  # indices: others that occur, so that they are valid
+            seen = leaf.flatten()
+            other = seen[torch.randint(len(seen), leaf.shape, generator=generator).to(leaf.device)]
+        return torch.where(rows.view(-1, *[1] * (leaf.dim() - 1)), other, leaf)
+
+    replaced: Inputs = tree_map(replace, (tuple(args), dict(kwargs)))
+    return replaced
+
+
+def _culprit(
+    model: nn.Module,
+    inputs: Inputs,
+    changed: Inputs,
+    poisoned_N: Tensor,
+    state: Mapping[str, Tensor],
+    *,
+    exact: bool,
+) -> str:
+    """The first module that makes other values of the same ones for the records that were left alone.
+
+    If the values differ before they reach any module, whatever stands between them does it.
+    """
+
+    def trace(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, bool, list[Tensor]]]:
+        found: list[tuple[str, bool, list[Tensor]]] = []
+
+        def note(name: str, ended: bool, values: Any) -> None:
+            leaves = [leaf for leaf in tree_flatten(values)[0] if isinstance(leaf, Tensor)]
+            found.append((name, ended, [_clean(leaf, poisoned_N).clone() for leaf in leaves]))
+
+        def hooks(name: str) -> tuple[Callable[..., None], Callable[..., None]]:
+            return (
+                lambda module, inputs: note(name, False, inputs),
+                lambda module, inputs, outputs: note(name, True, outputs),
+            )
+
+        with contextlib.ExitStack() as stack:
+            for name, module in model.named_modules():
+                before, after = hooks(name)
+                stack.callback(module.register_forward_pre_hook(before).remove)
+                stack.callback(module.register_forward_hook(after).remove)
+            _run(model, args, kwargs, state)
+        return found
+
+    for (name, ended, before), (*_, after) in zip(trace(*inputs), trace(*changed), strict=False):
+        if not all(_same(one, other, exact=exact) for one, other in zip(before, after, strict=False)):
+            kind = type(model.get_submodule(name)).__name__
+            module = f"the module {name!r} ({kind})" if name else f"the model ({kind})"
+            return module if ended else f"what comes before {module}"
+    return f"the model ({type(model).__name__})"
+
+
+def _rows(of_N: Tensor, leaf: Tensor) -> Tensor:
+    return of_N.repeat_interleave(leaf.shape[0] // len(of_N)).to(leaf.device)
+
+
+def _clean(leaf: Tensor, poisoned_N: Tensor) -> Tensor:
+    """The rows of the records that were left alone; all where the leading dimension is no batch."""
+    if leaf.dim() == 0 or leaf.shape[0] % len(poisoned_N):
+        return leaf
+    return leaf[~_rows(poisoned_N, leaf)]
+
+
+def _same(one: Tensor, other: Tensor, *, exact: bool) -> bool:
+    if one.shape != other.shape:
+        return False
+    if exact or not one.is_floating_point():
+        equal = (one == other) | ((one != one) & (other != other))
+        return bool(equal.all())
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True)
+
+
+@torch.no_grad()
+def _restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    for name, value in model.named_buffers():
+        if name in state:
+            value.copy_(state[name])
+
+
+@contextlib.contextmanager
+def _as_it_was(model: nn.Module) -> Iterator[None]:
+    """Buffers and generators of the block's end are those of its beginning."""
+    state = {name: value.clone() for name, value in model.named_buffers()}
+    devices = {value.device for value in model.parameters() if value.device.type == "cuda"}
+    with torch.random.fork_rng(devices=[device.index or 0 for device in devices]):
+        try:
+            yield
+        finally:
+            _restore(model, state)

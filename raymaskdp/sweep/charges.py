@@ -1,0 +1,65 @@
+"""What the trials of a sweep released of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from raymaskdp.errors import UserError
+from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.sweep.config import SweepConfig, Trial
+from raymaskdp.sweep.selection_cost import Bill, make_bill
+from raymaskdp.train import ClipStore, TrainConfig
+from raymaskdp.train.data.splits import training_videos, videos_of
+from raymaskdp.train.promise.origins import plans_before
+from raymaskdp.train.trainer import plan_of
+
+
+def require_apart(config: SweepConfig) -> None:
+    """Raise `UserError` if a choice that is paid for looks at people whose videos are trained on.
+
+    What is paid for is the choice among models, as far as the scores say of the training videos only what
+    the models do. Subjects that are not named are taken as apart, as their videos are.
+    """
+    if not config.pays:
+        return
+    store = ClipStore.open(config.train.data)
+    trained = {video.subject for video in training_videos(store, config.train) if video.subject is not None}
+    for name, part in (("choose_on", config.chosen_on), ("split", config.split)):
+        shown = {video.subject for video in videos_of(store, config.train, part) if video.subject is not None}
+        shared = sorted(trained & shown)
+        if shared:
+            raise UserError(
+                f"tuning=papernot-steinke pays for choosing among models, but {len(shared)} subjects of "
+                f"{name} ({part!r}), {shared[0]} for one, are in the training videos too, and scores on them "
+                "are not paid for; split the data by subject."
+            )
+
+
+def bill_of(config: SweepConfig, planned: Sequence[Trial], results: pd.DataFrame, best: TrainConfig) -> Bill:
+    """The bill of a sweep whose best configuration is `best`.
+
+    Every trial is billed for all its steps, also those that failed or were stopped on the way: that they were
+    is seen of private data. A trial that failed because it could not even be planned made none.
+    """
+    made: list[PrivacyPlan] = []
+    before: dict[str, PrivacyPlan] = {}
+    for trial, status in zip(planned, results["status"], strict=True):
+        store = ClipStore.open(trial.config.data)
+        try:
+            plan, origins = plan_of(trial.config, store), plans_before(trial.config, store)
+        except UserError:
+            if status != "failed":
+                raise
+            continue
+        made.append(plan)
+        before |= origins
+    drawn = config.search.trials if config.pays and config.search else None
+    return make_bill(
+        plan_of(best, ClipStore.open(best.data)),
+        [plan.event() for plan in made],
+        before=[plan.event() for plan in before.values()],
+        expected_runs=drawn,
+        tuning=config.tuning,
+    )

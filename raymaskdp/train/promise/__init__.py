@@ -1,0 +1,1 @@
+"""What has to be true around a run for its ε to hold, checked before its first step."""

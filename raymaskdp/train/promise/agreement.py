@@ -1,0 +1,70 @@
+"""Workers compare what they see before the first step: one that sees another run must not take part in it.
+
+Two machines whose run folders are not the same folder would draw lots and noise from different keys, and
+finish: the sum would have noise of each, and the ledger would speak of neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from raymaskdp.errors import UserError
+from raymaskdp.train.promise.job import Worker
+
+BYTES = 12
+"""Of the digest of a fact; digests are compared, never facts."""
+
+
+def require_agreement(facts: Mapping[str, str | None], worker: Worker) -> None:
+    """Raise `UserError`, in all workers, unless every one of them has all facts, and the same ones.
+
+    Args:
+      facts: by what they are called in the message, the same names in all workers; None where a worker has
+        none. At most their digests leave the worker.
+    """
+    rank, world_size = worker.rank, worker.world_size
+    seen = torch.zeros(world_size, len(facts), BYTES)
+    for place, value in enumerate(facts.values()):
+        if value is not None:
+            digest = hashlib.blake2b(value.encode(), digest_size=BYTES - 1).digest()
+            seen[rank, place] = torch.tensor([1, *digest], dtype=seen.dtype)
+    seen = _added_up(seen, worker)
+    for place, name in enumerate(facts):
+        missing = [worker for worker in range(world_size) if not seen[worker, place, 0]]
+        if missing:
+            raise UserError(
+                f"{_workers(missing)} cannot see {name}; give an out that is one folder for all workers and "
+                "for the command that starts them."
+            )
+        others = [
+            worker for worker in range(world_size) if not torch.equal(seen[worker, place], seen[0, place])
+        ]
+        if others:
+            raise UserError(
+                f"{_workers(others)} does not have {name} of worker 0; give an out and data that are the "
+                "same folders for all workers, and the same version of everything."
+            )
+
+
+def share_from_first(values: Sequence[int] | None, count: int, worker: Worker) -> list[int]:
+    """What the first worker says, in all: `count` whole numbers from 0 to 2²⁴; the others give None."""
+    said = torch.zeros(count) if values is None else torch.tensor(values, dtype=torch.float32)
+    return [int(value) for value in _added_up(said, worker).tolist()]
+
+
+def _added_up(values: Tensor, worker: Worker) -> Tensor:
+    if worker.world_size == 1:
+        return values
+    there = values.to(worker.device)
+    worker.add_up(there)
+    return there.cpu()
+
+
+def _workers(numbers: Sequence[int]) -> str:
+    return (
+        f"Worker {numbers[0]}" if len(numbers) == 1 else f"Each of the workers {', '.join(map(str, numbers))}"
+    )

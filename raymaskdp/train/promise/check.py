@@ -1,0 +1,56 @@
+"""The check of a run's ledger, and of the data that the run was on, by who has its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from raymaskdp.errors import UserError
+from raymaskdp.privacy import Key, commands, read_ledger
+from raymaskdp.privacy.budget import BudgetResult, CountedRun, Limit, budget, count_run
+from raymaskdp.privacy.commands import VerifyResult
+from raymaskdp.train.data.store import ClipStore
+from raymaskdp.train.promise.job import TrainingJob
+
+
+def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None = None) -> VerifyResult:
+    """What a ledger's run has cost, from two libraries that agree; raises `UserError` where they do not.
+
+    With `data`, and the run's key beside the ledger, also whether it was on that clip store.
+    """
+    fingerprint = None if data is None else ClipStore.open(data).fingerprint
+    return commands.verify(
+        ledger,
+        expected_steps=expected_steps,
+        fingerprint=fingerprint,
+        key=Key.load(ledger.parent / "private" / "key"),
+    )
+
+
+def budget_of(data: str, *, limit: float | None = None, delta: float = 1e-5) -> BudgetResult:
+    """All runs on a clip store and what they cost together; with `limit`, which is kept from now on."""
+    store = ClipStore.open(data)
+    if store.url is not None:
+        raise UserError(
+            f"The runs on {data} are counted nowhere: that needs a clip store in a folder that they all see."
+        )
+    wanted = None if limit is None else Limit(epsilon=limit, delta=delta)
+    return budget(store.path, wanted, delta=delta)
+
+
+def count(job: TrainingJob, key: Key) -> None:
+    """Write a run down with its data before it begins; raises `UserError` if it goes beyond their limit."""
+    store = ClipStore.open(job.config.data)
+    if store.url is None:
+        count_run(store.path, CountedRun(run=str(job.folder), key=key.fingerprint, plan=job.plan))
+
+
+def require_same_data(job: TrainingJob) -> None:
+    """Raise `UserError` if a finished run was on other data than its store holds now; needs its key."""
+    key = Key.load(job.key_file)
+    if key is None or not job.ledger_file.is_file():
+        return  # it was passed on without its secrets
+    if read_ledger(job.ledger_file).is_of(ClipStore.open(job.config.data).fingerprint, key) is False:
+        raise UserError(
+            f"{job.folder} holds a run on other data, which the clip store {job.config.data} had before; "
+            "give another out."
+        )

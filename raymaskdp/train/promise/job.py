@@ -1,0 +1,59 @@
+"""A run, and the place of a process in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.train.checkpoint import Identity
+from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.device import CPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """One run, as every worker gets it. Holds no secret; the key is read from the run's folder."""
+
+    config: TrainConfig
+    folder: Path
+    plan: PrivacyPlan
+    identity: Identity
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / "private" / "key"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def curve_file(self) -> Path:
+        return self.folder / "curve.jsonl"
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.folder / "ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker's place among all.
+
+    Attributes:
+      add_up: adds a tensor up over all workers, in place.
+      is_leaving: whether a machine among them is about to be taken away. All workers ask in the same steps,
+        and get the same answer.
+      device: where its model lives and its gradients are computed.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    add_up: Callable[[Tensor], None] = lambda tensor: None
+    is_leaving: Callable[[], bool] = lambda: False
+    device: torch.device = CPU

@@ -1,0 +1,50 @@
+"""Where a run's initial weights come from: a run on the same data has released something of it already."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from raymaskdp import config as configuration
+from raymaskdp.errors import UserError
+from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.data.store import ClipStore
+
+
+def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan]:
+    """The plans of the runs on the same data that `config.init` comes from, by their folders, latest first.
+
+    Weights are known to be of a run by the files that lie beside them in its folder. Weights that were moved
+    away are taken as public, as docs/privacy-guarantee.md says of all pretrained weights. Raises `UserError`
+    if a private run would start from one that was trained on the same data without noise.
+    """
+    found: dict[str, PrivacyPlan] = {}
+    init = config.init
+    while init is not None:
+        folder = Path(init).absolute().parent
+        plan_file, settings_file = folder / "plan.json", folder / "config.yaml"
+        if str(folder) in found or not (plan_file.is_file() and settings_file.is_file()):
+            break
+        values = json.loads(plan_file.read_text(encoding="utf-8"))
+        earlier = configuration.load(TrainConfig, settings_file)
+        if _same_data(earlier, store):
+            found[str(folder)] = configuration.build(PrivacyPlan, values, where=str(plan_file))
+        init = earlier.init
+    for place, plan in found.items():
+        if plan.noise_multiplier == 0 and config.privacy.mechanism != "sgd":
+            raise UserError(
+                f"The initial weights {config.init} come from the run {place}, which was trained on the same "
+                "data without privacy, so no ε would hold; give other weights, or none."
+            )
+    return found
+
+
+def _same_data(earlier: TrainConfig, store: ClipStore) -> bool:
+    """Whether a run was on this store; one that is gone is another, unless it was at the same place."""
+    if str(earlier.data) == (store.url or str(store.path)):
+        return True
+    try:
+        return ClipStore.open(earlier.data).fingerprint == store.fingerprint
+    except (UserError, OSError):
+        return False

@@ -1,0 +1,68 @@
+"""How a process begins to train: before the first step all workers see one run, and its ledger is open."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from raymaskdp.errors import UserError
+from raymaskdp.privacy import Key, Ledger
+from raymaskdp.train.data.store import ClipStore
+from raymaskdp.train.promise.agreement import require_agreement, share_from_first
+from raymaskdp.train.promise.circumstances import circumstances
+from raymaskdp.train.promise.job import TrainingJob, Worker
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What all workers agree on before the first step of a process.
+
+    Attributes:
+      key: of the attempt that this session is of.
+      redone: releases that were announced before and do not count as steps of this attempt.
+      end: the step before which the budget ends; the plan's last unless steps were redone and counted again.
+      ledger: of the first worker, which alone writes it.
+    """
+
+    key: Key
+    redone: int
+    end: int
+    ledger: Ledger | None
+
+
+def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int) -> Begun:
+    """Compare what the workers see and open the ledger; raises `UserError` in all of them, or in none."""
+    run_key, plan = Key.load(job.key_file), job.plan
+    facts = {
+        "the run's folder": None if run_key is None else run_key.commit("agreement", "run"),
+        "the checkpoint": str(start),
+        "the plan": job.identity.plan,
+        "the settings": job.identity.run,
+        "the data": None if run_key is None else run_key.commit("agreement", store.fingerprint),
+    }
+    about = circumstances(job.config.compute, world_size=worker.world_size, device=worker.device)
+    facts["the versions"] = json.dumps({name: about[name] for name in ("raymaskdp", "torch", "numpy")})
+    require_agreement(facts, worker)
+    assert run_key is not None  # or else it would not have been agreed on
+    ledger, refusal = None, None
+    if worker.rank == 0:
+        try:
+            ledger = Ledger.open(
+                job.ledger_file, plan=plan, key=run_key, fingerprint=store.fingerprint, start=start,
+                circumstances=about,
+            )  # fmt: skip
+        except UserError as error:
+            refusal = error
+    said = None if ledger is None else (1, ledger.attempt, ledger.redone)
+    opened, attempt, redone = share_from_first(said, 3, worker)
+    if not opened:
+        raise refusal or UserError(
+            "The first worker cannot go on with the run's ledger; its message says why."
+        )
+    end = plan.steps - redone
+    if end < 1:
+        raise UserError(
+            f"All {plan.steps} steps of {job.folder} were spent before one was saved; start a new run in "
+            "another folder, and count this one."
+        )
+    return Begun(key=run_key.attempt(attempt), redone=redone, end=end, ledger=ledger)

@@ -1,0 +1,74 @@
+"""All runs on a data set are counted together, and a limit refuses the next one before it starts."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from dp_accounting import NeighboringRelation, rdp
+from support.changes import changed
+
+from raymaskdp.errors import UserError
+from raymaskdp.privacy.accounting import ORDERS, dp_event
+from raymaskdp.train import TrainConfig, train
+from raymaskdp.train.promise.check import budget_of
+from raymaskdp.train.trainer import make_job
+
+
+@pytest.fixture
+def base(base, store_path, tmp_path) -> TrainConfig:
+    shutil.copytree(store_path, tmp_path / "clips", ignore=shutil.ignore_patterns("private"))
+    return changed(base, data=tmp_path / "clips", steps=2)
+
+
+def test_all_runs_are_composed_by_both_accountants(base) -> None:
+    configs = [base, changed(base, seed=1), changed(base, privacy__noise_multiplier=2.0, steps=3)]
+    for config in configs:
+        train(config)
+    train(base)  # finished, so nothing is added
+    found = budget_of(str(base.data), delta=1e-3)
+    assert [run for run, _ in found.runs] == [str(make_job(config).folder) for config in configs]
+    accountant = rdp.RdpAccountant(ORDERS, NeighboringRelation.REPLACE_SPECIAL)
+    for config in configs:
+        accountant.compose(dp_event(make_job(config).plan.event()))
+    assert found.rdp == pytest.approx(accountant.get_epsilon(1e-3), rel=0.005)
+    assert max(epsilon for _, epsilon in found.runs) < found.pld <= found.rdp
+    assert found.epsilon == found.pld
+    assert "There is no limit" in str(found)
+
+
+def test_a_run_beyond_the_limit_is_refused_before_it_starts(base) -> None:
+    first = train(base)
+    before = budget_of(str(base.data), delta=1e-2).epsilon
+    found = budget_of(str(base.data), limit=1.3 * before, delta=1e-2)
+    assert found.left == pytest.approx(0.3 * before, rel=1e-3)
+    other = changed(base, seed=1)
+    with pytest.raises(UserError, match=r"all 2 runs on .* would cost ε = .* but their limit is"):
+        train(other)
+    assert not make_job(other).ledger_file.exists()
+    with pytest.raises(UserError, match="would cost ε = inf"):
+        train(changed(base, privacy__mechanism="sgd", privacy__noise_multiplier=None))
+    assert train(changed(other, privacy__noise_multiplier=50.0)).updates == 2  # that fits
+    assert budget_of(str(base.data)).runs[0][0] == first.run
+    with pytest.raises(UserError, match="cannot be their limit"):
+        budget_of(str(base.data), limit=0.5 * before, delta=1e-2)
+
+
+def test_a_run_that_is_made_anew_counts_again(base) -> None:
+    """Another key in the same folder is another run; going on with the same key is not."""
+    run = Path(train(base).run)
+    (run / "result.json").unlink()
+    train(base)
+    assert len(budget_of(str(base.data)).runs) == 1
+    shutil.rmtree(run)
+    train(base)
+    assert [place for place, _ in budget_of(str(base.data)).runs] == [str(run)] * 2
+
+
+def test_a_damaged_list_is_no_empty_list(base) -> None:
+    train(base)
+    path = base.data / "private" / "runs.jsonl"
+    path.write_text(path.read_text()[:-30])
+    with pytest.raises(UserError, match=r"Line 1 of .* is damaged"):
+        train(changed(base, seed=1))

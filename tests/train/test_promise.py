@@ -1,0 +1,242 @@
+"""What is published tells nothing without noise, workers agree, and redone steps are the same or counted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from support.changes import changed
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from torch import nn
+
+from raymaskdp.errors import UserError
+from raymaskdp.models import save_weights
+from raymaskdp.privacy import Key, read_ledger
+from raymaskdp.train import ClipStore, TrainConfig, loop, train
+from raymaskdp.train.promise.agreement import require_agreement
+from raymaskdp.train.promise.check import verify
+from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.trainer import make_job
+
+KEY = Key(secret=bytes(range(32)))
+
+
+def adjacent(store_path: Path, copy: Path, record: int) -> Path:
+    """The store, but the sensitive tokens of a training video are all fill; and its digests."""
+    shutil.copytree(store_path, copy, ignore=shutil.ignore_patterns("features"))
+    store = ClipStore.open(copy)
+    video = store.split("train")[record]
+    frames, sensitive = store.read(video.index, np.arange(video.num_frames))
+    assert sensitive.any()
+    assert not sensitive.all()
+    np.save(
+        copy / "clips" / f"{video.video_id}.frames.npy", np.where(sensitive[..., None], store.fill, frames)
+    )
+    table = pd.read_parquet(copy / "videos.parquet")
+    table.loc[table["index"] == video.index, "frames_sha256"] = "of other frames"
+    table.to_parquet(copy / "videos.parquet", index=False)
+    about = json.loads((copy / "store.json").read_text())
+    (copy / "store.json").write_text(json.dumps({**about, "fingerprint": "of other frames"}))
+    return copy
+
+
+def published(run: Path) -> dict[str, object]:
+    """Everything that a run leaves outside `private`, but for what is random by itself."""
+    found: dict[str, object] = {"folder": run.name}
+    for path in sorted(run.rglob("*")):
+        name = str(path.relative_to(run))
+        if not path.is_file() or name.startswith("private/") or path.name == ".made-by-raymaskdp":
+            continue
+        if path.name == "ledger.jsonl":
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            assert [line["session"].pop("data") for line in lines if "session" in line]  # commitments
+            found[name] = [{key: value for key, value in line.items() if key != "hash"} for line in lines]
+        elif path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as opened:
+                found[f"{name} about"] = opened.metadata()
+            found[name] = {key: value.numpy().tobytes() for key, value in load_file(path).items()}
+        elif name.startswith("tensorboard"):
+            # Its name, and its first event, say when the file was begun, and by which process.
+            events = [event for event in EventFileLoader(str(path)).Load() if event.HasField("summary")]
+            found["tensorboard"] = [event.SerializeToString(deterministic=True) for event in events]
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+def test_adjacent_stores_publish_the_same_but_for_noise(base, store_path, tmp_path) -> None:
+    """The record that differs is in no lot, so whatever differs is a function of the data without noise."""
+    base = changed(base, data=tmp_path / "clips", compute__tensorboard=True, privacy__expected_batch=3.0)
+    shutil.copytree(store_path, tmp_path / "clips", ignore=shutil.ignore_patterns("features"))
+    plan = make_job(base).plan
+    drawn = np.concatenate([plan.lot(KEY, step) for step in range(plan.steps)])
+    absent = next(record for record in range(plan.num_records) if record not in drawn)
+    first = published(Path(train(base, key=KEY).run))
+    adjacent(tmp_path / "clips", tmp_path / "adjacent", absent)
+    (tmp_path / "clips").rename(tmp_path / "original")
+    base.out.rename(tmp_path / "first runs")
+    (tmp_path / "adjacent").rename(tmp_path / "clips")
+    second = published(Path(train(base, key=KEY).run))
+    assert first.keys() == second.keys() > {"ledger.jsonl", "checkpoint.safetensors about", "tensorboard"}
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_the_owner_can_still_check_the_data(base, store_path, tmp_path) -> None:
+    run = Path(train(base).run)
+    assert verify(run / "ledger.jsonl", data=str(base.data)).data
+    other = adjacent(store_path, tmp_path / "other", 0)
+    with pytest.raises(UserError, match="was on other data"):
+        verify(run / "ledger.jsonl", data=str(other))
+    shutil.rmtree(run / "private")
+    with pytest.raises(UserError, match="only be checked with its key"):
+        verify(run / "ledger.jsonl", data=str(base.data))
+
+
+def together(count: int, work: Callable[[int, Callable[[torch.Tensor], None]], None]) -> list[BaseException]:
+    """Run `work` in threads that add up as workers do; what they raise, by rank."""
+    barrier, shared = threading.Barrier(count, timeout=60), {}
+    failures: dict[int, BaseException] = {}
+
+    def body(rank: int) -> None:
+        def add_up(tensor: torch.Tensor) -> None:
+            shared[rank] = tensor.clone()
+            barrier.wait()
+            tensor.copy_(sum(shared[other] for other in range(count)))
+            barrier.wait()
+
+        try:
+            work(rank, add_up)
+        except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+            failures[rank] = error
+
+    threads = [threading.Thread(target=body, args=(rank,)) for rank in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [failures[rank] for rank in sorted(failures)]
+
+
+def started(config: TrainConfig, key: Key | None) -> TrainingJob:
+    job = make_job(config)
+    job.key_file.parent.mkdir(parents=True, exist_ok=True)
+    if key is not None:
+        job.key_file.write_bytes(key.secret)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        (Key(secret=bytes(32)), "Worker 1 does not have the run's folder of worker 0"),
+        (None, "Worker 1 cannot see the run's folder"),
+    ],
+)
+def test_workers_with_other_folders_are_refused_before_the_first_step(base, tmp_path, key, says) -> None:
+    """Two machines on which `out` is a local folder: each has its own, with a key of its own or none."""
+    jobs = [started(base, KEY), started(changed(base, out=tmp_path / "other node"), key)]
+
+    def work(rank: int, add_up: Callable[[torch.Tensor], None]) -> None:
+        loop.run(jobs[rank], Worker(rank, 2, add_up))
+
+    failures = together(2, work)
+    assert [type(failure) for failure in failures] == [UserError, UserError]
+    assert all(says in str(failure) for failure in failures)
+    assert not any(job.ledger_file.exists() or job.checkpoint_file.exists() for job in jobs)
+
+
+def test_a_folder_that_the_driver_cannot_see_is_refused_before_the_first_step(base) -> None:
+    """The driver leaves the key in its folder; a worker that does not find it there is elsewhere."""
+    job = started(base, None)
+    with pytest.raises(UserError, match=r"Worker 0 cannot see the run's folder; give an out that"):
+        loop.run(job, Worker())
+    assert not job.ledger_file.exists()
+
+
+@pytest.mark.parametrize("name", ["the checkpoint", "the plan", "the data"])
+def test_every_fact_is_compared(name) -> None:
+    def work(rank: int, add_up: Callable[[torch.Tensor], None]) -> None:
+        facts = {"the checkpoint": "3", "the plan": "a", "the data": "b"}
+        facts[name] += "!" if rank == 2 else ""
+        require_agreement(facts, Worker(rank, 3, add_up))
+
+    failures = together(3, work)
+    assert len(failures) == 3
+    assert all(f"Worker 2 does not have {name} of worker 0" in str(failure) for failure in failures)
+
+
+class Forgetful(nn.Module):
+    """A model with dropout, whose mask nobody gave a key to."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.drop = model, nn.Dropout(0.5)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.inner(self.drop(clips))
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def stopped(job: TrainingJob, step: int) -> None:
+    def stop(report: loop.StepReport) -> None:
+        if report.step == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        loop.run(job, Worker(), stop)
+
+
+def model_at(job: TrainingJob) -> dict[str, torch.Tensor]:
+    return {k: v for k, v in load_file(job.checkpoint_file).items() if k.startswith("model.")}
+
+
+def test_a_redone_step_with_dropout_is_the_same_step(base, tmp_path, monkeypatch) -> None:
+    build = loop.build
+    monkeypatch.setattr(loop, "build", lambda config, store: Forgetful(build(config, store)).train())
+    whole, cut = (started(changed(base, out=tmp_path / name), KEY) for name in ("whole", "cut"))
+    torch.manual_seed(1)
+    loop.run(whole, Worker())
+    torch.manual_seed(2)
+    stopped(cut, 3)  # its checkpoint has two steps
+    torch.manual_seed(3)
+    loop.run(cut, Worker())
+    first, second = model_at(whole), model_at(cut)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert read_ledger(cut.ledger_file).steps_spent == 6
+
+
+@pytest.mark.parametrize("compute", [{"micro_batch": 2}, {"threads": 2}, {"checkpoint_activations": True}])
+def test_a_step_redone_otherwise_is_counted_and_has_other_noise(base, compute) -> None:
+    job = started(base, KEY)
+    stopped(job, 3)
+    other = started(changed(base, **{f"compute__{name}": value for name, value in compute.items()}), None)
+    assert other.folder == job.folder
+    loop.run(other, Worker())
+    ledger = read_ledger(job.ledger_file)
+    keys = {key for key, step in ledger.releases if step == 2}
+    assert len(keys) == 2
+    assert ledger.steps_spent == 6
+    assert max(step for _, step in ledger.releases) == 4  # an update less, for the one that was made twice
+    assert loop.read_curve(job.curve_file)[-1].epsilon == pytest.approx(ledger.plan.epsilon())
+
+
+def test_no_private_run_starts_from_weights_that_tell_the_same_data(base, tmp_path) -> None:
+    without = train(changed(base, privacy__mechanism="sgd", privacy__noise_multiplier=None))
+    weights = Path(without.run) / "model.safetensors"
+    with pytest.raises(UserError, match="trained on the same data without privacy"):
+        make_job(changed(base, init=weights))
+    elsewhere = tmp_path / "public.safetensors"
+    save_weights(elsewhere, loop.build(base, ClipStore.open(base.data)))
+    make_job(changed(base, init=elsewhere))
