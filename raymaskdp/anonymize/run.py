@@ -26,8 +26,8 @@ from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.object_store import Earlier
 from raymaskdp.anonymize.output import decisions, folders, identity, manifest
-from raymaskdp.anonymize.output import progress as progress_told
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
+from raymaskdp.anonymize.output.progress import told
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.look_again import people_detector
 from raymaskdp.datasets.apart import keep_apart, require_sources
@@ -166,7 +166,7 @@ def anonymize(
         run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
         bar = _bar(records, len(todo), progress and not events.wanted())
         events.write("anonymize begins", videos=len(records), todo=len(todo))
-        with progress_told.told(out, len(records)):
+        with told(out, len(records)):
             _collect(run(todo, config, job, observed=observed), len(todo), rows, out, config_sha256, bar)
         if pieces is not None:
             remove_scratch(pieces)  # all is decided; a run that is killed leaves it

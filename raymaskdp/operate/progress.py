@@ -94,22 +94,20 @@ def _anonymized(folder: Path) -> Progress:
     total = running_total(folder)
     if total is not None:
         return _decided(str(folder), rows, total, "running")
-    told = progress.read(folder)
-    if told is None or told[1]:
-        return _decided(str(folder), rows, None, "finished")
-    return _decided(str(folder), rows, told[0], "stopped")
+    broken_off = progress.read(folder)
+    return _decided(str(folder), rows, broken_off, "finished" if broken_off is None else "stopped")
 
 
 def _stored(url: str) -> Progress:
     """A store has no locks: a run goes on as long as it writes that it does."""
     rows = manifest.read_manifest(url)
-    told = progress.read(url)
-    if not rows and told is None:
+    videos = progress.read(url)
+    if not rows and videos is None:
         raise UserError(f"There is no {manifest.MANIFEST} of anonymize, with a video in it, at {url}.")
-    if told is None or told[1]:
+    if videos is None:
         return _decided(url, rows, None, "finished")
     running = storage.age(storage.join(url, progress.STORED)) < STILL_SECONDS
-    return _decided(url, rows, told[0], "running" if running else "stopped")
+    return _decided(url, rows, videos, "running" if running else "stopped")
 
 
 def _decided(

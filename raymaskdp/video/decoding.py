@@ -160,7 +160,7 @@ def _require_end(
                 f"The video {path} is truncated: {packets} of its {video.frames} frames are there."
             )
     if container.duration and set(container.format.name.split(",")) & PROMISE_A_LENGTH:
-        promised = ((container.start_time or 0) + container.duration) / av.time_base
+        promised = container.duration / av.time_base  # counted from 0, where the first picture may be later
         there = float(max(ends.values(), default=Fraction(0)))
         if there < promised - ROUNDED_LENGTH_S:
             raise UserError(

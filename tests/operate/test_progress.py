@@ -81,13 +81,12 @@ def test_a_run_on_a_store_is_running_as_long_as_it_says_so(monkeypatch: pytest.M
             assert (found.done, found.total, found.state) == (0, 5, "running")
             storage.remove(storage.join(out, progress.STORED))
             end = time.monotonic() + 100
-            while progress.read(out) != (5, False):  # it says so again and again
+            while progress.read(out) != 5:  # it says so again and again
                 assert time.monotonic() < end
-        storage.write(storage.join(out, progress.STORED), b'{"videos": 5, "ended": false}')
+        storage.write(storage.join(out, progress.STORED), b'{"videos": 5}')
         manifest.write_manifest(out, rows("done"))
-        monkeypatch.setattr(
-            "raymaskdp.operate.progress.STILL_SECONDS", -1
-        )  # it is silent for longer than this
+        # It is silent for longer than this.
+        monkeypatch.setattr("raymaskdp.operate.progress.STILL_SECONDS", -1)
         (found,) = status(out).runs
         assert (found.done, found.total, found.state) == (1, 5, "stopped")
         with told(out, 5):

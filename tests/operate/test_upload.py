@@ -22,7 +22,7 @@ def uploaded(folder: Path) -> set[str]:
     """What Ray itself would pack with these patterns."""
     ignored = packaging._get_excludes(folder, left_behind(folder))
     found: set[str] = set()
-    packaging._dir_travel(folder, [ignored], lambda path: found.add(str(path.relative_to(folder))))
+    packaging._dir_travel(folder, [ignored], lambda path: found.add(str(path.relative_to(folder))), True)
     return {name for name in found if (folder / name).is_file()}
 
 

@@ -1,4 +1,4 @@
-"""How many videos a run has and whether it has ended, for those who look from outside (`raymaskdp status`).
+"""How many videos a run has that has not ended, for those who look from outside (`raymaskdp status`).
 
 A folder's lock says whether a run is going on. A store has no locks, so the run writes there every
 `BEAT_SECONDS` that it still works, however long a single video takes.
@@ -29,23 +29,23 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def told(out: Path | str, videos: int) -> Iterator[None]:
-    """Write down how many videos the run of this block has, and that it has ended if nothing was raised."""
+    """Write down how many videos the run of this block has, until it ends; what breaks off leaves it."""
     if isinstance(out, Path):
         path = folders.lasting(out, "progress")
-        write_json(path, {"videos": videos, "ended": False}, ours=True)
+        write_json(path, {"videos": videos}, ours=True)
         yield
-        write_json(path, {"videos": videos, "ended": True}, ours=True)
+        path.unlink(missing_ok=True)
         return
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(BEAT_SECONDS):
             try:
-                _publish(out, videos, ended=False)
+                _publish(out, videos)
             except UserError as error:
                 _log.warning("How far the run is could not be written down: %s", error)
 
-    _publish(out, videos, ended=False)
+    _publish(out, videos)
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
@@ -53,11 +53,11 @@ def told(out: Path | str, videos: int) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-    _publish(out, videos, ended=True)
+    storage.remove(storage.join(out, STORED))
 
 
-def read(out: Path | str) -> tuple[int, bool] | None:
-    """How many videos the last run had, and whether it ended; None where that was not written down."""
+def read(out: Path | str) -> int | None:
+    """How many videos a run has that is going on or broke off; None where the last one has ended."""
     if isinstance(out, Path):
         path = folders.lasting(out, "progress")
         content = path.read_bytes() if path.is_file() else b""
@@ -65,9 +65,8 @@ def read(out: Path | str) -> tuple[int, bool] | None:
         content = next(iter(storage.read_all([storage.join(out, STORED)]).values()), b"")
     if not content:
         return None
-    said = json.loads(content)
-    return int(said["videos"]), bool(said["ended"])
+    return int(json.loads(content)["videos"])
 
 
-def _publish(out: str, videos: int, *, ended: bool) -> None:
-    storage.write(storage.join(out, STORED), json.dumps({"videos": videos, "ended": ended}).encode())
+def _publish(out: str, videos: int) -> None:
+    storage.write(storage.join(out, STORED), json.dumps({"videos": videos}).encode())

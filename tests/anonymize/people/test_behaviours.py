@@ -204,9 +204,9 @@ def test_no_pose_network_runs_with_skeletons(film: Film, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_a_person_whom_no_body_fits_is_a_silhouette_or_withheld(film: Film, tmp_path: Path) -> None:
-    """A close-up without a torso: a flat shape is drawn, or the video is quarantined if that is asked for."""
+    """A head without shoulders: a flat shape is drawn, or the video is quarantined if that is asked for."""
     frames = [
-        [Shown(1, dx=-5.0 * t), Shown(0, size=1.6, dy=min(125.0, 25.0 * max(0, t - 6)))] for t in range(16)
+        [Shown(1, dx=-5.0 * t), Shown(0, size=2.4, dy=min(200.0, 40.0 * max(0, t - 6)))] for t in range(16)
     ]
     scene = stage(tmp_path, film, frames)
     motions = fitted(scene.people(), scene.video)
