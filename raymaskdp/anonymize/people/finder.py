@@ -46,6 +46,9 @@ LEAST_SCORE = 0.2
 SURE_SCORE = 0.3
 """Score from which a body speaks for a person by itself."""
 
+POINT_SEEN = 0.3
+"""Visibility from which a landmark is seen and no guess."""
+
 CROP = 0.2
 """What a crop shows around a box, as a share of its longer side."""
 
@@ -311,7 +314,7 @@ def _side(box_4: np.ndarray) -> float:
 
 def _with_points(box_4: np.ndarray, keypoints_33x3: np.ndarray) -> np.ndarray:
     """The box around a person's box and the landmarks of theirs that are seen."""
-    seen = keypoints_33x3[keypoints_33x3[:, 2] >= SURE_SCORE, :2]
+    seen = keypoints_33x3[keypoints_33x3[:, 2] >= POINT_SEEN, :2]
     if not len(seen):
         return box_4
     low_2, high_2 = np.split(boxes.around_points(seen), 2)
