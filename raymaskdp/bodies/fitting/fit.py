@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -167,7 +167,7 @@ class FitBodies:
             }
             if person.rotations_TJ3 is not None:
                 turns = person.rotations_TJ3[seen].astype(np.float64)
-                rotations, pelvis = follow_run(turns, keypoints, **common)
+                rotations, pelvis = follow_run(turns, keypoints, world, config=self.config, **common)
             else:
                 rotations, pelvis = fit_run(keypoints, world, config=self.config, **common)
             off = misfit(
@@ -228,17 +228,36 @@ def fit_run(
 def follow_run(
     rotations_NJ3: np.ndarray,
     keypoints_NL3: np.ndarray,
+    world_NL3: np.ndarray,
     *,
     rest_J3: np.ndarray,
     landmarks: Landmarks,
     camera_33: np.ndarray,
     fps: float,
+    config: FitConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The given rotations [N, 52, 3], and pelvis positions [N, 3] where the avatar's size fits the image."""
+    """Rotations [N, 52, 3] near the given ones, and pelvis positions [N, 3].
+
+    The body that the rotations are of has its joints elsewhere than the avatar: hips are turned by degrees,
+    so that feet and hands come to lie where they were. Feet are held by nothing else; the file's stand still.
+    """
     local = matrices(rotations_NJ3)
     pelvis = place(local, keypoints_NL3, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33)
     depth = np.exp(one_euro(np.log(pelvis[:, 2:]), fps, cutoff=1.0))
-    return rotations_NJ3, pelvis * depth / pelvis[:, 2:]  # moved along the line of sight only
+    pelvis *= depth / pelvis[:, 2:]  # moved along the line of sight only
+    local[:, :BODY], pelvis = refine(
+        local,
+        pelvis,
+        rest_J3=rest_J3,
+        landmarks=landmarks,
+        keypoints_TL3=keypoints_NL3,
+        points_TL3=world_NL3,
+        focal=float(camera_33[0, 0]),
+        centre=(float(camera_33[0, 2]), float(camera_33[1, 2])),
+        fps=fps,
+        config=replace(config.refine, contact=0.0),
+    )
+    return vectors(local), pelvis
 
 
 def misfit(
