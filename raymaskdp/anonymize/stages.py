@@ -38,6 +38,7 @@ from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.chunks import Pieces, folder_of
+from raymaskdp.anonymize.people.overlap import where_people_are
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.scoring import TruthMetrics, score
 from raymaskdp.anonymize.people.sources import pose_source
@@ -127,6 +128,7 @@ class Analyze:
         avatars = avatars_of(item.record, len(people.persons), self._job.secret)
         with _timed(seconds, "seconds_fit"):
             motions = self._fit_bodies(people, info, avatars)
+            motions = where_people_are(motions, people, load_body(self._body))
         if self._on_doubt == "quarantine":
             problems = _unreleased(item, [*_doubts(people), *_unfitted(people, motions)])
             if problems:

@@ -33,6 +33,7 @@ from raymaskdp.bodies.fitting.landmarks import LIMB_POINTS, MEDIAPIPE, LandmarkL
 from raymaskdp.bodies.fitting.lift import LIFTED, lift
 from raymaskdp.bodies.fitting.refine import BODY, RefineConfig, forward, refine
 from raymaskdp.bodies.fitting.smooth import one_euro
+from raymaskdp.bodies.fitting.steady import flips, spinning
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
 from raymaskdp.bodies.skinning import joint_transforms
@@ -110,9 +111,10 @@ class FitConfig:
 class FitBodies:
     """The fit stage: `People` and one avatar a person in, one `Motion` a person out.
 
-    A person is fitted where the shoulders or most of the torso can be seen and the body comes to lie on the
-    person's points; `visible_T` of the motion is false elsewhere, and the person is then to be drawn as a
-    silhouette. Points outside the frame are guesses of the network, and hardly count.
+    A person is fitted where the shoulders or most of the torso can be seen, the body comes to lie on the
+    person's points, and the torso turns no faster than people do (`steady`); `visible_T` of the motion is
+    false elsewhere, and the person is then to be drawn as a silhouette. Points outside the frame are guesses
+    of the network, and hardly count.
 
     Args:
       body_path: an SMPL-H file; None for the embedded body.
@@ -177,7 +179,11 @@ class FitBodies:
             rotations_TJ3[kept] = rotations[inner]
             translation_T3[kept] = pelvis[inner] - rest_J3[0]
             fitted_T[kept] &= off[inner] <= self.config.max_misfit
+        if person.rotations_TJ3 is None:
+            fitted_T &= ~flips(rotations_TJ3, fitted_T, fps)
         bridged_T = bridge(rotations_TJ3, translation_T3, fitted_T, person.visible_T, round(BRIDGED_S * fps))
+        if person.rotations_TJ3 is None:
+            bridged_T &= ~spinning(rotations_TJ3, bridged_T, fps)
         return Motion(
             rotations_TJ3=rotations_TJ3,
             translation_T3=translation_T3,

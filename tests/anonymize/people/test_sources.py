@@ -19,6 +19,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from support import formats
 from support.formats import Film, Truth
+from support.silhouette import silhouette
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.people import boxes
@@ -156,11 +157,7 @@ def test_a_real_dump_stands_where_its_own_renderer_drew_it(tmp_path: Path) -> No
             if frame % 30 == 0:
                 image, over = before.to_ndarray(format="rgb24"), after.to_ndarray(format="rgb24")
                 theirs = changed_region(image, over)
-                rows = slice(frame, frame + 1)
-                (mesh,) = load_body().vertices(
-                    motion.rotations_TJ3[rows], motion.translation_T3[rows], motion.betas_S
-                )
-                ours = filled(mesh, motion.camera_33, theirs.shape)
+                ours = silhouette(motion, frame, *theirs.shape)
                 overlap.append((ours & theirs).sum() / (ours | theirs).sum())
                 low.append(np.flatnonzero(theirs.any(1))[-1] - np.flatnonzero(ours.any(1))[-1])
     assert np.median(overlap) > 0.7  # 0.62 before; an avatar of another girth cannot reach 1
@@ -173,16 +170,6 @@ def changed_region(image: np.ndarray, over: np.ndarray) -> np.ndarray:
     differs = cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(differs)
     return labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
-
-
-def filled(vertices_V3: np.ndarray, camera_33: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The silhouette of a mesh, bool [H, W]."""
-    image = vertices_V3 @ camera_33.T
-    triangles = np.round(16 * (image[:, :2] / image[:, 2:])[load_body().faces_F3]).astype(np.int32)
-    mask = np.zeros(shape, np.uint8)
-    for triangle in triangles:
-        cv2.fillConvexPoly(mask, triangle, 1, shift=4)
-    return mask > 0
 
 
 def test_a_gvhmr_file_has_one_person(film: Film, tmp_path: Path) -> None:
