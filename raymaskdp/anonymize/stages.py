@@ -39,7 +39,7 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.chunks import Pieces, folder_of
 from raymaskdp.anonymize.people.overlap import where_people_are
-from raymaskdp.anonymize.people.people import People
+from raymaskdp.anonymize.people.people import People, Person
 from raymaskdp.anonymize.people.scoring import TruthMetrics, score
 from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.refiners import Refiners
@@ -127,8 +127,8 @@ class Analyze:
         item = dataclasses.replace(item, num_people=len(people.persons), metrics=seconds)
         avatars = avatars_of(item.record, len(people.persons), self._job.secret)
         with _timed(seconds, "seconds_fit"):
-            motions = self._fit_bodies(people, info, avatars)
-            motions = where_people_are(motions, people, load_body(self._body))
+            fitted = self._fit_bodies(people, info, avatars)
+            motions = where_people_are(fitted, people, load_body(self._body))
         if self._on_doubt == "quarantine":
             problems = _unreleased(item, [*_doubts(people), *_unfitted(people, motions)])
             if problems:
@@ -138,6 +138,12 @@ class Analyze:
                     [doubt.frame for doubt in people.doubts],
                 )
         seconds["doubts"] = dict(Counter(doubt.reason for doubt in people.doubts))
+        seconds["unposed"] = {
+            "no body fits: too little of the person in view, unclear, or turning too fast": _lost(
+                people.persons, fitted
+            ),
+            "the body would stand beside the person": _lost(fitted, motions),
+        }
         metrics: dict[str, Any] = dict(seconds)
         if item.truth is not None:
             metrics["truth"] = _plain(score(people, motions, item.truth, load_body(self._body)))
@@ -406,6 +412,12 @@ def _unfitted(people: People, motions: list[Motion]) -> list[str]:
         return []
     frames = np.flatnonzero(missing_PT.any(0))
     return [f"no body can be fitted to a person, out of view or unclear ({checks.name_frames(frames)})"]
+
+
+def _lost(before: Sequence[Person | Motion], after: Sequence[Motion]) -> int:
+    """Person-frames that are there before and not after."""
+    pairs = zip(before, after, strict=True)
+    return sum(int(np.count_nonzero(one.visible_T & ~other.visible_T)) for one, other in pairs)
 
 
 def _figures(layers: Layers, files: checks.FileChecks, pixels: int) -> dict[str, Any]:

@@ -55,8 +55,8 @@ def _checked(motion: Motion, outlines_T: object, people: People, body: Body) -> 
     overlap_T = np.full(len(motion.visible_T), np.nan)
     for frame, joints_J3 in zip(at_N, joints_NJ3, strict=True):
         packed = np.asarray(outlines_T[frame])  # type: ignore[index]
-        outline = unpack(packed, people.height, people.width).view(np.uint8)
-        outline = cv2.resize(outline, size, interpolation=cv2.INTER_AREA) > 0
+        whole = unpack(packed, people.height, people.width).view(np.uint8)
+        outline = cv2.resize(whole, size, interpolation=cv2.INTER_AREA) > 0
         limbs = _limbs(joints_J3[: len(BODY_JOINTS)], motion.camera_33, GRID / people.width, size)
         overlap_T[frame] = (outline & limbs).sum() / max(1, (outline | limbs).sum())
     half = max(1, round(people.fps * WINDOW_S / 2))
