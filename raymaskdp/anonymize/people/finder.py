@@ -36,6 +36,7 @@ from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseN
 from raymaskdp.anonymize.people.networks.multipose import MultiPose
 from raymaskdp.anonymize.people.networks.nanodet import NanoDet, Things
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
+from raymaskdp.anonymize.people.uncovered import uncovered_parts
 from raymaskdp.video.mask_film import MaskFilm, SmallMask
 from raymaskdp.video.masks import pack
 from raymaskdp.video.reader import VideoInfo
@@ -116,13 +117,16 @@ class FindPeople:
         for frame_HW3 in frames if looked.tracks else ():
             close(frame_HW3)
         persons, doubts = close.persons(len(looked.frames))
+        parts = uncovered_parts(
+            persons, looked.things, num_frames=len(looked.frames), height=info.height, width=info.width
+        )
         return People(
             width=info.width,
             height=info.height,
             fps=float(info.fps),
             num_frames=len(looked.frames),
             persons=persons,
-            doubts=doubts,
+            doubts=(*doubts, *parts),
             things=looked.things,
         )
 
