@@ -225,9 +225,6 @@ class _CloseLook:
             visible_T[frame] = True
             detected_T[frame] = track.seen_N[frame - track.start]
             patches = [seen.seen[near].patch for near in (frame - 1, frame, frame + 1) if near in seen.seen]
-            evidence = self._given[seen.track_id].get(frame)
-            if evidence is not None:
-                patches += evidence.patches()
             if self._is_known(seen, frame):
                 if frame in seen.seen:
                     now = seen.seen[frame]
@@ -236,8 +233,6 @@ class _CloseLook:
                     keypoints_T33x3[frame], world_T33x3[frame], moved = interpolated(seen, frame)
                     patches += moved
                 body = self._body(patches, keypoints_T33x3[frame], frame)
-                if evidence is not None and frame in seen.seen:  # the mask is of the landmarks as they were
-                    keypoints_T33x3[frame] = corrected(keypoints_T33x3[frame], evidence)
                 outlines_T[frame] = pack(self._outline(seen, frame) & body)
                 if not _is_covered(body, box_4):
                     _paint_box(body, box_4)
@@ -247,6 +242,12 @@ class _CloseLook:
                     patch.paint(body)
                 _paint_box(body, box_4)
                 outlines_T[frame] = pack(body)
+            evidence = self._given[seen.track_id].get(frame)
+            if evidence is not None:  # at last, so that it can only add to the mask
+                for patch in evidence.patches():
+                    grow(patch, max(2.0, self._config.dilation * _side(box_4))).paint(body)
+                if frame in seen.seen:
+                    keypoints_T33x3[frame] = corrected(keypoints_T33x3[frame], evidence)
             masks_T[frame] = pack(body)
         return Person(
             track_id=seen.track_id,

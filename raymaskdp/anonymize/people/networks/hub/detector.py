@@ -18,6 +18,7 @@ from raymaskdp.anonymize.people.networks.hub.folder import (
     ModelFolder,
     in_batches,
     load,
+    numbers,
     pixels_of,
     resized,
     sides_of,
@@ -70,6 +71,7 @@ class HubDetector:
     def __init__(
         self, folder: ModelFolder, device: torch.device, *, batch: int, dtype: torch.dtype | None = None
     ) -> None:
+        self._folder = folder
         self._classes_K = classes_of(folder)
         self._height, self._width = _sides(folder)
         self._pixels = pixels_of(folder, normalize=False)
@@ -78,14 +80,17 @@ class HubDetector:
         self.batch = batch
 
     def things(self, images: Sequence[np.ndarray]) -> list[Things]:
-        """People and things of each picture, uint8 RGB [H, W, 3], the likeliest first."""
+        """People and things of each picture, uint8 RGB [H, W, 3], the likeliest first.
+
+        Raises `UserError` as `numbers` does.
+        """
         found: list[Things] = []
         for some in in_batches(images, self.batch):
             pictures = [resized(image, self._height, self._width) for image in some]
             with torch.inference_mode():
                 answer = self._network(pixel_values=self._pixels.tensor(pictures, self._network))
-            score_BQK = answer.logits.float().sigmoid().cpu().numpy()
-            boxes_BQ4 = answer.pred_boxes.float().cpu().numpy()
+            score_BQK = 1 / (1 + np.exp(-numbers(self._folder, answer.logits)))
+            boxes_BQ4 = numbers(self._folder, answer.pred_boxes)
             found += [
                 self._decoded(score_QK, boxes_Q4, image.shape[0], image.shape[1])
                 for score_QK, boxes_Q4, image in zip(score_BQK, boxes_BQ4, some, strict=True)
@@ -94,9 +99,7 @@ class HubDetector:
 
     def _decoded(self, score_QK: np.ndarray, boxes_Q4: np.ndarray, height: int, width: int) -> Things:
         """The likely ones of the classes that are known."""
-        likely = np.isfinite(score_QK) & (score_QK >= LEAST_SCORE) & (self._classes_K >= 0)
-        likely &= np.isfinite(boxes_Q4).all(1)[:, None]
-        query_N, class_N = np.nonzero(likely)
+        query_N, class_N = np.nonzero((score_QK >= LEAST_SCORE) & (self._classes_K >= 0))
         score_N = score_QK[query_N, class_N]
         first = np.argsort(-score_N, kind="stable")[:MOST]
         query_N, class_N, score_N = query_N[first], self._classes_K[class_N[first]], score_N[first]

@@ -166,6 +166,20 @@ def pixels_of(folder: ModelFolder, *, normalize: bool) -> Pixels:
     return Pixels(mean=_three(folder, mean), std=_three(folder, std))
 
 
+def numbers(folder: ModelFolder, answer: Tensor) -> np.ndarray:
+    """A network's answer as float32; raises `UserError` if anything of it is no number.
+
+    Half precision ends at 65504. Where nothing can be read out of an answer, nobody would be found.
+    """
+    values = answer.float().cpu().numpy()
+    if not np.isfinite(values).all():
+        raise UserError(
+            f"{folder.setting}: {folder.place} answers with infinities or what is no number; on a GPU it "
+            "computes in half precision, so try gpus=0 or other weights."
+        )
+    return np.asarray(values, np.float32)
+
+
 def sides_of(value: Any) -> tuple[int, int]:
     """Height and width, of one number for both, of two, or of a mapping of both.
 

@@ -16,7 +16,14 @@ import cv2
 import numpy as np
 import torch
 
-from raymaskdp.anonymize.people.networks.hub.folder import ModelFolder, in_batches, load, pixels_of, sides_of
+from raymaskdp.anonymize.people.networks.hub.folder import (
+    ModelFolder,
+    in_batches,
+    load,
+    numbers,
+    pixels_of,
+    sides_of,
+)
 from raymaskdp.errors import UserError
 
 KINDS = {"vitpose": "ViTPose"}
@@ -45,6 +52,7 @@ class HubKeypoints:
         self, folder: ModelFolder, device: torch.device, *, batch: int, dtype: torch.dtype | None = None
     ) -> None:
         require_keypoints(folder)
+        self._folder = folder
         self._pixels = pixels_of(folder, normalize=True)
         self._network = load(folder, "VitPoseForPoseEstimation", device, dtype)
         backbone = self._network.config.backbone_config
@@ -53,14 +61,17 @@ class HubKeypoints:
         self.batch = batch
 
     def points(self, frames: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Keypoints of each frame's people, float32 [N, 17, 3]: x and y in pixels, score in [0, 1]."""
+        """Keypoints of each frame's people, float32 [N, 17, 3]: x and y in pixels, score in [0, 1].
+
+        Raises `UserError` as `numbers` does.
+        """
         pairs = [(frame, box_4) for frame, some in zip(frames, boxes, strict=True) for box_4 in some]
         found: list[np.ndarray] = []
         for part in in_batches(pairs, self.batch):
             spans = [crop_of(box_4, self._height, self._width) for _, box_4 in part]
             crops = [self._crop(frame, span) for (frame, _), span in zip(part, spans, strict=True)]
             heat_B17hw = self._heat(crops)
-            found += [_peaks(heat, span) for heat, span in zip(heat_B17hw, spans, strict=True)]
+            found += [peaks_of(heat, span) for heat, span in zip(heat_B17hw, spans, strict=True)]
         every = iter(found)
         return [
             np.array(list(itertools.islice(every, len(some))), np.float32).reshape(-1, NUM_POINTS, 3)
@@ -82,7 +93,7 @@ class HubKeypoints:
         which = {"dataset_index": pixels.new_zeros(len(crops), dtype=torch.long)} if self._experts else {}
         with torch.inference_mode():
             answer = self._network(pixel_values=pixels, **which)
-        return np.asarray(answer.heatmaps.float().cpu().numpy())
+        return numbers(self._folder, answer.heatmaps)
 
 
 def require_keypoints(folder: ModelFolder) -> None:
@@ -104,10 +115,13 @@ def crop_of(box_4: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.array([(x0 + x1 - wide) / 2, (y0 + y1 - tall) / 2, wide, tall])
 
 
-def _peaks(heat_17hw: np.ndarray, span_4: np.ndarray) -> np.ndarray:
-    """The peak of each heat map in the frame, float32 [17, 3]."""
+def peaks_of(heat_17hw: np.ndarray, span_4: np.ndarray) -> np.ndarray:
+    """Where the peak of each heat map of a crop lies in the frame, float32 [17, 3]: x, y, height.
+
+    Args:
+      span_4: the crop, as of `crop_of`.
+    """
     h, w = heat_17hw.shape[1:]
-    heat_17hw = np.nan_to_num(heat_17hw, nan=0.0, posinf=0.0, neginf=0.0)
     best_17 = heat_17hw.reshape(len(heat_17hw), -1).argmax(1)
     y_17, x_17 = np.divmod(best_17, w)
     rows = np.arange(len(heat_17hw))

@@ -21,6 +21,7 @@ from raymaskdp.anonymize.people.networks.hub.folder import (
     ModelFolder,
     in_batches,
     load,
+    numbers,
     pixels_of,
     resized,
     sides_of,
@@ -50,13 +51,14 @@ class HubMasks:
         self, folder: ModelFolder, device: torch.device, *, batch: int, dtype: torch.dtype | None = None
     ) -> None:
         require_masks(folder)
+        self._folder = folder
         self._pixels = pixels_of(folder, normalize=True)
         self._network = load(folder, "AutoModelForMaskGeneration", device, dtype)
         self._height, self._width = sides_of(self._network.config.prompt_encoder_config.image_size)
         self.batch = batch
 
     def masks(self, frames: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[list[Patch]]:
-        """The pixels of each frame's people, one patch a box."""
+        """The pixels of each frame's people, one patch a box; raises `UserError` as `numbers` does."""
         found: list[list[Patch]] = [[] for _ in frames]
         asked = [index for index, some in enumerate(boxes) if len(some)]
         for part in in_batches(asked, self.batch):
@@ -81,7 +83,7 @@ class HubMasks:
         prompts = torch.from_numpy(prompts_BN4).to(pixels.device, pixels.dtype)
         with torch.inference_mode():
             answer = self._network(pixel_values=pixels, input_boxes=prompts, multimask_output=False)
-        return np.asarray(answer.pred_masks[:, :, 0].float().cpu().numpy())
+        return numbers(self._folder, answer.pred_masks[:, :, 0])
 
     def _scale(self, frame_HW3: np.ndarray) -> np.ndarray:
         across, down = self._width / frame_HW3.shape[1], self._height / frame_HW3.shape[0]
@@ -96,7 +98,6 @@ def require_masks(folder: ModelFolder) -> None:
 def patch_of(logits_hw: np.ndarray, box_4: np.ndarray, height: int, width: int) -> Patch:
     """The likely pixels near a box of a frame of H x W pixels, of logits of the whole frame."""
     x0, y0, x1, y1 = box.within(box.expand(box_4, BEYOND), height=height, width=width)
-    # What is no number may be a person.
-    probability_hw = 1 / (1 + np.exp(-np.nan_to_num(logits_hw, nan=0.0).clip(-30, 30)))
+    probability_hw = 1 / (1 + np.exp(-logits_hw.clip(-30, 30)))
     whole_HW = cv2.resize(probability_hw.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return crop_to_content(whole_HW[y0:y1, x0:x1] > MASK_THRESHOLD, (x0, y0))
