@@ -18,9 +18,14 @@ LABELS = {0: "person", 1: "dog", 2: "Hat"}
 
 
 def detector(
-    folder: Path, kind: str = "RTDetr", *, labels: dict[int, str] | None = None, loud: bool = False
+    folder: Path,
+    kind: str = "RTDetr",
+    *,
+    labels: dict[int, str] | None = None,
+    loud: bool = False,
+    blind: bool = False,
 ) -> Path:
-    """A detector with a preprocessor_config.json; a `loud` one sees large people everywhere."""
+    """A detector and how it wants pictures; a `loud` one sees people everywhere, a `blind` one none."""
     labels = labels or LABELS
     common: dict[str, Any] = {
         "encoder_hidden_dim": 16, "encoder_in_channels": [8, 16, 16], "encoder_layers": 1,
@@ -51,7 +56,9 @@ def detector(
             if value.dim() > 1 and "bbox_embed" not in name:  # else all but nothing comes out at the end
                 value.normal_(0.0, (1 if kind == "DFine" else 2) * value[0].numel() ** -0.5)
             if "class_embed" in name and name.endswith("bias"):
-                value.copy_(torch.tensor([3.0 if loud else 0.0, -1.0, -0.5])[: len(value)])
+                value.copy_(
+                    torch.tensor([3.0 if loud else -60.0 if blind else 0.0, -1.0, -0.5])[: len(value)]
+                )
             if loud and name.endswith("bbox_embed.0.layers.2.bias") and len(value) == 4:
                 value.copy_(torch.tensor([0.0, 0.0, 2.0, 2.5]))
     network.save_pretrained(folder)
