@@ -10,6 +10,7 @@ import pytest
 from support import tiny_networks
 from support.formats import Film, write_smarthome
 
+from raymaskdp import config as configuration
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.finder import FindPeople
@@ -122,6 +123,14 @@ REFUSED = {
 def test_networks_that_nobody_asks_are_refused(settings: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says):
         check_source(PoseConfig(skeletons=Path("somewhere"), **settings))  # type: ignore[arg-type]
+
+
+def test_the_example_is_a_configuration() -> None:
+    path = Path(__file__).parents[3] / "configs" / "anonymize_gpu.yaml"
+    config = configuration.load(AnonymizeConfig, path, [])
+    assert config.gpus > 0
+    assert all((config.pose.detector, config.pose.keypoints, config.pose.masks))
+    assert config.digest() != AnonymizeConfig().digest()
 
 
 def test_the_second_look_is_by_another_network(networks: dict[str, str]) -> None:
