@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from support import tiny_networks
+from support.elsewhere import ELSEWHERE
 from support.tiny_networks import opened
 from transformers.image_transforms import center_to_corners_format
 from transformers.models.rt_detr.image_processing_pil_rt_detr import RTDetrImageProcessorPil
@@ -140,6 +142,29 @@ def test_half_precision_changes_little(
     )
     for one, other in zip(masks[3], thin[3], strict=True):
         assert abs(int(one.mask_hw.sum()) - int(other.mask_hw.sum())) < 0.2 * one.mask_hw.size
+
+
+def test_every_tensor_is_where_the_network_is(
+    detector_folder: Path, keypoint_folder: Path, mask_folder: Path
+) -> None:
+    """On a device that refuses what a GPU would refuse, and the answers are those of the CPU."""
+    here, there = (
+        HubDetector(opened("detector", detector_folder), device, batch=2).things(FRAMES)
+        for device in (CPU, ELSEWHERE)
+    )
+    _same_things(here, there, 1e-3)
+    points, others = (
+        HubKeypoints(opened("keypoints", keypoint_folder), device, batch=2).points(FRAMES, BOXES)
+        for device in (CPU, ELSEWHERE)
+    )
+    for one, other in zip(points, others, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-2)
+    masks, away = (
+        HubMasks(opened("masks", mask_folder), device, batch=2).masks(FRAMES, BOXES)
+        for device in (CPU, ELSEWHERE)
+    )
+    for mine, theirs in zip(masks[3], away[3], strict=True):
+        assert mine.box() == theirs.box()
 
 
 @pytest.mark.parametrize("loaded", ["float16", "float32"])
@@ -376,6 +401,22 @@ def test_what_is_unfit_is_said_in_one_sentence(
     assert text.startswith(f"pose.{setting}")
     assert "\n" not in text
     assert text.endswith(".")
+
+
+def test_what_was_downloaded_once_is_not_asked_for_again(
+    tmp_path: Path, detector_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's own cache, and no network; what a download broke off is no network of ours."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--somebody--detector"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0" * 40)
+    shutil.copytree(detector_folder, kept / "snapshots" / ("0" * 40))
+    assert isinstance(given_networks(PoseConfig(detector="somebody/detector")).detector, HubDetector)
+    (kept / "snapshots" / ("0" * 40) / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"pose\.detector"):
+        given_networks(PoseConfig(detector="somebody/detector"))
 
 
 def test_a_hub_id_that_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ class HubDetector:
         found: list[Things] = []
         for some in in_batches(images, self.batch):
             pictures = [resized(image, self._height, self._width) for image in some]
-            with torch.inference_mode():
+            with torch.no_grad():
                 answer = self._network(pixel_values=self._pixels.tensor(pictures, self._network))
             score_BQK = 1 / (1 + np.exp(-numbers(self._folder, answer.logits)))
             boxes_BQ4 = numbers(self._folder, answer.pred_boxes)

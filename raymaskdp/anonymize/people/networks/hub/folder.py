@@ -5,6 +5,7 @@ Weights are safetensors only, and no code that comes with them is run.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import re
@@ -148,7 +149,7 @@ class Pixels:
         """Pictures of one size, uint8 RGB [h, w, 3] each, as [B, 3, h, w] for the network `like`."""
         stacked = torch.from_numpy(np.stack(pictures)).to(like.device)
         values = stacked.permute(0, 3, 1, 2).float() / 255
-        mean, std = (values.new_tensor(of)[:, None, None] for of in (self.mean, self.std))
+        mean, std = (torch.tensor(of).to(like.device)[:, None, None] for of in (self.mean, self.std))
         return ((values - mean) / std).to(like.dtype)
 
 
@@ -215,10 +216,10 @@ def _downloaded(setting: str, place: str) -> Path:
     from huggingface_hub import snapshot_download
 
     wanted: dict[str, Any] = {"allow_patterns": ["*.json", "*.safetensors"]}
-    try:
-        return Path(snapshot_download(place, local_files_only=True, **wanted))
-    except (OSError, ValueError):
-        pass  # it is not here yet
+    with contextlib.suppress(OSError, ValueError):  # where it is not here yet
+        here = Path(snapshot_download(place, local_files_only=True, **wanted))
+        if (here / "config.json").is_file() and any(here.glob("*.safetensors")):
+            return here
     try:
         return Path(snapshot_download(place, **wanted))
     except (OSError, ValueError) as error:

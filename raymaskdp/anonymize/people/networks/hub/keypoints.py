@@ -91,7 +91,7 @@ class HubKeypoints:
         pixels = self._pixels.tensor(crops, self._network)
         # A network with experts for several data sets has COCO's first.
         which = {"dataset_index": pixels.new_zeros(len(crops), dtype=torch.long)} if self._experts else {}
-        with torch.inference_mode():
+        with torch.no_grad():
             answer = self._network(pixel_values=pixels, **which)
         return numbers(self._folder, answer.heatmaps)
 

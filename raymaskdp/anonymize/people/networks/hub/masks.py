@@ -81,7 +81,7 @@ class HubMasks:
         )
         pixels = self._pixels.tensor([resized(f, self._height, self._width) for f in frames], self._network)
         prompts = torch.from_numpy(prompts_BN4).to(pixels.device, pixels.dtype)
-        with torch.inference_mode():
+        with torch.no_grad():
             answer = self._network(pixel_values=pixels, input_boxes=prompts, multimask_output=False)
         return numbers(self._folder, answer.pred_masks[:, :, 0])
 
