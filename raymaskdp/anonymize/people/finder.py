@@ -30,8 +30,8 @@ from raymaskdp.anonymize.people.box_search import BoxSearch, some_at_once
 from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack
 from raymaskdp.anonymize.people.certainty import BODIES, BOX_MARGIN, doubts_of, is_certain, is_doubtful
 from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.anonymize.people.evidence import Evidence, corrected, evidence_of
 from raymaskdp.anonymize.people.masks import Patch, body_height, box_patch, grow, limbs, union
+from raymaskdp.anonymize.people.networks.evidence import Evidence, corrected, evidence_of
 from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, View, halved
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size

@@ -24,7 +24,7 @@ from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.body_track import MASK_THRESHOLD
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.networks.given import given_networks
-from raymaskdp.anonymize.people.networks.hub.detector import COCO, HubDetector
+from raymaskdp.anonymize.people.networks.hub.detector import ALIASES, COCO, HubDetector
 from raymaskdp.anonymize.people.networks.hub.folder import IMAGENET_MEAN, IMAGENET_STD
 from raymaskdp.anonymize.people.networks.hub.keypoints import HubKeypoints, crop_of, peaks_of
 from raymaskdp.anonymize.people.networks.hub.masks import BEYOND, HubMasks
@@ -91,6 +91,13 @@ def test_boxes_are_those_of_transformers(detector_folder: Path) -> None:
         assert (overlap.max(1) > 0.69).all()
     assert set(seen.class_N.tolist()) <= {PERSON, COCO.index("dog")}  # a hat is worn, and no thing
     assert (np.diff(seen.score_N) <= 0).all()
+
+
+def test_classes_are_numbered_as_the_shipped_detector_does() -> None:
+    assert len(set(COCO)) == 80
+    numbers = {"person": PERSON, "dog": 16, "sports ball": 32, "chair": 56, "toilet": 61, "toothbrush": 79}
+    assert {name: COCO.index(name) for name in numbers} == numbers
+    assert set(ALIASES.values()) <= set(COCO)
 
 
 def test_boxes_are_in_the_pixels_of_each_picture(detector_folder: Path) -> None:
