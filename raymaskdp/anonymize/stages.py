@@ -97,7 +97,7 @@ class Analyze:
         self._job = job
         self._config_sha256 = config.digest()
         self._body = config.body
-        self._find_people = pose_source(config.pose)
+        self._find_people = pose_source(config.pose, config.gpus)
         self._fit_bodies = FitBodies(config.fit, config.body)
         self._on_doubt = config.on_doubt
         self._decode = config.decode

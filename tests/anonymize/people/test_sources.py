@@ -23,9 +23,9 @@ from support.silhouette import silhouette
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.people import boxes
+from raymaskdp.anonymize.people.box_search import Looked
 from raymaskdp.anonymize.people.box_tracker import BoxTrack
 from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.anonymize.people.finder import Looked
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.scoring import score
 from raymaskdp.anonymize.people.sources import ntu, pose_source, smarthome, smpl, source_names
