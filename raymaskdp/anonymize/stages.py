@@ -31,6 +31,7 @@ from raymaskdp.anonymize.background.flow_fill import FlowFill
 from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.background.shared_plate import Observation, load_views
 from raymaskdp.anonymize.compose.harmonize import EMBEDDED
+from raymaskdp.anonymize.compose.overlap import where_people_are
 from raymaskdp.anonymize.compose.scene import Scene, avatars_of
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
 from raymaskdp.anonymize.compose.synthesis import Layers, Work, write_layers
@@ -38,7 +39,6 @@ from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.chunks import Pieces, folder_of
-from raymaskdp.anonymize.people.overlap import where_people_are
 from raymaskdp.anonymize.people.people import People, Person
 from raymaskdp.anonymize.people.scoring import TruthMetrics, score
 from raymaskdp.anonymize.people.sources import pose_source

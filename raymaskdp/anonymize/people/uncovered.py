@@ -23,7 +23,7 @@ HIDDEN = 0.4
 """Share of a part's box from which the masks hide it."""
 
 SAME = 0.5
-"""Overlap (IoU) with the box around a mask from which a box is the whole person's, of which little is filled."""
+"""Overlap (IoU) with the box around a mask from which a box is the whole person's, who may fill it thinly."""
 
 
 def uncovered_parts(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.silhouette import silhouette
 
-from raymaskdp.anonymize.people.overlap import where_people_are
+from raymaskdp.anonymize.compose.overlap import where_people_are
 from raymaskdp.anonymize.people.people import People, Person
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.motion import Motion
