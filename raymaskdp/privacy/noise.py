@@ -1,28 +1,101 @@
-"""Gaussian noise, drawn from the key: the same on every device, for every number of workers."""
+"""Sums and Gaussian noise in whole steps of a grid: no bit of a released number tells its two parts apart.
+
+A float32 sum plus float32 noise lies on a lattice that depends on both, and whoever knows all records but one
+can tell from a single number which sum it was (Mironov 2012). Here sums are rounded to the grid first and are
+added up in whole numbers; the noise is a Gaussian rounded to the same grid. That is a Gaussian added to the
+rounded sum and rounded afterwards: post-processing, so the accountants' Gaussian holds.
+
+Rounding makes one record move a sum by more than its clipped gradient: adjacent data sets may be divided into
+micro-batches otherwise, whose sums are each rounded. `MARGIN` of the clipping norm is left for this, and for
+the rounding of float32 before it.
+
+Shape suffixes: none; tensors have the shapes of parameters.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from raymaskdp import check
+from raymaskdp.errors import UserError
 from raymaskdp.privacy.keys import Key
+from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
+
+STEPS = 36
+"""The noise's standard deviation is at least 2^STEPS steps of the grid, and less than twice that."""
+
+FINE = 2.0**-12
+"""A second Gaussian of this share of the noise fills in between the numbers that the first one has.
+
+Samples of double precision have 53 bits: of the first some 2^14 fall into one step of the grid, of the second
+2^28. So no step is more or less likely than it should be in any way that could be seen.
+"""
+
+MARGIN = 2.0**-10
+"""Share of the clipping norm that is left for rounding; the noise is larger by it."""
+
+LARGEST = 2.0**61
+"""Whole numbers stay below this."""
 
 
-def gaussian(
-    shapes: Mapping[str, tuple[int, ...]], *, standard_deviation: float, key: Key, step: int
-) -> dict[str, Tensor]:
-    """N(0, standard_deviation² I) for every named shape, float32 on the CPU.
+def grid_step(noise_std: float, most: float) -> float:
+    """The step of the grid, a power of two.
 
-    Every (name, step) has its own stream, so the noise of a parameter does not depend on which others
-    are trained, and is drawn once however many workers there are.
+    Args:
+      noise_std: standard deviation of the noise, above 0.
+      most: the largest number that a sum can have.
     """
-    check.in_range("standard_deviation", standard_deviation, low=0.0)
+    exponent = max(
+        math.floor(math.log2(noise_std)) - STEPS, math.ceil(math.log2(max(most, noise_std * 64) / LARGEST))
+    )
+    return 2.0**exponent
+
+
+def on_grid(total: ClippedSum, step: float) -> ClippedSum:
+    """A sum in whole steps of the grid, int64; one that is so already is returned as it is."""
+    gradients = {
+        name: value if value.dtype == torch.int64 else (value.double() / step).round().to(torch.int64)
+        for name, value in total.gradients.items()
+    }
+    return ClippedSum(gradients, total.num_bad)
+
+
+def rounded_gaussian(
+    shapes: Mapping[str, tuple[int, ...]], *, standard_deviation: float, step: float, key: Key, number: int
+) -> dict[str, Tensor]:
+    """N(0, standard_deviation² I) for every named shape, in whole steps of the grid, int64 on the CPU.
+
+    Every (name, number of the training step) has its own stream, so the noise of a parameter does not depend
+    on which others are trained, and is drawn once however many workers there are.
+    """
+    coarse = standard_deviation / step * math.sqrt(1 - FINE * FINE)
+    fine = standard_deviation / step * FINE
     noise = {}
     for name, shape in shapes.items():
-        sample = key.stream("noise", step, name).standard_normal(size=shape, dtype=np.float32)
-        noise[name] = torch.from_numpy(np.asarray(sample)).mul_(standard_deviation)
+        stream = key.stream("noise", number, name)
+        whole = np.zeros(shape, np.int64)
+        for scale in (coarse, fine):
+            whole += np.rint(scale * np.asarray(stream.standard_normal(size=shape))).astype(np.int64)
+        noise[name] = torch.from_numpy(whole)
     return noise
+
+
+def require_fine(step: float, *, bound: float, parameters: int, sums: int) -> None:
+    """Raise `UserError` where rounding could move a sum by more than half of what `MARGIN` leaves for it.
+
+    Args:
+      step: of the grid.
+      bound: the clipping norm.
+      parameters: numbers of a sum.
+      sums: micro-batches of a training step at most, each of which is rounded.
+    """
+    moved = sums * step * math.sqrt(parameters)
+    if moved > 0.5 * MARGIN * bound:
+        raise UserError(
+            f"Rounding {sums} sums of {parameters} parameters could move a step by {moved / bound:.1g} of "
+            "the clipping norm, more than its price allows for; raise compute.micro_batch."
+        )

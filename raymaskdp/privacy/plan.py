@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from raymaskdp import check
@@ -221,7 +222,10 @@ class PrivacyPlan:
 
     @property
     def sensitivity(self) -> float:
-        """How far one record can move the sum of clipped gradients, by the adjacency; inf for `sgd`."""
+        """How far one record can move the sum of clipped gradients, by the adjacency; inf for `sgd`.
+
+        Before rounding, for which `noise_std` is larger by `noise.MARGIN`.
+        """
         clipping = self.make_clipping()
         if clipping is None:
             return math.inf
@@ -229,26 +233,65 @@ class PrivacyPlan:
 
     @property
     def noise_std(self) -> float:
-        """Standard deviation of the noise in every coordinate of the sum: σ · C."""
+        """Standard deviation of the noise in every coordinate of the sum: σ · C, and `noise.MARGIN` more."""
         clipping = self.make_clipping()
-        return 0.0 if clipping is None else self.noise_multiplier * clipping.bound
+        return 0.0 if clipping is None else self.noise_multiplier * clipping.bound * (1 + noise.MARGIN)
+
+    @property
+    def grid_step(self) -> float | None:
+        """The step of the grid that sums and noise lie on, a power of two; None without noise."""
+        clipping = self.make_clipping()
+        if clipping is None or not self.noise_std:
+            return None
+        return noise.grid_step(self.noise_std, most=self.num_records * clipping.bound)
+
+    def require_fine_grid(self, *, parameters: int, sums: int) -> None:
+        """Raise `UserError` where sums of so many micro-batches are rounded by more than is counted."""
+        clipping, step = self.make_clipping(), self.grid_step
+        if clipping is not None and step is not None:
+            noise.require_fine(step, bound=clipping.bound, parameters=parameters, sums=sums)
 
     def noise(self, key: Key, step: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-        """The noise of `step` for named shapes, float32 on the CPU; independent over names and steps."""
-        self._check_step(step)
-        return noise.gaussian(shapes, standard_deviation=self.noise_std, key=key, step=step)
+        """The noise of `step` for named shapes, float64 on the CPU; independent over names and steps."""
+        grid = self.grid_step
+        if grid is None:
+            self._check_step(step)
+            return {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+        return {name: value.double() * grid for name, value in self._whole_noise(key, step, shapes).items()}
+
+    def on_grid(self, total: ClippedSum) -> ClippedSum:
+        """The sum over a micro-batch in whole steps of the grid, int64; as it is where there is no noise.
+
+        Whole numbers add up to the same on all devices, in any order. Round every micro-batch's sum before
+        it is added to others.
+        """
+        return total if self.grid_step is None else noise.on_grid(total, self.grid_step)
 
     def private_update(self, total: ClippedSum, key: Key, step: int) -> dict[str, Tensor]:
-        """(sum + noise) / expected batch for every trainable parameter: what may be released.
+        """(sum + noise) / expected batch for every trainable parameter, float32: what may be released.
 
-        `total` is the sum over all micro-batches and all workers. Every worker may call this: the noise
-        is the same on all, so it enters once. The divisor is public, never the size of the drawn lot.
+        `total` is the sum over all micro-batches and all workers, `on_grid` or to be rounded now. Every
+        worker may call this: the noise is the same on all, so it enters once. The divisor is public, never
+        the size of the drawn lot.
         """
-        drawn = self.noise(key, step, {name: tuple(value.shape) for name, value in total.gradients.items()})
+        grid = self.grid_step
+        if grid is None:
+            self._check_step(step)
+            return {name: value / self.expected_batch for name, value in total.gradients.items()}
+        whole = self.on_grid(total).gradients
+        drawn = self._whole_noise(key, step, {name: tuple(value.shape) for name, value in whole.items()})
+        scale = grid / self.expected_batch
         return {
-            name: (value + drawn[name].to(value)) / self.expected_batch
-            for name, value in total.gradients.items()
+            name: ((value + drawn[name].to(value.device)).double() * scale).float()
+            for name, value in whole.items()
         }
+
+    def _whole_noise(self, key: Key, step: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        self._check_step(step)
+        assert self.grid_step is not None
+        return noise.rounded_gaussian(
+            shapes, standard_deviation=self.noise_std, step=self.grid_step, key=key, number=step
+        )
 
     def event(self, steps: int | None = None) -> SubsampledGaussian:
         """What the accountants compose, for the whole run or its first `steps`."""
@@ -288,8 +331,8 @@ class PrivacyPlan:
         return (
             f"ε bounds what the trained model, and every update on the way, tells about {hidden} "
             f"({self.adjacency} adjacency). {public} {number} {self._sensitivity_sentence} "
-            "It holds for noise of real numbers: whoever sees single updates may learn more from how "
-            "floating-point noise is rounded."
+            "Sums and noise are whole numbers of one grid, so no single update tells them apart; the noise "
+            "is a Gaussian of double precision, rounded to that grid."
         )
 
     @property

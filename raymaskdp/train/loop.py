@@ -91,6 +91,10 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
     inputs, trained = open_inputs(config, store, model)
     learning = {name: value for name, value in trained.named_parameters() if value.requires_grad}
     engine = GradientEngine(trained, plan)
+    plan.require_fine_grid(
+        parameters=sum(value.numel() for value in learning.values()),
+        sums=-(-plan.num_records // config.compute.micro_batch) + worker.world_size,
+    )
     optimizer = make_optimizer(config.optimizer, learning, noise_std=plan.noise_std / plan.expected_batch)
     average = WeightAverage(config.optimizer.average, learning) if config.optimizer.average else None
     state = TrainingState(model=model, optimizer=optimizer, average=average.values if average else {})
@@ -112,7 +116,7 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
     for step in range(start, end):
         began = time.monotonic()
         private_lot, public_lot = plan.lot(key, step), plan.public_lot(key, step)
-        total, shown_loss = engine.zero_sum(), torch.zeros(1, device=device)
+        total, shown_loss = plan.on_grid(engine.zero_sum()), torch.zeros(1, device=device)
         for number, lot in enumerate(micro_batches(private_lot, worker, config)):
             views = next(all_views)
             seed_model(key.number("model", step, worker.rank, number))
@@ -128,7 +132,7 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
             else:
                 with engine.record(num_records=len(lot)):
                     losses = losses_of(trained, clips, labels, precision)
-                    total += engine.clipped_sum(losses, usable / plan.clips)
+                    total += plan.on_grid(engine.clipped_sum(losses, usable / plan.clips))
 
         public_sum = zeros_like(learning)
         for number, _ in enumerate(micro_batches(public_lot, worker, config)):
@@ -238,13 +242,15 @@ def summed_gradient(loss: Tensor, learning: dict[str, nn.Parameter]) -> dict[str
 
 
 def add_up(worker: Worker, tensors: list[Tensor]) -> None:
-    """Add tensors up over all workers, in place, in one exchange."""
+    """Add tensors up over all workers, in place, in one exchange for each type of number."""
     if worker.world_size == 1:
         return
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    worker.add_up(flat)
-    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(part.view_as(tensor))
+    for kind in {tensor.dtype: None for tensor in tensors}:
+        some = [tensor for tensor in tensors if tensor.dtype == kind]
+        flat = torch.cat([tensor.flatten() for tensor in some])
+        worker.add_up(flat)
+        for tensor, part in zip(some, flat.split([tensor.numel() for tensor in some]), strict=True):
+            tensor.copy_(part.view_as(tensor))
 
 
 def zeros_like(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:

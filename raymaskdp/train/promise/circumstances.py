@@ -28,6 +28,7 @@ def circumstances(compute: ComputeConfig, *, world_size: int, device: torch.devi
         "workers": str(world_size),
         "threads": str(compute.threads),
         "micro_batch": str(compute.micro_batch),
+        "noise": "whole numbers",
         "checkpoint_activations": str(compute.checkpoint_activations),
     }
     if device.type == "cuda":
