@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import logging
 import math
@@ -38,6 +37,7 @@ from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.chunks import Pieces, folder_of
+from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.scoring import TruthMetrics, score
 from raymaskdp.anonymize.people.sources import pose_source
@@ -73,7 +73,7 @@ class Job:
     Attributes:
       out: the output folder.
       work: a private folder on the same file system, for what is not verified yet.
-      secret: 32 bytes that choose the avatars.
+      secret: where the 32 bytes are that choose the avatars; every worker reads them itself.
       plates: a private folder that outlives the run, for what cameras see; None where none is shared.
       pieces: a private folder that outlives a run that is killed, for what is finished of unfinished videos;
         None where videos begin again.
@@ -83,7 +83,7 @@ class Job:
 
     out: Path
     work: Path
-    secret: bytes = dataclasses.field(repr=False)
+    secret: SecretFile
     plates: Path | None = None
     pieces: Path | None = None
     store: str | None = None
@@ -95,6 +95,7 @@ class Analyze:
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._job = job
         self._config_sha256 = config.digest()
+        self._secret = job.secret.read()
         self._body = config.body
         self._find_people = pose_source(config.pose)
         self._fit_bodies = FitBodies(config.fit, config.body)
@@ -124,7 +125,7 @@ class Analyze:
         with _timed(seconds, "seconds_pose"):
             people = self._find_people(reader.VideoFrames(path), info, item.record)
         item = dataclasses.replace(item, num_people=len(people.persons), metrics=seconds)
-        avatars = avatars_of(item.record, len(people.persons), self._job.secret)
+        avatars = avatars_of(item.record, len(people.persons), self._secret)
         with _timed(seconds, "seconds_fit"):
             motions = self._fit_bodies(people, info, avatars)
         if self._on_doubt == "quarantine":
@@ -152,6 +153,7 @@ class Synthesize:
         self._config = config
         self._config_sha256 = config.digest()
         self._job = job
+        self._secret = job.secret.read()
         self._renderer = Renderer(config.render)
         self._look = LookAgain(config.verify)
         self._refiners = Refiners(config)
@@ -190,7 +192,7 @@ class Synthesize:
             metrics["camera_drift_px"] = round(background.drift_px, 3)
         metrics["plate_unseen"] = round(background.unseen, 4)
         metrics["plate_lent"] = round(background.lent, 4)
-        avatars = avatars_of(item.record, len(scene.motions), self._job.secret)
+        avatars = avatars_of(item.record, len(scene.motions), self._secret)
         figures = [self._dressed(avatar) for avatar in avatars]
         composite_path, avatar_path = work / f"{name}.mp4", work / f"{name}.avatar.mp4"
         makes = Work(
@@ -327,7 +329,7 @@ def _pieces_folder(job: Job, item: Item, config_sha256: str) -> Path | None:
             "config": config_sha256,
             "video": item.record.video_id,
             "subject": item.record.subject,
-            "secret": hashlib.sha256(job.secret).hexdigest(),
+            "secret": job.secret.check,
             "released": item.released,
         },
     )

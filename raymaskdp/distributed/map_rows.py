@@ -165,8 +165,9 @@ class _Seen:
         if self._last:
             return
         if len(self._retired) >= self._most or (not self._good and len(self._declined) >= CEILING):
+            said = fault.rstrip(".")
             raise UserError(
-                f"Every worker fails ({fault}); mend that (see `raymaskdp doctor`) and run it again."
+                f"Every worker fails ({said}); mend that (see `raymaskdp doctor`) and run it again."
             )
 
 

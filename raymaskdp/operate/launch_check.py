@@ -24,6 +24,7 @@ COMMENT = re.compile(r"\s#\s*(.*)$")
 MADE_BY = {
     "auth_token": "ray get-auth-token --generate",
     "ca": "sh cluster/tls.sh --new {path}",
+    "secret": "(umask 077; head -c 32 /dev/urandom > {path})",
 }
 """The commands that make what is copied to the machines, by its name there."""
 

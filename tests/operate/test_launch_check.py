@@ -25,6 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / ".raymaskdp-ca").mkdir(parents=True)
     (folder / ".ray").mkdir()
     (folder / ".ray/auth_token").write_text("x")
+    (folder / ".raymaskdp-secret").write_bytes(bytes(32))
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.chdir(CLUSTER.parent)
     return folder
@@ -56,7 +57,7 @@ def test_what_is_to_be_set_is_little_at_the_top_and_named(path: Path, tmp_path: 
     assert all("still says" in check.found for check in found.checks)  # and nothing else is wrong
     assert 3 <= len(found.checks) <= 5
     lines = [int(check.found.split()[1]) for check in found.checks]
-    assert max(lines) <= 50  # at the top
+    assert max(lines) <= 55  # at the top
     assert all(check.fix and check.fix != "put your own value there" for check in found.checks)
     # Nothing else in the file wants to be set: no placeholder escapes, and none is set twice.
     assert re.findall(r"<[^<>\s]+>", text.split("\n\n", 1)[-1] if text.startswith("# Ray") else text) == [
@@ -73,12 +74,17 @@ def test_what_is_to_be_set_is_little_at_the_top_and_named(path: Path, tmp_path: 
         assert not inspect(tmp_path / "left.yaml").healthy, name  # this one is still to be set
 
     (home / ".ray/auth_token").unlink()
+    (home / ".raymaskdp-secret").unlink()
     (home / ".raymaskdp-ca").rmdir()
     mounted = inspect(filled(path.name, tmp_path)).checks
     assert all(check.name.startswith("file_mounts.") for check in mounted if check.verdict == "wrong")
     assert {check.fix for check in mounted if check.verdict == "wrong"} in (
         set(),
-        {"ray get-auth-token --generate", "sh cluster/tls.sh --new ~/.raymaskdp-ca"},
+        {
+            "ray get-auth-token --generate",
+            "sh cluster/tls.sh --new ~/.raymaskdp-ca",
+            "(umask 077; head -c 32 /dev/urandom > ~/.raymaskdp-secret)",
+        },
     )
 
 
