@@ -134,5 +134,10 @@ class _Tasks:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         task = self._work(pickle.loads(row["task"]))  # noqa: S301 — written by our own driver
+        failed = isinstance(task, Item) and task.status == "failed"
         fault = task.fault if isinstance(task, Item) else ""
-        return {"task": pickle.dumps(task), "fault": fault}
+        return {"task": pickle.dumps(task), "fault": fault, "failed": failed}
+
+    def self_test(self) -> None:
+        """Try the stages on a known video; raises what is wrong with this machine."""
+        self._work.self_test()

@@ -42,6 +42,7 @@ from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.scoring import TruthMetrics, score
 from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.refiners import Refiners
+from raymaskdp.anonymize.self_test import known_item, require_avatar
 from raymaskdp.anonymize.verify import checks
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.bodies.avatar import Avatar
@@ -112,6 +113,13 @@ class Analyze:
             _forget_pieces(self._job, analyzed, self._config_sha256)
         return analyzed
 
+    def self_test(self, folder: Path) -> None:
+        """Look at a known video, in `folder`; raises what a machine out of order makes of it."""
+        item = known_item(folder, self._decode)
+        assert item.info is not None
+        with contextlib.suppress(UserError):  # where poses come from files, it has none
+            self._find_people(reader.VideoFrames(item.source), item.info, item.record)
+
     def _analyze(self, item: Item) -> Item:
         path = item.source
         info = sandbox.probe(path, self._decode)
@@ -166,6 +174,10 @@ class Synthesize:
         if decided.status != "done":
             manifest.withdraw(self._job.out, item.record.video_id)
         return dataclasses.replace(decided, analysis=None)
+
+    def self_test(self, folder: Path) -> None:
+        """Finish a known video, in `folder`; raises what a machine out of order makes of it."""
+        require_avatar(self._make(known_item(folder, self._config.decode), folder)[0])
 
     def _synthesize(self, item: Item) -> Item:
         with tempfile.TemporaryDirectory(dir=self._job.work) as folder:
