@@ -21,11 +21,12 @@ What each setting is for (measured on Ray 2.60):
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,12 +92,14 @@ def map_rows(
                     gpus=gpus,
                     avoid=seen.nodes(),
                 )
-                yield from seen.good(_one_pass(todo, stage, shared, pool), lost)
+                with contextlib.closing(_one_pass(todo, stage, shared, pool)) as made:
+                    yield from seen.good(made, lost)
         if lost:
             some = seen.some_good()
             alone = _Pool(least=1, most=1, gpus=gpus, avoid=seen.nodes(), last=some)
             last = _Seen(1, last=some)
-            yield from last.good(_one_pass(list(lost.values()), stage, shared, alone), lost)
+            with contextlib.closing(_one_pass(list(lost.values()), stage, shared, alone)) as made:
+                yield from last.good(made, lost)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +199,7 @@ class _Seen:
             )
 
 
-def _one_pass(rows: list[Row], stage: type, shared: Any, pool: _Pool) -> Iterator[Row]:
+def _one_pass(rows: list[Row], stage: type, shared: Any, pool: _Pool) -> Generator[Row, None, None]:
     """One Ray Data pipeline on a pool of actors; lost rows are missing."""
     import ray
     from ray.data.context import AutoscalingConfig
