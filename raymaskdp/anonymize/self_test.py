@@ -63,7 +63,7 @@ def _scene() -> Scene:
     shown_T = np.ones(FRAMES, bool)
     motion = Motion(
         rotations_TJ3=rotations_TJ3,
-        translation_T3=np.tile(np.float32([0, 0, DISTANCE_M]), (FRAMES, 1)),
+        translation_T3=np.tile(np.array([0, 0, DISTANCE_M], np.float32), (FRAMES, 1)),
         visible_T=shown_T,
         betas_S=np.zeros(10, np.float32),
         camera_33=np.array([[FOCAL_PX, 0, WIDTH / 2], [0, FOCAL_PX, HEIGHT / 2], [0, 0, 1.0]]),

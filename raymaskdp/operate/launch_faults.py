@@ -107,7 +107,7 @@ def _reach(plan: LaunchPlan, gpus: int) -> Iterator[Check]:
         yield wrong(
             "GPUs",
             "no group of nodes has a GPU",
-            "add a group with GPUs, as in the files of cluster/, or check with --gpus 0",
+            "add a group that says its GPUs, as in the files of cluster/, or check with --gpus 0",
         )
         return
     reached, left = 0.0, plan.most

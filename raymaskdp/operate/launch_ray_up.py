@@ -53,7 +53,7 @@ def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
             NodeGroup(
                 place=f"available_node_types.{name}",
                 head=head,
-                gpus=float(resources.get("GPU", 0)),
+                gpus=float(resources.get("GPU", _accelerators(launched))),
                 most=most,
                 image=str(
                     container.get("head_image" if head else "worker_image") or container.get("image") or ""
@@ -106,6 +106,11 @@ def _no_image(cloud: str, launched: Mapping[str, Any]) -> Iterator[tuple[str, st
             "its disks name no sourceImage, so no node of it can start",
             "set sourceImage to an image with Docker, NVIDIA's driver and container toolkit",
         )
+
+
+def _accelerators(launched: Mapping[str, Any]) -> int:
+    """The GPUs that are added to a machine of Google's, where its resources do not say."""
+    return sum(int(one.get("acceleratorCount", 0)) for one in launched.get("guestAccelerators") or [])
 
 
 def _source_image(disk: Mapping[str, Any]) -> str:

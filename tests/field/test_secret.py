@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -121,6 +122,30 @@ def test_a_machine_that_does_not_see_it_or_has_another_says_so(
     (tmp_path / "secret").mkdir()
     with pytest.raises(UserError, match=r"cannot be read"):
         SecretFile.at(Path("secret"))
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_node_that_does_not_see_it_is_named_before_any_work(tmp_path: Path) -> None:
+    """Though another node does, which would work alone, and slowly."""
+    program = Path(__file__).parents[1] / "support" / "unseen_secret.py"
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, program, tmp_path],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith(("refused", "["))]
+    assert re.fullmatch(
+        r"refused: The secret file /proc/self/fd/191 cannot be read on [\d.]+ \(.+\); give secret_file= a "
+        r"file on storage that every worker sees\.",
+        said,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
 
 
 @pytest.mark.slow

@@ -19,6 +19,8 @@ from raymaskdp.files import make_folder
 LENGTH = 32
 """Bytes."""
 
+SHARE = "give secret_file= a file on storage that every worker sees"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SecretFile:
@@ -46,25 +48,28 @@ class SecretFile:
             os.replace(fresh.name, full)
         return cls(path=full, check=_check(_content(full)))
 
-    def read(self) -> bytes:
-        """The secret. Raises `UserError` where the file cannot be seen, or has another one."""
-        content = _content(self.path)
+    def read(self, machine: str = "this machine") -> bytes:
+        """The secret. Raises `UserError`, which names the machine, where its file is missing or another."""
+        content = _content(self.path, machine)
         if _check(content) != self.check:
-            raise UserError(
-                f"The secret file {self.path} of this machine is not that of the run; give secret_file= a "
-                "file on storage that every worker sees."
-            )
+            raise UserError(f"The secret file {self.path} of {machine} is not that of the run; {SHARE}.")
         return content
 
+    def refusal(self, machine: str) -> str:
+        """Why it cannot be read on a machine, as a sentence; "" where it can."""
+        try:
+            self.read(machine)
+        except UserError as error:
+            return str(error)
+        return ""
 
-def _content(path: Path) -> bytes:
+
+def _content(path: Path, machine: str = "this machine") -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"The secret file {path} cannot be read on this machine ({error.strerror}); give secret_file= a "
-            "file on storage that every worker sees."
-        ) from error
+        said = error.strerror or type(error).__name__
+        raise UserError(f"The secret file {path} cannot be read on {machine} ({said}); {SHARE}.") from error
     if len(content) != LENGTH:
         raise UserError(f"The secret file {path} must hold {LENGTH} bytes, but it holds {len(content)}.")
     return content
