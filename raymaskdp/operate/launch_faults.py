@@ -152,10 +152,12 @@ def _graphics(plan: LaunchPlan) -> Iterator[Check]:
     for group in plan.groups:
         given = {word.strip() for word in group.capabilities.split(",")}
         if group.gpus and not given & {"graphics", "all"}:
-            said = f"{CAPABILITIES}={group.capabilities}" if group.capabilities else f"no {CAPABILITIES}"
+            said = f"no {CAPABILITIES}"
+            if group.capabilities:
+                said = f"{CAPABILITIES}={group.capabilities}, which lacks graphics"
             yield wrong(
                 group.place,
-                f"its containers get {said} without graphics, so the GPU has no EGL to draw with",
+                f"its containers get {said}, so the GPU has no EGL to draw with",
                 f"set {CAPABILITIES}=compute,utility,graphics",
             )
 

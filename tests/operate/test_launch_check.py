@@ -241,7 +241,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
         "raycluster.yaml",
         without_variable("NVIDIA_DRIVER_CAPABILITIES"),
         "spec.workerGroupSpecs[1] (gpu-spot)",
-        "no NVIDIA_DRIVER_CAPABILITIES without graphics",
+        "no NVIDIA_DRIVER_CAPABILITIES, so the GPU has no EGL",
         "compute,utility,graphics",
     ),
     "no graphics in a container": (
@@ -250,7 +250,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
             run_options=["-e NVIDIA_DRIVER_CAPABILITIES=compute,utility"]
         ),
         "available_node_types.gpu_spot",
-        "NVIDIA_DRIVER_CAPABILITIES=compute,utility without graphics",
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility, which lacks graphics",
         "compute,utility,graphics",
     ),
     "another image": (
