@@ -21,6 +21,7 @@ from raymaskdp.anonymize.people.sources import check_source
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.bodies.fitting.fit import FitConfig
 from raymaskdp.bodies.render import RenderConfig
+from raymaskdp.errors import UserError
 from raymaskdp.video.sandbox import DecodeLimits
 
 
@@ -68,6 +69,7 @@ class AnonymizeConfig:
     def __post_init__(self) -> None:
         check.fields(self)
         check_source(self.pose)
+        _require_second_opinion(self.pose, self.verify)
         check.one_of("on_doubt", self.on_doubt, ("redact", "quarantine"))
         if self.composite.refine == DIFFUSION:
             check_weights(self.diffusion)
@@ -78,3 +80,15 @@ class AnonymizeConfig:
             self, decode=DecodeLimits(), secret_file=None, pieces=None, workers=None, gpus=0.0, address=None
         )
         return configuration.digest(plain)
+
+
+def _require_second_opinion(pose: PoseConfig, verify: VerifyConfig) -> None:
+    """Raise `UserError` if the network that looks again is the one that finds: it misses the same people."""
+    if pose.detector is None or verify.detector is None:
+        return
+    folder, file = Path(pose.detector).expanduser().resolve(), verify.detector.resolve()
+    if file.is_relative_to(folder):
+        raise UserError(
+            f"verify.detector={verify.detector} lies in the folder of pose.detector, but the second look "
+            "must be by another network; leave one of them out."
+        )

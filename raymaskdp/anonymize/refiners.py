@@ -46,9 +46,10 @@ class Refiners:
 
     @functools.cached_property
     def _backend(self) -> Backend:
-        from raymaskdp.anonymize.compose.diffusion import backends, refiner
+        from raymaskdp.anonymize.compose.diffusion import backends
+        from raymaskdp.anonymize.people.networks.device import device_for
 
-        return backends.load_backend(self._config.diffusion, refiner.device_for(self._config.gpus))
+        return backends.load_backend(self._config.diffusion, device_for(self._config.gpus))
 
     @functools.cached_property
     def _pose_check(self) -> PoseCheck | None:

@@ -27,6 +27,7 @@ from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
 from raymaskdp.anonymize.output.progress import told
 from raymaskdp.anonymize.output.secret import SecretFile
+from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.look_again import people_detector
 from raymaskdp.datasets.apart import keep_apart, require_sources
@@ -112,7 +113,8 @@ def anonymize(
     keep_apart(out, source, found.records, [path for _, path in configuration.paths(config)])
     require_sources(found.records)
     _check_paths(config)
-    people_detector(config.verify)  # an unfit one is found out here, not in every worker
+    people_detector(config.verify)  # unfit networks are found out here, not in every worker
+    given_networks(config.pose)
     home = folders.home_of(out)
     with _locked(home) as work:
         config_sha256 = config.digest()

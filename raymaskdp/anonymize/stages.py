@@ -30,6 +30,7 @@ from raymaskdp.anonymize.background.flow_fill import FlowFill
 from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.background.shared_plate import Observation, load_views
 from raymaskdp.anonymize.compose.harmonize import EMBEDDED
+from raymaskdp.anonymize.compose.overlap import where_people_are
 from raymaskdp.anonymize.compose.scene import Scene, avatars_of
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
 from raymaskdp.anonymize.compose.synthesis import Layers, Work, write_layers
@@ -38,7 +39,7 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.chunks import Pieces, folder_of
 from raymaskdp.anonymize.output.secret import SecretFile
-from raymaskdp.anonymize.people.people import People
+from raymaskdp.anonymize.people.people import People, Person
 from raymaskdp.anonymize.people.scoring import TruthMetrics, score
 from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.refiners import Refiners
@@ -98,7 +99,8 @@ class Analyze:
         self._config_sha256 = config.digest()
         self._secret = job.secret.read()
         self._body = config.body
-        self._find_people = pose_source(config.pose)
+        self._looks = config.pose.source == "mediapipe"
+        self._find_people = pose_source(config.pose, config.gpus)
         self._fit_bodies = FitBodies(config.fit, config.body)
         self._on_doubt = config.on_doubt
         self._decode = config.decode
@@ -117,7 +119,8 @@ class Analyze:
         """Look at a known video, in `folder`; raises what a machine out of order makes of it."""
         item = known_item(folder, self._decode)
         assert item.info is not None
-        with contextlib.suppress(UserError):  # where poses come from files, it has none
+        # Where poses come from files there are none for it.
+        with contextlib.nullcontext() if self._looks else contextlib.suppress(UserError):
             self._find_people(reader.VideoFrames(item.source), item.info, item.record)
 
     def _analyze(self, item: Item) -> Item:
@@ -135,7 +138,8 @@ class Analyze:
         item = dataclasses.replace(item, num_people=len(people.persons), metrics=seconds)
         avatars = avatars_of(item.record, len(people.persons), self._secret)
         with _timed(seconds, "seconds_fit"):
-            motions = self._fit_bodies(people, info, avatars)
+            fitted = self._fit_bodies(people, info, avatars)
+            motions = where_people_are(fitted, people, load_body(self._body))
         if self._on_doubt == "quarantine":
             problems = _unreleased(item, [*_doubts(people), *_unfitted(people, motions)])
             if problems:
@@ -145,6 +149,12 @@ class Analyze:
                     [doubt.frame for doubt in people.doubts],
                 )
         seconds["doubts"] = dict(Counter(doubt.reason for doubt in people.doubts))
+        seconds["unposed"] = {
+            "no body fits: too little of the person in view, unclear, or turning too fast": _lost(
+                people.persons, fitted
+            ),
+            "the body would stand beside the person": _lost(fitted, motions),
+        }
         metrics: dict[str, Any] = dict(seconds)
         if item.truth is not None:
             metrics["truth"] = _plain(score(people, motions, item.truth, load_body(self._body)))
@@ -418,6 +428,12 @@ def _unfitted(people: People, motions: list[Motion]) -> list[str]:
         return []
     frames = np.flatnonzero(missing_PT.any(0))
     return [f"no body can be fitted to a person, out of view or unclear ({checks.name_frames(frames)})"]
+
+
+def _lost(before: Sequence[Person | Motion], after: Sequence[Motion]) -> int:
+    """Person-frames that are there before and not after."""
+    pairs = zip(before, after, strict=True)
+    return sum(int(np.count_nonzero(one.visible_T & ~other.visible_T)) for one, other in pairs)
 
 
 def _figures(layers: Layers, files: checks.FileChecks, pixels: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from raymaskdp import check
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.finder import BoxSearch
+from raymaskdp.anonymize.people.box_search import BoxSearch
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.errors import UserError

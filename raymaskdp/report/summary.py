@@ -75,9 +75,13 @@ def verdict(
     done = sum(collection.count("done") for collection in collections)
     held = sum(collection.count("quarantined") for collection in collections)
     if collections:
+        shown = [collection.rungs for collection in collections if collection.rungs is not None]
+        avatars = sum(rungs.rows[0].person_frames for rungs in shown)
+        everybody = sum(row.person_frames for rungs in shown for row in rungs.rows)
+        share = f"{avatars / everybody:.0%} of them" if everybody else "none"
         protected.append(
-            f"In {done} videos everybody who was found is replaced by an avatar. {held} more are held back, "
-            "because that could not be shown for every frame."
+            f"In {done} videos everybody who was found is replaced: {share} by avatars, the others by "
+            f"silhouettes, the background or a fill. {held} more are held back."
         )
     private = [run for run in runs if run.private]
     protected += [f"{run.name}: {run.sentence}" for run in private[:3]]

@@ -14,9 +14,14 @@ from raymaskdp.anonymize.output import manifest
 from raymaskdp.errors import UserError
 from raymaskdp.report import costs
 from raymaskdp.report.pictures import filmstrips
+from raymaskdp.report.pictures.filmstrips import frame_indices
 from raymaskdp.report.pictures.video_players import Shelf
+from raymaskdp.report.rungs import RUNGS, Rungs, below_avatars, rungs, worst_frames
 
-MAX_STRIPS, WORST = 6, 4
+MAX_STRIPS, WORST, STRIP_FRAMES = 6, 4, 6
+
+BELOW_AVATARS = "below_avatars"
+"""The measurement that says which share of the person-frames are no avatars."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,7 @@ class VideoRow:
     reason: str
     label: str
     people: str
+    rungs: str
     frames: str
     seconds: str
 
@@ -61,6 +67,7 @@ class Collection:
     Attributes:
       strips: some videos of all labels; worst: those with the worst measurements.
       surviving: written videos in which masked source pixels have influence; must be 0.
+      rungs: what became of everybody; None where nobody is.
       costs: what it took; None where that is not known.
     """
 
@@ -71,6 +78,7 @@ class Collection:
     worst: tuple[Strip, ...]
     metrics: tuple[Metric, ...]
     surviving: int
+    rungs: Rungs | None
     costs: costs.Costs | None
 
     @property
@@ -102,8 +110,10 @@ def read(manifest_path: Path, *, root: Path, show_sources: bool, shelf: Shelf) -
     frames = int(done.num_frames.sum())
     chosen, bad = (pick(done).to_dict("records") for pick in (_varied, _worst))
     by_id = {values["video_id"]: values for values in chosen + bad}
+    worst = {values["video_id"] for values in bad}
     drawn = {
-        name: _strip(manifest_path.parent, values, show_sources, shelf) for name, values in by_id.items()
+        name: _strip(manifest_path.parent, values, show_sources, shelf, worst=name in worst)
+        for name, values in by_id.items()
     }
     sentence = f"{len(table)} videos: {', '.join(parts)}. {frames} frames were written."
     sentence += "" if run is None else f" {run}"
@@ -116,6 +126,7 @@ def read(manifest_path: Path, *, root: Path, show_sources: bool, shelf: Shelf) -
         worst=tuple(drawn[values["video_id"]] for values in bad),
         metrics=_metrics(done),
         surviving=int((measured.get("surviving_pixels", pd.Series(dtype=float)) > 0).sum()),
+        rungs=rungs(measured),
         costs=costs.read(manifest_path.parent, done, measured),
     )
 
@@ -137,7 +148,10 @@ def _measured(done: pd.DataFrame) -> pd.DataFrame:
     """The measurements of each video, a column each, in the order of the rows."""
     if "metrics" not in done:
         return pd.DataFrame()
-    return pd.json_normalize([json.loads(text) for text in done.metrics])
+    measured = pd.json_normalize([json.loads(text) for text in done.metrics])
+    if any(f"person_frames.{name}" in measured for name in RUNGS):
+        measured[BELOW_AVATARS] = below_avatars(measured)
+    return measured
 
 
 def _varied(done: pd.DataFrame) -> pd.DataFrame:
@@ -152,12 +166,16 @@ def _varied(done: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rounds[:MAX_STRIPS]) if rounds else done
 
 
-def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf) -> Strip:
+def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf, *, worst: bool) -> Strip:
+    """A video as pictures; of a bad one those frames whose people came lowest."""
     length, fps = int(values["num_frames"]), float(values["fps"])
+    frames = frame_indices(length, STRIP_FRAMES)
+    if worst:
+        frames = worst_frames(folder / f"{values['video_id']}.json", length, STRIP_FRAMES)
     source = source_player = None
     if show_sources:
         try:
-            source = filmstrips.jpeg_uri(filmstrips.strip(storage.named(values["source"]), num_frames=length))
+            source = filmstrips.jpeg_uri(filmstrips.strip(storage.named(values["source"]), frames))
             source_player = shelf.put(storage.named(values["source"]), fps=fps)
         except UserError as error:
             raise UserError(
@@ -167,7 +185,7 @@ def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf) -> Stri
     return Strip(
         video_id=values["video_id"],
         label=None if pd.isna(values["label"]) else values["label"],
-        anonymized=filmstrips.jpeg_uri(filmstrips.strip(folder / values["path"], num_frames=length)),
+        anonymized=filmstrips.jpeg_uri(filmstrips.strip(folder / values["path"], frames)),
         source=source,
         anonymized_player=shelf.put(folder / values["path"], fps=fps),
         source_player=source_player,
@@ -184,14 +202,22 @@ def _row(values: dict) -> VideoRow:
         reason=text("reason"),
         label=text("label"),
         people=text("num_people", "{:.0f}"),
+        rungs=_rungs_of(values),
         frames=text("num_frames", "{:.0f}"),
         seconds=text("seconds", "{:.1f}"),
     )
 
 
+def _rungs_of(values: dict) -> str:
+    """Person-frames by rung, as "91 avatars, 8 silhouettes"."""
+    counts = json.loads(values.get("metrics") or "{}").get("person_frames", {})
+    return ", ".join(f"{counts[name]} {name}" for name in RUNGS if counts.get(name))
+
+
 # Which end of a measurement is bad. Measurements that are not here are left out of the table.
 LARGER_IS_WORSE = {
     "surviving_pixels": "masked source pixels with influence on the output",
+    BELOW_AVATARS: "share of a video's person-frames that are no avatars",
     "plate_unseen": "share of the background that was never seen and is filled",
     "truth.joint_error_mm": "against the truth: joint error (mm, root aligned)",
     "truth.joint_error_px": "against the truth: joint error (px)",

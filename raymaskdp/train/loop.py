@@ -50,6 +50,10 @@ NOTICE_S = 1.0
 """How often workers ask whether a machine is about to be taken away; asking takes a few milliseconds."""
 
 
+GRACE_S = 30.0
+"""How much longer than announced a machine may stay before its workers go on."""
+
+
 @dataclass(frozen=True)
 class StepReport:
     """What may be shown of a step. Of private records only ε: not even the time, which tells a lot's size.
@@ -103,9 +107,10 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
     reading = ReadAhead(read, parts, ahead=config.compute.read_ahead if reads_files(inputs) else 0)
     all_views = iter(reading)
     precision = getattr(torch, config.compute.precision)
-    asked = time.monotonic()
+    asked, held = time.monotonic(), None
 
     for step in range(start, end):
+        began = time.monotonic()
         private_lot, public_lot = plan.lot(key, step), plan.public_lot(key, step)
         total, shown_loss = engine.zero_sum(), torch.zeros(1, device=device)
         for number, lot in enumerate(micro_batches(private_lot, worker, config)):
@@ -149,8 +154,10 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
             average.add(step)
 
         due = (step + 1) % config.compute.checkpoint_every == 0 or step + 1 == end
+        leaves_at = None
         if ask > 0:
-            due, asked = worker.is_leaving() or due, time.monotonic()
+            leaves_at, asked = worker.leaves_at(), time.monotonic()
+            due = due or leaves_at is not None
         if first and due:
             checkpoint.save(job.checkpoint_file, state, step=step + 1, identity=job.identity)
         if first:
@@ -158,7 +165,23 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
             shown = private_lot if plan.mechanism == "sgd" else public_lot
             loss_of_mean = float(shown_loss) / len(shown) if len(shown) else None
             on_step(curve.add(step + 1, loss_of_mean, spent=step + 1 + session.redone))
+            if leaves_at is not None and leaves_at != held and step + 1 < end:
+                # The others wait in the exchange of the next step, which the ledger does not know of yet.
+                ahead = NOTICE_S + 2 * (time.monotonic() - began)
+                held = leaves_at if hold(leaves_at, ahead) else held
     return reading.seconds_waited
+
+
+def hold(leaves_at: float, ahead: float) -> bool:
+    """Wait for the end of a machine that is taken away within `ahead` seconds; False if it stays longer.
+
+    What is done after the last checkpoint would be done again, by other workers, and paid for twice.
+    """
+    left = leaves_at - time.time()
+    if left > ahead:
+        return False
+    time.sleep(max(left, 0.0) + GRACE_S)
+    return True
 
 
 class Part(NamedTuple):

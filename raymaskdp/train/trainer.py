@@ -316,8 +316,17 @@ def this_worker(job: TrainingJob) -> Worker:
         world_size=context.get_world_size(),
         device=device,
         add_up=distributed.all_reduce,
-        is_leaving=lambda: ray.train.get_preemption_info() is not None,
+        leaves_at=_leaves_at,
     )
+
+
+def _leaves_at() -> float | None:
+    import ray.train
+
+    notice = ray.train.get_preemption_info()
+    if notice is None:
+        return None
+    return math.inf if notice.deadline_ms is None else notice.deadline_ms / 1000
 
 
 def _train_in_worker(job: TrainingJob) -> None:

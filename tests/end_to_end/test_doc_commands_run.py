@@ -34,6 +34,10 @@ ELSEWHERE = {
     r"doctor --launch": ("operate/test_launch_check.py", 'cli.main(["doctor", "--launch"'),
     r"review \S+ --(release|drop)": ("report/test_review.py", "release=[one]"),
     r"estimate \S+( sample=.*)?$": ("operate/test_estimate.py", 'cli.main(["estimate"'),
+    r"anonymize .* (pose.detector=|--config configs/anonymize_gpu)": (
+        "anonymize/people/test_given_networks.py",
+        "def test_a_whole_run_hides_everybody",
+    ),
     r"anonymize .* pose.source=ntu": ("anonymize/people/test_sources.py", '("ntu", write_ntu'),
     r"train .*model.name=transformers": ("models/test_hub.py", 'ModelConfig(name="transformers"'),
     r"train .*model.name=mvit": ("models/test_weights.py", 'load_backbone(tmp_path / "w.pth", small("mvit-'),

@@ -31,6 +31,7 @@ LCRNET = (
 
 SMPL_PELVIS = np.array([-0.0018, -0.2233, 0.0282])  # of the neutral bodies, as their users print them
 SMPLX_PELVIS = np.array([0.0031, -0.3514, 0.0120])
+SMPL_HIPS = np.array([0, -0.091, -0.006])  # the middle between them, from the pelvis
 
 
 class Truth:
@@ -67,6 +68,13 @@ class Truth:
         """The pelvis [T, 3] where a camera of another focal length would have it."""
         scale = 1.0 if focal is None else focal / self.camera[0, 0]
         return self.pelvis[person] * (1, 1, scale)
+
+    def smpl_pelvis(self, person: int, focal: float | None = None) -> np.ndarray:
+        """Where a body of SMPL's has its pelvis whose hips are where the truth's are."""
+        root = Rotation.from_rotvec(self.rotations[person][:, 0])
+        rest = load_body().rest_joints(self.betas[person])
+        between_hips = rest[1:3].mean(0) - rest[0] - SMPL_HIPS
+        return self.placed(person, focal) + root.apply(between_hips)
 
     def pixels(self, points: np.ndarray, focal: float | None = None) -> np.ndarray:
         """Where a camera sees points, pixels."""
@@ -148,7 +156,7 @@ def phalp(truth: Truth) -> dict:
     """What `PHALP` and `4D-Humans` dump: a dictionary of frames."""
     focal = 5000 / 256 * max(truth.width, truth.height)
     turns = [matrices(truth, person) for person in truth.people]
-    where = [truth.placed(person, focal) - SMPL_PELVIS for person in truth.people]
+    where = [truth.smpl_pelvis(person, focal) - SMPL_PELVIS for person in truth.people]
     return {
         f"outputs/_DEMO/video/img/{frame + 1:06d}.jpg": {
             "time": frame,
@@ -177,7 +185,7 @@ def wham(truth: Truth) -> dict:
     return {
         person: {
             "pose": turns[person].reshape(-1, 72),
-            "trans": truth.placed(person, focal) - SMPL_PELVIS,
+            "trans": truth.smpl_pelvis(person, focal) - SMPL_PELVIS,
             "betas": np.full((len(truth.frames), 10), 99.0),
             "frame_ids": np.array(truth.frames),
         }
@@ -196,7 +204,7 @@ def write_tram(folder: Path, truth: Truth) -> None:
     for person in truth.people:
         dump = {
             "pred_rotmat": torch.from_numpy(matrices(truth, person)),
-            "pred_trans": torch.from_numpy(truth.placed(person) - SMPL_PELVIS)[:, None],
+            "pred_trans": torch.from_numpy(truth.smpl_pelvis(person) - SMPL_PELVIS)[:, None],
             "pred_shape": torch.full((len(truth.frames), 10), 99.0),
             "frame": torch.arange(len(truth.frames)),
         }
@@ -210,7 +218,7 @@ def write_gvhmr(path: Path, truth: Truth) -> None:
         "global_orient": rotations[:, 0],
         "body_pose": rotations[:, 1:22].flatten(1),
         "betas": torch.full((len(truth.frames), 10), 99.0),
-        "transl": torch.from_numpy(truth.placed(0) - SMPLX_PELVIS),
+        "transl": torch.from_numpy(truth.smpl_pelvis(0) - SMPLX_PELVIS),
     }
     intrinsics = torch.from_numpy(truth.camera).expand(len(truth.frames), 3, 3).clone()
     torch.save({"smpl_params_incam": body, "K_fullimg": intrinsics, "net_outputs": {}}, path)
@@ -222,7 +230,7 @@ def write_amass(path: Path, truth: Truth, person: int = 0, *, rate: int = 1) -> 
     shift = np.array([0.3, -0.2, 1.0])
     rotations = truth.rotations[person].astype(np.float64).copy()
     rotations[:, 0] = (turn.inv() * Rotation.from_rotvec(rotations[:, 0])).as_rotvec()
-    pelvis = (truth.pelvis[person] - shift) @ turn.as_matrix()
+    pelvis = (truth.smpl_pelvis(person) - shift) @ turn.as_matrix()
     to_camera = np.eye(4)
     to_camera[:3, :3], to_camera[:3, 3] = turn.as_matrix(), shift
     np.savez(

@@ -12,8 +12,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 # Less of Ray's waiting for what happens soon, and more for processes that start slowly on a busy machine. It
@@ -38,16 +38,17 @@ from raymaskdp.train.trainer import make_job, run_on_ray, this_worker
 PACE_S = 0.4
 """Steps take so long until the last change that is waited for, so that there is something left to do."""
 
-NOTICE_S = 3
+NOTICE_S = 15
+"""Enough for the workers to hear of it on a busy machine; they hold still near its end."""
 
 
 def places(path: Path) -> list[tuple[int, int]]:
     return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def until(path: Path, workers: int, steps: int = 3) -> None:
-    """Wait until `workers` workers have made some steps, and no others since."""
-    while [count for count, _ in places(path)[-steps:]] != [workers] * steps:
+def until(path: Path, training: Future[None], workers: int, steps: int = 3) -> None:
+    """Wait until `workers` workers have made some steps, and no others since, or training has ended."""
+    while [count for count, _ in places(path)[-steps:]] != [workers] * steps and not training.done():
         time.sleep(0.1)
 
 
@@ -72,9 +73,8 @@ def main(settings: str, key: str, path: Path, changes: int) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     second = cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
-    training = threading.Thread(target=run_on_ray, args=(job, body))
-    training.start()
-    until(path, 2)
+    training = ThreadPoolExecutor(1).submit(run_on_ray, job, body)
+    until(path, training, 2)
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address,
         "--node-id", second.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION",
@@ -83,11 +83,11 @@ def main(settings: str, key: str, path: Path, changes: int) -> None:
     subprocess.run(command, check=True, capture_output=True)
     time.sleep(NOTICE_S)
     cluster.remove_node(second, allow_graceful=False)
-    until(path, 1)
+    until(path, training, 1)
     if changes == 2:
         cluster.add_node(num_cpus=1)
-        until(path, 2)
-    training.join()
+        until(path, training, 2)
+    training.result()  # what went wrong there fails this script as well
     ray.shutdown()
     cluster.shutdown()
 

@@ -126,7 +126,7 @@ def test_a_machine_that_is_taken_away_with_a_warning_costs_no_step(base, tmp_pat
     assert [count for count, _ in places] == sorted((count for count, _ in places), reverse=True)
     by_count = {count: [step for before, step in places if before == count] for count in (1, 2)}
     warned = by_count[1][0]
-    assert 3 < warned <= by_count[2][-1] + 1  # it went on from a checkpoint
+    assert warned == by_count[2][-1] + 1 > 4  # it went on from a checkpoint, and no step was made again
     assert by_count[1][-1] == 80
     job = make_job(config)
     state = load_file(job.checkpoint_file)

@@ -315,11 +315,28 @@ def test_a_warned_worker_leaves_a_checkpoint(base, monkeypatch) -> None:
     job = make_job(base)
     job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(KEY.secret)
-    answers = iter([False, False, True, False, False, False])
+    answers = iter([None, None, math.inf, None, None, None])
     there = []
-    worker = Worker(is_leaving=lambda: next(answers))
+    worker = Worker(leaves_at=lambda: next(answers))
     loop.run(job, worker, lambda report: there.append(job.checkpoint_file.exists()))
     assert there == [False, False, True, True, True, True]
+
+
+def test_a_warned_worker_makes_no_step_that_would_be_lost(base, monkeypatch) -> None:
+    """It goes on while there is time, waits once near the end, and goes on if the machine is still there."""
+    monkeypatch.setattr(loop, "NOTICE_S", -1.0)
+    monkeypatch.setattr(loop, "GRACE_S", 1.0)
+    job = make_job(changed(base, compute__checkpoint_every=1000))
+    job.key_file.parent.mkdir(parents=True)
+    job.key_file.write_bytes(KEY.secret)
+    far, near = time.time() + 1000, time.time() - 1
+    answers = iter([None, far, near, near, None, None])
+    times = []
+    loop.run(job, Worker(leaves_at=lambda: next(answers)), lambda report: times.append(time.monotonic()))
+    took = np.diff(times)
+    assert took[2] > 1  # between the third step, which heard that the end is here, and the fourth
+    assert np.delete(took, 2).max() < 1
+    assert read_ledger(job.ledger_file).steps_spent == len(times)
 
 
 def test_tensorboard_gets_the_public_curve_and_no_clock(base) -> None:

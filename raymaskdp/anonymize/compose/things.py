@@ -24,6 +24,13 @@ HELD_FRAMES = 6
 REACH = 2.0
 """Farthest that a thing moves between two looks, times its longer side."""
 
+FURNITURE = (56, 57, 59, 60, 61)
+"""Classes of COCO: chair, couch, bed, dining table, toilet. People sit and lie in their boxes, and limbs that
+the masks miss would stay with them; furniture that does not move stays as background."""
+
+LARGEST = 1 / 8
+"""A larger share of the picture than this is no thing that anybody holds or throws; somebody may be in it."""
+
 ROUNDING = 0.3
 """Corners of a thing's box are rounded by this share of its shorter side: they show what is beside it."""
 
@@ -39,7 +46,8 @@ def thing_film(things: Mapping[int, Things], num_frames: int, height: int, width
             share = (index - frame) / (after - frame)
             mask_HW = np.zeros((height, width), bool)
             for box_4 in _between(things[frame], later, share, held=index - frame <= HELD_FRAMES):
-                box_patch(box_4, ROUNDING).paint(mask_HW)
+                if np.prod(box_4[2:] - box_4[:2]) <= LARGEST * height * width:
+                    box_patch(box_4, ROUNDING).paint(mask_HW)
             if mask_HW.any():
                 film[index] = masks.pack(mask_HW)
     return film
@@ -64,7 +72,7 @@ def _between(earlier: Things, later: Things | None, share: float, *, held: bool)
 def _named(things: Things | None) -> list[tuple[int, np.ndarray]]:
     if things is None:
         return []
-    certain = (things.class_N != PERSON) & (things.score_N >= LEAST_SCORE)
+    certain = ~np.isin(things.class_N, (PERSON, *FURNITURE)) & (things.score_N >= LEAST_SCORE)
     kinds, boxes_N4 = things.class_N[certain].tolist(), things.boxes_N4[certain].astype(np.float64)
     return list(zip(kinds, boxes_N4, strict=True))
 

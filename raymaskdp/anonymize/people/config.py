@@ -20,6 +20,11 @@ class PoseConfig:
         video; the others ("ntu", "smarthome", "smpl" and those of entry points) read files.
       skeletons: the folder of those files, one a video.
       veto: with poses from files, detectors look for people whom the files do not know.
+      detector: a network of transformers that finds boxes instead of NanoDet, a folder or a hub id: RT-DETR
+        or D-FINE with a class "person".
+      keypoints: the same for keypoints beside the landmarks: ViTPose of COCO's 17.
+      masks: the same for masks beside the segmenter: SAM 2.
+      batch: pictures that these three look at at once.
       pose_model: a PoseLandmarker bundle; None takes the one of `raymaskdp models pull`.
       confidence: least confidence of the landmark network, in (0, 1).
       max_people: people a frame for whom landmarks are looked for, the largest first; the others are
@@ -32,6 +37,10 @@ class PoseConfig:
     source: str = "mediapipe"
     skeletons: Path | None = None
     veto: bool = True
+    detector: str | None = None
+    keypoints: str | None = None
+    masks: str | None = None
+    batch: Annotated[int, check.Range(1, 1024)] = 8
     pose_model: Path | None = None
     confidence: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.35
     max_people: Annotated[int, check.Range(0, 1000)] = 8

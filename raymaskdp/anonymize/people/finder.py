@@ -12,8 +12,7 @@ Shape suffixes: T frames, H×W pixels, 33 landmarks, N boxes, 4 coordinates, B b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -27,15 +26,16 @@ from raymaskdp.anonymize.people.body_track import (
     observed,
     same_body,
 )
-from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack, FrameBoxes, follow
+from raymaskdp.anonymize.people.box_search import BoxSearch, some_at_once
+from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack
 from raymaskdp.anonymize.people.certainty import BODIES, BOX_MARGIN, doubts_of, is_certain, is_doubtful
 from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.anonymize.people.look import Look
 from raymaskdp.anonymize.people.masks import Patch, body_height, box_patch, grow, limbs, union
+from raymaskdp.anonymize.people.networks.evidence import Evidence, corrected, evidence_of
+from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, View, halved
-from raymaskdp.anonymize.people.networks.multipose import MultiPose
-from raymaskdp.anonymize.people.networks.nanodet import NanoDet, Things
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
+from raymaskdp.anonymize.people.uncovered import uncovered_parts
 from raymaskdp.video.mask_film import MaskFilm, SmallMask
 from raymaskdp.video.masks import pack
 from raymaskdp.video.reader import VideoInfo
@@ -65,41 +65,18 @@ PART = 0.75
 """Share of a box that lies in another person's: so much of an arm, a head or a pair of legs does."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Looked:
-    """What the first pass found.
+class FindPeople:
+    """The pose stage: frames of one video in, `People` out. Call it as often as you like.
 
-    Attributes:
-      frames: boxes of each frame.
-      things: what NanoDet saw in the frames that it looked at, by frame.
-      tracks: people, and what may be people.
+    Args:
+      config: settings.
+      gpus: share of a GPU for the networks that settings name; 0 for the CPU.
     """
 
-    frames: Sequence[FrameBoxes]
-    things: dict[int, Things]
-    tracks: list[BoxTrack]
-
-
-class BoxSearch:
-    """The first pass: boxes of everybody, followed through the video."""
-
-    def __init__(self) -> None:
-        self._nanodet = NanoDet()
-        self._multipose = MultiPose()
-
-    def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo) -> Looked:
-        """Look for everybody in `frames`, uint8 RGB [H, W, 3] each."""
-        look = Look(self._nanodet, self._multipose, float(info.fps))
-        seen = [look(frame_HW3) for frame_HW3 in frames]
-        return Looked(frames=seen, things=look.things, tracks=follow(seen, float(info.fps)))
-
-
-class FindPeople:
-    """The pose stage: frames of one video in, `People` out. Call it as often as you like."""
-
-    def __init__(self, config: PoseConfig) -> None:
+    def __init__(self, config: PoseConfig, gpus: float = 0.0) -> None:
         self.config = config
-        self._search = BoxSearch()
+        self._given = given_networks(config, gpus)
+        self._search = BoxSearch(self._given.detector)
         self._networks = PoseNetworks(
             pose_model=config.pose_model, confidence=config.confidence, limit=BODIES_A_CROP
         )
@@ -113,16 +90,22 @@ class FindPeople:
         """
         looked = self._search(frames, info)
         close = _CloseLook(self.config, self._networks, looked.tracks, info)
-        for frame_HW3 in frames if looked.tracks else ():
-            close(frame_HW3)
+        for some in some_at_once(frames if looked.tracks else (), self._given.batch):
+            at = [close.boxes_at(close.next + ahead) for ahead in range(len(some))]
+            given = evidence_of(self._given.points, self._given.masks, some, at)
+            for frame_HW3, evidence in zip(some, given, strict=True):
+                close(frame_HW3, evidence)
         persons, doubts = close.persons(len(looked.frames))
+        parts = uncovered_parts(
+            persons, looked.things, num_frames=len(looked.frames), height=info.height, width=info.width
+        )
         return People(
             width=info.width,
             height=info.height,
             fps=float(info.fps),
             num_frames=len(looked.frames),
             persons=persons,
-            doubts=doubts,
+            doubts=(*doubts, *parts),
             things=looked.things,
         )
 
@@ -139,14 +122,25 @@ class _CloseLook:
         self._info = info
         self._fps = float(info.fps)
         self._seen = [BodyTrack(track_id=index) for index in range(len(tracks))]
+        self._given: list[dict[int, Evidence]] = [{} for _ in tracks]
         self._foreground: list[SmallMask] = []
 
-    def __call__(self, frame_HW3: np.ndarray) -> None:
-        """Look at the next frame."""
-        now = len(self._foreground)
-        boxes_by_track = {
-            index: box_4 for index, track in enumerate(self._tracks) if (box_4 := track.at(now)) is not None
-        }
+    @property
+    def next(self) -> int:
+        """Number of the next frame."""
+        return len(self._foreground)
+
+    def boxes_at(self, frame: int) -> dict[int, np.ndarray]:
+        """The boxes of a frame by track, float64 [4] each."""
+        every = ((index, track.at(frame)) for index, track in enumerate(self._tracks))
+        return {index: box_4 for index, box_4 in every if box_4 is not None}
+
+    def __call__(self, frame_HW3: np.ndarray, given: Mapping[int, Evidence]) -> None:
+        """Look at the next frame, of which networks that settings name say what is `given`, by track."""
+        now = self.next
+        for index, evidence in given.items():
+            self._given[index][now] = evidence
+        boxes_by_track = self.boxes_at(now)
         # Every second frame: a person's outline moves little in between.
         if now % 2 == 0:
             small_HW3 = halved(frame_HW3, FOREGROUND_SIDE)
@@ -252,6 +246,12 @@ class _CloseLook:
                     patch.paint(body)
                 _paint_box(body, box_4)
                 outlines_T[frame] = pack(body)
+            evidence = self._given[seen.track_id].get(frame)
+            if evidence is not None:  # at last, so that it can only add to the mask
+                for patch in evidence.patches():
+                    grow(patch, max(2.0, self._config.dilation * _side(box_4))).paint(body)
+                if frame in seen.seen:
+                    keypoints_T33x3[frame] = corrected(keypoints_T33x3[frame], evidence)
             masks_T[frame] = pack(body)
         return Person(
             track_id=seen.track_id,

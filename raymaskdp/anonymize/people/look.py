@@ -1,13 +1,17 @@
 """What each frame shows of people, for the tracker: boxes of two networks, colours, the camera's motion.
 
-Where frames come quickly only some are looked at: nobody moves far in a thirtieth of a second, and a person
-who is in one frame only is found when the finished frames are looked at (`verify`). Now and then NanoDet also
-looks at overlapping quarters of the frame, in which small people are twice as large.
+The first is the box network: NanoDet, or one that a setting names. MultiPose is a second opinion. Where
+frames come quickly only some are looked at: nobody moves far in a thirtieth of a second, and a person who is
+in one frame only is found when the finished frames are looked at (`verify`). Now and then the box network
+also looks at overlapping quarters of the frame, in which small people are twice as large.
 
 Shape suffixes: H×W pixels, h×w a small copy, N boxes, 4 coordinates, C colour features.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,7 +19,8 @@ import numpy as np
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.box_tracker import FrameBoxes
 from raymaskdp.anonymize.people.networks.multipose import MultiPose
-from raymaskdp.anonymize.people.networks.nanodet import PERSON, SIDE, NanoDet, Things
+from raymaskdp.anonymize.people.networks.nanodet import PERSON, Things
+from raymaskdp.anonymize.people.networks.roles import BoxNetwork
 
 LOOKS_A_SECOND = 12
 """Both networks look at least so often, where the video has as many frames."""
@@ -24,7 +29,8 @@ TILES_S = 0.5
 """Seconds between two looks at the quarters of the frame."""
 
 VOTE = 0.3
-"""Score of NanoDet from which a box may begin a track by itself. MultiPose alone sees people in animals."""
+"""Score of the box network from which a box may begin a track by itself. MultiPose alone sees people in
+animals."""
 
 POSE_GAIN = 1.4
 """MultiPose's scores are lower than NanoDet's; times this they mean about the same."""
@@ -49,11 +55,28 @@ _SMALL = 256
 _THUMBNAIL = (32, 18)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Glance:
+    """What is to be done with one frame.
+
+    Attributes:
+      index: of the frame in the video.
+      camera_23: as of `FrameBoxes`.
+      looks: the networks look at it.
+      parts: quarters that the box network looks at, too.
+    """
+
+    index: int
+    camera_23: np.ndarray | None
+    looks: bool
+    parts: tuple[boxes.BoxXYXY, ...]
+
+
 class Look:
     """Takes in the frames of one video, uint8 RGB [H, W, 3], in order."""
 
-    def __init__(self, nanodet: NanoDet, multipose: MultiPose, fps: float) -> None:
-        self._nanodet = nanodet
+    def __init__(self, detector: BoxNetwork, multipose: MultiPose, fps: float) -> None:
+        self._detector = detector
         self._multipose = multipose
         self._stride = max(1, int(fps // LOOKS_A_SECOND))
         self._tiles_every = max(1, round(TILES_S * fps))
@@ -62,22 +85,48 @@ class Look:
         self._index = 0
         self.things: dict[int, Things] = {}
 
-    def __call__(self, frame_HW3: np.ndarray) -> FrameBoxes:
-        """People in the next frame, and how the camera moved."""
+    def __call__(self, frames: Sequence[np.ndarray]) -> list[FrameBoxes]:
+        """People in each of the next frames, and how the camera moved; the box network sees all at once."""
+        glances = [self._glance(frame_HW3) for frame_HW3 in frames]
+        pictures: list[np.ndarray] = []
+        for frame_HW3, glance in zip(frames, glances, strict=True):
+            if glance.looks:
+                parts = (frame_HW3[y0:y1, x0:x1] for x0, y0, x1, y1 in glance.parts)
+                pictures += [frame_HW3, *(np.ascontiguousarray(part) for part in parts)]
+        seen = iter(self._detector.things(pictures) if pictures else ())
+        found = []
+        for frame_HW3, glance in zip(frames, glances, strict=True):
+            whole = next(seen) if glance.looks else None
+            found.append(self._boxes(frame_HW3, glance, whole, [next(seen) for _ in glance.parts]))
+        return found
+
+    def _glance(self, frame_HW3: np.ndarray) -> _Glance:
         index, self._index = self._index, self._index + 1
         camera_23 = self._camera(frame_HW3)
-        if camera_23 is None or index - self._looked >= self._stride:
+        looks = camera_23 is None or index - self._looked >= self._stride
+        parts: tuple[boxes.BoxXYXY, ...] = ()
+        if looks:
             self._looked = index
-            things = self.things[index] = self._nanodet(frame_HW3)
-            people_N5 = things.people()
-            poses = self._multipose(frame_HW3)
             if camera_23 is None or index - self._tiled >= self._tiles_every:
                 self._tiled = index
-                people_N5 = self._with_tiles(frame_HW3, people_N5, poses.boxes_N4)
+                height, width = frame_HW3.shape[:2]
+                if max(height, width) >= 1.2 * self._detector.side:
+                    parts = tuple(quarters(height, width))
+        return _Glance(index=index, camera_23=camera_23, looks=looks, parts=parts)
+
+    def _boxes(
+        self, frame_HW3: np.ndarray, glance: _Glance, whole: Things | None, close: Sequence[Things]
+    ) -> FrameBoxes:
+        """The people of one frame, of what the box network saw in it and in its parts."""
+        merged_N6 = np.zeros((0, 6))
+        if whole is not None:
+            self.things[glance.index] = whole
+            people_N5 = whole.people()
+            poses = self._multipose(frame_HW3)
+            if close:
+                people_N5 = _with_tiles(frame_HW3, people_N5, glance.parts, close, poses.boxes_N4)
             posed_M5 = np.column_stack([poses.boxes_N4, np.minimum(POSE_GAIN * poses.score_N, 1.0)])
-            merged_N6 = merged(people_N5, _votes(people_N5, things), posed_M5)
-        else:
-            merged_N6 = np.zeros((0, 6))
+            merged_N6 = merged(people_N5, _votes(people_N5, whole), posed_M5)
         boxes_N4 = merged_N6[:, :4].astype(np.float32)
         hsv = cv2.cvtColor(_shrunk(frame_HW3), cv2.COLOR_RGB2HSV)
         scale = hsv.shape[1] / frame_HW3.shape[1]
@@ -86,31 +135,36 @@ class Look:
             score_N=merged_N6[:, 4],
             votes_N=merged_N6[:, 5].astype(np.int8),
             colour_NC=np.array([_colour(hsv, box_4 * scale) for box_4 in boxes_N4]).reshape(-1, 64),
-            camera_23=camera_23,
+            camera_23=glance.camera_23,
         )
 
-    def _with_tiles(self, frame_HW3: np.ndarray, people_N5: np.ndarray, posed_M4: np.ndarray) -> np.ndarray:
-        """People of the whole frame, and small ones that only the quarters of it show."""
-        height, width = frame_HW3.shape[:2]
-        if max(height, width) < 1.2 * SIDE:
-            return people_N5
-        found, cut = [people_N5], [np.zeros(len(people_N5), bool)]
-        for x0, y0, x1, y1 in quarters(height, width):
-            seen_N5 = self._nanodet(np.ascontiguousarray(frame_HW3[y0:y1, x0:x1])).people()
-            # What is large in a quarter is cut off by it, and is seen in the whole frame.
-            side_N = (seen_N5[:, 2:4] - seen_N5[:, :2]).max(1)
-            seen_N5 = seen_N5[side_N < 0.5 * max(x1 - x0, y1 - y0)]
-            seen_N5[:, :4] += np.array([x0, y0, x0, y0], np.float32)
-            found.append(seen_N5)
-            cut.append(ends_at_edge(seen_N5, (x0, y0, x1, y1), height=height, width=width))
-        every_N5, cut_N = np.concatenate(found), np.concatenate(cut)
-        # Part of a person that a quarter cuts off is no person of its own.
-        whole_M4 = np.concatenate([every_N5[~cut_N, :4], posed_M4])
-        if cut_N.any() and len(whole_M4):
-            part_N = (boxes.inside(every_N5[:, :4], whole_M4) >= CUT_INSIDE).any(1)
-            every_N5 = every_N5[~(cut_N & part_N)]
-        kept = boxes.suppressed(every_N5[:, :4], every_N5[:, 4], 0.5)
-        return every_N5[kept]
+
+def _with_tiles(
+    frame_HW3: np.ndarray,
+    people_N5: np.ndarray,
+    parts: Sequence[boxes.BoxXYXY],
+    close: Sequence[Things],
+    posed_M4: np.ndarray,
+) -> np.ndarray:
+    """People of the whole frame, and small ones that only the quarters of it show, float32 [N, 5]."""
+    height, width = frame_HW3.shape[:2]
+    found, cut = [people_N5], [np.zeros(len(people_N5), bool)]
+    for (x0, y0, x1, y1), things in zip(parts, close, strict=True):
+        seen_N5 = things.people()
+        # What is large in a quarter is cut off by it, and is seen in the whole frame.
+        side_N = (seen_N5[:, 2:4] - seen_N5[:, :2]).max(1)
+        seen_N5 = seen_N5[side_N < 0.5 * max(x1 - x0, y1 - y0)]
+        seen_N5[:, :4] += np.array([x0, y0, x0, y0], np.float32)
+        found.append(seen_N5)
+        cut.append(ends_at_edge(seen_N5, (x0, y0, x1, y1), height=height, width=width))
+    every_N5, cut_N = np.concatenate(found), np.concatenate(cut)
+    # Part of a person that a quarter cuts off is no person of its own.
+    whole_M4 = np.concatenate([every_N5[~cut_N, :4], posed_M4])
+    if cut_N.any() and len(whole_M4):
+        part_N = (boxes.inside(every_N5[:, :4], whole_M4) >= CUT_INSIDE).any(1)
+        every_N5 = every_N5[~(cut_N & part_N)]
+    kept = boxes.suppressed(every_N5[:, :4], every_N5[:, 4], 0.5)
+    return every_N5[kept]
 
 
 def ends_at_edge(seen_N5: np.ndarray, part: boxes.BoxXYXY, *, height: int, width: int) -> np.ndarray:
@@ -143,7 +197,7 @@ def merged(people_N5: np.ndarray, votes_N: np.ndarray, posed_M5: np.ndarray) -> 
     """Boxes of both networks as one list, float64 [K, 6]: box, score and vote.
 
     Args:
-      people_N5, votes_N: NanoDet's boxes with scores, and what it says of each.
+      people_N5, votes_N: the box network's boxes with scores, and what it says of each.
       posed_M5: MultiPose's boxes with scores.
 
     A person whom both see has one box, and more of a score than either gives. Where MultiPose sees a whole

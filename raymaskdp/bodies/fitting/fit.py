@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -33,6 +33,7 @@ from raymaskdp.bodies.fitting.landmarks import LIMB_POINTS, MEDIAPIPE, LandmarkL
 from raymaskdp.bodies.fitting.lift import LIFTED, lift
 from raymaskdp.bodies.fitting.refine import BODY, RefineConfig, forward, refine
 from raymaskdp.bodies.fitting.smooth import one_euro
+from raymaskdp.bodies.fitting.steady import flips, spinning
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
 from raymaskdp.bodies.skinning import joint_transforms
@@ -110,9 +111,10 @@ class FitConfig:
 class FitBodies:
     """The fit stage: `People` and one avatar a person in, one `Motion` a person out.
 
-    A person is fitted where the shoulders or most of the torso can be seen and the body comes to lie on the
-    person's points; `visible_T` of the motion is false elsewhere, and the person is then to be drawn as a
-    silhouette. Points outside the frame are guesses of the network, and hardly count.
+    A person is fitted where the shoulders or most of the torso can be seen, the body comes to lie on the
+    person's points, and the torso turns no faster than people do (`steady`); `visible_T` of the motion is
+    false elsewhere, and the person is then to be drawn as a silhouette. Points outside the frame are guesses
+    of the network, and hardly count.
 
     Args:
       body_path: an SMPL-H file; None for the embedded body.
@@ -167,7 +169,7 @@ class FitBodies:
             }
             if person.rotations_TJ3 is not None:
                 turns = person.rotations_TJ3[seen].astype(np.float64)
-                rotations, pelvis = follow_run(turns, keypoints, **common)
+                rotations, pelvis = follow_run(turns, keypoints, world, config=self.config, **common)
             else:
                 rotations, pelvis = fit_run(keypoints, world, config=self.config, **common)
             off = misfit(
@@ -177,7 +179,11 @@ class FitBodies:
             rotations_TJ3[kept] = rotations[inner]
             translation_T3[kept] = pelvis[inner] - rest_J3[0]
             fitted_T[kept] &= off[inner] <= self.config.max_misfit
+        if person.rotations_TJ3 is None:
+            fitted_T &= ~flips(rotations_TJ3, fitted_T, fps)
         bridged_T = bridge(rotations_TJ3, translation_T3, fitted_T, person.visible_T, round(BRIDGED_S * fps))
+        if person.rotations_TJ3 is None:
+            bridged_T &= ~spinning(rotations_TJ3, bridged_T, fps)
         return Motion(
             rotations_TJ3=rotations_TJ3,
             translation_T3=translation_T3,
@@ -228,17 +234,36 @@ def fit_run(
 def follow_run(
     rotations_NJ3: np.ndarray,
     keypoints_NL3: np.ndarray,
+    world_NL3: np.ndarray,
     *,
     rest_J3: np.ndarray,
     landmarks: Landmarks,
     camera_33: np.ndarray,
     fps: float,
+    config: FitConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The given rotations [N, 52, 3], and pelvis positions [N, 3] where the avatar's size fits the image."""
+    """Rotations [N, 52, 3] near the given ones, and pelvis positions [N, 3].
+
+    The body that the rotations are of has its joints elsewhere than the avatar: hips are turned by degrees,
+    so that feet and hands come to lie where they were. Feet are held by nothing else; the file's stand still.
+    """
     local = matrices(rotations_NJ3)
     pelvis = place(local, keypoints_NL3, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33)
     depth = np.exp(one_euro(np.log(pelvis[:, 2:]), fps, cutoff=1.0))
-    return rotations_NJ3, pelvis * depth / pelvis[:, 2:]  # moved along the line of sight only
+    pelvis *= depth / pelvis[:, 2:]  # moved along the line of sight only
+    local[:, :BODY], pelvis = refine(
+        local,
+        pelvis,
+        rest_J3=rest_J3,
+        landmarks=landmarks,
+        keypoints_TL3=keypoints_NL3,
+        points_TL3=world_NL3,
+        focal=float(camera_33[0, 0]),
+        centre=(float(camera_33[0, 2]), float(camera_33[1, 2])),
+        fps=fps,
+        config=replace(config.refine, contact=0.0),
+    )
+    return vectors(local), pelvis
 
 
 def misfit(

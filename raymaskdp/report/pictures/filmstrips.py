@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -19,9 +19,9 @@ def frame_indices(num_frames: int, count: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, num_frames - 1, min(count, num_frames))})
 
 
-def strip(path: str | Path, *, num_frames: int, count: int = 6, height: int = 132) -> np.ndarray:
-    """Frames of a video side by side, uint8 RGB [height, W, 3], on white. `num_frames` is the video's."""
-    return beside(reader.read_frames(path, frame_indices(num_frames, count)), height=height)
+def strip(path: str | Path, frames: Sequence[int], *, height: int = 132) -> np.ndarray:
+    """Some frames of a video side by side, uint8 RGB [height, W, 3], on white."""
+    return beside(reader.read_frames(path, list(frames)), height=height)
 
 
 def beside(frames: Iterable[np.ndarray], *, height: int) -> np.ndarray:

@@ -47,13 +47,13 @@ class Worker:
 
     Attributes:
       add_up: adds a tensor up over all workers, in place.
-      is_leaving: whether a machine among them is about to be taken away. All workers ask in the same steps,
-        and get the same answer.
+      leaves_at: when a machine among them is taken away, in seconds since 1970; None if none is, infinite if
+        nobody says when. All workers ask in the same steps, and get the same answer.
       device: where its model lives and its gradients are computed.
     """
 
     rank: int = 0
     world_size: int = 1
     add_up: Callable[[Tensor], None] = lambda tensor: None
-    is_leaving: Callable[[], bool] = lambda: False
+    leaves_at: Callable[[], float | None] = lambda: None
     device: torch.device = CPU

@@ -14,7 +14,7 @@ from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.backends import ImageBackend, Takes, load_backend
 from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
-from raymaskdp.anonymize.compose.diffusion.refiner import Cast, DiffusionRefiner, device_for
+from raymaskdp.anonymize.compose.diffusion.refiner import Cast, DiffusionRefiner
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.harmonize import REFINERS, Refined, Shot
 from raymaskdp.anonymize.compose.synthesis import empty
@@ -27,7 +27,6 @@ from raymaskdp.bodies.figure import dress
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import RenderConfig, Renderer
 from raymaskdp.bodies.skeleton import NUM_JOINTS
-from raymaskdp.errors import UserError
 from raymaskdp.video import masks
 
 WIDTH, HEIGHT, FRAMES = 160, 120, 3
@@ -325,10 +324,3 @@ def test_consistent_frames_flicker_less() -> None:
     assert along.flicker <= 0.5 * apart.flicker
     assert along.change > 0.4 * apart.change  # not by doing nothing
     assert rows["render"].flow_warp_error < apart.flow_warp_error
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_share_of_a_gpu_that_is_not_there_is_refused() -> None:
-    assert device_for(0).type == "cpu"
-    with pytest.raises(UserError, match=r"gpus=0\.5, but torch .* finds no GPU"):
-        device_for(0.5)

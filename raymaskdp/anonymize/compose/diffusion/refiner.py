@@ -40,7 +40,6 @@ from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.figure import Figure
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import NUM_JOINTS
-from raymaskdp.errors import UserError
 from raymaskdp.video import masks
 
 # Shape suffixes: F frames of a batch, H rows and W columns of the frame, S those of a crop, V vertices,
@@ -467,20 +466,3 @@ def _rest(figure: Figure) -> np.ndarray:
 def _out_of_memory(error: Exception) -> bool:
     """On a GPU torch has a name for it; the CPU's allocator just says that it cannot."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
-def device_for(gpus: float) -> torch.device:
-    """Where a worker that holds this share of a GPU computes; its memory is bounded by the same share.
-
-    Raises `UserError` where it was given a share and torch finds no GPU: a CPU would take days in silence.
-    """
-    if gpus <= 0:
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise UserError(
-            f"The worker was given gpus={gpus:g}, but torch {torch.__version__} finds no GPU on its machine; "
-            "look at its driver with `raymaskdp doctor`, or set gpus=0 to compute on the CPU."
-        )
-    if gpus < 1:
-        torch.cuda.set_per_process_memory_fraction(gpus)
-    return torch.device("cuda")

@@ -8,6 +8,7 @@ Shape suffixes: N boxes, A places of a level, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,11 +60,18 @@ class Things:
 
 
 class NanoDet:
-    """Looks at one picture, uint8 RGB [H, W, 3]."""
+    """Looks at one picture, uint8 RGB [H, W, 3]; a `roles.BoxNetwork`, one picture after the other."""
+
+    side = SIDE
+    batch = 1
 
     def __init__(self) -> None:
         self._session = bundled("nanodet.onnx")
         self._input = self._session.get_inputs()[0].name
+
+    def things(self, images: Sequence[np.ndarray]) -> list[Things]:
+        """People and things of each picture, the likeliest first."""
+        return [self(image) for image in images]
 
     def __call__(self, image_HW3: np.ndarray) -> Things:
         """People and things, the likeliest first."""

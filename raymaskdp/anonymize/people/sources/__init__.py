@@ -47,22 +47,22 @@ class PoseSource(Protocol):
 
 
 class _Networks:
-    """MediaPipe's networks, which look at the frames themselves."""
+    """Networks, which look at the frames themselves."""
 
-    def __init__(self, config: PoseConfig) -> None:
-        self._find = FindPeople(config)
+    def __init__(self, config: PoseConfig, gpus: float) -> None:
+        self._find = FindPeople(config, gpus)
 
     def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo, record: VideoRecord) -> People:
         return self._find(frames, info)
 
 
-SOURCES: dict[str, Callable[[PoseConfig], PoseSource]] = {
+SOURCES: dict[str, Callable[[PoseConfig, float], PoseSource]] = {
     "mediapipe": _Networks,
-    "ntu": lambda config: FromFiles(config, ntu.read),
-    "smarthome": lambda config: FromFiles(config, smarthome.read),
-    "smpl": lambda config: FromFiles(config, smpl.read),
+    "ntu": lambda config, gpus: FromFiles(config, ntu.read, gpus),
+    "smarthome": lambda config, gpus: FromFiles(config, smarthome.read, gpus),
+    "smpl": lambda config, gpus: FromFiles(config, smpl.read, gpus),
 }
-"""The built-in sources."""
+"""The built-in sources; each takes the settings and the share of a GPU that its worker holds."""
 
 
 def source_names() -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def source_names() -> tuple[str, ...]:
 
 
 def check_source(config: PoseConfig) -> None:
-    """Raise `UserError` for a source that does not exist, or is given no folder."""
+    """Raise `UserError` for a source that is unknown, has no folder, or has networks it does not ask."""
     check.one_of("pose.source", config.source, source_names())
     if config.source == "mediapipe" and config.skeletons is not None:
         raise UserError(
@@ -79,15 +79,32 @@ def check_source(config: PoseConfig) -> None:
         )
     if config.source in SOURCES and config.source != "mediapipe" and config.skeletons is None:
         raise UserError(f"pose.source={config.source} reads files; give their folder as pose.skeletons=DIR.")
+    if config.source in SOURCES and config.source != "mediapipe":
+        unasked = {"keypoints": config.keypoints, "masks": config.masks}
+        for name in (name for name, place in unasked.items() if place is not None):
+            raise UserError(
+                f"pose.{name} names a network that pose.source={config.source} does not ask; leave one of "
+                "them out."
+            )
+        if config.detector is not None and not config.veto:
+            raise UserError(
+                "pose.detector names a network that pose.veto=false does not ask; leave one of them out."
+            )
 
 
-def pose_source(config: PoseConfig) -> PoseSource:
-    """The source that a configuration names; raises `UserError` as `check_source` does."""
+def pose_source(config: PoseConfig, gpus: float = 0.0) -> PoseSource:
+    """The source that a configuration names.
+
+    Args:
+      gpus: share of a GPU that the worker holds, for networks that settings name; 0 for the CPU.
+
+    Raises `UserError` as `check_source` and `given_networks` do.
+    """
     check_source(config)
     if config.skeletons is not None and not config.skeletons.is_dir():
         raise UserError(f"The folder of skeletons {config.skeletons} does not exist.")
     if config.source in SOURCES:
-        return SOURCES[config.source](config)
+        return SOURCES[config.source](config, gpus)
     (entry,) = entry_points(group=ENTRY_POINTS, name=config.source)
     source: PoseSource = entry.load()(config)
     return source

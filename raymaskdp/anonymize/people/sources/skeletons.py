@@ -19,16 +19,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from raymaskdp.anonymize.people import boxes
+from raymaskdp.anonymize.people.box_search import BoxSearch, Looked
 from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack
 from raymaskdp.anonymize.people.certainty import doubts_of, is_certain, is_doubtful
 from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.anonymize.people.finder import (
-    BoxSearch,
-    Looked,
-    box_person,
-    foreground_at,
-)
+from raymaskdp.anonymize.people.finder import box_person, foreground_at
 from raymaskdp.anonymize.people.masks import body_height, limbs
+from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.anonymize.people.sources.outline import extremities, outline_of
@@ -106,13 +103,14 @@ class FromFiles:
     Args:
       config: `skeletons` is the folder, `veto` asks for the independent networks.
       read: the format.
+      gpus: share of a GPU for a detector that settings name; 0 for the CPU.
     """
 
-    def __init__(self, config: PoseConfig, read: Read) -> None:
+    def __init__(self, config: PoseConfig, read: Read, gpus: float = 0.0) -> None:
         self._config = config
         self._read = read
         self._networks = PoseNetworks(pose_model=None, confidence=config.confidence, limit=1)
-        self._search = BoxSearch() if config.veto else None
+        self._search = BoxSearch(given_networks(config, gpus).detector) if config.veto else None
 
     def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo, record: VideoRecord) -> People:
         """The people of one video."""

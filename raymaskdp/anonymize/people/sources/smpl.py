@@ -1,8 +1,8 @@
 """Fitted bodies of other projects: 4D-Humans and PHALP, WHAM, TRAM, GVHMR, and AMASS-style files.
 
-A body's pose is used as it is (hands, too, where the file has them); its shape is not read. Where it
-stands comes from the file's camera. The names are those that the projects give their files, and `NAME` is
-the video's:
+A body's pose is where the fit starts, and hands are taken as they are where the file has them; its shape is
+not read. Where it stands comes from the file's camera: the joints of SMPL's mean body in that pose. The
+names are those that the projects give their files, and `NAME` is the video's:
 
 | project | files | camera |
 | --- | --- | --- |
@@ -36,10 +36,10 @@ from scipy.spatial.transform import Rotation
 from raymaskdp.anonymize.people.sources.lookup import file_of
 from raymaskdp.anonymize.people.sources.skeletons import Skeleton, Skeletons
 from raymaskdp.anonymize.people.sources.unpickle import load_plain
-from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fitting.landmarks import LandmarkLayout
 from raymaskdp.bodies.hands import relaxed_hands
 from raymaskdp.bodies.skeleton import BODY_JOINTS, NUM_JOINTS
+from raymaskdp.bodies.skinning import joint_transforms
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.video.reader import VideoInfo
@@ -55,6 +55,19 @@ PATTERNS = (
 # Where the pelvis of the mean shape rests: `transl` of `smplx` is counted from there.
 SMPL_PELVIS = np.array([-0.002, -0.223, 0.028])
 SMPLX_PELVIS = np.array([0.003, -0.351, 0.012])
+
+REST_J3 = np.array(
+    [
+        (0, 0, 0), (69, -91, -6), (-69, -91, -6), (0, 109, -27), (105, -470, -12), (-105, -470, -12),
+        (0, 244, -26), (90, -868, -55), (-90, -868, -55), (0, 297, 0), (116, -920, 66), (-116, -920, 66),
+        (0, 511, -43), (80, 417, -37), (-80, 417, -37), (0, 576, 8), (174, 449, -46), (-174, 449, -46),
+        (430, 436, -70), (-430, 436, -70), (683, 444, -73), (-683, 444, -73),
+    ]
+) / 1000  # fmt: skip
+"""Joints of SMPL's neutral mean body at rest, from the pelvis, metres, left and right averaged.
+
+Another body has them elsewhere in the flesh: the embedded one's hips lie 75 mm higher and 44 mm further out.
+"""
 
 PHALP_FOCAL = 5000 / 256
 """Focal length of 4D-Humans and PHALP, in sides of the square around the picture."""
@@ -292,18 +305,16 @@ def _check(body: Fitted, info: VideoInfo, path: Path) -> None:
 
 
 def _skeleton(body: Fitted, info: VideoInfo, camera_33: np.ndarray) -> Skeleton:
-    """The joints of a body of mean shape in that pose, and the pose."""
-    mean = np.zeros(load_body().num_betas, np.float32)
-    resting = load_body().rest_joints(mean)[0].astype(np.float64)
+    """The joints of SMPL's mean body in that pose, and the pose."""
     rotations = body.rotations_NJ3.astype(np.float32)
-    moved = (body.pelvis_N3 - resting).astype(np.float32)
     shape = (info.num_frames, BODY, 3)
     keypoints, world = (np.full(shape, np.nan, np.float32) for _ in range(2))
     all_rotations = np.zeros((info.num_frames, NUM_JOINTS, 3), np.float32)
+    rest_J3 = np.concatenate([REST_J3, np.zeros((NUM_JOINTS - BODY, 3))])  # nobody asks for fingers
     inside = np.flatnonzero(body.frames_N < info.num_frames)
     for some in np.array_split(inside, max(1, -(-len(inside) // CHUNK))):
         at = body.frames_N[some]
-        joints = load_body().joints(rotations[some], moved[some], mean)[:, :BODY]
+        joints = joint_transforms(rest_J3, rotations[some])[0][:, :BODY] + body.pelvis_N3[some, None]
         image = joints @ camera_33.T
         keypoints[at, :, :2] = image[..., :2] / np.maximum(image[..., 2:], 0.05)
         keypoints[at, :, 2] = np.where(body.sure_N[some], 1.0, 0.3)[:, None]

@@ -1,0 +1,105 @@
+"""What became of the people of some videos: person-frames by rung of the ladder, and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+RUNGS = {
+    "avatars": "an avatar with the person's motion",
+    "silhouettes": "a silhouette: no body could be fitted, or it would stand beside the person",
+    "background": "nothing but the background: somebody may be there who could not be followed",
+    "filled": "a solid fill: something was still seen there when the frame was looked at again",
+    "blank": "in a blank frame: something was seen to the last",
+}
+"""Rungs, the highest first, and what they say of a person in a frame."""
+
+WEIGHT = {"silhouettes": 1, "background": 2, "filled": 3, "blank": 4}
+"""How bad a rung is where frames are chosen to be looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungRow:
+    """One rung: what it is, person-frames, and their share of all, written out."""
+
+    name: str
+    person_frames: int
+    share: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rungs:
+    """What became of everybody.
+
+    Attributes:
+      rows: one a rung.
+      reasons: why people are no avatars, and in how many person-frames, the most frequent first.
+    """
+
+    rows: tuple[RungRow, ...]
+    reasons: tuple[tuple[str, int], ...]
+
+    @property
+    def avatars(self) -> str:
+        """The share of avatars, written out."""
+        return self.rows[0].share
+
+
+def rungs(measured: pd.DataFrame) -> Rungs | None:
+    """What became of the people of videos with these measurements; None where that is not known.
+
+    Args:
+      measured: a row a video, with columns such as `person_frames.avatars` and `doubts.REASON`.
+    """
+    counts = {name: int(_column(measured, f"person_frames.{name}").sum()) for name in RUNGS}
+    total = sum(counts.values())
+    if not total:
+        return None
+    rows = tuple(
+        RungRow(name=text, person_frames=counts[name], share=f"{100 * counts[name] / total:.1f} %")
+        for name, text in RUNGS.items()
+        if counts[name] or name == "avatars"
+    )
+    reasons: Counter[str] = Counter()
+    for column in measured.columns:
+        kind, _, reason = str(column).partition(".")
+        if kind in ("doubts", "unposed") and reason:
+            reasons[reason] += int(_column(measured, column).sum())
+    return Rungs(rows=rows, reasons=tuple(pair for pair in reasons.most_common() if pair[1]))
+
+
+def below_avatars(measured: pd.DataFrame) -> pd.Series:
+    """Share of each video's person-frames that are no avatars; NaN where there is nobody."""
+    counts = pd.DataFrame({name: _column(measured, f"person_frames.{name}") for name in RUNGS})
+    total = counts.sum(axis=1)
+    return (total - counts["avatars"]) / total.where(total > 0)
+
+
+def worst_frames(provenance: Path, num_frames: int, count: int) -> list[int]:
+    """Up to `count` frames of a video: from as many even stretches the one with the lowest rungs in each."""
+    badness_T = np.zeros(num_frames)
+    if provenance.is_file():
+        counts = json.loads(provenance.read_text(encoding="utf-8")).get("frames", {})
+        for name, weight in WEIGHT.items():
+            values = counts.get(name, [])
+            if len(values) == num_frames:
+                badness_T += weight * np.array(values, float)
+    stretches = np.array_split(np.arange(num_frames), min(count, num_frames))
+    return [_worst_of(part, badness_T) for part in stretches]
+
+
+def _worst_of(stretch: np.ndarray, badness_T: np.ndarray) -> int:
+    """The worst frame of a stretch; of equals, the one nearest its middle."""
+    worst = stretch[badness_T[stretch] == badness_T[stretch].max()]
+    return int(worst[np.abs(worst - stretch.mean()).argmin()])
+
+
+def _column(measured: pd.DataFrame, name: str) -> pd.Series:
+    if name in measured:
+        return measured[name].fillna(0)
+    return pd.Series(0.0, index=measured.index)
