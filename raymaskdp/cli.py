@@ -635,13 +635,16 @@ def status(folder: Path | str, as_json: bool) -> None:
 
 @cli.command(context_settings=CONTEXT)
 @click.option("--launch", type=PATH, help="Check this launch file (cluster/) instead of the machine.")
+@click.option(
+    "--gpus", type=click.IntRange(min=0), default=64, help="GPUs that the launch file is to reach (64)."
+)
 @_json_option
-def doctor(launch: Path | None, as_json: bool) -> int:
+def doctor(launch: Path | None, gpus: int, as_json: bool) -> int:
     """Check this machine: OpenGL, GPU, codecs, model files, versions, disk; with a line to fix each."""
     from raymaskdp.operate.doctor import doctor as run
     from raymaskdp.operate.launch_check import inspect
 
-    result = run() if launch is None else inspect(launch)
+    result = run() if launch is None else inspect(launch, gpus=gpus)
     _show(result, as_json)
     return 0 if result.healthy else 1
 

@@ -50,12 +50,20 @@ class Carried:
             job.out.mkdir()
             job.work.mkdir()
         self._out = job.out
+        self._work_folder = job.work
         self._stages = [stage(config, job) for stage in stages]
 
     def __call__(self, task: Any) -> Any:
         if isinstance(task, Item) and (self._store is not None or storage.is_url(task.record.path)):
             return guarded(self._carry, task) if task.status == "pending" else task
         return self._work(task)
+
+    def self_test(self) -> None:
+        """Try the stages on a known video; raises what is wrong with this machine."""
+        for stage in self._stages:
+            if hasattr(stage, "self_test"):
+                with tempfile.TemporaryDirectory(dir=self._work_folder) as folder:
+                    stage.self_test(Path(folder))
 
     def _work(self, task: Any) -> Any:
         for stage in self._stages:

@@ -19,8 +19,9 @@ from raymaskdp.anonymize.object_store import Carried, Stage
 from raymaskdp.anonymize.run_metrics import RunMetrics
 from raymaskdp.anonymize.shared_background import BuildViews, Observe, cameras_of, with_views
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize, failed
-from raymaskdp.distributed.connect import num_cpus, ray_cluster
+from raymaskdp.distributed.connect import num_cpus, on_other_nodes, ray_cluster
 from raymaskdp.distributed.map_rows import map_rows
+from raymaskdp.errors import UserError
 
 STAGES = (Analyze, Synthesize)
 Tasks = Mapping[str, Any]
@@ -66,11 +67,14 @@ def on_ray(
     """The same with actor pools on a Ray cluster; decided items as they are finished.
 
     Every item given comes back decided exactly once. One whose worker dies again and again, from a crash
-    or for want of memory, comes back failed.
+    or for want of memory, comes back failed. Raises `UserError` before any work if another node does not see
+    the secret, or when no worker can be relied on.
     """
     if not items:
         return
     with ray_cluster(config.address, num_cpus=config.workers) as joined:
+        for refusal in filter(None, on_other_nodes(job.secret.refusal)):
+            raise UserError(refusal)
 
         def run(tasks: Tasks, stages: Sequence[Stage]) -> Iterator[tuple[str, Any]]:
             most = config.workers or (len(tasks) if joined else num_cpus())
@@ -134,5 +138,10 @@ class _Tasks:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         task = self._work(pickle.loads(row["task"]))  # noqa: S301 — written by our own driver
+        failed = isinstance(task, Item) and task.status == "failed"
         fault = task.fault if isinstance(task, Item) else ""
-        return {"task": pickle.dumps(task), "fault": fault}
+        return {"task": pickle.dumps(task), "fault": fault, "failed": failed}
+
+    def self_test(self) -> None:
+        """Try the stages on a known video; raises what is wrong with this machine."""
+        self._work.self_test()

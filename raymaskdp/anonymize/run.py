@@ -8,8 +8,6 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +26,7 @@ from raymaskdp.anonymize.object_store import Earlier
 from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
 from raymaskdp.anonymize.output.progress import told
+from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.look_again import people_detector
@@ -149,7 +148,7 @@ def anonymize(
         job = Job(
             out=home,
             work=work,
-            secret=_secret(config.secret_file or folders.lasting(home, "secret")),
+            secret=SecretFile.at(config.secret_file or folders.lasting(home, "secret")),
             plates=folders.private(plates) if lenders else None,
             pieces=pieces,
             store=out if isinstance(out, str) else None,
@@ -320,19 +319,6 @@ def _lock(handle: int) -> None:
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         time.sleep(0.2)
     return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _secret(path: Path) -> bytes:
-    """The run's secret: read, or made of the system's randomness and kept for later runs (mode 600)."""
-    if not path.exists():
-        make_folder(path.parent)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".secret.", delete=False) as fresh:
-            fresh.write(secrets.token_bytes(32))
-        os.replace(fresh.name, path)
-    secret = path.read_bytes()
-    if len(secret) != 32:
-        raise UserError(f"The secret file {path} must hold 32 bytes, but it holds {len(secret)}.")
-    return secret
 
 
 def _truth(record: VideoRecord) -> str | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import logging
 import math
@@ -39,10 +38,12 @@ from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.chunks import Pieces, folder_of
+from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.people import People, Person
 from raymaskdp.anonymize.people.scoring import TruthMetrics, score
 from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.refiners import Refiners
+from raymaskdp.anonymize.self_test import known_item, require_avatar
 from raymaskdp.anonymize.verify import checks
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.bodies.avatar import Avatar
@@ -74,7 +75,7 @@ class Job:
     Attributes:
       out: the output folder.
       work: a private folder on the same file system, for what is not verified yet.
-      secret: 32 bytes that choose the avatars.
+      secret: where the 32 bytes are that choose the avatars; every worker reads them itself.
       plates: a private folder that outlives the run, for what cameras see; None where none is shared.
       pieces: a private folder that outlives a run that is killed, for what is finished of unfinished videos;
         None where videos begin again.
@@ -84,7 +85,7 @@ class Job:
 
     out: Path
     work: Path
-    secret: bytes = dataclasses.field(repr=False)
+    secret: SecretFile
     plates: Path | None = None
     pieces: Path | None = None
     store: str | None = None
@@ -96,7 +97,9 @@ class Analyze:
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._job = job
         self._config_sha256 = config.digest()
+        self._secret = job.secret.read()
         self._body = config.body
+        self._looks = config.pose.source == "mediapipe"
         self._find_people = pose_source(config.pose, config.gpus)
         self._fit_bodies = FitBodies(config.fit, config.body)
         self._on_doubt = config.on_doubt
@@ -112,6 +115,14 @@ class Analyze:
             _forget_pieces(self._job, analyzed, self._config_sha256)
         return analyzed
 
+    def self_test(self, folder: Path) -> None:
+        """Look at a known video, in `folder`; raises what a machine out of order makes of it."""
+        item = known_item(folder, self._decode)
+        assert item.info is not None
+        # Where poses come from files there are none for it.
+        with contextlib.nullcontext() if self._looks else contextlib.suppress(UserError):
+            self._find_people(reader.VideoFrames(item.source), item.info, item.record)
+
     def _analyze(self, item: Item) -> Item:
         path = item.source
         info = sandbox.probe(path, self._decode)
@@ -125,7 +136,7 @@ class Analyze:
         with _timed(seconds, "seconds_pose"):
             people = self._find_people(reader.VideoFrames(path), info, item.record)
         item = dataclasses.replace(item, num_people=len(people.persons), metrics=seconds)
-        avatars = avatars_of(item.record, len(people.persons), self._job.secret)
+        avatars = avatars_of(item.record, len(people.persons), self._secret)
         with _timed(seconds, "seconds_fit"):
             fitted = self._fit_bodies(people, info, avatars)
             motions = where_people_are(fitted, people, load_body(self._body))
@@ -160,6 +171,7 @@ class Synthesize:
         self._config = config
         self._config_sha256 = config.digest()
         self._job = job
+        self._secret = job.secret.read()
         self._renderer = Renderer(config.render)
         self._look = LookAgain(config.verify)
         self._refiners = Refiners(config)
@@ -172,6 +184,10 @@ class Synthesize:
         if decided.status != "done":
             manifest.withdraw(self._job.out, item.record.video_id)
         return dataclasses.replace(decided, analysis=None)
+
+    def self_test(self, folder: Path) -> None:
+        """Finish a known video, in `folder`; raises what a machine out of order makes of it."""
+        require_avatar(self._make(known_item(folder, self._config.decode), folder)[0])
 
     def _synthesize(self, item: Item) -> Item:
         with tempfile.TemporaryDirectory(dir=self._job.work) as folder:
@@ -198,7 +214,7 @@ class Synthesize:
             metrics["camera_drift_px"] = round(background.drift_px, 3)
         metrics["plate_unseen"] = round(background.unseen, 4)
         metrics["plate_lent"] = round(background.lent, 4)
-        avatars = avatars_of(item.record, len(scene.motions), self._job.secret)
+        avatars = avatars_of(item.record, len(scene.motions), self._secret)
         figures = [self._dressed(avatar) for avatar in avatars]
         composite_path, avatar_path = work / f"{name}.mp4", work / f"{name}.avatar.mp4"
         makes = Work(
@@ -335,7 +351,7 @@ def _pieces_folder(job: Job, item: Item, config_sha256: str) -> Path | None:
             "config": config_sha256,
             "video": item.record.video_id,
             "subject": item.record.subject,
-            "secret": hashlib.sha256(job.secret).hexdigest(),
+            "secret": job.secret.check,
             "released": item.released,
         },
     )

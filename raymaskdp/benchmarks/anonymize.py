@@ -34,6 +34,7 @@ from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.harmonize import DIFFUSION
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.sources.smpl import SMPL_PELVIS
 from raymaskdp.anonymize.stages import Job
@@ -277,8 +278,10 @@ def _speed(
 ) -> float:
     """Frames a second after a third of the videos: how fast workers start is another matter."""
     shutil.rmtree(folder, ignore_errors=True)
-    job = Job(out=folder / "out", work=folder / "work", secret=bytes(32))
-    job.out.mkdir(parents=True)
+    folder.mkdir(parents=True)
+    (folder / "secret").write_bytes(bytes(32))
+    job = Job(out=folder / "out", work=folder / "work", secret=SecretFile.at(folder / "secret"))
+    job.out.mkdir()
     job.work.mkdir()
     times = []
     for item in run([Item(record=record) for record in records], job):
@@ -292,7 +295,7 @@ def _speed(
 
 def _rows_per_second(rows: int, config: AnonymizeConfig, folder: Path) -> float:
     """Videos that are nothing through one worker; all of it counts, but for the first row."""
-    job = Job(out=folder, work=folder, secret=bytes(32))
+    job = Job(out=folder, work=folder, secret=SecretFile.at(folder / "secret"))
     items = [Item(record=VideoRecord(video_id=f"v{n}", path="none.mp4")) for n in range(rows)]
     done = pipeline.on_ray(items, _workers(config, 1), job, stages=(Nothing,))
     next(done)

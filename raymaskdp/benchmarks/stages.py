@@ -28,6 +28,7 @@ from raymaskdp import check
 from raymaskdp.anonymize import stages as anonymize_stages
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
 from raymaskdp.anonymize.verify import checks
@@ -118,7 +119,8 @@ def benchmark_stages(settings: StagesConfig) -> StagesResult:
         tqdm(total=len(settings.sizes) * (settings.rounds + 1), desc="stages", unit="video") as progress,
     ):
         work = Path(folder)
-        job = Job(out=work / "out", work=work / "work", secret=bytes(32))
+        (work / "secret").write_bytes(bytes(32))
+        job = Job(out=work / "out", work=work / "work", secret=SecretFile.at(work / "secret"))
         job.out.mkdir()
         job.work.mkdir()
         config = AnonymizeConfig(workers=0)

@@ -9,7 +9,7 @@ import re
 import socket
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from raymaskdp.errors import UserError
@@ -118,6 +118,32 @@ def work_in(folder: Path) -> None:
     """
     if folder.is_dir():
         os.chdir(folder)
+
+
+def on_other_nodes(work: Callable[[str], str]) -> Iterator[str]:
+    """What `work` says on each other node of the joined cluster that has CPUs, given the node's address.
+
+    Nodes that are lost meanwhile say nothing.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    def asked_there(address: str) -> str:
+        return work(address)
+
+    here = ray.get_runtime_context().get_node_id()
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    remote = ray.remote(num_cpus=0, max_retries=0)(asked_there)
+    asked = [
+        remote.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+        ).remote(node["NodeManagerAddress"])
+        for node in nodes
+        if node["NodeID"] != here
+    ]
+    for answer in asked:
+        with contextlib.suppress(ray.exceptions.RayError):
+            yield str(ray.get(answer))
 
 
 def num_cpus() -> int:

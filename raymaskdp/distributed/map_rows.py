@@ -12,18 +12,21 @@ What each setting is for (measured on Ray 2.60):
   more pass alone, where no other row's crash can hit them.
 * An exception in an actor's `__init__` ends the whole pipeline, and `sys.exit` in it or in a call stops it
   for ever: both are caught here.
-* A worker on a sick machine fails at once and would take the whole queue. After `FAULTS_TO_RETIRE` equal
-  faults in a row it declines rows, ever more slowly, and all that it had gets one more pass on other nodes.
+* A worker on a sick machine fails at once and would take the whole queue. After `FAILURES_TO_TEST` failures
+  in a row it tries its stage's self-test. If that fails it is retired: it declines rows, ever more slowly,
+  and what it had gets one more pass on other nodes. If that passes the rows were at fault, and the next test
+  is after twice as many. A stage without a self-test is judged by that many equal faults.
 * Actors without a GPU see every GPU of their node unless CUDA is hidden from them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +38,9 @@ _log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
-FAULTS_TO_RETIRE = 3
-"""Equal faults in a row after which a worker beside others is not relied on any more."""
+FAILURES_TO_TEST = 3
+"""Failures in a row after which a worker tests itself. Three broken videos in a row are rare, and a test
+takes about as long as one short video. What a sick node fails until then is tried again elsewhere."""
 
 CEILING = 20
 """Rows that retired workers decline while no row at all succeeds, after which the run ends."""
@@ -55,14 +59,17 @@ def map_rows(
 
     Args:
       rows: each with a `name` of its own, which its result gets, too.
-      stage: a class whose instances take a row and return one. It may have a `fault`: what went wrong with it
-        through no fault of its input, beginning with the kind of error and a colon.
+      stage: a class whose instances take a row and return one. The result may have a `fault`: what went wrong
+        through no fault of its input, beginning with the kind of error and a colon; and `failed`: whether
+        nothing came of the row, whoever was at fault. Instances may have a method `self_test` that raises
+        where the machine is not in order.
       arguments: of the class; they go into the object store once.
       workers: actors at most.
       least: actors at the start. Nodes are requested for these at once; for more than these once rows have
         been finished.
       gpus: share of a GPU that an actor holds.
 
+    Failed rows come once their worker has done another one, has passed its self-test, or all are done.
     A row whose actor dies is tried once more, and then once more after all others, alone. One that ends its
     actor each time, or raises, has no result. Raises `UserError` if all workers fail alike.
     Runs on the cluster that was joined, or on a local one of its own.
@@ -85,21 +92,32 @@ def map_rows(
                     gpus=gpus,
                     avoid=seen.nodes(),
                 )
-                yield from seen.good(_one_pass(todo, stage, shared, pool), lost)
+                with contextlib.closing(_one_pass(todo, stage, shared, pool)) as made:
+                    yield from seen.good(made, lost)
         if lost:
-            alone = _Pool(least=1, most=1, gpus=gpus, avoid=seen.nodes())
-            last = _Seen(1, last=seen.some_good())
-            yield from last.good(_one_pass(list(lost.values()), stage, shared, alone), lost)
+            some = seen.some_good()
+            alone = _Pool(least=1, most=1, gpus=gpus, avoid=seen.nodes(), last=some)
+            last = _Seen(1, last=some)
+            with contextlib.closing(_one_pass(list(lost.values()), stage, shared, alone)) as made:
+                yield from last.good(made, lost)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pool:
-    """Fewest and most actors, the share of a GPU of each, and the nodes on which there are to be none."""
+    """Actors of one pass.
+
+    Attributes:
+      least, most: how many.
+      gpus: share of a GPU of each.
+      avoid: nodes on which there are to be none.
+      last: whether what fails now is given up, whoever is at fault.
+    """
 
     least: int
     most: int
     gpus: float
     avoid: frozenset[str] = frozenset()
+    last: bool = False
 
 
 class _Seen:
@@ -115,11 +133,13 @@ class _Seen:
         self._last = last
         self._good = 0
         self._declined: set[Any] = set()
-        self._faulty: dict[Any, Row] = {}
+        self._held: dict[Any, tuple[Row, Row]] = {}  # failed rows, and what is about them
         self._retired: dict[str, str] = {}
 
     def good(self, rows: Iterator[Row], lost: dict[Any, Row]) -> Iterator[Row]:
-        """Results, which leave `lost`; faulty ones last, and only those of workers that were not retired.
+        """Results, which leave `lost`; failed ones when their worker has proved itself, or at last.
+
+        Those of workers that were retired are no results.
 
         Raises `UserError` once all workers are retired.
         """
@@ -132,19 +152,27 @@ class _Seen:
                 self._require_some_left(about["fault"])
             if about["declined"]:
                 self._declined.add(row["name"])
-            elif about["fault"]:
-                self._faulty[row["name"]] = row | {_ABOUT: about}
+                continue
+            if about["failed"]:
+                self._held[row["name"]] = (row, about)
             else:
                 self._good += 1
                 del lost[row["name"]]
                 yield row
-        for name, row in self._faulty.items():
-            about = row.pop(_ABOUT, {})
-            if name in lost and about.get("result") and about["actor"] not in self._retired:
+            if about["in_order"]:
+                yield from self._released({about["actor"]}, lost)
+        yield from self._released({about["actor"] for _, about in self._held.values()}, lost)
+
+    def _released(self, actors: set[str], lost: dict[Any, Row]) -> Iterator[Row]:
+        """Failed rows of these workers, no longer held; of retired ones they are to be tried by others."""
+        theirs = [name for name, (_, about) in self._held.items() if about["actor"] in actors]
+        for name in theirs:
+            row, about = self._held.pop(name)
+            if about["actor"] in self._retired:
+                self._declined.add(name)
+            elif name in lost and about["result"]:
                 del lost[name]
                 yield row
-            elif about.get("actor") in self._retired:
-                self._declined.add(name)
 
     def some_good(self) -> bool:
         """Whether any row had a result."""
@@ -165,12 +193,13 @@ class _Seen:
         if self._last:
             return
         if len(self._retired) >= self._most or (not self._good and len(self._declined) >= CEILING):
+            said = fault.rstrip(".")
             raise UserError(
-                f"Every worker fails ({fault}); mend that (see `raymaskdp doctor`) and run it again."
+                f"Every worker fails ({said}); mend that (see `raymaskdp doctor`) and run it again."
             )
 
 
-def _one_pass(rows: list[Row], stage: type, shared: Any, pool: _Pool) -> Iterator[Row]:
+def _one_pass(rows: list[Row], stage: type, shared: Any, pool: _Pool) -> Generator[Row, None, None]:
     """One Ray Data pipeline on a pool of actors; lost rows are missing."""
     import ray
     from ray.data.context import AutoscalingConfig
@@ -194,7 +223,7 @@ def _one_pass(rows: list[Row], stage: type, shared: Any, pool: _Pool) -> Iterato
         warnings.simplefilter("ignore")
         finished: Any = dataset.map(
             _Actor,  # type: ignore[arg-type]  # a class whose instances are called: what Ray documents
-            fn_constructor_args=[stage, shared, pool.gpus, Path.cwd(), pool.most == 1],
+            fn_constructor_args=[stage, shared, Path.cwd(), pool],
             compute=ray.data.ActorPoolStrategy(
                 min_size=pool.least, max_size=pool.most, max_tasks_in_flight_per_actor=1
             ),
@@ -210,9 +239,9 @@ def _one_pass(rows: list[Row], stage: type, shared: Any, pool: _Pool) -> Iterato
 class _Actor:
     """A stage in a Ray actor: one thread, and no accelerator but what it was given."""
 
-    def __init__(self, stage: type, shared: Any, gpus: float, folder: Path, alone: bool) -> None:
+    def __init__(self, stage: type, shared: Any, folder: Path, pool: _Pool) -> None:
         work_in(folder)
-        if not gpus:
+        if not pool.gpus:
             # Actors without GPUs are not masked any more: they would all start on the first one.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa draws in as many threads as there are CPUs
@@ -224,8 +253,10 @@ class _Actor:
         torch.set_num_threads(1)
         context = ray.get_runtime_context()
         self._where = {"node": context.get_node_id(), "actor": context.get_actor_id()}
-        self._alone = alone
+        self._pool = pool
         self._faults: list[str] = []
+        self._failures = 0
+        self._patience = FAILURES_TO_TEST
         self._declined = 0
         self._broken = ""
         try:
@@ -242,19 +273,51 @@ class _Actor:
             made: Row = self._stage(row)
         except (Exception, SystemExit) as error:  # noqa: BLE001 — Ray would wait for ever for some of them
             _log.exception("The row %s failed.", row["name"])
-            return self._answer(row, {}, fault=_said(error))
-        return self._answer(row, made, fault=made.pop("fault", ""), result=True)
+            return self._answer(row, {}, fault=_said(error), failed=True)
+        fault = made.pop("fault", "")
+        return self._answer(row, made, fault=fault, failed=made.pop("failed", bool(fault)), result=True)
 
     def _answer(
-        self, row: Row, made: Row, *, fault: str, declined: bool = False, result: bool = False
+        self,
+        row: Row,
+        made: Row,
+        *,
+        fault: str,
+        declined: bool = False,
+        failed: bool = False,
+        result: bool = False,
     ) -> Row:
-        if not declined:
-            self._faults = [*self._faults, fault][-FAULTS_TO_RETIRE:] if fault else []
+        in_order = not declined and self._in_order(fault, failed)
+        about = {
+            **self._where,
+            "fault": self._broken or fault,
+            "declined": declined,
+            "failed": failed,
+            "result": result,
+            "in_order": in_order,
+            "retired": bool(self._broken),
+        }
+        return {**made, "name": row["name"], _ABOUT: about}
+
+    def _in_order(self, fault: str, failed: bool) -> bool:
+        """Whether this row shows that the worker is in order; one that is not is broken from now on."""
+        self._failures = self._failures + 1 if failed else 0
+        self._faults = [*self._faults, fault][-FAILURES_TO_TEST:] if fault else []
+        test = getattr(self._stage, "self_test", None)
+        if test is None:
             kinds = {text.split(":")[0] for text in self._faults}
-            if len(self._faults) == FAULTS_TO_RETIRE and len(kinds) == 1 and not self._alone:
+            if len(self._faults) == FAILURES_TO_TEST and len(kinds) == 1 and self._pool.most > 1:
                 self._broken = fault
-        about = {**self._where, "fault": fault, "declined": declined, "result": result}
-        return {**made, "name": row["name"], _ABOUT: about | {"retired": bool(self._broken)}}
+        elif self._failures == self._patience and not self._pool.last:
+            try:
+                test()
+            except (Exception, SystemExit) as error:  # noqa: BLE001 — whatever it is, the machine is at fault
+                _log.exception("The self-test of a worker failed.")
+                self._broken = f"the self-test says: {_said(error)}"
+                return False
+            self._failures, self._patience = 0, 2 * self._patience
+            return True
+        return not failed
 
 
 def _said(error: BaseException) -> str:

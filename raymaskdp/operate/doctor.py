@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +15,9 @@ from typing import Literal
 
 from raymaskdp.errors import UserError
 from raymaskdp.files import cache_dir
+
+DRIVER_OF_CUDA = {11: 450, 12: 525, 13: 580}
+"""The oldest driver that runs what is built for a version of CUDA, by their first numbers."""
 
 Verdict = Literal["ok", "note", "wrong"]
 
@@ -117,11 +122,12 @@ def _gpu() -> Check:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return Check(name="GPU", verdict="ok", found=", ".join(names))
     if _has_gpu():
+        said = older_driver(torch.version.cuda, _driver())
         return Check(
             name="GPU",
             verdict="note",
-            found=f"torch {torch.__version__} does not see it",
-            fix="make setup TORCH_INDEX=https://download.pytorch.org/whl/cu128 (in a fresh environment)",
+            found=f"torch {torch.__version__} does not see it{said}",
+            fix="make setup TORCH_INDEX=https://download.pytorch.org/whl/cu126 (in a fresh environment)",
         )
     return Check(name="GPU", verdict="ok", found="none; everything runs on the CPU")
 
@@ -197,6 +203,24 @@ def _disk(name: str, path: Path) -> Check:
         found=f"{free:.0f} GiB free at {existing}",
         fix="free some space, or work on another disk" if low else "",
     )
+
+
+def older_driver(cuda: str | None, driver: str) -> str:
+    """Why torch for a version of CUDA cannot work with a driver, as the end of a sentence; "" if it can."""
+    wanted = DRIVER_OF_CUDA.get(int((cuda or "0").split(".")[0]), 0)
+    if driver and int(driver.split(".")[0]) < wanted:
+        return (
+            f": it is built for CUDA {cuda}, which needs a driver of {wanted} or later, and this is {driver}"
+        )
+    return ""
+
+
+def _driver(told: Path = Path("/proc/driver/nvidia/version")) -> str:
+    """The version of NVIDIA's driver, "" if that is not known."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"Kernel Module\s.*?(\d{3}\.[\d.]+)\s", told.read_text(encoding="utf-8"))
+        return found[1] if found else ""
+    return ""
 
 
 def _has_gpu() -> bool:

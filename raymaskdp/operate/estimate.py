@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import random
-import secrets
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from raymaskdp.anonymize import pipeline, shared_background, stages
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.output import manifest
+from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.errors import UserError
@@ -275,7 +275,7 @@ def _measure(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> Profi
         out, unverified = Path(folder) / "out", Path(folder) / "work"
         out.mkdir()
         unverified.mkdir()
-        job = stages.Job(out=out, work=unverified, secret=secrets.token_bytes(32))
+        job = stages.Job(out=out, work=unverified, secret=SecretFile.at(Path(folder) / "secret"))
         began = time.perf_counter()
         done = list(
             tqdm(

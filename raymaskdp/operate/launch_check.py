@@ -1,4 +1,4 @@
-"""`raymaskdp doctor --launch FILE`: what a launch file for `ray up` or KubeRay still lacks.
+"""`raymaskdp doctor --launch FILE`: what a launch file for `ray up` or KubeRay lacks, and what is wrong.
 
 What only its user can know stands in the files as `<something>`, with a comment that says what belongs there.
 """
@@ -8,24 +8,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from raymaskdp.errors import UserError
+from raymaskdp.operate import launch_kuberay, launch_ray_up
 from raymaskdp.operate.doctor import Check, DoctorResult
+from raymaskdp.operate.launch_faults import faults, wrong
 
-PLACEHOLDER = re.compile(r"<[^<>\s]+>")
+PLACEHOLDER = re.compile(r"<[^<>\s]+>|^<[^<>]+>$")
+TAKE = "take a file from cluster/ and change that"
 COMMENT = re.compile(r"\s#\s*(.*)$")
 
 MADE_BY = {
     "auth_token": "ray get-auth-token --generate",
     "ca": "sh cluster/tls.sh --new {path}",
+    "secret": "(umask 077; head -c 32 /dev/urandom > {path})",
 }
 """The commands that make what is copied to the machines, by its name there."""
 
 
-def inspect(path: Path) -> DoctorResult:
-    """Look at a launch file; nothing is started, and no cloud is asked.
+GPUS = 64
+"""GPUs that a launch file is to reach, unless it is said how many."""
+
+
+def inspect(path: Path, *, gpus: int = GPUS) -> DoctorResult:
+    """Look at a launch file that is to reach so many GPUs; nothing is started, and no cloud is asked.
 
     Raises `UserError` for a file that is not there or is no YAML.
     """
@@ -38,10 +47,26 @@ def inspect(path: Path) -> DoctorResult:
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"The launch file {path} holds no settings; take one from cluster/.")
     lines = text.splitlines()
-    checks = [*_unset(root, lines), *_missing(yaml.safe_load(text))]
+    settings = yaml.safe_load(text)
+    checks = [*_unset(root, lines), *_missing(settings), *_faults(path, settings, gpus)]
     if not checks:
         checks = [Check(name=path.name, verdict="ok", found="everything is set, and what it copies is there")]
     return DoctorResult(healthy=all(check.verdict == "ok" for check in checks), checks=tuple(checks))
+
+
+def _faults(path: Path, settings: dict[str, Any], gpus: int) -> list[Check]:
+    """What keeps a file from working, whose kind decides how it is read."""
+    try:
+        for is_one, plan_of in (
+            (launch_ray_up.is_ray_up, launch_ray_up.plan_of),
+            (launch_kuberay.is_kuberay, launch_kuberay.plan_of),
+        ):
+            if is_one(settings):
+                return list(faults(plan_of(settings), gpus))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        said = f"{type(error).__name__}: {error}"
+        return [wrong(path.name, f"a part of it has not the form that is expected ({said})", TAKE)]
+    return [wrong(path.name, "it has neither node types for `ray up` nor a cluster for KubeRay", TAKE)]
 
 
 def _unset(root: yaml.Node, lines: list[str]) -> Iterator[Check]:

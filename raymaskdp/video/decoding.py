@@ -18,6 +18,7 @@ import av.logging
 from av.stream import Disposition
 
 from raymaskdp.errors import UserError
+from raymaskdp.video.cut_off import lacks_bytes, require_whole
 
 # Containers only: no playlists, concatenation scripts, subtitles or pictures, whose demuxers open
 # other files or URLs, or find a "video" in a text file.
@@ -33,6 +34,9 @@ PROMISE_A_LENGTH = {"matroska", "webm", "flv", "nut", "mxf"}
 
 ROUNDED_LENGTH_S = 0.3
 """Seconds by which such a promise may be wrong: some writers count to the end of a picture or of a second."""
+
+COUNT_FRAMES = {"ivf"}
+"""Containers whose header says how many frames follow, and that have no way to hide one."""
 
 Watch = Callable[[av.Packet, int], None]
 """Looks at a packet that was decoded behind so many frames; raises `UserError` where it was damaged."""
@@ -73,7 +77,7 @@ def decoded(
     Args:
       watch: what looks at each packet behind the decoder (`watched`).
     """
-    _require_all_bytes(path)
+    require_whole(path)
     count = packets = 0
     ends: dict[int, Fraction] = {}
     try:
@@ -155,47 +159,19 @@ def _require_end(
     if packets < video.frames and video.duration and video.time_base:
         begin = video.start_time or 0
         missing = float((begin + video.duration) * video.time_base - ends.get(video.index, Fraction(0)))
-        if missing > 2.5 / float(video.average_rate or 25):
+        if container.format.name in COUNT_FRAMES or missing > 2.5 / float(video.average_rate or 25):
             raise UserError(
                 f"The video {path} is truncated: {packets} of its {video.frames} frames are there."
             )
     if container.duration and set(container.format.name.split(",")) & PROMISE_A_LENGTH:
         promised = container.duration / av.time_base  # counted from 0, where the first picture may be later
         there = float(max(ends.values(), default=Fraction(0)))
-        if there < promised - ROUNDED_LENGTH_S:
+        picture_S = 1 / float(video.average_rate or video.guessed_rate or 25)
+        within = picture_S / 2 if lacks_bytes(path) else ROUNDED_LENGTH_S
+        if there < promised - within:
             raise UserError(
                 f"The video {path} is truncated: it ends at {there:.1f} s instead of {promised:.1f} s."
             )
-
-
-def _require_all_bytes(path: str | Path) -> None:
-    """Raise `UserError` for a Matroska or WebM file that is shorter than it says."""
-    size = Path(path).stat().st_size
-    with open(path, "rb") as file:
-        promised = _matroska_size(file.read(4096))
-    if promised is not None and promised > size:
-        raise UserError(f"The video {path} is truncated: {size} of its {promised} bytes are there.")
-
-
-def _matroska_size(head: bytes) -> int | None:
-    """How long a Matroska file is by its head; None for other files and where it does not say (RFC 9559)."""
-    if not head.startswith(b"\x1a\x45\xdf\xa3"):
-        return None
-    at = 0
-    while at + 12 <= len(head):
-        segment = head[at : at + 4] == b"\x18\x53\x80\x67"
-        at += 9 - head[at].bit_length() if head[at] else 1  # the element's name
-        length = 9 - head[at].bit_length() if head[at] else 9
-        if length > 8:
-            return None
-        bits = 7 * length
-        value = int.from_bytes(head[at : at + length], "big") & ((1 << bits) - 1)
-        if value == (1 << bits) - 1:
-            return None  # written live
-        at += length + value
-        if segment:
-            return at
-    return None
 
 
 def is_cover(video: av.VideoStream) -> bool:

@@ -12,6 +12,7 @@ from ray import cloudpickle
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.pipeline import in_process, on_ray
 from raymaskdp.anonymize.run_metrics import RunMetrics, Throughput
 from raymaskdp.anonymize.stages import Job, guarded
@@ -55,7 +56,7 @@ def items(names: list[str]) -> list[Item]:
 
 
 def job(folder: Path) -> Job:
-    return Job(out=folder, work=folder, secret=bytes(32))
+    return Job(out=folder, work=folder, secret=SecretFile.at(folder / "secret"))
 
 
 @pytest.mark.slow

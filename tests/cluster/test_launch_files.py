@@ -55,7 +55,9 @@ def test_ray_up_accepts(path: Path) -> None:
     validate_config(prepare_config(config))
     assert config["available_node_types"][config["head_node_type"]]["resources"] == {"CPU": 0}
     assert all(node.get("min_workers", 0) == 0 for node in config["available_node_types"].values())
-    assert f":{ray_version()}-" in config["docker"]["image"]
+    assert config["docker"]["image"].startswith("<registry>/raymaskdp:")
+    (images,) = {str(node["node_config"].get("ImageId")) for node in config["available_node_types"].values()}
+    assert config["provider"]["type"] != "aws" or images == "<image>"
     for command in (config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]):
         assert command.startswith(". /home/ray/tls/env && RAY_AUTH_MODE=token ray start")
     assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
@@ -104,6 +106,7 @@ def test_pods_talk_through_tls(path: Path, tmp_path: Path) -> None:
             assert "ca" not in mounts  # who works cannot make certificates
             variables = {variable["name"]: variable["value"] for variable in container["env"]}
             assert variables["RAY_USE_TLS"] == "1"
+            assert "graphics" in variables["NVIDIA_DRIVER_CAPABILITIES"]
         assert {mount["mountPath"] for mount in certificate["volumeMounts"]} == {"/ca", "/tls"}
 
         shell, script, ca, out, name = certificate["command"]
@@ -113,15 +116,19 @@ def test_pods_talk_through_tls(path: Path, tmp_path: Path) -> None:
             subprocess.run([shell, ROOT / script, "--new", here["/ca"]], check=True, capture_output=True)
         made = here["/tls"] / Path(out).relative_to("/tls")
         subprocess.run([shell, ROOT / script, here[ca], made, called], check=True, capture_output=True)
-        files = {value for name, value in variables.items() if name != "RAY_USE_TLS"}
+        files = {value for name, value in variables.items() if name.startswith("RAY_TLS_")}
         assert all((here["/tls"] / Path(value).relative_to("/tls")).is_file() for value in files)
         check = ["openssl", "verify", "-CAfile", here["/ca"] / "ca.crt", "-verify_hostname"]
         head = "raymaskdp-head-svc.default.svc.cluster.local"  # what workers call
         subprocess.run([*check, head, made / "tls.crt"], check=True, capture_output=True)
 
 
-def test_the_image_has_the_tested_ray() -> None:
-    assert f"rayproject/ray:{ray_version()}-" in (ROOT / "cluster/Dockerfile").read_text()
+def test_the_image_has_the_tested_ray_and_what_gpus_need() -> None:
+    lines = (ROOT / "cluster/Dockerfile").read_text().splitlines()
+    assert any(line.startswith(f"FROM rayproject/ray:{ray_version()}-") for line in lines)
+    assert "ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility,graphics" in lines
+    # PyTorch 2.13 comes for CUDA 12.6, 13.0 and 13.2; the first runs with every driver of these years.
+    assert "ARG TORCH_INDEX=https://download.pytorch.org/whl/cu126" in lines
 
 
 def test_the_dashboard_shows_the_metrics_that_there_are() -> None:
@@ -138,8 +145,13 @@ def test_every_group_of_gpu_nodes_starts_at_zero_and_spot_comes_first() -> None:
         nodes = yaml.safe_load(path.read_text())["available_node_types"]
         assert nodes["gpu_spot"]["priority"] > nodes["gpu_on_demand"]["priority"]
         assert nodes["gpu_spot"]["resources"] == nodes["gpu_on_demand"]["resources"]
-    spec = yaml.safe_load((ROOT / "cluster/kuberay/raycluster.yaml").read_text())["spec"]
-    groups = {group["groupName"]: group for group in spec["workerGroupSpecs"]}
-    assert groups["gpu-spot"]["priority"] > groups["gpu-on-demand"]["priority"]
-    assert all(group["minReplicas"] == 0 for group in groups.values())
-    assert spec["authOptions"]["mode"] == "token"
+        for name in ("gpu_spot", "gpu_on_demand"):
+            assert nodes[name]["max_workers"] * nodes[name]["resources"]["GPU"] == 64
+    for path in (ROOT / "cluster/kuberay/raycluster.yaml", ROOT / "cluster/kuberay/rayjob.yaml"):
+        spec = yaml.safe_load(path.read_text())["spec"]
+        spec = spec.get("rayClusterSpec", spec)
+        groups = {group["groupName"]: group for group in spec["workerGroupSpecs"]}
+        assert groups["gpu-spot"]["priority"] > groups["gpu-on-demand"]["priority"]
+        assert {groups[name]["maxReplicas"] for name in ("gpu-spot", "gpu-on-demand")} == {64}
+        assert all(group["minReplicas"] == 0 for group in groups.values())
+        assert spec["authOptions"]["mode"] == "token"

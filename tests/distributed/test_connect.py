@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,16 +67,33 @@ def test_nobody_and_others_who_listen_are_said(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("answer", [None, "nobody"])
+def test_nobody_is_waited_for_for_long(
+    listening: Callable[[bytes | None], int], answer: bytes | str | None
+) -> None:
+    """Neither for a port that is closed nor for a server that never says a word: 10 of the 20 seconds."""
+    port = 1 if answer == "nobody" else listening(None)
+    began = time.monotonic()
+    with pytest.raises(UserError):
+        require_answer(f"127.0.0.1:{port}", "RAY_ADDRESS=x")
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("named", ["RAY_ADDRESS", "address"])
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "http://127.0.0.1:8265"])
-def test_a_command_says_so_in_a_sentence(address: str, tmp_path: Path) -> None:
+def test_a_command_says_so_in_a_sentence(address: str, named: str, tmp_path: Path) -> None:
     """Ray waits for 901 seconds."""
     (tmp_path / "x.mp4").write_bytes(b"no video")
     command = [sys.executable, "-m", "raymaskdp", "anonymize", tmp_path / "x.mp4", "--out", tmp_path / "out"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=100, env={**os.environ, "RAY_ADDRESS": address}
-    )
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    if named == "RAY_ADDRESS":
+        environment[named] = address
+    else:
+        command.append(f"{named}={address}")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
     assert done.returncode == 2
-    assert f"RAY_ADDRESS={address}" in done.stderr
+    assert f"{named}={address}" in done.stderr
     assert "Traceback" not in done.stderr
     said = [
         line for line in done.stderr.splitlines() if line and "video/s" not in line and "0/1 [" not in line

@@ -97,7 +97,7 @@ def test_a_stage_that_does_not_begin_is_said(ray_session: None, broken: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.cluster
-@pytest.mark.parametrize("when", ["call", "init"])
+@pytest.mark.parametrize("when", ["call", "init", "test"])
 def test_a_sick_node_costs_no_row(when: str) -> None:
     """A node where everything fails at once took nearly the whole queue: 54 of 60 rows."""
     program = Path(__file__).parents[1] / "support" / "sick_node.py"
@@ -109,6 +109,60 @@ def test_a_sick_node_costs_no_row(when: str) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert sorted(found["names"]) == sorted(f"row{n}" for n in range(30))
     assert found["nodes"] == 1
+
+
+class Judges:
+    """Fails rows that are marked; its self-test writes down that it was asked, and says what it is told."""
+
+    def __init__(self, folder: Path, sick: str = "") -> None:
+        self._folder = folder
+        self._sick = sick
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        with open(self._folder / str(row["name"]), "a") as tried:
+            tried.write("x")
+        return {"failed": row["bad"]}
+
+    def self_test(self) -> None:
+        with open(self._folder / "tests", "a") as tests:
+            tests.write("x")
+        if self._sick == "exit":
+            sys.exit(1)
+        if self._sick:
+            raise UserError(self._sick)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_broken_rows_are_done_with_once_where_the_self_test_passes(ray_session: None, tmp_path: Path) -> None:
+    """Ten in a row: tested after three, and after six more; no worker is given up, no row tried again."""
+    rows = [{"name": f"r{n:02}", "bad": 2 <= n < 12} for n in range(15)]
+    found = list(map_rows(rows, Judges, tmp_path, workers=1))
+    assert sorted(row["name"] for row in found) == [row["name"] for row in rows]
+    assert all(set(row) == {"name"} for row in found)
+    assert (tmp_path / "tests").read_text() == "xx"
+    assert {(tmp_path / row["name"]).read_text() for row in rows} == {"x"}
+    # What was held back until a test passed, or another row was done, came then.
+    order = [row["name"] for row in found]
+    assert order.index("r02") < order.index("r05") < order.index("r12")
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("sick", "said"), [("No display is here.", "No display is here"), ("exit", "SystemExit: 1")]
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_whose_workers_all_fail_their_self_test_ends_in_a_sentence(
+    ray_session: None, workers: int, sick: str, said: str, tmp_path: Path
+) -> None:
+    rows = [{"name": f"r{n:02}", "bad": True} for n in range(40)]
+    found = []
+    with pytest.raises(UserError) as caught:
+        found.extend(map_rows(rows, Judges, tmp_path, sick, workers=workers))
+    assert str(caught.value).startswith(f"Every worker fails (the self-test says: {said}); mend that")
+    assert not found  # no row is called broken
+    assert len(list(tmp_path.glob("r*"))) <= 3 * workers
 
 
 def test_no_rows_start_no_cluster() -> None:

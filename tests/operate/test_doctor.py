@@ -42,3 +42,38 @@ def test_a_disk_that_cannot_be_used(tmp_path: Path) -> None:
     check = doctor._disk("here", tmp_path / "not" / "there" / "yet")
     assert check.verdict in ("ok", "note")
     assert str(tmp_path) in check.found
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "wrong"),
+    [
+        ("13.0", "570.124.06", True),
+        ("13.0", "580.65.06", False),
+        ("12.6", "570.124.06", False),
+        ("12.6", "470.256.02", True),
+        (None, "470.256.02", False),
+        ("13.0", "", False),
+    ],
+)
+def test_a_torch_that_is_too_new_for_the_driver_is_named(cuda: str | None, driver: str, wrong: bool) -> None:
+    said = doctor.older_driver(cuda, driver)
+    assert bool(said) == wrong
+    assert driver in said or not wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.124.06  Wed Feb 26 01:58:28 UTC 2025\n",
+            "570.124.06",
+        ),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n", "580.65.06"),
+        ("something else", ""),
+        (None, ""),
+    ],
+)
+def test_the_driver_is_read_where_the_kernel_tells_it(text: str | None, version: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "version").write_text(text)
+    assert doctor._driver(tmp_path / "version") == version

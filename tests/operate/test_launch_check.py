@@ -1,62 +1,351 @@
-"""The check of launch files names what is still to be set, and where; a file that is filled in passes."""
+"""The check of launch files names what is still to be set, and what keeps a file from working, and where."""
 
+import copy
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from raymaskdp import cli
+from raymaskdp import __version__, cli
 from raymaskdp.errors import UserError
 from raymaskdp.operate.launch_check import inspect
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
 FILES = [*sorted(CLUSTER.glob("*.yaml")), *sorted(CLUSTER.glob("kuberay/ray*.yaml"))]
+NAMES = [path.name for path in FILES]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home that has what launch files copy to the machines, where they say that it is."""
+    folder = tmp_path / "home"
+    (folder / ".raymaskdp-ca").mkdir(parents=True)
+    (folder / ".ray").mkdir()
+    (folder / ".ray/auth_token").write_text("x")
+    (folder / ".raymaskdp-secret").write_bytes(bytes(32))
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(CLUSTER.parent)
+    return folder
+
+
+def filled(name: str, folder: Path, change: Callable[[Any], object] = lambda _: None) -> Path:
+    """A launch file with every placeholder filled, and changed."""
+    (path,) = [path for path in FILES if path.name == name]
+    settings = copy.deepcopy(yaml.safe_load(re.sub(r"<([^<>\s]+)>", r"\1", path.read_text())))
+    settings = yaml.safe_load(
+        yaml.dump(settings, Dumper=NoAliases, sort_keys=False)
+    )  # what was shared is a part of each
+    change(settings)
+    (folder / name).write_text(yaml.dump(settings, sort_keys=False))
+    return folder / name
+
+
+class NoAliases(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_what_is_to_be_set_is_little_at_the_top_and_named(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(CLUSTER.parent)
+def test_what_is_to_be_set_is_little_at_the_top_and_named(path: Path, tmp_path: Path, home: Path) -> None:
     text = path.read_text()
     found = inspect(path)
     assert not found.healthy
-    unset = [check for check in found.checks if "still says" in check.found]
-    assert 1 <= len(unset) <= 3
-    lines = [int(check.found.split()[1]) for check in unset]
-    assert max(lines) <= 20  # at the top
-    assert all(check.fix and check.fix != "put your own value there" for check in unset)
+    assert {check.verdict for check in found.checks} == {"wrong"}
+    assert all("still says" in check.found for check in found.checks)  # and nothing else is wrong
+    assert 3 <= len(found.checks) <= 5
+    lines = [int(check.found.split()[1]) for check in found.checks]
+    assert max(lines) <= 55  # at the top
+    assert all(check.fix and check.fix != "put your own value there" for check in found.checks)
     # Nothing else in the file wants to be set: no placeholder escapes, and none is set twice.
-    assert re.findall(r"<[^<>\s]+>", text) == [
-        name for check in unset for name in re.findall(r"<[^<>\s]+>", check.found)
+    assert re.findall(r"<[^<>\s]+>", text.split("\n\n", 1)[-1] if text.startswith("# Ray") else text) == [
+        name for check in found.checks for name in re.findall(r"<[^<>\s]+>", check.found)
+    ]
+    assert f"raymaskdp:{__version__}-cu126" in text
+    assert f"raymaskdp:{__version__}-cu126" in (CLUSTER / "Dockerfile").read_text()
+    assert "/whl/cu126" in (CLUSTER / "Dockerfile").read_text()
+
+    assert inspect(filled(path.name, tmp_path)).healthy
+    for name in set(re.findall(r"<([^<>\s]+)>", text)):
+        others = re.sub(rf"<((?!{name}>)[^<>\s]+)>", r"\1", text)
+        (tmp_path / "left.yaml").write_text(others)
+        assert not inspect(tmp_path / "left.yaml").healthy, name  # this one is still to be set
+
+    (home / ".ray/auth_token").unlink()
+    (home / ".raymaskdp-secret").unlink()
+    (home / ".raymaskdp-ca").rmdir()
+    mounted = inspect(filled(path.name, tmp_path)).checks
+    assert all(check.name.startswith("file_mounts.") for check in mounted if check.verdict == "wrong")
+    assert {check.fix for check in mounted if check.verdict == "wrong"} in (
+        set(),
+        {
+            "ray get-auth-token --generate",
+            "sh cluster/tls.sh --new ~/.raymaskdp-ca",
+            "(umask 077; head -c 32 /dev/urandom > ~/.raymaskdp-secret)",
+        },
+    )
+
+
+def of_types(change: Callable[[Any], object]) -> Callable[[Any], object]:
+    """A change of every type of nodes but the head's."""
+    return lambda settings: [
+        change(node) for name, node in settings["available_node_types"].items() if name != "head"
     ]
 
-    filled = tmp_path / path.name
-    filled.write_text(re.sub(r"<([^<>\s]+)>", r"\1", text))
-    mounted = [check for check in inspect(filled).checks if check.verdict == "wrong"]
-    assert all(check.name.startswith("file_mounts.") for check in mounted)
-    (tmp_path / ".raymaskdp-ca").mkdir()
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray/auth_token").write_text("x")
-    assert inspect(filled).healthy
-    assert {check.fix for check in mounted} <= {
-        "ray get-auth-token --generate",
-        "sh cluster/tls.sh --new ~/.raymaskdp-ca",
-    }
+
+def of_pods(change: Callable[[Any], object]) -> Callable[[Any], object]:
+    """A change of every group of pods."""
+
+    def go(settings: Any) -> None:
+        spec = settings["spec"].get("rayClusterSpec", settings["spec"])
+        for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+            change(group["template"]["spec"])
+
+    return go
+
+
+def of_containers(change: Callable[[Any], object]) -> Callable[[Any], object]:
+    return of_pods(lambda pod: change(pod["containers"][0]))
+
+
+def without_gpus(settings: Any) -> None:
+    spec = settings["spec"].get("rayClusterSpec", settings["spec"])
+    spec["workerGroupSpecs"] = [g for g in spec["workerGroupSpecs"] if not g["groupName"].startswith("gpu")]
+
+
+def without_variable(name: str) -> Callable[[Any], object]:
+    return of_containers(lambda box: box.update(env=[one for one in box["env"] if one["name"] != name]))
+
+
+def with_image(image: str) -> Callable[[Any], object]:
+    return lambda settings: settings["docker"].update(image=image)
+
+
+def installs(line: str) -> Callable[[Any], object]:
+    return lambda settings: settings["setup_commands"].append(line)
+
+
+def twelve_nodes_of_one(settings: Any) -> None:
+    for name, most in (("gpu_spot", 8), ("gpu_on_demand", 4)):
+        node = settings["available_node_types"][name]
+        node["max_workers"], node["resources"]["GPU"] = most, 1
+
+
+OLD_IMAGE = "projects/p/global/images/family/common-cu128-ubuntu-2204-nvidia-570"
+FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
+    # what: file, how it comes about, where, what the doctor says, what it says to do
+    "no role on Amazon's": (
+        "aws.yaml",
+        of_types(lambda node: node["node_config"].pop("IamInstanceProfile")),
+        "available_node_types.gpu_spot",
+        "no role and no file system",
+        "IamInstanceProfile",
+    ),
+    "no account on Google's": (
+        "gcp.yaml",
+        of_types(lambda node: node["node_config"].pop("serviceAccounts")),
+        "available_node_types.cpu",
+        "no role and no file system",
+        "serviceAccounts",
+    ),
+    "no volume": (
+        "rayjob.yaml",
+        of_pods(lambda pod: pod["volumes"].pop(0)),
+        "spec.rayClusterSpec.workerGroupSpecs[0] (cpu)",
+        "no role and no file system",
+        "serviceAccountName",
+    ),
+    "no image id": (
+        "aws.yaml",
+        of_types(lambda node: node["node_config"].pop("ImageId")),
+        "available_node_types.gpu_on_demand",
+        "no ImageId",
+        "ami-",
+    ),
+    "no source image": (
+        "gcp.yaml",
+        of_types(lambda node: node["node_config"].pop("disks")),
+        "available_node_types.cpu",
+        "no sourceImage",
+        "set sourceImage",
+    ),
+    "twelve GPUs": ("aws.yaml", twelve_nodes_of_one, "GPUs", "reach 12 GPUs, fewer than 64", "--gpus 12"),
+    "few nodes in all": (
+        "gcp.yaml",
+        lambda settings: settings.update(max_workers=4),
+        "GPUs",
+        "reach 16 GPUs",
+        "raise max_workers",
+    ),
+    "no group with a GPU": (
+        "rayjob.yaml",
+        without_gpus,
+        "GPUs",
+        "no group of nodes has a GPU",
+        "--gpus 0",
+    ),
+    "no /dev/shm": (
+        "rayjob.yaml",
+        of_containers(
+            lambda box: box.update(volumeMounts=[m for m in box["volumeMounts"] if m["name"] != "shm"])
+        ),
+        "spec.rayClusterSpec.workerGroupSpecs[1] (gpu-spot)",
+        "no memory at /dev/shm",
+        "medium Memory",
+    ),
+    "a disk at /dev/shm": (
+        "raycluster.yaml",
+        of_pods(lambda pod: pod["volumes"][1].update(emptyDir={})),
+        "spec.headGroupSpec",
+        "no memory at /dev/shm",
+        "medium Memory",
+    ),
+    "a small /dev/shm": (
+        "raycluster.yaml",
+        of_pods(lambda pod: pod["volumes"][1].update(emptyDir={"medium": "Memory", "sizeLimit": "4Gi"})),
+        "spec.workerGroupSpecs[0] (cpu)",
+        "of 4Gi is smaller than Ray's object store",
+        "10Gi",
+    ),
+    "no /dev/shm by docker": (
+        "aws.yaml",
+        lambda settings: settings["docker"].update(disable_shm_size_detection=True),
+        "available_node_types.head",
+        "no memory at /dev/shm",
+        "--shm-size",
+    ),
+    "CUDA 13 in the image": (
+        "gcp.yaml",
+        with_image("r/raymaskdp:0.1.0-cu130"),
+        "available_node_types.gpu_spot",
+        "built for CUDA 13, which needs a driver of 580 or later, and its nodes have 570",
+        "whl/cu126",
+    ),
+    "an image that does not say its CUDA": (
+        "gcp.yaml",
+        with_image("r/raymaskdp:0.1.0"),
+        "available_node_types.gpu_spot",
+        "built for CUDA 13",
+        "-cu126",
+    ),
+    "CUDA 13 from PyPI": (
+        "gcp.yaml",
+        installs("pip install -c constraints.txt -e '/home/ray/raymaskdp[gcs]'"),
+        "available_node_types.gpu_on_demand",
+        "built for CUDA 13",
+        "whl/cu126",
+    ),
+    "no graphics in a pod": (
+        "raycluster.yaml",
+        without_variable("NVIDIA_DRIVER_CAPABILITIES"),
+        "spec.workerGroupSpecs[1] (gpu-spot)",
+        "no NVIDIA_DRIVER_CAPABILITIES, so the GPU has no EGL",
+        "compute,utility,graphics",
+    ),
+    "no graphics in a container": (
+        "aws.yaml",
+        lambda settings: settings["docker"].update(
+            run_options=["-e NVIDIA_DRIVER_CAPABILITIES=compute,utility"]
+        ),
+        "available_node_types.gpu_spot",
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility, which lacks graphics",
+        "compute,utility,graphics",
+    ),
+    "another image": (
+        "aws.yaml",
+        with_image("rayproject/ray:2.60.0-py311-gpu"),
+        "available_node_types.head",
+        "the image rayproject/ray:2.60.0-py311-gpu is not the project's",
+        "cluster/Dockerfile",
+    ),
+    "another image in pods": (
+        "rayjob.yaml",
+        of_containers(lambda box: box.update(image="rayproject/ray:2.60.0")),
+        "spec.rayClusterSpec.headGroupSpec",
+        "is not the project's",
+        "cluster/Dockerfile",
+    ),
+    "TLS in some pods": (
+        "raycluster.yaml",
+        lambda settings: settings["spec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0].pop(
+            "env"
+        ),
+        "spec.workerGroupSpecs[0] (cpu)",
+        "other pods speak TLS",
+        "RAY_USE_TLS",
+    ),
+    "a dashboard that nobody reaches": (
+        "rayjob.yaml",
+        lambda settings: settings["spec"]["rayClusterSpec"]["headGroupSpec"]["rayStartParams"].update(
+            {"dashboard-host": "127.0.0.1"}
+        ),
+        "spec.rayClusterSpec.headGroupSpec",
+        "dashboard-host is 127.0.0.1",
+        "take dashboard-host out",
+    ),
+    "no form": (
+        "aws.yaml",
+        lambda settings: settings["available_node_types"].update(cpu=7),
+        "aws.yaml",
+        "has not the form",
+        "cluster/",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_doctor_knows_a_fault_by_name(fault: str, tmp_path: Path) -> None:
+    name, change, place, said, todo = FAULTS[fault]
+    found = inspect(filled(name, tmp_path, change))
+    assert not found.healthy
+    assert str(found).endswith("Not ready: see the lines marked wrong.")
+    (check,) = [check for check in found.checks if check.name == place]
+    assert said in check.found
+    assert todo in check.fix
+    assert "\n" not in check.found + check.fix
+    kinds = {re.sub(r"\S+[(\d)]\S*|headGroupSpec", "", check.found) for check in found.checks}
+    assert len(kinds) == 1, kinds  # one fault, wherever it is
+
+
+def test_what_mends_a_fault_is_accepted(tmp_path: Path) -> None:
+    def mount(settings: Any) -> None:
+        of_types(lambda node: node["node_config"].pop("IamInstanceProfile"))(settings)
+        settings["initialization_commands"] = ["sudo mount -t nfs4 fs.example:/ /data"]
+
+    def newer(settings: Any) -> None:
+        with_image("r/raymaskdp:0.1.0-cu130")(settings)
+        for node in settings["available_node_types"].values():
+            node["node_config"]["disks"][0]["initializeParams"]["sourceImage"] = OLD_IMAGE.replace(
+                "570", "580"
+            )
+
+    def by_index(settings: Any) -> None:
+        installs("pip install torch --index-url https://download.pytorch.org/whl/cu126")(settings)
+
+    for name, change in (("aws.yaml", mount), ("gcp.yaml", newer), ("gcp.yaml", by_index)):
+        assert inspect(filled(name, tmp_path, change)).healthy, change
+    assert inspect(filled("aws.yaml", tmp_path, twelve_nodes_of_one), gpus=12).healthy
+    assert inspect(filled("rayjob.yaml", tmp_path, without_gpus), gpus=0).healthy
 
 
 def test_the_command_says_what_to_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "launch.yaml"
-    path.write_text("provider:\n  region: <region> # near the videos\nworkers: [<many>]\n")
+    path.write_text("provider:\n  region: <region> # near the videos\nworkers: [<many>, <so many>]\n")
     assert cli.main(["doctor", "--launch", str(path)]) == 1
     printed = capsys.readouterr().out
     assert "provider.region" in printed
     assert "line 2 still says <region>" in printed
     assert "→ near the videos" in printed
     assert "workers[0]" in printed
+    assert "line 3 still says <so many>" in printed
     path.write_text("provider: {region: here} # not <region>\n")
-    assert cli.main(["doctor", "--launch", str(path)]) == 0
+    assert cli.main(["doctor", "--launch", str(path)]) == 1
+    assert "neither node types for `ray up` nor a cluster for KubeRay" in capsys.readouterr().out
+    few = filled("aws.yaml", tmp_path, twelve_nodes_of_one)
+    assert cli.main(["doctor", "--launch", str(few)]) == 1
+    assert cli.main(["doctor", "--launch", str(few), "--gpus", "12"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from ray import cloudpickle
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.pipeline import STAGES, on_ray
 from raymaskdp.anonymize.stages import Job
@@ -147,7 +148,7 @@ def main(address: str, folder: Path, videos: int, manifest: Path, poses: Path, w
     nodes = Nodes(folder, videos // 2)
     nodes.start()
     before, began = nodes.now, time.monotonic()
-    job = Job(out=released, work=folder, secret=bytes(32))
+    job = Job(out=released, work=folder, secret=SecretFile.at(folder / "secret"))
     found = list(on_ray(items, config, job, stages=(Gate, *STAGES, Note)))
     worked = time.monotonic() - began
     end = time.monotonic() + 60

@@ -1,6 +1,6 @@
 """Rows on a cluster of two nodes, on one of which everything fails at once; prints as JSON what came back.
 
-python sick_node.py call|init ROWS
+python sick_node.py call|init|test ROWS
 
 A program of its own: a test cluster wants the main thread, and its environment before Ray is imported.
 """
@@ -27,19 +27,33 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Works:
-    """Takes a moment for a row; on the sick node it fails at once, at its start or at each row."""
+    """Takes a moment for a row; on the sick node it fails at once, at its start or at each row.
+
+    With "test" it says that rows failed, as if they were broken, and so do rows that end in 7 anywhere.
+    """
 
     def __init__(self, sick: str, when: str) -> None:
         self._node = ray.get_runtime_context().get_node_id()
         self._sick = self._node == sick
+        self._when = when
         if self._sick and when == "init":
             raise OSError("no EGL display")
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        if self._when == "test" and (self._sick or row["name"].endswith("7")):
+            return {"node": self._node, "failed": True}
         if self._sick:
             raise OSError(f"no EGL display for {row['name']}")
         time.sleep(0.3)
         return {"node": self._node}
+
+
+class Tests(Works):
+    """The same with a self-test."""
+
+    def self_test(self) -> None:
+        if self._sick:
+            raise OSError("no EGL display")
 
 
 def main(when: str, count: int) -> None:
@@ -48,7 +62,9 @@ def main(when: str, count: int) -> None:
     ray.init(address=cluster.address, log_to_driver=False)
     try:
         rows = [{"name": f"row{n}"} for n in range(count)]
-        found = list(map_rows(rows, Works, node.node_id, when, workers=2, least=2))
+        found = list(
+            map_rows(rows, Tests if when == "test" else Works, node.node_id, when, workers=2, least=2)
+        )
         names = [row["name"] for row in found]
         print(json.dumps({"names": names, "nodes": len({row["node"] for row in found})}))
     finally:

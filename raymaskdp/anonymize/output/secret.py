@@ -1,0 +1,79 @@
+"""The secret of a run: a file that every worker reads for itself.
+
+Ray keeps what it hands to workers in places of its own: in its object store, which may go to a disk, and in
+its logs. So the secret stays where it is, and what travels is its path, with a check that all read the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from raymaskdp.errors import UserError
+from raymaskdp.files import make_folder
+
+LENGTH = 32
+"""Bytes."""
+
+SHARE = "give secret_file= a file on storage that every worker sees"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretFile:
+    """Where the secret of a run is.
+
+    Attributes:
+      path: of a file of `LENGTH` bytes, a full one.
+      check: a digest of it, from which it cannot be found.
+    """
+
+    path: Path
+    check: str
+
+    @classmethod
+    def at(cls, path: Path) -> SecretFile:
+        """The secret in a file, which is made of the system's randomness where there is none (mode 600).
+
+        Raises `UserError` for a file that cannot be read or has another length.
+        """
+        full = path.absolute()
+        if not full.exists():
+            make_folder(full.parent)
+            with tempfile.NamedTemporaryFile(dir=full.parent, prefix=".secret.", delete=False) as fresh:
+                fresh.write(secrets.token_bytes(LENGTH))
+            os.replace(fresh.name, full)
+        return cls(path=full, check=_check(_content(full)))
+
+    def read(self, machine: str = "this machine") -> bytes:
+        """The secret. Raises `UserError`, which names the machine, where its file is missing or another."""
+        content = _content(self.path, machine)
+        if _check(content) != self.check:
+            raise UserError(f"The secret file {self.path} of {machine} is not that of the run; {SHARE}.")
+        return content
+
+    def refusal(self, machine: str) -> str:
+        """Why it cannot be read on a machine, as a sentence; "" where it can."""
+        try:
+            self.read(machine)
+        except UserError as error:
+            return str(error)
+        return ""
+
+
+def _content(path: Path, machine: str = "this machine") -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        said = error.strerror or type(error).__name__
+        raise UserError(f"The secret file {path} cannot be read on {machine} ({said}); {SHARE}.") from error
+    if len(content) != LENGTH:
+        raise UserError(f"The secret file {path} must hold {LENGTH} bytes, but it holds {len(content)}.")
+    return content
+
+
+def _check(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16, person=b"raymaskdp check").hexdigest()

@@ -1,0 +1,125 @@
+"""A launch file for KubeRay, a RayCluster or a RayJob, read as groups of pods."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from raymaskdp.operate.launch_faults import CAPABILITIES, LaunchPlan, NodeGroup
+
+FILE_SYSTEMS = ("persistentVolumeClaim", "ephemeral", "nfs", "csi", "hostPath", "cephfs", "azureFile")
+"""Volumes on which videos may be."""
+
+STORE_SHARE, MOST_STORE = 0.3, 10e9
+"""Of a pod's memory and in bytes: what Ray's object store takes by default, whatever /dev/shm has."""
+
+UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+ROLE = "give its pods a serviceAccountName that may read and write the bucket, a mounted secret, or a volume"
+
+
+def is_kuberay(settings: Mapping[str, Any]) -> bool:
+    """Whether a file is for KubeRay and starts a cluster."""
+    return settings.get("kind") in ("RayCluster", "RayJob") and isinstance(settings.get("spec"), dict)
+
+
+def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
+    """The groups of pods of a RayCluster or a RayJob."""
+    below = "spec.rayClusterSpec" if "rayClusterSpec" in settings["spec"] else "spec"
+    spec = settings["spec"].get("rayClusterSpec", settings["spec"])
+    named = [("headGroupSpec", spec.get("headGroupSpec") or {})]
+    named += [(f"workerGroupSpecs[{n}]", group) for n, group in enumerate(spec.get("workerGroupSpecs") or [])]
+    secured = any(_variables(_ray(group)).get("RAY_USE_TLS") == "1" for _, group in named)
+    groups = []
+    for name, group in named:
+        head = name == "headGroupSpec"
+        container, pod = _ray(group), _pod(group)
+        variables = _variables(container)
+        asked = container.get("resources") or {}
+        gpus = (asked.get("limits") or {}).get("nvidia.com/gpu", 0)
+        groups.append(
+            NodeGroup(
+                place=f"{below}.{name}" + ("" if head else f" ({group.get('groupName', 'without a name')})"),
+                head=head,
+                gpus=float(gpus),
+                most=1 if head else int(group.get("maxReplicas", 0)),
+                image=str(container.get("image") or ""),
+                capabilities=variables.get(CAPABILITIES, ""),
+                storage=_storage(pod, container),
+                faults=(
+                    *_no_shared_memory(pod, container),
+                    *_unlike_others(variables, secured),
+                    *(_hidden_dashboard(settings, group) if head else ()),
+                ),
+            )
+        )
+    return LaunchPlan(groups=tuple(groups), most=None, limit="maxReplicas", role=ROLE)
+
+
+def _pod(group: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (group.get("template") or {}).get("spec") or {}
+
+
+def _ray(group: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Ray's container, which KubeRay takes to be the first one."""
+    return next(iter(_pod(group).get("containers") or []), {})
+
+
+def _variables(container: Mapping[str, Any]) -> dict[str, str]:
+    return {one["name"]: str(one.get("value", "")) for one in container.get("env") or []}
+
+
+def _storage(pod: Mapping[str, Any], container: Mapping[str, Any]) -> bool:
+    """An account of its own, a key that is mounted or given, or a volume that is no scratch."""
+    mounted = {mount["name"] for mount in container.get("volumeMounts") or []}
+    volumes = [volume for volume in pod.get("volumes") or [] if volume["name"] in mounted]
+    return bool(
+        pod.get("serviceAccountName") not in (None, "default")
+        or container.get("envFrom")
+        or any("secretKeyRef" in (one.get("valueFrom") or {}) for one in container.get("env") or [])
+        or any(kind in volume for volume in volumes for kind in (*FILE_SYSTEMS, "secret"))
+    )
+
+
+def _no_shared_memory(pod: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    mounts = {mount["mountPath"].rstrip("/"): mount["name"] for mount in container.get("volumeMounts") or []}
+    volumes = {volume["name"]: volume for volume in pod.get("volumes") or []}
+    shared = (volumes.get(mounts.get("/dev/shm", "")) or {}).get("emptyDir") or {}
+    if shared.get("medium") != "Memory":
+        yield (
+            "its pods have no memory at /dev/shm but 64 MiB, and Ray's object store goes to the disk",
+            "mount an emptyDir of medium Memory at /dev/shm",
+        )
+        return
+    memory = _bytes(((container.get("resources") or {}).get("limits") or {}).get("memory"))
+    size = _bytes(shared.get("sizeLimit"))
+    if memory is not None and size is not None and size < min(STORE_SHARE * memory, MOST_STORE):
+        yield (
+            f"its /dev/shm of {shared['sizeLimit']} is smaller than Ray's object store, which takes the disk",
+            "raise the sizeLimit to 30 % of the pod's memory, or to 10Gi",
+        )
+
+
+def _bytes(quantity: Any) -> float | None:
+    """A quantity of Kubernetes; None for none."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]?i?)", str(quantity))
+    return float(found[1]) * UNITS[found[2]] if found and found[2] in UNITS else None
+
+
+def _unlike_others(variables: Mapping[str, str], secured: bool) -> Iterator[tuple[str, str]]:
+    if secured and variables.get("RAY_USE_TLS") != "1":
+        yield (
+            "other pods speak TLS and its pods do not, so they never meet",
+            "give every group the same RAY_USE_TLS and RAY_TLS_ variables",
+        )
+
+
+def _hidden_dashboard(settings: Mapping[str, Any], group: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Who submits a RayJob is another pod."""
+    host = (group.get("rayStartParams") or {}).get("dashboard-host", "0.0.0.0")
+    if settings["kind"] == "RayJob" and host in ("127.0.0.1", "localhost"):
+        yield (
+            f"its dashboard-host is {host}, where the pod that submits the job cannot reach it",
+            "take dashboard-host out; KubeRay sets the right one",
+        )

@@ -1,0 +1,173 @@
+"""Whether a file ends before its end, by what its container says of itself, without decoding anything.
+
+FFmpeg shows what there is of a file and calls the rest its end. Containers tell in different ways:
+
+* Matroska, WebM, ASF (WMV) and FLV: how many bytes there are to be.
+* Ogg: the last page of each stream is marked, and pages are numbered (RFC 3533).
+* MPEG-TS: packets have one length (188, 192 or 204 bytes), and a file of whole ones.
+* MPEG-PS: packets say their length, so that a last one that is not whole is seen.
+
+A transport or program stream that is cut between two packets, and bare streams (.h264, .m2v), tell nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from raymaskdp.errors import UserError
+
+HEAD = 65_536
+"""Bytes in which a container says how long it is."""
+
+TAIL = 262_144
+"""Bytes in which a program stream has a pack header, several packets' worth."""
+
+_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_BROADCAST = 1
+_BEGINS, _ENDS = 2, 4
+"""Flags of Ogg pages."""
+
+
+def require_whole(path: str | Path) -> None:
+    """Raise `UserError` for a file that is shorter than its container says."""
+    size = Path(path).stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+        promised = matroska_size(head) or asf_size(head)
+        if promised is not None and promised > size:
+            raise UserError(f"The video {path} is truncated: {size} of its {promised} bytes are there.")
+        why = (
+            _ogg(file, size)
+            if head.startswith(b"OggS")
+            else _transport(file, head, size) or _program(file, head)
+        )
+    if why:
+        raise UserError(f"The video {path} is {why}.")
+
+
+def lacks_bytes(path: str | Path) -> bool:
+    """Whether an FLV file is shorter than it says; some say what was true of another copy of them."""
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    promised = flv_size(head)
+    return promised is not None and promised > Path(path).stat().st_size
+
+
+def matroska_size(head: bytes) -> int | None:
+    """How long a Matroska file is by its head; None for other files and where it does not say (RFC 9559)."""
+    if not head.startswith(b"\x1a\x45\xdf\xa3"):
+        return None
+    at = 0
+    while at + 12 <= len(head):
+        segment = head[at : at + 4] == b"\x18\x53\x80\x67"
+        at += 9 - head[at].bit_length() if head[at] else 1  # the element's name
+        length = 9 - head[at].bit_length() if head[at] else 9
+        if length > 8:
+            return None
+        bits = 7 * length
+        value = int.from_bytes(head[at : at + length], "big") & ((1 << bits) - 1)
+        if value == (1 << bits) - 1:
+            return None  # written live
+        at += length + value
+        if segment:
+            return at
+    return None
+
+
+def asf_size(head: bytes) -> int | None:
+    """How long an ASF file is by its file properties; None for other files and those that are broadcast."""
+    at = head.find(_FILE_PROPERTIES)
+    if not head.startswith(_ASF) or at < 0 or at + 92 > len(head):
+        return None
+    (size,) = struct.unpack_from("<Q", head, at + 40)
+    (flags,) = struct.unpack_from("<I", head, at + 88)
+    return None if flags & _BROADCAST or not size else int(size)
+
+
+def flv_size(head: bytes) -> int | None:
+    """How long an FLV file is by its metadata; None for other files and where it does not say."""
+    mark = b"\x00\x08filesize\x00"
+    at = head.find(mark)
+    if not head.startswith(b"FLV") or at < 0 or at + len(mark) + 8 > len(head):
+        return None
+    (size,) = struct.unpack_from(">d", head, at + len(mark))
+    return int(size) if 0 < size < 2**60 else None
+
+
+def _ogg(file: BinaryIO, size: int) -> str:
+    """What is missing of an Ogg file; "" for nothing, or where pages do not follow each other."""
+    at = 0
+    numbers: dict[bytes, int] = {}  # of the next page of each stream that has not ended
+    while at < size:
+        file.seek(at)
+        page = file.read(27 + 255)
+        if len(page) >= 4 and not page.startswith(b"OggS"):
+            return ""
+        segments = page[26] if len(page) > 26 else 255
+        length = 27 + segments + sum(page[27 : 27 + segments])
+        if len(page) < 27 + segments or at + length > size:
+            return "truncated: its last page is cut off"
+        flags, stream = page[5], page[14:18]
+        (number,) = struct.unpack_from("<I", page, 18)
+        if not flags & _BEGINS and number != numbers.get(stream, number):
+            return f"damaged: a part before byte {at} is missing"
+        if flags & _ENDS:
+            numbers.pop(stream, None)
+        else:
+            numbers[stream] = (number + 1) % 2**32
+        at += length
+    return "truncated: the page that is marked as its last one is missing" if numbers else ""
+
+
+def _transport(file: BinaryIO, head: bytes, size: int) -> str:
+    """What is missing of a transport stream; "" for nothing and for other files."""
+    for packet, before in ((188, 0), (192, 4), (204, 0)):
+        for start in range(packet):
+            marks = range(start + before, len(head), packet)
+            if len(marks) < 3 or any(head[mark] != 0x47 for mark in marks):
+                continue
+            rest = (size - start) % packet
+            file.seek(size - rest - packet + before)
+            if rest and file.read(1) == b"\x47":
+                return "truncated: its last packet is cut off"
+            return ""
+    return ""
+
+
+def _program(file: BinaryIO, head: bytes) -> str:
+    """What is missing of a program stream; "" for nothing, for other files, and where nothing can be seen."""
+    if not head.startswith(b"\x00\x00\x01\xba"):
+        return ""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - TAIL))
+    tail = file.read()
+    at = tail.find(b"\x00\x00\x01\xba")
+    while 0 <= at < len(tail):
+        if tail[at : at + 3] != b"\x00\x00\x01":
+            return ""  # zeros, as discs have them, or something that is not known here
+        if at + 4 > len(tail):
+            return "truncated: its last packet is cut off"
+        kind = tail[at + 3]
+        if kind == 0xB9:  # the end of the program
+            return ""
+        length = _pack_length(tail, at) if kind == 0xBA else _packet_length(tail, at)
+        if length is None or at + length > len(tail):
+            return "truncated: its last packet is cut off"
+        at += length
+    return ""
+
+
+def _pack_length(tail: bytes, at: int) -> int | None:
+    """Of a pack header, that of MPEG-2 or MPEG-1; None where it is not all there."""
+    if at + 14 <= len(tail) and tail[at + 4] >> 6 == 1:
+        return 14 + (tail[at + 13] & 7)
+    return 12 if at + 12 <= len(tail) and tail[at + 4] >> 6 != 1 else None
+
+
+def _packet_length(tail: bytes, at: int) -> int | None:
+    """Of any other packet; None where its length is not there."""
+    return 6 + int.from_bytes(tail[at + 4 : at + 6], "big") if at + 6 <= len(tail) else None
