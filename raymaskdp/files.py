@@ -96,7 +96,7 @@ def require_ours(path: Path) -> None:
 
 def mark_outputs(folder: Path) -> None:
     """Note of a folder that no video in it is ever a source."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if not holds_outputs(folder):
         _append(folder, OUTPUTS)
 
@@ -189,8 +189,16 @@ def _unescaped(name: str) -> str:
 
 
 def _append(folder: Path, line: str) -> None:
-    with open(folder / MADE, "ab") as made:
-        made.write(os.fsencode(f"{line}\n"))  # one write, so that several processes do not mix their lines
+    try:
+        with open(folder / MADE, "ab") as made:
+            # One write, so that several processes do not mix their lines.
+            made.write(os.fsencode(f"{line}\n"))
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise UserError(
+                f"There is no room left for {folder / MADE}; free some, and run the same command again."
+            ) from error
+        raise
 
 
 def write_text(path: str | Path, text: str, *, ours: bool = False) -> None:

@@ -181,6 +181,9 @@ def _name_of(table: str | Path, path: str) -> Path:
         folder = f"{storage.split(str(table))[0]}/"
         return Path(path.removeprefix(folder).split("://")[-1])
     full, folder = os.path.abspath(path), os.path.abspath(Path(table).parent)
+    if not Path(full).is_relative_to(folder):  # one name, whatever links lead there
+        full = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(full))
+        folder = os.path.realpath(folder)
     return Path(os.path.relpath(full, folder) if Path(full).is_relative_to(folder) else full.lstrip("/"))
 
 

@@ -110,7 +110,10 @@ def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
 
 def is_output(path: Path) -> bool:
     """Whether a file is a video or an avatar layer that `anonymize` wrote, or a copy in a report."""
-    return holds_outputs(path.parent) or path.name in _outputs_in(path.parent) or _has_provenance(path)
+    return any(
+        holds_outputs(one.parent) or one.name in _outputs_in(one.parent) or _has_provenance(one)
+        for one in ([path, path.resolve()] if path.is_symlink() else [path])
+    )
 
 
 class _LeftOut:
@@ -210,4 +213,7 @@ def _is_provenance(content: bytes, name: str | None = None) -> bool:
         return False
     if not isinstance(values, Mapping) or not {"video_id", "outputs", "config_sha256"} <= values.keys():
         return False
-    return name is None or name in {**values["outputs"], **values.get("claimed", {})}
+    named = (values["outputs"], values.get("claimed") or {})
+    if not all(isinstance(names, Mapping) for names in named):
+        return False
+    return name is None or any(name in names for names in named)

@@ -127,18 +127,21 @@ def submit(
 def left_behind(folder: Path) -> list[str]:
     """What of a working directory is not uploaded, as patterns of .gitignore; all that is not `CODE`.
 
-    Hidden files and folders stay behind, too. Raises `UserError` for a file that is a key by its name or its
-    content and would be uploaded.
+    Hidden files and folders, and links, stay behind, too. Raises `UserError` for a file that is a key by its
+    name or its content and would be uploaded.
     """
     patterns = []
     for root, folders, files in os.walk(folder):
         here = Path(root).relative_to(folder)
-        for name in [name for name in folders if name.startswith(".") or name == "__pycache__"]:
-            folders.remove(name)
-            patterns.append(_pattern(here / name) + "/")
+        for name in list(folders):
+            linked = (Path(root) / name).is_symlink()  # Ray would follow it, wherever it leads
+            if linked or name.startswith(".") or name == "__pycache__":
+                folders.remove(name)
+                patterns.append(_pattern(here / name) + "/")
         for name in files:
             path = Path(root) / name
-            if name.startswith(".") or path.suffix.lower() not in CODE or not path.is_file():
+            taken = path.suffix.lower() in CODE and path.is_file() and not path.is_symlink()
+            if name.startswith(".") or not taken:
                 patterns.append(_pattern(here / name))
             elif KEYS.search((here / name).as_posix()) or _holds_a_key(path):
                 raise UserError(
@@ -157,7 +160,7 @@ def _pattern(path: Path) -> str:
 def _holds_a_key(path: Path) -> bool:
     with open(path, "rb") as opened:
         return (
-            re.search(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----", opened.read(MOST_UPLOADED_MIB * 2**20))
+            re.search(rb"-----BEGIN [A-Z ]*PRIVATE KEY( BLOCK)?-----", opened.read(MOST_UPLOADED_MIB * 2**20))
             is not None
         )
 

@@ -200,6 +200,29 @@ def test_a_foreign_json_is_no_provenance(tmp_path: Path) -> None:
     assert sorted(os.listdir(out)) == ["a.json", "a.mp4"]
 
 
+def test_withdraw_leaves_its_folder_alone(tmp_path: Path) -> None:
+    """Whatever a provenance of others names."""
+    out = tmp_path / "out"
+    digests = published(out)
+    mine = tmp_path / "mine" / "a.mp4"
+    mine.parent.mkdir()
+    shutil.copy(out / "a.mp4", mine)
+    about = json.loads((out / "a.json").read_text())
+    about["outputs"] = {**digests, "../mine/a.mp4": digests["a.mp4"]}
+    (out / "a.json").write_text(json.dumps(about))
+    withdraw(out, "a")
+    assert mine.exists()
+
+
+@pytest.mark.parametrize("outputs", [["a.mp4"], None, 3])
+def test_a_json_of_another_form_is_no_provenance(outputs: object, tmp_path: Path) -> None:
+    about = {"video_id": "a", "outputs": outputs, "config_sha256": "x"}
+    (tmp_path / "a.json").write_text(json.dumps(about))
+    (tmp_path / "a.mp4").write_text("mine")
+    withdraw(tmp_path, "a")
+    assert [record.video_id for record in find_source(tmp_path).records] == ["a"]
+
+
 def test_a_run_that_dies_while_it_publishes_leaves_files_that_the_next_one_knows(tmp_path: Path) -> None:
     """At each step: with the claim, and with some of the new files beside some of the old ones."""
     out, new = tmp_path / "out", {"a.mp4": "1" * 64, "a.avatar.mp4": "2" * 64}
@@ -360,6 +383,16 @@ def test_an_output_folder_and_an_output_are_refused(films: Films, run: Run, tmp_
         run(tmp_path / "list.csv", tmp_path / "again")
 
 
+def test_a_link_to_an_output_is_no_source(films: Films, run: Run, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    run(tmp_path / "videos", tmp_path / "out")
+    link(tmp_path / "videos/x.mp4", tmp_path / "out/a.mp4")
+    link(tmp_path / "videos/y.mp4", tmp_path / "out/a.avatar.mp4")
+    found = find_source(tmp_path / "videos")
+    assert [record.video_id for record in found.records] == ["a"]
+    assert set(found.left_out["written by this project"]) == {"x.mp4", "y.mp4"}
+
+
 def test_copies_in_a_report_are_no_sources(tmp_path: Path) -> None:
     write_anonymized(tmp_path / "out", train=1, test=0)
     report(tmp_path)
@@ -477,6 +510,20 @@ def test_ids_of_a_table_start_at_the_table(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.chdir(folder)
         records = read_source(table or tmp_path / "data/list.csv")
         assert [record.video_id for record in records] == wanted
+
+
+def test_a_table_elsewhere_names_its_videos_alike_through_links(
+    films: Films, run: Run, tmp_path: Path
+) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/list.csv").write_text("path\n../videos/a.mp4\n")
+    link(tmp_path / "link", tmp_path)
+    one, two = (read_source(tmp_path / way / "tables/list.csv")[0] for way in (".", "link"))
+    assert one.video_id == two.video_id
+    run(tmp_path / "videos", tmp_path / "out")
+    assert run(tmp_path / "link/tables/list.csv", tmp_path / "out").reused == 1
+    assert set(read_manifest(tmp_path / "out")) == {"a"}
 
 
 @given(

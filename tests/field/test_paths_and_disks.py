@@ -225,6 +225,15 @@ def test_a_disk_that_fills_while_a_table_is_written(tmp_path: Path) -> None:
         assert sorted(os.listdir(small)) == [MADE, "x.csv"]
 
 
+def test_a_disk_that_fills_while_a_list_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> object:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("builtins.open", full)
+    with pytest.raises(UserError, match=r"no room left for .*\.made-by-raymaskdp"):
+        files.mark_outputs(tmp_path)
+
+
 def test_a_disk_that_fills_during_a_run(
     films: Films, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,19 @@ def test_only_code_is_uploaded(tmp_path: Path) -> None:
     assert uploaded(tmp_path) == set(CODE)
 
 
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    """Ray packs what is behind a linked folder, too."""
+    work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
+    for name in ("private/key", "CLIP.MP4", ".env", "code.py"):
+        (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
+        (elsewhere / name).write_bytes(b"x")
+    work.mkdir()
+    (work / "plugin.py").write_text("x")
+    (work / "data").symlink_to(elsewhere)
+    (work / "settings.yaml").symlink_to(elsewhere / "private/key")
+    assert uploaded(work) == {"plugin.py"}
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -42,6 +55,7 @@ def test_only_code_is_uploaded(tmp_path: Path) -> None:
         ("credentials.json", "{}"),
         ("Service-Account-7.json", "{}"),
         ("notes.txt", "-----BEGIN OPENSSH PRIVATE KEY-----\nabc"),
+        ("notes.txt", "-----BEGIN PGP PRIVATE KEY BLOCK-----\nabc"),
     ],
 )
 def test_a_key_among_the_code_is_refused(name: str, content: str, tmp_path: Path) -> None:

@@ -73,5 +73,12 @@ def _version(row: Row) -> tuple[str, str] | None:
 
 def _is_from_path(record: VideoRecord) -> bool:
     """Whether the id is one that a path gives."""
-    parts = Path(record.path.split("://")[-1]).parts
-    return any(stable_id(Path(*parts[start:])) == record.video_id for start in range(len(parts)))
+    ways = {record.path.split("://")[-1]}
+    if not storage.is_url(record.path):
+        here = os.path.abspath(record.path)
+        ways |= {here, os.path.join(os.path.realpath(os.path.dirname(record.path)), os.path.basename(here))}
+    return any(
+        stable_id(Path(*parts[start:])) == record.video_id
+        for parts in (Path(way).parts for way in ways)
+        for start in range(len(parts))
+    )

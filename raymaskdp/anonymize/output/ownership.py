@@ -28,7 +28,12 @@ def claims(content: Mapping[str, Any] | None) -> dict[str, list[str]]:
     """The digests that the files of a video may have, by name, from what its `ID.json` holds."""
     if content is None or not content.keys() >= MARKS:
         return {}
-    return dict(content.get(CLAIMED) or {name: [digest] for name, digest in content["outputs"].items()})
+    outputs, claimed_before = content["outputs"], content.get(CLAIMED) or {}
+    if not isinstance(outputs, dict) or not isinstance(claimed_before, dict):
+        return {}
+    found = claimed_before or {name: [digest] for name, digest in outputs.items()}
+    # An output lies beside its provenance; a name that leads elsewhere is none of ours.
+    return {name: list(digests) for name, digests in found.items() if name == os.path.basename(name)}
 
 
 def read(out: Path, video_id: str) -> dict[str, list[str]]:
