@@ -253,11 +253,18 @@ class PrivacyPlan:
 
     def noise(self, key: Key, step: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
         """The noise of `step` for named shapes, float64 on the CPU; independent over names and steps."""
+        grid = self.grid_step or 1.0
+        return {name: value.double() * grid for name, value in self.whole_noise(key, step, shapes).items()}
+
+    def whole_noise(self, key: Key, step: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        """The same in whole steps of the grid, int64; zeros without noise."""
+        self._check_step(step)
         grid = self.grid_step
         if grid is None:
-            self._check_step(step)
-            return {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
-        return {name: value.double() * grid for name, value in self._whole_noise(key, step, shapes).items()}
+            return {name: torch.zeros(shape, dtype=torch.int64) for name, shape in shapes.items()}
+        return noise.rounded_gaussian(
+            shapes, standard_deviation=self.noise_std, step=grid, key=key, number=step
+        )
 
     def on_grid(self, total: ClippedSum) -> ClippedSum:
         """The sum over a micro-batch in whole steps of the grid, int64; as it is where there is no noise.
@@ -274,24 +281,19 @@ class PrivacyPlan:
         worker may call this: the noise is the same on all, so it enters once. The divisor is public, never
         the size of the drawn lot.
         """
+        shapes = {name: tuple(value.shape) for name, value in total.gradients.items()}
+        return self.released(total, self.whole_noise(key, step, shapes))
+
+    def released(self, total: ClippedSum, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The same with the noise of the step, `drawn` before: each may be used for one sum only."""
         grid = self.grid_step
         if grid is None:
-            self._check_step(step)
             return {name: value / self.expected_batch for name, value in total.gradients.items()}
-        whole = self.on_grid(total).gradients
-        drawn = self._whole_noise(key, step, {name: tuple(value.shape) for name, value in whole.items()})
         scale = grid / self.expected_batch
         return {
             name: ((value + drawn[name].to(value.device)).double() * scale).float()
-            for name, value in whole.items()
+            for name, value in self.on_grid(total).gradients.items()
         }
-
-    def _whole_noise(self, key: Key, step: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-        self._check_step(step)
-        assert self.grid_step is not None
-        return noise.rounded_gaussian(
-            shapes, standard_deviation=self.noise_std, step=self.grid_step, key=key, number=step
-        )
 
     def event(self, steps: int | None = None) -> SubsampledGaussian:
         """What the accountants compose, for the whole run or its first `steps`."""

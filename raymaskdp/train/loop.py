@@ -31,6 +31,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import write_text
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, PrivacyPlan, share
 from raymaskdp.privacy.accounting import rdp_epsilon
+from raymaskdp.privacy.noise_ahead import NoiseAhead
 from raymaskdp.privacy.plan import MASKED
 from raymaskdp.train import checkpoint
 from raymaskdp.train.checkpoint import TrainingState
@@ -77,11 +78,15 @@ def run(
     Leaves the checkpoint, the ledger and the curve in the run's folder. `on_step` is called on rank 0.
     Returns for how many seconds this worker waited for its clips; as private as the time of a step.
     """
-    with only_writer(job.folder) if worker.rank == 0 else contextlib.nullcontext():
-        return _run(job, worker, on_step)
+    with contextlib.ExitStack() as ending:
+        if worker.rank == 0:
+            ending.enter_context(only_writer(job.folder))
+        return _run(job, worker, on_step, ending)
 
 
-def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]) -> float:
+def _run(
+    job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None], ending: contextlib.ExitStack
+) -> float:
     torch.set_num_threads(job.config.compute.threads)
     # Else convolutions on GPUs would be rounded to 10 bits, where float32 is what was asked for.
     torch.backends.cudnn.allow_tf32 = False
@@ -112,6 +117,8 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
     all_views = iter(reading)
     precision = getattr(torch, config.compute.precision)
     asked, held = time.monotonic(), None
+    shapes = {name: tuple(value.shape) for name, value in learning.items()}
+    noise = ending.enter_context(NoiseAhead(plan, key, shapes, range(start, end)))
 
     for step in range(start, end):
         began = time.monotonic()
@@ -149,7 +156,7 @@ def _run(job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None]
         # The first worker's clock decides for all when to ask.
         ask = torch.full((1,), float(first and time.monotonic() - asked > NOTICE_S), device=device)
         add_up(worker, [*total.gradients.values(), *public_sum.values(), shown_loss, ask])
-        update = plan.private_update(total, key, step)
+        update = noise.private_update(total, step)
         for name, parameter in learning.items():
             parameter.grad = update[name] + plan.public_scale * public_sum[name]
         set_learning_rate(optimizer, config.optimizer, step, plan.steps)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import ClippedSum, Key, PrivacyPlan, noise
+from raymaskdp.privacy.noise_ahead import NoiseAhead
 
 D = 100_000
 TRIALS = 30
@@ -128,3 +129,18 @@ def test_whole_numbers_do_not_overflow(multiplier: float, records: int) -> None:
     assert torch.isfinite(update).all()
     if multiplier < 1:
         torch.testing.assert_close(update, most, rtol=1e-4, atol=1e-4)
+
+
+def test_noise_drawn_ahead_is_the_same_and_for_its_own_step() -> None:
+    chosen, key = plan(1.0), Key(secret=bytes(32))
+    total = ClippedSum({"a": torch.randn(50), "b": torch.randn(3, 4)})
+    shapes = {"a": (50,), "b": (3, 4)}
+    with NoiseAhead(chosen, key, shapes, range(2, 5)) as ahead:
+        for step in range(2, 5):
+            made, wanted = ahead.private_update(total, step), chosen.private_update(total, key, step)
+            assert all(torch.equal(made[name], wanted[name]) for name in shapes)
+    with (
+        NoiseAhead(chosen, key, shapes, range(2, 5)) as ahead,
+        pytest.raises(ValueError, match="for no other"),
+    ):
+        ahead.private_update(total, 3)

@@ -279,7 +279,8 @@ def _people(work: Work, shown: LadderFrame, drawn: Rendered, backdrop_HW3: np.nd
 def _counts(scene: Scene, shown: LadderFrame, drawn: Rendered, people: FlatPeople) -> dict[str, int]:
     """What `FrameChecks` counts of a frame."""
     blank = shown.rung == Rung.BLANK
-    doubts, regions = int(scene.doubts_T[shown.index]), num_regions(shown)
+    things_HW = masks.unpack(scene.things_TB[shown.index], *shown.mask_HW.shape)
+    doubts, regions = int(scene.doubts_T[shown.index]), num_regions(shown, things_HW)
     everybody = int(np.count_nonzero(scene.visible_PT[:, shown.index])) + doubts + regions
     return {
         "avatars": people.avatars,

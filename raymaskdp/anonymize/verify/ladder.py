@@ -153,17 +153,22 @@ def redacted(frames: Iterable[LadderFrame], look: SecondLook, fps: float) -> Ite
         yield finished()
 
 
-def num_regions(shown: LadderFrame) -> int:
-    """Places of a frame that were taken down the ladder and lie outside what the analysis removed.
+def num_regions(shown: LadderFrame, things_HW: np.ndarray | None = None) -> int:
+    """Places of a frame that were taken down the ladder and in which somebody may have been.
 
     What is seen where a person was removed is an unlucky filling: no pixel of anybody is there to be counted.
+    Nor is anybody where most of the place is a thing that the finding named, such as a dog (`things_HW`, bool
+    [H, W]).
     """
     if shown.region_HW is None:
         return 0
     count, labels_HW = cv2.connectedComponents(shown.region_HW.view(np.uint8))
     area = np.bincount(labels_HW.ravel(), minlength=count)[1:]
     removed = np.bincount(labels_HW[shown.mask_HW], minlength=count)[1:]
-    return int(np.count_nonzero(removed < INSIDE * area))
+    nobody = removed >= INSIDE * area
+    if things_HW is not None:
+        nobody |= np.bincount(labels_HW[things_HW], minlength=count)[1:] >= 0.5 * area
+    return int(np.count_nonzero(~nobody))
 
 
 def _held(fps: float) -> int:

@@ -144,6 +144,11 @@ def test_a_region_that_uncovers_another_one_grows() -> None:
     assert shown.rung == Rung.FILL
     assert not (shown.frame_HW3 == RED).all(-1).any()
     assert num_regions(shown) == 2
+    dog_HW = np.zeros(shown.mask_HW.shape, bool)
+    dog_HW[shown.region_HW] = True
+    dog_HW[:, :25] = False
+    assert num_regions(shown, dog_HW) == 1  # the other place is something that the finding named
+    assert num_regions(shown, ~dog_HW) == 1
 
 
 def test_a_lower_rung_is_held() -> None:
