@@ -200,7 +200,6 @@ def _left_out(names: Mapping[str, Sequence[str]]) -> Iterator[str]:
 def _pieces(config: AnonymizeConfig, out: Path | str, home: Path) -> Path | None:
     """The private folder for finished pieces, which all workers see; None where there is none such."""
     if config.pieces is not None:
-        config.pieces.chmod(0o700)
         return scratch_folder(config.pieces / hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16])
     return scratch_folder(folders.passing(home, "pieces")) if isinstance(out, Path) else None
 

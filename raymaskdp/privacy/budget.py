@@ -135,6 +135,7 @@ def budget(data: Path, limit: Limit | None = None, *, delta: float = 1e-5) -> Bu
                     f"The runs on {data} have cost ε = {_shown(spent)} at δ = {limit.delta:g} already, so "
                     f"{limit.epsilon:g} cannot be their limit."
                 )
+            _limit(folder)  # what is no limit of an earlier call is not written over
             write_json(folder / "limit.json", dataclasses.asdict(limit), ours=True)
         kept = _limit(folder)
     at = delta if kept is None else kept.delta
@@ -185,7 +186,11 @@ def _limit(folder: Path) -> Limit | None:
     path = folder / "limit.json"
     if not path.is_file():
         return None
-    return config.build(Limit, json.loads(path.read_text(encoding="utf-8")), where=str(path))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is no limit that raymaskdp wrote; move it away.") from error
+    return config.build(Limit, values, where=str(path))
 
 
 def _finite(value: float) -> float | None:

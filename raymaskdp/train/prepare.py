@@ -352,7 +352,32 @@ def _written_to(out: str | Path) -> Iterator[Path]:
         yield folder
         files = [path for path in folder.rglob("*") if path.is_file() and path.name != MADE]
         for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
-            storage.publish(path, storage.join(str(out), path.relative_to(folder).as_posix()))
+            url = storage.join(str(out), path.relative_to(folder).as_posix())
+            part = next((part for part in PARTS if path.name.endswith(f".{part}")), None)
+            if path.parent != folder and part is not None:
+                _keep_foreign(url, about_url=f"{url.removesuffix(part)}{PARTS[-1]}")
+            storage.publish(path, url)
+
+
+def _keep_foreign(url: str, about_url: str) -> None:
+    """Give an object that no earlier run vouches for another name before something is put in its place.
+
+    What a killed run brought before its JSON is kept so, too: nobody vouches for it.
+    """
+    version = storage.version(url)
+    if version is None:
+        return
+    try:
+        about = json.loads(storage.read(about_url))
+        vouched = {about["row"]["frames_sha256"], about["row"]["masks_sha256"]}
+        ours = url == about_url and isinstance(about["made_from"], str)
+    except (UserError, ValueError, KeyError, TypeError):
+        vouched, ours = set(), False
+    if not ours:
+        with storage.local_copy(url) as copy:
+            ours = sha256_file(copy) in vouched
+    if not ours:
+        storage.set_aside(url, f"{url.rsplit('/', 1)[1]}.set-aside-{version[:8]}")
 
 
 def _store(one: Source, out: str | Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
@@ -374,7 +399,7 @@ def _store_here(one: Source, out: Path, settings: PrepareConfig, made_from: str)
         "frames_sha256": sha256_file(f"{stem}.frames.npy"),
         "masks_sha256": sha256_file(f"{stem}.masks.npy"),
     }
-    write_json(f"{stem}.json", {"made_from": made_from, "row": row}, ours=True)
+    write_json(f"{stem}.json", {"made_from": made_from, "row": row})
     return row
 
 
@@ -471,19 +496,23 @@ def _stored_row(one: Source, out: str | Path, made_from: str) -> dict[str, Any] 
         urls = [storage.join(str(out), f"clips/{one.record.video_id}.{name}") for name in PARTS]
         if None in map(storage.version, urls):
             return None
-        about = json.loads(storage.read(urls[-1]))
-        return dict(about["row"]) if about["made_from"] == made_from else None
+        try:
+            about = json.loads(storage.read(urls[-1]))
+            return dict(about["row"]) if about["made_from"] == made_from else None
+        except (ValueError, KeyError, TypeError):
+            return None
     stem = Path(out) / "clips" / one.record.video_id
     try:
         about = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        row: dict[str, Any] = about["row"]
+        before = about["made_from"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    row: dict[str, Any] = about["row"]
     for name in ("frames", "masks"):
         array = Path(f"{stem}.{name}.npy")
         if not array.is_file() or sha256_file(array) != row[f"{name}_sha256"]:
             return None
-    return row if about["made_from"] == made_from else None
+    return row if before == made_from else None
 
 
 def _made_from(one: Source, settings: PrepareConfig) -> str:
@@ -523,5 +552,5 @@ def _fingerprint(rows: list[dict[str, Any]], settings: PrepareConfig) -> str:
 
 
 def _write_array(path: str, array: np.ndarray) -> None:
-    with atomic_path(path, ours=True) as temporary, open(temporary, "wb") as opened:
+    with atomic_path(path) as temporary, open(temporary, "wb") as opened:
         np.save(opened, array)

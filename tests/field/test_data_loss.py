@@ -17,6 +17,7 @@ from support.field_films import Films, Run
 from support.samples import write_anonymized, write_provenance
 
 from raymaskdp import files, storage
+from raymaskdp.anonymize import anonymize
 from raymaskdp.anonymize.output import ownership
 from raymaskdp.anonymize.output.manifest import Row, read_manifest, withdraw, write_manifest
 from raymaskdp.datasets.ids import stable_id, why_no_id
@@ -598,6 +599,64 @@ def test_the_same_content_under_two_ids_is_said(films: Films, run: Run, tmp_path
     )
 
 
+@pytest.mark.parametrize("foreign", ["a.frames.npy", "a.masks.npy", "a.json"])
+@pytest.mark.parametrize("when", ["before", "since"])
+def test_prepare_writes_over_no_file_among_the_clips(
+    films: Films, tmp_path: Path, foreign: str, when: str
+) -> None:
+    """Neither where a copied store.json makes the folder a store, nor where a file was changed since."""
+    films.put(tmp_path / "videos/a.mp4")
+    prepare(tmp_path / "videos", tmp_path / "clips", SIZE)
+    out = tmp_path / "clips"
+    if when == "before":
+        out = tmp_path / "other"
+        (out / "clips").mkdir(parents=True)
+        shutil.copy(tmp_path / "clips/store.json", out)
+    (out / "clips" / foreign).write_bytes(b"mine")
+    with pytest.raises(UserError, match="is there already and is not as this project wrote it"):
+        prepare(tmp_path / "videos", out, SIZE)
+    assert (out / "clips" / foreign).read_bytes() == b"mine"
+
+
+def test_prepare_goes_on_after_a_kill(films: Films, tmp_path: Path) -> None:
+    """Arrays whose JSON was never written are its own."""
+    films.put(tmp_path / "videos/a.mp4")
+    out = tmp_path / "clips"
+    prepare(tmp_path / "videos", out, SIZE)
+    (out / "clips/a.json").unlink()
+    (out / "clips/a.masks.npy").unlink()
+    result = prepare(tmp_path / "videos", out, SIZE)
+    assert result.videos == 1
+    assert not result.failed
+    assert prepare(tmp_path / "videos", out, SIZE).reused == 1
+
+
+def test_a_store_of_somebody_elses_is_one_sentence(films: Films, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/store.json").write_text('{"mine": 1}')
+    with pytest.raises(UserError, match="is of no clip store that prepare wrote"):
+        prepare(tmp_path / "videos", tmp_path / "clips", SIZE)
+
+
+def test_a_note_beside_the_output_folder_is_not_written_over(films: Films, run: Run, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    note = tmp_path / ".out.progress"
+    note.write_text("mine")
+    with pytest.raises(UserError, match="is needed for a note of the run"):
+        run(tmp_path / "videos", tmp_path / "out")
+    assert note.read_text() == "mine"
+
+
+def test_the_folder_of_pieces_keeps_its_rights(films: Films, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    pieces = tmp_path / "pieces"
+    pieces.mkdir(mode=0o755)
+    chosen = dataclasses.replace(films.settings, pieces=pieces)
+    anonymize(tmp_path / "videos", tmp_path / "out", chosen, progress=False)
+    assert pieces.stat().st_mode & 0o777 == 0o755
+
+
 # --- the same on an object store ------------------------------------------------------------------------
 
 
@@ -646,6 +705,22 @@ def test_an_object_that_was_changed_is_set_aside(store: str, run: Run) -> None:
     assert aside.startswith("a.mp4.set-aside-")
     assert after[aside] == b"mine"
     assert after["a.mp4"] == written["a.mp4"]
+
+
+def test_prepare_keeps_the_objects_of_others(films: Films, store: str, tmp_path: Path) -> None:
+    """Under another name; its own of an earlier call, with other labels say, are simply replaced."""
+    films.put(tmp_path / "videos/a.mp4")
+    storage.write(f"{store}/clips/clips/a.frames.npy", b"mine")
+    storage.write(f"{store}/clips/clips/a.json", b'{"mine": 1}')
+    assert prepare(tmp_path / "videos", f"{store}/clips", SIZE).videos == 1
+    kept = {name: content for name, content in objects(f"{store}/clips/clips").items() if "set-aside" in name}
+    assert sorted(kept.values()) == [b"mine", b'{"mine": 1}']
+    before = set(objects(f"{store}/clips/clips"))
+    storage.write(f"{store}/clips/clips/a.json", b"{}")
+    prepare(tmp_path / "videos", f"{store}/clips", SIZE)
+    assert prepare(tmp_path / "videos", f"{store}/clips", SIZE).reused == 1
+    assert before < set(objects(f"{store}/clips/clips"))
+    ClipStore.open(f"{store}/clips")
 
 
 def test_outputs_on_a_store_are_no_sources(store: str, run: Run) -> None:

@@ -32,6 +32,7 @@ def told(out: Path | str, videos: int) -> Iterator[None]:
     """Write down how many videos the run of this block has, until it ends; what breaks off leaves it."""
     if isinstance(out, Path):
         path = folders.lasting(out, "progress")
+        _require_note(path)
         write_json(path, {"videos": videos}, ours=True)
         yield
         path.unlink(missing_ok=True)
@@ -66,6 +67,18 @@ def read(out: Path | str) -> int | None:
     if not content:
         return None
     return int(json.loads(content)["videos"])
+
+
+def _require_note(path: Path) -> None:
+    """Raise `UserError` if something else than such a note is in its place."""
+    try:
+        note = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        note = None
+    if not (isinstance(note, dict) and list(note) == ["videos"] and isinstance(note["videos"], int)):
+        raise UserError(f"{path} is needed for a note of the run, but is another file; move it away.")
 
 
 def _publish(out: str, videos: int) -> None:

@@ -205,12 +205,22 @@ def absolute(place: str | Path) -> str | Path:
 
 
 def about_store(place: str | Path) -> dict[str, Any] | None:
-    """What `store.json` of a place says; None if there is none."""
+    """What `store.json` of a place says; None if there is none. Raises `UserError` if it is another file."""
     if storage.is_url(place):
-        url = storage.join(str(place), "store.json")
-        return None if storage.version(url) is None else dict(json.loads(storage.read(url)))
-    path = Path(place) / "store.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        path: str | Path = storage.join(str(place), "store.json")
+        content = None if storage.version(str(path)) is None else storage.read(str(path))
+    else:
+        path = Path(place) / "store.json"
+        content = Path(path).read_bytes() if Path(path).is_file() else None
+    if content is None:
+        return None
+    try:
+        about = dict(json.loads(content))
+        if not {"format", "config"} <= about.keys():
+            raise ValueError("it has no format")
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is of no clip store that prepare wrote; give another folder.") from error
+    return about
 
 
 def _stored_video(row: dict[Any, Any]) -> StoredVideo:
