@@ -94,6 +94,16 @@ def require_ours(path: Path) -> None:
         )
 
 
+def set_aside(path: Path) -> None:
+    """Give a file that is not as this project wrote it another name, so that nothing of it is lost."""
+    try:
+        require_ours(path)
+    except UserError:
+        if path.is_dir() and not path.is_symlink():
+            raise
+        path.rename(path.with_name(f"{path.name}.set-aside-{uuid.uuid4().hex[:8]}"))
+
+
 def mark_outputs(folder: Path) -> None:
     """Note of a folder that no video in it is ever a source."""
     make_folder(folder)

@@ -601,10 +601,10 @@ def test_the_same_content_under_two_ids_is_said(films: Films, run: Run, tmp_path
 
 @pytest.mark.parametrize("foreign", ["a.frames.npy", "a.masks.npy", "a.json"])
 @pytest.mark.parametrize("when", ["before", "since"])
-def test_prepare_writes_over_no_file_among_the_clips(
+def test_prepare_sets_aside_what_is_not_its_own_among_the_clips(
     films: Films, tmp_path: Path, foreign: str, when: str
 ) -> None:
-    """Neither where a copied store.json makes the folder a store, nor where a file was changed since."""
+    """Where a copied store.json makes the folder a store, and where a file was changed since."""
     films.put(tmp_path / "videos/a.mp4")
     prepare(tmp_path / "videos", tmp_path / "clips", SIZE)
     out = tmp_path / "clips"
@@ -613,9 +613,13 @@ def test_prepare_writes_over_no_file_among_the_clips(
         (out / "clips").mkdir(parents=True)
         shutil.copy(tmp_path / "clips/store.json", out)
     (out / "clips" / foreign).write_bytes(b"mine")
-    with pytest.raises(UserError, match="is there already and is not as this project wrote it"):
-        prepare(tmp_path / "videos", out, SIZE)
-    assert (out / "clips" / foreign).read_bytes() == b"mine"
+    if when == "before":
+        with pytest.raises(UserError, match=r"store\.json is there already and is not as this project wrote"):
+            prepare(tmp_path / "videos", out, SIZE)
+    else:
+        assert prepare(tmp_path / "videos", out, SIZE).videos == 1
+    (kept,) = (out / "clips").glob(f"{foreign}.set-aside-*")
+    assert kept.read_bytes() == b"mine"
 
 
 def test_prepare_goes_on_after_a_kill(films: Films, tmp_path: Path) -> None:
