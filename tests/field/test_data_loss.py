@@ -698,6 +698,19 @@ def test_objects_are_withdrawn_as_they_were_written(store: str, run: Run) -> Non
     assert left == {"a.npz": b"mine", "b.mp4": b"mine, too"}
 
 
+@pytest.mark.parametrize(
+    "coming", [["mine/holiday.mp4"], {"mine/holiday.mp4": "0" * 64}, {"b.mp4": "0" * 64}]
+)
+def test_a_claim_removes_nothing_that_it_does_not_describe(store: str, coming: object) -> None:
+    """Neither elsewhere, nor with another content than was about to be brought."""
+    claim = {"video_id": "b", "outputs": {}, "config_sha256": "x", "stored": {}, "coming": coming}
+    storage.write(f"{store}/out/b.json", json.dumps(claim).encode())
+    storage.write(f"{store}/out/b.mp4", b"mine")
+    storage.write(f"{store}/out/mine/holiday.mp4", b"mine, too")
+    withdraw(f"{store}/out", "b")
+    assert objects(f"{store}/out") == {"b.mp4": b"mine", "mine/holiday.mp4": b"mine, too"}
+
+
 def test_an_object_that_was_changed_is_set_aside(store: str, run: Run) -> None:
     out = f"{store}/out"
     run(f"{store}/films", out)

@@ -9,10 +9,10 @@ from typing import Any
 
 from raymaskdp import storage
 from raymaskdp.anonymize.output.ownership import MARKS
-from raymaskdp.files import write_json
+from raymaskdp.files import sha256_file, write_json
 
 COMING = "coming"
-"""Key of a provenance under which stand names of objects that are being replaced."""
+"""Key of a provenance under which stand the digests of objects that are on their way, by name."""
 
 
 def publish(out: Path, store: str, video_id: str) -> None:
@@ -25,7 +25,7 @@ def publish(out: Path, store: str, video_id: str) -> None:
     claim = {name: provenance[name] for name in MARKS} | {
         "outputs": {},
         "stored": dict((old or {}).get("stored", {})),
-        COMING: sorted({*provenance["outputs"], *(old or {}).get(COMING, ())}),
+        COMING: _coming(old) | {name: sha256_file(out / name) for name in provenance["outputs"]},
     }
     storage.write(storage.join(store, about.name), json.dumps(claim).encode())
     for name in provenance["outputs"]:
@@ -44,10 +44,10 @@ def withdraw(store: str, video_id: str) -> None:
     if old is None:
         return
     about = storage.join(store, f"{video_id}.json")
-    names = {*old.get("stored", {}), *old.get(COMING, ())}
-    claim = {name: old[name] for name in MARKS} | {"outputs": {}, "stored": old.get("stored", {})}
-    storage.write(about, json.dumps(claim | {COMING: old.get(COMING, [])}).encode())
-    for name in sorted(names):
+    stored = old.get("stored", {})
+    claim = {name: old[name] for name in MARKS} | {"outputs": {}, "stored": stored, COMING: _coming(old)}
+    storage.write(about, json.dumps(claim).encode())
+    for name in sorted({*stored, *_coming(old)}):
         if _is_ours(store, name, old):
             storage.remove(storage.join(store, name))
     storage.remove(about)
@@ -68,16 +68,34 @@ def _read(store: str, video_id: str) -> dict[str, Any] | None:
 
 
 def _parsed(content: bytes) -> dict[str, Any] | None:
+    """A provenance, with nothing in it about objects that lie elsewhere than beside it."""
     try:
         values = json.loads(content)
     except ValueError:
         return None
-    return values if isinstance(values, dict) and values.keys() >= MARKS else None
+    if not isinstance(values, dict) or not values.keys() >= MARKS:
+        return None
+    for key in ("stored", COMING):
+        named = values.get(key, {})
+        found = named if isinstance(named, dict) else {}
+        values[key] = {name: value for name, value in found.items() if "/" not in name}
+    return values
+
+
+def _coming(old: Mapping[str, Any] | None) -> dict[str, str]:
+    return dict((old or {}).get(COMING, {}))
 
 
 def _is_ours(store: str, name: str, old: Mapping[str, Any]) -> bool:
-    version = storage.version(storage.join(store, name))
-    return version is None or version == old.get("stored", {}).get(name) or name in old.get(COMING, ())
+    """Whether there is no such object, or one that is as it was brought, or was about to be."""
+    url = storage.join(store, name)
+    version = storage.version(url)
+    if version is None or version == old.get("stored", {}).get(name):
+        return True
+    if name not in _coming(old):
+        return False
+    with storage.local_copy(url) as copy:
+        return sha256_file(copy) == _coming(old)[name]
 
 
 def _set_aside(store: str, name: str) -> None:
