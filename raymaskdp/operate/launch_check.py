@@ -17,7 +17,14 @@ from raymaskdp.operate import launch_kuberay, launch_ray_up
 from raymaskdp.operate.doctor import Check, DoctorResult
 from raymaskdp.operate.launch_faults import faults, wrong
 
-PLACEHOLDER = re.compile(r"<[^<>\s]+>|^<[^<>]+>$")
+PLACEHOLDER = re.compile(r"<[^<>\s]+>|^<[^<>]+>$|<\w+|\w+>$|\bTODO\b|\bYOUR_\w+|\bami-x+\b")
+NEVER_EMPTY = re.compile(
+    r"(^|[./])(region|availability_zone|project_id|image|claim|claimName|ImageId|sourceImage|Arn|email)$"
+)
+"""Settings that have no default, wherever they stand."""
+
+NOTHING = "tag:yaml.org,2002:null"
+
 TAKE = "take a file from cluster/ and change that"
 COMMENT = re.compile(r"\s#\s*(.*)$")
 
@@ -73,8 +80,12 @@ def _unset(root: yaml.Node, lines: list[str]) -> Iterator[Check]:
     """One check for every place that still has a placeholder; what is used several times is one place."""
     for name, node in _scalars(root, "", set()):
         found = PLACEHOLDER.findall(node.value)
-        if found:
-            line = node.start_mark.line
+        line = node.start_mark.line
+        if NEVER_EMPTY.search(name) and (not node.value or node.tag == NOTHING or node.value[0] in "/:"):
+            yield wrong(
+                name, f"line {line + 1} has {node.value or 'nothing'} there", "put your own value there"
+            )
+        elif found:
             comment = COMMENT.search(lines[line])
             yield Check(
                 name=name,

@@ -309,6 +309,30 @@ def test_the_doctor_knows_a_fault_by_name(fault: str, tmp_path: Path) -> None:
     assert len(kinds) == 1, kinds  # one fault, wherever it is
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("aws.yaml", r"region: \S+", "region:"),
+        ("aws.yaml", r"region: \S+", 'region: ""'),
+        ("aws.yaml", r"ImageId: \S+", "ImageId: ami-xxxxxxxx"),
+        ("aws.yaml", r"ImageId: \S+", "ImageId: TODO"),
+        ("aws.yaml", r"ImageId: \S+", "ImageId: YOUR_AMI"),
+        ("aws.yaml", r"region: \S+", "region: <region"),
+        ("aws.yaml", r"image: \S+(/raymaskdp:\S+)", r"image: \1"),
+        ("gcp.yaml", r"project_id: \S+", "project_id:"),
+        ("raycluster.yaml", r"claimName: \S+", 'claimName: ""'),
+        ("raycluster.yaml", r"raymaskdp/claim: \S+", 'raymaskdp/claim: ""'),
+    ],
+)
+def test_what_is_not_set_in_other_words_is_not_ready(name: str, old: str, new: str, tmp_path: Path) -> None:
+    path = filled(name, tmp_path)
+    text = path.read_text()
+    changed = re.sub(old, new, text)
+    assert changed != text
+    path.write_text(changed)
+    assert not inspect(path).healthy
+
+
 def test_what_mends_a_fault_is_accepted(tmp_path: Path) -> None:
     def mount(settings: Any) -> None:
         of_types(lambda node: node["node_config"].pop("IamInstanceProfile"))(settings)
