@@ -41,10 +41,19 @@ MOST_UPLOADED_MIB = 10
 
 KEYS = re.compile(
     r"(^|/)(\.env([./].*)?|id_(rsa|dsa|ecdsa|ed25519)|auth_token|credentials(\.json)?|service[-_]account.*\.json"
-    r"|.*\.(pem|key|p12|pfx|secret))$|(^|/)(private|secrets?|\.ssh|\.aws|\.gnupg)/",
+    r"|.*\.(pem|key|p12|pfx|secret)|kaggle\.json"
+    r"|(.*[-_.])?(secrets?|tokens?|passwords?|passwd|creds?|credentials)([-_.].*)?"
+    r"\.(txt|json|ya?ml|toml|ini|cfg|md|sh))$"
+    r"|(^|/)(private|secrets?|\.ssh|\.aws|\.gnupg)/",
     re.IGNORECASE,
 )
 """Names of keys and secrets. They stay behind; one among the code is refused."""
+
+HELD = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY( BLOCK)?-----|\b(AKIA|ASIA)[0-9A-Z]{16}\b"
+    rb"|aws_secret_access_key\s*[:=]\s*\S|\b(ghp|gho|ghs)_[A-Za-z0-9]{36}|\bgithub_pat_\w{22}|\bhf_[A-Za-z0-9]{30}|\bglpat-[\w-]{20}"
+)
+"""What private keys and the access keys of clouds and hubs look like inside of a file."""
 
 PREFIX = "raymaskdp-"
 POLL_SECONDS = 0.5
@@ -158,11 +167,9 @@ def _pattern(path: Path) -> str:
 
 
 def _holds_a_key(path: Path) -> bool:
+    """Whether a key is in a file; zeros are left out, as every second byte is one in UTF-16."""
     with open(path, "rb") as opened:
-        return (
-            re.search(rb"-----BEGIN [A-Z ]*PRIVATE KEY( BLOCK)?-----", opened.read(MOST_UPLOADED_MIB * 2**20))
-            is not None
-        )
+        return HELD.search(opened.read(MOST_UPLOADED_MIB * 2**20).replace(b"\0", b"")) is not None
 
 
 def submission_id(command: str, line: str, environment: Mapping[str, str]) -> str:

@@ -56,6 +56,15 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
         ("Service-Account-7.json", "{}"),
         ("notes.txt", "-----BEGIN OPENSSH PRIVATE KEY-----\nabc"),
         ("notes.txt", "-----BEGIN PGP PRIVATE KEY BLOCK-----\nabc"),
+        ("notes.txt", "\0".join("-----BEGIN PRIVATE KEY-----")),
+        ("secret.txt", "x"),
+        ("my_token.txt", "x"),
+        ("creds.json", "{}"),
+        ("kaggle.json", "{}"),
+        ("db-passwords.yaml", "x: 1"),
+        ("creds.py", f"KEY = 'AKIA{'A1B2' * 4}'"),
+        ("conf.yaml", "aws_secret_access_key: abc"),
+        ("conf.toml", f"hub = 'hf_{'a1B2c3' * 6}'"),
     ],
 )
 def test_a_key_among_the_code_is_refused(name: str, content: str, tmp_path: Path) -> None:
@@ -63,6 +72,12 @@ def test_a_key_among_the_code_is_refused(name: str, content: str, tmp_path: Path
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=r"looks like a key"):
         left_behind(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tokens.py", "tokenizer.json", "passwordless.md", "secretary.yaml"])
+def test_what_is_only_called_nearly_so_is_code(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("split(text)")
+    assert uploaded(tmp_path) == {name}
 
 
 def test_an_image_gets_the_code_alone(tmp_path: Path) -> None:
