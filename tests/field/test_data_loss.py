@@ -652,6 +652,20 @@ def test_a_note_beside_the_output_folder_is_not_written_over(films: Films, run: 
     assert note.read_text() == "mine"
 
 
+def test_a_column_that_was_added_to_the_table_stays(films: Films, run: Run, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    out = tmp_path / "out"
+    run(tmp_path / "videos", out)
+    table = pd.read_parquet(out / "manifest.parquet")
+    table["my_note"] = "keep me"
+    table.to_parquet(out / "manifest.parquet", index=False)
+    films.put(tmp_path / "videos/b.mp4")
+    assert run(tmp_path / "videos", out).reused == 1
+    notes = pd.read_parquet(out / "manifest.parquet").set_index("video_id").my_note
+    assert notes["a"] == "keep me"
+    assert pd.isna(notes["b"])
+
+
 def test_the_folder_of_pieces_keeps_its_rights(films: Films, tmp_path: Path) -> None:
     films.put(tmp_path / "videos/a.mp4")
     pieces = tmp_path / "pieces"

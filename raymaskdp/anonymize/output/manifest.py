@@ -137,13 +137,18 @@ def last_run(table: pd.DataFrame) -> RunFacts | None:
 def write_manifest(out: Path | str, rows: Iterable[Row], run: RunFacts | None = None) -> None:
     """Write the table of all videos, sorted by id, atomically; `out` may be a URL.
 
-    Without `run`, the facts of a local manifest that is replaced are kept.
+    Without `run`, the facts of a local manifest that is replaced are kept. So are columns that somebody
+    added to it, for the videos that are still in it.
     """
     columns = [column.name for column in dataclasses.fields(Row)]
     ordered = sorted(rows, key=lambda row: row.video_id)
     table = pd.DataFrame([dataclasses.asdict(row) for row in ordered], columns=columns)
-    if run is None and isinstance(out, Path) and (out / MANIFEST).is_file():
-        run = last_run(pd.read_parquet(out / MANIFEST, columns=["video_id"]))
+    if isinstance(out, Path) and (out / MANIFEST).is_file():
+        old = pd.read_parquet(out / MANIFEST)
+        run = run or last_run(old)
+        added = [name for name in old.columns if name not in columns]
+        if added:
+            table = table.merge(old[["video_id", *added]], how="left", on="video_id")
     if run is not None:
         table.attrs["run"] = dataclasses.asdict(run)
     if isinstance(out, str):
