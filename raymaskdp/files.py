@@ -95,13 +95,18 @@ def require_ours(path: Path) -> None:
 
 
 def set_aside(path: Path) -> None:
-    """Give a file that is not as this project wrote it another name, so that nothing of it is lost."""
+    """Give what is at `path` another name in its folder, so that nothing of it is lost to what comes there."""
+    if os.path.lexists(path):
+        digest = sha256_file(path) if path.is_file() else "0" * 64
+        os.replace(path, path.with_name(f"{path.name}.set-aside-{digest[:8]}"))
+
+
+def make_way(path: Path) -> None:
+    """The same for a file that is not as this project wrote it; one that is may be written over."""
     try:
         require_ours(path)
     except UserError:
-        if path.is_dir() and not path.is_symlink():
-            raise
-        path.rename(path.with_name(f"{path.name}.set-aside-{uuid.uuid4().hex[:8]}"))
+        set_aside(path)
 
 
 def mark_outputs(folder: Path) -> None:

@@ -31,7 +31,7 @@ from raymaskdp.datasets.ids import IMAGE_SUFFIXES
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, read_source
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
-from raymaskdp.files import MADE, atomic_path, own_folder, set_aside, sha256_file, write_json
+from raymaskdp.files import MADE, atomic_path, make_way, own_folder, sha256_file, write_json
 from raymaskdp.train.data import views
 from raymaskdp.train.data.positive_controls import People, with_blurred_people, without_people
 from raymaskdp.train.data.store import FORMAT, PARTS, about_store
@@ -390,7 +390,7 @@ def _store_here(one: Source, out: Path, settings: PrepareConfig, made_from: str)
     frames, tokens = _views(one, settings) if settings.people == "avatar" else _control(one, settings)
     stem = out / "clips" / one.record.video_id
     for part in PARTS:
-        set_aside(Path(f"{stem}.{part}"))
+        make_way(Path(f"{stem}.{part}"))
     _write_array(f"{stem}.frames.npy", frames)
     _write_array(f"{stem}.masks.npy", masks.pack(tokens))
     row = {

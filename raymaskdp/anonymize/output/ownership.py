@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from raymaskdp.errors import UserError
-from raymaskdp.files import sha256_file, write_json
+from raymaskdp.files import set_aside, sha256_file, write_json
 
 CLAIMED = "claimed"
 """Key of a provenance under which stand all digests that a file may have, by name."""
@@ -51,7 +51,7 @@ def claim(out: Path, video_id: str, config_sha256: str, digests: Mapping[str, st
     known = read(out, video_id)
     about = out / f"{video_id}.json"
     if not known:
-        _set_aside(about)
+        set_aside(about)
     for name, digest in digests.items():
         known[name] = sorted({*known.get(name, ()), digest})
     write_json(about, claimed(video_id, config_sha256, known), ours=True)
@@ -71,7 +71,7 @@ def is_ours(path: Path, known: Mapping[str, Iterable[str]]) -> bool:
 def make_way(path: Path, known: Mapping[str, Iterable[str]]) -> None:
     """Give a file that is not ours another name in its folder, which says that it was set aside."""
     if os.path.lexists(path) and not is_ours(path, known):
-        _set_aside(path)
+        set_aside(path)
 
 
 def require_free(out: Path, video_id: str, suffixes: Iterable[str], *, done_before: bool) -> None:
@@ -95,9 +95,3 @@ def taken(path: Path | str) -> UserError:
         f"{path} is there already, and this project did not write it; move it away, or give another "
         "output folder."
     )
-
-
-def _set_aside(path: Path) -> None:
-    if os.path.lexists(path):
-        digest = sha256_file(path) if path.is_file() else "0" * 64
-        os.replace(path, path.with_name(f"{path.name}.set-aside-{digest[:8]}"))
