@@ -95,7 +95,7 @@ def require_ours(path: Path) -> None:
 
 
 def set_aside(path: Path) -> None:
-    """Give what is at `path` another name in its folder, so that nothing of it is lost to what comes there."""
+    """Give what is at `path` another name in its folder, so that nothing is lost to what comes there."""
     if os.path.lexists(path):
         digest = sha256_file(path) if path.is_file() else "0" * 64
         os.replace(path, path.with_name(f"{path.name}.set-aside-{digest[:8]}"))
