@@ -26,7 +26,8 @@ from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
 
 STEPS = 36
-"""The noise's standard deviation is at least 2^STEPS steps of the grid, and less than twice that."""
+"""The noise's standard deviation is 2^STEPS steps of the grid or more, and less than twice that; fewer only
+where sums would not fit below `LARGEST`."""
 
 FINE = 2.0**-12
 """A second Gaussian of this share of the noise fills in between the numbers that the first one has.

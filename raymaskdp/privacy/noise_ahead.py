@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -30,7 +29,6 @@ class NoiseAhead:
         self._steps = iter(steps)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="noise")
         self._coming: tuple[int, Future[dict[str, Tensor]]] | None = None
-        self.seconds_waited = 0.0
         self._begin()
 
     def __enter__(self) -> NoiseAhead:
@@ -47,9 +45,7 @@ class NoiseAhead:
         number, drawn = self._coming
         if number != step:
             raise ValueError(f"the noise of step {number} is for no other, and {step} was asked for")
-        began = time.perf_counter()
         noise = drawn.result()
-        self.seconds_waited += time.perf_counter() - began
         self._begin()
         return self._plan.released(total, noise)
 

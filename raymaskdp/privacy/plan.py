@@ -261,7 +261,7 @@ class PrivacyPlan:
         self._check_step(step)
         grid = self.grid_step
         if grid is None:
-            return {name: torch.zeros(shape, dtype=torch.int64) for name, shape in shapes.items()}
+            return {name: torch.zeros((), dtype=torch.int64).expand(shape) for name, shape in shapes.items()}
         return noise.rounded_gaussian(
             shapes, standard_deviation=self.noise_std, step=grid, key=key, number=step
         )

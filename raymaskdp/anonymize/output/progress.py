@@ -77,7 +77,8 @@ def _require_note(path: Path) -> None:
         return
     except (OSError, ValueError):
         note = None
-    if not (isinstance(note, dict) and list(note) == ["videos"] and isinstance(note["videos"], int)):
+    # Earlier versions also said there whether the run had ended.
+    if not (isinstance(note, dict) and {"videos"} <= note.keys() <= {"videos", "ended"}):
         raise UserError(f"{path} is needed for a note of the run, but is another file; move it away.")
 
 

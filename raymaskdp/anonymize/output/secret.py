@@ -41,7 +41,7 @@ class SecretFile:
         Raises `UserError` for a file that cannot be read or has another length.
         """
         full = path.absolute()
-        if not full.exists():
+        if not os.path.lexists(full):  # a link that leads nowhere is the user's
             make_folder(full.parent)
             with tempfile.NamedTemporaryFile(dir=full.parent, prefix=".secret.", delete=False) as fresh:
                 fresh.write(secrets.token_bytes(LENGTH))
