@@ -155,7 +155,7 @@ def _schema(cls: type[Any]) -> str:
 
 OLD_OPTIONS = {
     "--page": "--out FILE",
-    "--pose-model": "pose.pose_model=FILE",
+    "--pose-model": "pose.landmarks=FILE",
     "--sources": "a second place, after the folder",
 }
 """How what was an option once is given now; what is a setting of the same name is found by itself."""

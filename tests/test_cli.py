@@ -79,7 +79,7 @@ def test_defaults_load_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["sweep", "train.data=x"], "train.data=x is given as x now"),
         (["prepare", "x", "--out", "y", "--workers", "2"], "--workers is given as workers=VALUE now"),
         (["evaluate", "x", "--views", "2"], "--views is given as views=VALUE now"),
-        (["anonymize", "x", "--out", "y", "--pose-model", "z"], "pose.pose_model=FILE now"),
+        (["anonymize", "x", "--out", "y", "--pose-model", "z"], "pose.landmarks=FILE now"),
         (["privacy", "sigma", "--num-records", "2"], "--num-records is given as num_records=VALUE now"),
         (["review", "x", "--page", "y"], "--page is given as --out FILE now"),
         (["audit", "anonymization", "x", "--sources", "y"], "a second place"),
@@ -109,7 +109,7 @@ def test_a_mistake_is_one_sentence(
 
 @pytest.mark.parametrize(
     ("arguments", "setting"),
-    [(["pose.pose_model=nowhere.task"], "pose.pose_model"), (["body=nowhere.npz"], "body")],
+    [(["pose.landmarks=nowhere.onnx"], "pose.landmarks"), (["body=nowhere.npz"], "body")],
 )
 def test_files_that_settings_name_are_looked_for_before_workers_start(
     arguments: list[str], setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -59,5 +59,5 @@ class Refiners:
         if limit == 0:
             return None
         pose = self._config.pose
-        networks = PoseNetworks(pose_model=pose.pose_model, confidence=pose.confidence, limit=1)
+        networks = PoseNetworks(confidence=pose.confidence, limit=1)
         return PoseCheck(networks, limit)

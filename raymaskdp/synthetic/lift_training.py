@@ -18,7 +18,8 @@ import torch
 from tqdm import tqdm
 
 from raymaskdp import check
-from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks, Sighting, View
+from raymaskdp.anonymize.people.networks.blazepose import BlazePose
+from raymaskdp.anonymize.people.networks.windows import guesses
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fitting import lift
 from raymaskdp.bodies.fitting.landmarks import landmarks_of
@@ -32,6 +33,9 @@ from raymaskdp.video.reader import stream
 
 FAR = 0.15
 """A sighting this far from the truth on average, as a share of the person's extent, is of nobody."""
+
+PRESENT = 0.5
+"""Least presence of somebody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +167,7 @@ def lesson_of(
 def _sightings(folder: Path, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Landmarks in the image and in space, true points and camera of every person that the network sees."""
     body, rng = load_body(), np.random.default_rng([seed, 7])
-    networks = PoseNetworks(pose_model=None, confidence=0.35, limit=3)
+    network = BlazePose()
     for path in tqdm(sorted((folder / "videos").glob("*.mp4")), "look", unit="video"):
         with np.load(folder / "truth" / f"{path.stem}.npz") as stored:
             betas_S, turns, place = stored["betas"][0], stored["rotations"][0], stored["translation"][0]
@@ -175,18 +179,17 @@ def _sightings(folder: Path, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray
         for frame_HW3, truth_L3, joints_J2 in zip(stream(path), truth_TL3, joints_TJ2, strict=True):
             height, width = frame_HW3.shape[:2]
             extent = float(np.ptp(joints_J2, axis=0).max())
-            margin = rng.uniform(0.2, 0.45, 4) * extent
-            low = np.clip(joints_J2.min(0) - margin[:2], 0, (width - 2, height - 2)).astype(int)
-            high = np.clip(joints_J2.max(0) + margin[2:], 2, (width, height)).astype(int)
+            margin = rng.uniform(0.0, 0.15, 4) * extent
+            box_4 = np.concatenate([joints_J2.min(0) - margin[:2], joints_J2.max(0) + margin[2:]])
+            box_4 = np.clip(box_4, 0, (width, height, width, height))
             image_L2 = truth_L3[:, :2] / truth_L3[:, 2:] * camera_33[[0, 1], [0, 1]] + camera_33[:2, 2]
-
-            def apart(sighting: Sighting, image_L2: np.ndarray = image_L2) -> float:
-                return float(np.linalg.norm(sighting.keypoints_33x3[:, :2] - image_L2, axis=1).mean())
-
-            view = View.of(frame_HW3, (int(low[0]), int(low[1]), int(high[0]), int(high[1])))
-            nearest = min(networks.bodies(view), key=apart, default=None)
-            if nearest is not None and apart(nearest) < FAR * extent:
-                yield nearest.keypoints_33x3, nearest.world_33x3, truth_L3, camera_33
+            # Looked at as in a film: where the network itself says that the person is.
+            (first,) = network(frame_HW3, guesses(box_4)[:1])
+            (again,) = network(frame_HW3, [first.window])
+            seen = again.body
+            apart = float(np.linalg.norm(seen.keypoints_33x3[:, :2] - image_L2, axis=1).mean())
+            if again.presence >= PRESENT and apart < FAR * extent:
+                yield seen.keypoints_33x3, seen.world_33x3, truth_L3, camera_33
 
 
 def learn(lessons: list[Lesson], settings: LiftTrainingConfig) -> tuple[Lift, float]:

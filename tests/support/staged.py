@@ -53,8 +53,8 @@ class Staged:
     def anonymized(self, out: Path, *, veto: bool = True, **settings: object) -> AnonymizeResult:
         """With poses from the skeletons; `veto` has detectors look for people whom these do not know."""
         pose = PoseConfig(
-            source="smarthome", skeletons=self.video.parent, veto=veto, pose_model=Path(__file__)
-        )  # no bundle: opening it would fail
+            source="smarthome", skeletons=self.video.parent, veto=veto, landmarks=Path(__file__)
+        )  # no network: opening it would fail
         return anonymize(self.video, out, AnonymizeConfig(workers=0, pose=pose, **settings), progress=False)
 
 

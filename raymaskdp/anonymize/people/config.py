@@ -25,8 +25,8 @@ class PoseConfig:
       keypoints: the same for keypoints beside the landmarks: ViTPose of COCO's 17.
       masks: the same for masks beside the segmenter: SAM 2.
       batch: pictures that these three look at at once.
-      pose_model: a PoseLandmarker bundle; None takes the one of `raymaskdp models pull`.
-      confidence: least confidence of the landmark network, in (0, 1).
+      landmarks: the landmark network, an ONNX file with the form of BlazePose's; None for the bundled one.
+      confidence: least probability that the landmark network sees somebody, in (0, 1).
       max_people: people a frame for whom landmarks are looked for, the largest first; the others are
         silhouettes.
       max_gap: longest time between two poses of a person that is filled in, seconds.
@@ -41,8 +41,8 @@ class PoseConfig:
     keypoints: str | None = None
     masks: str | None = None
     batch: Annotated[int, check.Range(1, 1024)] = 8
-    pose_model: Path | None = None
-    confidence: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.35
+    landmarks: Path | None = None
+    confidence: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.5
     max_people: Annotated[int, check.Range(0, 1000)] = 8
     max_gap: Annotated[float, check.Range(0), Unit("s")] = 1.0
     dilation: Annotated[float, check.Range(0, 0.5)] = 0.02

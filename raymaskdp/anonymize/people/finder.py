@@ -3,9 +3,9 @@
     people = FindPeople(PoseConfig())(VideoFrames("video.mp4"), probe("video.mp4"))
 
 Two passes over the frames. In the first, detectors look at each frame (`look`), and their boxes are followed
-to tracks (`box_tracker`). In the second, the landmark network looks into a crop around each box. A person
-with landmarks gets a pose and a mask; a person without is covered as a box. A box that was seen too briefly
-to be a person for certain is a doubt with a region, which later stages cover or refuse.
+to tracks (`box_tracker`). In the second, the landmark network looks at each person (`networks.following`). A
+person with landmarks gets a pose and a mask; a person without is covered as a box. A box that was seen too
+briefly to be a person for certain is a doubt with a region, which later stages cover or refuse.
 
 Shape suffixes: T frames, H×W pixels, 33 landmarks, N boxes, 4 coordinates, B bytes of a packed mask.
 """
@@ -15,51 +15,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.body_track import (
-    BodySeen,
     BodyTrack,
     interpolated,
     interpolated_outline,
-    observed,
-    same_body,
 )
 from raymaskdp.anonymize.people.box_search import BoxSearch, some_at_once
 from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack
 from raymaskdp.anonymize.people.certainty import BODIES, BOX_MARGIN, doubts_of, is_certain, is_doubtful
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.masks import Patch, body_height, box_patch, grow, limbs, union
+from raymaskdp.anonymize.people.networks.blazepose import BlazePose
 from raymaskdp.anonymize.people.networks.evidence import Evidence, corrected, evidence_of
+from raymaskdp.anonymize.people.networks.following import SURE_SCORE, Following
 from raymaskdp.anonymize.people.networks.given import given_networks
-from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, View, halved
+from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.anonymize.people.uncovered import uncovered_parts
 from raymaskdp.video.mask_film import MaskFilm, SmallMask
 from raymaskdp.video.masks import pack
 from raymaskdp.video.reader import VideoInfo
 
-LEAST_SCORE = 0.2
-"""Bodies below this score (`body_track.BodySeen`) are imagined, even where a detector saw a person."""
-
-SURE_SCORE = 0.3
-"""Score from which a body speaks for a person by itself."""
-
 POINT_SEEN = 0.3
 """Visibility from which a landmark is seen and no guess."""
 
-CROP = 0.2
-"""What a crop shows around a box, as a share of its longer side."""
-
 LEAST_SIDE = 24
 """Longer side in pixels of the smallest box in which landmarks are looked for."""
-
-BODIES_A_CROP = 3
-"""Bodies looked for in one crop: others stand before or behind the one it is of."""
-
-BODY_FITS, FAINT_FITS = 0.3, 0.45
-"""Least overlap of a body with the box of the person whose it is, and the same of a body of a low score."""
 
 PART = 0.75
 """Share of a box that lies in another person's: so much of an arm, a head or a pair of legs does."""
@@ -77,9 +60,8 @@ class FindPeople:
         self.config = config
         self._given = given_networks(config, gpus)
         self._search = BoxSearch(self._given.detector)
-        self._networks = PoseNetworks(
-            pose_model=config.pose_model, confidence=config.confidence, limit=BODIES_A_CROP
-        )
+        self._landmarks = BlazePose(config.landmarks)
+        self._networks = PoseNetworks(confidence=config.confidence, limit=1)
 
     def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo) -> People:
         """The people of a video.
@@ -89,7 +71,8 @@ class FindPeople:
           info: size and rate.
         """
         looked = self._search(frames, info)
-        close = _CloseLook(self.config, self._networks, looked.tracks, info)
+        bodies = Following(self._landmarks, presence=self.config.confidence, fps=float(info.fps))
+        close = _CloseLook(self.config, bodies, self._networks, looked.tracks, info)
         for some in some_at_once(frames if looked.tracks else (), self._given.batch):
             at = [close.boxes_at(close.next + ahead) for ahead in range(len(some))]
             given = evidence_of(self._given.points, self._given.masks, some, at)
@@ -114,9 +97,15 @@ class _CloseLook:
     """The second pass: landmarks and masks of the people of one video, frame by frame."""
 
     def __init__(
-        self, config: PoseConfig, networks: PoseNetworks, tracks: Sequence[BoxTrack], info: VideoInfo
+        self,
+        config: PoseConfig,
+        bodies: Following,
+        networks: PoseNetworks,
+        tracks: Sequence[BoxTrack],
+        info: VideoInfo,
     ) -> None:
         self._config = config
+        self._bodies = bodies
         self._networks = networks
         self._tracks = tracks
         self._info = info
@@ -148,31 +137,14 @@ class _CloseLook:
             self._foreground.append(SmallMask.of(foreground_hw))
         else:
             self._foreground.append(self._foreground[-1])
-        for index, seen in self._bodies(frame_HW3, boxes_by_track).items():
-            self._seen[index].seen[now] = seen
-
-    def _bodies(self, frame_HW3: np.ndarray, boxes_by_track: dict[int, np.ndarray]) -> dict[int, BodySeen]:
-        """The body of each track, where landmarks were found."""
-        height, width = frame_HW3.shape[:2]
         largest = sorted(boxes_by_track, key=lambda index: -_side(boxes_by_track[index]))
-        found: list[BodySeen] = []
-        for index in largest[: self._config.max_people]:
-            box_4 = boxes_by_track[index]
-            if _side(box_4) < LEAST_SIDE or any(_fit(seen, box_4, height, width) > 0.7 for seen in found):
-                continue
-            view = View.of(frame_HW3, boxes.within(boxes.expand(box_4, CROP), height=height, width=width))
-            new = [observed(sighting, height=height, width=width) for sighting in self._networks.bodies(view)]
-            found += [seen for seen in new if seen.score >= LEAST_SCORE]
-        if not found:
-            return {}
-        fit = np.array([[_fit(seen, boxes_by_track[i], height, width) for seen in found] for i in largest])
-        least = np.array([BODY_FITS if seen.score >= SURE_SCORE else FAINT_FITS for seen in found])
-        taken: dict[int, BodySeen] = {}
-        # The best fitting first: a skeleton that is drawn into an arm is that of the arm's owner once more.
-        for a, b in sorted(zip(*linear_sum_assignment(-fit), strict=True), key=lambda pair: -fit[pair]):
-            if fit[a, b] >= least[b] and not any(same_body(found[b], other) for other in taken.values()):
-                taken[largest[a]] = found[b]
-        return taken
+        looked_at = {
+            index: boxes_by_track[index]
+            for index in largest[: self._config.max_people]
+            if _side(boxes_by_track[index]) >= LEAST_SIDE
+        }
+        for index, seen in self._bodies(frame_HW3, looked_at).items():
+            self._seen[index].seen[now] = seen
 
     def persons(self, num_frames: int) -> tuple[tuple[Person, ...], tuple[Doubt, ...]]:
         """The people, with gaps filled and masks made generous; and where somebody else may be."""
@@ -319,15 +291,6 @@ def _with_points(box_4: np.ndarray, keypoints_33x3: np.ndarray) -> np.ndarray:
         return box_4
     low_2, high_2 = np.split(boxes.around_points(seen), 2)
     return np.concatenate([np.minimum(box_4[:2], low_2), np.maximum(box_4[2:], high_2)])
-
-
-def _fit(seen: BodySeen, box_4: np.ndarray, height: int, width: int) -> float:
-    """Overlap of a body's outline with a box, by the boxes around both: intersection over union."""
-    if not seen.area:
-        return 0.0
-    outline_4 = np.array(seen.patch.box(), np.float64)
-    frame_4 = np.clip(box_4, 0, (width, height, width, height))
-    return float(boxes.iou(outline_4[None], frame_4[None])[0, 0])
 
 
 def _is_covered(mask_HW: np.ndarray, box_4: np.ndarray) -> bool:

@@ -45,7 +45,7 @@ class LookAgain:
     def __init__(self, config: VerifyConfig) -> None:
         self._config = config
         self._ssd = SsdDetector()
-        self._networks = PoseNetworks(pose_model=None, confidence=0.5, limit=1)
+        self._networks = PoseNetworks(confidence=0.5, limit=1)
         self._own = people_detector(config)
 
     def __call__(self, frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:

@@ -49,7 +49,7 @@ class Lookout:
     """The networks, loaded once."""
 
     def __init__(self, config: PoseConfig) -> None:
-        self.networks = PoseNetworks(pose_model=config.pose_model, confidence=config.confidence, limit=1)
+        self.networks = PoseNetworks(confidence=config.confidence, limit=1)
         self._look = LookAgain(VerifyConfig())
 
     def look(self, pair: Pair, *, frames: int) -> Detections:

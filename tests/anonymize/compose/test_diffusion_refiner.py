@@ -291,7 +291,7 @@ def test_a_pose_that_moves_keeps_the_render(config, cast, shots) -> None:
             moved = np.roll(takes.pictures_FSS3, self.pixels, axis=1)
             return moved.astype(np.float32) / 255
 
-    check = PoseCheck(PoseNetworks(pose_model=None, confidence=0.3, limit=1), 0.03)
+    check = PoseCheck(PoseNetworks(confidence=0.3, limit=1), 0.03)
     one = dataclasses.replace(
         cast, motions=cast.motions[:1], figures=cast.figures[:1], avatars=cast.avatars[:1]
     )

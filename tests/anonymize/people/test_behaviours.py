@@ -191,10 +191,10 @@ def test_no_pose_network_runs_with_skeletons(film: Film, tmp_path: Path) -> None
     for frame, masks in enumerate(scene.masks):
         assert removed[frame][masks[0] | masks[1]].mean() > 0.99
 
-    broken = AnonymizeConfig(workers=0, pose=PoseConfig(pose_model=Path(__file__)))
+    broken = AnonymizeConfig(workers=0, pose=PoseConfig(landmarks=Path(__file__)))
     outcome = anonymize(scene.video, tmp_path / "networks", broken, progress=False)
     assert outcome.failed == 1
-    assert "PoseLandmarker" in outcome.rows[0].reason
+    assert "cannot open the landmark network" in outcome.rows[0].reason
 
     (tmp_path / "scene.json").unlink()
     outcome = scene.anonymized(tmp_path / "none")

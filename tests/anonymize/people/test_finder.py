@@ -180,4 +180,4 @@ def test_a_real_person_is_covered(find: FindPeople, shared_videos: Path) -> None
 
 def test_a_missing_model_is_one_sentence() -> None:
     with pytest.raises(UserError, match="does not exist"):
-        FindPeople(PoseConfig(pose_model=Path("nowhere.task")))
+        FindPeople(PoseConfig(landmarks=Path("nowhere.onnx")))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -85,15 +84,11 @@ class PoseNetworks:
     """The three networks, each loaded on first use in the thread that uses it.
 
     Args:
-      pose_model: a PoseLandmarker bundle; None takes the one of `pull_pose_models`.
       confidence: least detector and presence confidence of a body, in [0, 1].
       limit: most bodies reported by one look.
     """
 
-    def __init__(self, *, pose_model: Path | None, confidence: float, limit: int) -> None:
-        if pose_model is not None and not pose_model.is_file():
-            raise UserError(f"The pose model {pose_model} does not exist; give a PoseLandmarker .task file.")
-        self._pose_model = pose_model
+    def __init__(self, *, confidence: float, limit: int) -> None:
         self._confidence = confidence
         self._limit = limit
 
@@ -156,7 +151,7 @@ class PoseNetworks:
     def _body_network(self) -> Any:
         from mediapipe.tasks.python import BaseOptions, vision
 
-        bundle = self._pose_model or pull_pose_models().landmarker
+        bundle = pull_pose_models().landmarker
         try:
             network = vision.PoseLandmarker.create_from_options(
                 vision.PoseLandmarkerOptions(

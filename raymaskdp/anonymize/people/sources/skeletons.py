@@ -109,7 +109,7 @@ class FromFiles:
     def __init__(self, config: PoseConfig, read: Read, gpus: float = 0.0) -> None:
         self._config = config
         self._read = read
-        self._networks = PoseNetworks(pose_model=None, confidence=config.confidence, limit=1)
+        self._networks = PoseNetworks(confidence=config.confidence, limit=1)
         self._search = BoxSearch(given_networks(config, gpus).detector) if config.veto else None
 
     def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo, record: VideoRecord) -> People:

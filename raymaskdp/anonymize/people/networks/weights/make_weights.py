@@ -63,6 +63,9 @@ SOURCES = {
         model="package/models/movenet-multipose.json",
         outputs=tuple(f"StatefulPartitionedCall/{head}/BiasAdd" for head in HEADS),
     ),
+    "blazepose_full.onnx": Source(model="package/models/blazepose-full.json"),
+    # Of 28 MB and not in the package: for `pose.landmarks`, where there is time for more than twice the work.
+    "blazepose_heavy.onnx": Source(model="package/models/blazepose-heavy.json"),
 }
 
 
@@ -351,6 +354,11 @@ def _activated(graph: _Graph, value: str, activation: str) -> str:
         limits = [graph.constant(f"limit_{limit}", np.array(limit, np.float32)) for limit in (0, 6)]
         return graph.add("Clip", [value, *limits])
     raise UserError(f"The activation {activation} cannot be converted to ONNX.")
+
+
+@_converts("Relu6")
+def _relu6(graph: _Graph, node: Node) -> None:
+    graph.add("Identity", [_activated(graph, node.inputs[0], "Relu6")], node.name)
 
 
 @_converts("LeakyRelu")
