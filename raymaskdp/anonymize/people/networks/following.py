@@ -31,7 +31,10 @@ PERHAPS = 0.2
 """Presence in a guess from which the network is asked again, in the window that it says itself."""
 
 RETRY_S = 0.25
-"""Seconds after which somebody who was not found is looked for again."""
+"""Seconds after which somebody who was not found is looked for again in guesses."""
+
+KEPT_S = 1.0
+"""Seconds for which somebody who is lost is looked for where they were last."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +65,9 @@ class Following:
         self._network = network
         self._presence = presence
         self._retry = max(1, round(RETRY_S * fps))
+        self._kept = max(1, round(KEPT_S * fps))
         self._windows: dict[int, Window] = {}
+        self._found: dict[int, int] = {}
         self._tried: dict[int, int] = {}
         self._now = -1
 
@@ -76,26 +81,31 @@ class Following:
           boxes_by_track: float64 [4] each, pixels.
         """
         self._now += 1
-        known = {track: self._windows[track] for track in boxes_by_track if track in self._windows}
+        known = {
+            track: self._windows[track]
+            for track in boxes_by_track
+            if self._now - self._found.get(track, -self._kept - 1) <= self._kept
+        }
         found: dict[int, _Candidate] = {}
         glimpses = self._network(frame_HW3, list(known.values()))
         for track, glimpse in zip(known, glimpses, strict=True):
             candidate = self._candidate(glimpse, boxes_by_track[track], frame_HW3.shape[:2])
             if candidate is not None:
                 found[track] = candidate
-        lost = [track for track in boxes_by_track if track not in found and self._is_due(track)]
+        lost = [
+            track
+            for track in boxes_by_track
+            if track not in found and self._now - self._tried.get(track, -self._retry) >= self._retry
+        ]
         found |= self._searched(frame_HW3, {track: boxes_by_track[track] for track in lost})
         taken: dict[int, _Candidate] = {}
         # The best first: two boxes of one person have one body.
         for track in sorted(found, key=lambda track: -found[track].worth):
             if not any(same_body(found[track].seen, other.seen) for other in taken.values()):
                 taken[track] = found[track]
-        self._windows = {track: candidate.window for track, candidate in taken.items()}
+        self._windows |= {track: candidate.window for track, candidate in taken.items()}
+        self._found |= dict.fromkeys(taken, self._now)
         return {track: candidate.seen for track, candidate in taken.items()}
-
-    def _is_due(self, track: int) -> bool:
-        """Whether somebody who is not where they were is looked for: at once, and then now and then."""
-        return track in self._windows or self._now - self._tried.get(track, -self._retry) >= self._retry
 
     def _searched(
         self, frame_HW3: np.ndarray, boxes_by_track: Mapping[int, np.ndarray]
