@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-FLIP, ALIKE = 75.0, 60.0
-"""Degrees: a torso flips that is turned so far from those before and after, which are nearer each other."""
+FLIP, ALIKE = 45.0, 0.7
+"""A torso flips that is turned by more degrees from those before and after, which are apart by less than this
+share of that."""
 
 REACH_S = (1 / 15, 1 / 7, 1 / 5)
 """How far before and after a flip is looked, seconds."""
@@ -43,7 +44,7 @@ def flips(rotations_TJ3: np.ndarray, known_T: np.ndarray, fps: float) -> np.ndar
             continue
         here, before, after = torso[inner], torso[before_N[inner]], torso[after_N[inner]]
         off = np.minimum(_degrees(before, here), _degrees(after, here))
-        flips_T[at_N[inner]] |= (off > FLIP) & (_degrees(before, after) < ALIKE)
+        flips_T[at_N[inner]] |= (off > FLIP) & (_degrees(before, after) < ALIKE * off)
     return flips_T
 
 

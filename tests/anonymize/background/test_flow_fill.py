@@ -1,5 +1,6 @@
 """Flow from neighbouring frames shows what is behind somebody, and nothing of what is under a mask."""
 
+import itertools
 from collections.abc import Iterator
 
 import cv2
@@ -61,3 +62,46 @@ def test_what_is_mixed_from_masked_pixels_is_counted(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("raymaskdp.anonymize.background.flow_fill._FOOTPRINT", 0)
     flow = FlowFill(lambda start: frames(3, start), "rows")
     assert sum(flow.at(index)[1] for index in range(4, 8)) > 0
+
+
+def panned(index: int) -> tuple[np.ndarray, np.ndarray]:
+    """A camera that turns by a pixel a frame, and somebody in the middle of every frame."""
+    frame = np.ascontiguousarray(scenery(1)[:, 3 * index : 3 * index + WIDTH])
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[10:62, 24:72] = True
+    return frame, mask
+
+
+def test_what_is_made_up_is_steady() -> None:
+    """It changes less from frame to frame, in the place of the scene, than what each frame makes up."""
+    shown = [panned(index) for index in range(24)]
+    flow = FlowFill(lambda start: iter(shown[start:]), "rows")
+    inner = np.s_[20:52, 36:60]
+    changes = {}
+    for name, filled in (
+        ("flow", [flow.at(index)[0] for index in range(24)]),
+        ("each", [fill(frame, mask, "rows") for frame, mask in shown]),
+    ):
+        steps = [
+            np.abs(np.roll(before.astype(float), -3, axis=1) - after)[inner].mean()
+            for before, after in itertools.pairwise(filled[6:18])
+        ]
+        changes[name] = np.mean(steps)
+    assert changes["flow"] < 0.6 * changes["each"]
+
+
+def test_nothing_is_carried_across_a_cut() -> None:
+    """Behind a cut from a red room to a blue one nothing of the red one is seen."""
+    shown = []
+    for index in range(16):
+        frame, mask = panned(index)
+        frame = frame.copy()
+        frame[..., 2 if index < 8 else 0] = 0  # no blue before the cut, no red behind it
+        if index >= 8:
+            frame = np.ascontiguousarray(frame[::-1, ::-1])
+        shown.append((frame, mask))
+    flow = FlowFill(lambda start: iter(shown[start:]), "rows")
+    for index in (5, 7, 8, 10):
+        filled, surviving = flow.at(index)
+        assert surviving == 0
+        assert filled[..., 2 if index < 8 else 0].max() <= 2
