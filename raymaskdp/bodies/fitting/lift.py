@@ -118,7 +118,7 @@ def lift(
     """Points of the body: [N, 33, 3] in pixels with confidence, and [N, 33, 3] in the camera's axes.
 
     Args:
-      keypoints_NL3, world_NL3: landmarks of `PoseLandmarker`.
+      keypoints_NL3, world_NL3: landmarks of `people.networks.blazepose`.
       camera_33: intrinsics in pixels.
       network: None for the one that comes with the package.
 

@@ -117,11 +117,12 @@ def _picture(frame_HW3: np.ndarray, window: Window) -> np.ndarray:
             frame_HW3 = cv2.resize(frame_HW3[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA)
             to_frame_23[:, 2] -= (x0, y0)
             to_frame_23 = to_frame_23 * shrink_2[:, None]
+    how = cv2.INTER_LINEAR if scale > 1 else cv2.INTER_CUBIC  # enlarged people are found a tenth nearer so
     return cv2.warpAffine(
         frame_HW3,
         to_frame_23,
         (SIDE, SIDE),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        flags=how | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
 
