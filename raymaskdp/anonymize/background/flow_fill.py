@@ -9,7 +9,7 @@ What was never uncovered is made up. Made up anew in every frame it would flicke
 all frames around would make up there, moved along with the camera, and joins on to what is around it.
 
 Every colour is found twice, the second time with all masked pixels of all frames altered, and pixels that
-differ are counted.
+differ are counted. What both times is computed from the same bytes is computed once.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from raymaskdp.anonymize.background.inpaint import fill
+from raymaskdp.anonymize.background.leakage import erase
 from raymaskdp.video import masks
 
 # Shape suffixes: H rows, W columns, N pixels, 2 column and row, 3 RGB.
@@ -77,7 +78,10 @@ class FlowFill:
     """
 
     def __init__(self, frames: MaskedFrames, method: str) -> None:
-        self._sides = tuple(_Side(frames, altered=altered, method=method) for altered in (False, True))
+        once = _Once()
+        self._sides = tuple(
+            _Side(frames, altered=altered, method=method, once=once) for altered in (False, True)
+        )
 
     def at(self, index: int) -> tuple[np.ndarray, int]:
         """Frame `index` with its masked pixels made up, uint8 [H, W, 3].
@@ -88,11 +92,35 @@ class FlowFill:
         return filled_HW3, int(np.count_nonzero((filled_HW3 != other_HW3).any(axis=2)))
 
 
+class _Once:
+    """Results of functions that depend on their arguments alone, for the two sides, which often agree."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int, int], tuple[tuple[np.ndarray, ...], np.ndarray]] = {}
+
+    def __call__(
+        self, key: tuple[str, int, int], function: Callable[..., np.ndarray], *given: np.ndarray
+    ) -> np.ndarray:
+        """What the function makes of the arrays: the result known under `key`, if it was made of the same."""
+        known = self._known.get(key)
+        if known is not None and all(map(np.array_equal, known[0], given)):
+            return known[1]
+        made = function(*given)
+        self._known[key] = (given, made)
+        return made
+
+    def forget(self, before: int) -> None:
+        """Drop what is of frames before that number."""
+        for key in [key for key in self._known if min(key[1:]) < before]:
+            del self._known[key]
+
+
 class _Side:
     """The window of frames and flows around the one that is asked for."""
 
-    def __init__(self, frames: MaskedFrames, *, altered: bool, method: str) -> None:
+    def __init__(self, frames: MaskedFrames, *, altered: bool, method: str, once: _Once) -> None:
         self._frames = frames
+        self._once = once
         self._altered = altered
         self._method = method
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -186,8 +214,13 @@ class _Side:
         """A frame filled by itself."""
         if index not in self._made:
             view = self._views[index]
-            self._made[index] = fill(view.frame_HW3, view.mask_HW, self._method)
+            erased_HW3 = erase(view.frame_HW3, view.mask_HW)
+            key = ("fill", index, index)
+            self._made[index] = self._once(key, self._fill, erased_HW3, view.mask_HW)
         return self._made[index]
+
+    def _fill(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+        return fill(frame_HW3, mask_HW, self._method)
 
     def _follow(
         self, index: int, direction: int, start_N2: np.ndarray, distance_N: np.ndarray, colours_N3: np.ndarray
@@ -227,12 +260,16 @@ class _Side:
             one, other = self._views[before], self._views[after]
             hidden = masks.dilate(one.mask_HW | other.mask_HW, _FOOTPRINT + 1).view(np.uint8)
             hidden_hw = cv2.resize(hidden, one.gray_hw.shape[::-1], interpolation=cv2.INTER_NEAREST)
-            flow_hw2: np.ndarray = self._flow.calc(one.gray_hw, other.gray_hw, None)  # type: ignore[call-overload]
-            parts = (np.ascontiguousarray(flow_hw2[..., axis]) for axis in (0, 1))
-            self._flows[before, after] = np.dstack(
-                [cv2.inpaint(part, hidden_hw, 3, cv2.INPAINT_NS) for part in parts]
+            key = ("flow", before, after)
+            self._flows[before, after] = self._once(
+                key, self._flow_outside, one.gray_hw, other.gray_hw, hidden_hw
             )
         return self._flows[before, after]
+
+    def _flow_outside(self, one_hw: np.ndarray, other_hw: np.ndarray, hidden_hw: np.ndarray) -> np.ndarray:
+        flow_hw2: np.ndarray = self._flow.calc(one_hw, other_hw, None)  # type: ignore[call-overload]
+        parts = (np.ascontiguousarray(flow_hw2[..., axis]) for axis in (0, 1))
+        return np.dstack([cv2.inpaint(part, hidden_hw, 3, cv2.INPAINT_NS) for part in parts])
 
     def _load(self, index: int) -> None:
         """Have the frames around `index`, and no others."""
@@ -249,6 +286,7 @@ class _Side:
         for old in [number for number in self._views if number < first]:
             del self._views[old]
             self._made.pop(old, None)
+        self._once.forget(first)
         for known in (self._flows, self._cameras):
             for pair in [pair for pair in known if min(pair) < first]:
                 del known[pair]
