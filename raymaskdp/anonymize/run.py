@@ -27,6 +27,7 @@ from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
 from raymaskdp.anonymize.output.progress import told
 from raymaskdp.anonymize.output.secret import SecretFile
+from raymaskdp.anonymize.people.networks.blazepose import BlazePose
 from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.look_again import people_detector
@@ -115,6 +116,8 @@ def anonymize(
     _check_paths(config)
     people_detector(config.verify)  # unfit networks are found out here, not in every worker
     given_networks(config.pose)
+    if config.pose.source == "mediapipe":
+        BlazePose(config.pose.landmarks)
     home = folders.home_of(out)
     with _locked(home) as work:
         config_sha256 = config.digest()

@@ -22,6 +22,7 @@ from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fitting.fit import FitBodies, FitConfig
 from raymaskdp.bodies.motion import Motion
+from raymaskdp.errors import UserError
 from raymaskdp.video.masks import unpack
 from raymaskdp.video.reader import probe, stream
 
@@ -192,9 +193,8 @@ def test_no_pose_network_runs_with_skeletons(film: Film, tmp_path: Path) -> None
         assert removed[frame][masks[0] | masks[1]].mean() > 0.99
 
     broken = AnonymizeConfig(workers=0, pose=PoseConfig(landmarks=Path(__file__)))
-    outcome = anonymize(scene.video, tmp_path / "networks", broken, progress=False)
-    assert outcome.failed == 1
-    assert "cannot open the landmark network" in outcome.rows[0].reason
+    with pytest.raises(UserError, match="no landmark network"):  # before any video
+        anonymize(scene.video, tmp_path / "networks", broken, progress=False)
 
     (tmp_path / "scene.json").unlink()
     outcome = scene.anonymized(tmp_path / "none")
