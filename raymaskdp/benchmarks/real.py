@@ -28,6 +28,7 @@ from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.box_search import BoxSearch
+from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.errors import UserError
@@ -168,7 +169,8 @@ def benchmark_real(folder: Path, out: Path, config: RealConfig) -> RealResult:
     if config.sheet is not None:
         sources = [folder / row["file"] for row in index]
         _sheet([(source, out / f"{source.stem}.mp4") for source in sources], config.sheet)
-    recall, false_boxes, stills = _recall(folder, {Path(row["file"]).stem for row in index})
+    search = BoxSearch(given_networks(config.anonymize.pose).detector)
+    recall, false_boxes, stills = _recall(folder, {Path(row["file"]).stem for row in index}, search)
     return RealResult(
         clips=clips,
         recall=recall,
@@ -227,12 +229,13 @@ def _seen(look: LookAgain, video: Path, arrays: Path, every: int) -> tuple[int, 
     return tuple(found)
 
 
-def _recall(folder: Path, names: set[str]) -> tuple[dict[str, tuple[int, int]], int, int]:
+def _recall(
+    folder: Path, names: set[str], search: BoxSearch
+) -> tuple[dict[str, tuple[int, int]], int, int]:
     """People found of those marked in stills, by kind; boxes that are nobody's; the number of stills."""
     people = _marked(folder, names)
     if not people:
         return {}, 0, 0
-    search = BoxSearch()
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     false_boxes = 0
     for still, rows in sorted(people.items()):
