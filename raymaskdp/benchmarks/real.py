@@ -229,9 +229,7 @@ def _seen(look: LookAgain, video: Path, arrays: Path, every: int) -> tuple[int, 
     return tuple(found)
 
 
-def _recall(
-    folder: Path, names: set[str], search: BoxSearch
-) -> tuple[dict[str, tuple[int, int]], int, int]:
+def _recall(folder: Path, names: set[str], search: BoxSearch) -> tuple[dict[str, tuple[int, int]], int, int]:
     """People found of those marked in stills, by kind; boxes that are nobody's; the number of stills."""
     people = _marked(folder, names)
     if not people:

@@ -108,15 +108,28 @@ def convert(divergences: npt.NDArray[np.float64], delta: float) -> float:
 
 def pld_epsilon(event: SubsampledGaussian, delta: float) -> float:
     """ε by composing privacy losses, rounded upwards (dp-accounting; Doroshenko et al. 2022)."""
-    trivial, event = _trivial(event), _bounded(event)
+    trivial = _trivial(event)
     if trivial is not None:
         return trivial
+    accountant = composed_accountant(event, delta)
+    # Infinite is a valid bound, where the exact one would take minutes and say nothing.
+    return math.inf if accountant is None else float(accountant.get_epsilon(delta))
+
+
+def composed_accountant(event: SubsampledGaussian, delta: float = 1e-6) -> pld.PLDAccountant | None:
+    """The privacy losses of a noisy event, on a grid that is fine enough for ε at `delta`.
+
+    None where there is no noise or too little of it to say anything, and of an event without steps.
+    """
+    if _trivial(event) is not None:
+        return None
+    event = _bounded(event)
     scale = rdp_epsilon(dataclasses.replace(event, contribution="one-sided"), delta)
     if scale > LARGEST_EPSILON:
-        return math.inf  # a valid bound, where the exact one would take minutes and say nothing
+        return None
     accountant = pld.PLDAccountant(_relation(event), _interval(scale))
     accountant.compose(dp_event(event))
-    return float(accountant.get_epsilon(delta))
+    return accountant
 
 
 def composed_cost(events: Iterable[SubsampledGaussian], delta: float) -> Cost:

@@ -12,6 +12,7 @@ from raymaskdp.privacy.accounting import SubsampledGaussian
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.ledger import LedgerContent, read_ledger
 from raymaskdp.privacy.plan import PrivacyPlan
+from raymaskdp.privacy.tradeoff import FALSE_ALARMS, Priced, at_deltas, tradeoff
 
 # How far two libraries may be apart: 1 % and what Opacus's own error bound allows.
 RELATIVE_TOLERANCE = 0.01
@@ -65,6 +66,9 @@ class VerifyResult:
       second_opinion: the same from the other library.
       claimed_epsilon: what the ledger says the whole run costs.
       data: whether the run was on the given data, as its owner can check; None where none were given.
+      others: ε of what was spent at other δ, by both accountants.
+      misses: how often a test of which of two adjacent data sets was trained on is wrong about the one, at
+        least, if it is wrong about the other in 5 % of cases.
       promise: what the figures mean, in a sentence.
     """
 
@@ -75,13 +79,22 @@ class VerifyResult:
     claimed_epsilon: float
     delta: float
     data: bool | None
+    others: tuple[Priced, ...]
+    misses: float
     promise: str
 
     def __str__(self) -> str:
+        rows = "".join(
+            f"\n  δ = {one.delta:<6g} {_figure(one.rdp):>8} by RDP {_figure(one.pld):>8} by PLD"
+            for one in self.others
+        )
         return (
             f"ε = {self.epsilon:.4g} at δ = {self.delta:g} after {self.steps_spent} of {self.steps_planned} "
             f"steps (second library: {self.second_opinion:.4g}; claimed for the whole run: "
             f"{self.claimed_epsilon:.4g}).\n{self.promise}"
+            f"\nε at other δ:{rows}"
+            "\nA test of which of two adjacent data sets was trained on, which is wrong about one of them in "
+            f"{FALSE_ALARMS:.0%} of cases, is wrong about the other in at least {self.misses:.1%}."
             + ("\nThe run was on these data." if self.data else "")
         )
 
@@ -150,6 +163,8 @@ def verify(
         claimed_epsilon=content.claimed_epsilon,
         delta=plan.delta,
         data=of_data,
+        others=at_deltas(plan.event(spent)),
+        misses=tradeoff(plan.event(spent)).misses(FALSE_ALARMS),
         promise=plan.promise,
     )
 
@@ -176,6 +191,10 @@ def _second_opinion(event: SubsampledGaussian, delta: float, cost: accounting.Co
 def _agree(ledger: str | Path, name: str, value: float, other_name: str, other: float) -> None:
     if abs(value - other) > RELATIVE_TOLERANCE * max(value, other) + ABSOLUTE_TOLERANCE:
         raise UserError(f"In the ledger {ledger}, {name} is {value:.4g} but {other_name} is {other:.4g}.")
+
+
+def _figure(epsilon: float | None) -> str:
+    return "no ε" if epsilon is None else f"{epsilon:.4g}"
 
 
 def _finite(value: float) -> float | None:

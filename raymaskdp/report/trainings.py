@@ -14,6 +14,8 @@ import pandas as pd
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
+from raymaskdp.privacy.ledger import read_ledger
+from raymaskdp.privacy.tradeoff import FALSE_ALARMS, tradeoff
 from raymaskdp.report.pictures import plots
 from raymaskdp.sweep.frontier import NAMES, Point, point
 from raymaskdp.sweep.selection_cost import Bill, ways
@@ -31,12 +33,13 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One finished training run."""
+    """One finished training run; `tradeoff` is the plot of all that it promises, None if it is not private."""
 
     name: str
     private: bool
     sentence: str
     plot: str
+    tradeoff: str | None
     facts: tuple[Fact, ...]
     headline: tuple[Fact, ...]
 
@@ -84,9 +87,15 @@ def _read_run(folder: Path, *, root: Path) -> Run:
         Fact(name="trained parameters", value=f"{result.trainable:,} ({result.scheme})"),
     ]
     headline = []
+    promised = None
     if result.epsilon is not None:
+        spent = read_ledger(folder / "ledger.jsonl")
+        curve_of_run = tradeoff(spent.plan.event(spent.steps_spent))
+        promised = plots.privacy_tradeoff(curve_of_run, epsilon=result.epsilon, delta=result.delta)
         both = f"{result.epsilon_rdp:.3g} by RDP, {result.epsilon_pld:.3g} by PLD"
         facts.insert(1, Fact(name="ε, δ", value=f"{result.epsilon:.3g} ({both}), δ = {result.delta:g}"))
+        misses = f"{curve_of_run.misses(FALSE_ALARMS):.1%} at least, with {FALSE_ALARMS:.0%} false alarms"
+        facts.insert(2, Fact(name="misses of a test between adjacent data sets", value=misses))
         facts.append(Fact(name="ledger, SHA-256", value=sha256_file(folder / "ledger.jsonl")))
         headline.append(
             Fact(name=f"ε of one {result.unit} ({result.mechanism})", value=f"{result.epsilon:.3g}")
@@ -103,6 +112,7 @@ def _read_run(folder: Path, *, root: Path) -> Run:
         private=result.epsilon is not None,
         sentence=_sentence(result),
         plot=plot,
+        tradeoff=promised,
         facts=tuple(facts),
         headline=tuple(headline),
     )

@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from raymaskdp.files import atomic_path
+from raymaskdp.privacy.tradeoff import SMALLEST_DELTA, Tradeoff
 from raymaskdp.train.loop import StepReport
 
 LOSS, EPSILON = "#1f5fa8", "#b4541a"
@@ -69,6 +70,35 @@ def _training_figure(
     axis.spines["top"].set_visible(False)
     axis.grid(alpha=0.25)
     return figure
+
+
+def privacy_tradeoff(curve: Tradeoff, *, epsilon: float, delta: float) -> str:
+    """δ against ε by both accountants, and beside it what any test must miss, as a `data:` URI.
+
+    Args:
+      epsilon, delta: the pair that is quoted.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), width_ratios=(3, 2))
+    left.semilogy(curve.epsilons, curve.deltas_pld, color=LOSS, linewidth=1.8, label="privacy losses (PLD)")
+    left.semilogy(curve.epsilons, curve.deltas_rdp, color=EPSILON, linewidth=1.2, label="Rényi (RDP)")
+    left.plot([epsilon], [delta], "o", color="black", markersize=5, label="quoted")
+    left.set_ylim(SMALLEST_DELTA, 1)
+    left.set_xlabel("ε")
+    left.set_ylabel("δ, at most")
+    left.legend(frameon=False)
+    alarms_A = np.linspace(0, 1, 201)
+    right.fill_between(
+        alarms_A, [curve.misses(float(alarms)) for alarms in alarms_A], color=LOSS, alpha=0.25, linewidth=0
+    )
+    right.plot(alarms_A, 1 - alarms_A, color="black", linewidth=0.8, linestyle="--", label="guessing")
+    right.set_xlabel("false alarms of a test")
+    right.set_ylabel("misses; no test is below the edge")
+    right.legend(frameon=False)
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    figure.tight_layout()
+    return _uri(figure)
 
 
 def svg_uri(text: str) -> str:
