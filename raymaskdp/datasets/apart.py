@@ -17,16 +17,18 @@ def keep_apart(
     """Raise `UserError` if the output folder is, holds, or lies in a folder that is read.
 
     The folder that was given as the source, or that a glob goes down from, must not hold the output folder at
-    any depth, nor the other way round. A single file, and one that a table names, must not lie in the output
-    folder or below it; that the output folder lies beside it, below the same folder, is how most are used.
+    any depth, nor the other way round; nor may a folder that a link in it leads to. A single file, and one
+    that a table names, must not lie in the output folder or below it; that the output folder lies beside it,
+    below the same folder, is how most are used.
 
     Args:
       others: further files and folders that are read, such as those that settings name.
     """
     given = storage.place(source) if isinstance(source, str) else source
     searched = _searched(given)
-    if searched is not None and (storage.within(out, searched) or storage.within(searched, out)):
-        raise _meet(out, searched)
+    for folder in () if searched is None else (searched, *_linked(searched)):
+        if storage.within(out, folder) or storage.within(folder, out):
+            raise _meet(out, folder)
     files = {record.path for record in records} | {record.skeleton for record in records if record.skeleton}
     for folder in {folder for place in (*files, given, *others) for folder in _folders(place)} - {searched}:
         if storage.within(folder, out):
@@ -51,6 +53,10 @@ def _searched(source: str | Path) -> str | Path | None:
     if path.is_dir():
         return path
     return search.root_of(str(source)) if not path.exists() and search.goes_down(str(source)) else None
+
+
+def _linked(searched: str | Path) -> set[str]:
+    return set() if storage.is_url(searched) else search.linked(Path(searched))
 
 
 def _folders(place: str | Path) -> list[str | Path]:

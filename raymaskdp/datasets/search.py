@@ -43,15 +43,13 @@ def below(root: Path) -> tuple[list[Path], LeftOut]:
     for place, folders, names in os.walk(root, followlinks=True):
         folder = Path(place)
         for name in sorted(folders):
-            if name.startswith("."):
+            why = _not_entered(folder / name, root, seen)
+            if why is not None:
                 folders.remove(name)
-                if any(_looks_like_one(inner) for inner in _files(folder / name)):
-                    left_out.add(HIDDEN, f"{folder.relative_to(root) / name}{os.sep}")
-            elif (folder / name).is_symlink() and (real := os.path.realpath(folder / name)):
-                if real in seen or _inside(real, root):
-                    folders.remove(name)
-                    left_out.add(AGAIN, str(folder.relative_to(root) / name))
-                seen.add(real)
+            if why == AGAIN or (
+                why == HIDDEN and any(_looks_like_one(inner) for inner in _files(folder / name))
+            ):
+                left_out.add(why, f"{folder.relative_to(root) / name}{os.sep if why == HIDDEN else ''}")
         folders.sort()
         for name in names:
             if _looks_like_one(name):
@@ -59,6 +57,14 @@ def below(root: Path) -> tuple[list[Path], LeftOut]:
             elif str(mimetypes.guess_type(name)[0]).startswith("video/"):
                 left_out.add(UNREAD, str(folder.relative_to(root) / name))
     return sorted(found), left_out.all()
+
+
+def linked(root: Path) -> set[str]:
+    """Where the links to folders lead that `below` follows: folders that are searched, and lie elsewhere."""
+    seen = {os.path.realpath(root)}
+    for place, folders, _ in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if _not_entered(Path(place, name), root, seen) is None]
+    return seen - {os.path.realpath(root)}
 
 
 def matching(pattern: str, root: Path) -> tuple[list[Path], LeftOut]:
@@ -140,6 +146,19 @@ def _judge(path: Path, name: Path, found: list[Path], left_out: _LeftOut) -> Non
         left_out.add(NO_STREAM, str(name))
     else:
         found.append(name)
+
+
+def _not_entered(folder: Path, root: Path, seen: set[str]) -> str | None:
+    """Why a folder below `root` is not searched; None where it is, and then where a link leads is `seen`."""
+    if folder.name.startswith("."):
+        return HIDDEN
+    if not folder.is_symlink():
+        return None
+    real = os.path.realpath(folder)
+    if real in seen or _inside(real, root):
+        return AGAIN
+    seen.add(real)
+    return None
 
 
 def _looks_like_one(name: str) -> bool:

@@ -60,6 +60,18 @@ MEETING: dict[str, Callable[[Path], tuple[str | Path, str | Path]]] = {
     "a link to the source": lambda t: (t / "videos", link(t / "link", t / "videos")),
     "below a link to the source": lambda t: (t / "videos", link(t / "link", t / "videos") / "out"),
     "a linked source": lambda t: (link(t / "link", t / "videos"), t / "videos/out"),
+    "in a folder that a link in the source leads to": lambda t: (
+        link((t / "links").mkdir() or t / "links/far", t / "videos").parent,
+        t / "videos/new/out",
+    ),
+    "the same by a glob": lambda t: (
+        f"{link((t / 'links').mkdir() or t / 'links/far', t / 'videos').parent}/*/*.mp4",
+        t / "videos/out",
+    ),
+    "a link in the source to where the outputs were to go": lambda t: (
+        link(t / "videos/far", (t / "out").mkdir() or t / "out").parent,
+        t / "out",
+    ),
     "where a linked file is": lambda t: (
         link((t / "links").mkdir() or t / "links/a.mp4", t / "videos/a.mp4"),
         t / "videos",
