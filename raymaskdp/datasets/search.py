@@ -1,7 +1,8 @@
 """Which files below a folder, of a glob or on a store are videos to work on; what is left out is named.
 
-Outputs of `anonymize` are never sources. They are known by the manifest of their folder and by the provenance
-beside them, `ID.json`, wherever they were copied to.
+Outputs of `anonymize` are never sources. They are known by the manifest of their folder, by the provenance
+beside them, `ID.json`, and by the mark that they carry, wherever they were copied to and whatever they are
+called.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pandas as pd
 from raymaskdp import storage
 from raymaskdp.datasets.ids import LAYER, VIDEO_SUFFIXES
 from raymaskdp.files import holds_outputs
+from raymaskdp.video.mark import is_marked
 
 MANIFEST = "manifest.parquet"
 OUTPUT_COLUMNS = frozenset({"status", "source_sha256", "config_sha256"})
@@ -116,7 +118,7 @@ def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
 
 def is_output(path: Path) -> bool:
     """Whether a file is a video or an avatar layer that `anonymize` wrote, or a copy in a report."""
-    return any(
+    return is_marked(path) or any(
         holds_outputs(one.parent) or one.name in _outputs_in(one.parent) or _has_provenance(one)
         for one in ([path, path.resolve()] if path.is_symlink() else [path])
     )

@@ -66,6 +66,8 @@ def add_sound(video: Path, source: str | Path) -> bool:
             atomic_path(video, ours=True) as temporary,
             av.open(f"file:{temporary}", "w", format="mp4", options=CONTAINER_OPTIONS) as made,
         ):
+            if comment := silent.metadata.get("comment"):
+                made.metadata["comment"] = comment
             pictures = made.add_stream_from_template(silent.streams.video[0])
             end = Fraction(silent.duration or 0, int(av.time_base))
             track = _Track(made, opening)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,6 +29,7 @@ from raymaskdp.report.pictures.contact_sheet import sheet
 from raymaskdp.report.review import review
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.train import ClipStore, PrepareConfig, prepare
+from raymaskdp.video.mark import is_marked
 
 SIZE = PrepareConfig(width=32, height=24, token=2)
 
@@ -406,6 +408,39 @@ def test_a_link_to_an_output_is_no_source(films: Films, run: Run, tmp_path: Path
     assert set(found.left_out["written by this project"]) == {"x.mp4", "y.mp4"}
 
 
+def test_outputs_are_known_by_their_mark_alone(films: Films, run: Run, tmp_path: Path) -> None:
+    """Copied or linked under other names, and put into another MP4 file with their index at the end."""
+    films.put(tmp_path / "videos/a.mp4", tmp_path / "videos/mine.mp4")
+    run(tmp_path / "videos", tmp_path / "out")
+    shutil.copy(tmp_path / "out/a.mp4", tmp_path / "videos/copy.mov")
+    os.link(tmp_path / "out/a.avatar.mp4", tmp_path / "videos/link.mp4")
+    with av.open(str(tmp_path / "out/a.mp4")) as old, av.open(str(tmp_path / "videos/new.mp4"), "w") as new:
+        new.metadata.update(old.metadata)
+        pictures = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = pictures
+                new.mux(packet)
+    found = find_source(tmp_path / "videos")
+    assert [record.video_id for record in found.records] == ["a", "mine"]
+    assert found.left_out == {"written by this project": ("copy.mov", "link.mp4", "new.mp4")}
+    for name in found.left_out["written by this project"]:
+        with pytest.raises(UserError, match="outputs are never sources"):
+            run(tmp_path / "videos" / name, tmp_path / "again")
+
+
+def test_no_film_of_a_users_has_the_mark(films: Films, field: Path, tmp_path: Path) -> None:
+    for path in (films.a, *(path for path in field.rglob("*") if path.is_file()), tmp_path / "none"):
+        assert not is_marked(path)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 2**32 - 1])
+def test_boxes_without_an_end_are_no_mark(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    path.write_bytes(b"\0\0\0\x14ftypisom\0\0\0\0isom" + size.to_bytes(4, "big") + b"moov" + b"\0" * 30_000)
+    assert not is_marked(path)
+
+
 def test_copies_in_a_report_are_no_sources(tmp_path: Path) -> None:
     write_anonymized(tmp_path / "out", train=1, test=0)
     report(tmp_path)
@@ -779,3 +814,6 @@ def test_outputs_on_a_store_are_no_sources(store: str, run: Run) -> None:
     }
     with pytest.raises(UserError, match="outputs are never sources"):
         run(f"{store}/out", f"{store}/again")
+    storage.write(f"{store}/renamed/b.mp4", storage.read(f"{store}/out/a.mp4"))
+    (row,) = run(f"{store}/renamed", f"{store}/again").rows
+    assert (row.status, "outputs are never sources" in row.reason) == ("failed", True)
