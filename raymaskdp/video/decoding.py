@@ -18,6 +18,7 @@ import av.logging
 from av.stream import Disposition
 
 from raymaskdp.errors import UserError
+from raymaskdp.video import avi
 from raymaskdp.video.cut_off import lacks_bytes, require_whole
 
 # Containers only: no playlists, concatenation scripts, subtitles or pictures, whose demuxers open
@@ -159,7 +160,10 @@ def _require_end(
     if packets < video.frames and video.duration and video.time_base:
         begin = video.start_time or 0
         missing = float((begin + video.duration) * video.time_base - ends.get(video.index, Fraction(0)))
-        if container.format.name in COUNT_FRAMES or missing > 2.5 / float(video.average_rate or 25):
+        if container.format.name == "avi":
+            packets = max(packets, avi.pictures(path, video.index))
+        short = container.format.name in COUNT_FRAMES or missing > 2.5 / float(video.average_rate or 25)
+        if short and packets < video.frames:
             raise UserError(
                 f"The video {path} is truncated: {packets} of its {video.frames} frames are there."
             )

@@ -8,10 +8,12 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from field.test_broken_files import FRAMES, noisy
 from support.field_films import Films, Run
 from support.filmed import write
+from support.gaps import with_gaps
 
 from raymaskdp.errors import UserError
 from raymaskdp.video import cut_off
@@ -73,6 +75,37 @@ def test_between_two_packets_nothing_tells(name: str, unit: int, tmp_path: Path)
     assert taken
     limits = (Path(__file__).parents[2] / "docs/limits.md").read_text()
     assert "between two packets" in limits
+
+
+AVI = {
+    "mpeg4": {"g": "10", "bf": "0"},
+    "libx264": {"g": "10", "bf": "0"},
+    "libx264, b": {"g": "10", "bf": "2"},
+    "mjpeg": {},
+}
+
+
+def avi(folder: Path, name: str) -> Path:
+    codec = name.partition(",")[0]
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    return write(folder / "whole.avi", noisy(), codec=codec, form="avi", options=AVI[name], pixels=pixels)
+
+
+@pytest.mark.parametrize("name", AVI)
+@pytest.mark.parametrize("chunks", [True, False])
+def test_an_avi_file_with_dropped_pictures_is_whole(name: str, chunks: bool, tmp_path: Path) -> None:
+    """In the middle, at the end, and behind it; and each picture is shown when it was taken."""
+    whole = avi(tmp_path, name)
+    assert (probe(whole).num_frames, probe(whole).duration) == (FRAMES, FRAMES / 25)
+    for dropped, behind in ((range(0), 10), (range(0), 300), (range(50, 60), 0), (range(20, 50), 0)):
+        film = with_gaps(whole, tmp_path / "x.avi", dropped=dropped, behind=behind, chunks=chunks)
+        info = probe(film)
+        kept = [n for n in range(FRAMES) if n not in dropped]
+        assert info.num_frames == len(kept)
+        if chunks:
+            np.testing.assert_allclose(info.shown_T * 25, kept, atol=0.03)
+            cut = film.read_bytes()[: film.stat().st_size * 2 // 3]
+            assert "truncated" in refused(cut, tmp_path / "cut.avi")
 
 
 def test_a_users_film_that_was_cut_off_is_failed(films: Films, run: Run, tmp_path: Path) -> None:
