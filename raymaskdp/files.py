@@ -71,7 +71,16 @@ def atomic_path(path: str | Path, *, ours: bool = False) -> Iterator[Path]:
 
 
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:
-    """Make a folder and those around it, unless it is there. Raises `UserError` where that is not allowed."""
+    """Make a folder and those around it, unless it is there. Raises `UserError` where that is not allowed.
+
+    Tables, pages and videos name the folder that they are in, as UTF-8.
+    """
+    try:
+        os.fsencode(folder).decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"Cannot write to the folder {folder}: its name is not UTF-8; give another."
+        ) from error
     try:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):

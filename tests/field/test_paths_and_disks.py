@@ -80,6 +80,21 @@ def test_a_name_that_is_no_utf8(
         assert prepare(tmp_path / "out", tmp_path / people, settings).failed == {}
 
 
+def test_an_output_folder_whose_name_is_no_utf8(
+    films: Films, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor that of a folder around it: Parquet takes no such path, which was found out behind the work."""
+    films.put(tmp_path / "videos/a.mp4")
+    latin = tmp_path / os.fsdecode(b"caf\xe9")
+    for command in ("anonymize", "prepare"):
+        for out in (latin, latin / "out"):
+            assert cli.main([command, str(tmp_path / "videos"), "--out", str(out)]) == 2
+            said = capsys.readouterr().err
+            assert rf"Cannot write to the folder {tmp_path}/caf\xe9" in said
+            assert said.count("\n") == 1
+    assert os.listdir(tmp_path) == ["videos"]
+
+
 def test_one_bad_film_of_that_name_costs_itself(films: Films, run: Run, tmp_path: Path) -> None:
     films.put(tmp_path / "videos/a.mp4")
     (tmp_path / "videos" / LATIN).write_text("no film")
