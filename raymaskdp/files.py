@@ -242,7 +242,7 @@ def private_folder(beside: str | Path) -> Path:
     It holds what a run needs and must not leave: keys, and notes with times. What lies beside it may.
     """
     folder = Path(beside) / "private"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder, mode=0o700)
     return folder
 
 

@@ -207,8 +207,8 @@ def _pieces(config: AnonymizeConfig, out: Path | str, home: Path) -> Path | None
 def _check_paths(config: AnonymizeConfig) -> None:
     """Files and folders that settings name must be there: found out here, before workers start."""
     for key, path in configuration.paths(dataclasses.replace(config, secret_file=None)):
-        if not path.exists():
-            raise UserError(f"The setting {key} names {path}, which does not exist.")
+        if not os.path.exists(path):
+            raise UserError(f"The setting {key} names {path}, which does not exist or may not be read.")
 
 
 def running_total(out: Path) -> int | None:

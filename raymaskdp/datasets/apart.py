@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -50,9 +51,9 @@ def _searched(source: str | Path) -> str | Path | None:
     if storage.is_url(source):
         return source if Path(source).suffix.lower() not in TABLE_SUFFIXES | search.VIDEO_SUFFIXES else None
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         return path
-    return search.root_of(str(source)) if not path.exists() and search.goes_down(str(source)) else None
+    return search.root_of(str(source)) if not os.path.exists(path) and search.goes_down(str(source)) else None
 
 
 def _linked(searched: str | Path) -> set[str]:
@@ -64,9 +65,9 @@ def _folders(place: str | Path) -> list[str | Path]:
     if storage.is_url(place):
         return [storage.split(str(place))[0]]
     path = Path(place)
-    if path.is_dir():
+    if os.path.isdir(path):
         return [path]
-    return [path.parent, path.resolve().parent] if path.is_symlink() else [path.parent]
+    return [path.parent, path.resolve().parent] if os.path.islink(path) else [path.parent]
 
 
 def _meet(out: str | Path, folder: str | Path) -> UserError:

@@ -85,15 +85,15 @@ def find_source(source: str | Path) -> Found:
     if storage.is_url(source):
         return _find_url(str(storage.place(str(source))))
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         for name in TABLES:
-            if (path / name).is_file():
+            if os.path.isfile(path / name):
                 return Found(records=read_table(path / name))
         names, left_out = search.below(path)
         if not names:
             raise UserError(f"The folder {source} holds no video{_and(left_out)}.")
         return Found(records=_named(names, path), left_out=left_out)
-    if path.is_file():
+    if os.path.isfile(path):
         if path.suffix.lower() in TABLE_SUFFIXES:
             return Found(records=read_table(path))
         return Found(records=_named([Path(path.name)], path.parent))
@@ -151,7 +151,8 @@ def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
         read = _read_parquet if Path(path).suffix.lower() == ".parquet" else _read_csv
         table = _columns(read(content), path)
     except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read the manifest {path}: {' '.join(str(error).split())}.") from error
+        why = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+        raise UserError(f"Cannot read the manifest {path}: {why}.") from error
     if set(table.columns) >= search.OUTPUT_COLUMNS:
         raise UserError(
             f"{path} is the manifest of an output folder of anonymize, and outputs are never sources; "

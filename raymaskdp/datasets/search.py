@@ -28,6 +28,7 @@ OUTPUT_COLUMNS = frozenset({"status", "source_sha256", "config_sha256"})
 OUTPUT = "written by this project"
 HIDDEN = "a hidden file, or in a hidden folder"
 BROKEN = "a link to nothing"
+CLOSED = "a folder that may not be read"
 AGAIN = "a link to a folder that is searched anyway"
 UNREAD = "of a kind that is not read here"
 NO_STREAM = "called .ts, but no transport stream"
@@ -42,7 +43,8 @@ def below(root: Path) -> tuple[list[Path], LeftOut]:
     found: list[Path] = []
     left_out = _LeftOut()
     seen = {os.path.realpath(root)}
-    for place, folders, names in os.walk(root, followlinks=True):
+    closed: list[OSError] = []
+    for place, folders, names in os.walk(root, followlinks=True, onerror=closed.append):
         folder = Path(place)
         for name in sorted(folders):
             why = _not_entered(folder / name, root, seen)
@@ -58,6 +60,8 @@ def below(root: Path) -> tuple[list[Path], LeftOut]:
                 _judge(folder / name, folder.relative_to(root) / name, found, left_out)
             elif str(mimetypes.guess_type(name)[0]).startswith("video/"):
                 left_out.add(UNREAD, str(folder.relative_to(root) / name))
+    for error in closed:
+        left_out.add(CLOSED, f"{os.path.relpath(error.filename, root)}{os.sep}")
     return sorted(found), left_out.all()
 
 
@@ -74,7 +78,7 @@ def matching(pattern: str, root: Path) -> tuple[list[Path], LeftOut]:
     found: list[Path] = []
     left_out = _LeftOut()
     for match in map(Path, glob.glob(pattern, recursive=True)):
-        if match.is_file():
+        if not os.path.isdir(match):
             _judge(match, match.relative_to(root), found, left_out)
     return sorted(found), left_out.all()
 
@@ -120,7 +124,7 @@ def is_output(path: Path) -> bool:
     """Whether a file is a video or an avatar layer that `anonymize` wrote, or a copy in a report."""
     return is_marked(path) or any(
         holds_outputs(one.parent) or one.name in _outputs_in(one.parent) or _has_provenance(one)
-        for one in ([path, path.resolve()] if path.is_symlink() else [path])
+        for one in ([path, path.resolve()] if os.path.islink(path) else [path])
     )
 
 
@@ -140,7 +144,7 @@ class _LeftOut:
 def _judge(path: Path, name: Path, found: list[Path], left_out: _LeftOut) -> None:
     if name.name.startswith("."):
         left_out.add(HIDDEN, str(name))  # such as `._clip.mp4`, which macOS puts beside `clip.mp4`
-    elif not path.is_file():
+    elif not os.path.isfile(path) and os.access(path.parent, os.X_OK, effective_ids=True):
         left_out.add(BROKEN, str(name))
     elif is_output(path):
         left_out.add(OUTPUT, str(name))
@@ -154,7 +158,7 @@ def _not_entered(folder: Path, root: Path, seen: set[str]) -> str | None:
     """Why a folder below `root` is not searched; None where it is, and then where a link leads is `seen`."""
     if folder.name.startswith("."):
         return HIDDEN
-    if not folder.is_symlink():
+    if not os.path.islink(folder):
         return None
     real = os.path.realpath(folder)
     if real in seen or _inside(real, root):

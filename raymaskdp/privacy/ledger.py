@@ -25,6 +25,7 @@ from typing import Any
 
 from raymaskdp import config
 from raymaskdp.errors import UserError
+from raymaskdp.files import make_folder
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.plan import PrivacyPlan
 
@@ -130,7 +131,7 @@ class Ledger:
         """
         path, circumstances = Path(path), dict(circumstances or {})
         if not _whole_lines(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             price = plan.epsilon()
             claimed = price if math.isfinite(price) else None
             _append(path, {"format": FORMAT, "plan": config.to_dict(plan), "epsilon": claimed}, _START)

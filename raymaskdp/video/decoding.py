@@ -186,6 +186,14 @@ def is_cover(video: av.VideoStream) -> bool:
 def require_file(path: str | Path) -> None:
     """Raise `UserError` unless there is a file that is not empty."""
     path = Path(path)
+    try:
+        if path.is_file():
+            with open(path, "rb") as opened:
+                opened.read(1)
+    except OSError as error:
+        raise UserError(
+            f"The video {path} cannot be read: {error.strerror}; change its rights, or leave it out."
+        ) from error
     if not path.is_file():
         what = "is a folder, not a video" if path.is_dir() else "does not exist"
         raise UserError(f"The video {path} {what}.")

@@ -14,7 +14,10 @@ import pytest
 from support.field_films import Films, Run
 
 from raymaskdp import cli, files, storage
+from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output import folders
+from raymaskdp.anonymize.output.manifest import same_source
+from raymaskdp.audit import TrainingAuditConfig, audit_training
 from raymaskdp.datasets.importing import import_dataset
 from raymaskdp.datasets.manifest import find_source
 from raymaskdp.errors import UserError
@@ -22,6 +25,7 @@ from raymaskdp.files import MADE
 from raymaskdp.report import report
 from raymaskdp.report.review import review
 from raymaskdp.train import PrepareConfig, prepare
+from raymaskdp.video.reader import probe
 
 SIZE = PrepareConfig(width=32, height=24, token=2)
 LATIN = os.fsdecode(b"caf\xe9.mp4")
@@ -51,6 +55,51 @@ def as_nobody() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+def test_what_may_not_be_read_is_one_sentence(
+    films: Films, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A video, a folder of videos, a table, and the folder around the outputs."""
+    around = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
+    monkeypatch.setenv("RAYMASKDP_CACHE", str(around / "cache"))
+    videos, film, table = around / "videos", around / "videos/a.mp4", around / "list.csv"
+    try:
+        around.chmod(0o755)
+        films.put(film)
+        (row,) = run(videos, around / "out").rows
+        films.put(videos / "closed/b.mp4")
+        table.write_text("path\nvideos/a.mp4\n")
+        (around / "private").mkdir()
+        for path in (film, videos / "closed", table, around / "private"):
+            path.chmod(0)
+        unread = pytest.raises(UserError, match=r"a\.mp4 cannot be read: Permission denied; change")
+        with as_nobody():
+            found = find_source(videos)
+            assert [record.video_id for record in found.records] == ["a"]
+            assert found.left_out == {"a folder that may not be read": ("closed/",)}
+            assert not same_source(found.records[0], row)
+            with unread:
+                probe(film)
+            with pytest.raises(UserError, match=r"list\.csv: Permission denied\.$"):
+                find_source(table)
+            with pytest.raises(UserError, match="Cannot write to the folder"):
+                anonymize(film, around / "private/out", AnonymizeConfig(workers=0), progress=False)
+            with pytest.raises(UserError, match=r"The setting pose.skeletons names .* may not be read"):
+                run(film, around / "out")
+        videos.chmod(0o444)
+        with as_nobody(), unread:
+            probe(find_source(videos).records[0].path)
+    finally:
+        shutil.rmtree(around)
+
+
+def test_an_audit_finds_out_before_its_work_that_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UserError, match=r"Cannot write to the folder .*file/out: Not a directory; give another"
+    ):
+        audit_training(out=tmp_path / "file/out", settings=TrainingAuditConfig(models=0))
 
 
 # --- names ----------------------------------------------------------------------------------------------

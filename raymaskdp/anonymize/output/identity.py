@@ -63,7 +63,10 @@ def _place(source: str) -> str:
 
 
 def _content(path: str) -> str:
-    return sha256_file(path) if Path(path).is_file() else ""
+    try:
+        return sha256_file(path) if Path(path).is_file() else ""
+    except OSError:
+        return ""  # that it cannot be read is said when it is its turn
 
 
 def _version(row: Row) -> tuple[str, str] | None:

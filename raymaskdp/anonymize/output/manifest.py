@@ -287,8 +287,10 @@ def parse_provenance(content: bytes) -> dict[str, Any] | None:
 
 def same_source(record: VideoRecord, row: Row) -> bool:
     """Whether a source file still has the bytes that a row came from."""
-    source = Path(record.path)
-    return source.is_file() and sha256_file(source) == row.source_sha256
+    try:
+        return Path(record.path).is_file() and sha256_file(record.path) == row.source_sha256
+    except OSError:
+        return False  # that it cannot be read is said when it is its turn
 
 
 def intact(out: Path, digests: Mapping[str, str]) -> bool:
