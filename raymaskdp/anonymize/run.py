@@ -118,6 +118,7 @@ def anonymize(
     home = folders.home_of(out)
     with _locked(home) as work:
         config_sha256 = config.digest()
+        manifest.require_writable(out)
         rows = manifest.read_manifest(out)
         if isinstance(out, str):
             manifest.write_manifest(out, rows.values())  # that one may write is found out before the work

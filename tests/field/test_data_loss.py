@@ -699,6 +699,24 @@ def test_a_note_beside_the_output_folder_is_not_written_over(films: Films, run: 
     assert note.read_text() == "mine"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_manifest_that_is_a_link_stays_one(films: Films, run: Run, tmp_path: Path, there: bool) -> None:
+    """As tools that keep versions of large files make of it; nothing is written over, and nothing is done."""
+    films.put(tmp_path / "videos/a.mp4")
+    out = tmp_path / "out"
+    run(tmp_path / "videos", out)
+    shutil.move(out / "manifest.parquet", tmp_path / "kept")
+    link(out / "manifest.parquet", tmp_path / ("kept" if there else "nothing"))
+    films.put(tmp_path / "videos/b.mp4")
+    before = everything(tmp_path)
+    with pytest.raises(
+        UserError, match=r"manifest\.parquet is a link, and what it leads to is not written over"
+    ):
+        run(tmp_path / "videos", out)
+    assert everything(tmp_path) == before
+    assert (out / "manifest.parquet").is_symlink()
+
+
 def test_a_column_that_was_added_to_the_table_stays(films: Films, run: Run, tmp_path: Path) -> None:
     films.put(tmp_path / "videos/a.mp4")
     out = tmp_path / "out"

@@ -160,6 +160,15 @@ def write_manifest(out: Path | str, rows: Iterable[Row], run: RunFacts | None = 
         table.to_parquet(temporary, index=False)
 
 
+def require_writable(out: Path | str) -> None:
+    """Raise `UserError` where the manifest is a link: another file, perhaps of others, that is to stay."""
+    if isinstance(out, Path) and (out / MANIFEST).is_symlink():
+        raise UserError(
+            f"{out / MANIFEST} is a link, and what it leads to is not written over; put the table itself "
+            "there, or give another output folder."
+        )
+
+
 def read_manifest(out: Path | str) -> dict[str, Row]:
     """Rows by video id; empty where there is no manifest. Raises `UserError` for a foreign table."""
     if isinstance(out, str):
