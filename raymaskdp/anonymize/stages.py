@@ -56,7 +56,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
 from raymaskdp.video import reader, sandbox
 from raymaskdp.video.audio import damaged_sound
-from raymaskdp.video.mark import is_marked
+from raymaskdp.video.containers.mark import is_marked
 from raymaskdp.video.mask_film import MaskFilm, bridge, write_npz
 from raymaskdp.video.reader import VideoInfo
 

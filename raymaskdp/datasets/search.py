@@ -19,7 +19,7 @@ import pandas as pd
 from raymaskdp import storage
 from raymaskdp.datasets.ids import LAYER, VIDEO_SUFFIXES
 from raymaskdp.files import holds_outputs
-from raymaskdp.video.mark import is_marked
+from raymaskdp.video.containers.mark import is_marked
 
 MANIFEST = "manifest.parquet"
 OUTPUT_COLUMNS = frozenset({"status", "source_sha256", "config_sha256"})

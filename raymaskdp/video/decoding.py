@@ -18,8 +18,8 @@ import av.logging
 from av.stream import Disposition
 
 from raymaskdp.errors import UserError
-from raymaskdp.video import avi
-from raymaskdp.video.cut_off import lacks_bytes, require_whole
+from raymaskdp.video.containers import avi
+from raymaskdp.video.containers.cut_off import lacks_bytes, require_whole
 
 # Containers only: no playlists, concatenation scripts, subtitles or pictures, whose demuxers open
 # other files or URLs, or find a "video" in a text file.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 
-from raymaskdp.video.mark import COMMENT
+from raymaskdp.video.containers.mark import COMMENT
 from raymaskdp.video.writer import CONTAINER_OPTIONS
 
 

@@ -10,7 +10,7 @@ from support.field_films import Films, Run
 from support.filmed import write
 
 from raymaskdp.errors import UserError
-from raymaskdp.video.cut_off import matroska_size
+from raymaskdp.video.containers.cut_off import matroska_size
 from raymaskdp.video.reader import probe, stream
 from raymaskdp.video.sandbox import DecodeLimits
 from raymaskdp.video.sandbox import probe as probe_apart

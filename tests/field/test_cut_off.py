@@ -16,7 +16,7 @@ from support.filmed import write
 from support.gaps import with_gaps
 
 from raymaskdp.errors import UserError
-from raymaskdp.video import cut_off
+from raymaskdp.video.containers import cut_off
 from raymaskdp.video.reader import probe
 
 FILMS = {  # name: codec, container, bytes of which a cut between two of them shows nothing

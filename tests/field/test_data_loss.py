@@ -29,7 +29,7 @@ from raymaskdp.report.pictures.contact_sheet import sheet
 from raymaskdp.report.review import review
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.train import ClipStore, PrepareConfig, prepare
-from raymaskdp.video.mark import is_marked
+from raymaskdp.video.containers.mark import is_marked
 
 SIZE = PrepareConfig(width=32, height=24, token=2)
 

@@ -15,8 +15,8 @@ from support.field_films import Films
 
 from raymaskdp.anonymize import AnonymizeResult, anonymize
 from raymaskdp.video.audio import add_sound, damaged_sound
+from raymaskdp.video.containers.mark import is_marked
 from raymaskdp.video.join import join
-from raymaskdp.video.mark import is_marked
 from raymaskdp.video.reader import probe, stream
 from raymaskdp.video.writer import VideoWriter
 

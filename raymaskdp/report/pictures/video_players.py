@@ -13,7 +13,7 @@ import numpy as np
 
 from raymaskdp.files import atomic_path, mark_outputs, remove_made
 from raymaskdp.video import reader
-from raymaskdp.video.mark import COMMENT
+from raymaskdp.video.containers.mark import COMMENT
 from raymaskdp.video.writer import VideoWriter
 
 MOST_ROWS, MOST_SECONDS, CRF = 240, 20, 26
