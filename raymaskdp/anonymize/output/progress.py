@@ -64,22 +64,33 @@ def read(out: Path | str) -> int | None:
         content = path.read_bytes() if path.is_file() else b""
     else:
         content = next(iter(storage.read_all([storage.join(out, STORED)]).values()), b"")
-    if not content:
-        return None
-    return int(json.loads(content)["videos"])
+    return _videos(content)
 
 
 def _require_note(path: Path) -> None:
     """Raise `UserError` if something else than such a note is in its place."""
     try:
-        note = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         return
-    except (OSError, ValueError):
-        note = None
+    except OSError as error:
+        raise UserError(f"Cannot read {path}, the note of a run: {error.strerror}.") from error
+    if (
+        content.strip(b"\0 \n") and _videos(content) is None
+    ):  # what a disk that failed leaves of it is nobody's
+        raise UserError(f"{path} is needed for a note of the run, but is another file; move it away.")
+
+
+def _videos(content: bytes) -> int | None:
+    """What a note says; None for one of others, or of which nothing is left."""
+    try:
+        note = json.loads(content)
+    except ValueError:
+        return None
     # Earlier versions also said there whether the run had ended.
     if not (isinstance(note, dict) and {"videos"} <= note.keys() <= {"videos", "ended"}):
-        raise UserError(f"{path} is needed for a note of the run, but is another file; move it away.")
+        return None
+    return note["videos"] if isinstance(note["videos"], int) else None
 
 
 def _publish(out: str, videos: int) -> None:
