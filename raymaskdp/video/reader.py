@@ -107,7 +107,7 @@ def probe(path: str | Path) -> VideoInfo:
         width, height = _square(path, video, first)
         if container.format.name == "avi" and len(coded) == len(stamps):
             # AVI numbers coded pictures. FFmpeg guesses when they are shown, wrongly where some are left out.
-            stamps = sorted(coded)
+            stamps = [*sorted(coded)]
         rates = (video.average_rate, video.guessed_rate)
         if video.duration and stamps[-1] is not None:
             left = (video.start_time or 0) + video.duration - stamps[-1]
