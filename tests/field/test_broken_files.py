@@ -10,7 +10,7 @@ from support.field_films import Films, Run
 from support.filmed import write
 
 from raymaskdp.errors import UserError
-from raymaskdp.video.containers.cut_off import matroska_size
+from raymaskdp.video.containers.matroska import promised_size
 from raymaskdp.video.reader import probe, stream
 from raymaskdp.video.sandbox import DecodeLimits
 from raymaskdp.video.sandbox import probe as probe_apart
@@ -70,7 +70,7 @@ def test_a_file_that_is_cut_off_between_pictures_is_refused(name: str, share: fl
 def test_one_byte_too_few_is_too_few(name: str, tmp_path: Path) -> None:
     whole = film(tmp_path / "whole", name)
     size = whole.stat().st_size
-    assert matroska_size(whole.read_bytes()[:4096]) == size
+    assert promised_size(whole.read_bytes()[:4096]) == size
     (tmp_path / "cut").write_bytes(whole.read_bytes()[:-1])
     with pytest.raises(UserError, match=f"truncated: {size - 1} of its {size} bytes"):
         probe(tmp_path / "cut")
@@ -91,9 +91,9 @@ def test_files_written_live_say_nothing_of_their_length(tmp_path: Path, field: P
     whole = bytearray(film(tmp_path / "x.mkv", "mkv").read_bytes())
     at = whole.index(b"\x18\x53\x80\x67")
     whole[at + 4 : at + 12] = b"\x01" + b"\xff" * 7
-    assert matroska_size(bytes(whole)) is None
-    assert matroska_size(b"\x00\x00\x00\x18ftypmp42") is None
-    assert matroska_size(b"\x1a\x45\xdf\xa3") is None
+    assert promised_size(bytes(whole)) is None
+    assert promised_size(b"\x00\x00\x00\x18ftypmp42") is None
+    assert promised_size(b"\x1a\x45\xdf\xa3") is None
     assert probe(field / "videos/mediarecorder.webm").num_frames == 20
 
 

@@ -16,7 +16,7 @@ from support.filmed import write
 from support.gaps import with_gaps
 
 from raymaskdp.errors import UserError
-from raymaskdp.video.containers import cut_off
+from raymaskdp.video.containers import cut_off, matroska
 from raymaskdp.video.reader import probe
 
 FILMS = {  # name: codec, container, bytes of which a cut between two of them shows nothing
@@ -26,6 +26,8 @@ FILMS = {  # name: codec, container, bytes of which a cut between two of them sh
     "sorenson": ("flv", "flv", 0),
     "ogv": ("libvpx", "ogg", 0),
     "ivf": ("libvpx", "ivf", 0),
+    "nut": ("libx264", "nut", 0),
+    "mxf": ("mpeg2video", "mxf", 0),
     "ts": ("libx264", "mpegts", 188),
     "mpeg2ts": ("mpeg2video", "mpegts", 188),
     "vob": ("mpeg2video", "vob", 2048),
@@ -60,11 +62,31 @@ def test_a_file_that_is_cut_off_anywhere_is_refused_where_its_container_tells(
         shift = 3 if unit and end % unit < 3 else 0  # a byte or two of the next packet may be padding
         why = refused(content[: end + shift], tmp_path / "cut")
         if not why:  # nothing of the film is missing, but an index or padding behind it
-            assert unit == 2048 or name in ("flv", "sorenson"), end
+            assert unit == 2048 or name in ("flv", "sorenson", "mxf"), end
             assert probe(tmp_path / "cut").num_frames == FRAMES
         else:
             assert "truncated" in why or "damaged" in why, why
             assert "\n" not in why
+
+
+@pytest.mark.parametrize("clusters", [False, True])
+def test_a_live_recording_that_ends_within_a_picture_is_refused(clusters: bool, tmp_path: Path) -> None:
+    """Without sizes of the whole and, as browsers write it, of its parts; between pictures nothing tells."""
+    content = bytearray(write(tmp_path / "x.webm", noisy(), codec="libvpx", options={"g": "10"}).read_bytes())
+    content = content[: content.rindex(b"\x1c\x53\xbb\x6b")]  # the index, which is the last of it
+    at = content.index(b"\x18\x53\x80\x67")
+    content[at + 4 : at + 12] = b"\x01" + b"\xff" * 7
+    at = content.index(b"\x1f\x43\xb6\x75")
+    if clusters:
+        while at >= 0:
+            size = 9 - content[at + 4].bit_length()
+            content[at + 4 : at + 4 + size] = bytes([0x1FF >> size]) + b"\xff" * (size - 1)
+            at = content.find(b"\x1f\x43\xb6\x75", at + 4)
+    assert refused(content, tmp_path / "whole") == ""
+    assert refused(content + bytes(50), tmp_path / "padded") == ""
+    ends = range(len(content) // 3, len(content), len(content) // 150)
+    why = [refused(content[:end], tmp_path / "cut") for end in ends]
+    assert sum("its last part is cut off" in text for text in why) >= 0.95 * len(why)
 
 
 @pytest.mark.parametrize(("name", "unit"), [("ts", 188), ("vob", 2048)])
@@ -189,7 +211,8 @@ def test_sizes_are_read_where_they_stand(tmp_path: Path) -> None:
     assert cut_off.flv_size(stale) == 10**9
     assert refused(stale, tmp_path / "stale") == ""
     for head in (b"", b"FLV", b"OggS", b"\x00\x00\x01\xba", b"\x47" * 3):
-        assert cut_off.flv_size(head) is cut_off.asf_size(head) is cut_off.matroska_size(head) is None
+        assert cut_off.flv_size(head) is cut_off.asf_size(head) is None
+        assert matroska.promised_size(head) is None
         (tmp_path / "short").write_bytes(head)
         if head in (b"", b"FLV", b"\x47" * 3):
             cut_off.require_whole(tmp_path / "short")  # what it is not is said elsewhere
