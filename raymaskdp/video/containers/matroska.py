@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 HEAD = b"\x1a\x45\xdf\xa3"
 SEGMENT, CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 """What holds everything, and what holds the pictures of some seconds; both may be written without a size."""
+
+CHECKSUM = b"\xbf\x84"
+"""Name and size of the CRC-32 of what follows it in a part."""
+CHECKSUM_BYTES, PIECE = 4, 2**20
 
 MOST_OF_A_NAME, LONGEST = 4, 12
 """Bytes of the longest name, and of that and the longest size."""
@@ -33,6 +39,43 @@ def promised_size(head: bytes) -> int | None:
         if element.name == SEGMENT:
             return at
     return None
+
+
+def damaged_at(path: str | Path) -> int | None:
+    """Where a part begins whose content is not that of its checksum; None where all are, or there is none.
+
+    FFmpeg writes a checksum for each part of an MKV file, and looks at none. All of the file is read.
+    """
+    with open(path, "rb") as file:
+        if file.read(len(HEAD)) != HEAD:
+            return None
+        at = 0
+        while True:
+            file.seek(at)
+            element = _element(file.read(LONGEST), at)
+            if element is None:
+                return None
+            if element.name in (SEGMENT, CLUSTER) and (element.name == SEGMENT or element.size is None):
+                at = element.begin
+                continue
+            if element.size is None:
+                return None
+            if element.name == CLUSTER and not _is_intact(file, element.begin, element.size):
+                return at
+            at = element.begin + element.size
+
+
+def _is_intact(file: BinaryIO, begin: int, size: int) -> bool:
+    file.seek(begin)
+    first = file.read(len(CHECKSUM) + CHECKSUM_BYTES)
+    if not first.startswith(CHECKSUM):
+        return True
+    left, checksum = size - len(first), 0
+    while left > 0 and (piece := file.read(min(left, PIECE))):
+        checksum = zlib.crc32(piece, checksum)
+        left -= len(piece)
+    # That a part is cut off is said elsewhere.
+    return left > 0 or first[len(CHECKSUM) :] == checksum.to_bytes(CHECKSUM_BYTES, "little")
 
 
 def ends_within(file: BinaryIO) -> bool:
