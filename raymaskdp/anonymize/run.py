@@ -25,7 +25,7 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.object_store import Earlier
 from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
-from raymaskdp.anonymize.output.progress import told
+from raymaskdp.anonymize.output.progress import require_alone, told
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.stages import Job
@@ -119,6 +119,8 @@ def anonymize(
     with _locked(home) as work:
         config_sha256 = config.digest()
         manifest.require_writable(out)
+        if isinstance(out, str):
+            require_alone(out)
         rows = manifest.read_manifest(out)
         if isinstance(out, str):
             manifest.write_manifest(out, rows.values())  # that one may write is found out before the work

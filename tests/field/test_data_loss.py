@@ -19,7 +19,7 @@ from support.samples import write_anonymized, write_provenance
 
 from raymaskdp import files, storage
 from raymaskdp.anonymize import anonymize
-from raymaskdp.anonymize.output import ownership
+from raymaskdp.anonymize.output import ownership, progress
 from raymaskdp.anonymize.output.manifest import Row, read_manifest, withdraw, write_manifest
 from raymaskdp.datasets.ids import stable_id, why_no_id
 from raymaskdp.datasets.manifest import VideoRecord, find_source, read_source
@@ -801,6 +801,27 @@ def test_an_object_that_was_changed_is_set_aside(store: str, run: Run) -> None:
     assert aside.startswith("a.mp4.set-aside-")
     assert after[aside] == b"mine"
     assert after["a.mp4"] == written["a.mp4"]
+
+
+def test_two_machines_do_not_write_to_one_place_on_a_store(
+    store: str, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The table of the one would lack the videos of the other. A run that was killed keeps nobody away."""
+    out = f"{store}/out"
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    monkeypatch.setattr(progress, "BEAT_SECONDS", 2)
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 10)
+    monkeypatch.setenv("RAYMASKDP_CACHE", one)
+    with progress.told(out, 1):
+        note = storage.read(f"{out}/{progress.STORED}")
+        progress.require_alone(out)  # the lock tells of runs here
+        monkeypatch.setenv("RAYMASKDP_CACHE", other)
+        with pytest.raises(UserError, match="A run of another machine writes to s3://"):
+            run(f"{store}/films", out)
+        assert set(objects(out)) == {progress.STORED}
+    storage.write(f"{out}/{progress.STORED}", note)
+    assert run(f"{store}/films", out).done == 1
+    assert progress.STORED not in objects(out)
 
 
 def test_prepare_keeps_the_objects_of_others(films: Films, store: str, tmp_path: Path) -> None:
