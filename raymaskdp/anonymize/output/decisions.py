@@ -65,7 +65,7 @@ def read(out: Path | str) -> list[Decision]:
         try:
             found.append(Decision(**json.loads(line)))
         except (ValueError, TypeError) as error:
-            if number == len(lines) and not text.endswith("\n"):
+            if isinstance(out, Path) and number == len(lines) and not text.endswith("\n"):
                 _log.warning(
                     "The last line of %s was cut off, and counts for nothing; decide that again.", path
                 )
