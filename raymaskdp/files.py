@@ -289,7 +289,9 @@ def private_folder(beside: str | Path) -> Path:
 
 
 def sha256_file(path: str | Path) -> str:
-    """SHA-256 (hex) of a file's content, read in pieces."""
+    """SHA-256 (hex) of a file's content, read in pieces; `OSError` for what may not end, as a pipe."""
+    if not os.path.isfile(path) and os.path.exists(path):
+        raise OSError(errno.EINVAL, "it is no file", str(path))
     with open(path, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

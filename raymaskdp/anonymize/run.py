@@ -125,6 +125,7 @@ def anonymize(
         if isinstance(out, str):
             manifest.write_manifest(out, rows.values())  # that one may write is found out before the work
         records = identity.known_ids(found.records, rows)
+        identity.require_same(out, records, rows)
         write_json(work / PROGRESS, {"videos": len(records)}, ours=True)
         if isinstance(out, Path):
             identity.require_distinct(out, {*rows, *(record.video_id for record in records)})

@@ -27,7 +27,7 @@ OUTPUT_COLUMNS = frozenset({"status", "source_sha256", "config_sha256"})
 
 OUTPUT = "written by this project"
 HIDDEN = "a hidden file, or in a hidden folder"
-BROKEN = "a link to nothing"
+BROKEN = "no file, or a link to none"
 CLOSED = "a folder that may not be read"
 AGAIN = "a link to a folder that is searched anyway"
 UNREAD = "of a kind that is not read here"

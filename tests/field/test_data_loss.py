@@ -631,6 +631,24 @@ def test_an_output_folder_with_old_ids_doubles_nothing(
     assert set(read_manifest(out)) == {"a-1a2b3c4d", "b"}
 
 
+def test_another_video_of_the_same_name_replaces_none(films: Films, run: Run, tmp_path: Path) -> None:
+    """As cameras name theirs each day anew. What its user moved, copied or replaced is the same one."""
+    films.put(tmp_path / "monday/a.mp4", tmp_path / "tuesday/a.mp4")
+    out = tmp_path / "out"
+    run(tmp_path / "monday", out)
+    before = everything(out)
+    with pytest.raises(
+        UserError, match=r"the id a is of .*monday/a\.mp4, and .*tuesday/a\.mp4 would replace it"
+    ):
+        run(tmp_path / "tuesday", out)
+    assert everything(out) == before
+    shutil.copytree(tmp_path / "monday", tmp_path / "copy")
+    assert run(tmp_path / "copy", out).reused == 1
+    shutil.rmtree(tmp_path / "copy")
+    shutil.rmtree(tmp_path / "monday")
+    assert run(tmp_path / "tuesday", out).done == 1
+
+
 def test_a_file_and_then_its_folder_are_one_record(films: Films, run: Run, tmp_path: Path) -> None:
     films.put(tmp_path / "videos/sub/a.mp4", tmp_path / "videos/b.mp4")
     out = tmp_path / "out"

@@ -94,6 +94,25 @@ def test_what_may_not_be_read_is_one_sentence(
         shutil.rmtree(around)
 
 
+@pytest.mark.parametrize("how", ["anonymize", "prepare"])
+def test_what_is_no_file_is_waited_for_by_nobody(how: str, films: Films, run: Run, tmp_path: Path) -> None:
+    """A pipe that nobody writes to, and a device without an end; in a folder and in a table."""
+    films.put(tmp_path / "videos/a.mp4")
+    os.mkfifo(tmp_path / "videos/pipe.mp4")
+    (tmp_path / "videos/device.mp4").symlink_to("/dev/zero")
+    (tmp_path / "list.csv").write_text("path\nvideos/pipe.mp4\n/dev/zero\nvideos/a.mp4\n")
+    assert find_source(tmp_path / "videos").left_out == {
+        "no file, or a link to none": ("device.mp4", "pipe.mp4")
+    }
+    if how == "anonymize":
+        found = {row.video_id: row.reason for row in run(tmp_path / "list.csv", tmp_path / "out").rows}
+        assert "videos/pipe.mp4 does not exist" in found["videos__pipe"]
+    else:
+        failed = prepare(tmp_path / "list.csv", tmp_path / "out", SIZE).failed
+        assert set(failed) >= {"videos__pipe"}
+        assert len(failed) == 2
+
+
 def test_an_audit_finds_out_before_its_work_that_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
@@ -181,7 +200,7 @@ def test_what_is_left_out_of_a_folder_is_counted_and_named(
     assert [row.video_id for row in result.rows] == ["a"]
     assert set(result.notes) == {
         "3 left out, a hidden file, or in a hidden folder: .Trash/, ._a.mp4, .hidden.mp4",
-        "1 left out, a link to nothing: gone.mp4",
+        "1 left out, no file, or a link to none: gone.mp4",
         "1 left out, of a kind that is not read here: old.dv",
         "1 left out, called .ts, but no transport stream: code.ts",
     }
