@@ -66,13 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(message: str, arguments: Sequence[str], status: int = 2) -> int:
     if "--json" in arguments:
         print(json.dumps({"error": message}))
-    print(f"raymaskdp: {message}", file=sys.stderr)
+    print(f"raymaskdp: {storage.printable(message)}", file=sys.stderr)
     return status
 
 
 def _show(result: Any, as_json: bool) -> None:
     """Print a result: its fields as JSON, or its `str` for people."""
-    print(json.dumps(config.to_dict(result), ensure_ascii=False) if as_json else result)
+    text = json.dumps(config.to_dict(result), ensure_ascii=False) if as_json else str(result)
+    print(storage.printable(text))
 
 
 def _json_option(command: Command) -> Command:

@@ -71,7 +71,16 @@ def atomic_path(path: str | Path, *, ours: bool = False) -> Iterator[Path]:
 
 
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:
-    """Make a folder and those around it, unless it is there. Raises `UserError` where that is not allowed."""
+    """Make a folder and those around it, unless it is there. Raises `UserError` where that is not allowed.
+
+    Tables, pages and videos name the folder that they are in, as UTF-8.
+    """
+    try:
+        os.fsencode(folder).decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"Cannot write to the folder {folder}: its name is not UTF-8; give another."
+        ) from error
     try:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
@@ -157,8 +166,16 @@ def scratch_folder(path: Path) -> Path:
 
 def remove_scratch(path: Path) -> None:
     """Remove what `scratch_folder` made; anything else stays as it is."""
-    if not path.is_symlink() and (path / SCRATCH).is_file():
-        shutil.rmtree(path, ignore_errors=True)
+    if path.is_symlink() or not (path / SCRATCH).is_file():
+        return
+    for inner in path.iterdir():
+        if inner.is_dir() and not inner.is_symlink():
+            shutil.rmtree(inner, ignore_errors=True)
+        elif (
+            inner.name != SCRATCH
+        ):  # last, so that a process that is killed here leaves what the next one knows
+            inner.unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 class _Lists:
@@ -205,15 +222,49 @@ def _unescaped(name: str) -> str:
 
 def _append(folder: Path, line: str) -> None:
     try:
-        with open(folder / MADE, "ab") as made:
-            # One write, so that several processes do not mix their lines.
-            made.write(os.fsencode(f"{line}\n"))
+        with open(folder / MADE, "ab+") as made:
+            end = made.seek(0, os.SEEK_END)
+            made.seek(max(0, end - 1))
+            # Behind what a process that was killed left of a line, a new one. Others may be writing, so that
+            # nothing is removed, and this is one write, so that they do not mix their lines.
+            begin = "" if made.read() in (b"", b"\n") else "\n"
+            made.write(os.fsencode(f"{begin}{line}\n"))
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise UserError(
                 f"There is no room left for {folder / MADE}; free some, and run the same command again."
             ) from error
         raise
+
+
+def cut_torn_line(path: Path) -> bool:
+    """Remove a last line without its end, which a process that was killed left of it; whether there was one.
+
+    For files that are synced line by line before what they announce is done, and written by one process.
+    """
+    with open(path, "r+b") as opened:
+        content = opened.read()
+        whole = content.rfind(b"\n") + 1
+        if whole == len(content):
+            return False
+        opened.truncate(whole)
+        opened.flush()
+        os.fsync(opened.fileno())
+    return True
+
+
+def end_last_line(path: Path) -> bool:
+    """End the last line of a file of JSON, one value a line; whether it was none and was removed."""
+    content = path.read_bytes() if path.is_file() else b""
+    if not content or content.endswith(b"\n"):
+        return False
+    try:
+        json.loads(content.rpartition(b"\n")[2])
+    except ValueError:
+        return cut_torn_line(path)
+    with open(path, "ab") as opened:
+        opened.write(b"\n")
+    return False
 
 
 def write_text(path: str | Path, text: str, *, ours: bool = False) -> None:
@@ -233,12 +284,14 @@ def private_folder(beside: str | Path) -> Path:
     It holds what a run needs and must not leave: keys, and notes with times. What lies beside it may.
     """
     folder = Path(beside) / "private"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder, mode=0o700)
     return folder
 
 
 def sha256_file(path: str | Path) -> str:
-    """SHA-256 (hex) of a file's content, read in pieces."""
+    """SHA-256 (hex) of a file's content, read in pieces; `OSError` for what may not end, as a pipe."""
+    if not os.path.isfile(path) and os.path.exists(path):
+        raise OSError(errno.EINVAL, "it is no file", str(path))
     with open(path, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

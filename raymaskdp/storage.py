@@ -105,10 +105,10 @@ def within(inner: str | Path, outer: str | Path) -> bool:
     if is_url(inner):
         parts, wanted = _parts(str(inner)), _parts(str(outer))
         return parts[: len(wanted)] == wanted
-    if not Path(outer).is_dir():
+    if not os.path.isdir(outer):
         return False
     full = Path(inner).resolve()
-    return any(folder.exists() and folder.samefile(outer) for folder in (full, *full.parents))
+    return any(os.path.exists(folder) and folder.samefile(outer) for folder in (full, *full.parents))
 
 
 def _parts(url: str) -> list[str]:

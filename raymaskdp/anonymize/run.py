@@ -25,7 +25,7 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.object_store import Earlier
 from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
-from raymaskdp.anonymize.output.progress import told
+from raymaskdp.anonymize.output.progress import require_alone, told
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
 from raymaskdp.anonymize.people.networks.given import given_networks
@@ -121,10 +121,14 @@ def anonymize(
     home = folders.home_of(out)
     with _locked(home) as work:
         config_sha256 = config.digest()
+        manifest.require_writable(out)
+        if isinstance(out, str):
+            require_alone(out)
         rows = manifest.read_manifest(out)
         if isinstance(out, str):
             manifest.write_manifest(out, rows.values())  # that one may write is found out before the work
         records = identity.known_ids(found.records, rows)
+        identity.require_same(out, records, rows)
         write_json(work / PROGRESS, {"videos": len(records)}, ours=True)
         if isinstance(out, Path):
             identity.require_distinct(out, {*rows, *(record.video_id for record in records)})
@@ -210,8 +214,8 @@ def _pieces(config: AnonymizeConfig, out: Path | str, home: Path) -> Path | None
 def _check_paths(config: AnonymizeConfig) -> None:
     """Files and folders that settings name must be there: found out here, before workers start."""
     for key, path in configuration.paths(dataclasses.replace(config, secret_file=None)):
-        if not path.exists():
-            raise UserError(f"The setting {key} names {path}, which does not exist.")
+        if not os.path.exists(path):
+            raise UserError(f"The setting {key} names {path}, which does not exist or may not be read.")
 
 
 def running_total(out: Path) -> int | None:

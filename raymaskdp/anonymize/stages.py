@@ -56,6 +56,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
 from raymaskdp.video import reader, sandbox
 from raymaskdp.video.audio import damaged_sound
+from raymaskdp.video.containers.mark import is_marked
 from raymaskdp.video.mask_film import MaskFilm, bridge, write_npz
 from raymaskdp.video.reader import VideoInfo
 
@@ -125,6 +126,8 @@ class Analyze:
 
     def _analyze(self, item: Item) -> Item:
         path = item.source
+        if is_marked(path):  # found out earlier, but for objects of a store
+            raise UserError(f"{item.record.path} was written by this project; outputs are never sources.")
         info = sandbox.probe(path, self._decode)
         item = dataclasses.replace(item, info=info, source_sha256=sha256_file(path))
         folder = _pieces_folder(self._job, item, self._config_sha256)

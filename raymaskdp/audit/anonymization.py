@@ -119,6 +119,7 @@ def audit_anonymization(
     folder = Path(folder)
     place = Path(out) if out else folder.resolve().with_name(f"{folder.resolve().name}-audit")
     cases = find_cases(folder, sources, most=settings.videos)
+    files.make_folder(place)
     seen = look(cases, settings)
     attacks, not_shown = identify(seen, settings)
     attributes, missing = infer(seen, seed=settings.seed)
@@ -290,7 +291,6 @@ def _guessed(attributes: list[Inference]) -> str:
 
 
 def _write(place: Path, result: AnonymizationAudit) -> None:
-    place.mkdir(parents=True, exist_ok=True)
     colours = {"wins": figures.BEFORE, "chance": figures.MEASURED, "stays": figures.STAYS}
     if result.attacks:
         figures.bars(

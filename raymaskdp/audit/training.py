@@ -111,10 +111,10 @@ def audit_training(
     if trained is None and settings.models:
         raise UserError("Membership inference needs a run; give the folder that train wrote, or models=0.")
     plan = trained[1] if trained else None
+    files.make_folder(place)
     canaries = audit_canaries(plan, runs=settings.runs, seed=settings.seed)
     membership: tuple[Membership, ...] = ()
     if trained and settings.models:
-        place.mkdir(parents=True, exist_ok=True)
         membership = _membership(trained[0], place, settings)
     inversion, picture_HW3 = invert(plan or REFERENCE, seed=settings.seed)
     result = TrainingAudit(
@@ -125,7 +125,6 @@ def audit_training(
         inversion=inversion,
         findings=tuple(_findings(canaries, membership)),
     )
-    place.mkdir(parents=True, exist_ok=True)
     figures.table(place / "canaries", [asdict(test) for test in canaries])
     if membership:
         figures.curves(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,16 +18,18 @@ def keep_apart(
     """Raise `UserError` if the output folder is, holds, or lies in a folder that is read.
 
     The folder that was given as the source, or that a glob goes down from, must not hold the output folder at
-    any depth, nor the other way round. A single file, and one that a table names, must not lie in the output
-    folder or below it; that the output folder lies beside it, below the same folder, is how most are used.
+    any depth, nor the other way round; nor may a folder that a link in it leads to. A single file, and one
+    that a table names, must not lie in the output folder or below it; that the output folder lies beside it,
+    below the same folder, is how most are used.
 
     Args:
       others: further files and folders that are read, such as those that settings name.
     """
     given = storage.place(source) if isinstance(source, str) else source
     searched = _searched(given)
-    if searched is not None and (storage.within(out, searched) or storage.within(searched, out)):
-        raise _meet(out, searched)
+    for folder in () if searched is None else (searched, *_linked(searched)):
+        if storage.within(out, folder) or storage.within(folder, out):
+            raise _meet(out, folder)
     files = {record.path for record in records} | {record.skeleton for record in records if record.skeleton}
     for folder in {folder for place in (*files, given, *others) for folder in _folders(place)} - {searched}:
         if storage.within(folder, out):
@@ -48,9 +51,13 @@ def _searched(source: str | Path) -> str | Path | None:
     if storage.is_url(source):
         return source if Path(source).suffix.lower() not in TABLE_SUFFIXES | search.VIDEO_SUFFIXES else None
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         return path
-    return search.root_of(str(source)) if not path.exists() and search.goes_down(str(source)) else None
+    return search.root_of(str(source)) if not os.path.exists(path) and search.goes_down(str(source)) else None
+
+
+def _linked(searched: str | Path) -> set[str]:
+    return set() if storage.is_url(searched) else search.linked(Path(searched))
 
 
 def _folders(place: str | Path) -> list[str | Path]:
@@ -58,9 +65,9 @@ def _folders(place: str | Path) -> list[str | Path]:
     if storage.is_url(place):
         return [storage.split(str(place))[0]]
     path = Path(place)
-    if path.is_dir():
+    if os.path.isdir(path):
         return [path]
-    return [path.parent, path.resolve().parent] if path.is_symlink() else [path.parent]
+    return [path.parent, path.resolve().parent] if os.path.islink(path) else [path.parent]
 
 
 def _meet(out: str | Path, folder: str | Path) -> UserError:

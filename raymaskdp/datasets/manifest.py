@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
 import os
@@ -84,15 +85,15 @@ def find_source(source: str | Path) -> Found:
     if storage.is_url(source):
         return _find_url(str(storage.place(str(source))))
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         for name in TABLES:
-            if (path / name).is_file():
+            if os.path.isfile(path / name):
                 return Found(records=read_table(path / name))
         names, left_out = search.below(path)
         if not names:
             raise UserError(f"The folder {source} holds no video{_and(left_out)}.")
         return Found(records=_named(names, path), left_out=left_out)
-    if path.is_file():
+    if os.path.isfile(path):
         if path.suffix.lower() in TABLE_SUFFIXES:
             return Found(records=read_table(path))
         return Found(records=_named([Path(path.name)], path.parent))
@@ -149,8 +150,9 @@ def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
     try:
         read = _read_parquet if Path(path).suffix.lower() == ".parquet" else _read_csv
         table = _columns(read(content), path)
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"Cannot read the manifest {path}: {' '.join(str(error).split())}.") from error
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+        raise UserError(f"Cannot read the manifest {path}: {why}.") from error
     if set(table.columns) >= search.OUTPUT_COLUMNS:
         raise UserError(
             f"{path} is the manifest of an output folder of anonymize, and outputs are never sources; "
@@ -165,7 +167,8 @@ def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
     fields = [field.name for field in dataclasses.fields(VideoRecord)]
     records = []
     for row in table.to_dict("records"):
-        values = {name: str(row[name]) for name in fields if name in row and not pd.isna(row[name])}
+        given = {name: str(row[name]) for name in fields if name in row and not pd.isna(row[name])}
+        values = {name: text for name, text in given.items() if text.strip()}  # an empty field is none
         if "path" not in values:
             raise UserError(f"The manifest {path} has a row without a path; fill it in or remove the row.")
         for place in values.keys() & {"path", "skeleton"}:
@@ -231,14 +234,46 @@ def _read_parquet(path: Path | io.BytesIO) -> pd.DataFrame:
 
 def _read_csv(path: Path | io.BytesIO) -> pd.DataFrame:
     """A CSV file as spreadsheets and people write it: a byte-order mark, and blanks behind commas, mean
-    nothing.
+    nothing, and neither do commas at the ends of lines.
 
-    What is written is meant: a label may be `None`, `NA` or `null`. Only an empty field is none.
+    What is written is meant: a label may be `None`, `NA` or `null`. Only an empty field is none. Raises
+    `ValueError` for a line with more fields than there are columns.
     """
-    table = pd.read_csv(
-        path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True, index_col=False
-    )
-    return table.map(str.strip).replace("", None)
+    content = path.read_bytes() if isinstance(path, Path) else path.read()
+    lines = csv.reader(io.StringIO(_text(content), newline=""), skipinitialspace=True, strict=True)
+    rows: list[list[str | None]] = []
+    try:
+        for fields in lines:
+            fields = [field.strip() for field in fields]
+            width = len(rows[0]) if rows else len(fields)
+            if any(fields[width:]):
+                raise ValueError(
+                    f"line {lines.line_num} has {len(fields)} fields for {width} columns; "
+                    "put one that has a comma in it in quotes"
+                )
+            if any(fields):
+                rows.append([field or None for field in fields[:width]] + [None] * (width - len(fields)))
+    except csv.Error as error:
+        raise ValueError(
+            f"line {lines.line_num} is no CSV, perhaps for a quote too many ({error})"
+        ) from error
+    if not rows:
+        raise ValueError("it is empty")
+    header, *rows = rows
+    return pd.DataFrame(rows, columns=[name or "" for name in header], dtype=object)
+
+
+def _text(content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not UTF-8; save the table as CSV in UTF-8") from error
+    if "\0" in text:
+        raise ValueError(
+            f"line {text[: text.index(chr(0))].count(chr(10)) + 1} has a zero byte; mend the file"
+        )
+    return text
 
 
 def _columns(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:

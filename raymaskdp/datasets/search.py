@@ -1,7 +1,8 @@
 """Which files below a folder, of a glob or on a store are videos to work on; what is left out is named.
 
-Outputs of `anonymize` are never sources. They are known by the manifest of their folder and by the provenance
-beside them, `ID.json`, wherever they were copied to.
+Outputs of `anonymize` are never sources. They are known by the manifest of their folder, by the provenance
+beside them, `ID.json`, and by the mark that they carry, wherever they were copied to and whatever they are
+called.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pandas as pd
 from raymaskdp import storage
 from raymaskdp.datasets.ids import LAYER, VIDEO_SUFFIXES
 from raymaskdp.files import holds_outputs
+from raymaskdp.video.containers.mark import is_marked
 
 MANIFEST = "manifest.parquet"
 OUTPUT_COLUMNS = frozenset({"status", "source_sha256", "config_sha256"})
@@ -25,7 +27,8 @@ OUTPUT_COLUMNS = frozenset({"status", "source_sha256", "config_sha256"})
 
 OUTPUT = "written by this project"
 HIDDEN = "a hidden file, or in a hidden folder"
-BROKEN = "a link to nothing"
+BROKEN = "no file, or a link to none"
+CLOSED = "a folder that may not be read"
 AGAIN = "a link to a folder that is searched anyway"
 UNREAD = "of a kind that is not read here"
 NO_STREAM = "called .ts, but no transport stream"
@@ -40,25 +43,34 @@ def below(root: Path) -> tuple[list[Path], LeftOut]:
     found: list[Path] = []
     left_out = _LeftOut()
     seen = {os.path.realpath(root)}
-    for place, folders, names in os.walk(root, followlinks=True):
+    closed: list[OSError] = []
+    for place, folders, names in os.walk(root, followlinks=True, onerror=closed.append):
         folder = Path(place)
         for name in sorted(folders):
-            if name.startswith("."):
+            why = _not_entered(folder / name, root, seen)
+            if why is not None:
                 folders.remove(name)
-                if any(_looks_like_one(inner) for inner in _files(folder / name)):
-                    left_out.add(HIDDEN, f"{folder.relative_to(root) / name}{os.sep}")
-            elif (folder / name).is_symlink() and (real := os.path.realpath(folder / name)):
-                if real in seen or _inside(real, root):
-                    folders.remove(name)
-                    left_out.add(AGAIN, str(folder.relative_to(root) / name))
-                seen.add(real)
+            if why == AGAIN or (
+                why == HIDDEN and any(_looks_like_one(inner) for inner in _files(folder / name))
+            ):
+                left_out.add(why, f"{folder.relative_to(root) / name}{os.sep if why == HIDDEN else ''}")
         folders.sort()
         for name in names:
             if _looks_like_one(name):
                 _judge(folder / name, folder.relative_to(root) / name, found, left_out)
             elif str(mimetypes.guess_type(name)[0]).startswith("video/"):
                 left_out.add(UNREAD, str(folder.relative_to(root) / name))
+    for error in closed:
+        left_out.add(CLOSED, f"{os.path.relpath(error.filename, root)}{os.sep}")
     return sorted(found), left_out.all()
+
+
+def linked(root: Path) -> set[str]:
+    """Where the links to folders lead that `below` follows: folders that are searched, and lie elsewhere."""
+    seen = {os.path.realpath(root)}
+    for place, folders, _ in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if _not_entered(Path(place, name), root, seen) is None]
+    return seen - {os.path.realpath(root)}
 
 
 def matching(pattern: str, root: Path) -> tuple[list[Path], LeftOut]:
@@ -66,7 +78,7 @@ def matching(pattern: str, root: Path) -> tuple[list[Path], LeftOut]:
     found: list[Path] = []
     left_out = _LeftOut()
     for match in map(Path, glob.glob(pattern, recursive=True)):
-        if match.is_file():
+        if not os.path.isdir(match):
             _judge(match, match.relative_to(root), found, left_out)
     return sorted(found), left_out.all()
 
@@ -110,9 +122,9 @@ def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
 
 def is_output(path: Path) -> bool:
     """Whether a file is a video or an avatar layer that `anonymize` wrote, or a copy in a report."""
-    return any(
+    return is_marked(path) or any(
         holds_outputs(one.parent) or one.name in _outputs_in(one.parent) or _has_provenance(one)
-        for one in ([path, path.resolve()] if path.is_symlink() else [path])
+        for one in ([path, path.resolve()] if os.path.islink(path) else [path])
     )
 
 
@@ -132,7 +144,7 @@ class _LeftOut:
 def _judge(path: Path, name: Path, found: list[Path], left_out: _LeftOut) -> None:
     if name.name.startswith("."):
         left_out.add(HIDDEN, str(name))  # such as `._clip.mp4`, which macOS puts beside `clip.mp4`
-    elif not path.is_file():
+    elif not os.path.isfile(path) and os.access(path.parent, os.X_OK, effective_ids=True):
         left_out.add(BROKEN, str(name))
     elif is_output(path):
         left_out.add(OUTPUT, str(name))
@@ -140,6 +152,19 @@ def _judge(path: Path, name: Path, found: list[Path], left_out: _LeftOut) -> Non
         left_out.add(NO_STREAM, str(name))
     else:
         found.append(name)
+
+
+def _not_entered(folder: Path, root: Path, seen: set[str]) -> str | None:
+    """Why a folder below `root` is not searched; None where it is, and then where a link leads is `seen`."""
+    if folder.name.startswith("."):
+        return HIDDEN
+    if not os.path.islink(folder):
+        return None
+    real = os.path.realpath(folder)
+    if real in seen or _inside(real, root):
+        return AGAIN
+    seen.add(real)
+    return None
 
 
 def _looks_like_one(name: str) -> bool:

@@ -17,9 +17,9 @@ from raymaskdp.errors import UserError
 ANSWER_S = 10.0
 """How long a cluster may take to answer; Ray itself waits for a quarter of an hour."""
 
-_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-_SETTINGS = 4
-"""What a client of HTTP/2 begins with, and the kind of frame that every server answers with (RFC 9113)."""
+_HEALTH = "/grpc.health.v1.Health/Check"
+_OF_HTTP = "http2 header with status"
+"""What gRPC says of a server that speaks HTTP/2, and no gRPC, as proxies do which answer for any address."""
 
 
 @contextlib.contextmanager
@@ -78,17 +78,17 @@ def require_answer(address: str, named: str) -> None:
         raise UserError(
             f"{named} is no address of a Ray cluster, which is HOST:PORT, as in 10.0.0.1:6379{hint}."
         )
+    place = f"{found['host']}:{found['port']}"
     end = time.monotonic() + ANSWER_S
     why = "nothing answers"
     while (left := end - time.monotonic()) > 0:
         try:
-            with socket.create_connection(
-                (found["host"].strip("[]"), int(found["port"])), timeout=left
-            ) as peer:
-                if os.environ.get("RAY_USE_TLS", "0") in ("0", "") and not _speaks_http2(peer):
-                    why = "what listens there is no Ray cluster"
-                    break
-                return
+            with socket.create_connection((found["host"].strip("[]"), int(found["port"])), timeout=left):
+                pass
+            if os.environ.get("RAY_USE_TLS", "0") in ("0", "") and not _speaks_grpc(place):
+                why = "what listens there is no Ray cluster"
+                break
+            return
         except OSError as error:
             why = error.strerror or str(error) or why
             time.sleep(min(1.0, max(0.0, end - time.monotonic())))
@@ -97,17 +97,18 @@ def require_answer(address: str, named: str) -> None:
     )
 
 
-def _speaks_http2(peer: socket.socket) -> bool:
-    """Whether the other side answers as gRPC does, which Ray is made of."""
-    peer.settimeout(ANSWER_S / 2)
-    try:
-        peer.sendall(_HELLO)
-        answer = b""
-        while len(answer) < 4 and (part := peer.recv(9)):
-            answer += part
-    except OSError:
-        return False
-    return len(answer) >= 4 and answer[3] == _SETTINGS
+def _speaks_grpc(place: str) -> bool:
+    """Whether a server answers as Ray's do, be it that it does not know the question."""
+    import grpc  # which Ray needs
+
+    with grpc.insecure_channel(place, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            channel.unary_unary(_HEALTH)(b"", timeout=ANSWER_S / 2)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+                return _OF_HTTP not in str(error.details())
+            return error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return True
 
 
 def work_in(folder: Path) -> None:

@@ -134,30 +134,33 @@ def submit(
 
 
 def left_behind(folder: Path) -> list[str]:
-    """What of a working directory is not uploaded, as patterns of .gitignore; all that is not `CODE`.
+    """What of a working directory is not uploaded, as patterns of .gitignore: all that is not `CODE`.
 
-    Hidden files and folders, and links, stay behind, too. Raises `UserError` for a file that is a key by its
-    name or its content and would be uploaded.
+    Everything is left out, and what is code is taken in again, so that a strange name leads nowhere. Hidden
+    files and folders, and links, stay behind, too. Raises `UserError` for a file that is a key by its name or
+    its content and would be uploaded.
     """
-    patterns = []
+    patterns = ["*", "!/."]  # the folder itself, for Ray asks about that, too
     for root, folders, files in os.walk(folder):
         here = Path(root).relative_to(folder)
         for name in list(folders):
             linked = (Path(root) / name).is_symlink()  # Ray would follow it, wherever it leads
             if linked or name.startswith(".") or name == "__pycache__":
                 folders.remove(name)
-                patterns.append(_pattern(here / name) + "/")
+            else:
+                inner = _pattern(here / name)
+                patterns += [f"!{inner}", f"{inner}/*"]
         for name in files:
             path = Path(root) / name
             taken = path.suffix.lower() in CODE and path.is_file() and not path.is_symlink()
             if name.startswith(".") or not taken:
-                patterns.append(_pattern(here / name))
-            elif KEYS.search((here / name).as_posix()) or _holds_a_key(path):
+                continue
+            if KEYS.search((here / name).as_posix()) or _holds_a_key(path):
                 raise UserError(
                     f"{path} looks like a key and would be uploaded; move it out of the working directory."
                 )
-            elif path.stat().st_size > MOST_UPLOADED_MIB * 2**20:
-                patterns.append(_pattern(here / name))
+            if path.stat().st_size <= MOST_UPLOADED_MIB * 2**20:
+                patterns.append(f"!{_pattern(here / name)}")
     return patterns
 
 

@@ -7,7 +7,7 @@ the driver in an image of Amazon's, is not judged.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from raymaskdp.operate.doctor import DRIVER_OF_CUDA, Check
@@ -54,6 +54,7 @@ class LaunchPlan:
       limit: the setting that says so.
       role: how this kind of file gives a group access to videos.
       installs: shell commands that install Python packages on the nodes.
+      faults: what is wrong with what all groups share: where, what, and what to do.
     """
 
     groups: tuple[NodeGroup, ...]
@@ -61,6 +62,7 @@ class LaunchPlan:
     limit: str
     role: str
     installs: tuple[str, ...] = ()
+    faults: tuple[tuple[str, str, str], ...] = ()
 
 
 def faults(plan: LaunchPlan, gpus: int) -> Iterator[Check]:
@@ -73,6 +75,18 @@ def faults(plan: LaunchPlan, gpus: int) -> Iterator[Check]:
     for group in plan.groups:
         for found, fix in group.faults:
             yield wrong(group.place, found, fix)
+    for place, found, fix in plan.faults:
+        yield wrong(place, found, fix)
+
+
+def unequal(counts: Mapping[str, float | None]) -> Iterator[tuple[str, str]]:
+    """The fault of nodes of which a file says different numbers of GPUs, each by where it says so."""
+    said = {where: count for where, count in counts.items() if count is not None}
+    if len(set(said.values())) > 1:
+        yield (
+            f"it has {' and '.join(f'{count:g} GPUs by {where}' for where, count in said.items())}",
+            "say the same number everywhere: that of the machine",
+        )
 
 
 def wrong(name: str, found: str, fix: str) -> Check:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import requires
+from importlib.metadata import version as installed
 from typing import Any
 
-from raymaskdp.operate.launch_faults import CAPABILITIES, LaunchPlan, NodeGroup
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion
+
+from raymaskdp.operate.launch_faults import CAPABILITIES, LaunchPlan, NodeGroup, unequal
 
 FILE_SYSTEMS = ("persistentVolumeClaim", "ephemeral", "nfs", "csi", "hostPath", "cephfs", "azureFile")
 """Volumes on which videos may be."""
@@ -37,12 +42,13 @@ def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
         container, pod = _ray(group), _pod(group)
         variables = _variables(container)
         asked = container.get("resources") or {}
-        gpus = (asked.get("limits") or {}).get("nvidia.com/gpu", 0)
+        counts = _counts(group, asked)
+        gpus = next((count for count in counts.values() if count is not None), 0.0)
         groups.append(
             NodeGroup(
                 place=f"{below}.{name}" + ("" if head else f" ({group.get('groupName', 'without a name')})"),
                 head=head,
-                gpus=float(gpus),
+                gpus=gpus,
                 most=1 if head else int(group.get("maxReplicas", 0)),
                 image=str(container.get("image") or ""),
                 capabilities=variables.get(CAPABILITIES, ""),
@@ -50,11 +56,63 @@ def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
                 faults=(
                     *_no_shared_memory(pod, container),
                     *_unlike_others(variables, secured),
+                    *_no_token(spec, container),
+                    *unequal(counts),
                     *(_hidden_dashboard(settings, group) if head else ()),
                 ),
             )
         )
-    return LaunchPlan(groups=tuple(groups), most=None, limit="maxReplicas", role=ROLE)
+    images = [group.image for group in groups]
+    return LaunchPlan(
+        groups=tuple(groups),
+        most=None,
+        limit="maxReplicas",
+        role=ROLE,
+        faults=tuple(_versions(f"{below}.rayVersion", spec.get("rayVersion"), images)),
+    )
+
+
+def _counts(group: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, float | None]:
+    """The GPUs of a pod by each place that tells."""
+    told = (
+        ("its limits", (asked.get("limits") or {}).get("nvidia.com/gpu")),
+        ("its requests", (asked.get("requests") or {}).get("nvidia.com/gpu")),
+        ("its rayStartParams", (group.get("rayStartParams") or {}).get("num-gpus")),
+    )
+    return {where: None if count is None else float(count) for where, count in told}
+
+
+def _versions(place: str, version: Any, images: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """By its version KubeRay decides how it starts Ray; that of the image is what it starts."""
+    ours = Requirement(next(one for one in requires("raymaskdp") or [] if re.match(r"ray\b", one)))
+    todo = f"set it to that of the image, such as {installed('ray')}"
+    if version is None:
+        yield place, "there is none, so KubeRay guesses how Ray is started", todo
+        return
+    for image in dict.fromkeys(images):
+        tagged = re.search(r"/ray(?:-ml)?:(\d+\.\d+\.\d+)", image)
+        if tagged and tagged[1] != str(version):
+            said = f"it is {version}, and the image {image} has Ray {tagged[1]}"
+            yield place, said, f"set it to {tagged[1]}"
+            return
+    try:
+        fits = ours.specifier.contains(str(version))
+    except InvalidVersion:
+        fits = False
+    if not fits:
+        yield place, f"it is {version}, and the project's image has a Ray of {ours.specifier}", todo
+
+
+def _no_token(spec: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """KubeRay makes one where it is asked for; who sets the variable of Ray brings one."""
+    names = {one["name"] for one in container.get("env") or []}
+    asked = _variables(container).get("RAY_AUTH_MODE") == "token"
+    made = (spec.get("authOptions") or {}).get("mode") == "token"
+    if asked and not made and not names & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        yield (
+            "its pods ask for a token and have none, so Ray does not start",
+            "set authOptions to mode: token, for which KubeRay makes one",
+        )
 
 
 def _pod(group: Mapping[str, Any]) -> Mapping[str, Any]:

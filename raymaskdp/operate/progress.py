@@ -106,8 +106,7 @@ def _stored(url: str) -> Progress:
         raise UserError(f"There is no {manifest.MANIFEST} of anonymize, with a video in it, at {url}.")
     if videos is None:
         return _decided(url, rows, None, "finished")
-    running = storage.age(storage.join(url, progress.STORED)) < STILL_SECONDS
-    return _decided(url, rows, videos, "running" if running else "stopped")
+    return _decided(url, rows, videos, "running" if progress.is_running(url) else "stopped")
 
 
 def _decided(

@@ -1,6 +1,6 @@
 """What all runs on one data set have cost together, and a limit that refuses the next one.
 
-    DATA/private/runs.jsonl    one line a run, written before its first step; only ever appended to
+    DATA/private/runs.jsonl    one line a run, written and synced before its first step; only appended to
     DATA/private/limit.json    the most that all of them may cost
 
 A run counts for all its planned steps from the moment that it begins, and a run with another key counts
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -23,10 +24,14 @@ from filelock import FileLock
 
 from raymaskdp import check, config
 from raymaskdp.errors import UserError
-from raymaskdp.files import private_folder, write_json
+from raymaskdp.files import end_last_line, private_folder, write_json
 from raymaskdp.privacy import accounting
 from raymaskdp.privacy.accounting import Cost
 from raymaskdp.privacy.plan import PrivacyPlan
+
+RUNS = "runs.jsonl"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +120,7 @@ def count_run(data: Path, one: CountedRun) -> None:
                     f"`raymaskdp privacy budget {data}`."
                 )
         line = json.dumps({"run": one.run, "key": one.key, "plan": config.to_dict(one.plan)}, sort_keys=True)
-        with open(folder / "runs.jsonl", "a", encoding="utf-8") as opened:
+        with open(folder / RUNS, "a", encoding="utf-8") as opened:
             opened.write(line + "\n")
             opened.flush()
             os.fsync(opened.fileno())
@@ -161,11 +166,17 @@ def _only_one(data: Path) -> Iterator[Path]:
     """The data's private folder, held by one process at a time."""
     folder = private_folder(data)
     with FileLock(folder / "runs.lock"):
+        if end_last_line(folder / RUNS):
+            _log.warning(
+                "The last line of %s was cut off when a run was killed before its first step; it is removed. "
+                "If the file was copied, and cut off so, copy it again.",
+                folder / RUNS,
+            )
         yield folder
 
 
 def _read(folder: Path) -> list[CountedRun]:
-    path = folder / "runs.jsonl"
+    path = folder / RUNS
     if not path.is_file():
         return []
     runs = []

@@ -25,6 +25,7 @@ from typing import Any
 
 from raymaskdp import config
 from raymaskdp.errors import UserError
+from raymaskdp.files import cut_torn_line, make_folder
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.plan import PrivacyPlan
 
@@ -129,8 +130,10 @@ class Ledger:
           start: the first step that will be made.
         """
         path, circumstances = Path(path), dict(circumstances or {})
-        if not _whole_lines(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            cut_torn_line(path)
+        if not path.exists() or not path.stat().st_size:
+            make_folder(path.parent)
             price = plan.epsilon()
             claimed = price if math.isfinite(price) else None
             _append(path, {"format": FORMAT, "plan": config.to_dict(plan), "epsilon": claimed}, _START)
@@ -293,20 +296,6 @@ def _append(path: Path, entry: dict[str, Any], head: str) -> str:
 def _hash(entry: dict[str, Any], head: str) -> str:
     text = json.dumps(entry, sort_keys=True, allow_nan=False)
     return hashlib.sha256(f"{head}\n{text}".encode()).hexdigest()
-
-
-def _whole_lines(path: Path) -> bool:
-    """Whether a ledger has any line; removes one at its end that a crash cut off."""
-    if not path.exists():
-        return False
-    with open(path, "r+b") as opened:
-        content = opened.read()
-        whole = content.rfind(b"\n") + 1
-        if whole != len(content):
-            opened.truncate(whole)
-            opened.flush()
-            os.fsync(opened.fileno())
-    return whole > 0
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from raymaskdp import config as configuration
 from raymaskdp import events
 from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.errors import UserError
-from raymaskdp.files import atomic_path, private_folder, write_json, write_text
+from raymaskdp.files import atomic_path, make_folder, private_folder, write_json, write_text
 from raymaskdp.privacy import Key
 from raymaskdp.privacy.selection import draw_runs
 from raymaskdp.sweep import frontier, parallel_coordinates, search
@@ -103,7 +103,7 @@ def sweep(config: SweepConfig) -> SweepResult:
         if earlier["result"] is not None:
             result = configuration.build(SweepResult, earlier["result"], where=str(about))
             return replace(result, out=str(out), finished_before=True)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_text(out / "sweep.yaml", configuration.to_yaml(config))
     source = config.published.source if config.published else None
     write_json(about, {"digest": digest, "published": source, "result": None})

@@ -18,7 +18,7 @@ import numpy as np
 
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
-from raymaskdp.video.decoding import decoded, opened
+from raymaskdp.video.decoding import decoded, heard, opened
 from raymaskdp.video.writer import CONTAINER_OPTIONS
 
 FRAME_SAMPLES = 1024
@@ -38,7 +38,7 @@ def damaged_sound(path: str | Path) -> int:
         if sound is None:
             return 0
         lost: list[int] = []
-        if not sum(1 for _ in _heard(container, sound, lost)) and lost:
+        if not sum(1 for _ in heard(container, sound, lost)) and lost:
             raise UserError(
                 f"The sound of {path} is damaged; set composite.keep_audio=false to leave it out."
             )
@@ -56,9 +56,9 @@ def add_sound(video: Path, source: str | Path) -> bool:
     with opened(source) as (seen, picture):
         first = next(decoded(source, seen, picture), None)
         begin = Fraction(0) if first is None else _time(first) or Fraction(0)
-    with opened(source) as (heard, _), av.open(f"file:{video}") as silent:
-        sound = _sound(source, heard)
-        frames = iter(()) if sound is None else _heard(heard, sound, [])
+    with opened(source) as (listened, _), av.open(f"file:{video}") as silent:
+        sound = _sound(source, listened)
+        frames = iter(()) if sound is None else heard(listened, sound, [])
         opening = next(frames, None)
         if opening is None:
             return False
@@ -66,6 +66,8 @@ def add_sound(video: Path, source: str | Path) -> bool:
             atomic_path(video, ours=True) as temporary,
             av.open(f"file:{temporary}", "w", format="mp4", options=CONTAINER_OPTIONS) as made,
         ):
+            if comment := silent.metadata.get("comment"):
+                made.metadata["comment"] = comment
             pictures = made.add_stream_from_template(silent.streams.video[0])
             end = Fraction(silent.duration or 0, int(av.time_base))
             track = _Track(made, opening)
@@ -167,19 +169,6 @@ def _sound(path: str | Path, container: av.container.InputContainer) -> av.Audio
             "convert it, or leave it out (composite.keep_audio=false)."
         )
     return None
-
-
-def _heard(
-    container: av.container.InputContainer, sound: av.AudioStream, lost: list[int]
-) -> Iterator[av.AudioFrame]:
-    """Decoded sound; the numbers of packets that do not decode are appended to `lost`."""
-    for number, packet in enumerate(container.demux(sound)):
-        try:
-            yield from packet.decode()
-        except av.error.MemoryError:
-            raise  # of this process; nothing is known about the file
-        except av.error.FFmpegError:
-            lost.append(number)
 
 
 def _pictures(silent: av.container.InputContainer, to: av.VideoStream) -> Iterator[av.Packet]:

@@ -6,6 +6,7 @@ missing or wrong would be released as if they were the video.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
@@ -18,7 +19,8 @@ import av.logging
 from av.stream import Disposition
 
 from raymaskdp.errors import UserError
-from raymaskdp.video.cut_off import lacks_bytes, require_whole
+from raymaskdp.video.containers import avi, matroska
+from raymaskdp.video.containers.cut_off import lacks_bytes, require_whole
 
 # Containers only: no playlists, concatenation scripts, subtitles or pictures, whose demuxers open
 # other files or URLs, or find a "video" in a text file.
@@ -26,7 +28,10 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,ivf,h264,hevc,m4v,nut,mxf,rm"
 )
 
-OUTSPOKEN = {"hevc", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4"}
+OUTSPOKEN = {
+    *("hevc", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4"),
+    *("msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "flv", "h263"),
+}
 """Decoders whose logged errors mean damage; H.264 marks frames, and others report what does not matter."""
 
 PROMISE_A_LENGTH = {"matroska", "webm", "flv", "nut", "mxf"}
@@ -110,9 +115,15 @@ def watched(path: str | Path, video: av.VideoStream) -> Iterator[Watch]:
 
     FFmpeg marks frames of H.264 that it mended. Of other codings it only writes into its log that something
     was wrong, and goes on with what came of it. libvpx notices wrong bits of VP9 that FFmpeg's decoder takes.
-    No decoder here notices changed bits of VP8, and that of HEVC misses many.
+    HEVC may have a checksum for each picture, and Matroska one for each part, at which FFmpeg looks when it
+    is told to, and never. Without them no decoder here notices changed bits of VP8 and HEVC (docs/limits.md).
+    That of a part is of its sound, too: where that does not decode, it is what was damaged.
     """
+    if (place := matroska.damaged_at(path)) is not None and not _sounds_broken(path):
+        raise UserError(f"The video {path} is damaged behind byte {place}: its checksum differs.")
     name = video.codec_context.codec.name
+    if name == "hevc":
+        video.codec_context.options = {"err_detect": "crccheck"}
     second = None
     if name == "vp9" and video.codec_context.pix_fmt == "yuv420p":  # libvpx is seldom built for more bits
         second = av.CodecContext.create("libvpx-vp9", "r")
@@ -133,6 +144,29 @@ def watched(path: str | Path, video: av.VideoStream) -> Iterator[Watch]:
             yield look
     finally:
         av.logging.set_level(level)
+
+
+def heard(
+    container: av.container.InputContainer, sound: av.AudioStream, lost: list[int]
+) -> Iterator[av.AudioFrame]:
+    """Decoded sound; the numbers of packets that do not decode are appended to `lost`."""
+    for number, packet in enumerate(container.demux(sound)):
+        try:
+            yield from packet.decode()
+        except av.error.MemoryError:
+            raise  # of this process; nothing is known about the file
+        except av.error.FFmpegError:
+            lost.append(number)
+
+
+def _sounds_broken(path: str | Path) -> bool:
+    """Whether the sound of a file has packets that do not decode."""
+    lost: list[int] = []
+    with opened(path) as (container, _):
+        for sound in container.streams.audio[:1]:
+            if sound.codec_context is not None and not lost:
+                collections.deque(heard(container, sound, lost), maxlen=0)
+    return bool(lost)
 
 
 def _end(packet: av.Packet) -> Fraction:
@@ -159,7 +193,10 @@ def _require_end(
     if packets < video.frames and video.duration and video.time_base:
         begin = video.start_time or 0
         missing = float((begin + video.duration) * video.time_base - ends.get(video.index, Fraction(0)))
-        if container.format.name in COUNT_FRAMES or missing > 2.5 / float(video.average_rate or 25):
+        if container.format.name == "avi":
+            packets = max(packets, avi.pictures(path, video.index))
+        short = container.format.name in COUNT_FRAMES or missing > 2.5 / float(video.average_rate or 25)
+        if short and packets < video.frames:
             raise UserError(
                 f"The video {path} is truncated: {packets} of its {video.frames} frames are there."
             )
@@ -182,6 +219,14 @@ def is_cover(video: av.VideoStream) -> bool:
 def require_file(path: str | Path) -> None:
     """Raise `UserError` unless there is a file that is not empty."""
     path = Path(path)
+    try:
+        if path.is_file():
+            with open(path, "rb") as opened:
+                opened.read(1)
+    except OSError as error:
+        raise UserError(
+            f"The video {path} cannot be read: {error.strerror}; change its rights, or leave it out."
+        ) from error
     if not path.is_file():
         what = "is a folder, not a video" if path.is_dir() else "does not exist"
         raise UserError(f"The video {path} {what}.")

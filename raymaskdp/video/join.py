@@ -1,4 +1,4 @@
-"""Films one behind the other, as they are coded: what is written in pieces becomes one file."""
+"""Films one behind the other, as they are coded: what is written in pieces becomes one file to publish."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 
 import av
 
+from raymaskdp.video.containers.mark import COMMENT
 from raymaskdp.video.writer import CONTAINER_OPTIONS
 
 
 def join(
     parts: Sequence[Path], path: Path, *, times: Sequence[int] = (), tick: Fraction = Fraction(1, 1000)
 ) -> None:
-    """Write the pictures of MP4 files, in order, to the MP4 file `path`; no picture is coded anew.
+    """Write the pictures of MP4 files, in order, to the marked MP4 file `path`; none is coded anew.
 
     Args:
       parts: of the same size, coding and constant rate, each beginning with a key frame (`VideoWriter`'s do).
@@ -24,6 +25,7 @@ def join(
     The same parts give the same bytes. Raises `ValueError` for parts that are not coded alike.
     """
     with av.open(f"file:{path}", "w", format="mp4", options=CONTAINER_OPTIONS) as joined:
+        joined.metadata["comment"] = COMMENT
         with av.open(f"file:{parts[0]}") as first:
             pictures = joined.add_stream_from_template(first.streams.video[0])
             coded = first.streams.video[0].codec_context.extradata

@@ -83,11 +83,18 @@ def probe(path: str | Path) -> VideoInfo:
     video stream.
     """
     first: av.VideoFrame | None = None
+    coded: list[int] = []  # time stamps of coded pictures
     stamps: list[int | None] = []
     last: int | None = None
     interlaced = False
     with opened(path) as (container, video), watched(path, video) as watch:
-        for frame in decoded(path, container, video, watch):
+
+        def look(packet: av.Packet, count: int) -> None:
+            if packet.size and packet.dts is not None:
+                coded.append(packet.dts)
+            watch(packet, count)
+
+        for frame in decoded(path, container, video, look):
             if first is None:
                 first = frame
             elif (frame.width, frame.height) != (first.width, first.height):
@@ -98,6 +105,9 @@ def probe(path: str | Path) -> VideoInfo:
         if first is None:
             raise UserError(f"The video {path} has no frame that decodes; it may be truncated.")
         width, height = _square(path, video, first)
+        if container.format.name == "avi" and len(coded) == len(stamps):
+            # AVI numbers coded pictures. FFmpeg guesses when they are shown, wrongly where some are left out.
+            stamps = [*sorted(coded)]
         rates = (video.average_rate, video.guessed_rate)
         if video.duration and stamps[-1] is not None:
             left = (video.start_time or 0) + video.duration - stamps[-1]

@@ -64,7 +64,8 @@ def probe(path: str | Path, limits: DecodeLimits) -> VideoInfo:
 
     Raises `UserError` where `reader.probe` does, where a limit is reached, and where the decoder crashes.
     """
-    answer = _process().ask({"path": os.fspath(path), **asdict(limits)})
+    folder = "/" if os.path.isabs(path) else os.getcwd()
+    answer = _process().ask({"path": os.fspath(path), "folder": folder, **asdict(limits)})
     if "refused" in answer:
         raise UserError(answer["refused"])
     if "info" not in answer:
@@ -170,6 +171,7 @@ def _decoded(question: dict[str, Any]) -> dict[str, Any]:
     signal.alarm(WALL_FACTOR * seconds)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a codec says of a damaged file helps nobody
     try:
+        os.chdir(question["folder"])  # where the path starts, wherever this process was started
         info = reader.probe(question["path"])
     except UserError as error:
         return {"refused": str(error)}

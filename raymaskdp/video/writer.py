@@ -1,4 +1,4 @@
-"""Encoding: H.264 in MP4 that browsers play, or bit-exact RGB. No audio, no metadata."""
+"""Encoding: H.264 in MP4 that browsers play, or bit-exact RGB. No audio; no metadata but a comment."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class VideoWriter:
       lossless: write the RGB values themselves (H.264 High 4:4:4 at quantizer 0).
       full_range: tag and write luma in 0…255 as some cameras do.
       crf: x264's quality where it is not lossless; less is better.
+      comment: that of the file; such as `mark.COMMENT`.
 
     The same frames give the same bytes: one encoder thread, no dates, no version strings.
     """
@@ -51,6 +52,7 @@ class VideoWriter:
         lossless: bool = False,
         full_range: bool = False,
         crf: int = CRF,
+        comment: str = "",
     ) -> None:
         rate = Fraction(fps).limit_denominator(100_000)
         self._shape = (height, width, 3)
@@ -60,6 +62,8 @@ class VideoWriter:
         self._range = ColorRange.JPEG if full_range else ColorRange.MPEG
         self._matrix = Colorspace.ITU709 if height >= HD_HEIGHT else Colorspace.ITU601
         self._container = av.open(f"file:{path}", "w", format="mp4", options=CONTAINER_OPTIONS)
+        if comment:
+            self._container.metadata["comment"] = comment
         codec = "libx264rgb" if lossless else "libx264"
         # Without mbtree: its vectorized code reads uninitialized memory, so that equal frames gave up to
         # fourteen different files in forty tries.

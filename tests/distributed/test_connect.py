@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 
 from raymaskdp.distributed.connect import require_answer
@@ -63,7 +65,38 @@ def test_nobody_and_others_who_listen_are_said(
         port = free.getsockname()[1]
     with pytest.raises(UserError, match=r"No Ray cluster answers at RAY_ADDRESS=x.*refused"):
         require_answer(f"127.0.0.1:{port}", "RAY_ADDRESS=x")
-    require_answer(f"127.0.0.1:{listening(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))}", "RAY_ADDRESS=x")
+
+
+def test_who_speaks_grpc_is_one_and_a_proxy_is_none() -> None:
+    """Some networks answer for every address, with HTTP/2, so that Ray would wait for half a minute."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    require_answer(f"127.0.0.1:{port}", "RAY_ADDRESS=x")
+    server.stop(None)
+
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        threading.Thread(target=not_found, args=(proxy,), daemon=True).start()
+        began = time.monotonic()
+        for scheme in ("", "ray://"):
+            with pytest.raises(UserError, match="no Ray cluster"):
+                require_answer(f"{scheme}127.0.0.1:{proxy.getsockname()[1]}", "RAY_ADDRESS=x")
+        assert time.monotonic() - began < 5
+
+
+def not_found(proxy: socket.socket) -> None:
+    """Answers as HTTP/2 does: its settings, then "404" (entry 13 of HPACK's table) to the first question."""
+    while True:
+        try:
+            peer, _ = proxy.accept()
+        except OSError:
+            return
+        with peer:
+            while heard := peer.recv(4096):
+                if heard.startswith(b"PRI"):
+                    peer.sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]))
+                if b"Health" in heard:
+                    peer.sendall(bytes([0, 0, 1, 1, 5, 0, 0, 0, 1, 0x8D]))
 
 
 @pytest.mark.slow
@@ -81,9 +114,11 @@ def test_nobody_is_waited_for_for_long(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("named", ["RAY_ADDRESS", "address"])
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "http://127.0.0.1:8265"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "10.255.255.1:6379", "ray://10.255.255.1:10001", "http://127.0.0.1:8265"]
+)
 def test_a_command_says_so_in_a_sentence(address: str, named: str, tmp_path: Path) -> None:
-    """Ray waits for 901 seconds."""
+    """Ray waits for 901 seconds; also for an address that leads nowhere, or to a proxy."""
     (tmp_path / "x.mp4").write_bytes(b"no video")
     command = [sys.executable, "-m", "raymaskdp", "anonymize", tmp_path / "x.mp4", "--out", tmp_path / "out"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -91,8 +126,10 @@ def test_a_command_says_so_in_a_sentence(address: str, named: str, tmp_path: Pat
         environment[named] = address
     else:
         command.append(f"{named}={address}")
+    began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
     assert done.returncode == 2
+    assert time.monotonic() - began < 20
     assert f"{named}={address}" in done.stderr
     assert "Traceback" not in done.stderr
     said = [

@@ -8,13 +8,15 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from field.test_broken_files import FRAMES, noisy
 from support.field_films import Films, Run
 from support.filmed import write
+from support.gaps import with_gaps
 
 from raymaskdp.errors import UserError
-from raymaskdp.video import cut_off
+from raymaskdp.video.containers import cut_off, matroska
 from raymaskdp.video.reader import probe
 
 FILMS = {  # name: codec, container, bytes of which a cut between two of them shows nothing
@@ -24,6 +26,8 @@ FILMS = {  # name: codec, container, bytes of which a cut between two of them sh
     "sorenson": ("flv", "flv", 0),
     "ogv": ("libvpx", "ogg", 0),
     "ivf": ("libvpx", "ivf", 0),
+    "nut": ("libx264", "nut", 0),
+    "mxf": ("mpeg2video", "mxf", 0),
     "ts": ("libx264", "mpegts", 188),
     "mpeg2ts": ("mpeg2video", "mpegts", 188),
     "vob": ("mpeg2video", "vob", 2048),
@@ -58,11 +62,31 @@ def test_a_file_that_is_cut_off_anywhere_is_refused_where_its_container_tells(
         shift = 3 if unit and end % unit < 3 else 0  # a byte or two of the next packet may be padding
         why = refused(content[: end + shift], tmp_path / "cut")
         if not why:  # nothing of the film is missing, but an index or padding behind it
-            assert unit == 2048 or name in ("flv", "sorenson"), end
+            assert unit == 2048 or name in ("flv", "sorenson", "mxf"), end
             assert probe(tmp_path / "cut").num_frames == FRAMES
         else:
             assert "truncated" in why or "damaged" in why, why
             assert "\n" not in why
+
+
+@pytest.mark.parametrize("clusters", [False, True])
+def test_a_live_recording_that_ends_within_a_picture_is_refused(clusters: bool, tmp_path: Path) -> None:
+    """Without sizes of the whole and, as browsers write it, of its parts; between pictures nothing tells."""
+    content = bytearray(write(tmp_path / "x.webm", noisy(), codec="libvpx", options={"g": "10"}).read_bytes())
+    content = content[: content.rindex(b"\x1c\x53\xbb\x6b")]  # the index, which is the last of it
+    at = content.index(b"\x18\x53\x80\x67")
+    content[at + 4 : at + 12] = b"\x01" + b"\xff" * 7
+    at = content.index(b"\x1f\x43\xb6\x75")
+    if clusters:
+        while at >= 0:
+            size = 9 - content[at + 4].bit_length()
+            content[at + 4 : at + 4 + size] = bytes([0x1FF >> size]) + b"\xff" * (size - 1)
+            at = content.find(b"\x1f\x43\xb6\x75", at + 4)
+    assert refused(content, tmp_path / "whole") == ""
+    assert refused(content + bytes(50), tmp_path / "padded") == ""
+    ends = range(len(content) // 3, len(content), len(content) // 150)
+    why = [refused(content[:end], tmp_path / "cut") for end in ends]
+    assert sum("its last part is cut off" in text for text in why) >= 0.95 * len(why)
 
 
 @pytest.mark.parametrize(("name", "unit"), [("ts", 188), ("vob", 2048)])
@@ -73,6 +97,37 @@ def test_between_two_packets_nothing_tells(name: str, unit: int, tmp_path: Path)
     assert taken
     limits = (Path(__file__).parents[2] / "docs/limits.md").read_text()
     assert "between two packets" in limits
+
+
+AVI = {
+    "mpeg4": {"g": "10", "bf": "0"},
+    "libx264": {"g": "10", "bf": "0"},
+    "libx264, b": {"g": "10", "bf": "2"},
+    "mjpeg": {},
+}
+
+
+def avi(folder: Path, name: str) -> Path:
+    codec = name.partition(",")[0]
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    return write(folder / "whole.avi", noisy(), codec=codec, form="avi", options=AVI[name], pixels=pixels)
+
+
+@pytest.mark.parametrize("name", AVI)
+@pytest.mark.parametrize("chunks", [True, False])
+def test_an_avi_file_with_dropped_pictures_is_whole(name: str, chunks: bool, tmp_path: Path) -> None:
+    """In the middle, at the end, and behind it; and each picture is shown when it was taken."""
+    whole = avi(tmp_path, name)
+    assert (probe(whole).num_frames, probe(whole).duration) == (FRAMES, FRAMES / 25)
+    for dropped, behind in ((range(0), 10), (range(0), 300), (range(50, 60), 0), (range(20, 50), 0)):
+        film = with_gaps(whole, tmp_path / "x.avi", dropped=dropped, behind=behind, chunks=chunks)
+        info = probe(film)
+        kept = [n for n in range(FRAMES) if n not in dropped]
+        assert info.num_frames == len(kept)
+        if chunks:
+            np.testing.assert_allclose(info.shown_T * 25, kept, atol=0.03)
+            cut = film.read_bytes()[: film.stat().st_size * 2 // 3]
+            assert "truncated" in refused(cut, tmp_path / "cut.avi")
 
 
 def test_a_users_film_that_was_cut_off_is_failed(films: Films, run: Run, tmp_path: Path) -> None:
@@ -156,7 +211,8 @@ def test_sizes_are_read_where_they_stand(tmp_path: Path) -> None:
     assert cut_off.flv_size(stale) == 10**9
     assert refused(stale, tmp_path / "stale") == ""
     for head in (b"", b"FLV", b"OggS", b"\x00\x00\x01\xba", b"\x47" * 3):
-        assert cut_off.flv_size(head) is cut_off.asf_size(head) is cut_off.matroska_size(head) is None
+        assert cut_off.flv_size(head) is cut_off.asf_size(head) is None
+        assert matroska.promised_size(head) is None
         (tmp_path / "short").write_bytes(head)
         if head in (b"", b"FLV", b"\x47" * 3):
             cut_off.require_whole(tmp_path / "short")  # what it is not is said elsewhere

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,7 @@ from support.samples import write_anonymized, write_provenance
 
 from raymaskdp import files, storage
 from raymaskdp.anonymize import anonymize
-from raymaskdp.anonymize.output import ownership
+from raymaskdp.anonymize.output import ownership, progress
 from raymaskdp.anonymize.output.manifest import Row, read_manifest, withdraw, write_manifest
 from raymaskdp.datasets.ids import stable_id, why_no_id
 from raymaskdp.datasets.manifest import VideoRecord, find_source, read_source
@@ -28,6 +29,7 @@ from raymaskdp.report.pictures.contact_sheet import sheet
 from raymaskdp.report.review import review
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
 from raymaskdp.train import ClipStore, PrepareConfig, prepare
+from raymaskdp.video.containers.mark import is_marked
 
 SIZE = PrepareConfig(width=32, height=24, token=2)
 
@@ -60,6 +62,18 @@ MEETING: dict[str, Callable[[Path], tuple[str | Path, str | Path]]] = {
     "a link to the source": lambda t: (t / "videos", link(t / "link", t / "videos")),
     "below a link to the source": lambda t: (t / "videos", link(t / "link", t / "videos") / "out"),
     "a linked source": lambda t: (link(t / "link", t / "videos"), t / "videos/out"),
+    "in a folder that a link in the source leads to": lambda t: (
+        link((t / "links").mkdir() or t / "links/far", t / "videos").parent,
+        t / "videos/new/out",
+    ),
+    "the same by a glob": lambda t: (
+        f"{link((t / 'links').mkdir() or t / 'links/far', t / 'videos').parent}/*/*.mp4",
+        t / "videos/out",
+    ),
+    "a link in the source to where the outputs were to go": lambda t: (
+        link(t / "videos/far", (t / "out").mkdir() or t / "out").parent,
+        t / "out",
+    ),
     "where a linked file is": lambda t: (
         link((t / "links").mkdir() or t / "links/a.mp4", t / "videos/a.mp4"),
         t / "videos",
@@ -394,6 +408,39 @@ def test_a_link_to_an_output_is_no_source(films: Films, run: Run, tmp_path: Path
     assert set(found.left_out["written by this project"]) == {"x.mp4", "y.mp4"}
 
 
+def test_outputs_are_known_by_their_mark_alone(films: Films, run: Run, tmp_path: Path) -> None:
+    """Copied or linked under other names, and put into another MP4 file with their index at the end."""
+    films.put(tmp_path / "videos/a.mp4", tmp_path / "videos/mine.mp4")
+    run(tmp_path / "videos", tmp_path / "out")
+    shutil.copy(tmp_path / "out/a.mp4", tmp_path / "videos/copy.mov")
+    os.link(tmp_path / "out/a.avatar.mp4", tmp_path / "videos/link.mp4")
+    with av.open(str(tmp_path / "out/a.mp4")) as old, av.open(str(tmp_path / "videos/new.mp4"), "w") as new:
+        new.metadata.update(old.metadata)
+        pictures = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = pictures
+                new.mux(packet)
+    found = find_source(tmp_path / "videos")
+    assert [record.video_id for record in found.records] == ["a", "mine"]
+    assert found.left_out == {"written by this project": ("copy.mov", "link.mp4", "new.mp4")}
+    for name in found.left_out["written by this project"]:
+        with pytest.raises(UserError, match="outputs are never sources"):
+            run(tmp_path / "videos" / name, tmp_path / "again")
+
+
+def test_no_film_of_a_users_has_the_mark(films: Films, field: Path, tmp_path: Path) -> None:
+    for path in (films.a, *(path for path in field.rglob("*") if path.is_file()), tmp_path / "none"):
+        assert not is_marked(path)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 2**32 - 1])
+def test_boxes_without_an_end_are_no_mark(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    path.write_bytes(b"\0\0\0\x14ftypisom\0\0\0\0isom" + size.to_bytes(4, "big") + b"moov" + b"\0" * 30_000)
+    assert not is_marked(path)
+
+
 def test_copies_in_a_report_are_no_sources(tmp_path: Path) -> None:
     write_anonymized(tmp_path / "out", train=1, test=0)
     report(tmp_path)
@@ -584,6 +631,24 @@ def test_an_output_folder_with_old_ids_doubles_nothing(
     assert set(read_manifest(out)) == {"a-1a2b3c4d", "b"}
 
 
+def test_another_video_of_the_same_name_replaces_none(films: Films, run: Run, tmp_path: Path) -> None:
+    """As cameras name theirs each day anew. What its user moved, copied or replaced is the same one."""
+    films.put(tmp_path / "monday/a.mp4", tmp_path / "tuesday/a.mp4")
+    out = tmp_path / "out"
+    run(tmp_path / "monday", out)
+    before = everything(out)
+    with pytest.raises(
+        UserError, match=r"the id a is of .*monday/a\.mp4, and .*tuesday/a\.mp4 would replace it"
+    ):
+        run(tmp_path / "tuesday", out)
+    assert everything(out) == before
+    shutil.copytree(tmp_path / "monday", tmp_path / "copy")
+    assert run(tmp_path / "copy", out).reused == 1
+    shutil.rmtree(tmp_path / "copy")
+    shutil.rmtree(tmp_path / "monday")
+    assert run(tmp_path / "tuesday", out).done == 1
+
+
 def test_a_file_and_then_its_folder_are_one_record(films: Films, run: Run, tmp_path: Path) -> None:
     films.put(tmp_path / "videos/sub/a.mp4", tmp_path / "videos/b.mp4")
     out = tmp_path / "out"
@@ -650,6 +715,24 @@ def test_a_note_beside_the_output_folder_is_not_written_over(films: Films, run: 
     with pytest.raises(UserError, match="is needed for a note of the run"):
         run(tmp_path / "videos", tmp_path / "out")
     assert note.read_text() == "mine"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_manifest_that_is_a_link_stays_one(films: Films, run: Run, tmp_path: Path, there: bool) -> None:
+    """As tools that keep versions of large files make of it; nothing is written over, and nothing is done."""
+    films.put(tmp_path / "videos/a.mp4")
+    out = tmp_path / "out"
+    run(tmp_path / "videos", out)
+    shutil.move(out / "manifest.parquet", tmp_path / "kept")
+    link(out / "manifest.parquet", tmp_path / ("kept" if there else "nothing"))
+    films.put(tmp_path / "videos/b.mp4")
+    before = everything(tmp_path)
+    with pytest.raises(
+        UserError, match=r"manifest\.parquet is a link, and what it leads to is not written over"
+    ):
+        run(tmp_path / "videos", out)
+    assert everything(tmp_path) == before
+    assert (out / "manifest.parquet").is_symlink()
 
 
 def test_a_column_that_was_added_to_the_table_stays(films: Films, run: Run, tmp_path: Path) -> None:
@@ -738,6 +821,27 @@ def test_an_object_that_was_changed_is_set_aside(store: str, run: Run) -> None:
     assert after["a.mp4"] == written["a.mp4"]
 
 
+def test_two_machines_do_not_write_to_one_place_on_a_store(
+    store: str, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The table of the one would lack the videos of the other. A run that was killed keeps nobody away."""
+    out = f"{store}/out"
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    monkeypatch.setattr(progress, "BEAT_SECONDS", 2)
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 10)
+    monkeypatch.setenv("RAYMASKDP_CACHE", one)
+    with progress.told(out, 1):
+        note = storage.read(f"{out}/{progress.STORED}")
+        progress.require_alone(out)  # the lock tells of runs here
+        monkeypatch.setenv("RAYMASKDP_CACHE", other)
+        with pytest.raises(UserError, match="A run of another machine writes to s3://"):
+            run(f"{store}/films", out)
+        assert set(objects(out)) == {progress.STORED}
+    storage.write(f"{out}/{progress.STORED}", note)
+    assert run(f"{store}/films", out).done == 1
+    assert progress.STORED not in objects(out)
+
+
 def test_prepare_keeps_the_objects_of_others(films: Films, store: str, tmp_path: Path) -> None:
     """Under another name; its own of an earlier call, with other labels say, are simply replaced."""
     films.put(tmp_path / "videos/a.mp4")
@@ -767,3 +871,6 @@ def test_outputs_on_a_store_are_no_sources(store: str, run: Run) -> None:
     }
     with pytest.raises(UserError, match="outputs are never sources"):
         run(f"{store}/out", f"{store}/again")
+    storage.write(f"{store}/renamed/b.mp4", storage.read(f"{store}/out/a.mp4"))
+    (row,) = run(f"{store}/renamed", f"{store}/again").rows
+    assert (row.status, "outputs are never sources" in row.reason) == ("failed", True)

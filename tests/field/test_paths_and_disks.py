@@ -14,7 +14,10 @@ import pytest
 from support.field_films import Films, Run
 
 from raymaskdp import cli, files, storage
+from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output import folders
+from raymaskdp.anonymize.output.manifest import same_source
+from raymaskdp.audit import TrainingAuditConfig, audit_training
 from raymaskdp.datasets.importing import import_dataset
 from raymaskdp.datasets.manifest import find_source
 from raymaskdp.errors import UserError
@@ -22,6 +25,7 @@ from raymaskdp.files import MADE
 from raymaskdp.report import report
 from raymaskdp.report.review import review
 from raymaskdp.train import PrepareConfig, prepare
+from raymaskdp.video.reader import probe
 
 SIZE = PrepareConfig(width=32, height=24, token=2)
 LATIN = os.fsdecode(b"caf\xe9.mp4")
@@ -53,6 +57,70 @@ def as_nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
+def test_what_may_not_be_read_is_one_sentence(
+    films: Films, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A video, a folder of videos, a table, and the folder around the outputs."""
+    around = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
+    monkeypatch.setenv("RAYMASKDP_CACHE", str(around / "cache"))
+    videos, film, table = around / "videos", around / "videos/a.mp4", around / "list.csv"
+    try:
+        around.chmod(0o755)
+        films.put(film)
+        (row,) = run(videos, around / "out").rows
+        films.put(videos / "closed/b.mp4")
+        table.write_text("path\nvideos/a.mp4\n")
+        (around / "private").mkdir()
+        for path in (film, videos / "closed", table, around / "private"):
+            path.chmod(0)
+        unread = pytest.raises(UserError, match=r"a\.mp4 cannot be read: Permission denied; change")
+        with as_nobody():
+            found = find_source(videos)
+            assert [record.video_id for record in found.records] == ["a"]
+            assert found.left_out == {"a folder that may not be read": ("closed/",)}
+            assert not same_source(found.records[0], row)
+            with unread:
+                probe(film)
+            with pytest.raises(UserError, match=r"list\.csv: Permission denied\.$"):
+                find_source(table)
+            with pytest.raises(UserError, match="Cannot write to the folder"):
+                anonymize(film, around / "private/out", AnonymizeConfig(workers=0), progress=False)
+            with pytest.raises(UserError, match=r"The setting pose.skeletons names .* may not be read"):
+                run(film, around / "out")
+        videos.chmod(0o444)
+        with as_nobody(), unread:
+            probe(find_source(videos).records[0].path)
+    finally:
+        shutil.rmtree(around)
+
+
+@pytest.mark.parametrize("how", ["anonymize", "prepare"])
+def test_what_is_no_file_is_waited_for_by_nobody(how: str, films: Films, run: Run, tmp_path: Path) -> None:
+    """A pipe that nobody writes to, and a device without an end; in a folder and in a table."""
+    films.put(tmp_path / "videos/a.mp4")
+    os.mkfifo(tmp_path / "videos/pipe.mp4")
+    (tmp_path / "videos/device.mp4").symlink_to("/dev/zero")
+    (tmp_path / "list.csv").write_text("path\nvideos/pipe.mp4\n/dev/zero\nvideos/a.mp4\n")
+    assert find_source(tmp_path / "videos").left_out == {
+        "no file, or a link to none": ("device.mp4", "pipe.mp4")
+    }
+    if how == "anonymize":
+        found = {row.video_id: row.reason for row in run(tmp_path / "list.csv", tmp_path / "out").rows}
+        assert "videos/pipe.mp4 does not exist" in found["videos__pipe"]
+    else:
+        failed = prepare(tmp_path / "list.csv", tmp_path / "out", SIZE).failed
+        assert set(failed) >= {"videos__pipe"}
+        assert len(failed) == 2
+
+
+def test_an_audit_finds_out_before_its_work_that_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UserError, match=r"Cannot write to the folder .*file/out: Not a directory; give another"
+    ):
+        audit_training(out=tmp_path / "file/out", settings=TrainingAuditConfig(models=0))
+
+
 # --- names ----------------------------------------------------------------------------------------------
 
 
@@ -78,6 +146,21 @@ def test_a_name_that_is_no_utf8(
     for people in ("removed", "blurred"):
         settings = PrepareConfig(width=32, height=24, token=2, people=people)  # type: ignore[arg-type]
         assert prepare(tmp_path / "out", tmp_path / people, settings).failed == {}
+
+
+def test_an_output_folder_whose_name_is_no_utf8(
+    films: Films, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor that of a folder around it: Parquet takes no such path, which was found out behind the work."""
+    films.put(tmp_path / "videos/a.mp4")
+    latin = tmp_path / os.fsdecode(b"caf\xe9")
+    for command in ("anonymize", "prepare"):
+        for out in (latin, latin / "out"):
+            assert cli.main([command, str(tmp_path / "videos"), "--out", str(out)]) == 2
+            said = capsys.readouterr().err
+            assert rf"Cannot write to the folder {tmp_path}/caf\xe9" in said
+            assert said.count("\n") == 1
+    assert os.listdir(tmp_path) == ["videos"]
 
 
 def test_one_bad_film_of_that_name_costs_itself(films: Films, run: Run, tmp_path: Path) -> None:
@@ -117,7 +200,7 @@ def test_what_is_left_out_of_a_folder_is_counted_and_named(
     assert [row.video_id for row in result.rows] == ["a"]
     assert set(result.notes) == {
         "3 left out, a hidden file, or in a hidden folder: .Trash/, ._a.mp4, .hidden.mp4",
-        "1 left out, a link to nothing: gone.mp4",
+        "1 left out, no file, or a link to none: gone.mp4",
         "1 left out, of a kind that is not read here: old.dv",
         "1 left out, called .ts, but no transport stream: code.ts",
     }

@@ -15,6 +15,7 @@ from support.field_films import Films
 
 from raymaskdp.anonymize import AnonymizeResult, anonymize
 from raymaskdp.video.audio import add_sound, damaged_sound
+from raymaskdp.video.containers.mark import is_marked
 from raymaskdp.video.join import join
 from raymaskdp.video.reader import probe, stream
 from raymaskdp.video.writer import VideoWriter
@@ -104,6 +105,7 @@ def test_anonymizing_keeps_a_clap_at_its_picture(films: Films, tmp_path: Path) -
     assert result.done == 1, str(result)
     out = tmp_path / "out" / str(result.rows[0].path)
     assert clap_of(out) == pytest.approx(picture_of(out, CLAP), abs=OFF_S)
+    assert is_marked(out)
 
 
 def test_holes_are_silent_and_the_rest_is_as_it_was(films: Films, tmp_path: Path) -> None:

@@ -86,12 +86,6 @@ def test_blanks_capitals_and_marks_change_nothing(text: str, tmp_path: Path) -> 
     assert (record.video_id, record.label, record.path) == ("a", "wave", str(tmp_path / "a.mp4"))
 
 
-def test_an_empty_field_is_none(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text('path,label,subject\na.mp4,,s\nb.mp4, ,""\n')
-    one, two = read_source(tmp_path / "list.csv")
-    assert (one.label, one.subject, two.label, two.subject) == (None, "s", None, None)
-
-
 def test_a_column_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label,Label\na.mp4,wave,clap\n")
     with pytest.raises(UserError, match="more than one column 'label'"):
@@ -127,3 +121,43 @@ def test_a_record_keeps_every_word(tmp_path: Path) -> None:
     )
     write_table(tmp_path / "manifest.parquet", [record])
     assert read_source(tmp_path) == (record,)
+
+
+BAD_CSV = {
+    "a field too many": ("path,label\na.mp4,x\nb.mp4,y,z\n", "line 3 has 3 fields for 2 columns"),
+    "a field too many in each line": ("path,label\na.mp4,x,1\nb.mp4,y,2\n", "line 2 has 3 fields for 2"),
+    "a quote without an end": ('path,label\n"a.mp4,x\nb.mp4,y\n', "line 3 is no CSV, perhaps for a quote"),
+    "a column twice": ("path,label,label\na.mp4,x,y\n", "more than one column 'label'"),
+    "latin-1": ("path,label\na.mp4,x\nb.mp4,café\n".encode("latin-1"), "line 3 is not UTF-8"),
+    "UTF-16": ("path,label\na.mp4,x\n".encode("utf-16"), "line 1 is not UTF-8"),
+    "a zero byte": ("path,label\na\0.mp4,x\n", "line 2 has a zero byte"),
+    "nothing": ("", "it is empty"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CSV)
+@pytest.mark.filterwarnings("error")
+def test_what_is_wrong_with_a_csv_file_is_one_sentence_with_the_line(name: str, tmp_path: Path) -> None:
+    content, why = BAD_CSV[name]
+    (tmp_path / "x.csv").write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(UserError, match=rf"x\.csv.*{why}[^\n]*\.$") as error:
+        read_source(tmp_path / "x.csv")
+    assert "C error" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_an_empty_field_is_none(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"list.{suffix}"
+    table = pd.DataFrame(
+        {"path": ["a.mp4", "b.mp4"], "label": ["", "x"], "subject": [" ", "y"], "split": [None, ""]}
+    )
+    table.to_csv(path, index=False) if suffix == "csv" else table.to_parquet(path)
+    one, two = read_source(path)
+    assert (one.label, one.subject, two.label, two.subject) == (None, None, "x", "y")
+    assert one.split is two.split is None
+
+
+def test_commas_at_the_ends_of_lines_and_lines_without_anything_mean_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('path,label\n\na.mp4,x,, \n,\n"b, c.mp4"\n')
+    one, two = read_source(tmp_path / "x.csv")
+    assert (one.label, two.label, Path(two.path).name) == ("x", None, "b, c.mp4")

@@ -12,6 +12,7 @@ import yaml
 from raymaskdp import __version__, cli
 from raymaskdp.errors import UserError
 from raymaskdp.operate.launch_check import inspect
+from raymaskdp.operate.launch_ray_up import gpus_of
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
 FILES = [*sorted(CLUSTER.glob("*.yaml")), *sorted(CLUSTER.glob("kuberay/ray*.yaml"))]
@@ -131,6 +132,7 @@ def twelve_nodes_of_one(settings: Any) -> None:
     for name, most in (("gpu_spot", 8), ("gpu_on_demand", 4)):
         node = settings["available_node_types"][name]
         node["max_workers"], node["resources"]["GPU"] = most, 1
+        node["node_config"]["InstanceType"] = "g6.4xlarge"
 
 
 OLD_IMAGE = "projects/p/global/images/family/common-cu128-ubuntu-2204-nvidia-570"
@@ -285,6 +287,139 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
         "dashboard-host is 127.0.0.1",
         "take dashboard-host out",
     ),
+    "more GPUs than the machine has": (
+        "aws.yaml",
+        lambda settings: settings["available_node_types"]["gpu_spot"]["resources"].update(GPU=8),
+        "available_node_types.gpu_spot",
+        "it has 8 GPUs by its resources and 4 GPUs by g6.12xlarge",
+        "say the same number everywhere",
+    ),
+    "GPUs of a machine that has none": (
+        "aws.yaml",
+        lambda settings: settings["available_node_types"]["cpu"]["resources"].update(GPU=1),
+        "available_node_types.cpu",
+        "it has 1 GPUs by its resources and 0 GPUs by m7i.4xlarge",
+        "say the same number everywhere",
+    ),
+    "more GPUs than are added": (
+        "gcp.yaml",
+        lambda settings: settings["available_node_types"]["gpu_spot"]["node_config"].update(
+            guestAccelerators=[{"acceleratorType": "nvidia-l4", "acceleratorCount": 2}]
+        ),
+        "available_node_types.gpu_spot",
+        "4 GPUs by its resources and 2 GPUs by its guestAccelerators and 4 GPUs by g2-standard-48",
+        "say the same number everywhere",
+    ),
+    "other GPUs by Ray than by Kubernetes": (
+        "rayjob.yaml",
+        lambda settings: settings["spec"]["rayClusterSpec"]["workerGroupSpecs"][1].update(
+            rayStartParams={"num-gpus": "2"}
+        ),
+        "spec.rayClusterSpec.workerGroupSpecs[1] (gpu-spot)",
+        "2 GPUs by its rayStartParams",
+        "say the same number everywhere",
+    ),
+    "workers that do not join": (
+        "aws.yaml",
+        lambda settings: settings.update(
+            worker_start_ray_commands=[". /home/ray/tls/env && RAY_AUTH_MODE=token ray start"]
+        ),
+        "worker_start_ray_commands",
+        "no --address, so each worker is a cluster of its own",
+        "--address=$RAY_HEAD_IP:6379",
+    ),
+    "no head": (
+        "gcp.yaml",
+        lambda settings: settings.update(
+            head_start_ray_commands=[
+                ". /home/ray/tls/env && RAY_AUTH_MODE=token ray start --autoscaling-config=x"
+            ]
+        ),
+        "head_start_ray_commands",
+        "no --head, so no node becomes the head",
+        "add --head",
+    ),
+    "a head that starts no workers": (
+        "gcp.yaml",
+        lambda settings: settings.update(
+            head_start_ray_commands=[". /home/ray/tls/env && RAY_AUTH_MODE=token ray start --head"]
+        ),
+        "head_start_ray_commands",
+        "no --autoscaling-config, so the head starts no workers",
+        "ray_bootstrap_config.yaml",
+    ),
+    "no commands that set nodes up": (
+        "aws.yaml",
+        lambda settings: settings.pop("setup_commands"),
+        "setup_commands",
+        "read /home/ray/tls/env, and none here makes it",
+        "take the setup_commands of cluster/",
+    ),
+    "no authority": (
+        "aws.yaml",
+        lambda settings: settings["file_mounts"].pop("/home/ray/ca"),
+        "file_mounts",
+        "nothing is copied to /home/ray/ca",
+        "~/.raymaskdp-ca",
+    ),
+    "no token": (
+        "gcp.yaml",
+        lambda settings: settings["file_mounts"].pop("/home/ray/.ray/auth_token"),
+        "file_mounts",
+        "ask for a token and none is copied to them",
+        "~/.ray/auth_token",
+    ),
+    "a token on the head alone": (
+        "aws.yaml",
+        lambda settings: settings.update(
+            worker_start_ray_commands=[". /home/ray/tls/env && ray start --address=$RAY_HEAD_IP:6379"]
+        ),
+        "worker_start_ray_commands",
+        "the other nodes ask for a token and these do not",
+        "RAY_AUTH_MODE=token",
+    ),
+    "TLS on the head alone": (
+        "aws.yaml",
+        lambda settings: settings.update(
+            worker_start_ray_commands=["RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_IP:6379"]
+        ),
+        "worker_start_ray_commands",
+        "the other nodes speak TLS and these do not",
+        "in the same way",
+    ),
+    "no token in pods": (
+        "raycluster.yaml",
+        lambda settings: [
+            settings["spec"].pop("authOptions"),
+            of_containers(lambda box: box["env"].append({"name": "RAY_AUTH_MODE", "value": "token"}))(
+                settings
+            ),
+        ],
+        "spec.headGroupSpec",
+        "ask for a token and have none",
+        "authOptions",
+    ),
+    "no rayVersion": (
+        "raycluster.yaml",
+        lambda settings: settings["spec"].pop("rayVersion"),
+        "spec.rayVersion",
+        "KubeRay guesses",
+        "set it to that of the image",
+    ),
+    "an old rayVersion": (
+        "rayjob.yaml",
+        lambda settings: settings["spec"]["rayClusterSpec"].update(rayVersion="2.9.0"),
+        "spec.rayClusterSpec.rayVersion",
+        "it is 2.9.0, and the project's image has a Ray of",
+        "set it to that of the image",
+    ),
+    "a rayVersion that is none": (
+        "rayjob.yaml",
+        lambda settings: settings["spec"]["rayClusterSpec"].update(rayVersion="latest"),
+        "spec.rayClusterSpec.rayVersion",
+        "it is latest",
+        "set it to that of the image",
+    ),
     "no form": (
         "aws.yaml",
         lambda settings: settings["available_node_types"].update(cpu=7),
@@ -350,8 +485,41 @@ def test_what_mends_a_fault_is_accepted(tmp_path: Path) -> None:
 
     for name, change in (("aws.yaml", mount), ("gcp.yaml", newer), ("gcp.yaml", by_index)):
         assert inspect(filled(name, tmp_path, change)).healthy, change
-    assert inspect(filled("aws.yaml", tmp_path, twelve_nodes_of_one), gpus=12).healthy
+    twelve = filled("aws.yaml", tmp_path, twelve_nodes_of_one)
+    assert inspect(twelve, gpus=12).healthy
     assert inspect(filled("rayjob.yaml", tmp_path, without_gpus), gpus=0).healthy
+
+
+def test_a_rayversion_that_is_not_the_images_is_named(tmp_path: Path) -> None:
+    path = filled(
+        "rayjob.yaml", tmp_path, of_containers(lambda box: box.update(image="rayproject/ray:2.58.0"))
+    )
+    said = {check.name: check.found for check in inspect(path).checks}
+    assert said["spec.rayClusterSpec.rayVersion"] == (
+        "it is 2.60.0, and the image rayproject/ray:2.58.0 has Ray 2.58.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("machine", "gpus"),
+    [
+        ("m7i.xlarge", 0),
+        ("g6.xlarge", 1),
+        ("g5.12xlarge", 4),
+        ("g6e.48xlarge", 8),
+        ("p5.48xlarge", 8),
+        ("n2-standard-16", 0),
+        ("g2-standard-96", 8),
+        ("a2-highgpu-4g", 4),
+        ("a3-megagpu-8g", 8),
+        ("g9.xlarge", None),
+        ("n1-standard-8", None),
+        ("", None),
+    ],
+)
+def test_machines_have_gpus_by_their_names(machine: str, gpus: int | None) -> None:
+    """n1 takes as many as are added."""
+    assert gpus_of(machine) == gpus
 
 
 def test_the_command_says_what_to_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

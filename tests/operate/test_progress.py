@@ -86,9 +86,13 @@ def test_a_run_on_a_store_is_running_as_long_as_it_says_so(monkeypatch: pytest.M
         storage.write(storage.join(out, progress.STORED), b'{"videos": 5}')
         manifest.write_manifest(out, rows("done"))
         # It is silent for longer than this.
-        monkeypatch.setattr("raymaskdp.operate.progress.STILL_SECONDS", -1)
+        monkeypatch.setattr(progress, "SILENT_SECONDS", -1)
         (found,) = status(out).runs
         assert (found.done, found.total, found.state) == (1, 5, "stopped")
+        monkeypatch.setattr(progress, "SILENT_SECONDS", 100)
+        with pytest.raises(KeyboardInterrupt), told(out, 5):
+            raise KeyboardInterrupt
+        assert status(out).runs[0].state == "stopped"  # at once
         with told(out, 5):
             pass
         assert status(out).runs[0].state == "finished"

@@ -34,6 +34,22 @@ def test_only_code_is_uploaded(tmp_path: Path) -> None:
     assert uploaded(tmp_path) == set(CODE)
 
 
+STRANGE = (
+    "id.key\t", "id.key ", "id.key\r", "id.key\u00a0", "x\x0b", "id\n.key", "id\\.key", "!id.key", "#id.key",
+    "*.key", "a.py\n.key", "caf\udce9.key", "sub\n/id.key", "sub /id.key", "sub /a.py",
+    "package/deep/er/id.key ",
+)  # fmt: skip
+
+
+def test_names_that_patterns_do_not_express_stay_behind(tmp_path: Path) -> None:
+    """Blanks at the end of a pattern mean nothing, so keys of such names were uploaded."""
+    for name in (*CODE, "package/deep/er/b.py", *STRANGE):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = uploaded(tmp_path)
+    assert {*CODE, "package/deep/er/b.py"} <= found <= {*CODE, "package/deep/er/b.py", "sub /a.py"}
+
+
 def test_no_link_is_followed(tmp_path: Path) -> None:
     """Ray packs what is behind a linked folder, too."""
     work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"

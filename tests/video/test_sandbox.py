@@ -26,6 +26,15 @@ def film(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_path_starts_where_it_is_given(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where the process was when the first video was looked at."""
+    sandbox.probe(film, DecodeLimits())
+    (tmp_path / "elsewhere").mkdir()
+    for folder, path in ((tmp_path, "film.mp4"), (tmp_path / "elsewhere", "../film.mp4")):
+        monkeypatch.chdir(folder)
+        assert sandbox.probe(path, DecodeLimits()).num_frames == 6
+
+
 def children_of(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -18,10 +19,13 @@ from typing import Literal
 from raymaskdp import storage
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.errors import UserError
+from raymaskdp.files import end_last_line
 
 DECISIONS = "decisions.jsonl"
 BETWEEN = "; "
 """What stands between the reasons of a row."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +58,18 @@ def read(out: Path | str) -> list[Decision]:
         text = b"".join(storage.read_all([path]).values()).decode(errors="replace")
     else:
         path = out / DECISIONS
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
             found.append(Decision(**json.loads(line)))
         except (ValueError, TypeError) as error:
+            if isinstance(out, Path) and number == len(lines) and not text.endswith("\n"):
+                _log.warning(
+                    "The last line of %s was cut off, and counts for nothing; decide that again.", path
+                )
+                break
             raise UserError(f"Line {number} of {path} is no decision; restore the file.") from error
     return found
 
@@ -82,6 +92,8 @@ def enter(out: Path, row: Row, decision: Literal["release", "drop"], *, by: str,
         because=" ".join(because.split()),
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+    if end_last_line(out / DECISIONS):
+        _log.warning("The last line of %s was cut off, and is removed; decide that again.", out / DECISIONS)
     with open(out / DECISIONS, "a", encoding="utf-8") as record:
         record.write(json.dumps(asdict(entered), ensure_ascii=False) + "\n")
         record.flush()

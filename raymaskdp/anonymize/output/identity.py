@@ -46,6 +46,24 @@ def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[
     return tuple(found)
 
 
+def require_same(out: Path | str, records: Iterable[VideoRecord], rows: Mapping[str, Row]) -> None:
+    """Raise `UserError` where a video would replace another of the same id, whose source is still there."""
+    for record in records:
+        row = rows.get(record.video_id)
+        if row is None or _place(row.source) == _place(record.path):
+            continue
+        if storage.is_url(row.source) or storage.is_url(record.path):
+            another = storage.is_url(row.source) and storage.version(row.source) is not None
+        else:
+            there = Path(storage.named(row.source)).is_file()
+            another = there and row.source_sha256 not in ("", _content(record.path))
+        if another:
+            raise UserError(
+                f"In {out} the id {row.video_id} is of {row.source}, and {record.path} would replace it; "
+                "give another output folder, or a manifest with other ids."
+            )
+
+
 def require_distinct(out: Path, names: Iterable[str]) -> None:
     """Raise `UserError` where files of two videos would be one on the file system of the output folder."""
     by_folded: dict[str, str] = {}
@@ -63,7 +81,10 @@ def _place(source: str) -> str:
 
 
 def _content(path: str) -> str:
-    return sha256_file(path) if Path(path).is_file() else ""
+    try:
+        return sha256_file(path) if Path(path).is_file() else ""
+    except OSError:
+        return ""  # that it cannot be read is said when it is its turn
 
 
 def _version(row: Row) -> tuple[str, str] | None:

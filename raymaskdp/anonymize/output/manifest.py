@@ -160,6 +160,15 @@ def write_manifest(out: Path | str, rows: Iterable[Row], run: RunFacts | None = 
         table.to_parquet(temporary, index=False)
 
 
+def require_writable(out: Path | str) -> None:
+    """Raise `UserError` where the manifest is a link: another file, perhaps of others, that is to stay."""
+    if isinstance(out, Path) and (out / MANIFEST).is_symlink():
+        raise UserError(
+            f"{out / MANIFEST} is a link, and what it leads to is not written over; put the table itself "
+            "there, or give another output folder."
+        )
+
+
 def read_manifest(out: Path | str) -> dict[str, Row]:
     """Rows by video id; empty where there is no manifest. Raises `UserError` for a foreign table."""
     if isinstance(out, str):
@@ -287,8 +296,10 @@ def parse_provenance(content: bytes) -> dict[str, Any] | None:
 
 def same_source(record: VideoRecord, row: Row) -> bool:
     """Whether a source file still has the bytes that a row came from."""
-    source = Path(record.path)
-    return source.is_file() and sha256_file(source) == row.source_sha256
+    try:
+        return Path(record.path).is_file() and sha256_file(record.path) == row.source_sha256
+    except OSError:
+        return False  # that it cannot be read is said when it is its turn
 
 
 def intact(out: Path, digests: Mapping[str, str]) -> bool:

@@ -10,16 +10,22 @@ import contextlib
 import json
 import logging
 import threading
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from raymaskdp import storage
 from raymaskdp.anonymize.output import folders
 from raymaskdp.errors import UserError
-from raymaskdp.files import write_json
+from raymaskdp.files import write_json, write_text
 
 BEAT_SECONDS = 30.0
 """How often a run on a store says that it still works."""
+
+SILENT_SECONDS = 120.0
+"""A run that has not said so for this long is taken to be stopped."""
 
 STORED = f"{folders.INSIDE}.progress.json"
 """The object on a store that says so."""
@@ -37,50 +43,116 @@ def told(out: Path | str, videos: int) -> Iterator[None]:
         yield
         path.unlink(missing_ok=True)
         return
+    note = {"videos": videos, "by": _machine(out)}
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(BEAT_SECONDS):
             try:
-                _publish(out, videos)
+                _publish(out, note)
             except UserError as error:
                 _log.warning("How far the run is could not be written down: %s", error)
 
-    _publish(out, videos)
+    _publish(out, note)
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
         yield
-    finally:
+    except BaseException:
         over.set()
         thread.join()
+        with contextlib.suppress(UserError):  # what broke it off is to be said
+            _publish(out, note | {"ended": True})
+        raise
+    over.set()
+    thread.join()
     storage.remove(storage.join(out, STORED))
+
+
+def require_alone(out: str) -> None:
+    """Raise `UserError` if a run of another machine goes on on a store; of this one a lock tells.
+
+    Each of them would write a table of all videos, without those of the other. Who was killed says nothing
+    any more: it is waited for that, for `SILENT_SECONDS` since its last word.
+    """
+    url, last = storage.join(out, STORED), 0.0
+    while True:
+        note = _note(_stored(out))
+        if note is None or note.get("ended") or note.get("by") in (None, _machine(out)):
+            return
+        try:
+            age = storage.age(url)
+        except UserError:
+            if storage.version(url) is None:
+                return  # it has just ended
+            raise
+        if age >= SILENT_SECONDS:
+            return
+        if age < last:
+            raise UserError(f"A run of another machine writes to {out}; wait for it, or give another folder.")
+        if not last:
+            _log.warning("A run of another machine wrote to %s %.0f s ago; looking if it goes on.", out, age)
+        last = max(age, 0.001)
+        time.sleep(1)
+
+
+def is_running(out: str) -> bool:
+    """Whether a run on a store has said lately that it goes on."""
+    note = _note(_stored(out))
+    return (
+        note is not None and not note.get("ended") and storage.age(storage.join(out, STORED)) < SILENT_SECONDS
+    )
 
 
 def read(out: Path | str) -> int | None:
     """How many videos a run has that is going on or broke off; None where the last one has ended."""
     if isinstance(out, Path):
         path = folders.lasting(out, "progress")
-        content = path.read_bytes() if path.is_file() else b""
-    else:
-        content = next(iter(storage.read_all([storage.join(out, STORED)]).values()), b"")
-    if not content:
-        return None
-    return int(json.loads(content)["videos"])
+        return _videos(path.read_bytes() if path.is_file() else b"")
+    return _videos(_stored(out))
+
+
+def _stored(out: str) -> bytes:
+    return next(iter(storage.read_all([storage.join(out, STORED)]).values()), b"")
+
+
+def _machine(out: str) -> str:
+    """What this machine is called in notes: something of chance, kept where its locks are."""
+    path = folders.home_of(out).with_name("machine")
+    if not path.is_file():
+        write_text(path, uuid.uuid4().hex, ours=True)
+    return path.read_text(encoding="utf-8")
 
 
 def _require_note(path: Path) -> None:
     """Raise `UserError` if something else than such a note is in its place."""
     try:
-        note = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         return
-    except (OSError, ValueError):
-        note = None
-    # Earlier versions also said there whether the run had ended.
-    if not (isinstance(note, dict) and {"videos"} <= note.keys() <= {"videos", "ended"}):
+    except OSError as error:
+        raise UserError(f"Cannot read {path}, the note of a run: {error.strerror}.") from error
+    if (
+        content.strip(b"\0 \n") and _videos(content) is None
+    ):  # what a disk that failed leaves of it is nobody's
         raise UserError(f"{path} is needed for a note of the run, but is another file; move it away.")
 
 
-def _publish(out: str, videos: int) -> None:
-    storage.write(storage.join(out, STORED), json.dumps({"videos": videos}).encode())
+def _videos(content: bytes) -> int | None:
+    note = _note(content)
+    return None if note is None else int(note["videos"])
+
+
+def _note(content: bytes) -> dict[str, Any] | None:
+    """A note: `videos`, whether the run has `ended`, and the machine it is `by`; None for another file."""
+    try:
+        note = json.loads(content)
+    except ValueError:
+        return None
+    if not (isinstance(note, dict) and {"videos"} <= note.keys() <= {"videos", "ended", "by"}):
+        return None
+    return note if isinstance(note["videos"], int) else None
+
+
+def _publish(out: str, note: Mapping[str, Any]) -> None:
+    storage.write(storage.join(out, STORED), json.dumps(note).encode())

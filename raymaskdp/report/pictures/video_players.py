@@ -13,6 +13,7 @@ import numpy as np
 
 from raymaskdp.files import atomic_path, mark_outputs, remove_made
 from raymaskdp.video import reader
+from raymaskdp.video.containers.mark import COMMENT
 from raymaskdp.video.writer import VideoWriter
 
 MOST_ROWS, MOST_SECONDS, CRF = 240, 20, 26
@@ -58,7 +59,7 @@ def _copy(video: str | Path, target: Path, fps: float) -> None:
     scale = min(1.0, MOST_ROWS / first_HW3.shape[0])
     # Even sizes: 4:2:0 is what every browser plays.
     height, width = (max(2, 2 * round(scale * side / 2)) for side in first_HW3.shape[:2])
-    with VideoWriter(target, width=width, height=height, fps=fps, crf=CRF) as writer:
+    with VideoWriter(target, width=width, height=height, fps=fps, crf=CRF, comment=COMMENT) as writer:
         for frame_HW3 in itertools.chain([first_HW3], frames):
             small_HW3 = cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_AREA)
             writer.write(np.ascontiguousarray(small_HW3))

@@ -2,12 +2,15 @@
 
 FFmpeg shows what there is of a file and calls the rest its end. Containers tell in different ways:
 
-* Matroska, WebM, ASF (WMV) and FLV: how many bytes there are to be.
+* Matroska, WebM, ASF (WMV), FLV and MXF: how many bytes there are to be.
+* Matroska and WebM that were written live: how long each part is, so that a last one is seen not to be whole.
+* NUT: its index is the last of it.
 * Ogg: the last page of each stream is marked, and pages are numbered (RFC 3533).
 * MPEG-TS: packets have one length (188, 192 or 204 bytes), and a file of whole ones.
 * MPEG-PS: packets say their length, so that a last one that is not whole is seen.
 
-A transport or program stream that is cut between two packets, and bare streams (.h264, .m2v), tell nothing.
+A transport or program stream that is cut between two packets, a live Matroska file that is cut between two
+parts, and bare streams (.h264, .m2v) tell nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from raymaskdp.errors import UserError
+from raymaskdp.video.containers import matroska
 
 HEAD = 65_536
 """Bytes in which a container says how long it is."""
@@ -27,6 +31,10 @@ TAIL = 262_144
 
 _FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_MXF = bytes.fromhex("060e2b34020501010d0102010102")
+"""What the name of the first partition of an MXF file begins with (SMPTE 377)."""
+_NUT = b"nut/multimedia container\0"
+_INDEX = bytes.fromhex("4e58dd672f23e64e")
 _BROADCAST = 1
 _BEGINS, _ENDS = 2, 4
 """Flags of Ogg pages."""
@@ -37,14 +45,17 @@ def require_whole(path: str | Path) -> None:
     size = Path(path).stat().st_size
     with open(path, "rb") as file:
         head = file.read(HEAD)
-        promised = matroska_size(head) or asf_size(head)
+        promised = matroska.promised_size(head) or asf_size(head) or mxf_size(head)
         if promised is not None and promised > size:
             raise UserError(f"The video {path} is truncated: {size} of its {promised} bytes are there.")
-        why = (
-            _ogg(file, size)
-            if head.startswith(b"OggS")
-            else _transport(file, head, size) or _program(file, head)
-        )
+        if head.startswith(b"OggS"):
+            why = _ogg(file, size)
+        elif head.startswith(matroska.HEAD):
+            why = "truncated: its last part is cut off" if matroska.ends_within(file) else ""
+        elif head.startswith(_NUT):
+            why = _nut(file, size)
+        else:
+            why = _transport(file, head, size) or _program(file, head)
     if why:
         raise UserError(f"The video {path} is {why}.")
 
@@ -57,27 +68,6 @@ def lacks_bytes(path: str | Path) -> bool:
     return promised is not None and promised > Path(path).stat().st_size
 
 
-def matroska_size(head: bytes) -> int | None:
-    """How long a Matroska file is by its head; None for other files and where it does not say (RFC 9559)."""
-    if not head.startswith(b"\x1a\x45\xdf\xa3"):
-        return None
-    at = 0
-    while at + 12 <= len(head):
-        segment = head[at : at + 4] == b"\x18\x53\x80\x67"
-        at += 9 - head[at].bit_length() if head[at] else 1  # the element's name
-        length = 9 - head[at].bit_length() if head[at] else 9
-        if length > 8:
-            return None
-        bits = 7 * length
-        value = int.from_bytes(head[at : at + length], "big") & ((1 << bits) - 1)
-        if value == (1 << bits) - 1:
-            return None  # written live
-        at += length + value
-        if segment:
-            return at
-    return None
-
-
 def asf_size(head: bytes) -> int | None:
     """How long an ASF file is by its file properties; None for other files and those that are broadcast."""
     at = head.find(_FILE_PROPERTIES)
@@ -86,6 +76,15 @@ def asf_size(head: bytes) -> int | None:
     (size,) = struct.unpack_from("<Q", head, at + 40)
     (flags,) = struct.unpack_from("<I", head, at + 88)
     return None if flags & _BROADCAST or not size else int(size)
+
+
+def mxf_size(head: bytes) -> int | None:
+    """How long an MXF file is at least by its first partition, which places the last; None where not."""
+    if not head.startswith(_MXF) or len(head) < 64:
+        return None
+    begin = 17 + (head[16] & 0x7F if head[16] & 0x80 else 0)  # behind how long the partition's head is
+    (last,) = struct.unpack_from(">Q", head, begin + 24)
+    return int(last) + len(_MXF) if last else None
 
 
 def flv_size(head: bytes) -> int | None:
@@ -121,6 +120,17 @@ def _ogg(file: BinaryIO, size: int) -> str:
             numbers[stream] = (number + 1) % 2**32
         at += length
     return "truncated: the page that is marked as its last one is missing" if numbers else ""
+
+
+def _nut(file: BinaryIO, size: int) -> str:
+    """Whether a NUT file ends in its index, of which the last 12 bytes say how long it is."""
+    file.seek(max(0, size - 12))
+    (length,) = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))
+    if length <= size:
+        file.seek(size - length)
+        if file.read(len(_INDEX)) == _INDEX:
+            return ""
+    return "truncated: the index at its end is missing"
 
 
 def _transport(file: BinaryIO, head: bytes, size: int) -> str:

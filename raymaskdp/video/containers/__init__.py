@@ -1,0 +1,1 @@
+"""What containers say of themselves, read without a decoder."""

@@ -1,0 +1,117 @@
+"""Where a Matroska or WebM file is to end, by its elements (RFC 8794 and 9559)."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+HEAD = b"\x1a\x45\xdf\xa3"
+SEGMENT, CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
+"""What holds everything, and what holds the pictures of some seconds; both may be written without a size."""
+
+CHECKSUM = b"\xbf\x84"
+"""Name and size of the CRC-32 of what follows it in a part."""
+CHECKSUM_BYTES, PIECE = 4, 2**20
+
+MOST_OF_A_NAME, LONGEST = 4, 12
+"""Bytes of the longest name, and of that and the longest size."""
+
+
+@dataclass(frozen=True)
+class _Element:
+    """The name of an element, the place of its content, and the content's size; None where it is not told."""
+
+    name: bytes
+    begin: int
+    size: int | None
+
+
+def promised_size(head: bytes) -> int | None:
+    """How long a file is by its head; None for other files and where it does not say."""
+    at = 0
+    while head.startswith(HEAD) and (element := _element(head[at : at + LONGEST], at)) is not None:
+        if element.size is None:
+            return None  # written live
+        at = element.begin + element.size
+        if element.name == SEGMENT:
+            return at
+    return None
+
+
+def damaged_at(path: str | Path) -> int | None:
+    """Where a part begins whose content is not that of its checksum; None where all are, or there is none.
+
+    FFmpeg writes a checksum for each part of an MKV file, and looks at none. All of the file is read.
+    """
+    with open(path, "rb") as file:
+        if file.read(len(HEAD)) != HEAD:
+            return None
+        at = 0
+        while True:
+            file.seek(at)
+            element = _element(file.read(LONGEST), at)
+            if element is None:
+                return None
+            if element.name in (SEGMENT, CLUSTER) and (element.name == SEGMENT or element.size is None):
+                at = element.begin
+                continue
+            if element.size is None:
+                return None
+            if element.name == CLUSTER and not _is_intact(file, element.begin, element.size):
+                return at
+            at = element.begin + element.size
+
+
+def _is_intact(file: BinaryIO, begin: int, size: int) -> bool:
+    file.seek(begin)
+    first = file.read(len(CHECKSUM) + CHECKSUM_BYTES)
+    if not first.startswith(CHECKSUM):
+        return True
+    left, checksum = size - len(first), 0
+    while left > 0 and (piece := file.read(min(left, PIECE))):
+        checksum = zlib.crc32(piece, checksum)
+        left -= len(piece)
+    # That a part is cut off is said elsewhere.
+    return left > 0 or first[len(CHECKSUM) :] == checksum.to_bytes(CHECKSUM_BYTES, "little")
+
+
+def ends_within(file: BinaryIO) -> bool:
+    """Whether a file that was written live ends within an element, such as a picture.
+
+    Its parts say how long they are, though it does not. Between two of them nothing tells.
+    """
+    end = file.seek(0, os.SEEK_END)
+    at = 0
+    while at < end:
+        file.seek(at)
+        head = file.read(LONGEST)
+        element = _element(head, at)
+        if element is None:  # too little of one, or something else, such as zeros
+            return len(head) < LONGEST and 0 < _length(head, 0) <= MOST_OF_A_NAME
+        if element.size is None:
+            if element.name not in (SEGMENT, CLUSTER):
+                return False  # nothing that is known here
+            at = element.begin
+        else:
+            at = element.begin + element.size
+    return at > end
+
+
+def _element(head: bytes, at: int) -> _Element | None:
+    """The element whose name begins at `at` with these bytes; None where they are none, or too few."""
+    name = _length(head, 0)
+    size = _length(head, name)
+    if not name or not size or name > MOST_OF_A_NAME or len(head) < name + size:
+        return None
+    bits = 7 * size
+    value = int.from_bytes(head[name : name + size], "big") & ((1 << bits) - 1)
+    untold = value == (1 << bits) - 1
+    return _Element(head[:name], at + name + size, None if untold else value)
+
+
+def _length(head: bytes, at: int) -> int:
+    """Of a number that says so by its first bits, in bytes; 0 where it is none."""
+    return 9 - head[at].bit_length() if at < len(head) and head[at] else 0
