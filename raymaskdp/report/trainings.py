@@ -33,7 +33,7 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One finished training run; `tradeoff` is the plot of all that it promises, None if it is not private."""
+    """One finished training run; `tradeoff` plots all that it promises, None if it is not private."""
 
     name: str
     private: bool

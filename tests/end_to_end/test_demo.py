@@ -40,6 +40,8 @@ def test_the_report_holds_everything_and_asks_for_nothing(finished: tuple[Path, 
         f'id="{part}"' in page for part in ("videos", "frontier", "training", "guarantee", "reproduce")
     )
     assert "ε = 4" in page
+    assert "Delta against epsilon by both accountants" in page
+    assert re.search(r"misses of a test between adjacent data sets</td><td>\d+\.\d% at least", page)
     assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!data:|#|report-files/players/)", page)
     assert "url(" not in page
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)

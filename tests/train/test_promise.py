@@ -92,7 +92,11 @@ def test_adjacent_stores_publish_the_same_but_for_noise(base, store_path, tmp_pa
 
 def test_the_owner_can_still_check_the_data(base, store_path, tmp_path) -> None:
     run = Path(train(base).run)
-    assert verify(run / "ledger.jsonl", data=str(base.data)).data
+    verified = verify(run / "ledger.jsonl", data=str(base.data))
+    assert verified.data
+    deltas = [one.delta for one in verified.others]
+    assert deltas == sorted(deltas, reverse=True)
+    assert f"at least {verified.misses:.1%}" in str(verified)
     other = adjacent(store_path, tmp_path / "other", 0)
     with pytest.raises(UserError, match="was on other data"):
         verify(run / "ledger.jsonl", data=str(other))
