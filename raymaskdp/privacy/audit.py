@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
-from raymaskdp.privacy import accounting
 from raymaskdp.privacy.keys import KEY_BYTES, Key
 from raymaskdp.privacy.per_record.engine import GradientEngine
 from raymaskdp.privacy.plan import PrivacyPlan
+from raymaskdp.privacy.prices import accounting
 
 # Shape suffixes: N records, K clips, T tokens, F features (N marks, N secrets, U unused).
 

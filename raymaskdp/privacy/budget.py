@@ -25,9 +25,9 @@ from filelock import FileLock
 from raymaskdp import check, config
 from raymaskdp.errors import UserError
 from raymaskdp.files import end_last_line, private_folder, write_json
-from raymaskdp.privacy import accounting
-from raymaskdp.privacy.accounting import Cost
 from raymaskdp.privacy.plan import PrivacyPlan
+from raymaskdp.privacy.prices import accounting
+from raymaskdp.privacy.prices.accounting import Cost
 
 RUNS = "runs.jsonl"
 

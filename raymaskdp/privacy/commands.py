@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raymaskdp.errors import UserError
-from raymaskdp.privacy import accounting, crosscheck
-from raymaskdp.privacy.accounting import SubsampledGaussian
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.ledger import LedgerContent, read_ledger
 from raymaskdp.privacy.plan import PrivacyPlan
-from raymaskdp.privacy.tradeoff import FALSE_ALARMS, Priced, at_deltas, tradeoff
+from raymaskdp.privacy.prices import accounting, crosscheck
+from raymaskdp.privacy.prices.accounting import SubsampledGaussian
+from raymaskdp.privacy.prices.tradeoff import FALSE_ALARMS, Priced, at_deltas, tradeoff
 
 # How far two libraries may be apart: 1 % and what Opacus's own error bound allows.
 RELATIVE_TOLERANCE = 0.01

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
-from raymaskdp.privacy import accounting, noise
-from raymaskdp.privacy.accounting import Cost, SubsampledGaussian
+from raymaskdp.privacy import noise
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
 from raymaskdp.privacy.per_record.clipping import CLIPPINGS, Clipping
+from raymaskdp.privacy.prices import accounting
+from raymaskdp.privacy.prices.accounting import Cost, SubsampledGaussian
 from raymaskdp.privacy.sampling import PoissonSampling
 
 Mechanism = Literal["sgd", "dpsgd", "multiclip", "maskdp", "maskdp-full"]

@@ -15,7 +15,7 @@ from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.privacy.ledger import read_ledger
-from raymaskdp.privacy.tradeoff import FALSE_ALARMS, tradeoff
+from raymaskdp.privacy.prices.tradeoff import FALSE_ALARMS, tradeoff
 from raymaskdp.report.pictures import plots
 from raymaskdp.sweep.frontier import NAMES, Point, point
 from raymaskdp.sweep.selection_cost import Bill, ways

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.privacy.accounting import SubsampledGaussian
-from raymaskdp.privacy.selection import selection_bill
+from raymaskdp.privacy.prices.accounting import SubsampledGaussian
+from raymaskdp.privacy.prices.selection import selection_bill
 
 Tuning = Literal["none", "papernot-steinke", "public"]
 

@@ -21,7 +21,7 @@ from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, make_folder, private_folder, write_json, write_text
 from raymaskdp.privacy import Key
-from raymaskdp.privacy.selection import draw_runs
+from raymaskdp.privacy.prices.selection import draw_runs
 from raymaskdp.sweep import frontier, parallel_coordinates, search
 from raymaskdp.sweep.charges import bill_of, require_apart
 from raymaskdp.sweep.config import SweepConfig, Trial, drawn_trial, published_score, trials, values_of

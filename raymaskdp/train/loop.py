@@ -30,9 +30,9 @@ from raymaskdp.distributed.lock import only_writer
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_text
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, PrivacyPlan, share
-from raymaskdp.privacy.accounting import rdp_epsilon
 from raymaskdp.privacy.noise_ahead import NoiseAhead
 from raymaskdp.privacy.plan import MASKED
+from raymaskdp.privacy.prices.accounting import rdp_epsilon
 from raymaskdp.train import checkpoint
 from raymaskdp.train.checkpoint import TrainingState
 from raymaskdp.train.config import TrainConfig

@@ -28,9 +28,9 @@ from raymaskdp.anonymize.people.certainty import BODIES, BOX_MARGIN, doubts_of, 
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.masks import Patch, body_height, box_patch, grow, limbs, union
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
-from raymaskdp.anonymize.people.networks.evidence import Evidence, corrected, evidence_of
 from raymaskdp.anonymize.people.networks.following import SURE_SCORE, Following
 from raymaskdp.anonymize.people.networks.given import given_networks
+from raymaskdp.anonymize.people.networks.hub.evidence import Evidence, corrected, evidence_of
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.anonymize.people.uncovered import uncovered_parts

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from raymaskdp.files import atomic_path
-from raymaskdp.privacy.tradeoff import SMALLEST_DELTA, Tradeoff
+from raymaskdp.privacy.prices.tradeoff import SMALLEST_DELTA, Tradeoff
 from raymaskdp.train.loop import StepReport
 
 LOSS, EPSILON = "#1f5fa8", "#b4541a"

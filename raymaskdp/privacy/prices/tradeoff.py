@@ -19,7 +19,7 @@ import numpy as np
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
-from raymaskdp.privacy.accounting import (
+from raymaskdp.privacy.prices.accounting import (
     LARGEST_EPSILON,
     ORDERS,
     SubsampledGaussian,

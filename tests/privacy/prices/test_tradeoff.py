@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import norm
 
 from raymaskdp.errors import UserError
-from raymaskdp.privacy.accounting import SubsampledGaussian, cost
-from raymaskdp.privacy.tradeoff import at_deltas, tradeoff
+from raymaskdp.privacy.prices.accounting import SubsampledGaussian, cost
+from raymaskdp.privacy.prices.tradeoff import at_deltas, tradeoff
 
 RUN = SubsampledGaussian(rate=0.02, noise_multiplier=1.1, steps=800, contribution="one-sided")
 

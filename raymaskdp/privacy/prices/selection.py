@@ -10,8 +10,8 @@ import numpy as np
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
-from raymaskdp.privacy import accounting
-from raymaskdp.privacy.accounting import ORDERS, SubsampledGaussian
+from raymaskdp.privacy.prices import accounting
+from raymaskdp.privacy.prices.accounting import ORDERS, SubsampledGaussian
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from opacus.accountants.analysis.prv.prvs import PoissonSubsampledGaussianPRV, T
 from scipy import stats
 
 from raymaskdp.errors import UserError
-from raymaskdp.privacy import accounting
-from raymaskdp.privacy.accounting import ORDERS, SubsampledGaussian
+from raymaskdp.privacy.prices import accounting
+from raymaskdp.privacy.prices.accounting import ORDERS, SubsampledGaussian
 
 EPSILON_ERROR = 0.01
 Array = npt.NDArray[np.float64]

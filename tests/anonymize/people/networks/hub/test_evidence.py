@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from raymaskdp.anonymize.people.body_track import OTHER_SIDE
 from raymaskdp.anonymize.people.masks import Patch, body_height
-from raymaskdp.anonymize.people.networks.evidence import COCO_ROWS, Evidence, corrected, evidence_of, limbs_of
+from raymaskdp.anonymize.people.networks.hub.evidence import (
+    COCO_ROWS,
+    Evidence,
+    corrected,
+    evidence_of,
+    limbs_of,
+)
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE
 
 STANDING = {

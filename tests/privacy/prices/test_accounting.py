@@ -12,8 +12,8 @@ from opacus.accountants import RDPAccountant
 from scipy import optimize, stats
 
 from raymaskdp.errors import UserError
-from raymaskdp.privacy import crosscheck
-from raymaskdp.privacy.accounting import (
+from raymaskdp.privacy.prices import crosscheck
+from raymaskdp.privacy.prices.accounting import (
     ORDERS,
     SubsampledGaussian,
     calibrate_noise,
@@ -22,10 +22,10 @@ from raymaskdp.privacy.accounting import (
     pld_epsilon,
     rdp_epsilon,
 )
-from raymaskdp.privacy.accounting import (
+from raymaskdp.privacy.prices.accounting import (
     dp_event as event_of,
 )
-from raymaskdp.privacy.selection import best_of_random, draw_runs, selection_bill
+from raymaskdp.privacy.prices.selection import best_of_random, draw_runs, selection_bill
 
 REFERENCE = {"rate": 256 / 9537, "noise_multiplier": 1.2646, "steps": 1850}
 GRID = [
