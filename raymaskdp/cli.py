@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     if arguments is None:  # a program of its own
         keep_chatter_out()
+        _say_warnings()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = cli.main(args=arguments, prog_name="raymaskdp", standalone_mode=False)
@@ -61,6 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted; run the same command again to go on.", arguments, status=130)
     return status if isinstance(status, int) else 0
+
+
+def _say_warnings() -> None:
+    """Have warnings of this project printed as its other messages are, whatever libraries set up."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("raymaskdp: %(message)s"))
+    ours = logging.getLogger("raymaskdp")
+    ours.addHandler(handler)
+    ours.propagate = False
 
 
 def _fail(message: str, arguments: Sequence[str], status: int = 2) -> int:
@@ -252,14 +263,17 @@ def anonymize(source: str, out: Path | str, settings: Any, as_json: bool) -> int
 @click.option("--out", required=True, help="Folder, or URL of an object store, for the clip store.")
 @_json_option
 @_settings("raymaskdp.train.data.prepare_job:PrepareJob")
-def prepare(source: str, out: str, settings: Any, as_json: bool) -> None:
+def prepare(source: str, out: str, settings: Any, as_json: bool) -> int:
     """Turn the anonymized videos in SOURCE into a clip store for training.
 
-    Running the same command again keeps what is complete and unchanged.
+    Running the same command again keeps what is complete and unchanged. The exit status is 1 if some could
+    not be read.
     """
     from raymaskdp.train import prepare as run
 
-    _show(run(source, out, settings.settings, workers=settings.workers), as_json)
+    result = run(source, out, settings.settings, workers=settings.workers)
+    _show(result, as_json)
+    return 1 if result.failed else 0
 
 
 @cli.command(context_settings=CONTEXT)
@@ -421,7 +435,7 @@ def sigma(settings: Any, as_json: bool) -> None:
 @_json_option
 @_settings("raymaskdp.options:VerifyOptions")
 def verify(ledger: Path, settings: Any, as_json: bool) -> None:
-    """Recompute with a second library what the run of LEDGER has cost, and check its claims."""
+    """Recompute with a second library what the run of LEDGER (or a run folder) cost, and check its claims."""
     from raymaskdp.train.promise.check import verify as run
 
     _show(run(ledger, **vars(settings)), as_json)

@@ -60,8 +60,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file (safe loading only: tags are never executed)."""
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the configuration {path}: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"The file {path} is no YAML; give a file of settings.") from error
+    except OSError as error:
+        raise UserError(
+            f"Cannot read the configuration {path} ({error.strerror}); give a YAML file."
+        ) from error
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

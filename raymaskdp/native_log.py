@@ -22,6 +22,7 @@ CHATTER = re.compile(
     rb"|\[[\d-]+ [\d:,]+ [IWD] \d+ \d+\] (\(\w+\) )?[\w./+-]+\.(cc|h):\d+:"  # Ray
     rb"|\[[\d-]+ [\d:,]+ E \d+ \d+\] core_worker\.cc:\d+: Actor with class name: .*"
     rb" has constructor arguments in the object store"
+    rb"|WARNING: Logging before InitGoogle\(\) is written to STDERR"
     rb"|WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR"
     rb"|INFO: Created TensorFlow Lite XNNPACK delegate for CPU"
 )

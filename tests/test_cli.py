@@ -118,3 +118,33 @@ def test_files_that_settings_name_are_looked_for_before_workers_start(
     assert cli.main(["anonymize", str(tmp_path / "a.mp4"), "--out", str(tmp_path / "out"), *arguments]) == 2
     assert f"The setting {setting} names nowhere" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cache_that_is_a_file_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("RAYMASKDP_CACHE", str(tmp_path / "cache"))
+    assert cli.main(["models", "pull"]) == 2
+    assert "Cannot write to the folder" in capsys.readouterr().err
+    assert (tmp_path / "cache").read_text() == "a file"
+
+
+def test_a_ledger_that_is_none_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "film.mp4").write_bytes(bytes(range(256)))
+    for path, what in (
+        (tmp_path / "film.mp4", "is no ledger"),
+        (tmp_path, "No such file"),
+        (tmp_path / "x", "No"),
+    ):
+        assert cli.main(["privacy", "verify", str(path)]) == 2
+        printed = capsys.readouterr().err
+        assert what in printed
+        assert "Errno" not in printed
+    assert (
+        cli.main(
+            ["anonymize", str(tmp_path / "film.mp4"), "--out", "o", "--config", str(tmp_path / "film.mp4")]
+        )
+        == 2
+    )
+    assert "is no YAML" in capsys.readouterr().err

@@ -231,8 +231,12 @@ def read_ledger(path: str | Path) -> LedgerContent:
 def _read(path: Path) -> tuple[LedgerContent, str]:
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the ledger {path}: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"The file {path} is no ledger; give the ledger.jsonl of a run.") from error
+    except OSError as error:
+        raise UserError(
+            f"Cannot read the ledger {path} ({error.strerror}); give the ledger.jsonl of a run."
+        ) from error
     if not text.endswith("\n"):
         raise UserError(f"The ledger {path} ends in the middle of a line; resume the run to mend it.")
     head = _START

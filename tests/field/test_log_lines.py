@@ -18,6 +18,7 @@ CHATTER = [
     "W0000 00:00:1795941546.834299   16169 inference_runner_litert.cc:1418] Input tensor memory",
     "I0000 00:00:1795941546.834299   16169 image_segmenter_graph.cc:34] Tensors",
     "W0000 00:00:1795941546.834299 16169 inference_feedback_manager.cc:114] Feedback manager",
+    "WARNING: Logging before InitGoogle() is written to STDERR",
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
     "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.",
     "[2026-11-29 08:40:24,697 E 16877 16877] core_worker.cc:2465: Actor with class name: 'MapWorker' "
@@ -47,7 +48,7 @@ def program(text: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_chatter_is_left_out_and_everything_else_is_passed_on() -> None:
-    lines = [line for pair in zip(CHATTER, [*SAYING, "", "", ""], strict=True) for line in pair]
+    lines = [line for pair in zip(CHATTER, [*SAYING, "", "", "", ""], strict=True) for line in pair]
     written = "\n".join(lines) + "\nan end without a line"
     done = program(f"print('out'); os.write(2, {written.encode()!r})")
     assert done.stderr == "\n".join(line for line in lines if line not in CHATTER) + "\nan end without a line"
@@ -124,3 +125,13 @@ def test_anonymize_says_nothing_but_its_progress(workers: int, films: Films, tmp
     )
     assert lines_of(done.stderr) == []
     assert re.search(r"1 (done|quarantined)", done.stdout), done.stdout
+
+
+def test_warnings_of_this_project_look_like_its_messages() -> None:
+    """Whatever format a library gave to the root logger before."""
+    text = (
+        "import logging; from raymaskdp import cli\n"
+        "logging.basicConfig(format='%(asctime)s:%(levelname)s:%(message)s')\n"
+        "cli._say_warnings(); logging.getLogger('raymaskdp.some.module').warning('Look at %s.', 'this')"
+    )
+    assert program(text).stderr == "raymaskdp: Look at this.\n"

