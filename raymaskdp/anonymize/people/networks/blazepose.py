@@ -31,6 +31,9 @@ CELLS, REACH, SURE = 64, 3, 0.5
 """Side of its heat maps; a landmark is moved to the mean of so many cells on every side of it, where the
 surest of these has at least this probability."""
 
+NEARLY = 0.1
+"""Share of the frame's longer side by which a point may be outside and counts as in the frame."""
+
 _HIPS, _RIM = 33, 34
 _OUTPUTS = {
     "Identity": (CELLS, CELLS, 39), "Identity_1": (SIDE, SIDE, 1), "Identity_2": (195,),
@@ -168,11 +171,20 @@ def _glimpse(
             world_33x3=space_L3[:33].astype(np.float32),
             corner=corner,
             mask_hw=patch_hw,
-            score=float(keypoints_33x3[[11, 12, 23, 24], 2].mean()),
+            score=_torso_seen(keypoints_33x3, size),
         ),
         presence=presence,
         window=Window.around(frame_L2[_HIPS], frame_L2[_RIM]),
     )
+
+
+def _torso_seen(keypoints_33x3: np.ndarray, size: tuple[int, int]) -> float:
+    """Mean visibility of those of shoulders and hips that are in the frame, or nearly; of all if none is."""
+    height, width = size
+    torso_4x3 = keypoints_33x3[[11, 12, 23, 24]]
+    reach = NEARLY * max(height, width)
+    inside_4 = ((torso_4x3[:, :2] > -reach) & (torso_4x3[:, :2] < np.array([width, height]) + reach)).all(1)
+    return float(torso_4x3[inside_4 if inside_4.any() else slice(None), 2].mean())
 
 
 def _in_frame(

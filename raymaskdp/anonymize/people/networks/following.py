@@ -89,7 +89,7 @@ class Following:
         found: dict[int, _Candidate] = {}
         glimpses = self._network(frame_HW3, list(known.values()))
         for track, glimpse in zip(known, glimpses, strict=True):
-            candidate = self._candidate(glimpse, boxes_by_track[track], frame_HW3.shape[:2])
+            candidate = self._candidate(known[track], glimpse, boxes_by_track[track], frame_HW3.shape[:2])
             if candidate is not None:
                 found[track] = candidate
         lost = [
@@ -121,14 +121,16 @@ class Following:
         ]
         best: dict[int, _Candidate] = {}
         second = self._network(frame_HW3, [window for _, window in again])
-        for (track, _), glimpse in zip(again, second, strict=True):
-            candidate = self._candidate(glimpse, boxes_by_track[track], frame_HW3.shape[:2])
+        for (track, window), glimpse in zip(again, second, strict=True):
+            candidate = self._candidate(window, glimpse, boxes_by_track[track], frame_HW3.shape[:2])
             if candidate is not None and (track not in best or candidate.worth > best[track].worth):
                 best[track] = candidate
         return best
 
-    def _candidate(self, glimpse: Glimpse, box_4: np.ndarray, size: tuple[int, int]) -> _Candidate | None:
-        """A body as a track keeps it; None where there is hardly one, or it is somebody else's."""
+    def _candidate(
+        self, window: Window, glimpse: Glimpse, box_4: np.ndarray, size: tuple[int, int]
+    ) -> _Candidate | None:
+        """A body in a window, as a track keeps it; None if there is hardly one, or it is somebody else's."""
         if glimpse.presence < self._presence:
             return None
         height, width = size
@@ -136,7 +138,8 @@ class Following:
         fit = fit_of(seen, box_4, height=height, width=width)
         if seen.score < LEAST_SCORE or fit < (BODY_FITS if seen.score >= SURE_SCORE else FAINT_FITS):
             return None
-        return _Candidate(seen=seen, window=glimpse.window, worth=glimpse.presence * seen.score * fit)
+        worth = glimpse.presence * fit * window.steadiness(glimpse.window)
+        return _Candidate(seen=seen, window=glimpse.window, worth=worth)
 
 
 def fit_of(seen: BodySeen, box_4: np.ndarray, *, height: int, width: int) -> float:
