@@ -62,7 +62,10 @@ def spinning(rotations_TJ3: np.ndarray, known_T: np.ndarray, fps: float) -> np.n
     half = max(1, round(fps * WINDOW_S / 2))
     window = np.ones(2 * half + 1)
     turned_T, steps_T = (np.convolve(values, window)[half:-half] for values in (turned_T, steps_T))
-    spinning_T[at_N] = (turned_T > FASTEST * steps_T)[at_N]
+    # At either end the nearest whole window counts: a part of one says too little.
+    low, high = at_N[0] + half, at_N[-1] - half
+    middle_N = np.clip(at_N, low, high) if low <= high else np.full(len(at_N), (at_N[0] + at_N[-1]) // 2)
+    spinning_T[at_N] = (turned_T > FASTEST * steps_T)[middle_N]
     return spinning_T
 
 

@@ -55,3 +55,10 @@ def test_frames_without_a_body_say_nothing() -> None:
     assert not flips(turning(degrees), known, 30).any()
     assert not spinning(turning(degrees), known, 30).any()
     assert not spinning(turning(degrees), np.zeros(60, bool), 30).any()
+
+
+@pytest.mark.parametrize("at", [2, 57])
+def test_one_turn_at_the_end_of_a_track_is_no_spinning(at: int) -> None:
+    """A quarter of a second would be too little to say so."""
+    degrees = np.where(np.arange(60) < at, 0, 170)
+    assert not spinning(turning(degrees), np.ones(60, bool), 30).any()
