@@ -58,7 +58,7 @@ def test_frames_without_a_body_say_nothing() -> None:
 
 
 @pytest.mark.parametrize("at", [2, 57])
-def test_one_turn_at_the_end_of_a_track_is_no_spinning(at: int) -> None:
-    """A quarter of a second would be too little to say so."""
-    degrees = np.where(np.arange(60) < at, 0, 170)
+def test_one_wrong_frame_at_the_end_of_a_track_is_no_spinning(at: int) -> None:
+    """Half a second, which is all that there is on one side, would be too little to say so."""
+    degrees = np.where(np.arange(60) == at, 170, 0)
     assert not spinning(turning(degrees), np.ones(60, bool), 30).any()
