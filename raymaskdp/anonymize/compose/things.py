@@ -28,6 +28,10 @@ FURNITURE = (56, 57, 59, 60, 61)
 """Classes of COCO: chair, couch, bed, dining table, toilet. People sit and lie in their boxes, and limbs that
 the masks miss would stay with them; furniture that does not move stays as background."""
 
+RIDDEN = (1, 2, 3, 4, 5, 6, 7, 8, 17, 20)
+"""Classes of COCO: bicycle, car, motorcycle, aeroplane, bus, train, lorry, boat, horse, elephant. Whoever is
+on or in one is in its box, and would stay with it where the finding misses them."""
+
 LARGEST = 1 / 8
 """A larger share of the picture than this is no thing that anybody holds or throws; somebody may be in it."""
 
@@ -72,7 +76,7 @@ def _between(earlier: Things, later: Things | None, share: float, *, held: bool)
 def _named(things: Things | None) -> list[tuple[int, np.ndarray]]:
     if things is None:
         return []
-    certain = ~np.isin(things.class_N, (PERSON, *FURNITURE)) & (things.score_N >= LEAST_SCORE)
+    certain = ~np.isin(things.class_N, (PERSON, *FURNITURE, *RIDDEN)) & (things.score_N >= LEAST_SCORE)
     kinds, boxes_N4 = things.class_N[certain].tolist(), things.boxes_N4[certain].astype(np.float64)
     return list(zip(kinds, boxes_N4, strict=True))
 

@@ -6,7 +6,7 @@ from raymaskdp.anonymize.compose.things import thing_film
 from raymaskdp.anonymize.people.networks.nanodet import PERSON, Things
 from raymaskdp.video.masks import unpack
 
-TABLE, CUP = 60, 41
+TABLE, CUP, MOTORCYCLE, HORSE = 60, 41, 3, 17
 HEIGHT, WIDTH = 60, 80
 
 
@@ -32,8 +32,9 @@ def test_what_a_detector_names_is_a_thing() -> None:
     assert covered({0: look((CUP, 0.2, BOX))}, 1)[0] == 0
 
 
-def test_furniture_and_large_things_may_have_somebody_in_them() -> None:
+def test_furniture_vehicles_and_large_things_may_have_somebody_in_them() -> None:
     assert covered({0: look((TABLE, 0.9, BOX))}, 1)[0] == 0
+    assert covered({0: look((MOTORCYCLE, 0.9, BOX), (HORSE, 0.9, BOX))}, 1)[0] == 0
     assert covered({0: look((CUP, 0.9, (10.0, 10.0, 60.0, 50.0)))}, 1)[0] == 0
 
 
