@@ -1,7 +1,6 @@
 """Nothing of the user's is ever written over or removed, and nothing that was written is ever a source."""
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from object_store import BUCKET, served
 from support.field_films import Films, Run
-from support.samples import write_anonymized, write_provenance
+from support.samples import everything, write_anonymized, write_provenance
 
 from raymaskdp import files, storage
 from raymaskdp.anonymize import anonymize
@@ -32,15 +31,6 @@ from raymaskdp.train import ClipStore, PrepareConfig, prepare
 from raymaskdp.video.containers.mark import is_marked
 
 SIZE = PrepareConfig(width=32, height=24, token=2)
-
-
-def everything(folder: Path) -> dict[str, str]:
-    """Digests of all files below a folder."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 # --- outputs and sources never meet ---------------------------------------------------------------------

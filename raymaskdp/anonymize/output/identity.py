@@ -26,7 +26,7 @@ def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[
     """
     mine = {record.video_id for record in records}
     left = [row for row in rows.values() if row.video_id not in mine]
-    by_place: dict[str, Row] = {_place(row.source): row for row in left}
+    by_place: dict[str, Row] = {_place_then(row): row for row in left}
     by_content: dict[str, Row] = {row.source_sha256: row for row in left if row.source_sha256}
     by_version: dict[tuple[str, str | None], Row] = {
         version: row for row in left if (version := _version(row)) is not None
@@ -36,9 +36,9 @@ def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[
         row = None
         if record.video_id not in rows and left and _is_from_path(record):
             if storage.is_url(record.path):
-                row = by_version.get((_place(record.path), storage.version(record.path)))
+                row = by_version.get((record.path, storage.version(record.path)))
             else:
-                row = by_place.get(_place(record.path)) or by_content.get(_content(record.path))
+                row = by_place.get(_place(record)) or by_content.get(_content(record.path))
         if row is not None and row.video_id not in mine:
             mine.add(row.video_id)
             record = dataclasses.replace(record, video_id=row.video_id)
@@ -50,7 +50,7 @@ def require_same(out: Path | str, records: Iterable[VideoRecord], rows: Mapping[
     """Raise `UserError` where a video would replace another of the same id, whose source is still there."""
     for record in records:
         row = rows.get(record.video_id)
-        if row is None or _place(row.source) == _place(record.path):
+        if row is None or _place_then(row) == _place(record):
             continue
         if storage.is_url(row.source) or storage.is_url(record.path):
             another = storage.is_url(row.source) and storage.version(row.source) is not None
@@ -76,8 +76,15 @@ def require_distinct(out: Path, names: Iterable[str]) -> None:
             )
 
 
-def _place(source: str) -> str:
-    return source if storage.is_url(source) else os.path.realpath(storage.named(source))
+def _place(record: VideoRecord) -> str:
+    return record.path if storage.is_url(record.path) else os.path.realpath(record.path)
+
+
+def _place_then(row: Row) -> str:
+    """Where the video of a row was; "" where an earlier version kept what was typed in some folder."""
+    if storage.is_url(row.source):
+        return row.source
+    return os.path.realpath(storage.named(row.source)) if os.path.isabs(row.source) else ""
 
 
 def _content(path: str) -> str:

@@ -39,7 +39,8 @@ class Row:
     """One video in the manifest of the output.
 
     Attributes:
-      video_id, source, label, split, subject, camera: who it is; `source` is the file read.
+      video_id, source, label, split, subject, camera: who it is; `source` is the file read, from the root
+        on, or its URL.
       path: of the anonymized video, relative to the manifest; None unless `status` is "done".
       status: "done", "quarantined" or "failed"; reason: why; what was released by somebody, when done.
       num_frames, width, height, fps: of the video; 0 where it could not be read.
@@ -77,7 +78,7 @@ def row_of(item: Item, config_sha256: str) -> Row:
         metrics[SOURCE_VERSION] = item.source_version
     return Row(
         video_id=record.video_id,
-        source=storage.printable(record.path),
+        source=place_of(record),
         path=f"{record.video_id}.mp4" if item.status == "done" else None,
         label=record.label,
         split=record.split,
@@ -95,6 +96,12 @@ def row_of(item: Item, config_sha256: str) -> Row:
         config_sha256=config_sha256,
         metrics=json.dumps(metrics, sort_keys=True),
     )
+
+
+def place_of(record: VideoRecord) -> str:
+    """What a row says of where its video was: a path means the same wherever a command is typed."""
+    where = record.path if storage.is_url(record.path) else os.path.abspath(record.path)
+    return storage.printable(where)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +228,7 @@ def kept(
         return None
     return dataclasses.replace(
         old,
-        source=storage.printable(record.path),
+        source=place_of(record),
         label=record.label,
         split=record.split,
         camera=record.camera,
