@@ -29,6 +29,7 @@ from raymaskdp.datasets.apart import keep_apart
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.ids import IMAGE_SUFFIXES
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, read_source
+from raymaskdp.datasets.originals import require_content
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import MADE, atomic_path, make_way, own_folder, sha256_file, write_json
@@ -294,7 +295,10 @@ def _fetched(one: Source, settings: PrepareConfig) -> Iterator[Source]:
 
         if settings.people != "avatar":
             _require_written(one, {one.avatar_masks: (covered := here(one.avatar_masks))})
-            yield replace(one, avatar_masks=covered, original=here(one.original))
+            film = here(one.original)
+            if one.anonymized is not None and film is not None:
+                require_content(film, str(one.original), one.anonymized.partition("-")[0])
+            yield replace(one, avatar_masks=covered, original=film)
             return
         record = replace(one.record, path=str(here(one.record.path)))
         layer, covered = here(one.avatar_layer), here(one.avatar_masks)
