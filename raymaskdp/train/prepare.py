@@ -302,7 +302,10 @@ def _fetched(one: Source, settings: PrepareConfig) -> Iterator[Source]:
             return
         record = replace(one.record, path=str(here(one.record.path)))
         layer, covered = here(one.avatar_layer), here(one.avatar_masks)
-        _require_written(one, {one.avatar_layer: layer, one.avatar_masks: covered})
+        _require_written(
+            one,
+            {one.record.path: Path(record.path), one.avatar_layer: layer, one.avatar_masks: covered},
+        )
         yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered)
 
 

@@ -55,3 +55,15 @@ def refused(folder: Path, name: str) -> None:
     text = Path(page).read_text()
     assert ANOTHER in text
     assert "data:image" not in text
+
+
+def test_prepare_takes_no_composite_that_anonymize_did_not_write(
+    films: Films, run: Run, tmp_path: Path
+) -> None:
+    """Such as the source itself, in the place of what was made of it."""
+    films.put(tmp_path / "videos/a.mp4", tmp_path / "videos/b.mp4")
+    run(tmp_path / "videos", tmp_path / "out")
+    shutil.copy(films.a, tmp_path / "out/a.mp4")
+    result = prepare(tmp_path / "out", tmp_path / "clips", dataclasses.replace(BLURRED, people="avatar"))
+    assert result.videos == 1
+    assert "a.mp4 is not the file that anonymize wrote for a" in result.failed["a"]
