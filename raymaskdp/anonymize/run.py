@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
 from raymaskdp.anonymize.output.progress import require_alone, told
 from raymaskdp.anonymize.output.secret import SecretFile
+from raymaskdp.anonymize.output.unlisted import unlisted
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
 from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.stages import Job
@@ -127,8 +128,9 @@ def anonymize(
         rows = manifest.read_manifest(out)
         if isinstance(out, str):
             manifest.write_manifest(out, rows.values())  # that one may write is found out before the work
+        again = unlisted(out, rows)
+        rows |= again
         records = identity.known_ids(found.records, rows)
-        identity.require_same(out, records, rows)
         write_json(work / PROGRESS, {"videos": len(records)}, ours=True)
         if isinstance(out, Path):
             identity.require_distinct(out, {*rows, *(record.video_id for record in records)})
@@ -146,6 +148,7 @@ def anonymize(
             known = row or earlier.unchanged(record, rows.get(record.video_id), config_sha256)
             released = () if known is None else decisions.accepted(decided, known)
             if row is None or decisions.overruled(released, row):
+                identity.require_same(out, record, rows.get(record.video_id), earlier.about(record))
                 earlier.require_free(record, rows.get(record.video_id))
                 lends = record.video_id in lending
                 todo.append(Item(record=record, truth=_truth(record), released=released, lends=lends))
@@ -192,6 +195,7 @@ def anonymize(
         rows=chosen,
         notes=(
             *_left_out(found.left_out),
+            *_again(again),
             *doubles((row.video_id, row.source_sha256) for row in rows.values()),
         ),
     )
@@ -200,8 +204,19 @@ def anonymize(
 def _left_out(names: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """What of the source was not taken, a sentence for each reason."""
     for reason, those in names.items():
-        more = f" and {len(those) - NAMED} more" if len(those) > NAMED else ""
-        yield storage.printable(f"{len(those)} left out, {reason}: {', '.join(those[:NAMED])}{more}")
+        yield storage.printable(f"{len(those)} left out, {reason}: {_few(those)}")
+
+
+def _few(names: Sequence[str]) -> str:
+    """Some of the names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
+
+
+def _again(rows: Collection[str]) -> Iterator[str]:
+    """That finished videos were found of which the manifest did not know."""
+    if rows:
+        yield f"{len(rows)} finished before, but in no manifest: {_few(sorted(rows))}; now they are in it"
 
 
 def _pieces(config: AnonymizeConfig, out: Path | str, home: Path) -> Path | None:

@@ -242,7 +242,12 @@ def publish(work: Path, out: Path, item: Item, config_sha256: str, frames: Mappi
     this project did not write, or that was changed since, is set aside and not written over.
     """
     name = item.record.video_id
-    known = ownership.claim(out, name, config_sha256, item.outputs)
+    made_from = {
+        "config_sha256": config_sha256,
+        "source": place_of(item.record),
+        "source_sha256": item.source_sha256,
+    }
+    known = ownership.claim(out, name, made_from, item.outputs)
     provenance = {
         "video_id": name,
         "source_sha256": item.source_sha256,
@@ -276,7 +281,7 @@ def withdraw(out: Path | str, video_id: str) -> None:
     if not known:
         return
     about = out / f"{video_id}.json"
-    write_json(about, ownership.claimed(video_id, "", known), ours=True)
+    write_json(about, ownership.claimed(video_id, {"config_sha256": ""}, known), ours=True)
     for name in known:
         if ownership.is_ours(out / name, known):
             (out / name).unlink()
