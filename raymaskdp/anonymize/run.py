@@ -60,7 +60,8 @@ class AnonymizeResult:
 
     Attributes:
       out: the output folder, or its URL.
-      done, quarantined, failed: how many videos ended so, counting earlier runs.
+      done, quarantined, failed: how many videos ended so, counting earlier runs. One that failed now counts
+        as failed, though what an earlier run made of it stays, and stands in the manifest.
       reused: how many of them needed no work in this run.
       frames: anonymized frames in `out`.
       seconds: wall-clock time of this run.
@@ -178,10 +179,12 @@ def anonymize(
         bar = _bar(records, len(todo), progress and not events.wanted())
         events.write("anonymize begins", videos=len(records), todo=len(todo))
         with told(out, len(records)):
-            _collect(run(todo, config, job, observed=observed), len(todo), rows, out, config_sha256, bar)
+            items = run(todo, config, job, observed=observed)
+            in_vain = _collect(items, len(todo), rows, out, config_sha256, bar)
         if pieces is not None:
             remove_scratch(pieces)  # all is decided; a run that is killed leaves it
-    chosen = tuple(rows[record.video_id] for record in records)
+    stays = tuple(rows[name] for name in in_vain)
+    chosen = tuple((rows | in_vain)[record.video_id] for record in records)
     counts = Counter(row.status for row in chosen)
     events.write("anonymize ends", **{str(status): count for status, count in counts.items()})
     return AnonymizeResult(
@@ -196,6 +199,7 @@ def anonymize(
         notes=(
             *_left_out(found.left_out),
             *_again(again),
+            *_stays(stays),
             *doubles((row.video_id, row.source_sha256) for row in rows.values()),
         ),
     )
@@ -211,6 +215,15 @@ def _few(names: Sequence[str]) -> str:
     """Some of the names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"
+
+
+def _stays(rows: Iterable[Row]) -> Iterator[str]:
+    """That what an earlier run made of videos that failed now is still there, by its verdict."""
+    for status, kept in (("done", "with its files"), ("quarantined", "held back")):
+        names = [row.video_id for row in rows if row.status == status]
+        if names:
+            left = f"stay {status}, {kept}, as an earlier run left them"
+            yield f"{len(names)} failed now and {left}: {_few(names)}"
 
 
 def _again(rows: Collection[str]) -> Iterator[str]:
@@ -259,8 +272,12 @@ def _collect(
     out: Path | str,
     config_sha256: str,
     bar: tqdm[Any],
-) -> None:
-    """Enter items in `rows` and the manifest as they are decided; pending ones are only counted."""
+) -> dict[str, Row]:
+    """Enter items in `rows` and the manifest as they are decided; pending ones are only counted.
+
+    The rows of those that failed, where an earlier verdict stays in their place.
+    """
+    in_vain: dict[str, Row] = {}
     began = written = time.monotonic()
     facts: RunFacts | None = None
     working = 0.0
@@ -275,9 +292,7 @@ def _collect(
                     bar.set_postfix(counts, refresh=False)
                     bar.update(ANALYSIS)
                     continue
-                if item.status != "done":
-                    manifest.withdraw(out, item.record.video_id)
-                rows[item.record.video_id] = manifest.row_of(item, config_sha256)
+                _enter(item, rows, in_vain, out, config_sha256)
                 counts[item.status] += 1
                 _tell(item)
                 working += item.seconds
@@ -293,6 +308,22 @@ def _collect(
     finally:
         if facts is not None or not todo:  # what was decided stays known when a run breaks off
             manifest.write_manifest(out, rows.values(), facts)
+    return in_vain
+
+
+def _enter(
+    item: Item, rows: dict[str, Row], in_vain: dict[str, Row], out: Path | str, config_sha256: str
+) -> None:
+    """Enter a decided item. Only a verdict takes back what was published before: a failure is none."""
+    name = item.record.video_id
+    row = manifest.row_of(item, config_sha256)
+    stays = manifest.standing(out, name, rows.get(name)) if item.status == "failed" else None
+    if stays is not None:
+        in_vain[name], rows[name] = row, stays
+        return
+    if item.status != "done":
+        manifest.withdraw(out, name)
+    rows[name] = row
 
 
 def _tell(item: Item) -> None:

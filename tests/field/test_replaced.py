@@ -3,17 +3,21 @@
 import dataclasses
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.field_films import Films, Run
 from support.samples import everything
 
+from raymaskdp.anonymize import anonymize
 from raymaskdp.anonymize.output import ownership
-from raymaskdp.anonymize.output.manifest import read_manifest
+from raymaskdp.anonymize.output.manifest import read_manifest, withdraw, write_manifest
 from raymaskdp.errors import UserError
+from raymaskdp.train import PrepareConfig, prepare
 
 REPLACED = "would replace it"
+SIZE = PrepareConfig(width=32, height=24, token=2)
 
 
 def test_what_is_typed_from_another_folder_is_another_video(
@@ -88,3 +92,63 @@ def test_finished_videos_that_are_in_no_manifest_are_taken_into_it(
     }
     assert after == before  # their provenance is from before the last second
     assert "no manifest" not in str(run(tmp_path / "videos", out))
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def without(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("spoil", [cut_short, without])
+def test_a_try_that_failed_takes_back_nothing(
+    spoil: Callable[[Path], None], films: Films, run: Run, tmp_path: Path
+) -> None:
+    """The folder of the sources may not be mounted. The run says that it failed, and what stays."""
+    films.put(tmp_path / "videos/a.mp4", tmp_path / "videos/b.mp4")
+    (tmp_path / "list.csv").write_text("path,video_id\nvideos/a.mp4,a\nvideos/b.mp4,b\n")
+    out = tmp_path / "out"
+    run(tmp_path / "list.csv", out)
+    rows, before = read_manifest(out), everything(out)
+    spoil(tmp_path / "videos/a.mp4")
+    for _ in range(2):
+        result = run(tmp_path / "list.csv", out)
+        assert (result.done, result.failed, result.reused) == (1, 1, 1)
+        assert result.rows[0].status == "failed"
+        assert "1 failed now and stay done, with its files, as an earlier run left them: a" in str(result)
+        after = everything(out)
+        assert {name for name in before | after if before.get(name) != after.get(name)} <= {
+            "manifest.parquet"
+        }
+        assert read_manifest(out)["a"] == rows["a"]
+    assert prepare(out, tmp_path / "clips", SIZE).videos == 2
+
+
+def test_a_fault_of_the_machine_takes_back_nothing(films: Films, run: Run, tmp_path: Path) -> None:
+    """While it worked with other settings. A quarantined video stays one that somebody may decide about."""
+    films.put(tmp_path / "videos/a.mp4", tmp_path / "videos/b.mp4")
+    out = tmp_path / "out"
+    run(tmp_path / "videos", out)
+    rows = read_manifest(out)
+    held = dataclasses.replace(rows["b"], status="quarantined", reason="x", path=None)
+    withdraw(out, "b")
+    write_manifest(out, [rows["a"], held])
+    broken = dataclasses.replace(films.settings.pose, skeletons=tmp_path / "none")
+    broken.skeletons.mkdir()
+    result = anonymize(
+        tmp_path / "videos", out, dataclasses.replace(films.settings, pose=broken), progress=False
+    )
+    assert result.failed == 2, str(result)
+    assert "1 failed now and stay quarantined, held back" in str(result)
+    assert read_manifest(out) == {"a": rows["a"], "b": held}
+    assert (out / "a.mp4").is_file()
+
+
+def test_a_failure_without_an_earlier_verdict_is_one(films: Films, run: Run, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    cut_short(tmp_path / "videos/a.mp4")
+    result = run(tmp_path / "videos", tmp_path / "out")
+    assert (result.failed, result.notes) == (1, ())
+    assert read_manifest(tmp_path / "out")["a"].status == "failed"

@@ -269,6 +269,27 @@ def publish(work: Path, out: Path, item: Item, config_sha256: str, frames: Mappi
     write_json(out / f"{name}.json", provenance, ours=True)
 
 
+def standing(out: Path | str, video_id: str, old: Row | None) -> Row | None:
+    """What a try that failed leaves as it was: the verdict of an earlier run, with the files that it made.
+
+    None where there is no verdict, or where no provenance vouches for files any more.
+    """
+    if isinstance(out, str):
+        content = storage.read_all([storage.join(out, f"{video_id}.json")])
+        about = next((parse_provenance(text) for text in content.values()), None)
+    else:
+        about = read_provenance(out, video_id)
+    if about is None:
+        return old if old is not None and old.status == "quarantined" else None
+    made = Row(**about["row"])
+    same = old is not None and (old.status, old.source_sha256, old.config_sha256) == (
+        made.status,
+        made.source_sha256,
+        made.config_sha256,
+    )
+    return old if same else made
+
+
 def withdraw(out: Path | str, video_id: str) -> None:
     """Remove what an earlier run published of a video: files that its provenance names, as they were written.
 
