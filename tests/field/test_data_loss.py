@@ -340,6 +340,29 @@ def test_no_command_writes_over_a_file(name: str, tmp_path: Path) -> None:
     assert path.read_bytes() != b"mine"
 
 
+@pytest.mark.parametrize(
+    "mine",
+    [b"# notes\nno", b"# notes\n", b'{"mine": 1}', b'{"mine": 1}\n{"mine": 2}\n', b"x" * 9, b"\xff\xfe\n"],
+)
+def test_no_decision_goes_into_a_file_of_the_users(mine: bytes, tmp_path: Path) -> None:
+    """Nor is a line of it ended or cut off; and a link is followed by none."""
+    out = write_anonymized(tmp_path / "out", train=1, test=0)
+    (out / "decisions.jsonl").write_bytes(mine)
+    with pytest.raises(UserError, match=r"Line 1 of .*decisions\.jsonl is no decision"):
+        review(out, release=["hidden"], by="Ann", because="seen")
+    assert (out / "decisions.jsonl").read_bytes() == mine
+    (out / "decisions.jsonl").rename(tmp_path / "mine")
+    for content in (mine, b""):
+        (tmp_path / "mine").write_bytes(content)
+        link(out / "decisions.jsonl", tmp_path / "mine")
+        with pytest.raises(UserError, match="is a link, or no file"):
+            review(out, drop=["hidden"], by="Ann", because="seen")
+        assert (tmp_path / "mine").read_bytes() == content
+        (out / "decisions.jsonl").unlink()
+    review(out, drop=["hidden"], by="Ann", because="seen")
+    assert (out / "decisions.jsonl").read_bytes().startswith(b'{"video_id": "hidden"')
+
+
 def test_a_report_removes_only_the_copies_that_it_made(tmp_path: Path) -> None:
     write_anonymized(tmp_path / "out", train=1, test=0)
     players = tmp_path / "report-files" / "players"
