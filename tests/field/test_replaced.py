@@ -1,6 +1,7 @@
 """Outputs of one video are not lost to another of the same id, nor to a try that failed."""
 
 import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -152,3 +153,26 @@ def test_a_failure_without_an_earlier_verdict_is_one(films: Films, run: Run, tmp
     result = run(tmp_path / "videos", tmp_path / "out")
     assert (result.failed, result.notes) == (1, ())
     assert read_manifest(tmp_path / "out")["a"].status == "failed"
+
+
+def test_prepare_replaces_no_store_of_other_videos(films: Films, tmp_path: Path) -> None:
+    """Of other names, or of other content; a set may grow, shrink, and get other labels."""
+    films.put(tmp_path / "one/a.mp4", tmp_path / "one/b.mp4", tmp_path / "one/x.mp4")
+    (tmp_path / "other").mkdir()
+    shutil.copy(films.b, tmp_path / "other/a.mp4")
+    (tmp_path / "names").mkdir()
+    shutil.copy(films.a, tmp_path / "names/new.mp4")
+    clips = tmp_path / "clips"
+    prepare(tmp_path / "one", clips, SIZE)
+    before = everything(clips)
+    for name in ("other", "names"):
+        with pytest.raises(UserError, match="is a clip store of other videos, which this would replace"):
+            prepare(tmp_path / name, clips, SIZE)
+    assert everything(clips) == before
+    (tmp_path / "list.csv").write_text("path,video_id,label\none/a.mp4,a,wave\n")
+    assert prepare(tmp_path / "list.csv", clips, SIZE).videos == 1
+    assert prepare(tmp_path / "one", clips, SIZE).videos == 3
+    about = json.loads((clips / "clips/a.json").read_text())
+    del about["content"]  # as earlier versions wrote it
+    (clips / "clips/a.json").write_text(json.dumps(about))
+    assert prepare(tmp_path / "other", clips, SIZE).videos == 1
