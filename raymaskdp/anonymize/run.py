@@ -114,6 +114,8 @@ def anonymize(
     out = storage.place(out) if isinstance(out, str) else out
     found = find_source(source)
     keep_apart(out, source, found.records, [path for _, path in configuration.paths(config)])
+    if config.pieces is not None:
+        keep_apart(_given_pieces(config.pieces, out), source, found.records, writes="The folder of pieces")
     require_sources(found.records)
     _check_paths(config)
     people_detector(config.verify)  # unfit networks are found out here, not in every worker
@@ -232,10 +234,16 @@ def _again(rows: Collection[str]) -> Iterator[str]:
         yield f"{len(rows)} finished before, but in no manifest: {_few(sorted(rows))}; now they are in it"
 
 
+def _given_pieces(folder: Path, out: Path | str) -> Path:
+    """Where the pieces of one output folder go in a folder that may be for several."""
+    home = folders.home_of(out).resolve()
+    return folder / hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+
+
 def _pieces(config: AnonymizeConfig, out: Path | str, home: Path) -> Path | None:
     """The private folder for finished pieces, which all workers see; None where there is none such."""
     if config.pieces is not None:
-        return scratch_folder(config.pieces / hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16])
+        return scratch_folder(_given_pieces(config.pieces, out))
     return scratch_folder(folders.passing(home, "pieces")) if isinstance(out, Path) else None
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from raymaskdp import storage
 from raymaskdp.datasets.ids import LAYER, VIDEO_SUFFIXES
-from raymaskdp.files import holds_outputs
+from raymaskdp.files import SCRATCH, holds_outputs
 from raymaskdp.video.containers.mark import is_marked
 
 MANIFEST = "manifest.parquet"
@@ -122,10 +122,19 @@ def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
 
 def is_output(path: Path) -> bool:
     """Whether a file is a video or an avatar layer that `anonymize` wrote, or a copy in a report."""
-    return is_marked(path) or any(
-        holds_outputs(one.parent) or one.name in _outputs_in(one.parent) or _has_provenance(one)
-        for one in ([path, path.resolve()] if os.path.islink(path) else [path])
+    return (
+        is_marked(path)
+        or _in_scratch(path)
+        or any(
+            holds_outputs(one.parent) or one.name in _outputs_in(one.parent) or _has_provenance(one)
+            for one in ([path, path.resolve()] if os.path.islink(path) else [path])
+        )
     )
+
+
+def _in_scratch(path: Path) -> bool:
+    """Whether a file is in a private folder of a run, at any depth: those hold pieces of unfinished films."""
+    return any(os.path.isfile(folder / SCRATCH) for folder in path.absolute().parents)
 
 
 class _LeftOut:

@@ -107,6 +107,38 @@ def test_from_within_the_folder(
     assert sorted(os.listdir()) == ["a.mp4"]
 
 
+def test_pieces_never_lie_among_the_sources(films: Films, tmp_path: Path) -> None:
+    """Nor are they sources: they show people. A folder that is for several runs may hold sources, too."""
+    films.put(tmp_path / "data/videos/a.mp4")
+    for pieces in (tmp_path / "data/videos", tmp_path / "data/videos/deep/pieces"):
+        chosen = dataclasses.replace(films.settings, pieces=pieces)
+        with pytest.raises(UserError, match=r"The folder of pieces .* one is in the other"):
+            anonymize(tmp_path / "data/videos", tmp_path / "out", chosen, progress=False)
+    assert set(everything(tmp_path)) == {"data/videos/a.mp4"}
+    chosen = dataclasses.replace(films.settings, pieces=tmp_path / "data")
+    assert anonymize(tmp_path / "data/videos", tmp_path / "out", chosen, progress=False).done == 1
+    scratch = files.scratch_folder(tmp_path / "data/pieces")
+    films.put(scratch / "deep/b.mp4")
+    for source in (tmp_path / "data", f"{tmp_path}/data/**/*.mp4"):
+        found = find_source(source)
+        assert [record.video_id for record in found.records] == ["videos__a"]
+        assert found.left_out == {"written by this project": ("pieces/deep/b.mp4",)}
+    with pytest.raises(UserError, match="outputs are never sources"):
+        anonymize(scratch / "deep/b.mp4", tmp_path / "other", films.settings, progress=False)
+
+
+@pytest.mark.parametrize("place", ["out/secret", "out/deep/secret", "other/../out/secret"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_secret_never_lies_among_the_outputs(place: str, there: bool, films: Films, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    if there:
+        (tmp_path / "out").mkdir()
+    chosen = dataclasses.replace(films.settings, secret_file=tmp_path / place)
+    with pytest.raises(UserError, match="same or one is in the other"):
+        anonymize(tmp_path / "videos", tmp_path / "out", chosen, progress=False)
+    assert set(everything(tmp_path)) == {"videos/a.mp4"}
+
+
 @pytest.mark.parametrize(
     ("inner", "outer", "expected"),
     [
