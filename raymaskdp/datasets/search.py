@@ -111,9 +111,7 @@ def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
         complete = {f"{stem}{suffix}" for suffix in (".mp4", f"{LAYER}.mp4", ".npz", ".json")} <= there
         if any(part.startswith(".") for part in PurePosixPath(name).parts):
             left_out.add(HIDDEN, name)
-        elif name in written or (
-            complete and _is_provenance(storage.read(storage.join(url, f"{stem}.json")))
-        ):
+        elif name in written or (complete and is_provenance(storage.read(storage.join(url, f"{stem}.json")))):
             left_out.add(OUTPUT, name)
         else:
             found.append(Path(name))
@@ -234,12 +232,12 @@ def _has_provenance(path: Path) -> bool:
             content = about.read_bytes()
         except OSError:
             continue
-        if _is_provenance(content, path.name):
+        if is_provenance(content, path.name):
             return True
     return False
 
 
-def _is_provenance(content: bytes, name: str | None = None) -> bool:
+def is_provenance(content: bytes, name: str | None = None) -> bool:
     """Whether this is what `anonymize` writes about a video, of which one file is called `name`."""
     try:
         values = json.loads(content)
