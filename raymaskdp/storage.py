@@ -98,16 +98,16 @@ def within(inner: str | Path, outer: str | Path) -> bool:
     """Whether the folder `inner` is `outer`, or lies below it, however both are written.
 
     Folders of this machine are compared by what they are, so that links, mounts and spellings that the file
-    system takes for the same do not matter; `inner` need not be there yet. URLs are compared part by part.
+    system takes for the same do not matter; neither need be there yet. URLs are compared part by part.
     """
     if is_url(inner) != is_url(outer):
         return False
     if is_url(inner):
         parts, wanted = _parts(str(inner)), _parts(str(outer))
         return parts[: len(wanted)] == wanted
-    if not os.path.isdir(outer):
-        return False
     full = Path(inner).resolve()
+    if not os.path.isdir(outer):
+        return full.is_relative_to(Path(outer).resolve())  # that is to come
     return any(os.path.exists(folder) and folder.samefile(outer) for folder in (full, *full.parents))
 
 

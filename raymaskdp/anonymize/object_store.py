@@ -105,6 +105,16 @@ class Earlier:
             found = storage.read_all([storage.join(out, name) for name in names])
             self._provenance = {storage.split(url)[1]: content for url, content in found.items()}
 
+    def about(self, record: VideoRecord) -> bytes | None:
+        """The content of a video's `ID.json`; None where there is none."""
+        name = f"{record.video_id}.json"
+        if isinstance(self._out, str):
+            return self._provenance.get(name)
+        try:
+            return (self._out / name).read_bytes()
+        except OSError:
+            return None
+
     def require_free(self, record: VideoRecord, old: Row | None) -> None:
         """Raise `UserError` if files of the user's stand where those of a video are to come."""
         done_before = old is not None and old.status == "done"

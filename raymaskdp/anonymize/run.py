@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
 from raymaskdp.anonymize.output.progress import require_alone, told
 from raymaskdp.anonymize.output.secret import SecretFile
+from raymaskdp.anonymize.output.unlisted import unlisted
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
 from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.stages import Job
@@ -59,7 +60,8 @@ class AnonymizeResult:
 
     Attributes:
       out: the output folder, or its URL.
-      done, quarantined, failed: how many videos ended so, counting earlier runs.
+      done, quarantined, failed: how many videos ended so, counting earlier runs. One that failed now counts
+        as failed, though what an earlier run made of it stays, and stands in the manifest.
       reused: how many of them needed no work in this run.
       frames: anonymized frames in `out`.
       seconds: wall-clock time of this run.
@@ -112,6 +114,8 @@ def anonymize(
     out = storage.place(out) if isinstance(out, str) else out
     found = find_source(source)
     keep_apart(out, source, found.records, [path for _, path in configuration.paths(config)])
+    if config.pieces is not None:
+        keep_apart(_given_pieces(config.pieces, out), source, found.records, writes="The folder of pieces")
     require_sources(found.records)
     _check_paths(config)
     people_detector(config.verify)  # unfit networks are found out here, not in every worker
@@ -127,8 +131,9 @@ def anonymize(
         rows = manifest.read_manifest(out)
         if isinstance(out, str):
             manifest.write_manifest(out, rows.values())  # that one may write is found out before the work
+        again = unlisted(out, rows)
+        rows |= again
         records = identity.known_ids(found.records, rows)
-        identity.require_same(out, records, rows)
         write_json(work / PROGRESS, {"videos": len(records)}, ours=True)
         if isinstance(out, Path):
             identity.require_distinct(out, {*rows, *(record.video_id for record in records)})
@@ -146,6 +151,7 @@ def anonymize(
             known = row or earlier.unchanged(record, rows.get(record.video_id), config_sha256)
             released = () if known is None else decisions.accepted(decided, known)
             if row is None or decisions.overruled(released, row):
+                identity.require_same(out, record, rows.get(record.video_id), earlier.about(record))
                 earlier.require_free(record, rows.get(record.video_id))
                 lends = record.video_id in lending
                 todo.append(Item(record=record, truth=_truth(record), released=released, lends=lends))
@@ -175,10 +181,12 @@ def anonymize(
         bar = _bar(records, len(todo), progress and not events.wanted())
         events.write("anonymize begins", videos=len(records), todo=len(todo))
         with told(out, len(records)):
-            _collect(run(todo, config, job, observed=observed), len(todo), rows, out, config_sha256, bar)
+            items = run(todo, config, job, observed=observed)
+            in_vain = _collect(items, len(todo), rows, out, config_sha256, bar)
         if pieces is not None:
             remove_scratch(pieces)  # all is decided; a run that is killed leaves it
-    chosen = tuple(rows[record.video_id] for record in records)
+    stays = tuple(rows[name] for name in in_vain)
+    chosen = tuple((rows | in_vain)[record.video_id] for record in records)
     counts = Counter(row.status for row in chosen)
     events.write("anonymize ends", **{str(status): count for status, count in counts.items()})
     return AnonymizeResult(
@@ -192,6 +200,8 @@ def anonymize(
         rows=chosen,
         notes=(
             *_left_out(found.left_out),
+            *_again(again),
+            *_stays(stays),
             *doubles((row.video_id, row.source_sha256) for row in rows.values()),
         ),
     )
@@ -200,14 +210,40 @@ def anonymize(
 def _left_out(names: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """What of the source was not taken, a sentence for each reason."""
     for reason, those in names.items():
-        more = f" and {len(those) - NAMED} more" if len(those) > NAMED else ""
-        yield storage.printable(f"{len(those)} left out, {reason}: {', '.join(those[:NAMED])}{more}")
+        yield storage.printable(f"{len(those)} left out, {reason}: {_few(those)}")
+
+
+def _few(names: Sequence[str]) -> str:
+    """Some of the names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
+
+
+def _stays(rows: Iterable[Row]) -> Iterator[str]:
+    """That what an earlier run made of videos that failed now is still there, by its verdict."""
+    for status, kept in (("done", "with its files"), ("quarantined", "held back")):
+        names = [row.video_id for row in rows if row.status == status]
+        if names:
+            left = f"stay {status}, {kept}, as an earlier run left them"
+            yield f"{len(names)} failed now and {left}: {_few(names)}"
+
+
+def _again(rows: Collection[str]) -> Iterator[str]:
+    """That finished videos were found of which the manifest did not know."""
+    if rows:
+        yield f"{len(rows)} finished before, but in no manifest: {_few(sorted(rows))}; now they are in it"
+
+
+def _given_pieces(folder: Path, out: Path | str) -> Path:
+    """Where the pieces of one output folder go in a folder that may be for several."""
+    home = folders.home_of(out).resolve()
+    return folder / hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
 
 
 def _pieces(config: AnonymizeConfig, out: Path | str, home: Path) -> Path | None:
     """The private folder for finished pieces, which all workers see; None where there is none such."""
     if config.pieces is not None:
-        return scratch_folder(config.pieces / hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16])
+        return scratch_folder(_given_pieces(config.pieces, out))
     return scratch_folder(folders.passing(home, "pieces")) if isinstance(out, Path) else None
 
 
@@ -244,8 +280,12 @@ def _collect(
     out: Path | str,
     config_sha256: str,
     bar: tqdm[Any],
-) -> None:
-    """Enter items in `rows` and the manifest as they are decided; pending ones are only counted."""
+) -> dict[str, Row]:
+    """Enter items in `rows` and the manifest as they are decided; pending ones are only counted.
+
+    The rows of those that failed, where an earlier verdict stays in their place.
+    """
+    in_vain: dict[str, Row] = {}
     began = written = time.monotonic()
     facts: RunFacts | None = None
     working = 0.0
@@ -260,9 +300,7 @@ def _collect(
                     bar.set_postfix(counts, refresh=False)
                     bar.update(ANALYSIS)
                     continue
-                if item.status != "done":
-                    manifest.withdraw(out, item.record.video_id)
-                rows[item.record.video_id] = manifest.row_of(item, config_sha256)
+                _enter(item, rows, in_vain, out, config_sha256)
                 counts[item.status] += 1
                 _tell(item)
                 working += item.seconds
@@ -278,6 +316,22 @@ def _collect(
     finally:
         if facts is not None or not todo:  # what was decided stays known when a run breaks off
             manifest.write_manifest(out, rows.values(), facts)
+    return in_vain
+
+
+def _enter(
+    item: Item, rows: dict[str, Row], in_vain: dict[str, Row], out: Path | str, config_sha256: str
+) -> None:
+    """Enter a decided item. Only a verdict takes back what was published before: a failure is none."""
+    name = item.record.video_id
+    row = manifest.row_of(item, config_sha256)
+    stays = manifest.standing(out, name, rows.get(name)) if item.status == "failed" else None
+    if stays is not None:
+        in_vain[name], rows[name] = row, stays
+        return
+    if item.status != "done":
+        manifest.withdraw(out, name)
+    rows[name] = row
 
 
 def _tell(item: Item) -> None:

@@ -184,7 +184,7 @@ class Synthesize:
         """A decided item. Items decided before pass through."""
         decided = item if item.status != "pending" else guarded(self._synthesize, item)
         _forget_pieces(self._job, decided, self._config_sha256)
-        if decided.status != "done":
+        if decided.status == "quarantined":  # one that failed says nothing of what was made before
             manifest.withdraw(self._job.out, item.record.video_id)
         return dataclasses.replace(decided, analysis=None)
 

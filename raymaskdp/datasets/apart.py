@@ -13,9 +13,15 @@ from raymaskdp.errors import UserError
 
 
 def keep_apart(
-    out: str | Path, source: str | Path, records: Sequence[VideoRecord], others: Iterable[Path] = ()
+    out: str | Path,
+    source: str | Path,
+    records: Sequence[VideoRecord],
+    others: Iterable[Path] = (),
+    *,
+    writes: str = "The output folder",
 ) -> None:
-    """Raise `UserError` if the output folder is, holds, or lies in a folder that is read.
+    """Raise `UserError` if the output folder, or another that is written to, meets a folder that is read: is,
+    holds, or lies in it.
 
     The folder that was given as the source, or that a glob goes down from, must not hold the output folder at
     any depth, nor the other way round; nor may a folder that a link in it leads to. A single file, and one
@@ -24,16 +30,17 @@ def keep_apart(
 
     Args:
       others: further files and folders that are read, such as those that settings name.
+      writes: what `out` is called.
     """
     given = storage.place(source) if isinstance(source, str) else source
     searched = _searched(given)
     for folder in () if searched is None else (searched, *_linked(searched)):
         if storage.within(out, folder) or storage.within(folder, out):
-            raise _meet(out, folder)
+            raise _meet(writes, out, folder)
     files = {record.path for record in records} | {record.skeleton for record in records if record.skeleton}
     for folder in {folder for place in (*files, given, *others) for folder in _folders(place)} - {searched}:
         if storage.within(folder, out):
-            raise _meet(out, folder)
+            raise _meet(writes, out, folder)
 
 
 def require_sources(records: Iterable[VideoRecord]) -> None:
@@ -70,8 +77,8 @@ def _folders(place: str | Path) -> list[str | Path]:
     return [path.parent, path.resolve().parent] if os.path.islink(path) else [path.parent]
 
 
-def _meet(out: str | Path, folder: str | Path) -> UserError:
+def _meet(writes: str, out: str | Path, folder: str | Path) -> UserError:
     return UserError(
-        f"The output folder {out} and {folder}, which is read, are the same or one is in the other; "
-        "give an output folder beside it, so that no source is ever written over."
+        f"{writes} {out} and {folder}, which is read, are the same or one is in the other; "
+        "give a folder beside it, so that nothing that is read is written over, or passed on with outputs."
     )

@@ -18,7 +18,7 @@ import pandas as pd
 
 from raymaskdp import storage
 from raymaskdp.datasets.ids import LAYER, VIDEO_SUFFIXES
-from raymaskdp.files import holds_outputs
+from raymaskdp.files import SCRATCH, holds_outputs
 from raymaskdp.video.containers.mark import is_marked
 
 MANIFEST = "manifest.parquet"
@@ -111,9 +111,7 @@ def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
         complete = {f"{stem}{suffix}" for suffix in (".mp4", f"{LAYER}.mp4", ".npz", ".json")} <= there
         if any(part.startswith(".") for part in PurePosixPath(name).parts):
             left_out.add(HIDDEN, name)
-        elif name in written or (
-            complete and _is_provenance(storage.read(storage.join(url, f"{stem}.json")))
-        ):
+        elif name in written or (complete and is_provenance(storage.read(storage.join(url, f"{stem}.json")))):
             left_out.add(OUTPUT, name)
         else:
             found.append(Path(name))
@@ -122,10 +120,19 @@ def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
 
 def is_output(path: Path) -> bool:
     """Whether a file is a video or an avatar layer that `anonymize` wrote, or a copy in a report."""
-    return is_marked(path) or any(
-        holds_outputs(one.parent) or one.name in _outputs_in(one.parent) or _has_provenance(one)
-        for one in ([path, path.resolve()] if os.path.islink(path) else [path])
+    return (
+        is_marked(path)
+        or _in_scratch(path)
+        or any(
+            holds_outputs(one.parent) or one.name in _outputs_in(one.parent) or _has_provenance(one)
+            for one in ([path, path.resolve()] if os.path.islink(path) else [path])
+        )
     )
+
+
+def _in_scratch(path: Path) -> bool:
+    """Whether a file is in a private folder of a run, at any depth: those hold pieces of unfinished films."""
+    return any(os.path.isfile(folder / SCRATCH) for folder in path.absolute().parents)
 
 
 class _LeftOut:
@@ -225,12 +232,12 @@ def _has_provenance(path: Path) -> bool:
             content = about.read_bytes()
         except OSError:
             continue
-        if _is_provenance(content, path.name):
+        if is_provenance(content, path.name):
             return True
     return False
 
 
-def _is_provenance(content: bytes, name: str | None = None) -> bool:
+def is_provenance(content: bytes, name: str | None = None) -> bool:
     """Whether this is what `anonymize` writes about a video, of which one file is called `name`."""
     try:
         values = json.loads(content)

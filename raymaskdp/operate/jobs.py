@@ -13,7 +13,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import shlex
 import sys
 import time
@@ -24,6 +23,7 @@ from typing import Any, Literal
 
 from raymaskdp import __version__, config
 from raymaskdp.errors import UserError
+from raymaskdp.operate.upload import left_behind
 
 State = Literal["pending", "running", "succeeded", "failed", "stopped"]
 COMMANDS: dict[str, str] = {
@@ -32,28 +32,6 @@ COMMANDS: dict[str, str] = {
     "sweep": "raymaskdp.sweep:SweepConfig",
 }
 """Commands that make sense as jobs, and the settings they take."""
-
-CODE = (".py", ".pyi", ".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".txt", ".md", ".sh")
-"""Endings of what is uploaded from a working directory, in small letters: code and its settings."""
-
-MOST_UPLOADED_MIB = 10
-"""What one such file may have; larger ones are data, which belong on storage of their own."""
-
-KEYS = re.compile(
-    r"(^|/)(\.env([./].*)?|id_(rsa|dsa|ecdsa|ed25519)|auth_token|credentials(\.json)?|service[-_]account.*\.json"
-    r"|.*\.(pem|key|p12|pfx|secret)|kaggle\.json"
-    r"|(.*[-_.])?(secrets?|tokens?|passwords?|passwd|creds?|credentials)([-_.].*)?"
-    r"\.(txt|json|ya?ml|toml|ini|cfg|md|sh))$"
-    r"|(^|/)(private|secrets?|\.ssh|\.aws|\.gnupg)/",
-    re.IGNORECASE,
-)
-"""Names of keys and secrets. They stay behind; one among the code is refused."""
-
-HELD = re.compile(
-    rb"-----BEGIN [A-Z ]*PRIVATE KEY( BLOCK)?-----|\b(AKIA|ASIA)[0-9A-Z]{16}\b"
-    rb"|aws_secret_access_key\s*[:=]\s*\S|\b(ghp|gho|ghs)_[A-Za-z0-9]{36}|\bgithub_pat_\w{22}|\bhf_[A-Za-z0-9]{30}|\bglpat-[\w-]{20}"
-)
-"""What private keys and the access keys of clouds and hubs look like inside of a file."""
 
 PREFIX = "raymaskdp-"
 POLL_SECONDS = 0.5
@@ -131,48 +109,6 @@ def submit(
     if follow:
         _print_output(client, job_id)
     return dataclasses.replace(_describe(client, job_id), attached=attached)
-
-
-def left_behind(folder: Path) -> list[str]:
-    """What of a working directory is not uploaded, as patterns of .gitignore: all that is not `CODE`.
-
-    Everything is left out, and what is code is taken in again, so that a strange name leads nowhere. Hidden
-    files and folders, and links, stay behind, too. Raises `UserError` for a file that is a key by its name or
-    its content and would be uploaded.
-    """
-    patterns = ["*", "!/."]  # the folder itself, for Ray asks about that, too
-    for root, folders, files in os.walk(folder):
-        here = Path(root).relative_to(folder)
-        for name in list(folders):
-            linked = (Path(root) / name).is_symlink()  # Ray would follow it, wherever it leads
-            if linked or name.startswith(".") or name == "__pycache__":
-                folders.remove(name)
-            else:
-                inner = _pattern(here / name)
-                patterns += [f"!{inner}", f"{inner}/*"]
-        for name in files:
-            path = Path(root) / name
-            taken = path.suffix.lower() in CODE and path.is_file() and not path.is_symlink()
-            if name.startswith(".") or not taken:
-                continue
-            if KEYS.search((here / name).as_posix()) or _holds_a_key(path):
-                raise UserError(
-                    f"{path} looks like a key and would be uploaded; move it out of the working directory."
-                )
-            if path.stat().st_size <= MOST_UPLOADED_MIB * 2**20:
-                patterns.append(f"!{_pattern(here / name)}")
-    return patterns
-
-
-def _pattern(path: Path) -> str:
-    """A path as a pattern that matches it alone."""
-    return "/" + re.sub(r"([\\*?\[\]!# ])", r"\\\1", path.as_posix())
-
-
-def _holds_a_key(path: Path) -> bool:
-    """Whether a key is in a file; zeros are left out, as every second byte is one in UTF-16."""
-    with open(path, "rb") as opened:
-        return HELD.search(opened.read(MOST_UPLOADED_MIB * 2**20).replace(b"\0", b"")) is not None
 
 
 def submission_id(command: str, line: str, environment: Mapping[str, str]) -> str:

@@ -15,9 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from raymaskdp import files, storage
+from raymaskdp import files
 from raymaskdp.anonymize.output import decisions, manifest
 from raymaskdp.anonymize.output.manifest import Row
+from raymaskdp.datasets.originals import original
 from raymaskdp.errors import UserError
 from raymaskdp.report import pages
 from raymaskdp.report.pictures.filmstrips import frame_indices, jpeg_uri
@@ -126,7 +127,7 @@ def _case(row: Row, record: list[decisions.Decision]) -> ReviewCase:
     shots: tuple[ReviewFrame, ...] = ()
     missing = ""
     try:
-        pictures = reader.read_frames(storage.named(row.source), numbers)
+        pictures = reader.read_frames(original(row.source, row.source_sha256), numbers)
         shots = tuple(ReviewFrame(frame=n, picture=_small(p)) for n, p in zip(numbers, pictures, strict=True))
     except UserError as error:
         missing = str(error)

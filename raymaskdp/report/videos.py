@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from raymaskdp import storage
 from raymaskdp.anonymize.output import manifest
+from raymaskdp.datasets.originals import original
 from raymaskdp.errors import UserError
 from raymaskdp.report import costs
 from raymaskdp.report.pictures import filmstrips
@@ -175,8 +175,9 @@ def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf, *, wors
     source = source_player = None
     if show_sources:
         try:
-            source = filmstrips.jpeg_uri(filmstrips.strip(storage.named(values["source"]), frames))
-            source_player = shelf.put(storage.named(values["source"]), fps=fps)
+            film = original(values["source"], values["source_sha256"])
+            source = filmstrips.jpeg_uri(filmstrips.strip(film, frames))
+            source_player = shelf.put(film, fps=fps)
         except UserError as error:
             raise UserError(
                 f"The source of {values['video_id']} cannot be shown: {error} "

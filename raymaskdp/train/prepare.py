@@ -7,6 +7,7 @@ JSON last, by whichever process works on it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -29,11 +30,13 @@ from raymaskdp.datasets.apart import keep_apart
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.ids import IMAGE_SUFFIXES
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, read_source
+from raymaskdp.datasets.originals import require_content
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import MADE, atomic_path, make_way, own_folder, sha256_file, write_json
 from raymaskdp.train.data import views
 from raymaskdp.train.data.positive_controls import People, with_blurred_people, without_people
+from raymaskdp.train.data.same_videos import CONTENT, require_same_videos
 from raymaskdp.train.data.store import FORMAT, PARTS, about_store
 from raymaskdp.video import masks
 from raymaskdp.video.picture import read_picture
@@ -146,6 +149,8 @@ def prepare(
     _require_same_settings(out, settings)
     sources, left_out = find_sources(source)
     _require_apart(out, source, sources)
+    contents = ((one.record.video_id, functools.partial(_content_of, one)) for one in sources)
+    require_same_videos(out, contents)
     if isinstance(out, Path):
         own_folder(out / "clips", known=about_store(out) is not None)
     results = (_on_ray if workers else _in_threads)(sources, out, settings, workers)
@@ -294,11 +299,17 @@ def _fetched(one: Source, settings: PrepareConfig) -> Iterator[Source]:
 
         if settings.people != "avatar":
             _require_written(one, {one.avatar_masks: (covered := here(one.avatar_masks))})
-            yield replace(one, avatar_masks=covered, original=here(one.original))
+            film = here(one.original)
+            if one.anonymized is not None and film is not None:
+                require_content(film, str(one.original), one.anonymized.partition("-")[0])
+            yield replace(one, avatar_masks=covered, original=film)
             return
         record = replace(one.record, path=str(here(one.record.path)))
         layer, covered = here(one.avatar_layer), here(one.avatar_masks)
-        _require_written(one, {one.avatar_layer: layer, one.avatar_masks: covered})
+        _require_written(
+            one,
+            {one.record.path: Path(record.path), one.avatar_layer: layer, one.avatar_masks: covered},
+        )
         yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered)
 
 
@@ -383,10 +394,12 @@ def _keep_foreign(url: str, about_url: str) -> None:
 def _store(one: Source, out: str | Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
     """Write one video's arrays and return its row. Raises `UserError` for input that does not fit."""
     with _fetched(one, settings) as fetched, _written_to(out) as folder:
-        return _store_here(fetched, folder, settings, made_from)
+        return _store_here(fetched, folder, settings, made_from, _content_of(one))
 
 
-def _store_here(one: Source, out: Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
+def _store_here(
+    one: Source, out: Path, settings: PrepareConfig, made_from: str, content: str
+) -> dict[str, Any]:
     frames, tokens = _views(one, settings) if settings.people == "avatar" else _control(one, settings)
     stem = out / "clips" / one.record.video_id
     for part in PARTS:
@@ -401,7 +414,7 @@ def _store_here(one: Source, out: Path, settings: PrepareConfig, made_from: str)
         "frames_sha256": sha256_file(f"{stem}.frames.npy"),
         "masks_sha256": sha256_file(f"{stem}.masks.npy"),
     }
-    write_json(f"{stem}.json", {"made_from": made_from, "row": row})
+    write_json(f"{stem}.json", {"made_from": made_from, CONTENT: content, "row": row})
     return row
 
 
@@ -515,6 +528,16 @@ def _stored_row(one: Source, out: str | Path, made_from: str) -> dict[str, Any] 
         if not array.is_file() or sha256_file(array) != row[f"{name}_sha256"]:
             return None
     return row if before == made_from else None
+
+
+def _content_of(one: Source) -> str:
+    """The digest of the video that is stored, or that the anonymizer read; "" of one that cannot be read."""
+    if one.anonymized is not None:
+        return one.anonymized.partition("-")[0]
+    try:
+        return sha256_file(one.record.path)
+    except OSError:
+        return ""  # that is said when it is its turn
 
 
 def _made_from(one: Source, settings: PrepareConfig) -> str:

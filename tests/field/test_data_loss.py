@@ -1,7 +1,6 @@
 """Nothing of the user's is ever written over or removed, and nothing that was written is ever a source."""
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from object_store import BUCKET, served
 from support.field_films import Films, Run
-from support.samples import write_anonymized, write_provenance
+from support.samples import everything, write_anonymized, write_provenance
 
 from raymaskdp import files, storage
 from raymaskdp.anonymize import anonymize
@@ -32,15 +31,6 @@ from raymaskdp.train import ClipStore, PrepareConfig, prepare
 from raymaskdp.video.containers.mark import is_marked
 
 SIZE = PrepareConfig(width=32, height=24, token=2)
-
-
-def everything(folder: Path) -> dict[str, str]:
-    """Digests of all files below a folder."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 # --- outputs and sources never meet ---------------------------------------------------------------------
@@ -115,6 +105,38 @@ def test_from_within_the_folder(
         with pytest.raises(UserError, match="same or one is in the other"):
             run(source, Path(out))
     assert sorted(os.listdir()) == ["a.mp4"]
+
+
+def test_pieces_never_lie_among_the_sources(films: Films, tmp_path: Path) -> None:
+    """Nor are they sources: they show people. A folder that is for several runs may hold sources, too."""
+    films.put(tmp_path / "data/videos/a.mp4")
+    for pieces in (tmp_path / "data/videos", tmp_path / "data/videos/deep/pieces"):
+        chosen = dataclasses.replace(films.settings, pieces=pieces)
+        with pytest.raises(UserError, match=r"The folder of pieces .* one is in the other"):
+            anonymize(tmp_path / "data/videos", tmp_path / "out", chosen, progress=False)
+    assert set(everything(tmp_path)) == {"data/videos/a.mp4"}
+    chosen = dataclasses.replace(films.settings, pieces=tmp_path / "data")
+    assert anonymize(tmp_path / "data/videos", tmp_path / "out", chosen, progress=False).done == 1
+    scratch = files.scratch_folder(tmp_path / "data/pieces")
+    films.put(scratch / "deep/b.mp4")
+    for source in (tmp_path / "data", f"{tmp_path}/data/**/*.mp4"):
+        found = find_source(source)
+        assert [record.video_id for record in found.records] == ["videos__a"]
+        assert found.left_out == {"written by this project": ("pieces/deep/b.mp4",)}
+    with pytest.raises(UserError, match="outputs are never sources"):
+        anonymize(scratch / "deep/b.mp4", tmp_path / "other", films.settings, progress=False)
+
+
+@pytest.mark.parametrize("place", ["out/secret", "out/deep/secret", "other/../out/secret"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_secret_never_lies_among_the_outputs(place: str, there: bool, films: Films, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    if there:
+        (tmp_path / "out").mkdir()
+    chosen = dataclasses.replace(films.settings, secret_file=tmp_path / place)
+    with pytest.raises(UserError, match="same or one is in the other"):
+        anonymize(tmp_path / "videos", tmp_path / "out", chosen, progress=False)
+    assert set(everything(tmp_path)) == {"videos/a.mp4"}
 
 
 @pytest.mark.parametrize(
@@ -240,14 +262,17 @@ def test_a_json_of_another_form_is_no_provenance(outputs: object, tmp_path: Path
 
 def test_a_run_that_dies_while_it_publishes_leaves_files_that_the_next_one_knows(tmp_path: Path) -> None:
     """At each step: with the claim, and with some of the new files beside some of the old ones."""
+    made_from = {"config_sha256": "c" * 64}
     out, new = tmp_path / "out", {"a.mp4": "1" * 64, "a.avatar.mp4": "2" * 64}
     old = published(out)
-    known = ownership.claim(out, "a", "c" * 64, new)
+    known = ownership.claim(out, "a", made_from, new)
     assert {name: set(known[name]) for name in new} == {name: {old[name], new[name]} for name in new}
     assert ownership.read(out, "a") == known
     ownership.require_free(out, "a", (".mp4", ".avatar.mp4", ".npz"), done_before=False)
     (out / "a.mp4").write_text("new")
-    known = ownership.claim(out, "a", "c" * 64, {"a.mp4": files.sha256_file(out / "a.mp4")})
+    known = ownership.claim(
+        out, "a", {"config_sha256": "c" * 64}, {"a.mp4": files.sha256_file(out / "a.mp4")}
+    )
     assert all(ownership.is_ours(out / name, known) for name in ("a.mp4", "a.avatar.mp4", "a.npz"))
     withdraw(out, "a")
     assert not list(out.iterdir())
@@ -345,6 +370,29 @@ def test_no_command_writes_over_a_file(name: str, tmp_path: Path) -> None:
     command(out, path)  # and without it, twice
     command(out, path)
     assert path.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [b"# notes\nno", b"# notes\n", b'{"mine": 1}', b'{"mine": 1}\n{"mine": 2}\n', b"x" * 9, b"\xff\xfe\n"],
+)
+def test_no_decision_goes_into_a_file_of_the_users(mine: bytes, tmp_path: Path) -> None:
+    """Nor is a line of it ended or cut off; and a link is followed by none."""
+    out = write_anonymized(tmp_path / "out", train=1, test=0)
+    (out / "decisions.jsonl").write_bytes(mine)
+    with pytest.raises(UserError, match=r"Line 1 of .*decisions\.jsonl is no decision"):
+        review(out, release=["hidden"], by="Ann", because="seen")
+    assert (out / "decisions.jsonl").read_bytes() == mine
+    (out / "decisions.jsonl").rename(tmp_path / "mine")
+    for content in (mine, b""):
+        (tmp_path / "mine").write_bytes(content)
+        link(out / "decisions.jsonl", tmp_path / "mine")
+        with pytest.raises(UserError, match="is a link, or no file"):
+            review(out, drop=["hidden"], by="Ann", because="seen")
+        assert (tmp_path / "mine").read_bytes() == content
+        (out / "decisions.jsonl").unlink()
+    review(out, drop=["hidden"], by="Ann", because="seen")
+    assert (out / "decisions.jsonl").read_bytes().startswith(b'{"video_id": "hidden"')
 
 
 def test_a_report_removes_only_the_copies_that_it_made(tmp_path: Path) -> None:
@@ -644,9 +692,9 @@ def test_another_video_of_the_same_name_replaces_none(films: Films, run: Run, tm
     assert everything(out) == before
     shutil.copytree(tmp_path / "monday", tmp_path / "copy")
     assert run(tmp_path / "copy", out).reused == 1
-    shutil.rmtree(tmp_path / "copy")
     shutil.rmtree(tmp_path / "monday")
-    assert run(tmp_path / "tuesday", out).done == 1
+    shutil.copy(films.b, tmp_path / "copy/a.mp4")
+    assert run(tmp_path / "copy", out).done == 1  # the film of one place has changed
 
 
 def test_a_file_and_then_its_folder_are_one_record(films: Films, run: Run, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from ray._private.runtime_env import packaging
+from support.samples import write_anonymized
 
 from raymaskdp.errors import UserError
-from raymaskdp.operate.jobs import left_behind
+from raymaskdp.operate.upload import left_behind
 
 ROOT = Path(__file__).parents[2]
 CODE = ("plugin.py", "package/__init__.py", "package/data.yaml", "settings [old].YAML", "notes #1.md")
@@ -81,6 +82,25 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
         ("creds.py", f"KEY = 'AKIA{'A1B2' * 4}'"),
         ("conf.yaml", "aws_secret_access_key: abc"),
         ("conf.toml", f"hub = 'hf_{'a1B2c3' * 6}'"),
+        ("a.json", '{"aws_secret_access_key": "abc"}'),
+        ("a.yaml", "AWS_SECRET_ACCESS_KEY : 'abc'"),
+        ("a.json", '{"SecretAccessKey": "abc"}'),
+        ("kube.yaml", "    client-key-data: LS0tLS1C"),
+        ("run.sh", f"export WANDB_API_KEY={'0a1b' * 10}\nmake"),
+        ("a.py", f"client = Client('sk-{'aB3-' * 8}')"),
+        ("a.py", f"client = Client('sk-proj-{'aB3_' * 8}')"),
+        ("a.md", f"xox{'b-1234567890'}-abc"),
+        ("a.ini", f"AccountName=x;AccountKey={'aB3/' * 20}=="),
+        ("a.json", '{"user": "x", "password": "hunter2"}'),
+        ("a.yaml", "Password: 'hunter2'"),
+        ("a.py", 'API_KEY = "abcdef"'),
+        ("api_key.txt", "x"),
+        ("api-keys.yaml", "x: 1"),
+        ("my_passphrase.txt", "x"),
+        ("env.txt", "A=1"),
+        ("prod.env.txt", "A=1"),
+        ("id_rsa_old.txt", "x"),
+        ("id_rsa.txt", "x"),
     ],
 )
 def test_a_key_among_the_code_is_refused(name: str, content: str, tmp_path: Path) -> None:
@@ -90,10 +110,38 @@ def test_a_key_among_the_code_is_refused(name: str, content: str, tmp_path: Path
         left_behind(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["tokens.py", "tokenizer.json", "passwordless.md", "secretary.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    ["tokens.py", "tokenizer.json", "passwordless.md", "secretary.yaml", "environment.yml", "id_rsassa.py"],
+)
 def test_what_is_only_called_nearly_so_is_code(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("split(text)")
     assert uploaded(tmp_path) == {name}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "password = getpass()",
+        "def login(password: str, token: str | None = None) -> None: ...",
+        'api_key = os.environ["WANDB_API_KEY"]',
+        "password: ${PASSWORD}",
+        'password: "<your password>"',
+        "secret = tokenizer.tokens_of_a_long_text",
+        "a desk-sized-risk-averse-mask-based-task",
+        "token: str = field(default=1)",
+    ],
+)
+def test_code_that_asks_for_a_key_has_none(line: str, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(line)
+    assert uploaded(tmp_path) == {"a.py"}
+
+
+def test_what_anonymize_wrote_about_a_video_stays_behind(tmp_path: Path) -> None:
+    """It names the source, and the frames in which people are."""
+    write_anonymized(tmp_path / "out", train=1, test=0)
+    (tmp_path / "out/plugin.py").write_text("x")
+    assert uploaded(tmp_path) == {"out/plugin.py"}
 
 
 def test_an_image_gets_the_code_alone(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from raymaskdp.audit.attacks.inversion import Inversion
 from raymaskdp.audit.counts import count
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
-from raymaskdp.files import write_json
+from raymaskdp.files import sha256_file, write_json
 from raymaskdp.report import report
 from raymaskdp.video.reader import VideoInfo, probe, read_frames
 from raymaskdp.video.writer import VideoWriter
@@ -176,7 +176,9 @@ def test_players_are_beside_the_page_or_in_it_and_none_is_left_over(tmp_path: Pa
         with VideoWriter(path, width=W, height=H, fps=10) as writer:
             for _ in range(T):
                 writer.write(np.full((H, W, 3), colour, np.uint8))
-    manifest.write_manifest(folder, [replace(row(1), path="v.mp4", source=str(source))])
+    manifest.write_manifest(
+        folder, [replace(row(1), path="v.mp4", source=str(source), source_sha256=sha256_file(source))]
+    )
     players = tmp_path / "report-files" / "players"
     text = Path(report(tmp_path, show_sources=True).path).read_text()
     assert re.findall(r'<video src="([^"]+)"', text) == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -99,4 +100,13 @@ def _row(video_id: str, label: str, split: str, subject: int) -> dict[str, objec
         "source_sha256": video_id.encode().hex().ljust(64, "0"),
         "config_sha256": "c" * 64,
         "metrics": "{}",
+    }
+
+
+def everything(folder: Path) -> dict[str, str]:
+    """Digests of all files below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     }

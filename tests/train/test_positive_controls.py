@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.samples import HEIGHT, WIDTH, write_anonymized
+from support.samples import HEIGHT, WIDTH, write_anonymized, write_provenance
 
 from raymaskdp.errors import UserError
+from raymaskdp.files import sha256_file
 from raymaskdp.train import ClipStore, PrepareConfig, prepare
 from raymaskdp.train.data.positive_controls import with_blurred_people, without_people
 from raymaskdp.video import masks
@@ -32,6 +33,15 @@ def anonymized(tmp_path_factory) -> Path:
         with VideoWriter(row.source, width=WIDTH, height=HEIGHT, fps=12, lossless=True) as writer:
             for inside in people_of(folder / "anonymized", row.video_id):
                 writer.write(np.where(inside[..., None], person, ROOM))
+    digests = {
+        name: sha256_file(path)
+        for name, path in zip(table.video_id, table.source, strict=True)
+        if Path(path).is_file()
+    }
+    table["source_sha256"] = [digests.get(name, "") for name in table["video_id"]]
+    table.to_parquet(folder / "anonymized/manifest.parquet")
+    for row in table[table["status"] == "done"].to_dict("records"):
+        write_provenance(folder / "anonymized", row)
     return folder / "anonymized"
 
 
@@ -98,4 +108,4 @@ def test_sources_have_to_be_those_of_the_masks(anonymized, tmp_path) -> None:
     failed = prepare(anonymized, tmp_path / "clips", settings).failed
     source.write_bytes(before)
     assert list(failed) == ["v000"]
-    assert "differs from its masks" in failed["v000"]
+    assert "is another film than the one that was anonymized" in failed["v000"]

@@ -22,6 +22,9 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import end_last_line
 
 DECISIONS = "decisions.jsonl"
+_BEGIN = '{"video_id": "'
+"""What each line of the record begins with."""
+
 BETWEEN = "; "
 """What stands between the reasons of a row."""
 
@@ -65,13 +68,35 @@ def read(out: Path | str) -> list[Decision]:
         try:
             found.append(Decision(**json.loads(line)))
         except (ValueError, TypeError) as error:
-            if isinstance(out, Path) and number == len(lines) and not text.endswith("\n"):
+            last = isinstance(out, Path) and number == len(lines) and not text.endswith("\n")
+            if last and _is_torn(line):
                 _log.warning(
                     "The last line of %s was cut off, and counts for nothing; decide that again.", path
                 )
                 break
-            raise UserError(f"Line {number} of {path} is no decision; restore the file.") from error
+            raise UserError(
+                f"Line {number} of {path} is no decision; restore the file, or move it away."
+            ) from error
     return found
+
+
+def _is_torn(line: str) -> bool:
+    """Whether a line is the beginning of a decision, which a process that was killed left of it."""
+    if not (line.startswith(_BEGIN) or _BEGIN.startswith(line)):
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False
+
+
+def _require_own(out: Path) -> None:
+    """Raise `UserError` where the record is another file of the user's, or a link to one."""
+    path = out / DECISIONS
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        raise UserError(f"{path} is a link, or no file, and is not written to; move it away.")
+    read(out)
 
 
 def enter(out: Path, row: Row, decision: Literal["release", "drop"], *, by: str, because: str) -> Decision:
@@ -92,6 +117,7 @@ def enter(out: Path, row: Row, decision: Literal["release", "drop"], *, by: str,
         because=" ".join(because.split()),
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+    _require_own(out)
     if end_last_line(out / DECISIONS):
         _log.warning("The last line of %s was cut off, and is removed; decide that again.", out / DECISIONS)
     with open(out / DECISIONS, "a", encoding="utf-8") as record:

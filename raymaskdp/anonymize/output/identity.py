@@ -6,10 +6,11 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from raymaskdp import storage
-from raymaskdp.anonymize.output import folders
+from raymaskdp.anonymize.output import folders, ownership
 from raymaskdp.anonymize.output.manifest import SOURCE_VERSION, Row
 from raymaskdp.datasets.ids import stable_id
 from raymaskdp.datasets.manifest import VideoRecord
@@ -26,7 +27,7 @@ def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[
     """
     mine = {record.video_id for record in records}
     left = [row for row in rows.values() if row.video_id not in mine]
-    by_place: dict[str, Row] = {_place(row.source): row for row in left}
+    by_place: dict[str, Row] = {_place_of(row.source): row for row in left}
     by_content: dict[str, Row] = {row.source_sha256: row for row in left if row.source_sha256}
     by_version: dict[tuple[str, str | None], Row] = {
         version: row for row in left if (version := _version(row)) is not None
@@ -36,9 +37,9 @@ def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[
         row = None
         if record.video_id not in rows and left and _is_from_path(record):
             if storage.is_url(record.path):
-                row = by_version.get((_place(record.path), storage.version(record.path)))
+                row = by_version.get((record.path, storage.version(record.path)))
             else:
-                row = by_place.get(_place(record.path)) or by_content.get(_content(record.path))
+                row = by_place.get(_place(record)) or by_content.get(_content(record.path))
         if row is not None and row.video_id not in mine:
             mine.add(row.video_id)
             record = dataclasses.replace(record, video_id=row.video_id)
@@ -46,22 +47,58 @@ def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[
     return tuple(found)
 
 
-def require_same(out: Path | str, records: Iterable[VideoRecord], rows: Mapping[str, Row]) -> None:
-    """Raise `UserError` where a video would replace another of the same id, whose source is still there."""
-    for record in records:
-        row = rows.get(record.video_id)
-        if row is None or _place(row.source) == _place(record.path):
-            continue
-        if storage.is_url(row.source) or storage.is_url(record.path):
-            another = storage.is_url(row.source) and storage.version(row.source) is not None
-        else:
-            there = Path(storage.named(row.source)).is_file()
-            another = there and row.source_sha256 not in ("", _content(record.path))
-        if another:
+def require_same(out: Path | str, record: VideoRecord, row: Row | None, about: bytes | None) -> None:
+    """Raise `UserError` where a video would replace another of the same id.
+
+    That is one whose files are there, wherever it is now, or on which there is a verdict and which is still
+    there. The film of one place may change, and its outputs with it.
+
+    Args:
+      row: what the manifest says of the id.
+      about: the content of its `ID.json`, which tells of the files better.
+    """
+    known = [] if row is None or not (row.status == "done" or _is_there(row)) else [_Made.by(row)]
+    written = _Made.said_in(about)
+    if written is not None and (row is None or row.source_sha256 != written.sha256):
+        known.append(written)
+    for made in known:
+        if made.sha256 and made.place != _place(record) and not _is_content(record, made):
             raise UserError(
-                f"In {out} the id {row.video_id} is of {row.source}, and {record.path} would replace it; "
-                "give another output folder, or a manifest with other ids."
+                f"In {out} the id {record.video_id} is of {made.source or 'another film'}, and {record.path} "
+                "would replace it; give another output folder or a manifest with other ids, or remove the "
+                f"files {record.video_id}.* there."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What something was made from: where it was, "" where that is not known, and its content."""
+
+    source: str
+    sha256: str
+    version: str | None
+
+    @classmethod
+    def by(cls, row: Row) -> _Made:
+        version = json.loads(row.metrics or "{}").get(SOURCE_VERSION)
+        return cls(source=row.source, sha256=row.source_sha256, version=version)
+
+    @classmethod
+    def said_in(cls, about: bytes | None) -> _Made | None:
+        """The same from an `ID.json`, or from the claim that stands there while files are replaced."""
+        try:
+            values = json.loads(about or b"")
+            if not isinstance(values, dict) or not values.keys() >= ownership.MARKS:
+                return None
+            if "row" in values:
+                return cls.by(Row(**values["row"]))
+            return cls(source=values["source"], sha256=values["source_sha256"], version=None)
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    @property
+    def place(self) -> str:
+        return _place_of(self.source)
 
 
 def require_distinct(out: Path, names: Iterable[str]) -> None:
@@ -76,8 +113,36 @@ def require_distinct(out: Path, names: Iterable[str]) -> None:
             )
 
 
-def _place(source: str) -> str:
-    return source if storage.is_url(source) else os.path.realpath(storage.named(source))
+def _place(record: VideoRecord) -> str:
+    return record.path if storage.is_url(record.path) else os.path.realpath(record.path)
+
+
+def _place_of(source: str) -> str:
+    """Where the video of a row was; "" where an earlier version kept what was typed in some folder."""
+    if storage.is_url(source):
+        return source
+    return os.path.realpath(storage.named(source)) if os.path.isabs(source) else ""
+
+
+def _is_there(row: Row) -> bool:
+    """Whether there is still something where the video of a row was."""
+    if storage.is_url(row.source):
+        return storage.version(row.source) is not None
+    return Path(storage.named(row.source)).is_file()
+
+
+def _is_content(record: VideoRecord, made: _Made) -> bool:
+    """Whether a video has the content that something was made from; so has one that cannot be read.
+
+    It will fail, by name, and a video that fails replaces nothing.
+    """
+    if not storage.is_url(record.path):
+        return _content(record.path) in ("", made.sha256)
+    version = storage.version(record.path)
+    if version is None or version == made.version:
+        return True
+    with storage.local_copy(record.path) as copy:
+        return sha256_file(copy) == made.sha256
 
 
 def _content(path: str) -> str:

@@ -39,7 +39,8 @@ class Row:
     """One video in the manifest of the output.
 
     Attributes:
-      video_id, source, label, split, subject, camera: who it is; `source` is the file read.
+      video_id, source, label, split, subject, camera: who it is; `source` is the file read, from the root
+        on, or its URL.
       path: of the anonymized video, relative to the manifest; None unless `status` is "done".
       status: "done", "quarantined" or "failed"; reason: why; what was released by somebody, when done.
       num_frames, width, height, fps: of the video; 0 where it could not be read.
@@ -77,7 +78,7 @@ def row_of(item: Item, config_sha256: str) -> Row:
         metrics[SOURCE_VERSION] = item.source_version
     return Row(
         video_id=record.video_id,
-        source=storage.printable(record.path),
+        source=place_of(record),
         path=f"{record.video_id}.mp4" if item.status == "done" else None,
         label=record.label,
         split=record.split,
@@ -95,6 +96,12 @@ def row_of(item: Item, config_sha256: str) -> Row:
         config_sha256=config_sha256,
         metrics=json.dumps(metrics, sort_keys=True),
     )
+
+
+def place_of(record: VideoRecord) -> str:
+    """What a row says of where its video was: a path means the same wherever a command is typed."""
+    where = record.path if storage.is_url(record.path) else os.path.abspath(record.path)
+    return storage.printable(where)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +228,7 @@ def kept(
         return None
     return dataclasses.replace(
         old,
-        source=storage.printable(record.path),
+        source=place_of(record),
         label=record.label,
         split=record.split,
         camera=record.camera,
@@ -235,7 +242,12 @@ def publish(work: Path, out: Path, item: Item, config_sha256: str, frames: Mappi
     this project did not write, or that was changed since, is set aside and not written over.
     """
     name = item.record.video_id
-    known = ownership.claim(out, name, config_sha256, item.outputs)
+    made_from = {
+        "config_sha256": config_sha256,
+        "source": place_of(item.record),
+        "source_sha256": item.source_sha256,
+    }
+    known = ownership.claim(out, name, made_from, item.outputs)
     provenance = {
         "video_id": name,
         "source_sha256": item.source_sha256,
@@ -257,6 +269,27 @@ def publish(work: Path, out: Path, item: Item, config_sha256: str, frames: Mappi
     write_json(out / f"{name}.json", provenance, ours=True)
 
 
+def standing(out: Path | str, video_id: str, old: Row | None) -> Row | None:
+    """What a try that failed leaves as it was: the verdict of an earlier run, with the files that it made.
+
+    None where there is no verdict, or where no provenance vouches for files any more.
+    """
+    if isinstance(out, str):
+        content = storage.read_all([storage.join(out, f"{video_id}.json")])
+        about = next((parse_provenance(text) for text in content.values()), None)
+    else:
+        about = read_provenance(out, video_id)
+    if about is None:
+        return old if old is not None and old.status == "quarantined" else None
+    made = Row(**about["row"])
+    same = old is not None and (old.status, old.source_sha256, old.config_sha256) == (
+        made.status,
+        made.source_sha256,
+        made.config_sha256,
+    )
+    return old if same else made
+
+
 def withdraw(out: Path | str, video_id: str) -> None:
     """Remove what an earlier run published of a video: files that its provenance names, as they were written.
 
@@ -269,7 +302,7 @@ def withdraw(out: Path | str, video_id: str) -> None:
     if not known:
         return
     about = out / f"{video_id}.json"
-    write_json(about, ownership.claimed(video_id, "", known), ours=True)
+    write_json(about, ownership.claimed(video_id, {"config_sha256": ""}, known), ours=True)
     for name in known:
         if ownership.is_ours(out / name, known):
             (out / name).unlink()

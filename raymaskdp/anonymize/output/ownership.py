@@ -46,21 +46,29 @@ def read(out: Path, video_id: str) -> dict[str, list[str]]:
     return claims(values if isinstance(values, dict) else None)
 
 
-def claim(out: Path, video_id: str, config_sha256: str, digests: Mapping[str, str]) -> dict[str, list[str]]:
-    """Write down that files of these digests are to come, beside those that were claimed; all of them."""
+def claim(
+    out: Path, video_id: str, made_from: Mapping[str, str], digests: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Write down that files of these digests are to come, beside those that were claimed; all of them.
+
+    Args:
+      made_from: digest of the configuration, and the source and its digest.
+    """
     known = read(out, video_id)
     about = out / f"{video_id}.json"
     if not known:
         set_aside(about)
     for name, digest in digests.items():
         known[name] = sorted({*known.get(name, ()), digest})
-    write_json(about, claimed(video_id, config_sha256, known), ours=True)
+    write_json(about, claimed(video_id, made_from, known), ours=True)
     return known
 
 
-def claimed(video_id: str, config_sha256: str, known: Mapping[str, Iterable[str]]) -> dict[str, Any]:
+def claimed(
+    video_id: str, made_from: Mapping[str, str], known: Mapping[str, Iterable[str]]
+) -> dict[str, Any]:
     """What an `ID.json` holds while the files of a video are replaced."""
-    return {"video_id": video_id, "config_sha256": config_sha256, "outputs": {}, CLAIMED: dict(known)}
+    return {"video_id": video_id, **made_from, "outputs": {}, CLAIMED: dict(known)}
 
 
 def is_ours(path: Path, known: Mapping[str, Iterable[str]]) -> bool:

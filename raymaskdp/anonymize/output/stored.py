@@ -22,8 +22,9 @@ def publish(out: Path, store: str, video_id: str) -> None:
     old = _read(store, video_id)
     if old is None:
         _set_aside(store, about.name)
-    claim = {name: provenance[name] for name in MARKS} | {
+    claim = {name: provenance[name] for name in (*MARKS, "source_sha256")} | {
         "outputs": {},
+        "source": provenance["row"]["source"],
         "stored": dict((old or {}).get("stored", {})),
         COMING: _coming(old) | {name: sha256_file(out / name) for name in provenance["outputs"]},
     }

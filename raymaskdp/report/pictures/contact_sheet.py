@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from raymaskdp import storage
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import Row
+from raymaskdp.datasets.originals import original
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, require_ours
 from raymaskdp.report.pictures.filmstrips import GAP_PX, beside, frame_indices
@@ -105,7 +105,7 @@ def _block(folder: Path, row: Row, frames: int, height: int, show_sources: bool)
     rows: list[tuple[str, list[np.ndarray]]] = []
     ground = [np.full((*size, 3), 255, np.uint8) for _ in indices]
     if show_sources:
-        ground = list(reader.read_frames(storage.named(row.source), indices))
+        ground = list(reader.read_frames(original(row.source, row.source_sha256), indices))
         rows.append(("source", ground))
     taken = [_tinted(frame, mask) for frame, mask in zip(ground, removed_THW, strict=True)]
     rows += [("taken out", taken), ("avatar", avatars), ("output", list(output))]

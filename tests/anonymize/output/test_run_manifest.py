@@ -165,14 +165,16 @@ def test_columns_are_those_of_the_contract() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("status", ["quarantined", "failed"])
-def test_whatever_does_not_pass_any_more_is_withdrawn(tmp_path: Path, status: str) -> None:
-    """At whichever stage that was decided; a pending video has no verdict yet."""
+def test_whatever_does_not_pass_any_more_is_withdrawn(tmp_path: Path) -> None:
+    """At whichever stage that was decided; a pending video has no verdict yet, and to fail is none."""
     out, _ = published(tmp_path)
     rows: dict[str, Row] = {}
     run._collect([decided(tmp_path, "pending")], 1, rows, out, CONFIG, tqdm(disable=True))
     assert not rows
     assert (out / "a.mp4").exists()
-    run._collect([decided(tmp_path, status)], 1, rows, out, CONFIG, tqdm(disable=True))
-    assert [row.status for row in rows.values()] == [status]
+    in_vain = run._collect([decided(tmp_path, "failed")], 1, rows, out, CONFIG, tqdm(disable=True))
+    assert (in_vain["a"].status, rows["a"].status) == ("failed", "done")
+    assert (out / "a.mp4").exists()
+    assert not run._collect([decided(tmp_path, "quarantined")], 1, rows, out, CONFIG, tqdm(disable=True))
+    assert rows["a"].status == "quarantined"
     assert [path.name for path in out.iterdir()] == ["manifest.parquet"]

@@ -12,6 +12,7 @@ from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
+from raymaskdp.files import sha256_file
 from raymaskdp.report.pictures.contact_sheet import sheet
 from raymaskdp.video.masks import pack
 from raymaskdp.video.reader import VideoInfo
@@ -43,7 +44,8 @@ def folder(tmp_path: Path) -> Path:
 def row(folder: Path, name: str, status: Status) -> Row:
     record = VideoRecord(video_id=name, path=str(folder / "source.mp4"))
     info = VideoInfo(width=W, height=H, fps=Fraction(10), num_frames=T)
-    return manifest.row_of(Item(record=record, status=status, info=info, source_sha256="s"), "c")
+    digest = sha256_file(record.path)
+    return manifest.row_of(Item(record=record, status=status, info=info, source_sha256=digest), "c")
 
 
 def share(picture: Path, colour: tuple[int, int, int]) -> float:

@@ -1,0 +1,104 @@
+"""What of a working directory leaves the machine with a job: code and its settings, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from raymaskdp.datasets.search import is_provenance
+from raymaskdp.errors import UserError
+
+CODE = (".py", ".pyi", ".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".txt", ".md", ".sh")
+"""Endings of what is uploaded, in small letters."""
+
+MOST_UPLOADED_MIB = 10
+"""What one such file may have; larger ones are data, which belong on storage of their own."""
+
+KEYS = re.compile(
+    r"(^|/)(\.env([./].*)?|.*env\.txt|id_(rsa|dsa|ecdsa|ed25519)([^a-z0-9/][^/]*)?|auth_token|kaggle\.json"
+    r"|credentials(\.json)?|service[-_]account.*\.json|.*\.(pem|key|p12|pfx|secret)"
+    r"|(.*[-_.])?(secrets?|tokens?|passwords?|passwd|passphrases?|creds?|credentials|api[-_]?keys?)([-_.].*)?"
+    r"\.(txt|json|ya?ml|toml|ini|cfg|md|sh))$"
+    r"|(^|/)(private|secrets?|\.ssh|\.aws|\.gnupg)/",
+    re.IGNORECASE,
+)
+"""Names of keys and secrets. They stay behind; one among the code is refused."""
+
+_SHAPES = (
+    rb"-----BEGIN [A-Z ]{0,40}PRIVATE KEY( BLOCK)?-----",
+    rb"\b(AKIA|ASIA)[0-9A-Z]{16}\b",
+    rb"\bgh[opsur]_[A-Za-z0-9]{36}",
+    rb"\bgithub_pat_\w{22}",
+    rb"\bhf_[A-Za-z0-9]{30}",
+    rb"\bglpat-[\w-]{20}",
+    rb"\bsk-(?=[\w-]{0,60}\d)(?=[\w-]{0,60}[A-Za-z])[\w-]{20}",
+    rb"\bsk_live_\w{16}",
+    rb"\bxox[a-z]-[\w-]{10}",
+    rb"\bAIza[\w-]{35}",
+)
+"""What keys of clouds, hubs and services look like, whatever they are called."""
+
+_NAMED = (
+    # What is so called is a key, whatever it looks like.
+    rb"""(secret[-_]?access[-_]?key|client-key-data)["']?\s{0,20}[:=]\s{0,20}["']?[^\s"'<${]""",
+    rb"AccountKey=[\w+/=]{16}",
+    # What may be called so in code: only with a value that is written out.
+    rb"""(password|passwd|passphrase|api[-_]?key|(auth|access)[-_]?token|(client|app)[-_]?secret|secret[-_]?key)"""
+    rb"""["']?\s{0,20}[:=]\s{0,20}(["'])(?![<${%*\[]|your|x{3}|none\b|null\b)[^\s"']{3,200}["']""",
+    # As in files of variables.
+    rb"""(password|api[-_]?key|token|secret)["']?\s{0,20}[:=]\s{0,20}(?=[\w+/-]{0,60}\d)(?=[\w+/-]{0,60}[a-z])[\w+/=-]{16,200}\s{0,9}$""",
+)
+"""Names of keys with a value, in whatever letters and quotes: YAML, JSON, settings, scripts."""
+
+HELD = re.compile(
+    b"|".join([b"(%s)" % shape for shape in _SHAPES] + [b"(?i:%s)" % named for named in _NAMED]), re.MULTILINE
+)
+"""What gives a key away inside of a file."""
+
+
+def left_behind(folder: Path) -> list[str]:
+    """What of a working directory is not uploaded, as patterns of .gitignore: all that is not `CODE`.
+
+    Everything is left out, and what is code is taken in again, so that a strange name leads nowhere. Hidden
+    files and folders, links, and what `anonymize` wrote about videos stay behind, too. Raises `UserError` for
+    a file that is a key by its name or its content and would be uploaded.
+    """
+    patterns = ["*", "!/."]  # the folder itself, for Ray asks about that, too
+    for root, folders, files in os.walk(folder):
+        here = Path(root).relative_to(folder)
+        for name in list(folders):
+            linked = (Path(root) / name).is_symlink()  # Ray would follow it, wherever it leads
+            if linked or name.startswith(".") or name == "__pycache__":
+                folders.remove(name)
+            else:
+                inner = _pattern(here / name)
+                patterns += [f"!{inner}", f"{inner}/*"]
+        for name in files:
+            path = Path(root) / name
+            taken = path.suffix.lower() in CODE and path.is_file() and not path.is_symlink()
+            if name.startswith(".") or not taken or _is_of_a_video(path):
+                continue
+            if KEYS.search((here / name).as_posix()) or _holds_a_key(path):
+                raise UserError(
+                    f"{path} looks like a key and would be uploaded; move it out of the working directory."
+                )
+            if path.stat().st_size <= MOST_UPLOADED_MIB * 2**20:
+                patterns.append(f"!{_pattern(here / name)}")
+    return patterns
+
+
+def _is_of_a_video(path: Path) -> bool:
+    """Whether a file is what `anonymize` wrote about a video: it names the source, and frames with people."""
+    return path.suffix.lower() == ".json" and is_provenance(path.read_bytes())
+
+
+def _pattern(path: Path) -> str:
+    """A path as a pattern that matches it alone."""
+    return "/" + re.sub(r"([\\*?\[\]!# ])", r"\\\1", path.as_posix())
+
+
+def _holds_a_key(path: Path) -> bool:
+    """Whether a key is in a file; zeros are left out, as every second byte is one in UTF-16."""
+    with open(path, "rb") as opened:
+        return HELD.search(opened.read(MOST_UPLOADED_MIB * 2**20).replace(b"\0", b"")) is not None

@@ -1,0 +1,52 @@
+"""A clip store is not replaced by one of other videos: what was prepared before has something in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from raymaskdp import storage
+from raymaskdp.errors import UserError
+from raymaskdp.train.data.store import FORMAT, PARTS, ClipStore, about_store
+
+CONTENT = "content"
+"""Key in a video's JSON of the digest of what it was made from, as private as the clips are."""
+
+
+def require_same_videos(out: str | Path, videos: Iterable[tuple[str, Callable[[], str]]]) -> None:
+    """Raise `UserError` if there is a clip store at `out`, and none of its videos is among these.
+
+    A set may grow or shrink, and be labelled or anonymized anew. A store that an earlier version wrote does
+    not tell the contents of its videos; of such a one the ids are compared.
+
+    Args:
+      videos: ids, and what gives the digest of the video behind each.
+    """
+    about = about_store(out)
+    if about is None or about.get("format") != FORMAT or not _has_table(out):
+        return
+    there = {video.video_id for video in ClipStore.open(out).videos}
+    for video_id, content in videos:
+        if video_id in there and _content(out, video_id) in (None, content()):
+            return
+    raise UserError(
+        f"{out} is a clip store of other videos, which this would replace; give another folder, or remove it."
+    )
+
+
+def _has_table(out: str | Path) -> bool:
+    if isinstance(out, str):
+        return storage.version(storage.join(out, "videos.parquet")) is not None
+    return (out / "videos.parquet").is_file()
+
+
+def _content(out: str | Path, video_id: str) -> str | None:
+    """The digest that a stored video was made from; None where that was not written down."""
+    name = f"clips/{video_id}.{PARTS[-1]}"
+    try:
+        text = storage.read(storage.join(out, name)) if isinstance(out, str) else (out / name).read_bytes()
+        found = json.loads(text)[CONTENT]
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return None
+    return str(found)
