@@ -312,4 +312,8 @@ def test_real_people_are_replaced(shared_videos: Path, config: AnonymizeConfig, 
 
     careful = dataclasses.replace(config, on_doubt="quarantine")
     outcome = anonymize(tmp_path / "in", tmp_path / "careful", careful, progress=False)
-    assert outcome.done == 2  # nothing is doubtful in either
+    rows = {row.video_id: row for row in outcome.rows}
+    assert rows["far"].status == "done"
+    assert rows["close"].status == "quarantined"  # her shoulders come and go
+    assert "no body can be fitted" in rows["close"].reason
+    assert not list((tmp_path / "careful").glob("close.*"))
