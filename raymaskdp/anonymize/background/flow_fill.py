@@ -39,8 +39,8 @@ GRID_PX = 8
 """Pixels of the flow's picture between two that say how the camera moved, and whether there is a cut."""
 
 LEAST_RETURNING = 0.3
-"""Share of these that must come back to where they started, or there is a cut: in real shots 0.54 do, and
-across cuts 0.02."""
+"""Share of these that must come back to where they started, or there is a cut. In six real clips 0.54 and
+more did in each frame, and 0.02 across the one cut among them."""
 
 FLOW_WIDTH = 640
 """The flow is found at this width at most."""

@@ -20,7 +20,6 @@ import numpy as np
 from raymaskdp import check
 from raymaskdp.errors import UserError
 from raymaskdp.privacy.prices.accounting import (
-    LARGEST_EPSILON,
     ORDERS,
     SubsampledGaussian,
     composed_accountant,
@@ -68,7 +67,8 @@ class Tradeoff:
         """
         check.in_range("false_alarms", false_alarms, low=0.0, high=1.0)
         epsilon_E, delta_E = np.array(self.epsilons), np.array(self.deltas)
-        steep_E = 1 - delta_E - np.exp(epsilon_E) * false_alarms
+        with np.errstate(divide="ignore", over="ignore"):  # e to the power of ε may be beyond a float
+            steep_E = 1 - delta_E - np.exp(epsilon_E + np.log(false_alarms))
         flat_E = np.exp(-epsilon_E) * (1 - delta_E - false_alarms)
         return float(max(0.0, steep_E.max(), flat_E.max()))
 
@@ -94,10 +94,13 @@ def at_deltas(event: SubsampledGaussian, deltas: Sequence[float] = DELTAS) -> tu
 
 @functools.lru_cache(maxsize=64)
 def tradeoff(event: SubsampledGaussian) -> Tradeoff:
-    """The curve of an event with noise; raises `UserError` for one whose bounds say nothing."""
+    """The curve of an event with noise; raises `UserError` for one without.
+
+    With so little noise that privacy losses say nothing, their bound on δ is 1.
+    """
     largest = cost(event, SMALLEST_DELTA).epsilon
-    if not math.isfinite(largest) or largest > LARGEST_EPSILON:
-        raise UserError("There is no curve of δ against ε for a run without noise, or with next to none.")
+    if not math.isfinite(largest):
+        raise UserError("There is no curve of δ against ε for a run without noise.")
     epsilon_E = np.linspace(0.0, max(largest, 1e-3), POINTS)
     accountant = composed_accountant(event)
     delta_E = np.ones(POINTS) * (event.steps > 0)
@@ -116,4 +119,4 @@ def _delta_of_divergences(event: SubsampledGaussian, epsilon: float) -> float:
         return 0.0
     order, bound = ORDERS, divergences(event)
     log_delta = (order - 1) * (bound - epsilon + np.log1p(-1 / order)) - np.log(order)
-    return float(min(1.0, np.exp(np.min(log_delta))))
+    return math.exp(min(0.0, float(np.min(log_delta))))

@@ -65,5 +65,10 @@ def test_epsilon_at_other_deltas_is_that_of_the_accountants() -> None:
 def test_a_run_without_noise_has_no_curve_and_one_without_steps_promises_all() -> None:
     with pytest.raises(UserError, match="no curve"):
         tradeoff(dataclasses.replace(RUN, noise_multiplier=0.0))
+    little = tradeoff(dataclasses.replace(RUN, noise_multiplier=0.05))
+    assert set(little.deltas_pld) == {1.0}  # privacy losses say nothing of so little noise
+    assert little.deltas_rdp[-1] < 1e-3
+    assert little.misses(0.05) == 0
+    assert little.misses(0.0) > 0.99
     nothing = tradeoff(dataclasses.replace(RUN, steps=0))
     assert nothing.misses(0.05) == pytest.approx(0.95)

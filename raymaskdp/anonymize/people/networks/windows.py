@@ -17,8 +17,8 @@ MARGIN = 1.25
 """Side of a window by the diameter of the circle around the hips in which a person fits (MediaPipe's)."""
 
 PULL = 8.0
-"""How fast a window is trusted less, the more its size changes with what is seen in it: of right windows 2 %
-and less a look, of wrong ones 4 to 10 %."""
+"""How fast a window is trusted less, the more its size changes with what is seen in it. In ten frames of six
+real clips right windows changed by up to 4 % a look, most of the others by 4 to 11 %."""
 
 WIDE = 1.2
 """Width of a box by its height from which the person in it may lie."""

@@ -87,7 +87,6 @@ def test_a_turned_picture_has_turned_landmarks(
     height, width = frames[0].shape[:2]
     turned = np.ascontiguousarray(np.rot90(frames[0], -quarters))  # clockwise
     window, x, y = glimpse.window, glimpse.window.x, glimpse.window.y
-    points_33x2 = glimpse.body.keypoints_33x3[:, :2].astype(np.float64)
     (straight,) = network(frames[0], [window])
     points_33x2 = straight.body.keypoints_33x3[:, :2].astype(np.float64)
     for _ in range(quarters):
