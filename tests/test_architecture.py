@@ -73,7 +73,6 @@ STILL_LONG = {
     "cli.py",
     "privacy/per_record/engine.py",
     "sweep/tuner.py",
-    "synthetic/actions.py",
     "synthetic/relight_data.py",
     "synthetic/rooms.py",
     "synthetic/synthesize.py",

@@ -1,41 +1,32 @@
-"""Teach `bodies.fit_lift` what MediaPipe's landmarks get wrong, on rendered people.
+"""Teach `bodies.fitting.lift` what BlazePose's landmarks get wrong, on rendered people.
 
-`raymaskdp models train-lift` films people who move anyhow and some who act, shows every frame to the body
-network, and fits the corrections. The films share no person, room or camera with sample data of another seed.
+`raymaskdp models train-lift` films people who move anyhow and some who act, follows each through the film
+with the body network, and fits the corrections. The films share no person, room or camera with sample data
+of another seed.
 
-Shape suffixes: P people, T frames, N sightings, L = 33 landmarks.
+Shape suffixes: N sightings, L = 33 landmarks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Unit
 from tqdm import tqdm
 
 from raymaskdp import check
-from raymaskdp.anonymize.people.networks.blazepose import BlazePose
-from raymaskdp.anonymize.people.networks.windows import guesses
-from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fitting import lift
-from raymaskdp.bodies.fitting.landmarks import landmarks_of
-from raymaskdp.bodies.fitting.lift import LIFTED, Lift, Normalized, normalized, turned_to_axis
-from raymaskdp.bodies.skinning import joint_transforms
+from raymaskdp.bodies.fitting.lift import NUM_POINTS, Lift, Neighbours, neighbours
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, require_ours
 from raymaskdp.synthetic.actions import ACTIONS
+from raymaskdp.synthetic.lift_lessons import Lesson, followed, imagined
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
-from raymaskdp.video.reader import stream
-
-FAR = 0.15
-"""A sighting this far from the truth on average, as a share of the person's extent, is of nobody."""
-
-PRESENT = 0.5
-"""Least presence of somebody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,25 +36,35 @@ class LiftTrainingConfig:
     Attributes:
       seeds: of films of random motion, 192 × 144 pixels.
       large_seeds: of such films of twice that size.
+      high_seeds: of such films by cameras under the ceiling, which look down at people.
       acted_seeds: of films of the sample data's actions; give none to measure on actions never seen.
       videos: in a film, of one person each.
-      frames: in a video.
+      frames, fps: of a video.
       epochs: passes over all sightings and their mirror images.
-      batch, learning_rate, weight_decay, dropout: of AdamW and the network.
+      batch: runs of frames in which somebody is followed.
+      learning_rate, weight_decay, dropout: of AdamW and the network.
       noise: standard deviation added to the landmarks, as a share of a person's spread.
+      imagined: people a pass who are not rendered.
+      cut: share of the people of whom a part is outside the frame.
+      blind: share of the rendered people whose landmarks in space are held back.
     """
 
-    seeds: tuple[int, ...] = (1001, 1002, 1003)
-    large_seeds: tuple[int, ...] = (1006,)
-    acted_seeds: tuple[int, ...] = (1101,)
-    videos: Annotated[int, check.Range(1)] = 95
-    frames: Annotated[int, check.Range(1)] = 16
-    epochs: Annotated[int, check.Range(1)] = 20
-    batch: Annotated[int, check.Range(1)] = 256
+    seeds: tuple[int, ...] = (2001, 2002, 2003, 2004, 2005)
+    large_seeds: tuple[int, ...] = (2006, 2007)
+    high_seeds: tuple[int, ...] = (2201, 2202)
+    acted_seeds: tuple[int, ...] = (2101,)
+    videos: Annotated[int, check.Range(1)] = 140
+    frames: Annotated[int, check.Range(1)] = 24
+    fps: Annotated[float, check.Range(1, 240), Unit("frames/s")] = 12.0
+    epochs: Annotated[int, check.Range(1)] = 30
+    batch: Annotated[int, check.Range(1)] = 18
     learning_rate: Annotated[float, check.POSITIVE] = 1e-3
     weight_decay: Annotated[float, check.POSITIVE] = 1e-2
-    dropout: Annotated[float, check.Range(0, 1, open_high=True)] = 0.4
-    noise: Annotated[float, check.FRACTION] = 0.05
+    dropout: Annotated[float, check.Range(0, 1, open_high=True)] = 0.2
+    noise: Annotated[float, check.FRACTION] = 0.02
+    imagined: Annotated[int, check.Range(0)] = 2500
+    cut: Annotated[float, check.FRACTION] = 0.35
+    blind: Annotated[float, check.FRACTION] = 0.3
 
     def __post_init__(self) -> None:
         check.fields(self)
@@ -87,40 +88,14 @@ class LiftTrainingResult:
         return f"{self.path}: learned from {self.sightings} sightings, loss {self.loss:.3f}."
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Lesson:
-    """What the network saw, and the truth in its terms.
-
-    Attributes:
-      seen: landmarks.
-      image_NL2, space_NL3: what must be added to the landmarks in the image, and the points in space.
-    """
-
-    seen: Normalized
-    image_NL2: np.ndarray
-    space_NL3: np.ndarray
-
-    def mirrored(self) -> Lesson:
-        """As a mirror shows it."""
-        # Truths are mirrored by the same rule as landmarks.
-        truth = Normalized(
-            image_NL2=self.image_NL2,
-            space_NL3=self.space_NL3,
-            seen_NL=self.seen.seen_NL,
-            middle_N2=self.seen.middle_N2,
-            spread_N=self.seen.spread_N,
-        ).mirrored()
-        return Lesson(seen=self.seen.mirrored(), image_NL2=truth.image_NL2, space_NL3=truth.space_NL3)
-
-
 def train_lift(out: str | Path, work: str | Path, settings: LiftTrainingConfig) -> LiftTrainingResult:
     """Film into the folder `work` (kept, and taken up again), learn, and write the network to `out`."""
     require_ours(Path(out))  # before the work
-    anyhow = ("improvise",)
-    films: list[tuple[int, tuple[str, ...], int]] = [(seed, anyhow, 1) for seed in settings.seeds]
-    films += [(seed, anyhow, 2) for seed in settings.large_seeds]
-    films += [(seed, tuple(ACTIONS), 1) for seed in settings.acted_seeds]
-    lessons = [_lesson(Path(work), settings, *film) for film in films]
+    films = [_film(settings, seed) for seed in settings.seeds]
+    films += [_film(settings, seed, larger=2) for seed in settings.large_seeds]
+    films += [replace(_film(settings, seed), **_HIGH) for seed in settings.high_seeds]
+    films += [_film(settings, seed, actions=tuple(ACTIONS)) for seed in settings.acted_seeds]
+    lessons = [lesson for film in films for lesson in _lessons(Path(work), film)]
     network, loss = learn(lessons, settings)
     with atomic_path(Path(out)) as temporary:
         lift.save(network, temporary)
@@ -129,99 +104,112 @@ def train_lift(out: str | Path, work: str | Path, settings: LiftTrainingConfig) 
     )
 
 
-def _lesson(
-    work: Path, settings: LiftTrainingConfig, seed: int, actions: tuple[str, ...], larger: int
-) -> Lesson:
-    folder = work / f"film-{seed}"
-    synthesize(
-        folder,
-        SynthesizeConfig(
-            seed=seed, actions=actions, people=max(1, settings.videos // len(actions)), rooms=24,
-            frames=settings.frames, fps=6.0, width=192 * larger, height=144 * larger, test_share=0.0,
-        ),
+_HIGH: dict[str, Any] = {"camera_height": (2.0, 2.4), "camera_distance": (1.3, 2.8)}
+
+
+def _film(
+    settings: LiftTrainingConfig, seed: int, *, actions: tuple[str, ...] = ("improvise",), larger: int = 1
+) -> SynthesizeConfig:
+    return SynthesizeConfig(
+        seed=seed, actions=actions, people=max(1, settings.videos // len(actions)), rooms=24,
+        frames=settings.frames, fps=settings.fps, width=192 * larger, height=144 * larger, test_share=0.0,
     )  # fmt: skip
-    pairs = list(_sightings(folder, seed))
-    if not pairs:
+
+
+def _lessons(work: Path, film: SynthesizeConfig) -> list[Lesson]:
+    folder = work / f"film-{film.seed}"
+    synthesize(folder, film)
+    lessons = list(followed(folder, film.seed, film.fps))
+    if not lessons:
         raise UserError(f"The body network saw nobody in {folder}; film more (videos=, frames=).")
-    keypoints, world, truth, camera = (np.array(part) for part in zip(*pairs, strict=True))
-    return lesson_of(keypoints, world, truth, camera)
+    return lessons
 
 
-def lesson_of(
-    keypoints_NL3: np.ndarray, world_NL3: np.ndarray, truth_NL3: np.ndarray, camera_N33: np.ndarray
-) -> Lesson:
-    """Landmarks and the true points [N, 33, 3] in the camera frame, in the network's terms."""
-    seen = normalized(keypoints_NL3.astype(np.float64), world_NL3.astype(np.float64))
-    image = truth_NL3[..., :2] / truth_NL3[..., 2:] * camera_N33[:, None, [0, 1], [0, 1]]
-    image = image + camera_N33[:, None, :2, 2] - keypoints_NL3[..., :2]
-    hips = truth_NL3[:, LIFTED.rows(["left_hip", "right_hip"])].mean(1)
-    space = (truth_NL3 - hips[:, None]) @ np.swapaxes(turned_to_axis(hips), 1, 2)
-    size = np.sqrt(np.square(space - space.mean(1, keepdims=True)).mean((1, 2)))
-    return Lesson(
-        seen=seen,
-        image_NL2=image / seen.spread_N[:, None, None],
-        space_NL3=space / size[:, None, None],
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Several lessons side by side, as tensors."""
+
+    features_NF: torch.Tensor
+    places_N3: torch.Tensor
+    around: Neighbours
+    space_NL3: torch.Tensor
+    image_NL2: torch.Tensor
 
 
-def _sightings(folder: Path, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Landmarks in the image and in space, true points and camera of every person that the network sees."""
-    body, rng = load_body(), np.random.default_rng([seed, 7])
-    network = BlazePose()
-    for path in tqdm(sorted((folder / "videos").glob("*.mp4")), "look", unit="video"):
-        with np.load(folder / "truth" / f"{path.stem}.npz") as stored:
-            betas_S, turns, place = stored["betas"][0], stored["rotations"][0], stored["translation"][0]
-            camera_33, joints_TJ2 = stored["camera"], stored["joints2d"][0, :, :22]
-        landmarks = landmarks_of(body, betas_S, LIFTED)
-        joints, transforms = joint_transforms(body.rest_joints(betas_S), turns)
-        turned = transforms[:, landmarks.joint_L, :3, :3] @ landmarks.offset_L3[..., None]
-        truth_TL3 = joints[:, landmarks.joint_L] + turned[..., 0] + place[:, None]
-        for frame_HW3, truth_L3, joints_J2 in zip(stream(path), truth_TL3, joints_TJ2, strict=True):
-            height, width = frame_HW3.shape[:2]
-            extent = float(np.ptp(joints_J2, axis=0).max())
-            margin = rng.uniform(0.0, 0.15, 4) * extent
-            box_4 = np.concatenate([joints_J2.min(0) - margin[:2], joints_J2.max(0) + margin[2:]])
-            box_4 = np.clip(box_4, 0, (width, height, width, height))
-            image_L2 = truth_L3[:, :2] / truth_L3[:, 2:] * camera_33[[0, 1], [0, 1]] + camera_33[:2, 2]
-            # Looked at as in a film: where the network itself says that the person is.
-            (first,) = network(frame_HW3, guesses(box_4)[:1])
-            (again,) = network(frame_HW3, [first.window])
-            seen = again.body
-            apart = float(np.linalg.norm(seen.keypoints_33x3[:, :2] - image_L2, axis=1).mean())
-            if again.presence >= PRESENT and apart < FAR * extent:
-                yield seen.keypoints_33x3, seen.world_33x3, truth_L3, camera_33
-
-
-def learn(lessons: list[Lesson], settings: LiftTrainingConfig) -> tuple[Lift, float]:
-    """A network taught on the lessons and their mirror images, and its last epoch's mean loss."""
+def learn(lessons: Sequence[Lesson], settings: LiftTrainingConfig) -> tuple[Lift, float]:
+    """A network taught on the lessons, their mirror images and imagined people; its last pass's mean loss."""
     torch.manual_seed(0)
+    rng = np.random.default_rng([settings.seeds[0], 9])
     both = [lesson for one in lessons for lesson in (one, one.mirrored())]
-    given = torch.cat([lesson.seen.features() for lesson in both])
-    start = torch.cat([_tensor(lesson.seen.space_NL3) for lesson in both])
-    space = torch.cat([_tensor(lesson.space_NL3) for lesson in both])
-    image = torch.cat([_tensor(lesson.image_NL2) for lesson in both])
+    taught = [_tensors(lesson) for lesson in (*both, *(one.cut(rng) for one in both if _now(rng, settings)))]
+    others = imagined(
+        settings.imagined, lessons, frames=settings.frames, fps=settings.fps, seed=settings.seeds[0]
+    )
+    taught += [_tensors(one.cut(rng) if _now(rng, settings) else one) for one in others]
     network = Lift(settings.dropout)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    steps = -(-len(given) // settings.batch)
+    steps = -(-len(taught) // settings.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.epochs * steps, pct_start=0.1
     )
     losses: list[float] = []
     for _ in tqdm(range(settings.epochs), "learn", unit="epoch"):
         losses = []
-        for rows in torch.randperm(len(given)).chunk(steps):
-            noisy = given[rows] + settings.noise * torch.randn(len(rows), given.shape[1])
-            corrections = network(noisy)
-            off = (start[rows] + corrections[..., :3] - space[rows]).norm(dim=-1).mean()
-            loss = off + (corrections[..., 3:] - image[rows]).norm(dim=-1).mean()
+        for rows in torch.randperm(len(taught)).tensor_split(steps):
+            batch = _together([_blinded(taught[row], settings.blind) for row in rows.tolist()])
+            given = batch.features_NF != 0
+            noisy = batch.features_NF + settings.noise * given * torch.randn(given.shape)
+            result = network(noisy, batch.places_N3, batch.around)
+            loss = (result[..., :3] - batch.space_NL3).norm(dim=-1).mean()
+            loss = loss + (result[..., 3:] - batch.image_NL2).norm(dim=-1).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
             losses.append(float(loss.detach()))
     return network.eval(), float(np.mean(losses))
+
+
+def _now(rng: np.random.Generator, settings: LiftTrainingConfig) -> bool:
+    return bool(rng.random() < settings.cut)
+
+
+def _blinded(batch: _Batch, share: float) -> _Batch:
+    """With nothing given in space, now and then."""
+    if torch.rand(()) >= share:
+        return batch
+    features_NF = batch.features_NF.clone()
+    features_NF[:, NUM_POINTS * 3 :] = 0
+    return replace(batch, features_NF=features_NF)
+
+
+def _tensors(lesson: Lesson) -> _Batch:
+    return _Batch(
+        features_NF=lesson.seen.features(),
+        places_N3=lesson.seen.places(),
+        around=neighbours(len(lesson.image_NL2), lesson.fps),
+        space_NL3=_tensor(lesson.space_NL3),
+        image_NL2=_tensor(lesson.image_NL2),
+    )
+
+
+def _together(parts: list[_Batch]) -> _Batch:
+    """One after another; no frame is a neighbour of another part's."""
+    first = np.cumsum([0, *(len(part.features_NF) for part in parts)]).tolist()
+    around = Neighbours(
+        before_NK=torch.cat([part.around.before_NK + at for part, at in zip(parts, first, strict=False)]),
+        after_NK=torch.cat([part.around.after_NK + at for part, at in zip(parts, first, strict=False)]),
+        share_NK=torch.cat([part.around.share_NK for part in parts]),
+    )
+    return _Batch(
+        features_NF=torch.cat([part.features_NF for part in parts]),
+        places_N3=torch.cat([part.places_N3 for part in parts]),
+        around=around,
+        space_NL3=torch.cat([part.space_NL3 for part in parts]),
+        image_NL2=torch.cat([part.image_NL2 for part in parts]),
+    )
 
 
 def _tensor(values: np.ndarray) -> torch.Tensor:

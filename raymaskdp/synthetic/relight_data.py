@@ -25,7 +25,8 @@ from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Light, RenderConfig, Rendered, Renderer
 from raymaskdp.synthetic import rooms
-from raymaskdp.synthetic.actions import PERFORMED, draw_manner, perform
+from raymaskdp.synthetic.perform import PERFORMED, perform
+from raymaskdp.synthetic.poses import draw_manner
 
 # Shape suffixes: T frames, V vertices, H rows and W columns, N points, K places from which light comes.
 

@@ -30,8 +30,9 @@ from raymaskdp.bodies.render import Light, RenderConfig, Renderer
 from raymaskdp.datasets.manifest import VideoRecord, write_table
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic import rooms
-from raymaskdp.synthetic.actions import PERFORMED, Manner, draw_manner, perform
 from raymaskdp.synthetic.cameras import MOTIONS, moved
+from raymaskdp.synthetic.perform import PERFORMED, perform
+from raymaskdp.synthetic.poses import Manner, draw_manner
 from raymaskdp.video.masks import pack
 from raymaskdp.video.writer import VideoWriter
 
@@ -48,6 +49,8 @@ class SynthesizeConfig:
       people: different people; each has one body, look, set of clothes and manner of moving.
       takes: videos a person and action.
       rooms, cameras: rooms, and cameras in each.
+      camera_height, camera_distance: of the cameras, least and most, metres: above the floor, and along the
+        floor from the middle of the room. Nearer cameras have wider lenses.
       motion: of the cameras, a name in `cameras.MOTIONS`.
       frames, fps, width, height: of every video.
       persons_per_video: people seen at once, doing the same action beside each other.
@@ -65,6 +68,8 @@ class SynthesizeConfig:
     takes: Annotated[int, check.Range(1, 100_000)] = 1
     rooms: Annotated[int, check.Range(1, 100_000)] = 8
     cameras: Annotated[int, check.Range(1, 100_000)] = 2
+    camera_height: tuple[float, float] = (1.2, 1.9)
+    camera_distance: tuple[float, float] = (3.0, 3.5)
     motion: str = "static"
     frames: Annotated[int, check.Range(1, 100_000)] = 36
     fps: Annotated[float, check.Range(1, 240), Unit("frames/s")] = 12.0
@@ -79,6 +84,11 @@ class SynthesizeConfig:
         check.fields(self)
         check.in_range("persons_per_video", self.persons_per_video, low=1, high=min(2, self.people))
         check.one_of("motion", self.motion, MOTIONS)
+        for name, (low, high), most in (
+            ("camera_height", self.camera_height, 2.4), ("camera_distance", self.camera_distance, 4.0),
+        ):  # fmt: skip
+            check.in_range(f"{name}[0]", low, low=0.5, high=most)
+            check.in_range(f"{name}[1]", high, low=low, high=most)
         if not self.actions:
             raise UserError("actions must name at least one action.")
         for action in self.actions:
@@ -430,10 +440,11 @@ class _Studio:
         room = rooms.draw_room(np.random.default_rng([settings.seed, 4, room_index]))
         rng = np.random.default_rng([settings.seed, 5, room_index, camera_index])
         # The picture shows some 2.5 m at the person's place: tall people with raised arms just fit.
-        focal = 1.3 * settings.height
-        away = rng.uniform(3.0, 3.5) * (1.0 if settings.persons_per_video == 1 else 1.2)
+        nearest, farthest = settings.camera_distance
+        focal = 0.4 * (nearest + farthest) / 2 * settings.height
+        away = rng.uniform(nearest, farthest) * (1.0 if settings.persons_per_video == 1 else 1.2)
         side = rng.uniform(-0.55, 0.55)
-        eye = np.array([away * np.sin(side), rng.uniform(1.2, 1.9), away * np.cos(side)])
+        eye = np.array([away * np.sin(side), rng.uniform(*settings.camera_height), away * np.cos(side)])
         camera = rooms.look_at(
             eye, np.array([0.0, 1.07, 0.0]), focal=focal, width=settings.width, height=settings.height
         )

@@ -13,7 +13,9 @@ from raymaskdp.datasets.manifest import read_source
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.synthetic import synthesize as synthesize_module
-from raymaskdp.synthetic.actions import ACTIONS, draw_manner, perform
+from raymaskdp.synthetic.actions import ACTIONS
+from raymaskdp.synthetic.perform import perform
+from raymaskdp.synthetic.poses import draw_manner
 from raymaskdp.synthetic.synthesize import SynthesizeConfig, cast, synthesize
 from raymaskdp.video.masks import unpack
 from raymaskdp.video.reader import probe, read_frames
@@ -160,6 +162,19 @@ def test_finished_data_is_not_made_again_and_other_data_is_not_overwritten(sampl
         synthesize(sample, dataclasses.replace(SMALL, seed=9))
 
 
+def test_a_camera_under_the_ceiling_looks_down_at_people(sample, tmp_path):
+    high = dataclasses.replace(SMALL, camera_height=(2.2, 2.4), camera_distance=(1.5, 2.0))
+    synthesize(tmp_path, high)
+    extents, steep = {}, {}
+    for folder in (sample, tmp_path):
+        truths = [_truth(folder, path.stem) for path in sorted((folder / "truth").glob("wave*.npz"))]
+        extents[folder] = np.mean([np.ptp(t["joints2d"][..., 1], axis=-1).mean() for t in truths])
+        along = [t["joints3d"][:, :, 15] - t["joints3d"][:, :, 0] for t in truths]  # pelvis to head
+        steep[folder] = np.mean([np.degrees(np.arctan2(-a[..., 2], -a[..., 1])).mean() for a in along])
+    assert steep[tmp_path] > steep[sample] + 15
+    assert extents[tmp_path] > 0.5 * extents[sample]
+
+
 def test_two_people_do_not_stand_in_each_other(tmp_path):
     settings = SynthesizeConfig(
         people=2, actions=("clap",), persons_per_video=2, frames=4, rooms=1, test_share=0
@@ -223,6 +238,8 @@ def test_actions_are_told_apart_by_their_motion_and_takes_differ():
         ({"people": 0}, "people must be in"),
         ({"fps": 0.0}, "fps must be in"),
         ({"persons_per_video": 3}, "persons_per_video must be in"),
+        ({"camera_height": (1.5, 3.0)}, "camera_height.* must be in"),
+        ({"camera_distance": (3.0, 2.0)}, "camera_distance.* must be in"),
     ],
 )
 def test_wrong_settings_are_refused(changes, message):

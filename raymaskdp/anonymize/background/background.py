@@ -9,6 +9,7 @@ import numpy as np
 
 from raymaskdp.anonymize.background.drift import CameraCheck
 from raymaskdp.anonymize.background.mosaic import Mosaic, find_mosaic
+from raymaskdp.anonymize.background.passing import Passing
 from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, PlateConfig, filled
 from raymaskdp.anonymize.background.shared_plate import Observation, joined_with
 from raymaskdp.errors import UserError
@@ -17,6 +18,10 @@ from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.reader import VideoInfo
 
 # Shape suffixes: T frames, H rows, W columns, B bytes of a packed mask.
+
+
+SHOWN_S = 0.3
+"""Seconds for which a pixel that people cover most of the time must have shown the background."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,9 +114,20 @@ def observe(path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates:
     visible_HW = np.full((info.height, info.width), info.num_frames, np.int32)
     for packed in masks_TB:
         visible_HW -= masks.unpack(packed, info.height, info.width)
-    builder = PlateBuilder(plates, visible_HW=visible_HW, num_frames=info.num_frames)
+    seldom_HW = visible_HW < plates.min_visible * info.num_frames
+    passing = Passing(masks.unpack(packed, info.height, info.width) for packed in masks_TB)
+    shown_HW = np.zeros_like(visible_HW)
+    for index in range(info.num_frames):
+        shown_HW += passing.shown(index)
+    # Shown for long enough, a pixel that is seldom uncovered is taken from these frames alone.
+    trusted_HW = seldom_HW & (shown_HW >= max(3, SHOWN_S * float(info.fps)))
+    builder = PlateBuilder(
+        plates,
+        visible_HW=np.where(trusted_HW, shown_HW, visible_HW),
+        num_frames=np.where(trusted_HW, shown_HW, info.num_frames),
+    )
     camera = CameraCheck(info.num_frames)
     for index, (frame_HW3, mask_HW) in enumerate(masked_frames(path, masks_TB)):
-        builder.add(frame_HW3, mask_HW)
+        builder.add(frame_HW3, mask_HW | (trusted_HW & ~passing.shown(index)))
         camera.add(index, frame_HW3, mask_HW)
     return Observation(plate=builder.seen(), drift_px=camera.drift_px())

@@ -155,11 +155,10 @@ class FitBodies:
             keypoints = person.keypoints_TL3[seen].astype(np.float64)
             world = person.world_TL3[seen].astype(np.float64)
             inside = _in_view(keypoints, info, OUTSIDE)
-            # What is systematically wrong was learnt of whole bodies.
-            lifted = self.config.lift and layout == MEDIAPIPE and np.median(inside.mean(1)) > 0.6
+            lifted = self.config.lift and layout == MEDIAPIPE
             landmarks = landmarks_of(body, avatar.betas_S, LIFTED if lifted else layout)
             if lifted:
-                keypoints, world = lift(keypoints, world, camera_33)
+                keypoints, world = lift(keypoints, world, camera_33, fps, inside_NL=inside)
             keypoints[..., 2] *= np.where(inside, 1.0, GUESSED)
             common: dict[str, Any] = {
                 "rest_J3": rest_J3,

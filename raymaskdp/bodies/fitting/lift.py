@@ -1,11 +1,12 @@
-"""From MediaPipe's landmarks to points of the body in the camera's axes: a small network takes out the bias.
+"""From BlazePose's landmarks to points of the body in the camera's axes: a small network takes out the bias.
 
-MediaPipe puts straight legs eight centimetres in front of where they are, and gives its 3-D landmarks
-in the axes of a crop. A residual perceptron was taught on rendered people who move anyhow, and are no
-people, actions or cameras of the sample data, what to add to the landmarks of one frame (the idea of
-lifting: Martinez et al. 2017). `raymaskdp models train-lift` makes the file that comes with the package.
+BlazePose sees one picture at a time. It puts straight legs eight centimetres in front of where they are,
+takes a knee that comes up towards the camera for a heel that goes up behind, and gives its 3-D landmarks in
+the axes of a crop. A residual network was taught on rendered people what to add, from the landmarks of half a
+second before and after (lifting: Martinez et al. 2017; over time: Pavllo et al. 2019). `raymaskdp models
+train-lift` makes the file that comes with the package.
 
-Shape suffixes: N frames, L = 33 landmarks, F features.
+Shape suffixes: N frames, K neighbours in time, L = 33 landmarks, F features.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ LIFTED = dataclasses.replace(MEDIAPIPE, shift_mm=(), in_camera=True)
 
 NUM_POINTS = len(MEDIAPIPE.points)
 FEATURES = NUM_POINTS * 6
-WIDTH = 256
+WIDTH, NARROW = 256, 64
+
+LEAST = 6
+"""Landmarks that there must be to look at these alone."""
+
+OFFSETS_S = tuple(step / 12 for step in (-6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6))
+"""What is looked at together with a frame, seconds before and after it."""
 
 _MIRRORED = [
     MEDIAPIPE.row(p.replace("left_", "RIGHT_").replace("right_", "left_").replace("RIGHT_", "right_"))
@@ -36,33 +43,84 @@ _MIRRORED = [
 _HIPS = MEDIAPIPE.rows(["left_hip", "right_hip"])
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """Where frames are found that are so many seconds from each frame; at the ends, the last one there is.
+
+    Attributes:
+      before_NK, after_NK: int64, the two frames that a moment lies between.
+      share_NK: how far it is from the first to the second, in [0, 1].
+    """
+
+    before_NK: Tensor
+    after_NK: Tensor
+    share_NK: Tensor
+
+    def of(self, values_NX: Tensor) -> Tensor:
+        """Values at the neighbours [N, K, X]."""
+        share = self.share_NK[..., None]
+        return (1 - share) * values_NX[self.before_NK] + share * values_NX[self.after_NK]
+
+
+def neighbours(num_frames: int, fps: float) -> Neighbours:
+    """The neighbours at `OFFSETS_S` of frames that follow each other without a gap."""
+    place = torch.arange(num_frames)[:, None] + torch.tensor(OFFSETS_S, dtype=torch.float64) * fps
+    place = place.clamp(0, num_frames - 1)
+    # A whole frame but for rounding is that frame.
+    before = (place + 1e-6).floor()
+    return Neighbours(
+        before_NK=before.long(),
+        after_NK=(before.long() + 1).clamp(max=num_frames - 1),
+        share_NK=(place - before).clamp(0, 1).float(),
+    )
+
+
 class Lift(nn.Module):
-    """Corrections [N, 33, 5] of normalized landmarks: three in space, two in the image."""
+    """Of normalized landmarks, points in space and corrections in the image, [N, 33, 3 + 2]."""
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         self.enter = nn.Linear(FEATURES, WIDTH)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(WIDTH),
-                nn.Linear(WIDTH, WIDTH),
-                nn.SiLU(),
-                nn.Dropout(dropout),
-                nn.Linear(WIDTH, WIDTH),
-            )
-            for _ in range(2)
-        )
+        self.alone = _Block(dropout)
+        self.narrow = nn.Linear(WIDTH, NARROW)
+        self.over_time = nn.Linear(len(OFFSETS_S) * (NARROW + 3), WIDTH)
+        self.together = nn.Sequential(_Block(dropout), _Block(dropout))
         self.leave = nn.Linear(WIDTH, NUM_POINTS * 5)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, features_NF: Tensor) -> Tensor:
-        """Corrections, in units of `normalized`; zero before training."""
-        hidden = self.enter(features_NF)
-        for block in self.blocks:
-            hidden = hidden + block(hidden)
-        corrections = self.leave(nn.functional.silu(hidden)).reshape(-1, NUM_POINTS, 5)
-        return corrections * torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1])
+    def forward(self, features_NF: Tensor, places_N3: Tensor, around: Neighbours) -> Tensor:
+        """Points and corrections, in units of `normalized`; zero before training.
+
+        Args:
+          features_NF, places_N3: `Normalized.features` and `Normalized.places`.
+          around: of each frame.
+        """
+        hidden = self.alone(self.enter(features_NF))
+        # Where the body is and how large, against the frame in the middle, by its size there.
+        moved = around.of(places_N3) - places_N3[:, None]
+        moved = torch.cat([moved[..., :2] * torch.exp(-places_N3[:, None, 2:]), moved[..., 2:]], -1)
+        seen = torch.cat([around.of(self.narrow(hidden)), moved.clamp(-5, 5)], -1)
+        hidden = self.together(hidden + self.over_time(seen.flatten(1)))
+        result = self.leave(nn.functional.silu(hidden)).reshape(-1, NUM_POINTS, 5)
+        return result * torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1])
+
+
+class _Block(nn.Module):
+    """A residual perceptron."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(WIDTH),
+            nn.Linear(WIDTH, WIDTH),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(WIDTH, WIDTH),
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden + self.layers(hidden)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,12 +146,43 @@ class Normalized:
             image_NL2=self.image_NL2[:, _MIRRORED] * (-1, 1),
             space_NL3=self.space_NL3[:, _MIRRORED] * (-1, 1, 1),
             seen_NL=self.seen_NL[:, _MIRRORED],
+            middle_N2=self.middle_N2 * (-1, 1),
         )
 
+    def image_only(self) -> Normalized:
+        """With nothing given in space."""
+        return dataclasses.replace(self, space_NL3=np.zeros_like(self.space_NL3))
+
+    def only(self, present_NL: np.ndarray) -> Normalized:
+        """With these landmarks alone, about their own mean; where hardly any is left, with all of them."""
+        present_NL = present_NL | (present_NL.sum(1, keepdims=True) < LEAST)
+        share_NL1 = (present_NL / present_NL.sum(1, keepdims=True))[..., None]
+        middle_N2 = (self.image_NL2 * share_NL1).sum(1)
+        image_NL2 = self.image_NL2 - middle_N2[:, None]
+        spread_N = np.sqrt((np.square(image_NL2) * share_NL1).sum(1).mean(1))
+        image_NL2 = image_NL2 / np.maximum(spread_N, 1e-6)[:, None, None]
+        return dataclasses.replace(
+            self,
+            image_NL2=image_NL2 * present_NL[..., None],
+            space_NL3=self.space_NL3 * present_NL[..., None],
+            seen_NL=self.seen_NL * present_NL,
+            middle_N2=self.middle_N2 + self.spread_N[:, None] * middle_N2,
+            spread_N=self.spread_N * spread_N,
+        )
+
+    def pixels(self) -> np.ndarray:
+        """The landmarks in the image [N, 33, 2]; those that were left out are in the middle."""
+        return self.middle_N2[:, None] + self.spread_N[:, None, None] * self.image_NL2
+
     def features(self) -> Tensor:
-        """What the network is given, float32 [N, F]."""
+        """What the network is given of each frame, float32 [N, F]."""
         parts = (self.image_NL2, 2 * self.seen_NL - 1, self.space_NL3)
         return torch.from_numpy(np.concatenate([part.reshape(len(part), -1) for part in parts], 1)).float()
+
+    def places(self) -> Tensor:
+        """Where the body is in the image, and the logarithm of its size, float32 [N, 3]."""
+        size = np.log(np.maximum(self.spread_N, 1e-6))[:, None]
+        return torch.from_numpy(np.concatenate([self.middle_N2, size], 1)).float()
 
 
 def normalized(keypoints_NL3: np.ndarray, world_NL3: np.ndarray) -> Normalized:
@@ -113,26 +202,36 @@ def normalized(keypoints_NL3: np.ndarray, world_NL3: np.ndarray) -> Normalized:
 
 
 def lift(
-    keypoints_NL3: np.ndarray, world_NL3: np.ndarray, camera_33: np.ndarray, network: Lift | None = None
+    keypoints_NL3: np.ndarray,
+    world_NL3: np.ndarray,
+    camera_33: np.ndarray,
+    fps: float,
+    *,
+    inside_NL: np.ndarray | None = None,
+    network: Lift | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points of the body: [N, 33, 3] in pixels with confidence, and [N, 33, 3] in the camera's axes.
 
     Args:
-      keypoints_NL3, world_NL3: landmarks of `people.networks.blazepose`.
+      keypoints_NL3, world_NL3: landmarks of `people.networks.blazepose` in frames without a gap.
       camera_33: intrinsics in pixels.
+      fps: frames a second.
+      inside_NL: landmarks in the frame; others are guesses, and are guessed anew. None for all.
       network: None for the one that comes with the package.
 
     The points in space are about the hips and have the size of a body of the training, not the person's.
     """
     given = normalized(keypoints_NL3, world_NL3)
+    given = given if inside_NL is None else given.only(inside_NL)
     network = packaged() if network is None else network
+    around, mirrored = neighbours(len(keypoints_NL3), fps), given.mirrored()
     with torch.inference_mode():
-        straight = network(given.features()).numpy().astype(np.float64)
-        turned = network(given.mirrored().features()).numpy()[:, _MIRRORED] * (-1, 1, 1, -1, 1)
-    correction = 0.5 * (straight + turned)
+        straight = network(given.features(), given.places(), around).numpy().astype(np.float64)
+        turned = network(mirrored.features(), mirrored.places(), around).numpy()
+    turned = turned[:, _MIRRORED] * (-1, 1, 1, -1, 1)
+    space, correction = np.split(0.5 * (straight + turned), [3], axis=-1)
     keypoints = keypoints_NL3.astype(np.float64)
-    keypoints[..., :2] += correction[..., 3:] * given.spread_N[:, None, None]
-    space = given.space_NL3 + correction[..., :3]
+    keypoints[..., :2] = given.pixels() + correction * given.spread_N[:, None, None]
     # The network's axes are those of a camera that looks straight at the hips.
     hips = keypoints[:, _HIPS, :2].mean(1)
     rays = np.column_stack([(hips - camera_33[:2, 2]) / camera_33[0, 0], np.ones(len(hips))])
