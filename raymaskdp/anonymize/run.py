@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import json
 import os
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.object_store import Earlier
 from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
-from raymaskdp.anonymize.output.progress import require_alone, told
+from raymaskdp.anonymize.output.progress import WORK, require_alone, told
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.output.unlisted import unlisted
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
@@ -37,9 +36,6 @@ from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import VideoRecord, find_source
 from raymaskdp.errors import UserError
 from raymaskdp.files import make_folder, remove_scratch, scratch_folder, write_json
-
-PROGRESS = "progress.json"
-"""In the private folder of a run: how many videos it has, for whoever looks from outside."""
 
 LOCK_SECONDS = 10.0
 """How long a run waits for the one before it to let go of the output folder."""
@@ -134,7 +130,7 @@ def anonymize(
         again = unlisted(out, rows)
         rows |= again
         records = identity.known_ids(found.records, rows)
-        write_json(work / PROGRESS, {"videos": len(records)}, ours=True)
+        write_json(work / WORK, {"videos": len(records)}, ours=True)
         if isinstance(out, Path):
             identity.require_distinct(out, {*rows, *(record.video_id for record in records)})
         decided = decisions.read(out)
@@ -252,25 +248,6 @@ def _check_paths(config: AnonymizeConfig) -> None:
     for key, path in configuration.paths(dataclasses.replace(config, secret_file=None)):
         if not os.path.exists(path):
             raise UserError(f"The setting {key} names {path}, which does not exist or may not be read.")
-
-
-def running_total(out: Path) -> int | None:
-    """How many videos the run that is working on an output folder has; None if none is."""
-    try:
-        handle = os.open(out, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"Cannot read the folder {out}: {error.strerror}.") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
-    except BlockingIOError:
-        path = folders.existing(out, "work") / PROGRESS
-        try:
-            return int(json.loads(path.read_text(encoding="utf-8"))["videos"])
-        except FileNotFoundError:
-            return None  # it has just begun, or ended
-    finally:
-        os.close(handle)
 
 
 def _collect(
