@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from raymaskdp.errors import UserError
+from raymaskdp.errors import MachineError, UserError
 
 MADE = ".made-by-raymaskdp"
 """In a folder: what this project wrote there, a line a file, as `sha256sum` writes them."""
@@ -69,7 +69,7 @@ def atomic_path(path: str | Path, *, ours: bool = False, of: str | Path | None =
         os.replace(temporary, final)
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise UserError(
+            raise MachineError(
                 f"There is no room left for {final}; free some, and run the same command again."
             ) from error
         raise
@@ -93,7 +93,7 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise UserError(
+        raise MachineError(
             f"Cannot write to the folder {folder}: {error.strerror}; give another, or change its rights."
         ) from error
 
@@ -256,7 +256,7 @@ def _append(folder: Path, line: str) -> None:
             made.write(os.fsencode(f"{begin}{line}\n"))
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise UserError(
+            raise MachineError(
                 f"There is no room left for {folder / MADE}; free some, and run the same command again."
             ) from error
         raise

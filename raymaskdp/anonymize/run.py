@@ -34,7 +34,7 @@ from raymaskdp.anonymize.verify.look_again import people_detector
 from raymaskdp.datasets.apart import keep_apart, require_sources
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import VideoRecord, find_source
-from raymaskdp.errors import UserError
+from raymaskdp.errors import MachineError, UserError
 from raymaskdp.files import make_folder, remove_scratch, scratch_folder, write_json
 
 LOCK_SECONDS = 10.0
@@ -290,9 +290,13 @@ def _collect(
                 if time.monotonic() - written > MANIFEST_SECONDS:
                     manifest.write_manifest(out, rows.values(), facts)
                     written = time.monotonic()
-    finally:
-        if facts is not None or not todo:  # what was decided stays known when a run breaks off
-            manifest.write_manifest(out, rows.values(), facts)
+    except BaseException:
+        if facts is not None:  # what was decided stays known when a run breaks off
+            with contextlib.suppress(MachineError):  # what broke it off is said; the videos' own files tell
+                manifest.write_manifest(out, rows.values(), facts)
+        raise
+    if facts is not None or not todo:
+        manifest.write_manifest(out, rows.values(), facts)
     return in_vain
 
 
@@ -342,7 +346,8 @@ def _locked(out: Path) -> Iterator[Path]:
         try:
             yield work
         finally:
-            remove_scratch(work)
+            with contextlib.suppress(OSError):  # what a disk does not let go the next run removes
+                remove_scratch(work)
     except BlockingIOError as error:
         raise UserError(f"Another run writes to {out}; wait for it or give another folder.") from error
     finally:

@@ -52,7 +52,7 @@ from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered, Renderer
-from raymaskdp.errors import UserError
+from raymaskdp.errors import MACHINE, UserError, machine_lacks
 from raymaskdp.files import atomic_path, sha256_file, write_json
 from raymaskdp.video import reader, sandbox
 from raymaskdp.video.audio import damaged_sound
@@ -303,12 +303,16 @@ def guarded(work: Callable[[Item], Item], item: Item) -> Item:
     began = time.perf_counter()
     try:
         item = work(item)
-    except UserError as error:
-        item = failed(item, str(error))
     except (Exception, SystemExit) as error:  # noqa: BLE001 — whatever breaks one video must not stop the others
-        _log.exception("The video %s failed.", item.record.video_id)
-        fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        item = dataclasses.replace(failed(item, fault), fault=fault)
+        lacking = machine_lacks(error)
+        if lacking:
+            item = dataclasses.replace(failed(item, lacking), fault=f"{MACHINE}{lacking}")
+        elif isinstance(error, UserError):
+            item = failed(item, str(error))
+        else:
+            _log.exception("The video %s failed.", item.record.video_id)
+            fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            item = dataclasses.replace(failed(item, fault), fault=fault)
     return dataclasses.replace(item, seconds=item.seconds + time.perf_counter() - began)
 
 
