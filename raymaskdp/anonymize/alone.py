@@ -10,7 +10,7 @@ from raymaskdp.distributed.map_rows import FAILURES_TO_TEST
 from raymaskdp.errors import MACHINE, UserError, machine_lacks
 
 
-class Worker(Protocol):
+class SelfTesting(Protocol):
     """What takes tasks, and can try itself on a known one."""
 
     def __call__(self, task: Any) -> Any: ...
@@ -18,7 +18,7 @@ class Worker(Protocol):
     def self_test(self) -> None: ...
 
 
-def alone(tasks: Mapping[str, Any], work: Worker) -> Iterator[tuple[str, Any]]:
+def alone(tasks: Mapping[str, Any], work: SelfTesting) -> Iterator[tuple[str, Any]]:
     """What comes of each task, in their order; failed videos once the machine is known to be in order.
 
     It is tried on a known video at the first failure that was not said of a source, and at the third in a row
@@ -56,7 +56,7 @@ def alone(tasks: Mapping[str, Any], work: Worker) -> Iterator[tuple[str, Any]]:
     yield from held
 
 
-def _try(work: Worker) -> None:
+def _try(work: SelfTesting) -> None:
     try:
         work.self_test()
     except (Exception, SystemExit) as error:
