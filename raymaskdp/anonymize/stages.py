@@ -317,9 +317,12 @@ def guarded(work: Callable[[Item], Item], item: Item) -> Item:
 
 
 def how_shown(info: VideoInfo) -> dict[str, Any]:
-    """What is not as in the source, and whether pictures have times of their own, for the row."""
-    changed = {"source_changed": list(info.changed)} if info.changed else {}
-    return changed | ({"variable_rate": True} if info.times else {})
+    """What is not as in the source, and whether pictures have times of their own, for the row.
+
+    And what would have told that pictures were damaged.
+    """
+    changed: dict[str, Any] = {"source_changed": list(info.changed)} if info.changed else {}
+    return changed | {"source_integrity": info.integrity} | ({"variable_rate": True} if info.times else {})
 
 
 def _scene(item: Item) -> Scene:
