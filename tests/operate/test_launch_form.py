@@ -336,7 +336,6 @@ def test_a_file_that_would_be_refused_is_not_ready(fault: str, tmp_path: Path) -
         (".raymaskdp-secret", b"short", 0o600, "holds 5 bytes, and runs want 32"),
         (".raymaskdp-secret", bytes(32), 0o644, "others on this machine may read"),
         (".ray/auth_token", b"\n", 0o600, "is empty"),
-        (".ray/auth_token", b"x", 0o644, "others on this machine may read"),
         (".raymaskdp-ca/ca.key", None, 0o600, "has no ca.key"),
     ],
 )
@@ -351,6 +350,12 @@ def test_what_is_copied_is_looked_at(
     (check,) = inspect(filled("aws.yaml", tmp_path)).checks
     assert check.verdict == "wrong"
     assert said in check.found
+
+
+def test_a_token_as_ray_makes_it_is_accepted(home: Path, tmp_path: Path) -> None:
+    """Ray asks for no rights of the file, and makes it as the umask says."""
+    (home / ".ray/auth_token").chmod(0o644)
+    assert inspect(filled("aws.yaml", tmp_path)).healthy
 
 
 def test_what_the_doctor_says_to_type_mends_a_secret(home: Path, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def _no_file(there: str, here: str) -> Iterator[Fault]:
             yield place, f"{here} has no {' and no '.join(lacking)}", make
         elif name == "auth_token" and not path.read_bytes().strip():
             yield place, f"{here} is empty, so Ray does not start", make
-        elif name in ("secret", "auth_token") and path.stat().st_mode & 0o077:
+        elif name == "secret" and path.stat().st_mode & 0o077:
             yield place, f"others on this machine may read {here}", f"chmod 600 {here}"
         elif name == "secret" and path.stat().st_size != LENGTH:
             said = f"{here} holds {path.stat().st_size} bytes, and runs want {LENGTH}"
