@@ -31,7 +31,7 @@ def machine_lacks(error: BaseException) -> str:
         if isinstance(seen, MachineError):
             return str(seen)
         if isinstance(seen, OSError) and seen.errno in _LACKING:
-            where = f": {seen.filename}" if seen.filename else ""
-            return f"{os.strerror(seen.errno)}{where}."
+            where = f" at {seen.filename}" if seen.filename else ""
+            return f"{os.strerror(seen.errno)}{where}; mend that, and run the same command again."
         seen = seen.__cause__ or seen.__context__
     return ""

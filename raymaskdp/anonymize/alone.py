@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from raymaskdp.anonymize.item import Item
 from raymaskdp.distributed.map_rows import FAILURES_TO_TEST
-from raymaskdp.errors import MACHINE, UserError, machine_lacks
+from raymaskdp.errors import MACHINE, MachineError, UserError, machine_lacks
 
 
 class SelfTesting(Protocol):
@@ -32,7 +32,7 @@ def alone(tasks: Mapping[str, Any], work: SelfTesting) -> Iterator[tuple[str, An
             made = work(task)
         except Exception as error:
             if machine_lacks(error):
-                raise _at_fault(machine_lacks(error)) from error
+                raise MachineError(machine_lacks(error)) from error
             raise
         if not isinstance(made, Item) or made.status != "failed":
             yield from held
@@ -41,7 +41,7 @@ def alone(tasks: Mapping[str, Any], work: SelfTesting) -> Iterator[tuple[str, An
             yield name, made
             continue
         if made.fault.startswith(MACHINE):
-            raise _at_fault(made.fault.removeprefix(MACHINE))
+            raise MachineError(made.fault.removeprefix(MACHINE))
         held.append((name, made))
         failures += 1
         unsaid = bool(made.fault)
@@ -60,10 +60,11 @@ def _try(work: SelfTesting) -> None:
     try:
         work.self_test()
     except (Exception, SystemExit) as error:
+        if machine_lacks(error):
+            raise MachineError(machine_lacks(error)) from error
         said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        raise _at_fault(machine_lacks(error) or f"the self-test says: {said}") from error
-
-
-def _at_fault(said: str) -> UserError:
-    text = " ".join(said.split())[:300].rstrip(".")
-    return UserError(f"This machine fails ({text}); mend that (see `raymaskdp doctor`) and run it again.")
+        text = " ".join(said.split())[:300].rstrip(".")
+        raise UserError(
+            f"This machine fails (the self-test says: {text}); mend that (see `raymaskdp doctor`) "
+            "and run it again."
+        ) from error
