@@ -657,7 +657,7 @@ def status(folder: Path | str, as_json: bool) -> None:
 def doctor(launch: Path | None, gpus: int, as_json: bool) -> int:
     """Check this machine: OpenGL, GPU, codecs, model files, versions, disk; with a line to fix each."""
     from raymaskdp.operate.doctor import doctor as run
-    from raymaskdp.operate.launch_check import inspect
+    from raymaskdp.operate.launch.check import inspect
 
     result = run() if launch is None else inspect(launch, gpus=gpus)
     _show(result, as_json)

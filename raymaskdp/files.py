@@ -2,7 +2,8 @@
 
 What a command writes may stand where something of the user's stands already. So every folder that is written
 to gets a list, `.made-by-raymaskdp`, of the names and digests of what was written there, and a file that is
-there already is replaced only if the list has it as it is.
+there already is replaced only if the list has it as it is. Where the list says of what a file was made, as a
+report of a run, it is replaced only by what is made of the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from raymaskdp.errors import UserError
+from raymaskdp.errors import MachineError, UserError
 
 MADE = ".made-by-raymaskdp"
 """In a folder: what this project wrote there, a line a file, as `sha256sum` writes them."""
@@ -31,12 +32,15 @@ OUTPUTS = "# outputs, never sources"
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
+OF = ":of:"
+"""In such a list, behind a digest: what the file was made of."""
+
 SCRATCH = ".scratch-of-raymaskdp"
 """In a folder that goes with all that is in it."""
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path, *, ours: bool = False) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, ours: bool = False, of: str | Path | None = None) -> Iterator[Path]:
     """A path beside `path` to write to; renamed to `path` when the block succeeds, removed when not.
 
     The temporary name keeps the suffix, which video writers look at, and starts with a dot. Raises
@@ -44,25 +48,28 @@ def atomic_path(path: str | Path, *, ours: bool = False) -> Iterator[Path]:
 
     Args:
       ours: that nothing of the user's can be there is known otherwise: from its content, or because the
-      folder is
-        a private one of this project. Then it is not looked up, and not listed.
+        folder is a private one of this project. Then it is not looked up, and not listed.
+      of: the folder or file that it is made of, or a name for what is neither.
     """
     final = Path(path)
     make_folder(final.parent)
     if not ours:
-        require_ours(final)
+        require_ours(final, of=of)
     temporary = final.with_name(f".{uuid.uuid4().hex[:12]}.{final.name}")
     try:
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         if not ours:
-            require_ours(final)
-            _enter(final, sha256_file(temporary))  # first, so that whoever sees the file finds it in the list
+            require_ours(final, of=of)
+            digest = sha256_file(temporary)
+            for name in _names(final, of):
+                _enter(final, f"{digest}{OF}{name}")
+            _enter(final, digest)  # first, so that whoever sees the file finds it in the list
         os.replace(temporary, final)
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise UserError(
+            raise MachineError(
                 f"There is no room left for {final}; free some, and run the same command again."
             ) from error
         raise
@@ -86,21 +93,39 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise UserError(
+        raise MachineError(
             f"Cannot write to the folder {folder}: {error.strerror}; give another, or change its rights."
         ) from error
 
 
-def require_ours(path: Path) -> None:
-    """Raise `UserError` if there is a file at `path` that is not as this project wrote it."""
+def require_ours(path: Path, *, of: str | Path | None = None) -> None:
+    """Raise `UserError` if there is a file at `path` that is not as this project wrote it.
+
+    Or that is made of something else than `of`, as `atomic_path` was told.
+    """
     if not os.path.lexists(path):
         return
     known = _lists.of(path.parent).get(path.name)
-    if path.is_symlink() or not path.is_file() or not known or sha256_file(path) not in known:
+    digest = sha256_file(path) if path.is_file() and not path.is_symlink() else ""
+    if not known or digest not in known:
         raise UserError(
             f"{path} is there already and is not as this project wrote it; "
             "move it away, or give another place."
         )
+    made = {entry.partition(OF)[2] for entry in known if entry.startswith(f"{digest}{OF}")}
+    if of is not None and made and made.isdisjoint(_names(path, of)):
+        raise UserError(
+            f"{path} is there already and was made of {max(made, key=len)}, not of {of}; "
+            "move it away, or give another place."
+        )
+
+
+def _names(path: Path, of: str | Path | None) -> tuple[str, ...]:
+    """What a file is made of, by its place and by its way from the file: either may move."""
+    if not isinstance(of, Path):
+        return () if of is None else (of,)
+    whole = os.path.realpath(of)
+    return whole, os.path.relpath(whole, os.path.realpath(path.parent))
 
 
 def set_aside(path: Path) -> None:
@@ -196,7 +221,7 @@ class _Lists:
             *lines, _ = made.read().split(b"\n")
             for line in lines:
                 digest, _, name = os.fsdecode(line).partition("  ")
-                known.setdefault(_unescaped(name), set()).add(digest)
+                known.setdefault(_unescaped(name), set()).add(_unescaped(digest))
                 offset += len(line) + 1
             self._read[folder.absolute()] = head, offset, known
             return known
@@ -208,16 +233,16 @@ _lists = _Lists()
 
 def _enter(path: Path, digest: str) -> None:
     if digest not in _lists.of(path.parent).get(path.name, ()):
-        _append(path.parent, f"{digest}  {_escaped(path.name)}")
+        _append(path.parent, f"{_escaped(digest)}  {_escaped(path.name)}")
 
 
 def _escaped(name: str) -> str:
-    """A name on one line."""
-    return name.replace("\\", "\\\\").replace("\n", "\\n")
+    """A name on one line, without the two blanks that end a digest."""
+    return re.sub(" (?= |$)", r"\\s", name.replace("\\", "\\\\").replace("\n", "\\n"))
 
 
 def _unescaped(name: str) -> str:
-    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], name)
+    return re.sub(r"\\(.)", lambda found: {"n": "\n", "s": " "}.get(found[1], found[1]), name)
 
 
 def _append(folder: Path, line: str) -> None:
@@ -231,7 +256,7 @@ def _append(folder: Path, line: str) -> None:
             made.write(os.fsencode(f"{begin}{line}\n"))
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise UserError(
+            raise MachineError(
                 f"There is no room left for {folder / MADE}; free some, and run the same command again."
             ) from error
         raise
@@ -267,15 +292,16 @@ def end_last_line(path: Path) -> bool:
     return False
 
 
-def write_text(path: str | Path, text: str, *, ours: bool = False) -> None:
-    """Write a text file atomically; `ours` as in `atomic_path`."""
-    with atomic_path(path, ours=ours) as temporary:
+def write_text(path: str | Path, text: str, *, ours: bool = False, of: str | Path | None = None) -> None:
+    """Write a text file atomically; `ours` and `of` as in `atomic_path`."""
+    with atomic_path(path, ours=ours, of=of) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, value: Any, *, ours: bool = False) -> None:
-    """Write JSON atomically, indented for people; `ours` as in `atomic_path`."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", ours=ours)
+def write_json(path: str | Path, value: Any, *, ours: bool = False, of: str | Path | None = None) -> None:
+    """Write JSON atomically, indented for people; `ours` and `of` as in `atomic_path`."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text, ours=ours, of=of)
 
 
 def private_folder(beside: str | Path) -> Path:

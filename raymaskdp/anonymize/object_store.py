@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -21,12 +22,17 @@ from raymaskdp import storage
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.output import manifest, ownership, stored
+from raymaskdp.anonymize.output.folders import INSIDE
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.stages import Job, guarded
 from raymaskdp.datasets.manifest import VideoRecord
 
 Stage = Callable[[AnonymizeConfig, Job], Callable[[Any], Any]]
 """Items in, items out; or cameras."""
+
+
+TEST_BYTES = 2**20
+"""What a folder that is tried must take."""
 
 
 class Carried:
@@ -59,11 +65,16 @@ class Carried:
         return self._work(task)
 
     def self_test(self) -> None:
-        """Try the stages on a known video; raises what is wrong with this machine."""
+        """Try the folders, and the stages on a known video; raises what is wrong with this machine."""
+        for folder in (self._out, self._work_folder):
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{INSIDE}.test") as probe:
+                probe.write(bytes(TEST_BYTES))
+                probe.flush()
+                os.fsync(probe.fileno())
         for stage in self._stages:
             if hasattr(stage, "self_test"):
-                with tempfile.TemporaryDirectory(dir=self._work_folder) as folder:
-                    stage.self_test(Path(folder))
+                with tempfile.TemporaryDirectory(dir=self._work_folder) as scratch:
+                    stage.self_test(Path(scratch))
 
     def _work(self, task: Any) -> Any:
         for stage in self._stages:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from raymaskdp.anonymize.alone import alone
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.object_store import Carried, Stage
@@ -45,13 +46,12 @@ def in_process(
       observed: observations of earlier runs, by camera (`shared_background`).
 
     Videos that lend their camera's other videos a background come first, and twice: pending, once they
-    have been analyzed, and decided.
+    have been analyzed, and decided. Raises `UserError` where this machine is at fault and not the videos;
+    those that it failed are not decided then.
     """
 
     def run(tasks: Tasks, stages: Sequence[Stage]) -> Iterator[tuple[str, Any]]:
-        work = Carried(stages, config, job)
-        for name, task in tasks.items():
-            yield name, work(task)
+        yield from alone(tasks, Carried(stages, config, job))
 
     yield from _in_turn(items, run, job, stages, observed)
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import json
 import os
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.object_store import Earlier
 from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
-from raymaskdp.anonymize.output.progress import require_alone, told
+from raymaskdp.anonymize.output.progress import WORK, require_alone, told
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.output.unlisted import unlisted
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
@@ -35,11 +34,8 @@ from raymaskdp.anonymize.verify.look_again import people_detector
 from raymaskdp.datasets.apart import keep_apart, require_sources
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import VideoRecord, find_source
-from raymaskdp.errors import UserError
+from raymaskdp.errors import MachineError, UserError
 from raymaskdp.files import make_folder, remove_scratch, scratch_folder, write_json
-
-PROGRESS = "progress.json"
-"""In the private folder of a run: how many videos it has, for whoever looks from outside."""
 
 LOCK_SECONDS = 10.0
 """How long a run waits for the one before it to let go of the output folder."""
@@ -134,7 +130,7 @@ def anonymize(
         again = unlisted(out, rows)
         rows |= again
         records = identity.known_ids(found.records, rows)
-        write_json(work / PROGRESS, {"videos": len(records)}, ours=True)
+        write_json(work / WORK, {"videos": len(records)}, ours=True)
         if isinstance(out, Path):
             identity.require_distinct(out, {*rows, *(record.video_id for record in records)})
         decided = decisions.read(out)
@@ -202,6 +198,7 @@ def anonymize(
             *_left_out(found.left_out),
             *_again(again),
             *_stays(stays),
+            *_untold(chosen),
             *doubles((row.video_id, row.source_sha256) for row in rows.values()),
         ),
     )
@@ -228,6 +225,15 @@ def _stays(rows: Iterable[Row]) -> Iterator[str]:
             yield f"{len(names)} failed now and {left}: {_few(names)}"
 
 
+def _untold(rows: Iterable[Row]) -> Iterator[str]:
+    """That neither a checksum nor a decoder would have told of damage in the pictures of some videos."""
+    names = [
+        row.video_id for row in rows if row.status == "done" and '"source_integrity": "none"' in row.metrics
+    ]
+    if names:
+        yield f"{len(names)} of a coding that does not show damaged pictures (docs/limits.md): {_few(names)}"
+
+
 def _again(rows: Collection[str]) -> Iterator[str]:
     """That finished videos were found of which the manifest did not know."""
     if rows:
@@ -252,25 +258,6 @@ def _check_paths(config: AnonymizeConfig) -> None:
     for key, path in configuration.paths(dataclasses.replace(config, secret_file=None)):
         if not os.path.exists(path):
             raise UserError(f"The setting {key} names {path}, which does not exist or may not be read.")
-
-
-def running_total(out: Path) -> int | None:
-    """How many videos the run that is working on an output folder has; None if none is."""
-    try:
-        handle = os.open(out, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"Cannot read the folder {out}: {error.strerror}.") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
-    except BlockingIOError:
-        path = folders.existing(out, "work") / PROGRESS
-        try:
-            return int(json.loads(path.read_text(encoding="utf-8"))["videos"])
-        except FileNotFoundError:
-            return None  # it has just begun, or ended
-    finally:
-        os.close(handle)
 
 
 def _collect(
@@ -313,9 +300,13 @@ def _collect(
                 if time.monotonic() - written > MANIFEST_SECONDS:
                     manifest.write_manifest(out, rows.values(), facts)
                     written = time.monotonic()
-    finally:
-        if facts is not None or not todo:  # what was decided stays known when a run breaks off
-            manifest.write_manifest(out, rows.values(), facts)
+    except BaseException:
+        if facts is not None:  # what was decided stays known when a run breaks off
+            with contextlib.suppress(MachineError):  # what broke it off is said; the videos' own files tell
+                manifest.write_manifest(out, rows.values(), facts)
+        raise
+    if facts is not None or not todo:
+        manifest.write_manifest(out, rows.values(), facts)
     return in_vain
 
 
@@ -365,7 +356,8 @@ def _locked(out: Path) -> Iterator[Path]:
         try:
             yield work
         finally:
-            remove_scratch(work)
+            with contextlib.suppress(OSError):  # what a disk does not let go the next run removes
+                remove_scratch(work)
     except BlockingIOError as error:
         raise UserError(f"Another run writes to {out}; wait for it or give another folder.") from error
     finally:

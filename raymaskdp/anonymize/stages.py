@@ -52,7 +52,7 @@ from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered, Renderer
-from raymaskdp.errors import UserError
+from raymaskdp.errors import MACHINE, UserError, machine_lacks
 from raymaskdp.files import atomic_path, sha256_file, write_json
 from raymaskdp.video import reader, sandbox
 from raymaskdp.video.audio import damaged_sound
@@ -303,19 +303,26 @@ def guarded(work: Callable[[Item], Item], item: Item) -> Item:
     began = time.perf_counter()
     try:
         item = work(item)
-    except UserError as error:
-        item = failed(item, str(error))
     except (Exception, SystemExit) as error:  # noqa: BLE001 — whatever breaks one video must not stop the others
-        _log.exception("The video %s failed.", item.record.video_id)
-        fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        item = dataclasses.replace(failed(item, fault), fault=fault)
+        lacking = machine_lacks(error)
+        if lacking:
+            item = dataclasses.replace(failed(item, lacking), fault=f"{MACHINE}{lacking}")
+        elif isinstance(error, UserError):
+            item = failed(item, str(error))
+        else:
+            _log.exception("The video %s failed.", item.record.video_id)
+            fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            item = dataclasses.replace(failed(item, fault), fault=fault)
     return dataclasses.replace(item, seconds=item.seconds + time.perf_counter() - began)
 
 
 def how_shown(info: VideoInfo) -> dict[str, Any]:
-    """What is not as in the source, and whether pictures have times of their own, for the row."""
-    changed = {"source_changed": list(info.changed)} if info.changed else {}
-    return changed | ({"variable_rate": True} if info.times else {})
+    """What is not as in the source, and whether pictures have times of their own, for the row.
+
+    And what would have told that pictures were damaged.
+    """
+    changed: dict[str, Any] = {"source_changed": list(info.changed)} if info.changed else {}
+    return changed | {"source_integrity": info.integrity} | ({"variable_rate": True} if info.times else {})
 
 
 def _scene(item: Item) -> Scene:

@@ -120,6 +120,7 @@ def audit_anonymization(
     place = Path(out) if out else folder.resolve().with_name(f"{folder.resolve().name}-audit")
     cases = find_cases(folder, sources, most=settings.videos)
     files.make_folder(place)
+    files.require_ours(place / "audit.json", of=folder)  # before the work
     seen = look(cases, settings)
     attacks, not_shown = identify(seen, settings)
     attributes, missing = infer(seen, seed=settings.seed)
@@ -155,7 +156,7 @@ def audit_anonymization(
         findings=tuple(_findings(seen, attacks, attributes)),
         not_shown=tuple(not_shown),
     )
-    _write(place, result)
+    _write(place, result, folder)
     return result
 
 
@@ -290,7 +291,7 @@ def _guessed(attributes: list[Inference]) -> str:
     )
 
 
-def _write(place: Path, result: AnonymizationAudit) -> None:
+def _write(place: Path, result: AnonymizationAudit, folder: Path) -> None:
     colours = {"wins": figures.BEFORE, "chance": figures.MEASURED, "stays": figures.STAYS}
     if result.attacks:
         figures.bars(
@@ -332,4 +333,4 @@ def _write(place: Path, result: AnonymizationAudit) -> None:
         )
         figures.table(place / "actions", [asdict(row) for row in result.actions])
     figures.table(place / "counts", [asdict(row) for row in result.counts])
-    files.write_json(place / "audit.json", {"kind": "anonymization", **config.to_dict(result)})
+    files.write_json(place / "audit.json", {"kind": "anonymization", **config.to_dict(result)}, of=folder)

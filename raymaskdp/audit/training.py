@@ -112,6 +112,8 @@ def audit_training(
         raise UserError("Membership inference needs a run; give the folder that train wrote, or models=0.")
     plan = trained[1] if trained else None
     files.make_folder(place)
+    audited = "the reference plan" if run is None else Path(run)
+    files.require_ours(place / "audit.json", of=audited)  # before the work
     canaries = audit_canaries(plan, runs=settings.runs, seed=settings.seed)
     membership: tuple[Membership, ...] = ()
     if trained and settings.models:
@@ -145,7 +147,7 @@ def audit_training(
         large = cv2.resize(picture_HW3, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST)
         if not cv2.imwrite(str(temporary), large[..., ::-1]):
             raise RuntimeError("OpenCV could not write the inverted picture.")
-    files.write_json(place / "audit.json", {"kind": "training", **config.to_dict(result)})
+    files.write_json(place / "audit.json", {"kind": "training", **config.to_dict(result)}, of=audited)
     return result
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from raymaskdp import check
 from raymaskdp.bodies.figure import Figure
-from raymaskdp.errors import UserError
+from raymaskdp.errors import MachineError, UserError
 
 # Shape suffixes: V vertices, H rows, W columns.
 
@@ -365,9 +365,9 @@ def _cuda_index(device: Any) -> int | None:
 _EGL_CUDA_DEVICE_NV = 0x323A
 
 
-def _no_egl(error: Exception) -> UserError:
+def _no_egl(error: Exception) -> MachineError:
     reason = " ".join(str(error).split())[:80]
-    return UserError(
+    return MachineError(
         f"OpenGL cannot be started without a screen ({type(error).__name__}: {reason}); install EGL: "
         f"apt-get install {EGL_PACKAGES}."
     )

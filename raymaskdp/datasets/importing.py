@@ -88,7 +88,7 @@ def import_dataset(
         raise UserError(f"The folder {root} does not exist; give the folder of the dataset {name}.")
     if out.suffix != ".parquet":
         raise UserError(f"The manifest must be a .parquet file, but it is {out}.")
-    require_ours(out)  # before the work
+    require_ours(out, of=root)  # before the work
     chosen: Any = config.build(known[name].options, options or {}, where=f"the options of {name}")
     problems = Problems()
     source = Source(root=root, options=chosen, unpacked=out.parent / f"{name}-files")
@@ -98,7 +98,7 @@ def import_dataset(
         said = "; ".join(map(str, problems.listed())) or "the folder is empty"
         raise UserError(f"Nothing of {name} in {root} can be used: {said}.")
     _find_duplicates(records, problems)
-    write_table(out, records)
+    write_table(out, records, of=root)
     labels = {part for record in records for part in labels_of(record.label)}
     return ImportResult(
         dataset=name,

@@ -206,8 +206,11 @@ def labels_of(label: str | None) -> tuple[str, ...]:
     return tuple(part for part in label.split("|") if part) if label.startswith("|") else (label,)
 
 
-def write_table(path: str | Path, records: Iterable[VideoRecord]) -> None:
-    """Write records as a Parquet manifest; paths inside its folder become relative to it."""
+def write_table(path: str | Path, records: Iterable[VideoRecord], *, of: Path | None = None) -> None:
+    """Write records as a Parquet manifest; paths inside its folder become relative to it.
+
+    `of` is what they are of, as `files.atomic_path` takes it.
+    """
     folder = Path(os.path.abspath(path)).parent
     rows = []
     for record in records:
@@ -216,7 +219,7 @@ def write_table(path: str | Path, records: Iterable[VideoRecord]) -> None:
         row["skeleton"] = None if record.skeleton is None else _from(folder, record.skeleton)
         rows.append(row)
     columns = [field.name for field in dataclasses.fields(VideoRecord)]
-    with atomic_path(path) as temporary:
+    with atomic_path(path, of=of) as temporary:
         pd.DataFrame(rows, columns=columns).to_parquet(temporary, index=False)
 
 

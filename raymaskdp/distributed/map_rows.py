@@ -15,7 +15,8 @@ What each setting is for (measured on Ray 2.60):
 * A worker on a sick machine fails at once and would take the whole queue. After `FAILURES_TO_TEST` failures
   in a row it tries its stage's self-test. If that fails it is retired: it declines rows, ever more slowly,
   and what it had gets one more pass on other nodes. If that passes the rows were at fault, and the next test
-  is after twice as many. A stage without a self-test is judged by that many equal faults.
+  is after twice as many. A stage without a self-test is judged by that many equal faults. Who says what the
+  machine lacks, as room on a disk, is believed at once.
 * Actors without a GPU see every GPU of their node unless CUDA is hidden from them.
 """
 
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from raymaskdp.distributed.connect import ray_cluster, work_in
-from raymaskdp.errors import UserError
+from raymaskdp.errors import MACHINE, UserError
 
 _log = logging.getLogger(__name__)
 
@@ -303,6 +304,9 @@ class _Actor:
         """Whether this row shows that the worker is in order; one that is not is broken from now on."""
         self._failures = self._failures + 1 if failed else 0
         self._faults = [*self._faults, fault][-FAILURES_TO_TEST:] if fault else []
+        if fault.startswith(MACHINE) and not self._pool.last:
+            self._broken = fault.removeprefix(MACHINE)
+            return False
         test = getattr(self._stage, "self_test", None)
         if test is None:
             kinds = {text.split(":")[0] for text in self._faults}

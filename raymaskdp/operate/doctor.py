@@ -19,7 +19,7 @@ from raymaskdp.files import cache_dir
 DRIVER_OF_CUDA = {11: 450, 12: 525, 13: 580}
 """The oldest driver that runs what is built for a version of CUDA, by their first numbers."""
 
-Verdict = Literal["ok", "note", "wrong"]
+Verdict = Literal["ok", "note", "unsure", "wrong"]
 
 SPACE_GIB = 10
 """Free disk below which long runs are likely to end in the middle; a minute of 1080p takes about 0.1 GiB."""
@@ -34,7 +34,8 @@ class Check:
 
     Attributes:
       name: what.
-      verdict: "ok", "note" (works, but slower or with less) or "wrong" (some commands cannot work).
+      verdict: "ok", "note" (works, but slower or with less), "unsure" (cannot be known here) or "wrong" (some
+        commands cannot work).
       found: what is there, in a few words.
       fix: what to do about it, in one line; "" where nothing is to be done.
     """
@@ -56,10 +57,13 @@ class DoctorResult:
         width = max(len(check.name) for check in self.checks)
         lines = []
         for check in self.checks:
-            lines.append(f"{check.verdict:>5}  {check.name:<{width}}  {check.found}")
+            lines.append(f"{check.verdict:>6}  {check.name:<{width}}  {check.found}")
             if check.fix:
-                lines.append(f"{'':>5}  {'':<{width}}  → {check.fix}")
-        lines.append("Ready." if self.healthy else "Not ready: see the lines marked wrong.")
+                lines.append(f"{'':>6}  {'':<{width}}  → {check.fix}")
+        ready = "Ready."
+        if any(check.verdict == "unsure" for check in self.checks):
+            ready = "Ready as far as can be known here: see the lines marked unsure."
+        lines.append(ready if self.healthy else "Not ready: see the lines marked wrong.")
         return "\n".join(lines)
 
 

@@ -14,7 +14,6 @@ import pandas as pd
 
 from raymaskdp import config, storage
 from raymaskdp.anonymize.output import manifest, progress
-from raymaskdp.anonymize.run import running_total
 from raymaskdp.errors import UserError
 from raymaskdp.sweep import config as sweeps
 from raymaskdp.train.loop import read_curve
@@ -72,7 +71,7 @@ def status(folder: str | Path) -> StatusResult:
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"The folder {folder} does not exist.")
-    found = [_anonymized(path.parent) for path in _anonymize_folders(root)]
+    found = [_anonymized(path) for path in _anonymize_folders(root)]
     sweep_folders = sorted(path.parent for path in root.rglob("sweep.json"))
     found += [_swept(path) for path in sweep_folders]
     runs = sorted(path.parent for path in root.rglob("plan.json"))
@@ -86,16 +85,27 @@ def status(folder: str | Path) -> StatusResult:
 
 def _anonymize_folders(root: Path) -> list[Path]:
     tables = root.rglob(manifest.MANIFEST)
-    return sorted(path for path in tables if "status" in pd.read_parquet(path).columns)
+    decided = {path.parent for path in tables if "status" in pd.read_parquet(path).columns}
+    return sorted(decided | progress.folders_below(root))
 
 
 def _anonymized(folder: Path) -> Progress:
     rows = manifest.read_manifest(folder)
-    total = running_total(folder)
-    if total is not None:
-        return _decided(str(folder), rows, total, "running")
-    broken_off = progress.read(folder)
-    return _decided(str(folder), rows, broken_off, "finished" if broken_off is None else "stopped")
+    running, total = progress.going_on(folder)
+    began = progress.begun(folder)
+    if running:
+        return _decided(str(folder), rows, total, "running", f"begun {_clock(began)}")
+    if began is None:
+        return _decided(str(folder), rows, None, "finished")
+    table = folder / manifest.MANIFEST
+    last = max(progress.last_sign(folder), table.stat().st_mtime if table.exists() else 0)
+    said = f"begun {_clock(began)}, and no sign of life since {_clock(last)}; the same command takes it up"
+    return _decided(str(folder), rows, progress.read(folder), "stopped", said)
+
+
+def _clock(moment: float | None) -> str:
+    """A moment, by the clock of this machine."""
+    return "just now" if moment is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def _stored(url: str) -> Progress:
@@ -114,18 +124,20 @@ def _decided(
     by_id: Mapping[str, manifest.Row],
     total: int | None,
     state: Literal["finished", "running", "stopped"],
+    when: str = "",
 ) -> Progress:
     rows = by_id.values()
     counts = Counter(row.status for row in rows)
     frames = sum(row.num_frames for row in rows if row.status == "done")
     parts = [f"{counts[name]} {name}" for name in ("done", "quarantined", "failed")]
+    decided = f"{', '.join(parts)}, {frames} frames written" if rows else "nothing decided yet"
     return Progress(
         folder=folder,
         kind="anonymize",
         done=len(rows),
         total=total,
         state=state,
-        detail=f"{', '.join(parts)}, {frames} frames written",
+        detail="; ".join([decided, when] if when else [decided]),
     )
 
 

@@ -69,8 +69,8 @@ def report(
     if not root.is_dir():
         raise UserError(f"The folder {folder} does not exist; give one that anonymize, train or sweep wrote.")
     path = Path(out) if out else root / "report.html"
-    files.require_ours(path)  # before the work
-    beside = path.with_name(f"{path.stem}-files")
+    files.require_ours(path, of=root)  # before the work
+    beside = path.with_name(f"{path.stem if path.suffix == '.html' else path.name}-files")
     shelf = Shelf(folder=beside / "players", link=f"{quote(beside.name)}/players", embed=embed_videos)
     collections = [
         videos.read(manifest, root=root, show_sources=show_sources, shelf=shelf)
@@ -97,7 +97,7 @@ def report(
         provenance=_provenance(root, show_sources, embed_videos),
         version=raymaskdp.__version__,
     )
-    files.write_text(path, page)
+    files.write_text(path, page, of=root)
     tables = exports.write(beside, root)
     return ReportResult(
         path=str(path),

@@ -147,7 +147,7 @@ def _small(frame_HW3: np.ndarray) -> str:
 
 def _write(path: Path, out: Path, cases: list[ReviewCase]) -> None:
     text = pages.render("review.html", out=str(out), cases=cases)
-    with files.atomic_path(path) as temporary:
+    with files.atomic_path(path, of=out) as temporary:
         temporary.touch(mode=0o600)
         temporary.write_text(text, encoding="utf-8")
         os.chmod(temporary, 0o600)

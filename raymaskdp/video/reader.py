@@ -24,7 +24,9 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from raymaskdp.errors import UserError
 from raymaskdp.video import tone
+from raymaskdp.video.containers import matroska
 from raymaskdp.video.decoding import decoded, opened, require_file, watched
+from raymaskdp.video.integrity import LOOKED_AT, Integrity, has_picture_hash, integrity
 from raymaskdp.video.timing import Timing
 
 MOST_STRETCHED = 8
@@ -50,6 +52,7 @@ class VideoInfo:
       matrix: "bt709" or "bt601", the one used to convert to RGB; others by their FFmpeg number.
       times, tick: when pictures are shown, where that is not at a constant rate; see `Timing`.
       changed: what is not as in the file, so that it is shown right everywhere; a few words each.
+      integrity: what would tell that pictures were damaged; see `video.integrity`.
     """
 
     width: int
@@ -62,6 +65,7 @@ class VideoInfo:
     times: tuple[int, ...] = ()
     tick: Fraction = Fraction(1, 1000)
     changed: tuple[str, ...] = ()
+    integrity: Integrity = "decoder"
 
     @property
     def shown_T(self) -> np.ndarray:
@@ -86,10 +90,14 @@ def probe(path: str | Path) -> VideoInfo:
     coded: list[int] = []  # time stamps of coded pictures
     stamps: list[int | None] = []
     last: int | None = None
-    interlaced = False
+    interlaced = checked = False
     with opened(path) as (container, video), watched(path, video) as watch:
+        codec, head = video.codec_context.codec.name, video.codec_context.extradata
 
         def look(packet: av.Packet, count: int) -> None:
+            nonlocal checked
+            if codec == "hevc" and count < LOOKED_AT and not checked:
+                checked = has_picture_hash(bytes(packet), head)
             if packet.size and packet.dts is not None:
                 coded.append(packet.dts)
             watch(packet, count)
@@ -130,6 +138,7 @@ def probe(path: str | Path) -> VideoInfo:
         times=timing.times,
         tick=timing.tick,
         changed=tuple(changed),
+        integrity=integrity(codec, checked=checked or matroska.has_checksums(path)),
     )
 
 

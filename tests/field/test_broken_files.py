@@ -1,5 +1,6 @@
 """Files that are cut off or damaged are refused by name: none is `done` with fewer or other pictures."""
 
+import json
 import random
 from pathlib import Path
 
@@ -174,6 +175,40 @@ def test_changed_bits_of_vp8_and_hevc_without_a_checksum_tell_nobody(tmp_path: P
             seen += notices(tmp_path / "bruised")
         assert seen < 4
     assert "VP8" in (Path(__file__).parents[2] / "docs/limits.md").read_text()
+
+
+SAID = {
+    "libx264 mp4": "decoder",
+    "libx264 matroska": "checksums",
+    "libvpx webm": "none",
+    "libvpx matroska": "checksums",
+    "libvpx-vp9 webm": "decoder",
+    "libx265 mp4": "none",
+    "libx265 mpegts": "none",
+    "libx265 hash mp4": "checksums",
+    "libx265 hash mpegts": "checksums",
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_would_tell_of_damage_is_said(name: str, tmp_path: Path) -> None:
+    codec, *hashed, form = name.split()
+    options = {"x265-params": "log-level=0" + (":hash=1" if hashed else "")} if codec == "libx265" else {}
+    whole = write(tmp_path / "whole", noisy(), codec=codec, form=form, options=options)
+    assert probe(whole).integrity == SAID[name]
+
+
+def test_a_done_row_says_what_would_have_told_of_damage(films: Films, run: Run, tmp_path: Path) -> None:
+    films.put(tmp_path / "videos/a.mp4")
+    with av.open(str(films.a)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    write(tmp_path / "videos/b.webm", frames, codec="libvpx", form="webm")
+    result = run(tmp_path / "videos", tmp_path / "out")
+    said = {row.video_id: json.loads(row.metrics)["source_integrity"] for row in result.rows}
+    assert said == {"a": "decoder", "b.webm": "none"}
+    note = "note: 1 of a coding that does not show damaged pictures (docs/limits.md): b.webm"
+    assert note in str(result)
+    assert note in str(run(tmp_path / "videos", tmp_path / "out"))  # of what was finished before, too
 
 
 def test_the_part_that_is_damaged_is_named(tmp_path: Path) -> None:

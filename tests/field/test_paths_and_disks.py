@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.disks import disk
 from support.field_films import Films, Run
 
 from raymaskdp import cli, files, storage
@@ -29,19 +30,6 @@ from raymaskdp.video.reader import probe
 
 SIZE = PrepareConfig(width=32, height=24, token=2)
 LATIN = os.fsdecode(b"caf\xe9.mp4")
-
-
-@contextlib.contextmanager
-def disk(folder: Path, size: str = "64m") -> Iterator[Path]:
-    """A small file system of its own, mounted at a folder; where that is not allowed, the test is skipped."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @contextlib.contextmanager

@@ -1,52 +1,27 @@
 """The check of launch files names what is still to be set, and what keeps a file from working, and where."""
 
-import copy
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from support.launch_files import CLUSTER, FILES, filled, make_home, of_containers, of_pods, of_types, set_all
 
 from raymaskdp import __version__, cli
 from raymaskdp.errors import UserError
-from raymaskdp.operate.launch_check import inspect
-from raymaskdp.operate.launch_ray_up import gpus_of
-
-CLUSTER = Path(__file__).parents[2] / "cluster"
-FILES = [*sorted(CLUSTER.glob("*.yaml")), *sorted(CLUSTER.glob("kuberay/ray*.yaml"))]
-NAMES = [path.name for path in FILES]
+from raymaskdp.operate.launch.check import inspect
+from raymaskdp.operate.launch.machines import gpus_of
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home that has what launch files copy to the machines, where they say that it is."""
-    folder = tmp_path / "home"
-    (folder / ".raymaskdp-ca").mkdir(parents=True)
-    (folder / ".ray").mkdir()
-    (folder / ".ray/auth_token").write_text("x")
-    (folder / ".raymaskdp-secret").write_bytes(bytes(32))
+    folder = make_home(tmp_path / "home")
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.chdir(CLUSTER.parent)
     return folder
-
-
-def filled(name: str, folder: Path, change: Callable[[Any], object] = lambda _: None) -> Path:
-    """A launch file with every placeholder filled, and changed."""
-    (path,) = [path for path in FILES if path.name == name]
-    settings = copy.deepcopy(yaml.safe_load(re.sub(r"<([^<>\s]+)>", r"\1", path.read_text())))
-    settings = yaml.safe_load(
-        yaml.dump(settings, Dumper=NoAliases, sort_keys=False)
-    )  # what was shared is a part of each
-    change(settings)
-    (folder / name).write_text(yaml.dump(settings, sort_keys=False))
-    return folder / name
-
-
-class NoAliases(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -70,13 +45,13 @@ def test_what_is_to_be_set_is_little_at_the_top_and_named(path: Path, tmp_path: 
 
     assert inspect(filled(path.name, tmp_path)).healthy
     for name in set(re.findall(r"<([^<>\s]+)>", text)):
-        others = re.sub(rf"<((?!{name}>)[^<>\s]+)>", r"\1", text)
-        (tmp_path / "left.yaml").write_text(others)
-        assert not inspect(tmp_path / "left.yaml").healthy, name  # this one is still to be set
+        (tmp_path / "left.yaml").write_text(set_all(path.name, text, but=name))
+        (check,) = inspect(tmp_path / "left.yaml").checks
+        assert f"<{name}>" in check.found  # this one is still to be set, and is all that is said
 
     (home / ".ray/auth_token").unlink()
     (home / ".raymaskdp-secret").unlink()
-    (home / ".raymaskdp-ca").rmdir()
+    shutil.rmtree(home / ".raymaskdp-ca")
     mounted = inspect(filled(path.name, tmp_path)).checks
     assert all(check.name.startswith("file_mounts.") for check in mounted if check.verdict == "wrong")
     assert {check.fix for check in mounted if check.verdict == "wrong"} in (
@@ -89,26 +64,9 @@ def test_what_is_to_be_set_is_little_at_the_top_and_named(path: Path, tmp_path: 
     )
 
 
-def of_types(change: Callable[[Any], object]) -> Callable[[Any], object]:
-    """A change of every type of nodes but the head's."""
-    return lambda settings: [
-        change(node) for name, node in settings["available_node_types"].items() if name != "head"
-    ]
-
-
-def of_pods(change: Callable[[Any], object]) -> Callable[[Any], object]:
-    """A change of every group of pods."""
-
-    def go(settings: Any) -> None:
-        spec = settings["spec"].get("rayClusterSpec", settings["spec"])
-        for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
-            change(group["template"]["spec"])
-
-    return go
-
-
-def of_containers(change: Callable[[Any], object]) -> Callable[[Any], object]:
-    return of_pods(lambda pod: change(pod["containers"][0]))
+def without_volume(settings: Any) -> None:
+    of_pods(lambda pod: pod["volumes"].pop(0))(settings)
+    of_containers(lambda box: box["volumeMounts"].pop(0))(settings)
 
 
 def without_gpus(settings: Any) -> None:
@@ -154,7 +112,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
     ),
     "no volume": (
         "rayjob.yaml",
-        of_pods(lambda pod: pod["volumes"].pop(0)),
+        without_volume,
         "spec.rayClusterSpec.workerGroupSpecs[0] (cpu)",
         "no role and no file system",
         "serviceAccountName",
@@ -423,8 +381,8 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
     "no form": (
         "aws.yaml",
         lambda settings: settings["available_node_types"].update(cpu=7),
-        "aws.yaml",
-        "has not the form",
+        "available_node_types.cpu",
+        "it is 7, and settings with names is needed",
         "cluster/",
     ),
 }

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from raymaskdp import storage
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.output import manifest, progress
 from raymaskdp.anonymize.output.progress import told
-from raymaskdp.anonymize.run import PROGRESS
+from raymaskdp.anonymize.run import _locked
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.operate.progress import STILL_SECONDS, status
@@ -39,7 +40,7 @@ def test_anonymizing_is_running_while_its_folder_is_locked(tmp_path: Path) -> No
 
     work = tmp_path / ".out.work"
     work.mkdir()
-    (work / PROGRESS).write_text('{"videos": 7}')
+    (work / progress.WORK).write_text('{"videos": 7}')
     handle = os.open(out, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
@@ -65,6 +66,42 @@ def test_a_run_that_was_killed_is_stopped(tmp_path: Path) -> None:
         raise RuntimeError("it breaks off")
     (found,) = status(tmp_path).runs
     assert (found.total, found.state) == (9, "stopped")
+    assert "no sign of life since" in found.detail
+
+
+def test_a_run_that_was_killed_before_it_decided_anything_is_stopped(tmp_path: Path) -> None:
+    """At each place: before it knew how many videos it has, and behind that; and beside another folder."""
+    out = tmp_path / "a/out"
+    program = (
+        "import os, sys; from pathlib import Path\n"
+        "from raymaskdp.anonymize.output.progress import told\n"
+        "from raymaskdp.anonymize.run import _locked\n"
+        "with _locked(Path(sys.argv[1])) as work:\n"
+        "    if sys.argv[2] == 'early': os.kill(os.getpid(), 9)\n"
+        "    with told(Path(sys.argv[1]), 7): os.kill(os.getpid(), 9)"
+    )
+    for when, total in (("early", None), ("late", 7)):
+        subprocess.run([sys.executable, "-c", program, out, when], check=False, timeout=120)
+        for asked in (out, tmp_path):
+            before = sorted(tmp_path.rglob("*"))
+            (found,) = status(asked).runs
+            assert (found.folder, found.done, found.total, found.state) == (str(out), 0, total, "stopped")
+            assert re.search(r"nothing decided yet; begun 20\d\d-\S+ \S+, and no sign of life", found.detail)
+            assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "a/.out.progress").unlink()
+    with _locked(out):  # another run, which cleans up
+        (found,) = status(tmp_path).runs
+        assert (found.done, found.total, found.state) == (0, None, "running")
+    with pytest.raises(UserError, match="holds nothing"):
+        status(tmp_path)
+
+
+def test_a_locked_folder_is_running_before_its_run_counts_its_videos(tmp_path: Path) -> None:
+    manifest.write_manifest(tmp_path / "out", rows("done"))
+    with _locked(tmp_path / "out"):
+        (found,) = status(tmp_path).runs
+        assert (found.done, found.total, found.state) == (1, None, "running")
+    assert status(tmp_path).runs[0].state == "finished"
 
 
 def test_a_run_on_a_store_is_running_as_long_as_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

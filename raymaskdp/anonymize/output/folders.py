@@ -43,11 +43,17 @@ def passing(out: Path, kind: str) -> Path:
 def lasting(out: Path, kind: str) -> Path:
     """The path of what outlives runs and must never be published; in the cache where none may be beside."""
     near = beside(out, kind)
-    far = cache_dir() / "outputs" / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:16] / kind
+    far = _far(out, kind)
     if near.exists() or (not far.exists() and _writable(near.parent)):
         return near
     far.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return far
+
+
+def kept(out: Path, kind: str) -> Path:
+    """Where `lasting` has put something, found out without writing anything."""
+    near = beside(out, kind)
+    return near if near.exists() else _far(out, kind)
 
 
 def existing(out: Path, kind: str) -> Path:
@@ -65,6 +71,10 @@ def ignores_case(folder: Path) -> bool:
     """Whether a folder takes names that differ in capitals for the same."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{INSIDE}-a") as probe:
         return Path(probe.name).with_name(Path(probe.name).name.upper()).exists()
+
+
+def _far(out: Path, kind: str) -> Path:
+    return cache_dir() / "outputs" / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:16] / kind
 
 
 def _writable(folder: Path) -> bool:

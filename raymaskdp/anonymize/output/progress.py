@@ -7,8 +7,10 @@ A folder's lock says whether a run is going on. A store has no locks, so the run
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
+import os
 import threading
 import time
 import uuid
@@ -19,7 +21,7 @@ from typing import Any
 from raymaskdp import storage
 from raymaskdp.anonymize.output import folders
 from raymaskdp.errors import UserError
-from raymaskdp.files import write_json, write_text
+from raymaskdp.files import SCRATCH, write_json, write_text
 
 BEAT_SECONDS = 30.0
 """How often a run on a store says that it still works."""
@@ -29,6 +31,9 @@ SILENT_SECONDS = 120.0
 
 STORED = f"{folders.INSIDE}.progress.json"
 """The object on a store that says so."""
+
+WORK = "progress.json"
+"""The note of a run that goes on, in its private folder."""
 
 _log = logging.getLogger(__name__)
 
@@ -107,9 +112,52 @@ def is_running(out: str) -> bool:
 def read(out: Path | str) -> int | None:
     """How many videos a run has that is going on or broke off; None where the last one has ended."""
     if isinstance(out, Path):
-        path = folders.lasting(out, "progress")
+        path = folders.kept(out, "progress")
         return _videos(path.read_bytes() if path.is_file() else b"")
     return _videos(_stored(out))
+
+
+def going_on(out: Path) -> tuple[bool, int | None]:
+    """Whether a run works on a folder, and how many videos it has, once it knows."""
+    try:
+        handle = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"Cannot read the folder {out}: {error.strerror}.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False, None
+    except BlockingIOError:
+        path = folders.existing(out, "work") / WORK
+        return True, _videos(path.read_bytes() if path.is_file() else b"")
+    finally:
+        os.close(handle)
+
+
+def begun(out: Path) -> float | None:
+    """When the run of a folder began that goes on or broke off, in seconds; None where none did."""
+    return min(_signs(out), default=None)
+
+
+def last_sign(out: Path) -> float:
+    """When it last wrote something that still is there; what it has decided is in the manifest."""
+    times = [path.stat().st_mtime for path in folders.existing(out, "work").rglob("*") if path.is_file()]
+    return max([0.0, *_signs(out), *times])
+
+
+def _signs(out: Path) -> list[float]:
+    signs = (folders.kept(out, "progress"), folders.existing(out, "work") / SCRATCH)
+    return [path.stat().st_mtime for path in signs if path.is_file()]
+
+
+def folders_below(root: Path) -> set[Path]:
+    """Folders, `root` among them, that have signs of a run, whether or not it has decided anything."""
+    found = {root} if begun(root) is not None else set()
+    for kind in ("progress", "work"):
+        for path in root.rglob(f".*.{kind}"):
+            within = path.name == f"{folders.INSIDE}.{kind}"
+            name = path.name.removeprefix(".").removesuffix(f".{kind}")
+            found.add(path.parent if within else path.with_name(name))
+    return {folder for folder in found if folder.is_dir() and begun(folder) is not None}
 
 
 def _stored(out: str) -> bytes:

@@ -68,7 +68,7 @@ def sheet(
     """
     if Path(out).suffix.lower() not in SUFFIXES:
         raise UserError(f"A contact sheet is a picture; give {out} one of the endings {', '.join(SUFFIXES)}.")
-    require_ours(Path(out))  # before the work
+    require_ours(Path(out), of=Path(folder))  # before the work
     rows = manifest.read_manifest(Path(folder))
     if not rows:
         raise UserError(f"{folder} holds no manifest.parquet; give a folder that anonymize wrote.")
@@ -82,7 +82,7 @@ def sheet(
         np.pad(block, ((0, 3 * GAP_PX), (0, width - block.shape[1]), (0, 0)), constant_values=255)
         for block in blocks
     ]
-    with atomic_path(Path(out)) as temporary:
+    with atomic_path(Path(out), of=Path(folder)) as temporary:
         encoded, data = cv2.imencode(Path(out).suffix, cv2.cvtColor(np.vstack(padded), cv2.COLOR_RGB2BGR))
         if not encoded:
             raise RuntimeError("OpenCV could not encode the contact sheet.")

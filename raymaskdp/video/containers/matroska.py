@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 HEAD = b"\x1a\x45\xdf\xa3"
 SEGMENT, CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
@@ -29,6 +30,13 @@ class _Element:
     size: int | None
 
 
+class _Part(NamedTuple):
+    """Where the content of an element begins, and how long it is."""
+
+    begin: int
+    size: int
+
+
 def promised_size(head: bytes) -> int | None:
     """How long a file is by its head; None for other files and where it does not say."""
     at = 0
@@ -47,30 +55,48 @@ def damaged_at(path: str | Path) -> int | None:
     FFmpeg writes a checksum for each part of an MKV file, and looks at none. All of the file is read.
     """
     with open(path, "rb") as file:
-        if file.read(len(HEAD)) != HEAD:
-            return None
-        at = 0
-        while True:
-            file.seek(at)
-            element = _element(file.read(LONGEST), at)
-            if element is None:
-                return None
-            if element.name in (SEGMENT, CLUSTER) and (element.name == SEGMENT or element.size is None):
-                at = element.begin
-                continue
-            if element.size is None:
-                return None
-            if element.name == CLUSTER and not _is_intact(file, element.begin, element.size):
+        for at, part in _parts(file):
+            if not _is_intact(file, part):
                 return at
-            at = element.begin + element.size
+    return None
 
 
-def _is_intact(file: BinaryIO, begin: int, size: int) -> bool:
-    file.seek(begin)
+def has_checksums(path: str | Path) -> bool:
+    """Whether every part of a file with pictures has a checksum."""
+    with open(path, "rb") as file:
+        found = []
+        for _, part in _parts(file):
+            file.seek(part.begin)
+            found.append(file.read(len(CHECKSUM)) == CHECKSUM)
+    return bool(found) and all(found)
+
+
+def _parts(file: BinaryIO) -> Iterator[tuple[int, _Part]]:
+    """Where the parts of a file begin that hold pictures and say how long they are, and those."""
+    if file.read(len(HEAD)) != HEAD:
+        return
+    at = 0
+    while True:
+        file.seek(at)
+        element = _element(file.read(LONGEST), at)
+        if element is None:
+            return
+        if element.name in (SEGMENT, CLUSTER) and (element.name == SEGMENT or element.size is None):
+            at = element.begin
+            continue
+        if element.size is None:
+            return
+        if element.name == CLUSTER:
+            yield at, _Part(element.begin, element.size)
+        at = element.begin + element.size
+
+
+def _is_intact(file: BinaryIO, part: _Part) -> bool:
+    file.seek(part.begin)
     first = file.read(len(CHECKSUM) + CHECKSUM_BYTES)
     if not first.startswith(CHECKSUM):
         return True
-    left, checksum = size - len(first), 0
+    left, checksum = part.size - len(first), 0
     while left > 0 and (piece := file.read(min(left, PIECE))):
         checksum = zlib.crc32(piece, checksum)
         left -= len(piece)

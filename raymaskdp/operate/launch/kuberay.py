@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import requires
 from importlib.metadata import version as installed
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion
 
-from raymaskdp.operate.launch_faults import CAPABILITIES, LaunchPlan, NodeGroup, unequal
+from raymaskdp.operate.launch import entrypoint
+from raymaskdp.operate.launch.faults import CAPABILITIES, LaunchPlan, NodeGroup, unequal
 
 FILE_SYSTEMS = ("persistentVolumeClaim", "ephemeral", "nfs", "csi", "hostPath", "cephfs", "azureFile")
 """Volumes on which videos may be."""
@@ -21,18 +23,25 @@ STORE_SHARE, MOST_STORE = 0.3, 10e9
 
 UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
+MOST_BY_DEFAULT = 2**31 - 1
+"""Pods of a group that says no maxReplicas."""
+
 ROLE = "give its pods a serviceAccountName that may read and write the bucket, a mounted secret, or a volume"
 
 
 def is_kuberay(settings: Mapping[str, Any]) -> bool:
     """Whether a file is for KubeRay and starts a cluster."""
-    return settings.get("kind") in ("RayCluster", "RayJob") and isinstance(settings.get("spec"), dict)
+    return "apiVersion" in settings or "kind" in settings
 
 
 def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
     """The groups of pods of a RayCluster or a RayJob."""
-    below = "spec.rayClusterSpec" if "rayClusterSpec" in settings["spec"] else "spec"
-    spec = settings["spec"].get("rayClusterSpec", settings["spec"])
+    job = settings["kind"] == "RayJob"
+    below = "spec.rayClusterSpec" if job else "spec"
+    spec = settings["spec"].get("rayClusterSpec", {}) if job else settings["spec"]
+    if job and "rayClusterSpec" not in settings["spec"]:
+        return _job_alone(settings)
+    grows = bool(spec.get("enableInTreeAutoscaling"))
     named = [("headGroupSpec", spec.get("headGroupSpec") or {})]
     named += [(f"workerGroupSpecs[{n}]", group) for n, group in enumerate(spec.get("workerGroupSpecs") or [])]
     secured = any(_variables(_ray(group)).get("RAY_USE_TLS") == "1" for _, group in named)
@@ -43,13 +52,14 @@ def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
         variables = _variables(container)
         asked = container.get("resources") or {}
         counts = _counts(group, asked)
+        least, most = int(group.get("minReplicas", 0)), int(group.get("maxReplicas", MOST_BY_DEFAULT))
         gpus = next((count for count in counts.values() if count is not None), 0.0)
         groups.append(
             NodeGroup(
                 place=f"{below}.{name}" + ("" if head else f" ({group.get('groupName', 'without a name')})"),
                 head=head,
                 gpus=gpus,
-                most=1 if head else int(group.get("maxReplicas", 0)),
+                most=1 if head else most if grows else min(most, max(least, int(group.get("replicas", 0)))),
                 image=str(container.get("image") or ""),
                 capabilities=variables.get(CAPABILITIES, ""),
                 storage=_storage(pod, container),
@@ -58,7 +68,8 @@ def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
                     *_unlike_others(variables, secured),
                     *_no_token(spec, container),
                     *unequal(counts),
-                    *(_hidden_dashboard(settings, group) if head else ()),
+                    *_no_volume(pod),
+                    *(_hidden_dashboard(settings, group) if head else _no_number(group, least, most, grows)),
                 ),
             )
         )
@@ -68,8 +79,71 @@ def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
         most=None,
         limit="maxReplicas",
         role=ROLE,
-        faults=tuple(_versions(f"{below}.rayVersion", spec.get("rayVersion"), images)),
+        faults=(
+            *_versions(f"{below}.rayVersion", spec.get("rayVersion"), images),
+            *_same_name(f"{below}.workerGroupSpecs", spec.get("workerGroupSpecs") or []),
+            *(_of_job(settings["spec"]) if job else ()),
+        ),
     )
+
+
+def _job_alone(settings: Mapping[str, Any]) -> LaunchPlan:
+    """A job for a cluster that stands already, or for none."""
+    found = tuple(_of_job(settings["spec"]))
+    if settings["spec"].get("clusterSelector"):
+        said = "the cluster stands in another file, so nothing of it is checked"
+        doubt = ("spec.clusterSelector", said, "check that file, too")
+        return LaunchPlan(
+            groups=(), most=None, limit="", role="", faults=found, doubts=(doubt,), elsewhere=True
+        )
+    no_cluster = ("spec.rayClusterSpec", "it is not there", "take that of cluster/kuberay/rayjob.yaml")
+    return LaunchPlan(groups=(), most=None, limit="", role="", faults=(no_cluster, *found), elsewhere=True)
+
+
+def _of_job(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if spec.get("submissionMode") != "InteractiveMode":
+        yield from entrypoint.faults("spec.entrypoint", str(spec.get("entrypoint") or ""))
+    if spec.get("ttlSecondsAfterFinished") and not spec.get("shutdownAfterJobFinishes"):
+        yield (
+            "spec.ttlSecondsAfterFinished",
+            "KubeRay refuses it without shutdownAfterJobFinishes",
+            "set shutdownAfterJobFinishes to true",
+        )
+
+
+def _same_name(place: str, groups: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    for name, count in Counter(str(group["groupName"]) for group in groups).items():
+        if count > 1:
+            yield place, f"{count} groups are called {name}", "give each group a name of its own"
+
+
+def _no_number(group: Mapping[str, Any], least: int, most: int, grows: bool) -> Iterator[tuple[str, str]]:
+    """Numbers of pods that cannot be."""
+    now = int(group.get("replicas", least))
+    if least > most:
+        yield (
+            f"it is to have {least} pods at least (minReplicas) and {most} at most (maxReplicas)",
+            "lower minReplicas or raise maxReplicas",
+        )
+    elif now > most:
+        yield f"it is to have {now} pods (replicas) and {most} at most (maxReplicas)", "raise maxReplicas"
+    elif not grows and "maxReplicas" in group and most > max(now, least):
+        yield (
+            f"nothing starts more than {max(now, least)} of its {most} pods, since the cluster does not grow",
+            "set enableInTreeAutoscaling to true, or replicas to the number that you want",
+        )
+
+
+def _no_volume(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Kubernetes refuses a pod that mounts what it has not."""
+    volumes = {volume["name"] for volume in pod.get("volumes") or []}
+    for container in (*(pod.get("initContainers") or []), *pod["containers"]):
+        for mount in container.get("volumeMounts") or []:
+            if mount["name"] not in volumes:
+                yield (
+                    f"its container {container['name']} mounts {mount['name']}, no volume of the pod",
+                    "add it to the volumes, or take the mount out",
+                )
 
 
 def _counts(group: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, float | None]:

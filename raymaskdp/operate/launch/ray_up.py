@@ -6,34 +6,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from raymaskdp.operate.launch_faults import CAPABILITIES, LaunchPlan, NodeGroup, unequal
+from raymaskdp.operate.launch import start
+from raymaskdp.operate.launch.faults import CAPABILITIES, LaunchPlan, NodeGroup, unequal
+from raymaskdp.operate.launch.machines import GPUS, gpus_of, new_machine, no_machine
 
 MOUNTS = re.compile(r"\b(mount|mount\.\w+|gcsfuse|mount-s3|s3fs|efs)\b")
 """Commands that give a node a file system of others."""
 
+MOST_BY_DEFAULT = 2
+"""Workers that Ray starts where a file does not say how many."""
+
 KEYS = re.compile(r"\.aws\b|credentials|gcloud|service.?account", re.IGNORECASE)
 """Names of files that let their owner into a store."""
-
-TLS = re.compile(r"(?:\.|source)\s+(\S*tls/env)")
-"""How a command that starts Ray reads the variables that cluster/tls.sh makes."""
-
-TOKEN_MODE = "RAY_AUTH_MODE=token"
-
-MACHINES = {
-    r"[mcrti]\d\w*\.\w+": 0,
-    r"(g4dn|g5|g6|g6e)\.(|2|4|8|16)xlarge": 1,
-    r"(g4dn|g5|g6|g6e)\.12xlarge|(g5|g6|g6e)\.24xlarge": 4,
-    r"(g5|g6|g6e)\.48xlarge|g4dn\.metal": 8,
-    r"p3\.2xlarge": 1,
-    r"p3\.8xlarge": 4,
-    r"p3\.16xlarge|p3dn\.24xlarge|p4de?\.24xlarge|p5e?n?\.48xlarge": 8,
-    r"[enc]2d?-\w+-\d+|[cn]4-\w+-\d+": 0,
-    r"g2-standard-(4|8|12|16|32)": 1,
-    r"g2-standard-24": 2,
-    r"g2-standard-48": 4,
-    r"g2-standard-96": 8,
-}
-"""GPUs of machines by patterns of their names, as Amazon and Google list them."""
 
 RAYS_OWN = ("", "latest_dlami")
 """Images that Ray looks up itself on Amazon's cloud: of 2022, with drivers that are too old for our torch."""
@@ -48,17 +32,16 @@ ROLES = {
 
 def is_ray_up(settings: Mapping[str, Any]) -> bool:
     """Whether a file is for `ray up`."""
-    return isinstance(settings.get("provider"), dict) and isinstance(
-        settings.get("available_node_types"), dict
-    )
+    return "available_node_types" in settings or {"cluster_name", "provider"} <= settings.keys()
 
 
 def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
     """The groups of nodes of a file for `ray up`."""
     cloud = str(settings["provider"].get("type"))
     docker = settings.get("docker") or {}
-    commands = tuple(_commands(settings))
+    commands = tuple(start.commands(settings))
     keys = any(KEYS.search(str(there)) for there in settings.get("file_mounts") or {})
+    most_of_all = int(settings.get("max_workers", MOST_BY_DEFAULT))
     groups = []
     for name, node in settings["available_node_types"].items():
         head = name == settings.get("head_node_type")
@@ -69,7 +52,8 @@ def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
             *(container.get("run_options") or []),
             *(container.get("head_run_options" if head else "worker_run_options") or []),
         ]
-        most = int(node.get("max_workers", settings.get("max_workers", 0)))
+        machine = _machine(launched)
+        most = int(node.get("max_workers", 0 if head else most_of_all))
         groups.append(
             NodeGroup(
                 place=f"available_node_types.{name}",
@@ -83,114 +67,94 @@ def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
                 driver=_driver(launched),
                 storage=cloud not in ROLES or keys or _storage(cloud, launched, commands),
                 faults=(
+                    *no_machine(cloud, machine),
                     *_no_image(cloud, launched),
                     *_no_shared_memory(container, options),
                     *unequal(_counts(resources, launched)),
+                    *_more_than_most(int(node.get("min_workers", 0)), most),
                 ),
+                doubts=tuple(new_machine(cloud, machine)),
             )
         )
     installs = tuple(line for line in commands if re.search(r"\bpip3? install\b|\buv pip\b", line))
     return LaunchPlan(
         groups=tuple(groups),
-        most=int(settings.get("max_workers", 2)),
+        most=most_of_all,
         limit="max_workers, of the file and of its node types,",
         role=ROLES.get(cloud, "mount a file system"),
         installs=installs,
-        faults=(*_not_joined(settings), *_no_certificate(settings), *_no_token(settings)),
+        faults=(
+            *_other_zone(settings["provider"]),
+            *_no_such_head(settings),
+            *_fewer_than_least(settings, most_of_all),
+            *start.faults(settings),
+        ),
+        doubts=tuple(_other_cloud(cloud)),
     )
 
 
-def _commands(settings: Mapping[str, Any]) -> Iterator[str]:
-    """All shell commands by which nodes are set up, in their order."""
-    for when in ("initialization_commands", "setup_commands", "worker_setup_commands"):
-        yield from map(str, settings.get(when) or [])
+def _machine(launched: Mapping[str, Any]) -> str:
+    return str(launched.get("InstanceType") or launched.get("machineType") or "").rsplit("/", 1)[-1]
 
 
-def _starts(settings: Mapping[str, Any], who: str) -> tuple[str, str]:
-    """The name of the commands that start Ray on the head or on workers, and all of them; "" for none."""
-    name = f"{who}_start_ray_commands"
-    return name, "\n".join(map(str, settings.get(name) or []))
-
-
-def _not_joined(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """What `ray start` needs so that the nodes become one cluster."""
-    for who, needed, otherwise in (
-        ("head", "--head", "no node becomes the head"),
-        ("head", "--autoscaling-config", "the head starts no workers"),
-        ("worker", "--address", "each worker is a cluster of its own"),
-    ):
-        name, commands = _starts(settings, who)
-        if commands and needed not in commands:
-            told = {"--address": "--address=$RAY_HEAD_IP:6379", "--head": "--head"}.get(
-                needed, "--autoscaling-config=~/ray_bootstrap_config.yaml"
-            )
-            yield name, f"its `ray start` has no {needed}, so {otherwise}", f"add {told}"
-
-
-def _no_certificate(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Of what the commands that start Ray read, and of what that is made from."""
-    setup = "\n".join(_commands(settings))
-    read = {who: TLS.findall(_starts(settings, who)[1]) for who in ("head", "worker")}
-    if any(read.values()) and "tls.sh" not in setup:
-        made = (read["head"] or read["worker"])[0]
+def _no_such_head(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    head, types = settings["head_node_type"], list(settings["available_node_types"])
+    if head not in types:
         yield (
-            "setup_commands",
-            f"the commands that start Ray read {made}, and none here makes it, so no node starts",
-            "take the setup_commands of cluster/",
+            "head_node_type",
+            f"it is {head}, and available_node_types has {' and '.join(types)} alone",
+            "set it to one of them",
         )
-    mounts = [str(there).replace("~", "/home/ray", 1) for there in settings.get("file_mounts") or {}]
-    for authority in re.findall(r"tls\.sh\s+(/\S+)", setup):
-        if not any(authority == there or authority.startswith(f"{there}/") for there in mounts):
+
+
+def _more_than_most(least: int, most: int) -> Iterator[tuple[str, str]]:
+    if least > most:
+        yield (
+            f"it is to have {least} nodes at least (min_workers) and {most} at most (max_workers)",
+            "lower its min_workers or raise max_workers",
+        )
+
+
+def _fewer_than_least(settings: Mapping[str, Any], most: int) -> Iterator[tuple[str, str, str]]:
+    least = sum(int(node.get("min_workers", 0)) for node in settings["available_node_types"].values())
+    if least > most:
+        yield (
+            "max_workers",
+            f"{most} nodes are allowed in all, and the min_workers of all types are {least}",
+            f"raise it to {least}, or lower min_workers",
+        )
+
+
+def _other_zone(provider: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """A zone begins with the name of its region."""
+    region, zones = str(provider.get("region") or ""), str(provider.get("availability_zone") or "")
+    for zone in re.split(r"\s*,\s*", zones):
+        if region and zone and "<" not in region + zone and not zone.startswith(region):
             yield (
-                "file_mounts",
-                f"nothing is copied to {authority}, from which certificates are made, so no node starts",
-                f"add {authority}: ~/.raymaskdp-ca",
+                "provider.availability_zone",
+                f"{zone} is no zone of {region}",
+                f"set it to a zone of {region}, or change the region",
             )
-    if bool(read["head"]) != bool(read["worker"]):
-        lacking = "worker" if read["head"] else "head"
-        yield (
-            f"{lacking}_start_ray_commands",
-            "the other nodes speak TLS and these do not, so they never meet",
-            "start Ray in the same way on all of them",
-        )
 
 
-def _no_token(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    asked = {who: TOKEN_MODE in _starts(settings, who)[1] for who in ("head", "worker")}
-    if any(asked.values()) and not all(asked.values()):
-        lacking = "worker" if asked["head"] else "head"
+def _other_cloud(cloud: str) -> Iterator[tuple[str, str, str]]:
+    if cloud not in GPUS:
         yield (
-            f"{lacking}_start_ray_commands",
-            "the other nodes ask for a token and these do not, so they never meet",
-            f"add {TOKEN_MODE} before `ray start`",
-        )
-    given = [str(there) for there in settings.get("file_mounts") or {}]
-    if any(asked.values()) and not any(there.endswith(("/.ray/auth_token", "/.ray")) for there in given):
-        yield (
-            "file_mounts",
-            "the nodes ask for a token and none is copied to them, so Ray does not start",
-            "add /home/ray/.ray/auth_token: ~/.ray/auth_token",
+            "provider.type",
+            f"machines, images and roles of {cloud} are not known to this doctor, so they are not checked",
+            "start one node first, and run raymaskdp doctor on it",
         )
 
 
 def _counts(resources: Mapping[str, Any], launched: Mapping[str, Any]) -> dict[str, float | None]:
     """The GPUs of a node by each place that tells."""
-    machine = str(launched.get("InstanceType") or launched.get("machineType") or "").rsplit("/", 1)[-1]
+    machine = _machine(launched)
     added = launched.get("guestAccelerators")
     return {
         "its resources": float(resources["GPU"]) if "GPU" in resources else None,
         "its guestAccelerators": None if added is None else _accelerators(launched),
         machine: gpus_of(machine),
     }
-
-
-def gpus_of(machine: str) -> int | None:
-    """The GPUs that a machine of Amazon's or Google's has, by the name of its kind; None where not known."""
-    for kinds, gpus in MACHINES.items():
-        if re.fullmatch(kinds, machine):
-            return gpus
-    found = re.fullmatch(r"a[234]-\w+gpu-(\d+)g", machine)
-    return int(found[1]) if found else None
 
 
 def _option(options: list[str], name: str) -> str:

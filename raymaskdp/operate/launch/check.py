@@ -6,16 +6,16 @@ What only its user can know stands in the files as `<something>`, with a comment
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from raymaskdp.errors import UserError
-from raymaskdp.operate import launch_kuberay, launch_ray_up
 from raymaskdp.operate.doctor import Check, DoctorResult
-from raymaskdp.operate.launch_faults import faults, wrong
+from raymaskdp.operate.launch import form, kuberay, ray_up
+from raymaskdp.operate.launch.faults import faults, wrong
 
 PLACEHOLDER = re.compile(r"<[^<>\s]+>|^<[^<>]+>$|<\w+|\w+>$|\bTODO\b|\bYOUR_\w+|\bami-x+\b")
 NEVER_EMPTY = re.compile(
@@ -27,14 +27,6 @@ NOTHING = "tag:yaml.org,2002:null"
 
 TAKE = "take a file from cluster/ and change that"
 COMMENT = re.compile(r"\s#\s*(.*)$")
-
-MADE_BY = {
-    "auth_token": "ray get-auth-token --generate",
-    "ca": "sh cluster/tls.sh --new {path}",
-    "secret": "(umask 077; head -c 32 /dev/urandom > {path})",
-}
-"""The commands that make what is copied to the machines, by its name there."""
-
 
 GPUS = 64
 """GPUs that a launch file is to reach, unless it is said how many."""
@@ -48,31 +40,46 @@ def inspect(path: Path, *, gpus: int = GPUS) -> DoctorResult:
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        settings = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = str(error).splitlines()[0]
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+            reason = f"line {error.problem_mark.line + 1}: {error.problem}"
         raise UserError(f"The launch file {path} cannot be read ({reason}); give a YAML file.") from error
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"The launch file {path} holds no settings; take one from cluster/.")
-    lines = text.splitlines()
-    settings = yaml.safe_load(text)
-    checks = [*_unset(root, lines), *_missing(settings), *_faults(path, settings, gpus)]
+    unset = list(_unset(root, text.splitlines()))
+    checks = [*unset, *_faults(path, root, settings, gpus, {check.name for check in unset})]
     if not checks:
         checks = [Check(name=path.name, verdict="ok", found="everything is set, and what it copies is there")]
-    return DoctorResult(healthy=all(check.verdict == "ok" for check in checks), checks=tuple(checks))
+    return DoctorResult(healthy=all(check.verdict != "wrong" for check in checks), checks=tuple(checks))
 
 
-def _faults(path: Path, settings: dict[str, Any], gpus: int) -> list[Check]:
-    """What keeps a file from working, whose kind decides how it is read."""
-    try:
-        for is_one, plan_of in (
-            (launch_ray_up.is_ray_up, launch_ray_up.plan_of),
-            (launch_kuberay.is_kuberay, launch_kuberay.plan_of),
-        ):
-            if is_one(settings):
-                return list(faults(plan_of(settings), gpus))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        said = f"{type(error).__name__}: {error}"
-        return [wrong(path.name, f"a part of it has not the form that is expected ({said})", TAKE)]
+def _faults(
+    path: Path, root: yaml.Node, settings: dict[str, Any], gpus: int, unset: Collection[str]
+) -> list[Check]:
+    """What keeps a file from working, whose kind decides how it is read, but for the places named as unset.
+
+    Of a file that has not its form, nothing else is said.
+    """
+    odd = list(form.not_texts(root))
+    if odd:
+        return odd
+    for kind, is_one, plan_of in (
+        ("ray_up", ray_up.is_ray_up, ray_up.plan_of),
+        ("kuberay", kuberay.is_kuberay, kuberay.plan_of),
+    ):
+        if is_one(settings):
+            misfits = [check for check in form.misfits(settings, kind) if check.name not in unset]
+            if any(check.verdict == "wrong" for check in misfits):
+                return misfits
+            try:
+                plan = plan_of(settings)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                if not unset:
+                    raise
+                return misfits  # what is not set yet has no form either
+            return [*misfits, *(check for check in faults(plan, gpus) if check.name not in unset)]
     return [wrong(path.name, "it has neither node types for `ray up` nor a cluster for KubeRay", TAKE)]
 
 
@@ -107,19 +114,3 @@ def _scalars(node: yaml.Node, name: str, seen: set[int]) -> Iterator[tuple[str, 
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield from _scalars(value, f"{name}.{key.value}".removeprefix("."), seen)
-
-
-def _missing(settings: dict[str, object]) -> Iterator[Check]:
-    """Files that `ray up` would copy to the machines and that are not here."""
-    mounts = settings.get("file_mounts")
-    if not isinstance(mounts, dict):
-        return
-    for there, here in mounts.items():
-        if not Path(str(here)).expanduser().exists():
-            made = MADE_BY.get(Path(str(there)).name, "make {path}, or take it out of file_mounts")
-            yield Check(
-                name=f"file_mounts.{there}",
-                verdict="wrong",
-                found=f"{here} is not here",
-                fix=made.format(path=here),
-            )

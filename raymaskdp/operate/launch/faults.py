@@ -31,6 +31,7 @@ class NodeGroup:
       driver: first number of the driver's version, where the file tells.
       storage: whether there is a role, an account, a mounted key or a file system by which it reaches videos.
       faults: what else is wrong with it, each with what to do.
+      doubts: what cannot be known of it here, each with how to find out.
     """
 
     place: str
@@ -42,6 +43,7 @@ class NodeGroup:
     driver: int | None = None
     storage: bool = True
     faults: tuple[tuple[str, str], ...] = ()
+    doubts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class LaunchPlan:
       role: how this kind of file gives a group access to videos.
       installs: shell commands that install Python packages on the nodes.
       faults: what is wrong with what all groups share: where, what, and what to do.
+      doubts: what cannot be known of it here: where, what, and how to find out.
+      elsewhere: whether the groups stand in another file, so that there is nothing to say of them.
     """
 
     groups: tuple[NodeGroup, ...]
@@ -63,20 +67,27 @@ class LaunchPlan:
     role: str
     installs: tuple[str, ...] = ()
     faults: tuple[tuple[str, str, str], ...] = ()
+    doubts: tuple[tuple[str, str, str], ...] = ()
+    elsewhere: bool = False
 
 
 def faults(plan: LaunchPlan, gpus: int) -> Iterator[Check]:
     """Everything that is wrong with a file that is to reach `gpus` GPUs."""
     yield from _storage(plan)
     yield from _images(plan)
-    yield from _reach(plan, gpus)
+    if not plan.elsewhere:
+        yield from _reach(plan, gpus)
     yield from _wheels(plan)
     yield from _graphics(plan)
     for group in plan.groups:
         for found, fix in group.faults:
             yield wrong(group.place, found, fix)
+        for found, fix in group.doubts:
+            yield unsure(group.place, found, fix)
     for place, found, fix in plan.faults:
         yield wrong(place, found, fix)
+    for place, found, fix in plan.doubts:
+        yield unsure(place, found, fix)
 
 
 def unequal(counts: Mapping[str, float | None]) -> Iterator[tuple[str, str]]:
@@ -92,6 +103,11 @@ def unequal(counts: Mapping[str, float | None]) -> Iterator[tuple[str, str]]:
 def wrong(name: str, found: str, fix: str) -> Check:
     """A check that failed."""
     return Check(name=name, verdict="wrong", found=found, fix=fix)
+
+
+def unsure(name: str, found: str, fix: str) -> Check:
+    """A check that cannot be made here."""
+    return Check(name=name, verdict="unsure", found=found, fix=fix)
 
 
 def _storage(plan: LaunchPlan) -> Iterator[Check]:

@@ -1,0 +1,70 @@
+"""Tasks through stages in this process, where no other worker can tell a sick machine from broken videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from raymaskdp.anonymize.item import Item
+from raymaskdp.distributed.map_rows import FAILURES_TO_TEST
+from raymaskdp.errors import MACHINE, MachineError, UserError, machine_lacks
+
+
+class SelfTesting(Protocol):
+    """What takes tasks, and can try itself on a known one."""
+
+    def __call__(self, task: Any) -> Any: ...
+
+    def self_test(self) -> None: ...
+
+
+def alone(tasks: Mapping[str, Any], work: SelfTesting) -> Iterator[tuple[str, Any]]:
+    """What comes of each task, in their order; failed videos once the machine is known to be in order.
+
+    It is tried on a known video at the first failure that was not said of a source, and at the third in a row
+    of others, then after twice as many. Raises `UserError` where it is at fault, and decides nothing that it
+    failed.
+    """
+    held: list[tuple[str, Item]] = []
+    failures, patience = 0, {True: 1, False: FAILURES_TO_TEST}
+    for name, task in tasks.items():
+        try:
+            made = work(task)
+        except Exception as error:
+            if machine_lacks(error):
+                raise MachineError(machine_lacks(error)) from error
+            raise
+        if not isinstance(made, Item) or made.status != "failed":
+            yield from held
+            held.clear()
+            failures = 0
+            yield name, made
+            continue
+        if made.fault.startswith(MACHINE):
+            raise MachineError(made.fault.removeprefix(MACHINE))
+        held.append((name, made))
+        failures += 1
+        unsaid = bool(made.fault)
+        if failures >= patience[unsaid]:
+            _try(work)
+            patience[unsaid] *= 2
+            yield from held
+            held.clear()
+            failures = 0
+    if any(made.fault for _, made in held):
+        _try(work)
+    yield from held
+
+
+def _try(work: SelfTesting) -> None:
+    try:
+        work.self_test()
+    except (Exception, SystemExit) as error:
+        if machine_lacks(error):
+            raise MachineError(machine_lacks(error)) from error
+        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        text = " ".join(said.split())[:300].rstrip(".")
+        raise UserError(
+            f"This machine fails (the self-test says: {text}); mend that (see `raymaskdp doctor`) "
+            "and run it again."
+        ) from error
