@@ -5,7 +5,6 @@ Nothing here runs a network. Shape suffixes: T frames, 33 landmarks, H×W pixels
 
 from __future__ import annotations
 
-import itertools
 import re
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping
@@ -30,6 +29,10 @@ HIPS_SEEN = 0.5
 STEADY = (0, 11, 12, 13, 14, 23, 24, 25, 26, 27, 28)
 """Landmarks that tell two people apart; fingers, toes and the face's details only add noise."""
 
+
+NOSE, NOSE_MOST, AS_NAMED = 0.03, 0.5, 0.01
+"""What a frame says of left and right, against a jump of all landmarks by a body's height: by how far the
+nose is ahead of the shoulders, up to half their width; where that says nothing, by the network's own names."""
 
 _OPPOSITE = {"left": "right", "right": "left"}
 
@@ -135,21 +138,30 @@ class BodyTrack:
         return 0.72 < stretch < 1.4 and share > 0.6
 
     def fix_left_right(self) -> None:
-        """Swap left and right back where the network took a front for a back for a while.
+        """Swap left and right where the network took a front for a back, or a back for a front, for a while.
 
-        Nobody's left and right change places from one sighting to the next; between two such changes,
-        the landmarks are named as in the part of the track in which they were seen better.
+        Nobody's left and right change places from one sighting to the next, and a nose is ahead of the
+        shoulders. The names are taken that contradict this least over the whole track (Viterbi).
         """
         frames = self.seen.frames
-        swapped = [False]
-        for earlier, later in itertools.pairwise(frames):
-            first, second = self.seen[earlier].keypoints_33x3, self.seen[later].keypoints_33x3
-            apart = distance(first, second)
-            jumps = apart > 0.05 and distance(first, second[OTHER_SIDE]) < 0.5 * apart
-            swapped.append(swapped[-1] ^ jumps)
-        sure = np.array([self.seen[frame].keypoints_33x3[:, 2].mean() ** 2 for frame in frames])
-        wrong = np.array(swapped) ^ bool(sure[swapped].sum() > sure.sum() / 2)
-        for frame in np.array(frames)[wrong].tolist():
+        points = [self.seen[frame].keypoints_33x3 for frame in frames]
+        sure = [float(each[:, 2].mean()) ** 2 for each in points]
+        ahead = [nose_ahead(self.seen[frame].world_33x3) for frame in frames]
+        cost_2 = np.zeros(2)  # of the names as they are, and of the others
+        came_from: list[list[int]] = []
+        for index, each in enumerate(points):
+            if index:
+                before = points[index - 1]
+                stay, change = distance(before, each), distance(before, each[OTHER_SIDE])
+                ways_22 = cost_2[:, None] + np.array([[stay, change], [change, stay]])
+                came_from.append(ways_22.argmin(0).tolist())
+                cost_2 = ways_22.min(0)
+            contradicted = NOSE * float(np.clip(ahead[index], -NOSE_MOST, NOSE_MOST))
+            cost_2 = cost_2 + sure[index] * np.array([-contradicted, contradicted + AS_NAMED])
+        names = [int(cost_2.argmin())] if frames else []
+        for way in reversed(came_from):
+            names.append(way[names[-1]])
+        for frame in np.array(frames)[np.array(names[::-1], bool)].tolist():
             seen = self.seen[frame]
             self.seen[frame] = replace(
                 seen,
@@ -193,6 +205,19 @@ def observed(sighting: Sighting, *, height: int, width: int) -> BodySeen:
         body_scale=body_height(sighting.keypoints_33x3),
         area=int(patch.mask_hw.sum()),
     )
+
+
+def nose_ahead(world_33x3: np.ndarray) -> float:
+    """How far the nose is ahead of the shoulders by the way that the chest faces, in shoulder widths.
+
+    0 where the landmarks in space have no chest. On real and rendered people it is below -0.1 in 2 % and 1 %
+    of the frames, nearly all of them in tracks in which left and right are taken for each other.
+    """
+    left, right, hips = world_33x3[11], world_33x3[12], world_33x3[[23, 24]].mean(0)
+    middle, across = (left + right) / 2, left - right
+    faced = np.cross(across, middle - hips)
+    size = float(np.linalg.norm(faced) * np.linalg.norm(across))
+    return float((world_33x3[0] - middle) @ faced) / size if size > 1e-9 else 0.0
 
 
 def distance(points_33x2: np.ndarray, others_33x2: np.ndarray) -> float:

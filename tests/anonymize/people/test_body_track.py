@@ -1,6 +1,7 @@
 """One body along a track: which observations agree, what lies in a gap, and the geometry of masks."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from raymaskdp.anonymize.people.body_track import (
     BodyTrack,
     Observations,
     interpolated,
+    nose_ahead,
     observed,
     same_body,
 )
@@ -155,3 +157,47 @@ def test_a_person_may_turn_around() -> None:
     turned = [track.seen[frame].keypoints_33x3.copy() for frame in range(13)]
     track.fix_left_right()
     np.testing.assert_array_equal([track.seen[frame].keypoints_33x3 for frame in range(13)], turned)
+
+
+def facing(frame_x: float, *, away: bool) -> BodySeen:
+    """Somebody who faces the camera or turns away from it, with landmarks in space that say so."""
+    body = seen(frame_x)
+    width, ahead = (-0.18, 0.15) if away else (0.18, -0.15)
+    world = np.zeros((33, 3))
+    world[11], world[12] = (width, -0.5, 0), (-width, -0.5, 0)
+    world[0] = (0, -0.65, ahead)
+    points = body.keypoints_33x3.copy()
+    return replace(body, keypoints_33x3=points[OTHER_SIDE] if away else points, world_33x3=world)
+
+
+def test_a_nose_behind_the_shoulders_tells_a_back_from_a_front() -> None:
+    """The network takes a back for a front at first, and no jump in between tells that it was wrong."""
+    right = [facing(100 + 2 * frame, away=True) for frame in range(30)]
+    track = BodyTrack(track_id=0)
+    for frame, body in enumerate(right):
+        wrong = frame < 12
+        track.seen[frame] = replace(
+            body,
+            keypoints_33x3=body.keypoints_33x3[OTHER_SIDE] if wrong else body.keypoints_33x3,
+            # The sides are wrong in space, too, and the nose is where it was.
+            world_33x3=body.world_33x3[OTHER_SIDE] if wrong else body.world_33x3,
+        )
+    between = track.seen[12].keypoints_33x3.copy()
+    between[:, 0] = between[:, 0].mean()
+    track.seen[12] = replace(track.seen[12], keypoints_33x3=between)
+    assert nose_ahead(track.seen[3].world_33x3) < -0.1 < 0.1 < nose_ahead(track.seen[20].world_33x3)
+    track.fix_left_right()
+    for frame in (0, 5, 11, 13, 29):
+        np.testing.assert_array_equal(track.seen[frame].keypoints_33x3, right[frame].keypoints_33x3)
+        assert nose_ahead(track.seen[frame].world_33x3) > 0.1
+
+
+def test_a_glance_over_the_shoulder_turns_nobody_around() -> None:
+    track = BodyTrack(track_id=0)
+    for frame in range(20):
+        body = facing(100, away=False)
+        if 8 <= frame < 12:
+            body.world_33x3[0, 2] = 0.1
+        track.seen[frame] = body
+    track.fix_left_right()
+    np.testing.assert_array_equal(track.seen[9].keypoints_33x3, facing(100, away=False).keypoints_33x3)
