@@ -32,7 +32,7 @@ STEADY = (0, 11, 12, 13, 14, 23, 24, 25, 26, 27, 28)
 
 NOSE, NOSE_MOST, AS_NAMED = 0.03, 0.5, 0.01
 """What a frame says of left and right, against a jump of all landmarks by a body's height: by how far the
-nose is ahead of the shoulders, up to half their width; where that says nothing, by the network's own names."""
+nose is ahead of the shoulders, up to half their width; else by the network's own names."""
 
 _OPPOSITE = {"left": "right", "right": "left"}
 
