@@ -51,13 +51,13 @@ class LiftTrainingConfig:
 
     seeds: tuple[int, ...] = (2001, 2002, 2003, 2004, 2005)
     large_seeds: tuple[int, ...] = (2006, 2007)
-    high_seeds: tuple[int, ...] = (2201, 2202)
+    high_seeds: tuple[int, ...] = (2201,)
     acted_seeds: tuple[int, ...] = (2101,)
     videos: Annotated[int, check.Range(1)] = 140
     frames: Annotated[int, check.Range(1)] = 24
     fps: Annotated[float, check.Range(1, 240), Unit("frames/s")] = 12.0
-    epochs: Annotated[int, check.Range(1)] = 30
-    batch: Annotated[int, check.Range(1)] = 18
+    epochs: Annotated[int, check.Range(1)] = 36
+    batch: Annotated[int, check.Range(1)] = 24
     learning_rate: Annotated[float, check.POSITIVE] = 1e-3
     weight_decay: Annotated[float, check.POSITIVE] = 1e-2
     dropout: Annotated[float, check.Range(0, 1, open_high=True)] = 0.2
