@@ -2,6 +2,7 @@
 # make demo    the whole path, from sample videos to a report
 # make test    ruff, mypy and all tests
 # make docs    the documentation as a site, in site/
+# make figures which figures in docs/measurements.md are older than the code that they measure
 #
 # Variables:
 #   PYTHON=python3.12        the interpreter of the virtual environment (3.11 or later)
@@ -16,7 +17,7 @@ DEMO_OUT ?= demo-out
 APT_PACKAGES := libegl1 libegl-mesa0 libgles2 libgl1 libgl1-mesa-dri libglib2.0-0
 SUDO_LINE := sudo apt-get update && sudo apt-get install -y
 
-.PHONY: setup demo test lint docs models system
+.PHONY: setup demo test lint docs figures models system
 
 demo: setup
 	$(BIN)/raymaskdp demo --out $(DEMO_OUT)
@@ -36,6 +37,9 @@ lint: setup
 docs: setup
 	$(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+figures:
+	$(PYTHON) docs/older_figures.py
 
 setup: $(VENV)/.installed system models
 

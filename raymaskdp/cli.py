@@ -225,7 +225,7 @@ def cli() -> None:
     The path of the data:
 
     \b
-      anonymize  people in videos become avatars; what is not proven complete is quarantined
+      anonymize  people in videos become avatars; where that is in doubt they are covered
       prepare    anonymized videos become clips for training
       train      MaskDP or Multi-Clip DP-SGD, with a target epsilon and a ledger
       sweep      many trainings, and the utility-privacy frontier
