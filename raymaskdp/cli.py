@@ -668,10 +668,10 @@ def doctor(launch: Path | None, gpus: int, as_json: bool) -> int:
 @click.option("--out", required=True, type=PATH, help="The file to write, fitting/lift.npz of bodies.")
 @click.option("--work", required=True, type=PATH, help="Folder for the films; kept.")
 @_json_option
-@_settings("raymaskdp.synthetic.lift_training:LiftTrainingConfig")
+@_settings("raymaskdp.synthetic.lift.training:LiftTrainingConfig")
 def train_lift(out: Path, work: Path, settings: Any, as_json: bool) -> None:
     """Teach the network that takes the bias out of MediaPipe's landmarks; takes half an hour."""
-    from raymaskdp.synthetic.lift_training import train_lift as run
+    from raymaskdp.synthetic.lift.training import train_lift as run
 
     _show(run(out, work, settings), as_json)
 
@@ -682,10 +682,10 @@ def train_lift(out: Path, work: Path, settings: Any, as_json: bool) -> None:
 )
 @click.option("--work", required=True, type=PATH, help="Folder for what is drawn; kept.")
 @_json_option
-@_settings("raymaskdp.synthetic.relight_training:RefinerTrainingConfig")
+@_settings("raymaskdp.synthetic.relight.training:RefinerTrainingConfig")
 def train_refiner(out: Path, work: Path, settings: Any, as_json: bool) -> None:
     """Teach the network of `composite.refine=embedded` from drawn scenes; takes half an hour."""
-    from raymaskdp.synthetic.relight_training import train_refiner as run
+    from raymaskdp.synthetic.relight.training import train_refiner as run
 
     _show(run(out, work, settings), as_json)
 

@@ -21,7 +21,8 @@ from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.errors import UserError
 from raymaskdp.report import report
 from raymaskdp.sweep import SweepConfig, sweep
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.train import PrepareConfig, TrainConfig, evaluate, prepare, train
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

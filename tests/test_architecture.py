@@ -67,15 +67,9 @@ MOST_LINES, MOST_MODULES = 400, 12
 STILL_LONG = {
     "anonymize/compose/diffusion/refiner.py",
     "anonymize/people/networks/weights/make_weights.py",
-    "anonymize/stages.py",
-    "bodies/clothes/wardrobe.py",
-    "bodies/render.py",
     "cli.py",
     "privacy/per_record/engine.py",
     "sweep/tuner.py",
-    "synthetic/relight_data.py",
-    "synthetic/rooms.py",
-    "synthetic/synthesize.py",
     "train/prepare.py",
     "train/trainer.py",
 }

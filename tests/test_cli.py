@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from raymaskdp import cli, config
-from raymaskdp.synthetic.synthesize import SynthesizeConfig
+from raymaskdp.synthetic.cast import SynthesizeConfig
 
 PLAN = ["num_records=100", "expected_batch=10", "steps=5"]
 

@@ -17,9 +17,10 @@ from raymaskdp.anonymize.alone import alone
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
 from raymaskdp.anonymize.object_store import Carried, Stage
+from raymaskdp.anonymize.outcome import failed
 from raymaskdp.anonymize.run_metrics import RunMetrics
 from raymaskdp.anonymize.shared_background import BuildViews, Observe, cameras_of, with_views
-from raymaskdp.anonymize.stages import Analyze, Job, Synthesize, failed
+from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
 from raymaskdp.distributed.connect import num_cpus, on_other_nodes, ray_cluster
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import math
-import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +34,27 @@ from raymaskdp.anonymize.compose.silhouettes import Silhouettes
 from raymaskdp.anonymize.compose.synthesis import Layers, Work, write_layers
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.outcome import (
+    doubts_told,
+    failed,
+    figures_of,
+    held_back,
+    lost_frames,
+    plain_metrics,
+    published_arrays,
+    unfitted,
+    unreleased,
+)
 from raymaskdp.anonymize.output import manifest
-from raymaskdp.anonymize.output.chunks import Pieces, folder_of
 from raymaskdp.anonymize.output.secret import SecretFile
-from raymaskdp.anonymize.people.people import People, Person
-from raymaskdp.anonymize.people.scoring import TruthMetrics, score
+from raymaskdp.anonymize.output.unfinished import (
+    forget_pieces,
+    keep_analysis,
+    kept_analysis,
+    pieces_folder,
+    pieces_of,
+)
+from raymaskdp.anonymize.people.scoring import score
 from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.refiners import Refiners
 from raymaskdp.anonymize.self_test import known_item, require_avatar
@@ -50,10 +64,9 @@ from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.fitting.fit import FitBodies
-from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered, Renderer
 from raymaskdp.errors import MACHINE, UserError, machine_lacks
-from raymaskdp.files import atomic_path, sha256_file, write_json
+from raymaskdp.files import sha256_file
 from raymaskdp.video import reader, sandbox
 from raymaskdp.video.audio import damaged_sound
 from raymaskdp.video.containers.mark import is_marked
@@ -62,8 +75,6 @@ from raymaskdp.video.reader import VideoInfo
 
 _log = logging.getLogger(__name__)
 
-FRAMES_TO_LOOK_AT = 8
-"""Suspicious frames of a quarantined video that its row names, for `review`."""
 
 KEPT_FIGURES = 64
 """Dressed avatars that a worker keeps, some megabytes each."""
@@ -113,7 +124,7 @@ class Analyze:
             return item
         analyzed = guarded(self._analyze, item)
         if analyzed.status != "pending":
-            _forget_pieces(self._job, analyzed, self._config_sha256)
+            forget_pieces(self._job.pieces, self._job.secret, analyzed, self._config_sha256)
         return analyzed
 
     def self_test(self, folder: Path) -> None:
@@ -130,8 +141,8 @@ class Analyze:
             raise UserError(f"{item.record.path} was written by this project; outputs are never sources.")
         info = sandbox.probe(path, self._decode)
         item = dataclasses.replace(item, info=info, source_sha256=sha256_file(path))
-        folder = _pieces_folder(self._job, item, self._config_sha256)
-        if folder is not None and (kept := _kept_analysis(folder)) is not None:
+        folder = pieces_folder(self._job.pieces, self._job.secret, item, self._config_sha256)
+        if folder is not None and (kept := kept_analysis(folder)) is not None:
             return dataclasses.replace(item, **kept)
         seconds: dict[str, Any] = {}
         if self._keep_audio and (lost := damaged_sound(path)):  # before the work, if nothing of it decodes
@@ -144,26 +155,26 @@ class Analyze:
             fitted = self._fit_bodies(people, info, avatars)
             motions = where_people_are(fitted, people, load_body(self._body))
         if self._on_doubt == "quarantine":
-            problems = _unreleased(item, [*_doubts(people), *_unfitted(people, motions)])
+            problems = unreleased(item, [*doubts_told(people), *unfitted(people, motions)])
             if problems:
-                return _quarantined(
+                return held_back(
                     dataclasses.replace(item, metrics=seconds),
                     problems,
                     [doubt.frame for doubt in people.doubts],
                 )
         seconds["doubts"] = dict(Counter(doubt.reason for doubt in people.doubts))
         seconds["unposed"] = {
-            "no body fits: too little of the person in view, unclear, or turning too fast": _lost(
+            "no body fits: too little of the person in view, unclear, or turning too fast": lost_frames(
                 people.persons, fitted
             ),
-            "the body would stand beside the person": _lost(fitted, motions),
+            "the body would stand beside the person": lost_frames(fitted, motions),
         }
         metrics: dict[str, Any] = dict(seconds)
         if item.truth is not None:
-            metrics["truth"] = _plain(score(people, motions, item.truth, load_body(self._body)))
+            metrics["truth"] = plain_metrics(score(people, motions, item.truth, load_body(self._body)))
         item = dataclasses.replace(item, analysis=Scene.of(people, motions).pack(), metrics=metrics)
         if folder is not None:
-            _keep_analysis(folder, item)
+            keep_analysis(folder, item)
         return item
 
 
@@ -183,7 +194,7 @@ class Synthesize:
     def __call__(self, item: Item) -> Item:
         """A decided item. Items decided before pass through."""
         decided = item if item.status != "pending" else guarded(self._synthesize, item)
-        _forget_pieces(self._job, decided, self._config_sha256)
+        forget_pieces(self._job.pieces, self._job.secret, decided, self._config_sha256)
         if decided.status == "quarantined":  # one that failed says nothing of what was made before
             manifest.withdraw(self._job.out, item.record.video_id)
         return dataclasses.replace(decided, analysis=None)
@@ -205,8 +216,10 @@ class Synthesize:
         config, info, name = self._config, item.info, item.record.video_id
         source = item.source
         scene = _scene(item)
-        folder = _pieces_folder(self._job, item, self._config_sha256) or work / "pieces"
-        pieces = _pieces(item, folder, config.piece_seconds)
+        folder = (
+            pieces_folder(self._job.pieces, self._job.secret, item, self._config_sha256) or work / "pieces"
+        )
+        pieces = pieces_of(item, folder, config.piece_seconds)
         metrics = dict(item.metrics) | how_shown(info)
 
         with _timed(metrics, "seconds_plate"):
@@ -242,7 +255,7 @@ class Synthesize:
             problems = layers.checks.failures()
             if background.mosaic is not None and background.mosaic.surviving:
                 problems.append("source pixels under a person mask get into the background")
-            problems += _unreleased(item, self._judgements(layers, scene.doubts_T))
+            problems += unreleased(item, self._judgements(layers, scene.doubts_T))
             files = checks.check_files(
                 source=source,
                 composite=composite_path,
@@ -253,12 +266,12 @@ class Synthesize:
                 avatar_digest=layers.digest.hex(),
             )
             problems += files.problems
-        metrics |= _figures(layers, files, info.width * info.height)
+        metrics |= figures_of(layers, files, info.width * info.height)
         metrics |= {f"avatars_{name}": count for name, count in layers.refined.items()}
         item = dataclasses.replace(item, metrics=metrics)
         if problems:
-            return _quarantined(item, problems), {}
-        write_npz(work / f"{name}.npz", _published_arrays(scene, layers, float(info.fps)))
+            return held_back(item, problems), {}
+        write_npz(work / f"{name}.npz", published_arrays(scene, layers, float(info.fps)))
         digests = {
             f"{name}{suffix}": sha256_file(work / f"{name}{suffix}") for suffix in manifest.DATA_SUFFIXES
         }
@@ -348,138 +361,6 @@ def _flow(source: str, masks_TB: MaskFilm, plates: PlateConfig) -> FlowFill | No
     if plates.moving_camera != "flow":
         return None
     return FlowFill(lambda start: masked_frames(source, masks_TB, start), plates.fill)
-
-
-def _pieces_folder(job: Job, item: Item, config_sha256: str) -> Path | None:
-    """Where what is finished of an unfinished video lies; None where nothing is kept."""
-    if job.pieces is None or not item.source_sha256:
-        return None
-    return folder_of(
-        job.pieces,
-        {
-            "source": item.source_sha256,
-            "config": config_sha256,
-            "video": item.record.video_id,
-            "subject": item.record.subject,
-            "secret": job.secret.check,
-            "released": item.released,
-        },
-    )
-
-
-def _forget_pieces(job: Job, decided: Item, config_sha256: str) -> None:
-    """Remove what was kept of a video that is decided."""
-    folder = _pieces_folder(job, decided, config_sha256)
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _pieces(item: Item, folder: Path, seconds: float) -> Pieces:
-    """The pieces of a video; those made with another background are others."""
-    assert item.info is not None
-    films = folder / (Path(item.views).stem if item.views else "alone")
-    films.mkdir(mode=0o700, parents=True, exist_ok=True)
-    length = max(1, round(seconds * float(item.info.fps)))
-    return Pieces(folder=films, num_frames=item.info.num_frames, length=length)
-
-
-def _keep_analysis(folder: Path, item: Item) -> None:
-    assert item.analysis is not None
-    with atomic_path(folder / "analysis", ours=True) as temporary:
-        temporary.write_bytes(item.analysis)
-    write_json(
-        folder / "analysis.json", {"num_people": item.num_people, "metrics": dict(item.metrics)}, ours=True
-    )
-
-
-def _kept_analysis(folder: Path) -> dict[str, Any] | None:
-    """What `_keep_analysis` kept, or None."""
-    if not (folder / "analysis.json").is_file():
-        return None
-    kept = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
-    return kept | {"analysis": (folder / "analysis").read_bytes()}
-
-
-def failed(item: Item, reason: str) -> Item:
-    """The item, decided: it could not be worked on, because of `reason`."""
-    return dataclasses.replace(item, status="failed", reasons=(reason,), analysis=None)
-
-
-def _quarantined(item: Item, reasons: list[str], frames: Sequence[int] = ()) -> Item:
-    """The item, decided; `frames` are those to look at, of which a few are remembered."""
-    metrics = dict(item.metrics)
-    if frames:
-        listed = np.unique(frames)
-        picked = np.linspace(0, len(listed) - 1, min(len(listed), FRAMES_TO_LOOK_AT)).round().astype(int)
-        metrics["frames"] = [int(frame) for frame in listed[picked]]
-    return dataclasses.replace(
-        item, status="quarantined", reasons=tuple(reasons), metrics=metrics, analysis=None
-    )
-
-
-def _unreleased(item: Item, problems: list[str]) -> list[str]:
-    """The problems that nobody has looked at and accepted. Only judgements pass through here."""
-    return [problem for problem in problems if problem not in item.released]
-
-
-def _doubts(people: People) -> list[str]:
-    """Frames with doubts by reason, one sentence each."""
-    frames: dict[str, list[int]] = {}
-    for doubt in people.doubts:
-        frames.setdefault(doubt.reason, []).append(doubt.frame)
-    return [f"{reason} ({checks.name_frames(np.unique(at))})" for reason, at in frames.items()]
-
-
-def _unfitted(people: People, motions: list[Motion]) -> list[str]:
-    """Frames in which somebody is seen to whom no body could be fitted, as one sentence or none."""
-    pairs = zip(people.persons, motions, strict=True)
-    missing_PT = np.array([person.visible_T & ~motion.visible_T for person, motion in pairs])
-    if not missing_PT.any():
-        return []
-    frames = np.flatnonzero(missing_PT.any(0))
-    return [f"no body can be fitted to a person, out of view or unclear ({checks.name_frames(frames)})"]
-
-
-def _lost(before: Sequence[Person | Motion], after: Sequence[Motion]) -> int:
-    """Person-frames that are there before and not after."""
-    pairs = zip(before, after, strict=True)
-    return sum(int(np.count_nonzero(one.visible_T & ~other.visible_T)) for one, other in pairs)
-
-
-def _figures(layers: Layers, files: checks.FileChecks, pixels: int) -> dict[str, Any]:
-    figures: dict[str, Any] = {
-        "person_frames": layers.checks.by_rung(),
-        "avatar_fraction": round(float(layers.checks.avatar_pixels_T.mean() / pixels), 4),
-        "masked_fraction": round(float(layers.checks.masked_T.mean() / pixels), 4),
-        "changed_fraction": round(float(layers.checks.changed_T.mean() / pixels), 4),
-        "surviving_pixels": int(layers.checks.surviving_T.clip(0).sum()),
-    }
-    if files.background_psnr is not None:
-        figures["background_psnr"] = round(files.background_psnr, 2)
-    return figures
-
-
-def _plain(metrics: TruthMetrics) -> dict[str, float | None]:
-    """Figures for JSON, which has no NaN."""
-    values = dataclasses.asdict(metrics).items()
-    return {name: round(value, 4) if math.isfinite(value) else None for name, value in values}
-
-
-def _published_arrays(scene: Scene, layers: Layers, fps: float) -> dict[str, Any]:
-    motions = scene.motions
-    return {
-        "rotations": np.array([m.rotations_TJ3 for m in motions], np.float32),
-        "translation": np.array([m.translation_T3 for m in motions], np.float32),
-        "betas": np.array([m.betas_S for m in motions], np.float32),
-        "visible": np.array([m.visible_T for m in motions], bool),
-        "camera": scene.camera_33.astype(np.float32),
-        "track_ids": np.array([m.track_id for m in motions], np.int32),
-        "person_masks": layers.removed_TB,
-        "avatar_masks": layers.avatar_TB,
-        "height": np.int32(scene.height),
-        "width": np.int32(scene.width),
-        "fps": np.float64(fps),
-    }
 
 
 @contextlib.contextmanager

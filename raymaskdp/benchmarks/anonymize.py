@@ -40,7 +40,8 @@ from raymaskdp.anonymize.people.sources.smpl import SMPL_PELVIS
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.errors import UserError
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import reader
 from raymaskdp.video.writer import VideoWriter
 

@@ -18,7 +18,8 @@ from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.datasets.manifest import VideoRecord, read_source, write_table
 from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.operate.estimate import EstimateConfig, estimate
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import synthesize
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,8 @@ from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.bodies.render import Renderer
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import reader
 from raymaskdp.video.writer import VideoWriter
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.bodies.clothes.wardrobe import BEARDS, HAIRSTYLES, OUTFITS, Style
+from raymaskdp.bodies.clothes.hair import BEARDS, HAIRSTYLES
+from raymaskdp.bodies.clothes.wardrobe import OUTFITS, Style
 
 Color = tuple[float, float, float]
 """sRGB, each channel in [0, 1]."""
@@ -66,8 +67,8 @@ class Avatar:
     Attributes:
       betas: ten SMPL-H shape coefficients in standard deviations, at most 2 from the mean adult.
       skin, hair, top, bottom, shoes, accent: colours, sRGB in [0, 1].
-      hairstyle: a name in `wardrobe.HAIRSTYLES`.
-      beard: a name in `wardrobe.BEARDS`.
+      hairstyle: a name in `hair.HAIRSTYLES`.
+      beard: a name in `hair.BEARDS`.
       years: age, which greys the hair; an adult's.
       fold: in [0, 1), picks one of a folder's textures, where there is one.
       outfit: a name in `wardrobe.OUTFITS`.

@@ -13,17 +13,9 @@ from raymaskdp.bodies import mesh as tools
 from raymaskdp.bodies.avatar import Avatar, Color
 from raymaskdp.bodies.body import Body, Surface
 from raymaskdp.bodies.clothes import fabric
+from raymaskdp.bodies.clothes.hair import beard_pieces, face_paint, hair_pieces
 from raymaskdp.bodies.clothes.textures import Textures, load_textures
-from raymaskdp.bodies.clothes.wardrobe import (
-    OUTFITS,
-    Dye,
-    Wearer,
-    beard_pieces,
-    covered,
-    face_paint,
-    hair_pieces,
-    outfit_pieces,
-)
+from raymaskdp.bodies.clothes.wardrobe import OUTFITS, Dye, Wearer, covered, outfit_pieces
 from raymaskdp.bodies.mesh import Mesh
 from raymaskdp.bodies.skinning import skin
 

@@ -7,16 +7,26 @@ the place on a surface, so every room is different and all of them have plenty o
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from raymaskdp.synthetic.textures import (
+    Texture,
+    floored,
+    from_hsv,
+    outdoors,
+    painted,
+    plain,
+    shelved,
+    speckled,
+    walled,
+    wooden,
+    woven,
+)
+
 # Shape suffixes: N rays or points, H rows, W columns.
 # The world is y up, metres, the floor at y = 0, the person near the origin.
-
-Texture = Callable[[np.ndarray], np.ndarray]
-"""Points on a surface, [N, 2] metres, to linear RGB [N, 3]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,16 +127,16 @@ def draw_room(rng: np.random.Generator) -> Room:
     low, high = np.array([-width / 2, 0.0, back]), np.array([width / 2, tall, back + depth])
     # No rosy walls: in them, networks that look for people see skin.
     hue = rng.uniform(0.12, 0.72)
-    walls = _color(hue, rng.uniform(0.05, 0.35), rng.uniform(0.55, 0.85))
-    trim = _color(hue + rng.uniform(-0.1, 0.1), 0.3, rng.uniform(0.25, 0.5))
+    walls = from_hsv(hue, rng.uniform(0.05, 0.35), rng.uniform(0.55, 0.85))
+    trim = from_hsv(hue + rng.uniform(-0.1, 0.1), 0.3, rng.uniform(0.25, 0.5))
     boxes = [_skirting(low, high, side, trim) for side in ("back", "left", "right")]
     boxes += _furniture(rng, low, high)
     return Room(
         low=low,
         high=high,
-        floor=_floor(rng),
-        ceiling=_plain(np.array([0.75, 0.74, 0.72])),
-        wall=_wall(rng, walls, trim),
+        floor=floored(rng),
+        ceiling=plain(np.array([0.75, 0.74, 0.72])),
+        wall=walled(rng, walls, trim),
         boxes=tuple(boxes),
         lamp=np.array([rng.uniform(-1.8, 1.8), tall - 0.2, rng.uniform(0.8, 2.4)]),
         color=np.array(colorsys.hsv_to_rgb(rng.choice([0.09, 0.12, 0.58]), rng.uniform(0, 0.16), 1.0)),
@@ -228,12 +238,12 @@ def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> l
         if kind in ("picture", "poster"):
             size = rng.uniform(0.25, 0.55, 2)
             y = rng.uniform(1.3, 1.9)
-            art = _art(rng, y - size[1], y + size[1])
+            art = painted(rng, y - size[1], y + size[1])
             boxes.append(
                 _slab(
                     [x - size[0], y - size[1], back],
                     [x + size[0], y + size[1], back + 0.02],
-                    _plain(_color(rng.random(), 0.3, 0.2)),
+                    plain(from_hsv(rng.random(), 0.3, 0.2)),
                 )
             )
             boxes.append(
@@ -245,32 +255,30 @@ def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> l
             )
         elif kind == "window":
             boxes.append(
-                _slab(
-                    [x - 0.65, 0.85, back], [x + 0.65, 2.2, back + 0.03], _plain(np.array([0.8, 0.8, 0.78]))
-                )
+                _slab([x - 0.65, 0.85, back], [x + 0.65, 2.2, back + 0.03], plain(np.array([0.8, 0.8, 0.78])))
             )
             boxes.append(
-                _slab([x - 0.58, 0.92, back], [x + 0.58, 2.13, back + 0.035], _outdoors(rng, x), glow=0.95)
+                _slab([x - 0.58, 0.92, back], [x + 0.58, 2.13, back + 0.035], outdoors(rng, x), glow=0.95)
             )
         elif kind == "shelf":
             for y in np.arange(0.35, rng.uniform(1.2, 2.2), 0.4):
-                boxes.append(_slab([x - 0.5, y, back], [x + 0.5, y + 0.03, back + 0.28], _wood(rng)))
+                boxes.append(_slab([x - 0.5, y, back], [x + 0.5, y + 0.03, back + 0.28], wooden(rng)))
                 boxes.append(
                     _slab(
                         [x - 0.46, y + 0.03, back],
                         [x + rng.uniform(0.1, 0.46), y + rng.uniform(0.2, 0.3), back + 0.2],
-                        _books(rng),
+                        shelved(rng),
                     )
                 )
         else:
             boxes.append(
-                _slab([x - 0.45, 0, back], [x + 0.45, rng.uniform(0.7, 1.9), back + 0.45], _wood(rng))
+                _slab([x - 0.45, 0, back], [x + 0.45, rng.uniform(0.7, 1.9), back + 0.45], wooden(rng))
             )
     for side in (-1, 1):
         wall = left if side < 0 else right
         z = rng.uniform(back + 0.9, back + 2.2)
         kind = rng.choice(["sofa", "table", "lamp", "boxes", "nothing"])
-        cloth = _cloth(rng)
+        cloth = woven(rng)
         inner = wall - side * rng.uniform(0.7, 0.9)
         near, far = sorted((wall, inner))
         if kind == "sofa":
@@ -278,7 +286,7 @@ def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> l
             spine = sorted((wall, wall - side * 0.25))
             boxes.append(_slab([spine[0], 0.45, z - 0.8], [spine[1], 0.85, z + 0.8], cloth))
         elif kind == "table":
-            wood = _wood(rng)
+            wood = wooden(rng)
             boxes.append(_slab([near, 0.70, z - 0.6], [far, 0.75, z + 0.6], wood))
             leg = sorted((inner, inner + side * 0.05))
             boxes += [_slab([leg[0], 0, end], [leg[1], 0.7, end + 0.05], wood) for end in (z - 0.55, z + 0.5)]
@@ -286,15 +294,15 @@ def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> l
                 _slab(
                     [near + 0.2, 0.75, z - 0.2],
                     [near + 0.5, 1.0, z + 0.1],
-                    _plain(_color(rng.random(), 0.6, 0.5)),
+                    plain(from_hsv(rng.random(), 0.6, 0.5)),
                 )
             )
         elif kind == "lamp":
             middle = wall - side * 0.35
-            pole = _plain(_color(0.1, 0.2, 0.3))
+            pole = plain(from_hsv(0.1, 0.2, 0.3))
             boxes.append(_slab([middle - 0.15, 0, z - 0.15], [middle + 0.15, 0.03, z + 0.15], pole))
             boxes.append(_slab([middle - 0.015, 0, z - 0.015], [middle + 0.015, 1.4, z + 0.015], pole))
-            shade = _plain(_color(rng.uniform(0.1, 0.15), 0.25, 0.95))
+            shade = plain(from_hsv(rng.uniform(0.1, 0.15), 0.25, 0.95))
             boxes.append(_slab([middle - 0.17, 1.35, z - 0.17], [middle + 0.17, 1.65, z + 0.17], shade, 0.8))
         elif kind == "boxes":
             top = 0.0
@@ -304,7 +312,7 @@ def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> l
                     _slab(
                         [wall - side * edge if side > 0 else wall, top, z - edge / 2],
                         [wall if side > 0 else wall + edge, top + 0.7 * edge, z + edge / 2],
-                        _speckle(rng, _color(rng.random(), 0.35, 0.45)),
+                        speckled(rng, from_hsv(rng.random(), 0.35, 0.45)),
                     )
                 )
                 top += 0.7 * edge
@@ -334,175 +342,4 @@ def _skirting(low: np.ndarray, high: np.ndarray, side: str, color: np.ndarray) -
         end[0] = low[0] + 0.02
     else:
         start[0] = high[0] - 0.02
-    return _slab(start, end, _plain(color))
-
-
-def _color(hue: float, saturation: float, value: float) -> np.ndarray:
-    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value)) ** 2.2
-
-
-def _hash(cells: np.ndarray, seed: int) -> np.ndarray:
-    """A number in [0, 1) for every integer cell [N, D]; the same on every machine."""
-    value = np.full(len(cells), seed, dtype=np.uint64)
-    for column in cells.astype(np.int64).T:
-        value = (value ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-        value ^= value >> np.uint64(29)
-    return (value >> np.uint64(40)).astype(np.float64) / 2**24
-
-
-def _noise(points_N2: np.ndarray, size: float, seed: int) -> np.ndarray:
-    """Smooth noise in [0, 1] with grains of `size` metres."""
-    cells = points_N2 / size
-    base = np.floor(cells)
-    part = cells - base
-    part = part * part * (3 - 2 * part)
-    corner = {(i, j): _hash(base + np.array([i, j]), seed) for i in (0, 1) for j in (0, 1)}
-    near = corner[0, 0] * (1 - part[:, 0]) + corner[1, 0] * part[:, 0]
-    far = corner[0, 1] * (1 - part[:, 0]) + corner[1, 1] * part[:, 0]
-    return near * (1 - part[:, 1]) + far * part[:, 1]
-
-
-def _plain(color: np.ndarray) -> Texture:
-    return lambda points_N2: np.broadcast_to(color, (len(points_N2), 3))
-
-
-def _speckle(rng: np.random.Generator, color: np.ndarray) -> Texture:
-    seed = int(rng.integers(2**31))
-
-    def texture(points_N2: np.ndarray) -> np.ndarray:
-        tone = 0.7 + 0.4 * _noise(points_N2, 0.05, seed) + 0.25 * _noise(points_N2, 0.4, seed + 1)
-        return color * tone[:, None]
-
-    return texture
-
-
-def _wood(rng: np.random.Generator) -> Texture:
-    seed = int(rng.integers(2**31))
-    color = _color(rng.uniform(0.06, 0.1), rng.uniform(0.35, 0.65), rng.uniform(0.35, 0.75))
-
-    def texture(points_N2: np.ndarray) -> np.ndarray:
-        grain = _noise(points_N2 * [1.0, 0.12], 0.03, seed) + _noise(points_N2 * [1.0, 0.2], 0.15, seed + 1)
-        return color * (0.65 + 0.35 * grain)[:, None]
-
-    return texture
-
-
-def _cloth(rng: np.random.Generator) -> Texture:
-    seed = int(rng.integers(2**31))
-    color = _color(rng.random(), rng.uniform(0.2, 0.6), rng.uniform(0.3, 0.7))
-    other = _color(rng.random(), rng.uniform(0.2, 0.6), rng.uniform(0.3, 0.7))
-    stripe = rng.uniform(0.05, 0.2)
-
-    def texture(points_N2: np.ndarray) -> np.ndarray:
-        share = (np.sin(points_N2[:, 0] * np.pi / stripe) > 0.6)[:, None]
-        return np.where(share, other, color) * (0.8 + 0.3 * _noise(points_N2, 0.03, seed))[:, None]
-
-    return texture
-
-
-def _books(rng: np.random.Generator) -> Texture:
-    seed = int(rng.integers(2**31))
-
-    def texture(points_N2: np.ndarray) -> np.ndarray:
-        book = np.floor(points_N2[:, :1] / 0.045 + 0.3 * np.sin(points_N2[:, :1] * 40))
-        channels = [_hash(book, seed + channel) for channel in range(3)]
-        return 0.05 + 0.5 * np.stack(channels, axis=1) ** 1.5
-
-    return texture
-
-
-def _art(rng: np.random.Generator, low: float, high: float) -> Texture:
-    """A painted landscape between two heights, in muted colours.
-
-    Bright shapes on a wall look like people to networks that look for them; hills and sky do not.
-    """
-    seed = int(rng.integers(2**31))
-    hue, layers = rng.random(), int(rng.integers(3, 6))
-    bands = np.stack(
-        [
-            _color(hue + rng.uniform(-0.12, 0.12), rng.uniform(0.1, 0.35), v)
-            for v in np.linspace(0.35, 0.8, layers)
-        ]
-    )
-
-    def texture(points_N2: np.ndarray) -> np.ndarray:
-        height = (points_N2[:, 1] - low) / (high - low)
-        level = np.zeros(len(points_N2), dtype=int)
-        for layer in range(1, layers):
-            ridge = layer / layers + 0.22 * (_noise(points_N2 * [1.0, 0.0], 0.13, seed + layer) - 0.5)
-            level = np.where(height > ridge, layer, level)
-        return bands[level] * (0.85 + 0.3 * _noise(points_N2, 0.02, seed))[:, None]
-
-    return texture
-
-
-def _outdoors(rng: np.random.Generator, x: float) -> Texture:
-    seed = int(rng.integers(2**31))
-
-    def texture(points_N2: np.ndarray) -> np.ndarray:
-        height = (points_N2[:, 1] - 0.9) / 1.3
-        trees = height < 0.25 + 0.45 * _noise(points_N2 * [1.0, 0.0], 0.25, seed)
-        sky = np.array([0.75, 0.85, 1.0]) - 0.25 * height[:, None] * [1.0, 0.6, 0.1]
-        leaves = np.array([0.18, 0.3, 0.12]) * (0.6 + _noise(points_N2, 0.06, seed + 1))[:, None]
-        frame = np.abs(points_N2[:, 0] - x) < 0.025
-        color = np.where(trees[:, None], leaves, sky)
-        return np.where(frame[:, None], 0.75, color)
-
-    return texture
-
-
-def _floor(rng: np.random.Generator) -> Texture:
-    seed = int(rng.integers(2**31))
-    kind = rng.choice(["planks", "tiles", "carpet", "lino"])
-    color = _color(rng.uniform(0.05, 0.12), rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.75))
-    second = _color(rng.random(), rng.uniform(0.1, 0.5), rng.uniform(0.3, 0.8))
-
-    def texture(points_N2: np.ndarray) -> np.ndarray:
-        fine = 0.85 + 0.3 * _noise(points_N2, 0.02, seed + 7)
-        if kind == "planks":
-            row = np.floor(points_N2[:, :1] / 0.14)
-            cell = np.concatenate([row, np.floor(points_N2[:, 1:] / 1.1 + _hash(row, seed)[:, None])], axis=1)
-            tone = 0.7 + 0.5 * _hash(cell, seed + 1)
-            grain = 0.8 + 0.4 * _noise(points_N2 * [1.0, 0.1], 0.02, seed + 2)
-            gap = (points_N2[:, 0] / 0.14) % 1 < 0.05
-            return color * (tone * grain * np.where(gap, 0.45, 1))[:, None]
-        if kind == "tiles":
-            cell = np.floor(points_N2 / 0.33)
-            checks = (cell.sum(axis=1) % 2 == 0)[:, None]
-            joint = ((points_N2 / 0.33) % 1 < 0.04).any(axis=1)
-            return np.where(checks, color, second) * (fine * np.where(joint, 0.6, 1))[:, None]
-        if kind == "carpet":
-            pattern = 0.8 + 0.4 * _noise(points_N2, 0.015, seed) * _noise(points_N2, 0.3, seed + 1) * 2
-            border = np.abs(points_N2).max(axis=1) > 1.6
-            return np.where(border[:, None], color, second) * pattern[:, None]
-        return second * (fine * (0.8 + 0.4 * _noise(points_N2, 0.5, seed + 3)))[:, None]
-
-    return texture
-
-
-def _wall(rng: np.random.Generator, color: np.ndarray, trim: np.ndarray) -> Texture:
-    seed = int(rng.integers(2**31))
-    kind = rng.choice(["paint", "stripes", "bricks", "panels", "dots"])
-
-    def texture(points_N2: np.ndarray) -> np.ndarray:
-        tone = 0.88 + 0.12 * _noise(points_N2, 0.6, seed) + 0.08 * _noise(points_N2, 0.03, seed + 1)
-        if kind == "stripes":
-            second = (points_N2[:, 0] / 0.22) % 1 < 0.5
-            tone = tone * np.where(second, 1.0, 0.78)
-        elif kind == "bricks":
-            row = np.floor(points_N2[:, 1:] / 0.1)
-            along = points_N2[:, :1] / 0.24 + 0.5 * (row % 2)
-            tone = tone * (0.75 + 0.4 * _hash(np.concatenate([row, np.floor(along)], axis=1), seed + 2))
-            joint = ((points_N2[:, 1] / 0.1) % 1 < 0.12) | (along[:, 0] % 1 < 0.05)
-            return np.where(joint[:, None], 0.5, color * [1.0, 0.8, 0.72]) * tone[:, None]
-        elif kind == "panels":
-            lower = points_N2[:, 1] < 0.95
-            groove = lower & ((points_N2[:, 0] / 0.18) % 1 < 0.06)
-            tone = tone * np.where(groove, 0.6, 1)
-            return np.where(lower[:, None], trim, color) * tone[:, None]
-        elif kind == "dots":
-            spots = np.linalg.norm((points_N2 / 0.2) % 1 - 0.5, axis=1) < 0.18
-            return np.where(spots[:, None], 0.5 * color + 0.5 * trim, color) * tone[:, None]
-        return color * tone[:, None]
-
-    return texture
+    return _slab(start, end, plain(color))

@@ -19,7 +19,8 @@ from raymaskdp.audit.video_pairs import Pair, VideoPair, read_pair
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.skeleton import JOINT, NUM_JOINTS
 from raymaskdp.errors import UserError
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import reader
 
 FAST = AnonymizationAuditConfig(frames=T, detector_frames=0, epochs=10, action_epochs=0, progress=False)

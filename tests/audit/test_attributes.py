@@ -9,8 +9,8 @@ from raymaskdp.audit.attacks import attributes, motion
 from raymaskdp.audit.attacks.matching import Entries, compare, match
 from raymaskdp.bodies.avatar import MALE, draw_avatar
 from raymaskdp.bodies.body import load_body
+from raymaskdp.synthetic.cast import SynthesizeConfig, cast, manners
 from raymaskdp.synthetic.perform import perform
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, cast, manners
 
 SAMPLE = SynthesizeConfig(seed=7, people=12, frames=24)
 """The people of the demo."""

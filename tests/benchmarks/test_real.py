@@ -12,7 +12,8 @@ import pytest
 from raymaskdp.anonymize import AnonymizeConfig
 from raymaskdp.benchmarks.real import FATES, RealConfig, benchmark_real
 from raymaskdp.errors import UserError
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import reader
 from raymaskdp.video.masks import unpack
 

@@ -5,7 +5,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from raymaskdp.bodies.avatar import ADULT_YEARS, DIFFERENT, MAX_BETA, contrast, draw_avatar, draw_avatars
-from raymaskdp.bodies.clothes.wardrobe import BEARDS, HAIRSTYLES, OUTFITS
+from raymaskdp.bodies.clothes.hair import BEARDS, HAIRSTYLES
+from raymaskdp.bodies.clothes.wardrobe import OUTFITS
 from raymaskdp.bodies.figure import CELLS_M, dress
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 

@@ -11,8 +11,9 @@ import pytest
 
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
+from raymaskdp.bodies.egl import preferred_devices
 from raymaskdp.bodies.figure import dress
-from raymaskdp.bodies.render import Light, RenderConfig, Renderer, _preferred
+from raymaskdp.bodies.render import Light, RenderConfig, Renderer
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.errors import UserError
 
@@ -219,7 +220,7 @@ def test_the_assigned_gpu_is_taken_and_no_other(monkeypatch, visible, order):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert _preferred(list(cuda), cuda.get) == order
+    assert preferred_devices(list(cuda), cuda.get) == order
 
 
 @pytest.mark.parametrize("ending", ["close", "forgotten"])

@@ -16,7 +16,8 @@ from raymaskdp.errors import UserError
 from raymaskdp.report import report
 from raymaskdp.report.pictures.contact_sheet import sheet
 from raymaskdp.report.review import review
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import synthesize
 
 OTHER = "is there already and was made of"
 COMMANDS: dict[str, tuple[str, Callable[[Path, Path], object]]] = {

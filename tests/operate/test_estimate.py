@@ -19,7 +19,8 @@ from raymaskdp.files import write_json
 from raymaskdp.operate.cluster_simulation import Cluster, simulate
 from raymaskdp.operate.cost_model import Sample, Size, learn
 from raymaskdp.operate.estimate import EstimateConfig, estimate
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video.reader import VideoInfo
 from raymaskdp.video.writer import VideoWriter
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from raymaskdp.bodies.fitting.lift import lift
-from raymaskdp.synthetic.lift_lessons import Lesson, imagined, lesson_of
-from raymaskdp.synthetic.lift_training import LiftTrainingConfig, learn
+from raymaskdp.synthetic.lift.lessons import Lesson, imagined, lesson_of
+from raymaskdp.synthetic.lift.training import LiftTrainingConfig, learn
 
 FPS = 12.0
 CAMERA = np.array([[200.0, 0, 96], [0, 200.0, 72], [0, 0, 1]])

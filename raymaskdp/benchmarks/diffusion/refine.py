@@ -38,7 +38,8 @@ from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import RenderConfig, Renderer
 from raymaskdp.files import atomic_path
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import masks
 
 # Shape suffixes: T frames, H rows and W columns, S those of a square around the frame.

@@ -1,6 +1,6 @@
 """How near avatars come to the light of their room: as rendered, harmonized, and with the embedded network.
 
-`raymaskdp benchmark relight`. People and rooms that the network was not taught on (`synthetic.relight_data`)
+`raymaskdp benchmark relight`. People and rooms that the network was not taught on (`synthetic.relight`)
 are drawn as refiners make them and as they should be, and compared, in the square around the person that the
 network sees. Figures are means over the frames of a scene; the table has their medians over scenes, and the
 median difference to `harmonize` with its 95 % interval (bootstrap over scenes).
@@ -28,8 +28,8 @@ from raymaskdp.anonymize.compose.diffusion.relight import Embedded, crop_around,
 from raymaskdp.anonymize.compose.harmonize import REFINERS
 from raymaskdp.benchmarks.diffusion.refine import composed, flows_of, square
 from raymaskdp.files import atomic_path
-from raymaskdp.synthetic.relight_data import FPS, LitScene, lit_scenes
-from raymaskdp.synthetic.relight_training import wanted
+from raymaskdp.synthetic.relight.scenes import FPS, LitScene, lit_scenes
+from raymaskdp.synthetic.relight.training import wanted
 from raymaskdp.video import masks
 
 # Shape suffixes: H rows and W columns, S those of a square, N scenes, M figures.

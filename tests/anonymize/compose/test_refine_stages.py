@@ -14,7 +14,8 @@ from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
 from raymaskdp.benchmarks.diffusion import tiny_diffusion
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import masks
 from raymaskdp.video.reader import stream
 

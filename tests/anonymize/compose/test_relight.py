@@ -19,8 +19,8 @@ from raymaskdp.benchmarks.diffusion.relight import METHODS, RelightConfig, bench
 from raymaskdp.bodies.render import Rendered
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic import rooms
-from raymaskdp.synthetic.relight_data import FPS, LitScene, _past_body, _past_boxes, lit_scenes
-from raymaskdp.synthetic.relight_training import RefinerTrainingConfig, train_refiner
+from raymaskdp.synthetic.relight.scenes import FPS, LitScene, _past_body, _past_boxes, lit_scenes
+from raymaskdp.synthetic.relight.training import RefinerTrainingConfig, train_refiner
 from raymaskdp.video import masks
 
 FRAMES = 3

@@ -20,7 +20,8 @@ from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fitting.fit import FitBodies, FitConfig
 from raymaskdp.errors import UserError
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video.masks import unpack
 from raymaskdp.video.reader import VideoInfo, probe, stream
 

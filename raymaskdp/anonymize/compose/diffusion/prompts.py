@@ -10,7 +10,8 @@ import string
 import numpy as np
 
 from raymaskdp.bodies.avatar import Avatar, Color
-from raymaskdp.bodies.clothes.wardrobe import HAIRSTYLES, OUTFITS
+from raymaskdp.bodies.clothes.hair import HAIRSTYLES
+from raymaskdp.bodies.clothes.wardrobe import OUTFITS
 from raymaskdp.bodies.figure import Figure
 from raymaskdp.errors import UserError
 

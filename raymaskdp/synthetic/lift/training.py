@@ -25,8 +25,9 @@ from raymaskdp.bodies.fitting.lift import NUM_POINTS, Lift, Neighbours, neighbou
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, require_ours
 from raymaskdp.synthetic.actions import ACTIONS
-from raymaskdp.synthetic.lift_lessons import Lesson, followed, imagined
-from raymaskdp.synthetic.synthesize import SynthesizeConfig, synthesize
+from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.lift.lessons import Lesson, followed, imagined
+from raymaskdp.synthetic.synthesize import synthesize
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from raymaskdp.bodies.render import Light, RenderConfig, Rendered, Renderer
 from raymaskdp.synthetic import rooms
 from raymaskdp.synthetic.perform import PERFORMED, perform
 from raymaskdp.synthetic.poses import draw_manner
+from raymaskdp.synthetic.relight.shade import SKIN_M, directions_around, middle_of, past_body, past_boxes
 
 # Shape suffixes: T frames, V vertices, H rows and W columns, N points, K places from which light comes.
 
@@ -51,10 +52,6 @@ LENS_PX = 0.6
 
 EVERYWHERE, LAMP = 28, 5
 """Places that stand for light from everywhere, and for the lamp."""
-
-SKIN_M, THICK_M = 0.06, 0.03
-"""A point is in the shadow of the body if that is nearer to the lamp by more than this: of its own skin, and
-of the room."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -208,10 +205,13 @@ def _posed(
     normals_N3 = drawn.normals_HW3[drawn.mask_HW] @ camera.rotation_33
     world_V3 = ((vertices_V3 - camera.translation_3) @ camera.rotation_33).astype(np.float32)
 
-    ways_K3 = _directions(EVERYWHERE)
+    ways_K3 = directions_around(EVERYWHERE)
     bright_K1 = np.where(ways_K3[:, 1:2] > 0, 1.0, 0.5)  # the floor gives back half
-    room_KN, own_KN = _past_body(
-        world_V3, _middle(world_V3) + 12 * ways_K3, (seen.points_N3, points_N3 + SKIN_M * normals_N3), side=72
+    room_KN, own_KN = past_body(
+        world_V3,
+        middle_of(world_V3) + 12 * ways_K3,
+        (seen.points_N3, points_N3 + SKIN_M * normals_N3),
+        side=72,
     )
     facing_KN = (ways_K3 @ seen.normals_N3.T).clip(0) * bright_K1
     room_N = (facing_KN * room_KN).sum(axis=0) / np.maximum(facing_KN.sum(axis=0), 1e-6)
@@ -245,7 +245,7 @@ def _scene(
     open_N1 = rooms.open_share(room, seen.points_N3, seen.normals_N3)[:, None]
     glow_N1 = seen.glow_N[:, None]
     direct_N1 = _lamp_at(seen.points_N3, seen.normals_N3, light, wrap=0.0) * open_N1
-    past_KN = _past_boxes(room, seen.points_N3, light.lamp_K3)
+    past_KN = past_boxes(room, seen.points_N3, light.lamp_K3)
 
     def arriving(open_to_all_N1: np.ndarray | float, reached_KN: np.ndarray | float) -> np.ndarray:
         lamp_N1 = direct_N1 * (past_KN * reached_KN).mean(axis=0)[:, None]
@@ -276,7 +276,7 @@ def _scene(
         scene.shots.append(Shot(index=index, emptied_HW3=emptied_HW3, drawn=drawn))
         scene.plain.append(harmonize(emptied_HW3, drawn, index))
         scene.floors.append(harmonize.floor(0))
-        room_KN, own_KN = _past_body(
+        room_KN, own_KN = past_body(
             posed.vertices_V3,
             light.lamp_K3,
             (seen.points_N3, posed.points_N3 + SKIN_M * posed.normals_N3),
@@ -285,7 +285,7 @@ def _scene(
         left_N3 = arriving(posed.room_N1, room_KN) / np.maximum(empty_N3, 1e-4)
         left_HW3 = np.clip(_blurred(left_N3.reshape(height, width, 3), 0.8), 0, 1)
         shaded_HW3 = (emptied_HW3 * left_HW3 ** np.float32(1 / GAMMA)).astype(np.float32)
-        past_own_N = _past_boxes(room, posed.points_N3, light.lamp_K3[:2]).mean(axis=0)
+        past_own_N = past_boxes(room, posed.points_N3, light.lamp_K3[:2]).mean(axis=0)
         lamp_N1 = _lamp_at(posed.points_N3, posed.normals_N3, light, wrap=0.25)
         lamp_N1 = lamp_N1 * (own_KN.mean(axis=0) * past_own_N)[:, None]
         light_N3 = 0.42 * posed.own_N1 * light.everywhere_3 + lamp_N1 * light.key_3
@@ -339,79 +339,6 @@ def _albedo(drawn: Rendered) -> np.ndarray:
     light_N3 = (0.75 - 0.25 * normals_N3[:, 1:2]) * np.array(usual.ambient) + lamp_N1 * np.array(usual.key)
     albedo_N3: np.ndarray = (drawn.color_HW3[drawn.mask_HW] / 255) ** GAMMA / light_N3
     return albedo_N3
-
-
-def _past_boxes(room: rooms.Room, points_N3: np.ndarray, places_K3: np.ndarray) -> np.ndarray:
-    """Whether light from places reaches points past the furniture, float32 [K, N]."""
-    reached_KN = np.ones((len(places_K3), len(points_N3)), np.float32)
-    thick = [box for box in room.boxes if float(np.min(box.high - box.low)) > 0.025]
-    points_3N = np.ascontiguousarray(points_N3.T, np.float32)
-    for reached_N, place_3 in zip(reached_KN, places_K3.astype(np.float32), strict=True):
-        with np.errstate(divide="ignore"):
-            inverse_3N = 1 / (place_3[:, None] - points_3N)
-        for box in thick:
-            if ((place_3 > box.low) & (place_3 < box.high)).all():
-                continue
-            ends = [(end.astype(np.float32)[:, None] - points_3N) * inverse_3N for end in (box.low, box.high)]
-            first, second = np.minimum(*ends), np.maximum(*ends)
-            enter_N = np.maximum(np.maximum(first[0], first[1]), first[2]).clip(0)
-            leave_N = np.minimum(np.minimum(second[0], second[1]), second[2])
-            reached_N[(enter_N < 1) & (leave_N - enter_N > 1e-3)] = 0
-    return reached_KN
-
-
-def _past_body(
-    vertices_V3: np.ndarray, places_K3: np.ndarray, clouds: tuple[np.ndarray, ...], *, side: int
-) -> list[np.ndarray]:
-    """Whether light from places reaches points past the person, float32 [K, N] for each cloud of points.
-
-    Depth as each place sees it is that of the vertices, spread over the pixels beside them; `side` pixels go
-    over the person.
-    """
-    made = [np.ones((len(places_K3), len(points_N3)), np.float32) for points_N3 in clouds]
-    clouds = tuple(points_N3.astype(np.float32) for points_N3 in clouds)
-    for number, place_3 in enumerate(places_K3):
-        turn_33 = _toward(place_3, _middle(vertices_V3))
-        place_3 = place_3.astype(np.float32)
-        seen_V3 = (vertices_V3 - place_3) @ turn_33
-        flat_V2 = seen_V3[:, :2] / np.maximum(seen_V3[:, 2:], 0.05)
-        low_2, high_2 = flat_V2.min(axis=0), flat_V2.max(axis=0)
-        scale = (side - 4) / (high_2 - low_2).max()
-        pixel_V2 = ((flat_V2 - low_2) * scale).astype(np.int32) + 2
-        depth_N = np.full(side * side, np.inf, np.float32)
-        far_first = np.argsort(-seen_V3[:, 2])  # so that the nearest is written last
-        depth_N[(pixel_V2[:, 1] * side + pixel_V2[:, 0])[far_first]] = seen_V3[far_first, 2]
-        depth = cv2.erode(depth_N.reshape(side, side), np.ones((3, 3), np.uint8))
-        for points_N3, reached_KN in zip(clouds, made, strict=True):
-            there_N3 = (points_N3 - place_3) @ turn_33
-            at_N2 = (there_N3[:, :2] / np.maximum(there_N3[:, 2:], 0.05) - low_2) * scale
-            pixel_N2 = at_N2.clip(-9, side + 9).astype(np.int32) + 2
-            inside_N = ((pixel_N2 >= 0) & (pixel_N2 < side)).all(axis=1) & (there_N3[:, 2] > 0.05)
-            column_N, row_N = pixel_N2[inside_N].T
-            reached_KN[number, inside_N] = depth[row_N, column_N] > there_N3[inside_N, 2] - THICK_M
-    return made
-
-
-def _toward(place_3: np.ndarray, target_3: np.ndarray) -> np.ndarray:
-    """Axes, as columns, of a view from a place to a target."""
-    forward_3 = (target_3 - place_3) / np.linalg.norm(target_3 - place_3)
-    right_3 = np.cross(forward_3, [0.0, 1.0, 0.0] if abs(forward_3[1]) < 0.99 else [1.0, 0.0, 0.0])
-    right_3 /= np.linalg.norm(right_3)
-    return np.stack([right_3, np.cross(forward_3, right_3), forward_3], axis=1).astype(np.float32)
-
-
-def _middle(vertices_V3: np.ndarray) -> np.ndarray:
-    middle_3: np.ndarray = (vertices_V3.max(axis=0) + vertices_V3.min(axis=0)) / 2
-    return middle_3
-
-
-def _directions(count: int) -> np.ndarray:
-    """Directions [K, 3] spread evenly over the sphere (a Fibonacci lattice), y up."""
-    at_K = np.arange(count) + 0.5
-    up_K = 1 - 2 * at_K / count
-    turn_K = np.pi * (1 + 5**0.5) * at_K
-    beside_K = np.sqrt(1 - up_K**2)
-    return np.stack([beside_K * np.cos(turn_K), up_K, beside_K * np.sin(turn_K)], axis=1)
 
 
 def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:

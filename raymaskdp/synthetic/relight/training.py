@@ -27,7 +27,7 @@ from raymaskdp.anonymize.compose.diffusion.rasterize import Crop
 from raymaskdp.anonymize.compose.diffusion.relight import LEVELS, ROOMY, SIDE, SPREAD
 from raymaskdp.anonymize.compose.harmonize import Harmonize
 from raymaskdp.files import atomic_path, require_ours
-from raymaskdp.synthetic.relight_data import LitScene, lit_scenes
+from raymaskdp.synthetic.relight.scenes import LitScene, lit_scenes
 
 # Shape suffixes: N pairs, B of them in a batch, H W of a frame, S = 64 rows and columns of a crop.
 

@@ -1,0 +1,103 @@
+"""What becomes of a video: why it is held back, and what its row and its files say."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from raymaskdp.anonymize.compose.scene import Scene
+from raymaskdp.anonymize.compose.synthesis import Layers
+from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.people.people import People, Person
+from raymaskdp.anonymize.people.scoring import TruthMetrics
+from raymaskdp.anonymize.verify import checks
+from raymaskdp.bodies.motion import Motion
+
+FRAMES_TO_LOOK_AT = 8
+"""Suspicious frames of a quarantined video that its row names, for `review`."""
+
+
+def failed(item: Item, reason: str) -> Item:
+    """The item, decided: it could not be worked on, because of `reason`."""
+    return dataclasses.replace(item, status="failed", reasons=(reason,), analysis=None)
+
+
+def held_back(item: Item, reasons: list[str], frames: Sequence[int] = ()) -> Item:
+    """The item, decided; `frames` are those to look at, of which a few are remembered."""
+    metrics = dict(item.metrics)
+    if frames:
+        listed = np.unique(frames)
+        picked = np.linspace(0, len(listed) - 1, min(len(listed), FRAMES_TO_LOOK_AT)).round().astype(int)
+        metrics["frames"] = [int(frame) for frame in listed[picked]]
+    return dataclasses.replace(
+        item, status="quarantined", reasons=tuple(reasons), metrics=metrics, analysis=None
+    )
+
+
+def unreleased(item: Item, problems: list[str]) -> list[str]:
+    """The problems that nobody has looked at and accepted. Only judgements pass through here."""
+    return [problem for problem in problems if problem not in item.released]
+
+
+def doubts_told(people: People) -> list[str]:
+    """Frames with doubts by reason, one sentence each."""
+    frames: dict[str, list[int]] = {}
+    for doubt in people.doubts:
+        frames.setdefault(doubt.reason, []).append(doubt.frame)
+    return [f"{reason} ({checks.name_frames(np.unique(at))})" for reason, at in frames.items()]
+
+
+def unfitted(people: People, motions: list[Motion]) -> list[str]:
+    """Frames in which somebody is seen to whom no body could be fitted, as one sentence or none."""
+    pairs = zip(people.persons, motions, strict=True)
+    missing_PT = np.array([person.visible_T & ~motion.visible_T for person, motion in pairs])
+    if not missing_PT.any():
+        return []
+    frames = np.flatnonzero(missing_PT.any(0))
+    return [f"no body can be fitted to a person, out of view or unclear ({checks.name_frames(frames)})"]
+
+
+def lost_frames(before: Sequence[Person | Motion], after: Sequence[Motion]) -> int:
+    """Person-frames that are there before and not after."""
+    pairs = zip(before, after, strict=True)
+    return sum(int(np.count_nonzero(one.visible_T & ~other.visible_T)) for one, other in pairs)
+
+
+def figures_of(layers: Layers, files: checks.FileChecks, pixels: int) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "person_frames": layers.checks.by_rung(),
+        "avatar_fraction": round(float(layers.checks.avatar_pixels_T.mean() / pixels), 4),
+        "masked_fraction": round(float(layers.checks.masked_T.mean() / pixels), 4),
+        "changed_fraction": round(float(layers.checks.changed_T.mean() / pixels), 4),
+        "surviving_pixels": int(layers.checks.surviving_T.clip(0).sum()),
+    }
+    if files.background_psnr is not None:
+        figures["background_psnr"] = round(files.background_psnr, 2)
+    return figures
+
+
+def plain_metrics(metrics: TruthMetrics) -> dict[str, float | None]:
+    """Figures for JSON, which has no NaN."""
+    values = dataclasses.asdict(metrics).items()
+    return {name: round(value, 4) if math.isfinite(value) else None for name, value in values}
+
+
+def published_arrays(scene: Scene, layers: Layers, fps: float) -> dict[str, Any]:
+    motions = scene.motions
+    return {
+        "rotations": np.array([m.rotations_TJ3 for m in motions], np.float32),
+        "translation": np.array([m.translation_T3 for m in motions], np.float32),
+        "betas": np.array([m.betas_S for m in motions], np.float32),
+        "visible": np.array([m.visible_T for m in motions], bool),
+        "camera": scene.camera_33.astype(np.float32),
+        "track_ids": np.array([m.track_id for m in motions], np.int32),
+        "person_masks": layers.removed_TB,
+        "avatar_masks": layers.avatar_TB,
+        "height": np.int32(scene.height),
+        "width": np.int32(scene.width),
+        "fps": np.float64(fps),
+    }

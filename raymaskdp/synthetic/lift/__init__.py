@@ -1,0 +1,1 @@
+"""What landmarks get wrong, taught on people whose bodies are known."""

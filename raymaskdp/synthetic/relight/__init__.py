@@ -1,0 +1,1 @@
+"""Lit scenes of drawn rooms, from which a small network learns light."""
