@@ -34,6 +34,7 @@ from raymaskdp.bodies.fitting.lift import LIFTED, lift
 from raymaskdp.bodies.fitting.refine import BODY, RefineConfig, forward, refine
 from raymaskdp.bodies.fitting.smooth import one_euro
 from raymaskdp.bodies.fitting.steady import flips, spinning
+from raymaskdp.bodies.fitting.unseen import hung
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
 from raymaskdp.bodies.skinning import joint_transforms
@@ -158,7 +159,9 @@ class FitBodies:
             lifted = self.config.lift and layout == MEDIAPIPE
             landmarks = landmarks_of(body, avatar.betas_S, LIFTED if lifted else layout)
             if lifted:
+                below = ~inside & (keypoints[..., 1] > info.height)
                 keypoints, world = lift(keypoints, world, camera_33, fps, inside_NL=inside)
+                world = hung(world, below, layout)
             keypoints[..., 2] *= np.where(inside, 1.0, GUESSED)
             common: dict[str, Any] = {
                 "rest_J3": rest_J3,
