@@ -71,10 +71,15 @@ class CanaryRecords:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What one step releases: the noisy update [F], and the public branch's summed gradient [F]."""
+    """What one step releases: the noisy update [F], and the public branch's summed gradient [F].
+
+    Attributes:
+      clipping_norm: the one in force; None for that of the plan.
+    """
 
     private_F: Tensor
     public_F: Tensor
+    clipping_norm: float | None = None
 
 
 Program = Callable[[CanaryRecords, PrivacyPlan, Key], Sequence[Release]]
@@ -111,6 +116,7 @@ def audit(
     if plan.mechanism == "sgd":
         raise UserError("The audit needs a plan of a private mechanism; sgd promises nothing.")
     scores, coins, noise = [], [], []
+    spread = plan.noise_std / plan.clipping_norm or 1.0  # of the noise over the norm in force
     rng = np.random.default_rng([seed, 1])
     for run in range(runs):
         name = f"audit {seed} {run}".encode()
@@ -118,8 +124,11 @@ def audit(
         coins.append(rng.random(plan.num_records) < 0.5)
         releases = program(CanaryRecords.make(plan=plan, present_N=coins[-1]), plan, key)
         scores.append(_scores(releases, plan))
-        unused = [release.private_F[-NUM_UNUSED:].double().numpy() for release in releases]
-        noise.append(np.concatenate(unused) * plan.expected_batch)
+        unused = [
+            release.private_F[-NUM_UNUSED:].double().numpy() * plan.expected_batch / deviation
+            for release, deviation in zip(releases, _norms(releases, plan) * spread, strict=True)
+        ]
+        noise.append(np.concatenate(unused))
     # The bound chooses on some trials and counts on others; whose number is even must not decide which.
     order = rng.permutation(runs * plan.num_records)
     found, present = np.concatenate(scores)[order], np.concatenate(coins)[order]
@@ -177,6 +186,7 @@ def run_plan(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Releas
     engine = GradientEngine(model, plan)
     releases = []
     for step in range(plan.steps):
+        engine.clip_as(plan)
         lot = torch.from_numpy(plan.lot(key, step))
         total = engine.zero_sum()
         if len(lot):
@@ -186,7 +196,10 @@ def run_plan(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Releas
                 total += engine.clipped_sum(losses(model, views.flatten(0, 1)))
         public = public_gradient(records.public_NKTF[torch.from_numpy(plan.public_lot(key, step))])
         update = plan.private_update(total, key, step)
-        releases.append(Release(private_F=update["weight"][0], public_F=public))
+        releases.append(
+            Release(private_F=update["weight"][0], public_F=public, clipping_norm=plan.clipping_norm)
+        )
+        plan = plan.at(plan.next_norm(update))
     return releases
 
 
@@ -211,7 +224,7 @@ def _scores(releases: Sequence[Release], plan: PrivacyPlan) -> Floats:
     count = plan.num_records
     private = torch.stack([release.private_F for release in releases]).double().numpy()
     public = torch.stack([release.public_F for release in releases]).double().numpy()
-    secrets = private[:, count : 2 * count] * plan.expected_batch / plan.clipping_norm
+    secrets = private[:, count : 2 * count] * plan.expected_batch / _norms(releases, plan)[:, None]
     spread = max(plan.noise_multiplier, 1e-3)
     in_lot = np.clip((secrets - 0.5) / spread**2, -500, 500)
     unknown_lot = np.log1p(plan.rate * np.expm1(in_lot))
@@ -221,9 +234,13 @@ def _scores(releases: Sequence[Release], plan: PrivacyPlan) -> Floats:
     )
 
 
+def _norms(releases: Sequence[Release], plan: PrivacyPlan) -> Floats:
+    return np.array([release.clipping_norm or plan.clipping_norm for release in releases])
+
+
 def _report(plan: PrivacyPlan, delta: float, proven: float, noise: Floats) -> AuditReport:
     claimed = accounting.cost(plan.event(), delta).epsilon
-    ratio = float(np.sqrt(np.mean(np.square(noise)))) / plan.noise_std if plan.noise_std else math.inf
+    ratio = float(np.sqrt(np.mean(np.square(noise)))) if plan.noise_std else math.inf
     findings = []
     if proven > claimed:
         findings.append(f"The releases prove ε ≥ {proven:.2f} at δ = {delta:g}; {claimed:.2f} is claimed.")

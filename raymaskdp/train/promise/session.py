@@ -30,12 +30,16 @@ class Begun:
     ledger: Ledger | None
 
 
-def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int) -> Begun:
-    """Compare what the workers see and open the ledger; raises `UserError` in all of them, or in none."""
+def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int, clipping_norm: float) -> Begun:
+    """Compare what the workers see and open the ledger; raises `UserError` in all of them, or in none.
+
+    Args:
+      start, clipping_norm: the first step that will be made, and C in force then.
+    """
     run_key, plan = Key.load(job.key_file), job.plan
     facts = {
         "the run's folder": None if run_key is None else run_key.commit("agreement", "run"),
-        "the checkpoint": str(start),
+        "the checkpoint": f"{start} {clipping_norm!r}",
         "the plan": job.identity.plan,
         "the settings": job.identity.run,
         "the data": None if run_key is None else run_key.commit("agreement", store.fingerprint),
