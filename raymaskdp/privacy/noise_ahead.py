@@ -27,8 +27,7 @@ class NoiseAhead:
 
     Attributes:
       plan: with the clipping norm of the next step.
-      waited: seconds that updates waited for their noise. They tell no lot's size apart from the time of a
-        step, and are as private as that.
+      waited: seconds for which updates waited for their noise; as private as the time of a step.
     """
 
     def __init__(
