@@ -35,7 +35,7 @@ from raymaskdp.train.loggers import shown_values, tensorboard, weights_and_biase
 from raymaskdp.train.loop import StepReport
 from raymaskdp.train.promise.check import count, require_same_data
 from raymaskdp.train.promise.job import TrainingJob, Worker
-from raymaskdp.train.promise.origins import plans_before
+from raymaskdp.train.promise.origins import plans_before, warnings_of
 
 WORKER_FAILURES = 3
 """Crashes of workers that a run survives, each going on from the last checkpoint."""
@@ -126,6 +126,9 @@ def train(
     if key is None and job.plan.mechanism == "sgd":
         # Nothing to protect, so let the seed decide everything.
         key = Key(secret=hashlib.sha256(f"seed {config.seed}".encode()).digest())
+    if not job.ledger_file.exists():
+        # Whoever used this key left no word of what was released with it, so it is used no more.
+        job.key_file.unlink(missing_ok=True)
     if key is not None and not job.key_file.exists():
         job.key_file.touch(mode=0o600)
         job.key_file.write_bytes(key.secret)
@@ -400,7 +403,7 @@ def _finish(job: TrainingJob) -> TrainResult:
         scheme=job.config.scheme,
         trainable=trainable,
         public_loss=curve[-1].public_loss,
-        warnings=plan.warnings,
+        warnings=(*plan.warnings, *warnings_of(job.config, store, plan)),
     )
     write_json(job.folder / "result.json", asdict(result))
     return result

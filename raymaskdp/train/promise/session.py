@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import Key, Ledger
 from raymaskdp.train.data.store import ClipStore
-from raymaskdp.train.promise.agreement import require_agreement, share_from_first
+from raymaskdp.train.promise.agreement import digest_of_all, require_agreement, share_from_first
 from raymaskdp.train.promise.circumstances import circumstances
 from raymaskdp.train.promise.job import TrainingJob, Worker
 
@@ -45,9 +45,13 @@ def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int, clippi
         "the data": None if run_key is None else run_key.commit("agreement", store.fingerprint),
     }
     about = circumstances(job.config.compute, world_size=worker.world_size, device=worker.device)
-    facts["the versions"] = json.dumps({name: about[name] for name in ("raymaskdp", "torch", "numpy")})
+    facts["the versions"] = json.dumps(
+        {name: about[name] for name in ("raymaskdp", "torch", "numpy", "transformers")}
+    )
     require_agreement(facts, worker)
     assert run_key is not None  # or else it would not have been agreed on
+    if worker.world_size > 1:  # the ledger is the first worker's, but sums are rounded by all
+        about["machines"] = digest_of_all(f"{about['machine']} {about['device']}", worker)
     ledger, refusal = None, None
     if worker.rank == 0:
         try:
