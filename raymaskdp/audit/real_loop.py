@@ -48,7 +48,7 @@ LEARNING_RATE = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelConfig:
+class CanaryPixelsConfig:
     """Options of the model: what pixels are multiplied by."""
 
     gain: Annotated[float, check.POSITIVE] = 1.0
@@ -57,10 +57,10 @@ class PixelConfig:
         check.fields(self, "model.options")
 
 
-class Pixels(nn.Module):
+class CanaryPixels(nn.Module):
     """A backbone whose features are the pixels of the first frame, one half after the other."""
 
-    def __init__(self, config: PixelConfig, *, clip: tuple[int, int, int], num_classes: int) -> None:
+    def __init__(self, config: CanaryPixelsConfig, *, clip: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         self.gain = config.gain
         self.head = nn.Linear(clip[1] * clip[2], num_classes, bias=False)
@@ -76,7 +76,7 @@ class Pixels(nn.Module):
         return scores
 
 
-models.register(MODEL, PixelConfig, Pixels)
+models.register(MODEL, CanaryPixelsConfig, CanaryPixels)
 
 
 def reference_at(steps: int, *, mechanism: str = "maskdp", records: int = RECORDS) -> PrivacyPlan:

@@ -8,7 +8,9 @@ every run whether its sensitive token is filled. An attacker who sees the releas
 and hits and false alarms bound ε from below (Kairouz et al. 2015; many canaries in a run as in Steinke et
 al. 2023). A bound above the price proves that the program is broken; one below it proves nothing. The plan
 promises a whole curve, of which its price at one δ is a point: so hits are held against the most that the
-curve allows at the false alarms there were, too, which finds smaller faults (Nasr et al. 2023). Were the
+curve allows at the false alarms there were, too, which finds smaller faults (Nasr et al. 2023). Coins that
+were guessed right are counted as well, which finds large ones only, but holds whatever canaries have to do
+with each other (Mahloujifar et al. 2025). Were the
 coins not fair and hidden, a program that tells nothing could prove much, by favouring those with secrets.
 """
 
@@ -37,7 +39,7 @@ from raymaskdp.privacy.prices.tradeoff import Tradeoff, tradeoff
 
 NUM_UNUSED = 64
 LOUDNESS = 100.0  # length of a canary's sensitive token in clipping norms: it is always clipped
-SIGNIFICANCE = 0.01  # chance that a correct program is reported, for each of the three tests
+SIGNIFICANCE = 0.01  # chance that a correct program is reported, for each of the four tests
 Floats = npt.NDArray[np.float64]
 
 
@@ -137,7 +139,9 @@ def audit(
     found, present = np.concatenate(scores)[order], np.concatenate(coins)[order]
     worlds = found[present], found[~present]
     proven = lower_bound(*worlds, delta=delta)
-    return _report(plan, delta, proven, np.concatenate(noise), beyond_curve(*worlds, tradeoff(plan.event())))
+    curve = tradeoff(plan.event())
+    guessed = most_right(found, present, curve)
+    return _report(plan, delta, proven, np.concatenate(noise), beyond_curve(*worlds, curve), guessed)
 
 
 def lower_bound(present: Floats, absent: Floats, *, delta: float) -> float:
@@ -209,6 +213,41 @@ def one_run_bound(right: int, guesses: int, *, canaries: int, delta: float) -> f
     return low
 
 
+def most_right(scores: Floats, present: npt.NDArray[np.bool_], curve: Tradeoff) -> tuple[int, int] | None:
+    """Coins guessed right, and guessed, where they are more than the curve allows; None where they are not.
+
+    A fifth of the coins are guessed, those of the largest and of the smallest scores [trials, attacks]. Every
+    attack is tried, at its share of the significance.
+    """
+    guesses, attacks = max(len(scores) // 10, 1) * 2, scores.shape[1]
+    for attack in range(attacks):
+        order = np.argsort(scores[:, attack], kind="stable")
+        low, high = order[: guesses // 2], order[len(order) - guesses // 2 :]
+        right = int(present[high].sum() + (~present[low]).sum())
+        chance = SIGNIFICANCE / attacks
+        if not curve_allows(right, guesses, canaries=len(scores), curve=curve, chance=chance):
+            return right, guesses
+    return None
+
+
+def curve_allows(right: int, guesses: int, *, canaries: int, curve: Tradeoff, chance: float) -> bool:
+    """Whether so many right guesses of fair coins have at least the probability `chance` under a curve.
+
+    Mahloujifar, Melis and Chaudhuri 2025, "Auditing f-Differential Privacy in One Run": going down from
+    `right`, `ends` bounds from below how often exactly i guesses are right and one of them is ours, and
+    `misses` how often one of ours is wrong then. If both together exceed all guesses, `chance` was too large.
+    Guesses and their number may depend on the coins through what is released alone.
+    """
+    check.in_range("right", right, low=0, high=guesses)
+    check.in_range("guesses", guesses, low=1, high=canaries)
+    ends, misses = chance * right / canaries, chance * (guesses - right) / canaries
+    for number in range(right - 1, -1, -1):
+        # An event of probability x in one world has at least f(1 − x) in the other.
+        more = max(misses, curve.misses(max(1 - ends, 0.0)))
+        ends, misses = ends + number / (guesses - number) * (more - misses), more
+    return ends + misses <= guesses / canaries
+
+
 def run_plan(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Release]:
     """The plan carried out faithfully on a linear model: what other programs are held against."""
     model = linear_model(records)
@@ -273,6 +312,7 @@ def _report(
     proven: float,
     noise: Floats,
     beyond: tuple[float, float, float] | None,
+    guessed: tuple[int, int] | None,
 ) -> AuditReport:
     claimed = accounting.cost(plan.event(), delta).epsilon
     ratio = float(np.sqrt(np.mean(np.square(noise)))) if plan.noise_std else math.inf
@@ -285,6 +325,8 @@ def _report(
             f"The releases give away at least {hits:.0%} of the secrets at {alarms:.0%} false alarms or "
             f"fewer; {allowed:.0%} are allowed."
         )
+    if guessed is not None:
+        findings.append(f"Of {guessed[1]} guessed secrets {guessed[0]} were right, more than is allowed.")
     # The measured variance over the claimed one is chi-squared; all noise is drawn independently.
     low, high = stats.chi2.ppf([SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2], noise.size) / noise.size
     if not low <= ratio**2 <= high:
