@@ -1,6 +1,7 @@
 """Timing rivals fairly: each in a fresh process, turn by turn, so that a busy machine slows all alike.
 
-A rival is a function `make(spec) -> step` in an importable module, where `step()` does one unit of work.
+A rival is a function `make(spec) -> step` in an importable module, where `step()` does one unit of work, and
+may return the seconds that a part of it took.
 Every round runs one step of each rival, one at a time; ratios are taken within a round.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -21,6 +23,9 @@ from tqdm import tqdm
 
 from raymaskdp.errors import UserError
 
+FEWEST_ROUNDS = 2
+"""Rounds that are run even where time is up."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
@@ -28,18 +33,25 @@ class Measurement:
 
     Attributes:
       seconds: time of each round's step.
+      parts: seconds of each round's step that went into what the rival says; empty if it says nothing.
       peak_bytes: the most memory the steps held beyond what the process had before the first: resident
         memory on the CPU, allocated memory on a GPU.
       refused: why the rival could not do it, in its own words; then the rest is empty.
     """
 
     seconds: tuple[float, ...] = ()
+    parts: tuple[float, ...] = ()
     peak_bytes: int = 0
     refused: str | None = None
 
     def median_seconds(self) -> float:
         """Median step time; NaN if refused."""
         return statistics.median(self.seconds) if self.seconds else float("nan")
+
+    def share_of_part(self) -> float | None:
+        """Median share of a step's time that went into the part; None if there is none."""
+        shares = [part / whole for part, whole in zip(self.parts, self.seconds, strict=False)]
+        return statistics.median(shares) if shares else None
 
     def ratio_to(self, other: Measurement) -> float:
         """Median over rounds of this rival's time over the other's in the same round; NaN if refused."""
@@ -48,9 +60,18 @@ class Measurement:
 
 
 def measure(
-    make: str, rivals: Mapping[str, Mapping[str, Any]], *, rounds: int, warmup: int, threads: int, title: str
+    make: str,
+    rivals: Mapping[str, Mapping[str, Any]],
+    *,
+    rounds: int,
+    warmup: int,
+    threads: int,
+    title: str,
+    until: float = math.inf,
 ) -> dict[str, Measurement]:
     """Run `rounds` rounds of the rivals' steps, after `warmup` steps of each.
+
+    After `until`, of `time.monotonic`, no third round begins.
 
     `make` is `"module:function"`; `rivals` maps a name to the JSON-able `spec` that is given to it.
     """
@@ -60,13 +81,20 @@ def measure(
             worker.start(warmup)
         running = {name: worker for name, worker in workers.items() if worker.refused is None}
         seconds: dict[str, list[float]] = {name: [] for name in workers}
+        parts: dict[str, list[float]] = {name: [] for name in workers}
         for turn in tqdm(range(rounds), desc=title, unit="round", leave=False):
+            if turn >= FEWEST_ROUNDS and time.monotonic() > until:
+                break
             names = list(running)
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                seconds[name].append(running[name].ask("step")["seconds"])
+                answer = running[name].ask("step")
+                seconds[name].append(answer["seconds"])
+                if answer["part"] is not None:
+                    parts[name].append(answer["part"])
         return {
             name: Measurement(
                 seconds=tuple(seconds[name]),
+                parts=tuple(parts[name]),
                 peak_bytes=0 if worker.refused else worker.ask("memory")["bytes"],
                 refused=worker.refused,
             )
@@ -143,10 +171,10 @@ def _serve(lines: Iterator[str], reply: Callable[[dict[str, Any]], None]) -> Non
             reply({"bytes": peak - before})
             continue
         begin = time.perf_counter()
-        step()
+        part = step()
         if on_gpu:
             torch.cuda.synchronize()
-        reply({"seconds": time.perf_counter() - begin})
+        reply({"seconds": time.perf_counter() - begin, "part": part})
 
 
 def _status(field: str) -> int:

@@ -6,7 +6,11 @@
 Every record is a canary with its own public and its own sensitive feature; a fair coin of its own decides in
 every run whether its sensitive token is filled. An attacker who sees the releases alone guesses the coins,
 and hits and false alarms bound ε from below (Kairouz et al. 2015; many canaries in a run as in Steinke et
-al. 2023). A bound above the price proves that the program is broken; one below it proves nothing. Were the
+al. 2023). A bound above the price proves that the program is broken; one below it proves nothing. The plan
+promises a whole curve, of which its price at one δ is a point: so hits are held against the most that the
+curve allows at the false alarms there were, too, which finds smaller faults (Nasr et al. 2023). Coins that
+were guessed right are counted as well, which finds large ones only, but holds whatever canaries have to do
+with each other (Mahloujifar et al. 2025). Were the
 coins not fair and hidden, a program that tells nothing could prove much, by favouring those with secrets.
 """
 
@@ -29,12 +33,13 @@ from raymaskdp.privacy.keys import KEY_BYTES, Key
 from raymaskdp.privacy.per_record.engine import GradientEngine
 from raymaskdp.privacy.plan import PrivacyPlan
 from raymaskdp.privacy.prices import accounting
+from raymaskdp.privacy.prices.tradeoff import Tradeoff, tradeoff
 
 # Shape suffixes: N records, K clips, T tokens, F features (N marks, N secrets, U unused).
 
 NUM_UNUSED = 64
 LOUDNESS = 100.0  # length of a canary's sensitive token in clipping norms: it is always clipped
-SIGNIFICANCE = 0.01  # chance that a correct program is reported, for each of the two tests
+SIGNIFICANCE = 0.01  # chance that a correct program is reported, for each of the four tests
 Floats = npt.NDArray[np.float64]
 
 
@@ -71,10 +76,15 @@ class CanaryRecords:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What one step releases: the noisy update [F], and the public branch's summed gradient [F]."""
+    """What one step releases: the noisy update [F], and the public branch's summed gradient [F].
+
+    Attributes:
+      clipping_norm: the one in force; None for that of the plan.
+    """
 
     private_F: Tensor
     public_F: Tensor
+    clipping_norm: float | None = None
 
 
 Program = Callable[[CanaryRecords, PrivacyPlan, Key], Sequence[Release]]
@@ -111,6 +121,7 @@ def audit(
     if plan.mechanism == "sgd":
         raise UserError("The audit needs a plan of a private mechanism; sgd promises nothing.")
     scores, coins, noise = [], [], []
+    spread = plan.noise_std / plan.clipping_norm or 1.0  # of the noise over the norm in force
     rng = np.random.default_rng([seed, 1])
     for run in range(runs):
         name = f"audit {seed} {run}".encode()
@@ -118,13 +129,19 @@ def audit(
         coins.append(rng.random(plan.num_records) < 0.5)
         releases = program(CanaryRecords.make(plan=plan, present_N=coins[-1]), plan, key)
         scores.append(_scores(releases, plan))
-        unused = [release.private_F[-NUM_UNUSED:].double().numpy() for release in releases]
-        noise.append(np.concatenate(unused) * plan.expected_batch)
+        unused = [
+            release.private_F[-NUM_UNUSED:].double().numpy() * plan.expected_batch / deviation
+            for release, deviation in zip(releases, _norms(releases, plan) * spread, strict=True)
+        ]
+        noise.append(np.concatenate(unused))
     # The bound chooses on some trials and counts on others; whose number is even must not decide which.
     order = rng.permutation(runs * plan.num_records)
     found, present = np.concatenate(scores)[order], np.concatenate(coins)[order]
-    proven = lower_bound(found[present], found[~present], delta=delta)
-    return _report(plan, delta, proven, np.concatenate(noise))
+    worlds = found[present], found[~present]
+    proven = lower_bound(*worlds, delta=delta)
+    curve = tradeoff(plan.event())
+    guessed = most_right(found, present, curve)
+    return _report(plan, delta, proven, np.concatenate(noise), beyond_curve(*worlds, curve), guessed)
 
 
 def lower_bound(present: Floats, absent: Floats, *, delta: float) -> float:
@@ -142,6 +159,31 @@ def lower_bound(present: Floats, absent: Floats, *, delta: float) -> float:
                 best, choice = bound, (attack, float(threshold))
     attack, threshold = choice
     return max(_bound(present[1::2, attack], absent[1::2, attack], threshold, delta), 0.0)
+
+
+def beyond_curve(present: Floats, absent: Floats, curve: Tradeoff) -> tuple[float, float, float] | None:
+    """Hits and false alarms that the promised curve rules out, at 99 % confidence; None if there are none.
+
+    Chosen and counted as in `lower_bound`. Returns the smallest share of hits, the largest of false alarms,
+    and the largest share of hits that the curve allows then.
+    """
+
+    def outcome(worlds: tuple[Floats, Floats], threshold: float) -> tuple[float, float, float]:
+        there, missing = worlds
+        hits = _interval(int((there > threshold).sum()), len(there))[0]
+        alarms = _interval(int((missing > threshold).sum()), len(missing))[1]
+        return hits, alarms, 1 - curve.misses(alarms)
+
+    best, choice = -math.inf, (0, 0.0)
+    for attack in range(present.shape[1]):
+        fit = present[0::2, attack], absent[0::2, attack]
+        for threshold in np.unique(np.quantile(np.concatenate(fit), np.linspace(0.2, 0.999, 60))):
+            hits, _, allowed = outcome(fit, threshold)
+            if hits - allowed > best:
+                best, choice = hits - allowed, (attack, float(threshold))
+    attack, threshold = choice
+    found = outcome((present[1::2, attack], absent[1::2, attack]), threshold)
+    return found if found[0] > found[2] else None
 
 
 def one_run_bound(right: int, guesses: int, *, canaries: int, delta: float) -> float:
@@ -171,12 +213,48 @@ def one_run_bound(right: int, guesses: int, *, canaries: int, delta: float) -> f
     return low
 
 
+def most_right(scores: Floats, present: npt.NDArray[np.bool_], curve: Tradeoff) -> tuple[int, int] | None:
+    """Coins guessed right, and guessed, where they are more than the curve allows; None where they are not.
+
+    A fifth of the coins are guessed, those of the largest and of the smallest scores [trials, attacks]. Every
+    attack is tried, at its share of the significance.
+    """
+    guesses, attacks = max(len(scores) // 10, 1) * 2, scores.shape[1]
+    for attack in range(attacks):
+        order = np.argsort(scores[:, attack], kind="stable")
+        low, high = order[: guesses // 2], order[len(order) - guesses // 2 :]
+        right = int(present[high].sum() + (~present[low]).sum())
+        chance = SIGNIFICANCE / attacks
+        if not curve_allows(right, guesses, canaries=len(scores), curve=curve, chance=chance):
+            return right, guesses
+    return None
+
+
+def curve_allows(right: int, guesses: int, *, canaries: int, curve: Tradeoff, chance: float) -> bool:
+    """Whether so many right guesses of fair coins have at least the probability `chance` under a curve.
+
+    Mahloujifar, Melis and Chaudhuri 2025, "Auditing f-Differential Privacy in One Run": going down from
+    `right`, `ends` bounds from below how often exactly i guesses are right and one of them is ours, and
+    `misses` how often one of ours is wrong then. If both together exceed all guesses, `chance` was too large.
+    Guesses and their number may depend on the coins through what is released alone.
+    """
+    check.in_range("right", right, low=0, high=guesses)
+    check.in_range("guesses", guesses, low=1, high=canaries)
+    ends, misses = chance * right / canaries, chance * (guesses - right) / canaries
+    for number in range(right - 1, -1, -1):
+        # An event of probability x in one world has at least f(1 − x) in the other.
+        more = max(misses, curve.misses(max(1 - ends, 0.0)))
+        ends, misses = ends + number / (guesses - number) * (more - misses), more
+    return ends + misses <= guesses / canaries
+
+
 def run_plan(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Release]:
     """The plan carried out faithfully on a linear model: what other programs are held against."""
     model = linear_model(records)
     engine = GradientEngine(model, plan)
     releases = []
     for step in range(plan.steps):
+        engine.clip_as(plan)
         lot = torch.from_numpy(plan.lot(key, step))
         total = engine.zero_sum()
         if len(lot):
@@ -186,7 +264,10 @@ def run_plan(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Releas
                 total += engine.clipped_sum(losses(model, views.flatten(0, 1)))
         public = public_gradient(records.public_NKTF[torch.from_numpy(plan.public_lot(key, step))])
         update = plan.private_update(total, key, step)
-        releases.append(Release(private_F=update["weight"][0], public_F=public))
+        releases.append(
+            Release(private_F=update["weight"][0], public_F=public, clipping_norm=plan.clipping_norm)
+        )
+        plan = plan.at(plan.next_norm(update))
     return releases
 
 
@@ -211,7 +292,7 @@ def _scores(releases: Sequence[Release], plan: PrivacyPlan) -> Floats:
     count = plan.num_records
     private = torch.stack([release.private_F for release in releases]).double().numpy()
     public = torch.stack([release.public_F for release in releases]).double().numpy()
-    secrets = private[:, count : 2 * count] * plan.expected_batch / plan.clipping_norm
+    secrets = private[:, count : 2 * count] * plan.expected_batch / _norms(releases, plan)[:, None]
     spread = max(plan.noise_multiplier, 1e-3)
     in_lot = np.clip((secrets - 0.5) / spread**2, -500, 500)
     unknown_lot = np.log1p(plan.rate * np.expm1(in_lot))
@@ -221,12 +302,31 @@ def _scores(releases: Sequence[Release], plan: PrivacyPlan) -> Floats:
     )
 
 
-def _report(plan: PrivacyPlan, delta: float, proven: float, noise: Floats) -> AuditReport:
+def _norms(releases: Sequence[Release], plan: PrivacyPlan) -> Floats:
+    return np.array([release.clipping_norm or plan.clipping_norm for release in releases])
+
+
+def _report(
+    plan: PrivacyPlan,
+    delta: float,
+    proven: float,
+    noise: Floats,
+    beyond: tuple[float, float, float] | None,
+    guessed: tuple[int, int] | None,
+) -> AuditReport:
     claimed = accounting.cost(plan.event(), delta).epsilon
-    ratio = float(np.sqrt(np.mean(np.square(noise)))) / plan.noise_std if plan.noise_std else math.inf
+    ratio = float(np.sqrt(np.mean(np.square(noise)))) if plan.noise_std else math.inf
     findings = []
     if proven > claimed:
         findings.append(f"The releases prove ε ≥ {proven:.2f} at δ = {delta:g}; {claimed:.2f} is claimed.")
+    if beyond is not None:
+        hits, alarms, allowed = beyond
+        findings.append(
+            f"The releases give away at least {hits:.0%} of the secrets at {alarms:.0%} false alarms or "
+            f"fewer; {allowed:.0%} are allowed."
+        )
+    if guessed is not None:
+        findings.append(f"Of {guessed[1]} guessed secrets {guessed[0]} were right, more than is allowed.")
     # The measured variance over the claimed one is chi-squared; all noise is drawn independently.
     low, high = stats.chi2.ppf([SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2], noise.size) / noise.size
     if not low <= ratio**2 <= high:

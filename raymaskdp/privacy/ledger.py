@@ -62,12 +62,14 @@ class LedgerContent:
       releases: every announced release, in order, repetitions left out, and the number of its session. A
         step that is redone with the same key has the same lot and noise and releases nothing new; one redone
         with another key counts again.
+      norms: the clipping norm of every release, where it adapts; empty where it does not.
     """
 
     plan: PrivacyPlan
     claimed_epsilon: float | None
     sessions: tuple[Session, ...]
     releases: Mapping[Release, int]
+    norms: Mapping[Release, float] = field(default_factory=dict)
 
     @property
     def steps_spent(self) -> int:
@@ -99,6 +101,7 @@ class Ledger:
         self._sessions = content.sessions
         self._claimed = content.claimed_epsilon
         self._releases = dict(content.releases)
+        self._norms = dict(content.norms)
         self._reached = max((step for _, step in self._releases), default=-1)
         own = [step for fingerprint, step in self._releases if fingerprint == key.fingerprint]
         self.key = key
@@ -160,15 +163,26 @@ class Ledger:
             claimed_epsilon=self._claimed,
             sessions=self._sessions,
             releases=dict(self._releases),
+            norms=dict(self._norms),
         )
 
-    def write_ahead(self, step: int) -> None:
+    def write_ahead(self, step: int, *, clipping_norm: float | None = None) -> None:
         """Announce the release of `step`; on the disk when this returns.
 
-        Raises `UserError` for a step that would skip one, or go past the plan's budget.
+        Raises `UserError` for a step that would skip one, or go past the plan's budget, or be redone with
+        the same noise and another clipping norm.
+
+        Args:
+          clipping_norm: the one in force, where it adapts.
         """
         release = (self.key.fingerprint, step)
         if release in self._releases:
+            if self._norms.get(release) != clipping_norm:
+                raise UserError(
+                    f"Step {step} was announced in the ledger {self._path} with the clipping norm "
+                    f"{self._norms.get(release)} and would be redone with {clipping_norm}, under the same "
+                    "noise; start a new run in another folder, and count this one."
+                )
             return  # redone with the same lot and noise: nothing new is released
         if not 0 <= step <= self._reached + 1:
             raise UserError(
@@ -180,7 +194,10 @@ class Ledger:
                 f"The ledger {self._path} has spent the plan's {self._plan.steps} steps; more would not be "
                 "private."
             )
-        self._head = _append(self._path, {"step": step, "key": self.key.fingerprint}, self._head)
+        entry: dict[str, Any] = {"step": step, "key": self.key.fingerprint}
+        if clipping_norm is not None:
+            self._norms[release] = entry["clipping_norm"] = clipping_norm
+        self._head = _append(self._path, entry, self._head)
         self._releases[release] = len(self._sessions) - 1
         self._reached = max(self._reached, step)
 
@@ -265,6 +282,7 @@ def _content(path: Path, entries: list[dict[str, Any]]) -> LedgerContent:
         )
     sessions: list[Session] = []
     releases: dict[Release, int] = {}
+    norms: dict[Release, float] = {}
     reached = -1
     for number, entry in enumerate(lines, start=2):
         if "session" in entry:
@@ -279,11 +297,14 @@ def _content(path: Path, entries: list[dict[str, Any]]) -> LedgerContent:
             raise UserError(f"Line {number} of the ledger {path} has a key that no session before it has.")
         reached = max(reached, step)
         releases.setdefault((key, step), len(sessions) - 1)
+        if "clipping_norm" in entry:
+            norms.setdefault((key, step), float(entry["clipping_norm"]))
     return LedgerContent(
         plan=config.build(PrivacyPlan, header["plan"], where=f"the ledger {path}"),
         claimed_epsilon=header["epsilon"],
         sessions=tuple(sessions),
         releases=releases,
+        norms=norms,
     )
 
 

@@ -50,9 +50,9 @@ def grid_step(noise_std: float, most: float) -> float:
       noise_std: standard deviation of the noise, above 0.
       most: the largest number that a sum can have.
     """
-    exponent = max(
-        math.floor(math.log2(noise_std)) - STEPS, math.ceil(math.log2(max(most, noise_std * 64) / LARGEST))
-    )
+    # By exponents, which are the same on all machines; logarithms may not be.
+    fraction, above = math.frexp(max(most, noise_std * 64) / LARGEST)
+    exponent = max(math.frexp(noise_std)[1] - 1 - STEPS, above - 1 if fraction == 0.5 else above)
     return 2.0**exponent
 
 

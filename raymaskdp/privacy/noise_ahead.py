@@ -1,7 +1,11 @@
-"""The noise of a run, each step's drawn in a thread while the gradients of that step are computed."""
+"""The noise of a run, each step's drawn in a thread while the gradients of that step are computed.
+
+How large it is depends on the clipping norm in force, which is known as soon as the step before is released.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -17,15 +21,20 @@ class NoiseAhead:
     """Makes private updates step by step; what they hold is that of `PrivacyPlan.private_update`.
 
     Args:
-      plan, key: of the run.
-      shapes: of the parameters that learn, by name.
+      plan, key: of the run; `plan` with the clipping norm of the first of the steps.
+      shapes: of the numbers of a sum, by name.
       steps: that will be asked for, in this order.
+
+    Attributes:
+      plan: with the clipping norm of the next step.
+      waited: seconds for which updates waited for their noise; as private as the time of a step.
     """
 
     def __init__(
         self, plan: PrivacyPlan, key: Key, shapes: Mapping[str, tuple[int, ...]], steps: range
     ) -> None:
-        self._plan, self._key, self._shapes = plan, key, dict(shapes)
+        self.plan, self.waited = plan, 0.0
+        self._key, self._shapes = key, dict(shapes)
         self._steps = iter(steps)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="noise")
         self._coming: tuple[int, Future[dict[str, Tensor]]] | None = None
@@ -45,14 +54,21 @@ class NoiseAhead:
         number, drawn = self._coming
         if number != step:
             raise ValueError(f"the noise of step {number} is for no other, and {step} was asked for")
+        began = time.perf_counter()
         noise = drawn.result()
+        self.waited += time.perf_counter() - began
+        if self.plan.adaptive is None:
+            self._begin()
+            return self.plan.released(total, noise)
+        update = self.plan.released(total, noise)
+        self.plan = self.plan.at(self.plan.next_norm(update))
         self._begin()
-        return self._plan.released(total, noise)
+        return update
 
     def _begin(self) -> None:
         step = next(self._steps, None)
         self._coming = (
             None
             if step is None
-            else (step, self._thread.submit(self._plan.whole_noise, self._key, step, self._shapes))
+            else (step, self._thread.submit(self.plan.whole_noise, self._key, step, self._shapes))
         )

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
-from raymaskdp.privacy import noise
+from raymaskdp.privacy import noise, statement
 from raymaskdp.privacy.keys import Key
+from raymaskdp.privacy.per_record.adaptive import COUNT, AdaptiveClipping, AdaptiveNorm
 from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
 from raymaskdp.privacy.per_record.clipping import CLIPPINGS, Clipping
 from raymaskdp.privacy.prices import accounting
@@ -30,6 +31,7 @@ from raymaskdp.privacy.sampling import PoissonSampling
 Mechanism = Literal["sgd", "dpsgd", "multiclip", "maskdp", "maskdp-full"]
 Adjacency = Literal["zero-out", "add-remove", "replace"]
 Unit = Literal["video", "subject"]
+ClippingName = Literal["flat", "automatic", "per-layer", "adaptive"]
 
 MECHANISMS: tuple[Mechanism, ...] = ("sgd", "dpsgd", "multiclip", "maskdp", "maskdp-full")
 ADJACENCIES: tuple[Adjacency, ...] = ("zero-out", "add-remove", "replace")
@@ -50,8 +52,9 @@ class PrivacyPlan:
       steps: T ≥ 1.
       delta: δ in (0, 1).
       noise_multiplier: σ ≥ 0, the noise's standard deviation over the clipping norm C. 0 is no privacy.
-      clipping_norm: C > 0, the greatest norm of a record's contribution.
-      clipping: `flat`, `automatic` or `per-layer`.
+      clipping_norm: C > 0, the greatest norm of a record's contribution; with `adaptive`, of the first step.
+      clipping: `flat`, `automatic`, `per-layer` or `adaptive`.
+      adaptive: how C is adapted; of `adaptive` clipping alone, and the defaults there where it is None.
       adjacency: `zero-out` (masked mechanisms: one record's sensitive tokens are all fill in one of the
         two datasets; others: one record contributes nothing in one of them), `add-remove` or `replace`.
       unit: what a record is, a `video` or a `subject`.
@@ -67,7 +70,8 @@ class PrivacyPlan:
     delta: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)]
     noise_multiplier: Annotated[float, check.Range(0)]
     clipping_norm: Annotated[float, check.POSITIVE] = 1.0
-    clipping: Literal["flat", "automatic", "per-layer"] = "flat"
+    clipping: ClippingName = "flat"
+    adaptive: AdaptiveNorm | None = None
     adjacency: Adjacency = "zero-out"
     unit: Unit = "video"
     public_batch: float | None = None
@@ -78,7 +82,8 @@ class PrivacyPlan:
         check.one_of("mechanism", self.mechanism, MECHANISMS)
         check.one_of("adjacency", self.adjacency, ADJACENCIES)
         check.one_of("unit", self.unit, ("video", "subject"))
-        check.one_of("clipping", self.clipping, CLIPPINGS)
+        check.one_of("clipping", self.clipping, (*CLIPPINGS, "adaptive"))
+        self._check_adaptive()
         check.in_range("expected_batch", self.expected_batch, low=0, high=self.num_records, open_low=True)
         if self.mechanism == "dpsgd" and self.clips != 1:
             raise UserError(
@@ -111,7 +116,8 @@ class PrivacyPlan:
         noise_multiplier: float | None = None,
         clips: int = 1,
         clipping_norm: float = 1.0,
-        clipping: Literal["flat", "automatic", "per-layer"] = "flat",
+        clipping: ClippingName = "flat",
+        adaptive: AdaptiveNorm | None = None,
         adjacency: Adjacency = "zero-out",
         unit: Unit = "video",
         public_batch: float | None = None,
@@ -144,6 +150,7 @@ class PrivacyPlan:
             noise_multiplier=noise_multiplier if noise_multiplier is not None else 1.0,
             clipping_norm=clipping_norm,
             clipping=clipping,
+            adaptive=adaptive,
             adjacency=adjacency,
             unit=unit,
             public_batch=public_batch,
@@ -217,7 +224,27 @@ class PrivacyPlan:
         """How a record's gradient is bounded; None for `sgd`, which does not."""
         if self.mechanism == "sgd":
             return None
+        if self.adaptive is not None:
+            # A blank record's residual is zero, and is no longer than C; one that is longer takes its place.
+            absent = self._contribution == "one-sided"
+            return AdaptiveClipping(
+                clipping_norm=self.clipping_norm,
+                adaptive=self.adaptive,
+                centre=0.0 if absent and self.mechanism == "maskdp" else 0.5,
+                absent=absent,
+            )
         return CLIPPINGS[self.clipping](clipping_norm=self.clipping_norm)
+
+    def at(self, clipping_norm: float) -> PrivacyPlan:
+        """The plan with another C in force, for one step: its clipping, noise and grid are for that."""
+        return dataclasses.replace(self, clipping_norm=clipping_norm)
+
+    def next_norm(self, update: Mapping[str, Tensor]) -> float:
+        """C of the next step, from what a step released with this one; the same without adaptive clipping."""
+        clipping = self.make_clipping()
+        if not isinstance(clipping, AdaptiveClipping):
+            return self.clipping_norm
+        return clipping.next_norm(float(update[COUNT]))
 
     # What is released, and what it costs
 
@@ -225,7 +252,8 @@ class PrivacyPlan:
     def sensitivity(self) -> float:
         """How far one record can move the sum of clipped gradients, by the adjacency; inf for `sgd`.
 
-        Before rounding, for which `noise_std` is larger by `noise.MARGIN`.
+        With adaptive clipping, the sum and the scaled count together, at the C in force. Before rounding, for
+        which `noise_std` is larger by `noise.MARGIN`.
         """
         clipping = self.make_clipping()
         if clipping is None:
@@ -250,7 +278,9 @@ class PrivacyPlan:
         """Raise `UserError` where sums of so many micro-batches are rounded by more than is counted."""
         clipping, step = self.make_clipping(), self.grid_step
         if clipping is not None and step is not None:
-            noise.require_fine(step, bound=clipping.bound, parameters=parameters, sums=sums)
+            # Of two norms one may have a grid that is coarser by two beside its noise.
+            worst = step if self.adaptive is None else 2 * step
+            noise.require_fine(worst, bound=clipping.bound, parameters=parameters, sums=sums)
 
     def noise(self, key: Key, step: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
         """The noise of `step` for named shapes, float64 on the CPU; independent over names and steps."""
@@ -318,35 +348,14 @@ class PrivacyPlan:
         """What the plan's ε is about, in a sentence for a report."""
         if self.mechanism == "sgd" or self.noise_multiplier == 0:
             return "Nothing is promised: there is no noise."
-        hidden = {
-            "zero-out": f"whether the sensitive tokens of any one {self.unit} are what they are or all fill"
-            if self.is_masked
-            else f"whether any one {self.unit} contributes or nothing does in its place",
-            "add-remove": f"whether any one {self.unit} is among the data",
-            "replace": f"what the sensitive tokens of any one {self.unit} are"
-            if self.is_masked
-            else f"what any one {self.unit} is",
-        }[self.adjacency]
-        public = "Labels, masks, poses, avatar layers and" if self.is_masked else "The set of labels and"
-        number = "the number of records are public."
-        if self.adjacency == "add-remove":
-            public, number = "The sampling rate, which is computed from the number of records,", "is public."
-        return (
-            f"ε bounds what the trained model, and every update on the way, tells about {hidden} "
-            f"({self.adjacency} adjacency). {public} {number} {self._sensitivity_sentence} "
-            "Sums and noise are whole numbers of one grid, so no single update tells them apart; the noise "
-            "is a Gaussian of double precision, rounded to that grid."
-        )
-
-    @property
-    def _sensitivity_sentence(self) -> str:
-        how = {"flat": "as a whole", "automatic": "to nearly that", "per-layer": "layer by layer"}[
-            self.clipping
-        ]
-        times = "" if self._contribution == "one-sided" else "twice "
-        return (
-            f"Gradients of a {self.unit} are clipped {how}, so one moves a sum by at most {times}"
-            f"{self.clipping_norm:g}."
+        clipping = self.make_clipping()
+        assert clipping is not None
+        return statement.promise(
+            self.adjacency,
+            self.unit,
+            masked=self.is_masked,
+            clipping=clipping,
+            contribution=self._contribution,
         )
 
     @property
@@ -364,6 +373,20 @@ class PrivacyPlan:
         if self.adjacency == "replace" or self.mechanism == "maskdp-full":
             return "two-sided"
         return "one-sided"
+
+    def _check_adaptive(self) -> None:
+        if self.clipping != "adaptive" or self.mechanism == "sgd":
+            if self.adaptive is not None and self.clipping != "adaptive":
+                raise UserError(
+                    f"Settings of adaptive clipping were given with clipping={self.clipping}; remove them, "
+                    "or use clipping=adaptive."
+                )
+            return
+        if self.noise_multiplier == 0:
+            raise UserError("Adaptive clipping needs noise, or its counts would be released as they are.")
+        adaptive = AdaptiveNorm() if self.adaptive is None else self.adaptive
+        object.__setattr__(self, "adaptive", adaptive)
+        check.in_range("clipping_norm", self.clipping_norm, low=adaptive.least, high=adaptive.most)
 
     def _check_step(self, step: int) -> None:
         if not 0 <= step < self.steps:

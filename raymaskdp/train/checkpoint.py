@@ -37,17 +37,21 @@ class TrainingState:
 
     Attributes:
       average: moving averages of the learning weights; empty where they are not averaged.
+      clipping_norm: of the next step, float64, a single number; None where it does not adapt.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     average: Mapping[str, Tensor]
+    clipping_norm: Tensor | None = None
 
 
 def save(path: Path, state: TrainingState, *, step: int, identity: Identity) -> None:
     """Write the state after `step` updates."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in state.average.items()}
+    if state.clipping_norm is not None:
+        tensors["clipping_norm"] = state.clipping_norm
     for number, moments in state.optimizer.state_dict()["state"].items():
         for name, value in moments.items():
             if value is not None:
@@ -69,6 +73,8 @@ def load(path: Path, state: TrainingState, *, identity: Identity) -> int:
     state.model.load_state_dict(_below(tensors, "model."))
     for name, value in _below(tensors, "average.").items():
         state.average[name].copy_(value)
+    if state.clipping_norm is not None:
+        state.clipping_norm.copy_(tensors["clipping_norm"])
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _below(tensors, "optimizer.").items():
         number, _, field = name.partition(".")

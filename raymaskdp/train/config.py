@@ -14,7 +14,8 @@ from raymaskdp import check, storage
 from raymaskdp.errors import UserError
 from raymaskdp.models import SCHEMES, ModelConfig
 from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.privacy.plan import MASKED, Adjacency, Mechanism, Unit
+from raymaskdp.privacy.per_record.adaptive import AdaptiveNorm
+from raymaskdp.privacy.plan import MASKED, Adjacency, ClippingName, Mechanism, Unit
 from raymaskdp.train.data.clips import ClipConfig
 
 
@@ -29,8 +30,10 @@ class PrivacyConfig:
       noise_multiplier: σ, standard deviation of the noise over C.
       delta: δ; should be below one over the number of records.
       clipping_norm: C.
-      clipping: flat; automatic, which scales every record to nearly C and needs no tuning of it; or
-        per-layer, each layer to an equal share of C. One record moves the sum by the same in all.
+      clipping: flat; automatic, which scales every record to nearly C and needs no tuning of it; per-layer,
+        each layer to an equal share of C; or adaptive, flat at a C that follows a quantile of the norms. One
+        record moves the sum by the C of its step in all.
+      adaptive: how C follows, for clipping=adaptive alone; the defaults where it is not given.
       clips: K, clips of a record in a step; dpsgd always takes one.
       expected_batch: expected number of records in a step.
       public_batch: the same for the public branch of masked mechanisms, which is drawn independently;
@@ -45,7 +48,8 @@ class PrivacyConfig:
     noise_multiplier: Annotated[float, check.Range(0)] | None = None
     delta: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 1e-5
     clipping_norm: Annotated[float, check.POSITIVE] = 1.0
-    clipping: Literal["flat", "automatic", "per-layer"] = "flat"
+    clipping: ClippingName = "flat"
+    adaptive: AdaptiveNorm | None = None
     clips: Annotated[int, check.POSITIVE] = 2
     expected_batch: Annotated[float, check.POSITIVE] = 64.0
     public_batch: Annotated[float, check.POSITIVE] | None = None
@@ -74,6 +78,7 @@ class PrivacyConfig:
             clips=copies if self.mechanism == "dpsgd" else copies * self.clips,
             clipping_norm=self.clipping_norm,
             clipping=self.clipping,
+            adaptive=self.adaptive,
             adjacency=self.adjacency,
             unit=self.unit,
             public_batch=min(self.public_batch or self.expected_batch, num_records) if masked else None,
@@ -203,6 +208,11 @@ class TrainConfig:
             raise UserError(
                 "The mechanism dpsgd takes one clip a record; "
                 "for clips.copies use multiclip with privacy.clips=1."
+            )
+        if self.privacy.clipping == "adaptive" and self.optimizer.name == "dp-adam":
+            raise UserError(
+                "optimizer.name=dp-adam takes noise of one size out of its moments, which clipping=adaptive "
+                "does not have; use adam, or another privacy.clipping."
             )
         if self.privacy.clips > self.clips.draws:
             raise UserError(

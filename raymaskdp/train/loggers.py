@@ -18,8 +18,12 @@ FOLDER = "tensorboard"
 
 
 def shown_values(report: StepReport) -> dict[str, float]:
-    """What may be shown of a step, by name, without what there is not: ε, and the public loss."""
-    values = {"epsilon": report.epsilon, "public_loss": report.public_loss}
+    """What may be shown of a step, by name, without what there is not: ε, the public loss, an adaptive C."""
+    values = {
+        "epsilon": report.epsilon,
+        "public_loss": report.public_loss,
+        "clipping_norm": report.clipping_norm,
+    }
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -63,11 +63,13 @@ class StepReport:
       step: updates made so far.
       epsilon: spent so far, at most; None if nothing is promised.
       public_loss: mean loss of the public lot; of the training lot if nothing is private; else None.
+      clipping_norm: of the step, where it adapts: a function of the releases before it.
     """
 
     step: int
     epsilon: float | None
     public_loss: float | None
+    clipping_norm: float | None = None
 
 
 def run(
@@ -102,9 +104,17 @@ def _run(
     )
     optimizer = make_optimizer(config.optimizer, learning, noise_std=plan.noise_std / plan.expected_batch)
     average = WeightAverage(config.optimizer.average, learning) if config.optimizer.average else None
-    state = TrainingState(model=model, optimizer=optimizer, average=average.values if average else {})
+    norm = torch.tensor(plan.clipping_norm, dtype=torch.float64) if engine.adapts else None
+    state = TrainingState(
+        model=model,
+        optimizer=optimizer,
+        average=average.values if average else {},
+        clipping_norm=norm,
+    )
     start = checkpoint.load(job.checkpoint_file, state, identity=job.identity)
-    session = begin(job, worker, store, start)
+    if norm is not None:
+        plan = plan.at(float(norm))
+    session = begin(job, worker, store, start, plan.clipping_norm)
     key, end, ledger = session.key, session.end, session.ledger
     if first:
         curve = Curve(job, start)
@@ -117,11 +127,13 @@ def _run(
     all_views = iter(reading)
     precision = getattr(torch, config.compute.precision)
     asked, held = time.monotonic(), None
-    shapes = {name: tuple(value.shape) for name, value in learning.items()}
+    shapes = {name: tuple(value.shape) for name, value in engine.zero_sum().gradients.items()}
     noise = ending.enter_context(NoiseAhead(plan, key, shapes, range(start, end)))
 
     for step in range(start, end):
         began = time.monotonic()
+        plan = noise.plan  # with the clipping norm in force
+        engine.clip_as(plan)
         private_lot, public_lot = plan.lot(key, step), plan.public_lot(key, step)
         total, shown_loss = plan.on_grid(engine.zero_sum()), torch.zeros(1, device=device)
         for number, lot in enumerate(micro_batches(private_lot, worker, config)):
@@ -152,13 +164,16 @@ def _run(
             shown_loss += loss.detach()
 
         if ledger is not None:
-            ledger.write_ahead(step)  # before the sums meet, so that no worker can release this step earlier
+            # Before the sums meet, so that no worker can release this step earlier.
+            ledger.write_ahead(step, clipping_norm=None if norm is None else plan.clipping_norm)
         # The first worker's clock decides for all when to ask.
         ask = torch.full((1,), float(first and time.monotonic() - asked > NOTICE_S), device=device)
         add_up(worker, [*total.gradients.values(), *public_sum.values(), shown_loss, ask])
         update = noise.private_update(total, step)
         for name, parameter in learning.items():
             parameter.grad = update[name] + plan.public_scale * public_sum[name]
+        if norm is not None:
+            norm.fill_(noise.plan.clipping_norm)  # of the next step
         set_learning_rate(optimizer, config.optimizer, step, plan.steps)
         optimizer.step()
         if average:
@@ -175,7 +190,8 @@ def _run(
             # Of public records only; of all where nothing is private.
             shown = private_lot if plan.mechanism == "sgd" else public_lot
             loss_of_mean = float(shown_loss) / len(shown) if len(shown) else None
-            on_step(curve.add(step + 1, loss_of_mean, spent=step + 1 + session.redone))
+            made = None if norm is None else plan.clipping_norm
+            on_step(curve.add(step + 1, loss_of_mean, spent=step + 1 + session.redone, clipping_norm=made))
             if leaves_at is not None and leaves_at != held and step + 1 < end:
                 # The others wait in the exchange of the next step, which the ledger does not know of yet.
                 ahead = NOTICE_S + 2 * (time.monotonic() - began)
@@ -332,9 +348,11 @@ class Curve:
         kept = [line for line in read_curve(job.curve_file) if line.step <= start]
         write_text(job.curve_file, "".join(json.dumps(asdict(line)) + "\n" for line in kept), ours=True)
 
-    def add(self, step: int, loss: float | None, *, spent: int) -> StepReport:
+    def add(
+        self, step: int, loss: float | None, *, spent: int, clipping_norm: float | None = None
+    ) -> StepReport:
         """Write the line of a step, which has just been made; `spent` releases were made up to it."""
-        report = StepReport(step, spent_at_most(self._job.plan, spent), loss)
+        report = StepReport(step, spent_at_most(self._job.plan, spent), loss, clipping_norm)
         with open(self._job.curve_file, "a", encoding="utf-8") as opened:
             opened.write(json.dumps(asdict(report)) + "\n")
         return report

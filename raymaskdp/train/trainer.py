@@ -26,7 +26,7 @@ from raymaskdp.files import private_folder, sha256_file, write_json, write_text
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import checkpoint, loop
 from raymaskdp.train.checkpoint import Identity
-from raymaskdp.train.config import ComputeConfig, TrainConfig
+from raymaskdp.train.config import ComputeConfig, PrivacyConfig, TrainConfig
 from raymaskdp.train.data.clips import records_of
 from raymaskdp.train.data.splits import training_videos
 from raymaskdp.train.data.store import ClipStore, absolute
@@ -35,7 +35,7 @@ from raymaskdp.train.loggers import shown_values, tensorboard, weights_and_biase
 from raymaskdp.train.loop import StepReport
 from raymaskdp.train.promise.check import count, require_same_data
 from raymaskdp.train.promise.job import TrainingJob, Worker
-from raymaskdp.train.promise.origins import plans_before
+from raymaskdp.train.promise.origins import plans_before, warnings_of
 
 WORKER_FAILURES = 3
 """Crashes of workers that a run survives, each going on from the last checkpoint."""
@@ -126,6 +126,9 @@ def train(
     if key is None and job.plan.mechanism == "sgd":
         # Nothing to protect, so let the seed decide everything.
         key = Key(secret=hashlib.sha256(f"seed {config.seed}".encode()).digest())
+    if not job.ledger_file.exists():
+        # Whoever used this key left no word of what was released with it, so it is used no more.
+        job.key_file.unlink(missing_ok=True)
     if key is not None and not job.key_file.exists():
         job.key_file.touch(mode=0o600)
         job.key_file.write_bytes(key.secret)
@@ -158,7 +161,7 @@ def make_job(config: TrainConfig) -> TrainingJob:
     plan = plan_of(config, store)
     plans_before(config, store)  # refuses weights that already tell all about the data
     loop.build(config, store)  # settings of the model and its weights that do not fit fail here
-    identity = Identity(run=run_digest(config, store), plan=configuration.digest(plan))
+    identity = Identity(run=run_digest(config, store), plan=configuration.digest(_without_unused(plan)))
     folder = config.out / f"{plan.mechanism}-{identity.run[:12]}"
     return TrainingJob(config=config, folder=folder, plan=plan, identity=identity)
 
@@ -191,11 +194,20 @@ def run_digest(config: TrainConfig, store: ClipStore) -> str:
     settings = configuration.to_dict(config)
     for place in ("data", "out", "compute"):
         del settings[place]
+    settings["privacy"] = _without_unused(config.privacy)
     settings["init"] = None if config.init is None else sha256_file(config.init)
     settings["weights"] = [sha256_file(path) for path in models.weight_files(config.model)]
     settings["precision"] = config.compute.precision
     text = json.dumps([settings, store.name], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_unused(config: PrivacyPlan | PrivacyConfig) -> dict[str, Any]:
+    """Plain values, but for settings of adaptive clipping that are not there: runs keep their names."""
+    values = configuration.to_dict(config)
+    if values["adaptive"] is None:
+        del values["adaptive"]
+    return values
 
 
 def read_result(folder: Path) -> TrainResult:
@@ -391,7 +403,7 @@ def _finish(job: TrainingJob) -> TrainResult:
         scheme=job.config.scheme,
         trainable=trainable,
         public_loss=curve[-1].public_loss,
-        warnings=plan.warnings,
+        warnings=(*plan.warnings, *warnings_of(job.config, store, plan)),
     )
     write_json(job.folder / "result.json", asdict(result))
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from raymaskdp import config
 from raymaskdp.benchmarks import dp_step, paired
 from raymaskdp.benchmarks.dp_step import RIVALS, DpStepConfig, benchmark_dp_step, make_step
 from raymaskdp.errors import UserError
+from raymaskdp.privacy import PrivacyPlan
 
 
 def spec(rival: str, **changes) -> dict:
@@ -53,15 +55,61 @@ def test_a_case_is_measured_in_fresh_processes():
             models=("vit-196",), schemes=("head",), clips=(2,), masked=False, views=2, rounds=2, threads=1
         )
     )
-    assert [row.rival for row in result.rows] == ["sgd", "engine"]
-    assert [row.views for row in result.rows] == [2, 2]
+    assert [row.rival for row in result.rows] == ["sgd", "engine", "engine-ahead"]
+    assert [row.views for row in result.rows] == [2, 2, 2]
+    assert [row.noise is None for row in result.rows] == [True, False, False]
+    assert 0 < result.rows[1].noise < 1
+    assert 0 <= result.rows[2].noise < 1
+    assert f"{result.rows[1].noise:.1%}" in result.table()
     for row in result.rows:
         assert row.refused is None
         assert row.seconds > 0
         assert row.over_sgd > 0
         assert row.peak_mib > 0
-    assert result.table().count("\n") == 3
+    assert result.table().count("\n") == 4
+    assert result.left_out == ()
     json.dumps(config.to_dict(result), allow_nan=False)
+
+
+def test_noise_is_timed_by_itself_and_changes_no_update(monkeypatch) -> None:
+    """Slower noise is a larger share of the step that draws it, and hides behind one that draws it ahead."""
+    torch.set_num_threads(1)
+    draw = PrivacyPlan.whole_noise
+
+    def slow(self, key, step, shapes):
+        time.sleep(0.05)
+        return draw(self, key, step, shapes)
+
+    def spent(rival: str) -> float:
+        step = make_step(spec(rival, scheme="all", records=4))
+        step()
+        began = time.perf_counter()
+        noise = step()
+        assert noise < time.perf_counter() - began
+        return noise
+
+    monkeypatch.setattr(PrivacyPlan, "whole_noise", slow)
+    assert spent("engine") > 0.05
+    assert spent("engine-ahead") < 0.05
+
+
+def test_what_there_is_no_time_for_is_said(monkeypatch) -> None:
+    measured = paired.Measurement(seconds=(1.0,), parts=(0.25,), peak_bytes=1)
+    clock = iter([0.0, 1.0, 2.0, 100.0, 100.0])
+    monkeypatch.setattr(dp_step.time, "monotonic", lambda: next(clock))
+    untils = []
+
+    def measure(make, rivals, *, until, **settings):
+        untils.append(until)
+        return dict.fromkeys(rivals, measured)
+
+    monkeypatch.setattr(paired, "measure", measure)
+    result = benchmark_dp_step(DpStepConfig(models=("vit-196",), clips=(1, 8), minutes=1))
+    assert result.left_out == ("vit-196 all K=8", "vit-196 all K=8 masked")
+    assert "No time was left for: vit-196 all K=8; vit-196 all K=8 masked." in str(result)
+    assert len(untils) == 2
+    assert untils[0] < untils[1] < 60
+    assert {row.noise for row in result.rows if row.rival.startswith("engine")} == {0.25}
 
 
 def test_a_rival_that_refuses_says_why():

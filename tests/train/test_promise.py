@@ -21,9 +21,11 @@ from torch import nn
 from raymaskdp.errors import UserError
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
+from raymaskdp.privacy.prices.accounting import composed_cost
 from raymaskdp.train import ClipStore, TrainConfig, loop, train
-from raymaskdp.train.promise.agreement import require_agreement
-from raymaskdp.train.promise.check import verify
+from raymaskdp.train.promise import circumstances
+from raymaskdp.train.promise.agreement import digest_of_all, require_agreement
+from raymaskdp.train.promise.check import budget_of, verify
 from raymaskdp.train.promise.job import TrainingJob, Worker
 from raymaskdp.train.trainer import make_job
 
@@ -222,7 +224,10 @@ def test_a_redone_step_with_dropout_is_the_same_step(base, tmp_path, monkeypatch
     assert read_ledger(cut.ledger_file).steps_spent == 6
 
 
-@pytest.mark.parametrize("compute", [{"micro_batch": 2}, {"threads": 2}, {"checkpoint_activations": True}])
+@pytest.mark.parametrize(
+    "compute",
+    [{"micro_batch": 2}, {"threads": 2}, {"checkpoint_activations": True}, {"cache_features": False}],
+)
 def test_a_step_redone_otherwise_is_counted_and_has_other_noise(base, compute) -> None:
     job = started(base, KEY)
     stopped(job, 3)
@@ -235,6 +240,66 @@ def test_a_step_redone_otherwise_is_counted_and_has_other_noise(base, compute) -
     assert ledger.steps_spent == 6
     assert max(step for _, step in ledger.releases) == 4  # an update less, for the one that was made twice
     assert loop.read_curve(job.curve_file)[-1].epsilon == pytest.approx(ledger.plan.epsilon())
+
+
+def test_a_worker_s_own_machine_is_a_circumstance(base, monkeypatch) -> None:
+    """One of two workers is replaced by one on another processor, which rounds in another way."""
+    seen = []
+
+    def work(rank: int, add_up: Callable[[torch.Tensor], None], second: str) -> None:
+        seen.append((rank, digest_of_all("a processor" if rank == 0 else second, Worker(rank, 2, add_up))))
+
+    for second in ("a processor", "another", "another"):
+        assert together(2, lambda rank, add_up, second=second: work(rank, add_up, second)) == []
+    digests = [digest for _, digest in seen]
+    assert digests[0] == digests[1] != digests[2]
+    assert len(set(digests[2:])) == 1
+    # And so the step is redone with other noise: as where the one worker's own processor is another.
+    job = started(base, KEY)
+    stopped(job, 3)
+    monkeypatch.setattr(circumstances, "_processor", lambda: "another")
+    loop.run(job, Worker())
+    assert len({key for key, step in read_ledger(job.ledger_file).releases if step == 2}) == 2
+
+
+def test_the_machines_of_all_workers_are_in_the_ledger(base) -> None:
+    job = started(base, KEY)
+    assert together(2, lambda rank, add_up: loop.run(job, Worker(rank, 2, add_up))) == []
+    (session,) = read_ledger(job.ledger_file).sessions
+    assert len(session.circumstances["machines"]) == 24
+
+
+def test_a_key_without_its_ledger_is_used_no_more(base) -> None:
+    """Somebody removes the ledger and trains again, on data that were prepared anew under the same name."""
+    run = Path(train(base).run)
+    used = Key.load_or_draw(run / "private" / "key")
+    for name in ("ledger.jsonl", "result.json", "checkpoint.safetensors"):
+        (run / name).unlink()
+    again = Path(train(base).run)
+    assert again == run
+    assert Key.load_or_draw(run / "private" / "key") != used
+    assert [name for name, _ in budget_of(str(base.data)).runs].count(str(run)) == 2
+
+
+def test_a_model_that_began_with_a_private_one_says_what_both_cost(base, tmp_path) -> None:
+    """Its own ε is not that of the model, which the statement is about."""
+    first = train(base)
+    weights = Path(first.run) / "model.safetensors"
+    then = changed(base, init=weights, steps=4)
+    second = train(then)
+    (warning,) = [one for one in second.warnings if "initial weights" in one]
+    both = composed_cost([make_job(base).plan.event(), make_job(then).plan.event()], 1e-2).epsilon
+    assert both > second.epsilon
+    assert f"epsilon = {both:.4g} at delta = 0.01, and not {second.epsilon:.4g} alone" in warning
+    assert first.run in warning
+    assert warning in str(second)
+    assert warning in verify(Path(second.run)).promise
+    assert "initial weights" not in verify(Path(first.run)).promise
+    shutil.move(base.data, tmp_path / "gone")
+    try:
+        assert "can only be told beside its clip store" in verify(Path(second.run)).promise
+    finally:
+        shutil.move(tmp_path / "gone", base.data)
 
 
 def test_no_private_run_starts_from_weights_that_tell_the_same_data(base, tmp_path) -> None:

@@ -64,7 +64,7 @@ def audit_canaries(plan: PrivacyPlan | None, *, runs: int, seed: int) -> tuple[C
     if plan is not None:
         where = "in sensitive tokens" if plan.is_masked else "whole records"
         report = audit(run_plan, shortened(plan), runs=runs, seed=seed)
-        tests.append(_test("this run's plan", where, "holds", report))
+        tests.append(outcome_of("this run's plan", where, "holds", report))
     programs: tuple[tuple[str, str, Expected, Program, PrivacyPlan], ...] = (
         ("a faithful program", "in sensitive tokens", "holds", run_plan, REFERENCE),
         ("a faithful program", "whole records", "holds", run_plan, RECORDS),
@@ -82,21 +82,22 @@ def audit_canaries(plan: PrivacyPlan | None, *, runs: int, seed: int) -> tuple[C
         ("broken: one lot for both branches", "in sensitive tokens", "caught", one_lot, REFERENCE),
     )
     for name, where, expected, program, at in programs:
-        tests.append(_test(name, where, expected, audit(program, at, runs=runs, seed=seed)))
+        tests.append(outcome_of(name, where, expected, audit(program, at, runs=runs, seed=seed)))
     return tuple(tests)
 
 
-def shortened(plan: PrivacyPlan) -> PrivacyPlan:
-    """The plan over as many canaries as the reference, for a few steps: the same q, σ, C and clipping."""
+def shortened(
+    plan: PrivacyPlan, *, records: int = REFERENCE.num_records, steps: int = MOST_STEPS
+) -> PrivacyPlan:
+    """The plan over as many canaries, for so many steps at most: the same q, σ, C and clipping."""
     return dataclasses.replace(
         plan,
-        num_records=REFERENCE.num_records,
-        expected_batch=plan.rate * REFERENCE.num_records,
-        public_batch=plan.expected_public_batch / plan.num_records * REFERENCE.num_records
-        if plan.is_masked
-        else None,
+        num_records=records,
+        expected_batch=plan.rate * records,
+        public_batch=plan.expected_public_batch / plan.num_records * records if plan.is_masked else None,
         clips=min(plan.clips, REFERENCE.clips),
-        steps=min(plan.steps, MOST_STEPS),
+        steps=min(plan.steps, steps),
+        unit="video",
     )
 
 
@@ -131,7 +132,8 @@ class _OneLot(PrivacyPlan):
         return self.lot(key, step)
 
 
-def _test(program: str, canaries: str, expected: Expected, report: AuditReport) -> CanaryTest:
+def outcome_of(program: str, canaries: str, expected: Expected, report: AuditReport) -> CanaryTest:
+    """The outcome of one audit, beside what it must be."""
     return CanaryTest(
         program=program,
         canaries=canaries,

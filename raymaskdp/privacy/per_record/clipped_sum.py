@@ -16,7 +16,8 @@ class ClippedSum:
     `gradients` and `num_bad` are private until noise is added: not for logs or artefacts.
 
     Attributes:
-      gradients: the sum for every trainable parameter, shaped like it.
+      gradients: the sum for every trainable parameter, shaped like it, and with adaptive clipping the scaled
+        count of clipped records, under `adaptive.COUNT`.
       num_bad: how many records contributed zero because their gradients were not finite.
     """
 

@@ -28,7 +28,7 @@ class Clipping(Protocol):
 
     @property
     def bound(self) -> float:
-        """The greatest L2 norm of one record's clipped gradient over all parameters."""
+        """The greatest L2 norm of what one record adds to a sum, over all numbers of the sum."""
 
     def groups(self, names: Sequence[str]) -> list[int]:
         """For every trainable parameter the number, from 0, of the group that it is clipped with."""
@@ -55,7 +55,7 @@ class FlatClipping:
         return [0] * len(names)
 
     def factors(self, norms_NG: Tensor) -> Tensor:
-        return _at_most(norms_NG, self.clipping_norm)
+        return at_most(norms_NG, self.clipping_norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +105,12 @@ class PerLayerClipping:
         return [layers.setdefault(name.rpartition(".")[0], len(layers)) for name in names]
 
     def factors(self, norms_NG: Tensor) -> Tensor:
-        return _at_most(norms_NG, self.clipping_norm / math.sqrt(norms_NG.shape[1]))
+        return at_most(norms_NG, self.clipping_norm / math.sqrt(norms_NG.shape[1]))
 
 
 CLIPPINGS = {kind.name: kind for kind in (FlatClipping, AutomaticClipping, PerLayerClipping)}
 
 
-def _at_most(norms: Tensor, bound: float) -> Tensor:
+def at_most(norms: Tensor, bound: float) -> Tensor:
+    """Factors that make no norm larger than `bound`."""
     return torch.clamp(bound / norms, max=1.0)  # bound / 0 is inf, which becomes 1

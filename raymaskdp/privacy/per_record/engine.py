@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from raymaskdp.errors import UserError
+from raymaskdp.privacy.per_record.adaptive import COUNT, AdaptiveClipping
 from raymaskdp.privacy.per_record.apart import poisonings, prove_apart
 from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
 from raymaskdp.privacy.per_record.clipping import Clipping
@@ -74,14 +75,23 @@ class GradientEngine:
 
     def zero_sum(self) -> ClippedSum:
         """The sum over no record: where accumulation starts, and an empty share's contribution."""
-        return ClippedSum(
-            {
-                name: torch.zeros_like(
-                    p, dtype=torch.promote_types(p.dtype, torch.float32), requires_grad=False
-                )
-                for name, p in self._parameters.items()
-            }
-        )
+        zeros = {
+            name: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32), requires_grad=False)
+            for name, p in self._parameters.items()
+        }
+        if self.adapts:
+            device = next(iter(zeros.values())).device
+            zeros[COUNT] = torch.zeros((), dtype=torch.float64, device=device)
+        return ClippedSum(zeros)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether sums have a count of clipped records with them."""
+        return isinstance(self._clipping, AdaptiveClipping)
+
+    def clip_as(self, plan: PrivacyPlan) -> None:
+        """Clip as this plan says from now on: the engine's own with another norm in force."""
+        self._clipping = plan.make_clipping()
 
     @contextlib.contextmanager
     def record(self, *, num_records: int, views: int | None = None) -> Iterator[None]:
@@ -232,6 +242,8 @@ class GradientEngine:
         factors_NG = torch.where(good_N[:, None], factors_NG, 0.0)
         for name, gradients in found.items():
             total.gradients[name] += gradients.weighted_sum(factors_NG[:, group_of[name]])
+        if isinstance(self._clipping, AdaptiveClipping):
+            total.gradients[COUNT] += self._clipping.count(norms_NG, good_N)
         total.num_bad = int((~good_N).sum())
         return total
 

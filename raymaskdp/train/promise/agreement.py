@@ -26,13 +26,8 @@ def require_agreement(facts: Mapping[str, str | None], worker: Worker) -> None:
       facts: by what they are called in the message, the same names in all workers; None where a worker has
         none. At most their digests leave the worker.
     """
-    rank, world_size = worker.rank, worker.world_size
-    seen = torch.zeros(world_size, len(facts), BYTES)
-    for place, value in enumerate(facts.values()):
-        if value is not None:
-            digest = hashlib.blake2b(value.encode(), digest_size=BYTES - 1).digest()
-            seen[rank, place] = torch.tensor([1, *digest], dtype=seen.dtype)
-    seen = _added_up(seen, worker)
+    world_size = worker.world_size
+    seen = _digests(list(facts.values()), worker)
     for place, name in enumerate(facts):
         missing = [worker for worker in range(world_size) if not seen[worker, place, 0]]
         if missing:
@@ -50,10 +45,26 @@ def require_agreement(facts: Mapping[str, str | None], worker: Worker) -> None:
             )
 
 
+def digest_of_all(value: str, worker: Worker) -> str:
+    """A digest (hex) of what the workers say, in their order: another one if one of them says another."""
+    seen = _digests([value], worker)
+    return hashlib.blake2b(bytes(seen.to(torch.uint8).flatten().tolist()), digest_size=BYTES).hexdigest()
+
+
 def share_from_first(values: Sequence[int] | None, count: int, worker: Worker) -> list[int]:
     """What the first worker says, in all: `count` whole numbers from 0 to 2²⁴; the others give None."""
     said = torch.zeros(count) if values is None else torch.tensor(values, dtype=torch.float32)
     return [int(value) for value in _added_up(said, worker).tolist()]
+
+
+def _digests(values: Sequence[str | None], worker: Worker) -> Tensor:
+    """Of each worker's values, as bytes [workers, values, BYTES]; zeros for None."""
+    seen = torch.zeros(worker.world_size, len(values), BYTES)
+    for place, value in enumerate(values):
+        if value is not None:
+            digest = hashlib.blake2b(value.encode(), digest_size=BYTES - 1).digest()
+            seen[worker.rank, place] = torch.tensor([1, *digest], dtype=seen.dtype)
+    return _added_up(seen, worker)
 
 
 def _added_up(values: Tensor, worker: Worker) -> Tensor:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import Key, commands, read_ledger
 from raymaskdp.privacy.budget import BudgetResult, CountedRun, Limit, budget, count_run
 from raymaskdp.privacy.commands import VerifyResult
+from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.promise.job import TrainingJob
+from raymaskdp.train.promise.origins import warnings_of
 
 
 def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None = None) -> VerifyResult:
@@ -20,12 +24,28 @@ def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None 
     """
     ledger = ledger / "ledger.jsonl" if ledger.is_dir() else ledger
     fingerprint = None if data is None else ClipStore.open(data).fingerprint
-    return commands.verify(
+    found = commands.verify(
         ledger,
         expected_steps=expected_steps,
         fingerprint=fingerprint,
         key=Key.load(ledger.parent / "private" / "key"),
     )
+    return replace(found, promise=" ".join([found.promise, *_of_first_weights(ledger, data)]))
+
+
+def _of_first_weights(ledger: Path, data: str | None) -> tuple[str, ...]:
+    """What the ε of a ledger leaves out because of the weights that its run began with, a sentence."""
+    settings = ledger.parent / "config.yaml"
+    config = configuration.load(TrainConfig, settings) if settings.is_file() else None
+    if config is None or config.init is None:
+        return ()
+    try:
+        return warnings_of(config, ClipStore.open(data or config.data), read_ledger(ledger).plan)
+    except (UserError, OSError):
+        return (
+            f"The run began with {config.init}; whether those come from the same data, which would cost "
+            "more, can only be told beside its clip store.",
+        )
 
 
 def budget_of(data: str, *, limit: float | None = None, delta: float = 1e-5) -> BudgetResult:

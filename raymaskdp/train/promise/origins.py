@@ -8,6 +8,7 @@ from pathlib import Path
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.privacy.prices.accounting import composed_cost
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.store import ClipStore
 
@@ -38,6 +39,21 @@ def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan
                 "data without privacy, so no ε would hold; give other weights, or none."
             )
     return found
+
+
+def warnings_of(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> tuple[str, ...]:
+    """What a run's own ε leaves out, a sentence; none where its first weights tell nothing of the data.
+
+    The statement of a plan is about the model, which has all of what its first weights had.
+    """
+    before = plans_before(config, store)
+    if not before or plan.noise_multiplier == 0:
+        return ()
+    cost = composed_cost([plan.event(), *(one.event() for one in before.values())], plan.delta)
+    return (
+        f"The initial weights come from {' and '.join(before)}, trained on the same data: the model has cost "
+        f"epsilon = {cost.epsilon:.4g} at delta = {plan.delta:g}, and not {plan.epsilon():.4g} alone.",
+    )
 
 
 def _same_data(earlier: TrainConfig, store: ClipStore) -> bool:

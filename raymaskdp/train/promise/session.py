@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import Key, Ledger
 from raymaskdp.train.data.store import ClipStore
-from raymaskdp.train.promise.agreement import require_agreement, share_from_first
+from raymaskdp.train.promise.agreement import digest_of_all, require_agreement, share_from_first
 from raymaskdp.train.promise.circumstances import circumstances
 from raymaskdp.train.promise.job import TrainingJob, Worker
 
@@ -30,20 +30,28 @@ class Begun:
     ledger: Ledger | None
 
 
-def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int) -> Begun:
-    """Compare what the workers see and open the ledger; raises `UserError` in all of them, or in none."""
+def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int, clipping_norm: float) -> Begun:
+    """Compare what the workers see and open the ledger; raises `UserError` in all of them, or in none.
+
+    Args:
+      start, clipping_norm: the first step that will be made, and C in force then.
+    """
     run_key, plan = Key.load(job.key_file), job.plan
     facts = {
         "the run's folder": None if run_key is None else run_key.commit("agreement", "run"),
-        "the checkpoint": str(start),
+        "the checkpoint": f"{start} {clipping_norm!r}",
         "the plan": job.identity.plan,
         "the settings": job.identity.run,
         "the data": None if run_key is None else run_key.commit("agreement", store.fingerprint),
     }
     about = circumstances(job.config.compute, world_size=worker.world_size, device=worker.device)
-    facts["the versions"] = json.dumps({name: about[name] for name in ("raymaskdp", "torch", "numpy")})
+    facts["the versions"] = json.dumps(
+        {name: about[name] for name in ("raymaskdp", "torch", "numpy", "transformers")}
+    )
     require_agreement(facts, worker)
     assert run_key is not None  # or else it would not have been agreed on
+    if worker.world_size > 1:  # the ledger is the first worker's, but sums are rounded by all
+        about["machines"] = digest_of_all(f"{about['machine']} {about['device']}", worker)
     ledger, refusal = None, None
     if worker.rank == 0:
         try:
