@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,6 +54,11 @@ class VideoRecord:
     skeleton: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("label", "split", "subject", "camera"):
+            # One word written in two ways of Unicode would be two people, or two classes.
+            text: str | None = getattr(self, name)
+            if text is not None:
+                object.__setattr__(self, name, unicodedata.normalize("NFC", text))
         if wrong := why_no_id(self.video_id):
             raise UserError(f"The video id {self.video_id!r} {wrong}; rename it in the manifest.")
 

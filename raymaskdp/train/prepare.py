@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from raymaskdp import check, config, storage
@@ -31,6 +32,7 @@ from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.ids import IMAGE_SUFFIXES
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, read_source
 from raymaskdp.datasets.originals import require_content
+from raymaskdp.datasets.search import OUTPUT_COLUMNS
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import MADE, atomic_path, make_way, own_folder, sha256_file, write_json
@@ -149,10 +151,41 @@ def prepare(
     _require_same_settings(out, settings)
     sources, left_out = find_sources(source)
     _require_apart(out, source, sources)
-    contents = ((one.record.video_id, functools.partial(_content_of, one)) for one in sources)
-    require_same_videos(out, contents)
-    if isinstance(out, Path):
-        own_folder(out / "clips", known=about_store(out) is not None)
+    _require_fitting(out, sources, settings)
+    with _only_one(out):
+        _require_fitting(out, sources, settings)  # another process may have been faster
+        return _prepared(source, out, settings, sources, left_out, workers)
+
+
+def _require_fitting(out: str | Path, sources: Sequence[Source], settings: PrepareConfig) -> None:
+    """Raise `UserError` if the store holds clips of other settings or videos."""
+    _require_same_settings(out, settings)
+    require_same_videos(out, ((one.record.video_id, functools.partial(_content_of, one)) for one in sources))
+
+
+@contextlib.contextmanager
+def _only_one(out: str | Path) -> Iterator[None]:
+    """Let no other process of this machine write the store; raises `UserError` where one does."""
+    if not isinstance(out, Path):
+        yield
+        return
+    folder = own_folder(out / "clips", known=about_store(out) is not None)
+    try:
+        held = FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{out} is being prepared by another process; wait for it, or end it.") from None
+    with held:
+        yield
+
+
+def _prepared(
+    source: str | Path,
+    out: str | Path,
+    settings: PrepareConfig,
+    sources: Sequence[Source],
+    left_out: int,
+    workers: int,
+) -> PrepareResult:
     results = (_on_ray if workers else _in_threads)(sources, out, settings, workers)
     stored = dict(tqdm(results, "prepare", len(sources), unit="video"))
     failed: dict[str, str] = {}
@@ -245,7 +278,7 @@ def find_sources(source: str | Path) -> tuple[list[Source], int]:
         with storage.local_copy(table) as manifest_file:
             manifest = pd.read_parquet(manifest_file)
         columns = list(manifest.columns)
-    if "status" not in columns:
+    if not set(columns) >= OUTPUT_COLUMNS:
         plain = storage.only_local(source, why="is no output folder of anonymize")
         return [Source(record=record, anonymized=None) for record in read_source(plain)], 0
     beside = _beside(table)
@@ -404,6 +437,7 @@ def _store_here(
     stem = out / "clips" / one.record.video_id
     for part in PARTS:
         make_way(Path(f"{stem}.{part}"))
+    Path(f"{stem}.json").unlink(missing_ok=True)  # which vouches for the two that are replaced now
     _write_array(f"{stem}.frames.npy", frames)
     _write_array(f"{stem}.masks.npy", masks.pack(tokens))
     row = {

@@ -120,6 +120,7 @@ def train(
     if (job.folder / "result.json").is_file():
         require_same_data(job)
         return replace(read_result(job.folder), run=str(job.folder), finished_before=True)
+    require_same_data(job)
     private_folder(job.folder)
     write_text(job.folder / "config.yaml", configuration.to_yaml(job.config))
     write_json(job.folder / "plan.json", asdict(job.plan))
@@ -267,11 +268,24 @@ def run_on_ray(job: TrainingJob, body: Callable[[TrainingJob], None]) -> None:
             try:
                 fit()
                 break
+            except ray.train.TrainingFailedError as error:
+                if (told := _user_error(error)) is not None:
+                    raise UserError(str(told)) from None
+                raise
             except ActorDiedError:  # Ray's controller, and its workers with it; Ray replaces only workers
                 if failures == WORKER_FAILURES:
                     raise
                 _let_go(_placement_groups() - held)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _user_error(error: BaseException) -> UserError | None:
+    """What a worker said that the user can mend; None if it was something else."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        cause = getattr(failure, "_base_exc", failure)
+        if isinstance(cause, UserError):
+            return cause
+    return None
 
 
 def backend_of(compute: ComputeConfig) -> str:

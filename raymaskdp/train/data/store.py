@@ -8,6 +8,9 @@
 
 The public view is not stored: it is the full view with its sensitive tokens filled.
 
+Every file is compared with its digest in the table before it is read for the first time, and when it was
+replaced: frames of one film with the masks of another would show what is to be hidden.
+
 A store may lie on an object store. Then what is read of it is fetched first into a folder of the cache that
 is named by the fingerprint, and checked against its digest.
 """
@@ -39,6 +42,12 @@ FORMAT = 1
 PARTS = ("frames.npy", "masks.npy", "json")
 """What the files of a video's clips end in; the last vouches for the others."""
 FETCHED_AT_A_TIME = 8
+
+_State = tuple[int, int, int]
+"""Inode, size and time of a file: another one where its content was replaced."""
+
+_CHECKED: dict[Path, tuple[str, _State]] = {}
+"""Files of stores that this process has compared with their digests, and in what state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,22 +132,22 @@ class ClipStore:
         )
 
     def fetch(self, videos: Sequence[StoredVideo]) -> None:
-        """Bring what is elsewhere of these videos, and not here yet; nothing where the store is local.
+        """Bring what is elsewhere of these videos, and not here yet, and compare all of it with its digests.
 
         All of a part of the data at once, and not when it is read: what is fetched when would tell the store
         who is in a lot. Raises `UserError` for what cannot be had, or is not what was prepared.
         """
-        if self.url is None:
-            return
         names = [
             (f"clips/{video.video_id}.{part}", digest)
             for video in videos
             for part, digest in zip(PARTS, (video.frames_sha256, video.masks_sha256), strict=False)
         ]
-        missing = [(name, digest) for name, digest in names if not (self.path / name).is_file()]
+        missing = [(name, digest) for name, digest in names if self.url and not (self.path / name).is_file()]
         with ThreadPoolExecutor(max_workers=FETCHED_AT_A_TIME) as pool:
             fetched = pool.map(lambda one: self._fetch_one(*one), missing)
             for _ in tqdm(fetched, "fetch", len(missing), unit="file", disable=not missing, leave=False):
+                pass
+            for _ in pool.map(lambda one: self._require_prepared(self.path / one[0], one[1]), names):
                 pass
 
     def _fetch_one(self, name: str, digest: str) -> None:
@@ -147,6 +156,25 @@ class ClipStore:
             if sha256_file(copy) != digest:
                 raise UserError(f"{url} is not what was prepared; remove it and prepare {self.url} again.")
             shutil.copyfile(copy, temporary)
+
+    def _require_prepared(self, path: Path, digest: str) -> _State:
+        """The state of a file of the store; raises `UserError` unless it is what the table says.
+
+        A file is read once a process for this, and again when it has changed.
+        """
+        try:
+            state = _state_of(path)
+            if _CHECKED.get(path) != (digest, state):
+                same = sha256_file(path) == digest and _state_of(path) == state
+                if not same:
+                    raise UserError(
+                        f"{path} is not what the clip store {self.path} lists, because prepare was stopped "
+                        "or ran again; end what reads the store, and prepare it again."
+                    )
+                _CHECKED[path] = digest, state
+        except OSError as error:
+            raise UserError(f"Cannot read {path} ({error.strerror}); prepare {self.path} again.") from error
+        return state
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -192,11 +220,23 @@ class ClipStore:
     def read(self, index: int, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Frames of video `index` at `times`: the full view, uint8 [T, H, W, 3], and where it is
         sensitive, bool [T, H, W]."""
-        stem = self.path / "clips" / self.videos[index].video_id
-        frames = np.load(f"{stem}.frames.npy", mmap_mode="r")[times]
-        packed = np.load(f"{stem}.masks.npy", mmap_mode="r")[times]
+        video = self.videos[index]
+        parts = []
+        for part, digest in zip(PARTS, (video.frames_sha256, video.masks_sha256), strict=False):
+            path = self.path / "clips" / f"{video.video_id}.{part}"
+            checked = self._require_prepared(path, digest)
+            parts.append(np.load(path, mmap_mode="r")[times])
+            if _state_of(path) != checked:  # replaced between the two
+                self._require_prepared(path, digest)
+                parts[-1] = np.load(path, mmap_mode="r")[times]
+        frames, packed = parts
         tokens = masks.unpack(packed, self.height // self.token, self.width // self.token)
         return frames, views.expand(tokens, self.token)
+
+
+def _state_of(path: Path) -> _State:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def absolute(place: str | Path) -> str | Path:

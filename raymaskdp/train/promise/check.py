@@ -67,7 +67,7 @@ def count(job: TrainingJob, key: Key) -> None:
 
 
 def require_same_data(job: TrainingJob) -> None:
-    """Raise `UserError` if a finished run was on other data than its store holds now; needs its key."""
+    """Raise `UserError` if a run was on other data than its store holds now; needs its key."""
     key = Key.load(job.key_file)
     if key is None or not job.ledger_file.is_file():
         return  # it was passed on without its secrets
