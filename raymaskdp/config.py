@@ -146,7 +146,9 @@ def digest(config: Any) -> str:
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise UserError(f"The override {override!r} must have the form key=value or key.sub=value.")
+        raise UserError(
+            f"{override!r} is no setting; settings have the form key=value or key.sub=value, see --help."
+        )
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

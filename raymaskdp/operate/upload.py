@@ -46,6 +46,12 @@ _NAMED = (
     # What may be called so in code: only with a value that is written out.
     rb"""(password|passwd|passphrase|api[-_]?key|(auth|access)[-_]?token|(client|app)[-_]?secret|secret[-_]?key)"""
     rb"""["']?\s{0,20}[:=]\s{0,20}(["'])(?![<${%*\[]|your|x{3}|none\b|null\b)[^\s"']{3,200}["']""",
+    # Short and without quotes, where a line says nothing else.
+    rb"""^\s{0,20}(password|passwd|passphrase)["']?\s{0,20}[:=]\s{0,20}"""
+    rb"""(?!["']?(\s|$|[<${%*\[|>]|your|x{3}|none\b|null\b|true\b|false\b|str\b|string\b|bytes\b|int\b|any\b|optional|required))[^\s"'()]{3,200}\s{0,9}$""",
+    rb"""\bmachine\s{1,9}\S{1,200}(\s{1,9}(login|account)\s{1,9}\S{1,200}){0,2}\s{1,9}password\s{1,9}\S""",
+    rb"""["']auth["']\s{0,9}:\s{0,9}["'][\w+/=]{8,2000}["']""",
+    rb"""\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@"'<>{}$%]{1,60}:(?![<${%*\[]|your|x{3}|pass(word)?@)[^\s/@"'<>{}]{3,200}@[\w.-]""",
     # As in files of variables.
     rb"""(password|api[-_]?key|token|secret)["']?\s{0,20}[:=]\s{0,20}(?=[\w+/-]{0,60}\d)(?=[\w+/-]{0,60}[a-z])[\w+/=-]{16,200}\s{0,9}$""",
 )
@@ -77,7 +83,7 @@ def left_behind(folder: Path) -> list[str]:
         for name in files:
             path = Path(root) / name
             taken = path.suffix.lower() in CODE and path.is_file() and not path.is_symlink()
-            if name.startswith(".") or not taken or _is_of_a_video(path):
+            if name.startswith(".") or not taken or not _is_text(path) or _is_of_a_video(path):
                 continue
             if KEYS.search((here / name).as_posix()) or _holds_a_key(path):
                 raise UserError(
@@ -86,6 +92,16 @@ def left_behind(folder: Path) -> list[str]:
             if path.stat().st_size <= MOST_UPLOADED_MIB * 2**20:
                 patterns.append(f"!{_pattern(here / name)}")
     return patterns
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file is what its ending says: a film or a raw secret under such a name stays behind."""
+    content = path.read_bytes()
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content[:2] in (b"\xff\xfe", b"\xfe\xff")  # UTF-16, as some editors write
+    return True
 
 
 def _is_of_a_video(path: Path) -> bool:

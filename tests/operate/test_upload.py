@@ -1,5 +1,6 @@
 """What leaves the machine with a job or an image: code and settings, and no video, run or key."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -101,6 +102,10 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
         ("prod.env.txt", "A=1"),
         ("id_rsa_old.txt", "x"),
         ("id_rsa.txt", "x"),
+        ("docker.json", '{"auths": {"hub.example": {"auth": "dXNlcjpodW50ZXIy"}}}'),
+        ("netrc.txt", "machine hub.example\n  login me\n  password zzzzzzz1"),
+        ("notes.txt", "postgres://user:Sup3rSecret@db.example/x"),
+        ("db.yaml", "user: me\npassword: hunter2\n"),
     ],
 )
 def test_a_key_among_the_code_is_refused(name: str, content: str, tmp_path: Path) -> None:
@@ -130,11 +135,23 @@ def test_what_is_only_called_nearly_so_is_code(name: str, tmp_path: Path) -> Non
         "secret = tokenizer.tokens_of_a_long_text",
         "a desk-sized-risk-averse-mask-based-task",
         "token: str = field(default=1)",
+        "password: str",
+        "password: required",
+        "http://user:password@example.org is a form of URL",
+        "https://example.org:8080/a@b",
     ],
 )
 def test_code_that_asks_for_a_key_has_none(line: str, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(line)
     assert uploaded(tmp_path) == {"a.py"}
+
+
+def test_what_is_no_text_stays_behind_whatever_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "backup.md").write_bytes(hashlib.sha256(b"secret").digest())
+    (tmp_path / "film.py").write_bytes(bytes(range(256)) * 9)
+    (tmp_path / "a.md").write_text("naïve")
+    (tmp_path / "b.txt").write_bytes("naïve".encode("utf-16"))
+    assert uploaded(tmp_path) == {"a.md", "b.txt"}
 
 
 def test_what_anonymize_wrote_about_a_video_stays_behind(tmp_path: Path) -> None:
