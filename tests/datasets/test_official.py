@@ -177,7 +177,7 @@ def test_ntu60(tmp_path) -> None:
     _, by_view = load("ntu60", root, tmp_path, protocol="cross-view")
     assert {r.camera for r in by_view.values() if r.split == "test"} == {"S017C001"}
     assert len(ACTIONS) == len(set(ACTIONS)) == 60
-    plain, videos = load("ntu60", trees.ntu60(tmp_path / "plain", skeletons=False), tmp_path)
+    plain, videos = load("ntu60", trees.ntu60(tmp_path / "plain", skeletons=False), tmp_path / "plain-out")
     assert kinds(plain) == set()
     assert all(record.skeleton is None for record in videos.values())
 

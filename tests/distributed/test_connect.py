@@ -81,7 +81,7 @@ def test_who_speaks_grpc_is_one_and_a_proxy_is_none() -> None:
         for scheme in ("", "ray://"):
             with pytest.raises(UserError, match="no Ray cluster"):
                 require_answer(f"{scheme}127.0.0.1:{proxy.getsockname()[1]}", "RAY_ADDRESS=x")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20  # Ray would wait for 30 s
 
 
 def not_found(proxy: socket.socket) -> None:

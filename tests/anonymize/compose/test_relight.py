@@ -19,7 +19,8 @@ from raymaskdp.benchmarks.diffusion.relight import METHODS, RelightConfig, bench
 from raymaskdp.bodies.render import Rendered
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic import rooms
-from raymaskdp.synthetic.relight.scenes import FPS, LitScene, _past_body, _past_boxes, lit_scenes
+from raymaskdp.synthetic.relight.scenes import FPS, LitScene, lit_scenes
+from raymaskdp.synthetic.relight.shade import past_body, past_boxes
 from raymaskdp.synthetic.relight.training import RefinerTrainingConfig, train_refiner
 from raymaskdp.video import masks
 
@@ -155,7 +156,7 @@ def test_the_shadow_of_a_ball_is_where_geometry_says() -> None:
     lamp = np.array([1.0, 3.0, 0.5])
     floor = np.zeros((4000, 3))
     floor[:, [0, 2]] = rng.uniform(-2, 1.5, (4000, 2))
-    (reached,) = _past_body(ball, lamp[None], (floor,), side=112)
+    (reached,) = past_body(ball, lamp[None], (floor,), side=112)
     way = (floor - lamp) / np.linalg.norm(floor - lamp, axis=1, keepdims=True)
     nearest = np.linalg.norm(np.cross(middle - lamp, way), axis=1)
     clear = np.abs(nearest - radius) > 0.03  # the picture of depth has pixels of a centimetre
@@ -168,7 +169,7 @@ def test_furniture_throws_shadows_where_rays_meet_it() -> None:
     rng = np.random.default_rng(5)
     points = rng.uniform(room.low + 0.05, room.high - 0.05, (300, 3))
     lamp = np.array([0.1, 2.2, 1.0])
-    reached = _past_boxes(room, points, lamp[None])[0]
+    reached = past_boxes(room, points, lamp[None])[0]
     along = np.linspace(0, 1, 2000)[1:, None, None]
     ways = points + along * (lamp - points)
     met = np.zeros(len(points), bool)
