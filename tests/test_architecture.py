@@ -70,7 +70,6 @@ STILL_LONG = {
     "cli.py",
     "privacy/per_record/engine.py",
     "sweep/tuner.py",
-    "train/prepare.py",
     "train/trainer.py",
 }
 """Modules that are to be divided; a name goes from here as soon as it is."""

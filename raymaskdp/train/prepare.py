@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import itertools
 import json
 import os
 import pickle
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +26,24 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from raymaskdp import check, config, storage
-from raymaskdp.datasets.apart import keep_apart
 from raymaskdp.datasets.doubles import doubles
-from raymaskdp.datasets.ids import IMAGE_SUFFIXES
-from raymaskdp.datasets.manifest import VideoRecord, labels_of, read_source
-from raymaskdp.datasets.originals import require_content
-from raymaskdp.datasets.search import OUTPUT_COLUMNS
+from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import MADE, atomic_path, make_way, own_folder, sha256_file, write_json
-from raymaskdp.train.data import views
-from raymaskdp.train.data.positive_controls import People, with_blurred_people, without_people
+from raymaskdp.train.data.clip_arrays import control_views, masked_views
+from raymaskdp.train.data.clip_sources import (
+    Source,
+    content_of,
+    fetched_here,
+    find_sources,
+    provenance_of,
+    require_apart,
+)
+from raymaskdp.train.data.positive_controls import People
 from raymaskdp.train.data.same_videos import CONTENT, require_same_videos
 from raymaskdp.train.data.store import FORMAT, PARTS, about_store
 from raymaskdp.video import masks
-from raymaskdp.video.picture import read_picture
-from raymaskdp.video.reader import stream
-
-CHUNK = 32
-"""Frames resampled at a time, which bounds memory at source size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,25 +113,6 @@ class PrepareResult:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """One video to store, and where it and what belongs to it are: paths, or URLs of an object store.
-
-    Attributes:
-      anonymized: digest of what the anonymizer made it from, or None for a plain video.
-      avatar_layer, avatar_masks: None for a plain video.
-      original: the video that the anonymizer read, or None for a plain video.
-      provenance: what the anonymizer wrote about it, with the digests of its files; None for a plain video.
-    """
-
-    record: VideoRecord
-    anonymized: str | None
-    avatar_layer: str | Path | None = None
-    avatar_masks: str | Path | None = None
-    original: str | Path | None = None
-    provenance: str | Path | None = None
-
-
 def prepare(
     source: str | Path, out: str | Path, settings: PrepareConfig | None = None, *, workers: int = 0
 ) -> PrepareResult:
@@ -150,7 +129,7 @@ def prepare(
     out = out if storage.is_url(out) else Path(out).absolute()  # workers start elsewhere
     _require_same_settings(out, settings)
     sources, left_out = find_sources(source)
-    _require_apart(out, source, sources)
+    require_apart(out, source, sources)
     _require_fitting(out, sources, settings)
     with _only_one(out):
         _require_fitting(out, sources, settings)  # another process may have been faster
@@ -160,7 +139,7 @@ def prepare(
 def _require_fitting(out: str | Path, sources: Sequence[Source], settings: PrepareConfig) -> None:
     """Raise `UserError` if the store holds clips of other settings or videos."""
     _require_same_settings(out, settings)
-    require_same_videos(out, ((one.record.video_id, functools.partial(_content_of, one)) for one in sources))
+    require_same_videos(out, ((one.record.video_id, functools.partial(content_of, one)) for one in sources))
 
 
 @contextlib.contextmanager
@@ -268,123 +247,6 @@ class _Stage:
         return {"stored": json.dumps(_store_or_say_why(one, self._out, self._settings))}
 
 
-def find_sources(source: str | Path) -> tuple[list[Source], int]:
-    """What there is to store, in the manifest's order, and how many anonymized videos were not done."""
-    table = storage.join(str(source), "manifest.parquet") if storage.is_url(source) else Path(source)
-    if isinstance(table, Path) and table.is_dir():
-        table = table / "manifest.parquet"
-    columns: list[str] = []
-    if isinstance(table, str) or (table.name == "manifest.parquet" and table.is_file()):
-        with storage.local_copy(table) as manifest_file:
-            manifest = pd.read_parquet(manifest_file)
-        columns = list(manifest.columns)
-    if not set(columns) >= OUTPUT_COLUMNS:
-        plain = storage.only_local(source, why="is no output folder of anonymize")
-        return [Source(record=record, anonymized=None) for record in read_source(plain)], 0
-    beside = _beside(table)
-    done = manifest[manifest["status"] == "done"]
-    fields = ("video_id", "label", "split", "subject", "camera")
-    sources = []
-    for row in done.to_dict("records"):
-        values = {name: str(row[name]) for name in fields if not pd.isna(row[name])}
-        path = row["path"] if storage.is_url(row["path"]) else beside(row["path"])
-        with_video = _beside(path)
-        sources.append(
-            Source(
-                record=VideoRecord(path=str(path), **values),
-                anonymized=f"{row['source_sha256']}-{row['config_sha256']}",
-                avatar_layer=with_video(f"{row['video_id']}.avatar.mp4"),
-                avatar_masks=with_video(f"{row['video_id']}.npz"),
-                original=storage.named(row["source"]),
-                provenance=with_video(f"{row['video_id']}.json"),
-            )
-        )
-    return sources, len(manifest) - len(done)
-
-
-def _require_apart(out: str | Path, source: str | Path, sources: Sequence[Source]) -> None:
-    """Raise `UserError` if the store would lie among the videos, or on another command's output."""
-    keep_apart(out, source, [one.record for one in sources])
-    if about_store(out) is None:
-        if storage.is_url(out):
-            taken = storage.version(storage.join(str(out), "videos.parquet")) is not None
-        else:
-            taken = (Path(out) / "manifest.parquet").exists()
-        if taken:
-            raise UserError(f"{out} holds something else than a clip store; give another folder.")
-
-
-def _beside(place: str | Path) -> Callable[[str], str | Path]:
-    """What gives the places of names in the folder of `place`."""
-    if isinstance(place, str):
-        folder, _ = storage.split(place)
-        return lambda name: storage.join(folder, name)
-    return lambda name: place.parent / name
-
-
-@contextlib.contextmanager
-def _fetched(one: Source, settings: PrepareConfig) -> Iterator[Source]:
-    """The same with those of its files on this machine that are needed here."""
-    with contextlib.ExitStack() as stack:
-
-        def here(place: str | Path | None) -> Path | None:
-            return None if place is None else stack.enter_context(storage.local_copy(place))
-
-        if settings.people != "avatar":
-            _require_written(one, {one.avatar_masks: (covered := here(one.avatar_masks))})
-            film = here(one.original)
-            if one.anonymized is not None and film is not None:
-                require_content(film, str(one.original), one.anonymized.partition("-")[0])
-            yield replace(one, avatar_masks=covered, original=film)
-            return
-        record = replace(one.record, path=str(here(one.record.path)))
-        layer, covered = here(one.avatar_layer), here(one.avatar_masks)
-        _require_written(
-            one,
-            {one.record.path: Path(record.path), one.avatar_layer: layer, one.avatar_masks: covered},
-        )
-        yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered)
-
-
-def _require_written(one: Source, copies: Mapping[str | Path | None, Path | None]) -> None:
-    """Raise `UserError` unless files are those that the anonymizer wrote: what it calls public is public only
-    then.
-
-    Args:
-      copies: where the files lie on this machine, by where they belong.
-    """
-    if one.provenance is None:
-        return
-    outputs = _provenance_of(one)["outputs"]
-    for place, copy in copies.items():
-        name = str(place).rsplit("/", 1)[-1]
-        if copy is None or not copy.is_file() or sha256_file(copy) != outputs.get(name):
-            raise UserError(
-                f"{place} is not the file that anonymize wrote for {one.record.video_id} "
-                f"(its digest is not the one in {one.provenance}); anonymize the video again."
-            )
-
-
-def _provenance_of(one: Source) -> dict[str, Any]:
-    """What the anonymizer wrote about a video. Raises `UserError` where it did not, or about another one."""
-    assert one.provenance is not None
-    try:
-        with storage.local_copy(one.provenance) as copy:
-            values = json.loads(copy.read_bytes())
-        about = values["row"]
-        if not isinstance(values["outputs"], dict):
-            raise TypeError
-        made_from = about["video_id"], f"{about['source_sha256']}-{about['config_sha256']}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{one.provenance}, which vouches for the avatar layer, is missing or damaged; anonymize again."
-        ) from error
-    if made_from != (one.record.video_id, one.anonymized):
-        raise UserError(f"{one.provenance} is of another video than the manifest says; anonymize again.")
-    found: dict[str, Any] = values
-    return found
-
-
 @contextlib.contextmanager
 def _written_to(out: str | Path) -> Iterator[Path]:
     """A folder to write into; its files then are in `out`, JSON, which vouches for the others, last."""
@@ -426,14 +288,18 @@ def _keep_foreign(url: str, about_url: str) -> None:
 
 def _store(one: Source, out: str | Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
     """Write one video's arrays and return its row. Raises `UserError` for input that does not fit."""
-    with _fetched(one, settings) as fetched, _written_to(out) as folder:
-        return _store_here(fetched, folder, settings, made_from, _content_of(one))
+    with fetched_here(one, settings.people) as fetched, _written_to(out) as folder:
+        return _store_here(fetched, folder, settings, made_from, content_of(one))
 
 
 def _store_here(
     one: Source, out: Path, settings: PrepareConfig, made_from: str, content: str
 ) -> dict[str, Any]:
-    frames, tokens = _views(one, settings) if settings.people == "avatar" else _control(one, settings)
+    size = (settings.height, settings.width)
+    if settings.people == "avatar":
+        frames, tokens = masked_views(one, size, settings.token)
+    else:
+        frames, tokens = control_views(one, size, settings.token, settings.people)
     stem = out / "clips" / one.record.video_id
     for part in PARTS:
         make_way(Path(f"{stem}.{part}"))
@@ -450,80 +316,6 @@ def _store_here(
     }
     write_json(f"{stem}.json", {"made_from": made_from, CONTENT: content, "row": row})
     return row
-
-
-def _views(one: Source, settings: PrepareConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The full view at training size, uint8 [T, H, W, 3], and its sensitive tokens, bool [T, h, w]."""
-    full_views, sensitive_tokens = [], []
-    for composite, avatar, sensitive in _chunks(one):
-        resampling = views.Resampling.between(composite.shape[1:3], (settings.height, settings.width))
-        tokens = views.sensitive_tokens(resampling.touched(sensitive), settings.token)
-        sensitive_tokens.append(tokens)
-        full_views.append(
-            views.full_view(
-                resampling.frames(composite),
-                resampling.frames(avatar),
-                views.expand(tokens, settings.token),
-            )
-        )
-    if not full_views:
-        raise UserError(f"The video {one.record.path} has no frame.")
-    return np.concatenate(full_views), np.concatenate(sensitive_tokens)
-
-
-def _control(one: Source, settings: PrepareConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The same of the source with its people removed or blurred; all tokens are sensitive."""
-    if one.original is None or one.avatar_masks is None:
-        raise UserError(
-            f"people={settings.people} needs to know where people are; prepare an output folder of anonymize."
-        )
-    with np.load(one.avatar_masks, allow_pickle=False) as arrays:
-        people = masks.unpack(arrays["person_masks"], int(arrays["height"]), int(arrays["width"]))
-    frames, covered, start = [], [], 0
-    for source in _batched(stream(one.original)):
-        inside = people[start : start + CHUNK]
-        if source.shape[:3] != inside.shape:
-            break
-        resampling = views.Resampling.between(source.shape[1:3], (settings.height, settings.width))
-        frames.append(resampling.frames(source))
-        covered.append(resampling.touched(inside))
-        start += len(source)
-    if start != len(people) or not frames:
-        raise UserError(f"{one.original} differs from its masks in size or length; anonymize it again.")
-    change = without_people if settings.people == "removed" else with_blurred_people
-    changed = change(np.concatenate(frames), np.concatenate(covered))
-    rows, columns = settings.height // settings.token, settings.width // settings.token
-    return changed, np.ones((len(changed), rows, columns), dtype=bool)
-
-
-def _chunks(one: Source) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Runs of frames: composite and avatar layer, uint8 [T, S, R, 3], and where sensitive, bool [T, S, R]."""
-    if one.avatar_layer is None or one.avatar_masks is None:
-        picture = Path(one.record.path).suffix.lower() in IMAGE_SUFFIXES
-        for frames in _batched(read_picture(one.record.path) if picture else stream(one.record.path)):
-            yield frames, np.zeros_like(frames), np.ones(frames.shape[:3], dtype=bool)
-        return
-    with np.load(one.avatar_masks, allow_pickle=False) as arrays:
-        covered = masks.unpack(arrays["avatar_masks"], int(arrays["height"]), int(arrays["width"]))
-    start = 0
-    # Not `zip`: a layer that is shorter than its video must not go unnoticed.
-    layers = itertools.zip_longest(_batched(stream(one.record.path)), _batched(stream(one.avatar_layer)))
-    for composite, avatar in layers:
-        inside = covered[start : start + CHUNK]
-        if composite is None or avatar is None or not composite.shape[:3] == avatar.shape[:3] == inside.shape:
-            raise UserError(
-                f"{one.record.path}, its avatar layer and its masks differ in size or length; "
-                "anonymize it again."
-            )
-        start += len(composite)
-        yield composite, avatar, ~inside
-    if start != len(covered):
-        raise UserError(f"{one.record.path} has fewer frames than masks; anonymize it again.")
-
-
-def _batched(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    while chunk := list(itertools.islice(frames, CHUNK)):
-        yield np.stack(chunk)
 
 
 def _store_or_say_why(one: Source, out: str | Path, settings: PrepareConfig) -> Stored:
@@ -564,20 +356,10 @@ def _stored_row(one: Source, out: str | Path, made_from: str) -> dict[str, Any] 
     return row if before == made_from else None
 
 
-def _content_of(one: Source) -> str:
-    """The digest of the video that is stored, or that the anonymizer read; "" of one that cannot be read."""
-    if one.anonymized is not None:
-        return one.anonymized.partition("-")[0]
-    try:
-        return sha256_file(one.record.path)
-    except OSError:
-        return ""  # that is said when it is its turn
-
-
 def _made_from(one: Source, settings: PrepareConfig) -> str:
     content: Any = one.anonymized or f"plain-{sha256_file(one.record.path)}"
     if one.provenance is not None:
-        content = [content, _provenance_of(one)["outputs"]]
+        content = [content, provenance_of(one)["outputs"]]
     facts = {**asdict(one.record), "path": None, "content": content}
     text = json.dumps([FORMAT, facts, config.digest(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

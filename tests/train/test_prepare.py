@@ -152,7 +152,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     found = {
         str(p.relative_to(folder)): p.read_bytes()
         for p in folder.rglob("*")
-        if p.is_file() and p.name != MADE
+        if p.is_file() and p.name not in (MADE, ".lock")
     }
     about = json.loads(found["store.json"])
     del about["name"]

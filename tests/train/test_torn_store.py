@@ -18,7 +18,7 @@ from raymaskdp.datasets.manifest import read_source
 from raymaskdp.errors import UserError
 from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, prepare, train
 from raymaskdp.train.config import ComputeConfig, PrivacyConfig
-from raymaskdp.train.prepare import find_sources
+from raymaskdp.train.data.clip_sources import find_sources
 
 SIZE = PrepareConfig(width=32, height=24, token=2)
 KILLED = """

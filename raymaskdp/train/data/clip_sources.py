@@ -1,0 +1,168 @@
+"""What clips are made of: outputs of `anonymize` with their provenance, or plain videos."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raymaskdp import storage
+from raymaskdp.datasets.apart import keep_apart
+from raymaskdp.datasets.manifest import VideoRecord, read_source
+from raymaskdp.datasets.originals import require_content
+from raymaskdp.datasets.search import OUTPUT_COLUMNS
+from raymaskdp.errors import UserError
+from raymaskdp.files import sha256_file
+from raymaskdp.train.data.positive_controls import People
+from raymaskdp.train.data.store import about_store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One video to store, and where it and what belongs to it are: paths, or URLs of an object store.
+
+    Attributes:
+      anonymized: digest of what the anonymizer made it from, or None for a plain video.
+      avatar_layer, avatar_masks: None for a plain video.
+      original: the video that the anonymizer read, or None for a plain video.
+      provenance: what the anonymizer wrote about it, with the digests of its files; None for a plain video.
+    """
+
+    record: VideoRecord
+    anonymized: str | None
+    avatar_layer: str | Path | None = None
+    avatar_masks: str | Path | None = None
+    original: str | Path | None = None
+    provenance: str | Path | None = None
+
+
+def find_sources(source: str | Path) -> tuple[list[Source], int]:
+    """What there is to store, in the manifest's order, and how many anonymized videos were not done."""
+    table = storage.join(str(source), "manifest.parquet") if storage.is_url(source) else Path(source)
+    if isinstance(table, Path) and table.is_dir():
+        table = table / "manifest.parquet"
+    columns: list[str] = []
+    if isinstance(table, str) or (table.name == "manifest.parquet" and table.is_file()):
+        with storage.local_copy(table) as manifest_file:
+            manifest = pd.read_parquet(manifest_file)
+        columns = list(manifest.columns)
+    if not set(columns) >= OUTPUT_COLUMNS:
+        plain = storage.only_local(source, why="is no output folder of anonymize")
+        return [Source(record=record, anonymized=None) for record in read_source(plain)], 0
+    beside = _beside(table)
+    done = manifest[manifest["status"] == "done"]
+    fields = ("video_id", "label", "split", "subject", "camera")
+    sources = []
+    for row in done.to_dict("records"):
+        values = {name: str(row[name]) for name in fields if not pd.isna(row[name])}
+        path = row["path"] if storage.is_url(row["path"]) else beside(row["path"])
+        with_video = _beside(path)
+        sources.append(
+            Source(
+                record=VideoRecord(path=str(path), **values),
+                anonymized=f"{row['source_sha256']}-{row['config_sha256']}",
+                avatar_layer=with_video(f"{row['video_id']}.avatar.mp4"),
+                avatar_masks=with_video(f"{row['video_id']}.npz"),
+                original=storage.named(row["source"]),
+                provenance=with_video(f"{row['video_id']}.json"),
+            )
+        )
+    return sources, len(manifest) - len(done)
+
+
+def require_apart(out: str | Path, source: str | Path, sources: Sequence[Source]) -> None:
+    """Raise `UserError` if the store would lie among the videos, or on another command's output."""
+    keep_apart(out, source, [one.record for one in sources])
+    if about_store(out) is None:
+        if storage.is_url(out):
+            taken = storage.version(storage.join(str(out), "videos.parquet")) is not None
+        else:
+            taken = (Path(out) / "manifest.parquet").exists()
+        if taken:
+            raise UserError(f"{out} holds something else than a clip store; give another folder.")
+
+
+def _beside(place: str | Path) -> Callable[[str], str | Path]:
+    """What gives the places of names in the folder of `place`."""
+    if isinstance(place, str):
+        folder, _ = storage.split(place)
+        return lambda name: storage.join(folder, name)
+    return lambda name: place.parent / name
+
+
+@contextlib.contextmanager
+def fetched_here(one: Source, people: People) -> Iterator[Source]:
+    """The same with those of its files on this machine that are needed here."""
+    with contextlib.ExitStack() as stack:
+
+        def here(place: str | Path | None) -> Path | None:
+            return None if place is None else stack.enter_context(storage.local_copy(place))
+
+        if people != "avatar":
+            _require_written(one, {one.avatar_masks: (covered := here(one.avatar_masks))})
+            film = here(one.original)
+            if one.anonymized is not None and film is not None:
+                require_content(film, str(one.original), one.anonymized.partition("-")[0])
+            yield replace(one, avatar_masks=covered, original=film)
+            return
+        record = replace(one.record, path=str(here(one.record.path)))
+        layer, covered = here(one.avatar_layer), here(one.avatar_masks)
+        _require_written(
+            one,
+            {one.record.path: Path(record.path), one.avatar_layer: layer, one.avatar_masks: covered},
+        )
+        yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered)
+
+
+def _require_written(one: Source, copies: Mapping[str | Path | None, Path | None]) -> None:
+    """Raise `UserError` unless files are those that the anonymizer wrote: what it calls public is public only
+    then.
+
+    Args:
+      copies: where the files lie on this machine, by where they belong.
+    """
+    if one.provenance is None:
+        return
+    outputs = provenance_of(one)["outputs"]
+    for place, copy in copies.items():
+        name = str(place).rsplit("/", 1)[-1]
+        if copy is None or not copy.is_file() or sha256_file(copy) != outputs.get(name):
+            raise UserError(
+                f"{place} is not the file that anonymize wrote for {one.record.video_id} "
+                f"(its digest is not the one in {one.provenance}); anonymize the video again."
+            )
+
+
+def provenance_of(one: Source) -> dict[str, Any]:
+    """What the anonymizer wrote about a video. Raises `UserError` where it did not, or about another one."""
+    assert one.provenance is not None
+    try:
+        with storage.local_copy(one.provenance) as copy:
+            values = json.loads(copy.read_bytes())
+        about = values["row"]
+        if not isinstance(values["outputs"], dict):
+            raise TypeError
+        made_from = about["video_id"], f"{about['source_sha256']}-{about['config_sha256']}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{one.provenance}, which vouches for the avatar layer, is missing or damaged; anonymize again."
+        ) from error
+    if made_from != (one.record.video_id, one.anonymized):
+        raise UserError(f"{one.provenance} is of another video than the manifest says; anonymize again.")
+    found: dict[str, Any] = values
+    return found
+
+
+def content_of(one: Source) -> str:
+    """The digest of the video that is stored, or that the anonymizer read; "" of one that cannot be read."""
+    if one.anonymized is not None:
+        return one.anonymized.partition("-")[0]
+    try:
+        return sha256_file(one.record.path)
+    except OSError:
+        return ""  # that is said when it is its turn
