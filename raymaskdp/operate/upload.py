@@ -46,16 +46,23 @@ _NAMED = (
     # What may be called so in code: only with a value that is written out.
     rb"""(password|passwd|passphrase|api[-_]?key|(auth|access)[-_]?token|(client|app)[-_]?secret|secret[-_]?key)"""
     rb"""["']?\s{0,20}[:=]\s{0,20}(["'])(?![<${%*\[]|your|x{3}|none\b|null\b)[^\s"']{3,200}["']""",
-    # Short and without quotes, where a line says nothing else.
-    rb"""^\s{0,20}(password|passwd|passphrase)["']?\s{0,20}[:=]\s{0,20}"""
-    rb"""(?!["']?(\s|$|[<${%*\[|>]|your|x{3}|none\b|null\b|true\b|false\b|str\b|string\b|bytes\b|int\b|any\b|optional|required))[^\s"'()]{3,200}\s{0,9}$""",
     rb"""\bmachine\s{1,9}\S{1,200}(\s{1,9}(login|account)\s{1,9}\S{1,200}){0,2}\s{1,9}password\s{1,9}\S""",
-    rb"""["']auth["']\s{0,9}:\s{0,9}["'][\w+/=]{8,2000}["']""",
-    rb"""\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@"'<>{}$%]{1,60}:(?![<${%*\[]|your|x{3}|pass(word)?@)[^\s/@"'<>{}]{3,200}@[\w.-]""",
+    rb"""["']auth["']\s{0,9}:\s{0,9}["'](?=[A-Za-z+/=]{0,200}\d)[\w+/]{12,2000}={0,2}["']""",
+    rb"""\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@"'<>{}$%]{1,60}:(?![<${%*\[]|your|x{3})(?=[^\s/@"'<>{}]{0,60}\d)"""
+    rb"""[^\s/@"'<>{}]{6,200}@[\w.-]""",
     # As in files of variables.
     rb"""(password|api[-_]?key|token|secret)["']?\s{0,20}[:=]\s{0,20}(?=[\w+/-]{0,60}\d)(?=[\w+/-]{0,60}[a-z])[\w+/=-]{16,200}\s{0,9}$""",
 )
 """Names of keys with a value, in whatever letters and quotes: YAML, JSON, settings, scripts."""
+
+_PLAIN = re.compile(
+    rb"""^[\s-]{0,20}(\w{1,20}_)?(password|passwd|passphrase)["']?\s{0,20}[:=]\s{0,20}"""
+    rb"""(?![<${%*\[|>]|your|x{3})(?=[^\s"'().\[\]=]{0,60}\d)[^\s"'().\[\]=]{5,200}\s{0,9}(#.*)?$""",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""A short password with a digit and no quotes, in settings or notes; in code it is an expression."""
+
+NOTES = (".yaml", ".yml", ".ini", ".cfg", ".txt", ".md")
 
 HELD = re.compile(
     b"|".join([b"(%s)" % shape for shape in _SHAPES] + [b"(?i:%s)" % named for named in _NAMED]), re.MULTILINE
@@ -117,4 +124,6 @@ def _pattern(path: Path) -> str:
 def _holds_a_key(path: Path) -> bool:
     """Whether a key is in a file; zeros are left out, as every second byte is one in UTF-16."""
     with open(path, "rb") as opened:
-        return HELD.search(opened.read(MOST_UPLOADED_MIB * 2**20).replace(b"\0", b"")) is not None
+        content = opened.read(MOST_UPLOADED_MIB * 2**20).replace(b"\0", b"")
+    patterns = (HELD, _PLAIN) if path.suffix.lower() in NOTES else (HELD,)
+    return any(pattern.search(content) is not None for pattern in patterns)

@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import tempfile
+import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,7 @@ from raymaskdp.train.data.clip_sources import (
 )
 from raymaskdp.train.data.positive_controls import People
 from raymaskdp.train.data.same_videos import CONTENT, require_same_videos
-from raymaskdp.train.data.store import FORMAT, PARTS, about_store
+from raymaskdp.train.data.store import FORMAT, PARTS, TABLE, about_store
 from raymaskdp.video import masks
 
 
@@ -72,6 +73,9 @@ class PrepareConfig:
         for name in ("width", "height", "token"):
             check.positive(name, getattr(self, name))
         check.in_range("fill", self.fill, low=0, high=255)
+        # As labels are: one word in two forms of Unicode would be two classes.
+        classes = tuple(unicodedata.normalize("NFC", name) for name in self.classes)
+        object.__setattr__(self, "classes", classes)
         if self.width % self.token or self.height % self.token:
             raise UserError(
                 f"width ({self.width}) and height ({self.height}) must be multiples of token ({self.token})."
@@ -127,7 +131,6 @@ def prepare(
     check.in_range("workers", workers, low=0)
     source, out = (storage.place(str(place)) for place in (source, out))
     out = out if storage.is_url(out) else Path(out).absolute()  # workers start elsewhere
-    _require_same_settings(out, settings)
     sources, left_out = find_sources(source)
     require_apart(out, source, sources)
     _require_fitting(out, sources, settings)
@@ -138,7 +141,9 @@ def prepare(
 
 def _require_fitting(out: str | Path, sources: Sequence[Source], settings: PrepareConfig) -> None:
     """Raise `UserError` if the store holds clips of other settings or videos."""
-    _require_same_settings(out, settings)
+    about = about_store(out)
+    if about is not None and about["config"] != _of_clips(settings):
+        raise UserError(f"{out} was prepared with other settings; give another folder, or remove it.")
     require_same_videos(out, ((one.record.video_id, functools.partial(content_of, one)) for one in sources))
 
 
@@ -153,6 +158,8 @@ def _only_one(out: str | Path) -> Iterator[None]:
         held = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise UserError(f"{out} is being prepared by another process; wait for it, or end it.") from None
+    except OSError as error:
+        raise UserError(f"Cannot lock {folder / '.lock'} ({error.strerror}); remove it.") from error
     with held:
         yield
 
@@ -195,7 +202,8 @@ def _prepared(
     with _written_to(out) as folder:
         with atomic_path(folder / "videos.parquet") as temporary:
             pd.DataFrame(rows).to_parquet(temporary, index=False)
-        write_json(folder / "store.json", about)
+        # The table of a prepare that was killed before this line is told by its digest.
+        write_json(folder / "store.json", about | {TABLE: sha256_file(folder / "videos.parquet")})
     return PrepareResult(
         store=str(out),
         videos=len(rows),
@@ -363,12 +371,6 @@ def _made_from(one: Source, settings: PrepareConfig) -> str:
     facts = {**asdict(one.record), "path": None, "content": content}
     text = json.dumps([FORMAT, facts, config.digest(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _require_same_settings(out: str | Path, settings: PrepareConfig) -> None:
-    about = about_store(out)
-    if about is not None and about["config"] != _of_clips(settings):
-        raise UserError(f"{out} was prepared with other settings; give another folder, or remove it.")
 
 
 def _of_clips(settings: PrepareConfig) -> dict[str, Any]:

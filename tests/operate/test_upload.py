@@ -139,6 +139,11 @@ def test_what_is_only_called_nearly_so_is_code(name: str, tmp_path: Path) -> Non
         "password: required",
         "http://user:password@example.org is a form of URL",
         "https://example.org:8080/a@b",
+        "    password=password,",
+        "password = args.password2",
+        "password: SecretStr",
+        'headers = {"auth": "required"}',
+        "amqp://guest:guest@localhost",
     ],
 )
 def test_code_that_asks_for_a_key_has_none(line: str, tmp_path: Path) -> None:

@@ -95,6 +95,28 @@ def test_a_missing_array_is_a_sentence(stores: tuple[Path, Path, Path]) -> None:
         store.fetch(store.videos)
 
 
+def test_a_table_without_its_description_is_of_no_store(stores: tuple[Path, Path, Path]) -> None:
+    """As a prepare leaves it that is killed between the two last files."""
+    _, clips, other = stores
+    before = (clips / "store.json").read_bytes()
+    shutil.rmtree(clips / "clips")
+    (clips / "store.json").unlink()
+    (clips / "videos.parquet").unlink()
+    prepare(other, clips, SIZE)
+    ClipStore.open(clips)
+    (clips / "store.json").write_bytes(before)
+    with pytest.raises(UserError, match="is not the one that prepare finished with"):
+        ClipStore.open(clips)
+
+
+def test_a_lock_that_is_none_is_a_sentence(stores: tuple[Path, Path, Path]) -> None:
+    first, clips, _ = stores
+    (clips / "clips" / ".lock").unlink(missing_ok=True)
+    (clips / "clips" / ".lock").mkdir()
+    with pytest.raises(UserError, match="Cannot lock"):
+        prepare(first, clips, SIZE)
+
+
 def test_two_do_not_prepare_one_store(stores: tuple[Path, Path, Path]) -> None:
     first, clips, _ = stores
     with FileLock(clips / "clips" / ".lock"), pytest.raises(UserError, match="prepared by another process"):
@@ -120,3 +142,4 @@ def test_a_name_written_in_two_ways_of_unicode_is_one_person(tmp_path: Path) -> 
     one, other = read_source(table)
     assert (one.subject, one.label) == (other.subject, other.label) == ("Jos\u00e9", "caf\u00e9")
     assert replace(one, subject="A\u030a").subject == "\u00c5"
+    assert PrepareConfig(classes=("cafe\u0301",)).classes == ("caf\u00e9",)

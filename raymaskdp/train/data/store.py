@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ from raymaskdp.video import masks
 FORMAT = 1
 PARTS = ("frames.npy", "masks.npy", "json")
 """What the files of a video's clips end in; the last vouches for the others."""
+TABLE = "videos_sha256"
+"""Where `store.json` has the digest of the table that it belongs to."""
 FETCHED_AT_A_TIME = 8
 
 _State = tuple[int, int, int]
@@ -116,6 +119,11 @@ class ClipStore:
         with storage.local_copy(
             storage.join(url, "videos.parquet") if url else folder / "videos.parquet"
         ) as table:
+            if about.get(TABLE, digest := sha256_file(table)) != digest:
+                raise UserError(
+                    f"The table of the clip store {path} is not the one that prepare finished with; "
+                    "prepare it again."
+                )
             rows = pd.read_parquet(table).to_dict("records")
         settings = about["config"]
         return cls(
@@ -265,7 +273,9 @@ def about_store(place: str | Path) -> dict[str, Any] | None:
 
 def _stored_video(row: dict[Any, Any]) -> StoredVideo:
     names = ("label", "split", "subject", "camera")
-    text = {name: None if pd.isna(row[name]) else str(row[name]) for name in names}
+    text = {
+        name: None if pd.isna(row[name]) else unicodedata.normalize("NFC", str(row[name])) for name in names
+    }
     return StoredVideo(
         index=int(row["index"]),
         video_id=str(row["video_id"]),
