@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from support.stores import write_videos
 
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
@@ -135,11 +136,11 @@ def test_a_choice_that_is_paid_for_looks_at_nobody_who_is_trained_on(clip_store,
     tested = table["split"] == "test"
     table["subject"] = [f"person {number}" for number in range(len(table))]
     settings = {"tuning": "papernot-steinke", "search": Search(trials=2, space=SPACE)}
-    table.to_parquet(data / "videos.parquet", index=False)
+    write_videos(data, table)
     require_apart(sweep_of(data, **settings))
     kept = training_videos(ClipStore.open(data), sweep_of(data, **settings).train)
     table.loc[table.index[tested][0], "subject"] = kept[0].subject
-    table.to_parquet(data / "videos.parquet", index=False)
+    write_videos(data, table)
     with pytest.raises(UserError, match=rf"1 subjects of split \('test'\), {kept[0].subject} for one"):
         require_apart(sweep_of(data, **settings))
     require_apart(sweep_of(data, search=settings["search"]))  # not paid for, and said so

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from ray.util import placement_group_table
+from support.stores import write_videos
 
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
@@ -170,7 +171,7 @@ def test_a_sweep_that_pays_draws_once_and_charges_for_the_best(ray_session, clip
     shutil.copytree(clip_store, apart)
     videos = pd.read_parquet(apart / "videos.parquet")
     videos["subject"] = videos["split"] + videos["subject"]
-    videos.to_parquet(apart / "videos.parquet")
+    write_videos(apart, videos)
     settings = small_sweep(
         apart,
         tmp_path / "sweep",

@@ -15,10 +15,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from support.changes import changed
+from support.stores import write_videos
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from torch import nn
 
 from raymaskdp.errors import UserError
+from raymaskdp.files import sha256_file
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.privacy.prices.accounting import composed_cost
@@ -44,10 +46,9 @@ def adjacent(store_path: Path, copy: Path, record: int) -> Path:
         copy / "clips" / f"{video.video_id}.frames.npy", np.where(sensitive[..., None], store.fill, frames)
     )
     table = pd.read_parquet(copy / "videos.parquet")
-    table.loc[table["index"] == video.index, "frames_sha256"] = "of other frames"
-    table.to_parquet(copy / "videos.parquet", index=False)
-    about = json.loads((copy / "store.json").read_text())
-    (copy / "store.json").write_text(json.dumps({**about, "fingerprint": "of other frames"}))
+    digest = sha256_file(copy / "clips" / f"{video.video_id}.frames.npy")
+    table.loc[table["index"] == video.index, "frames_sha256"] = digest
+    write_videos(copy, table, fingerprint="of other frames")
     return copy
 
 
