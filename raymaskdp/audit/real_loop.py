@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from raymaskdp import check, models
 from raymaskdp.audit.attacks.canaries import CanaryTest, Expected, outcome_of, shortened
 from raymaskdp.audit.faults import FAULTS
-from raymaskdp.files import write_json
+from raymaskdp.files import sha256_file, write_json
 from raymaskdp.models import ModelConfig
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.privacy.audit import NUM_UNUSED, CanaryRecords, Release, audit
@@ -172,10 +172,12 @@ def _write_store(folder: Path, records: CanaryRecords, plan: PrivacyPlan) -> Non
         if records.composite_NKTF[index, 0, 1, count + index] > 0:
             frame_HW3[row, COLUMNS + column] = 255
         name = f"canary{index:05d}"
-        np.save(folder / "clips" / f"{name}.frames.npy", frame_HW3[None])
-        np.save(folder / "clips" / f"{name}.masks.npy", packed)
+        arrays = {"frames": frame_HW3[None], "masks": packed}
+        for part, array in arrays.items():
+            np.save(folder / "clips" / f"{name}.{part}.npy", array)
         about = {"index": index, "video_id": name, "label": "ab"[index % 2], "split": "train"}
-        files = {"frames_sha256": "", "masks_sha256": "", "num_frames": 1, "sensitive": 0.5}
+        digests = {f"{part}_sha256": sha256_file(folder / "clips" / f"{name}.{part}.npy") for part in arrays}
+        files = {**digests, "num_frames": 1, "sensitive": 0.5}
         rows.append({**about, **files, "subject": None, "camera": None, "anonymized": True})
     pd.DataFrame(rows).to_parquet(folder / "videos.parquet")
     settings = {"height": height, "width": 2 * COLUMNS, "token": TOKEN, "fill": FILL}

@@ -17,7 +17,7 @@ from raymaskdp.audit.attacks import canaries, membership
 from raymaskdp.audit.attacks.inversion import invert
 from raymaskdp.audit.training import read_audit
 from raymaskdp.errors import UserError
-from raymaskdp.files import MADE, write_json
+from raymaskdp.files import MADE, sha256_file, write_json
 from raymaskdp.models import ModelConfig
 from raymaskdp.privacy.audit import run_plan
 from raymaskdp.train import ClipConfig, ComputeConfig, OptimizerConfig, PrivacyConfig, TrainConfig, train
@@ -52,8 +52,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "num_frames": T,
                 "sensitive": 0.5,
                 "anonymized": True,
-                "frames_sha256": "",
-                "masks_sha256": "",
+                **{
+                    f"{part}_sha256": sha256_file(folder / "clips" / f"{name}.{part}.npy")
+                    for part in ("frames", "masks")
+                },
             }
         )
     pd.DataFrame(rows).to_parquet(folder / "videos.parquet")

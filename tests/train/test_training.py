@@ -15,16 +15,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from object_store import BUCKET, served
 from safetensors import safe_open
 from safetensors.torch import load_file
 from support.changes import changed
+from support.stores import write_videos
 
 from raymaskdp import config as configuration
 from raymaskdp import events, storage
 from raymaskdp.errors import UserError
+from raymaskdp.files import sha256_file
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, evaluate, loop, prepare, train
@@ -397,8 +400,10 @@ def with_pixels(store_path: Path, target: Path, video: int, change) -> Path:
     name = store.videos[video].video_id
     frames, sensitive = store.read(video, np.arange(store.videos[video].num_frames))
     np.save(copy / "clips" / f"{name}.frames.npy", change(frames.copy(), sensitive))
-    about = json.loads((copy / "store.json").read_text())
-    (copy / "store.json").write_text(json.dumps({**about, "fingerprint": "changed"}))
+    table = pd.read_parquet(copy / "videos.parquet")
+    digest = sha256_file(copy / "clips" / f"{name}.frames.npy")
+    table.loc[table["index"] == video, "frames_sha256"] = digest
+    write_videos(copy, table, fingerprint="changed")
     return copy
 
 
