@@ -25,12 +25,12 @@ from safetensors.torch import load_file
 from scipy import stats
 
 from raymaskdp.errors import UserError
-from raymaskdp.files import write_json
+from raymaskdp.files import sha256_file, write_json
 from raymaskdp.privacy.audit import lower_bound
 from raymaskdp.train import ClipStore, TrainConfig, loop
 from raymaskdp.train.data.batches import PixelInputs
 from raymaskdp.train.data.clips import records_of
-from raymaskdp.train.data.store import about_store
+from raymaskdp.train.data.store import TABLE, about_store
 from raymaskdp.train.trainer import read_result
 
 LOW_FPR = 0.01
@@ -133,6 +133,7 @@ def _write_half(store: ClipStore, settings: TrainConfig, member_N: np.ndarray, f
                 if not member and path.name.endswith(".frames.npy"):
                     frames_THW3, sensitive_THW = store.read(video.index, np.arange(video.num_frames))
                     np.save(clips / path.name, np.where(sensitive_THW[..., None], store.fill, frames_THW3))
+                    table.loc[table["index"] == video.index, "frames_sha256"] = sha256_file(clips / path.name)
                 else:
                     (clips / path.name).symlink_to(path.absolute())
         else:
@@ -141,7 +142,10 @@ def _write_half(store: ClipStore, settings: TrainConfig, member_N: np.ndarray, f
     about = about_store(settings.data) or {}
     text = f"{store.fingerprint} {member_N.tolist()}"
     digest = hashlib.sha256(text.encode()).hexdigest()
-    write_json(folder / "store.json", {**about, "fingerprint": digest, "name": digest})
+    write_json(
+        folder / "store.json",
+        {**about, "fingerprint": digest, "name": digest, TABLE: sha256_file(folder / "videos.parquet")},
+    )
     return folder
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE
+from raymaskdp.bodies.fitting.landmarks import LIMB_POINTS, MEDIAPIPE
 
 LIFTED = dataclasses.replace(MEDIAPIPE, shift_mm=(), in_camera=True)
 """What comes out: the points of the body that the landmarks are named after, in the camera's axes."""
@@ -237,6 +237,20 @@ def lift(
     rays = np.column_stack([(hips - camera_33[:2, 2]) / camera_33[0, 0], np.ones(len(hips))])
     points = space @ turned_to_axis(rays)  # v @ R is Rᵀ v: back from the axis to the ray
     return keypoints, points
+
+
+def moved(image_NL3: np.ndarray, keypoints_NL3: np.ndarray, inside_NL: np.ndarray) -> float:
+    """How far a correction moves the joints of limbs that are clearly seen in the image: the median over time
+    of their mean, as a share of the person's extent; 0 where none is."""
+    rows = MEDIAPIPE.rows(LIMB_POINTS)
+    extent_N = np.ptp(keypoints_NL3[..., :2], axis=1).max(-1)
+    off_NL = np.linalg.norm(image_NL3[:, rows, :2] - keypoints_NL3[:, rows, :2], axis=-1)
+    clear_NL = inside_NL[:, rows] & (keypoints_NL3[:, rows, 2] > 0.5)
+    some_N = clear_NL.any(1)
+    if not some_N.any():
+        return 0.0
+    mean_N = (off_NL * clear_NL).sum(1) / np.maximum(clear_NL.sum(1), 1) / np.maximum(extent_N, 1e-6)
+    return float(np.median(mean_N[some_N]))
 
 
 def turned_to_axis(rays_N3: np.ndarray) -> np.ndarray:

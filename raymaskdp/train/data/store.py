@@ -155,8 +155,13 @@ class ClipStore:
             fetched = pool.map(lambda one: self._fetch_one(*one), missing)
             for _ in tqdm(fetched, "fetch", len(missing), unit="file", disable=not missing, leave=False):
                 pass
-            for _ in pool.map(lambda one: self._require_prepared(self.path / one[0], one[1]), names):
-                pass
+            try:
+                for _ in pool.map(lambda one: self._require_prepared(self.path / one[0], one[1]), names):
+                    pass
+            except OSError as error:
+                raise UserError(
+                    f"Cannot read {error.filename} ({error.strerror}); prepare {self.path} again."
+                ) from error
 
     def _fetch_one(self, name: str, digest: str) -> None:
         url = storage.join(str(self.url), name)
@@ -170,18 +175,14 @@ class ClipStore:
 
         A file is read once a process for this, and again when it has changed.
         """
-        try:
-            state = _state_of(path)
-            if _CHECKED.get(path) != (digest, state):
-                same = sha256_file(path) == digest and _state_of(path) == state
-                if not same:
-                    raise UserError(
-                        f"{path} is not what the clip store {self.path} lists, because prepare was stopped "
-                        "or ran again; end what reads the store, and prepare it again."
-                    )
-                _CHECKED[path] = digest, state
-        except OSError as error:
-            raise UserError(f"Cannot read {path} ({error.strerror}); prepare {self.path} again.") from error
+        state = _state_of(path)
+        if _CHECKED.get(path) != (digest, state):
+            if sha256_file(path) != digest or _state_of(path) != state:
+                raise UserError(
+                    f"{path} is not what the clip store {self.path} lists, because prepare was stopped "
+                    "or ran again; end what reads the store, and prepare it again."
+                )
+            _CHECKED[path] = digest, state
         return state
 
     @cached_property

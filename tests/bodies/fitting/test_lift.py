@@ -9,7 +9,7 @@ import torch
 from raymaskdp.bodies.fitting import lift as lifting
 from raymaskdp.bodies.fitting.fit import guess_camera
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE
-from raymaskdp.bodies.fitting.lift import OFFSETS_S, Lift, lift, neighbours, turned_to_axis
+from raymaskdp.bodies.fitting.lift import OFFSETS_S, Lift, lift, moved, neighbours, turned_to_axis
 
 torch.set_num_threads(1)
 FPS = 12.0
@@ -86,6 +86,21 @@ def test_a_longer_look_changes_the_answer_and_a_far_frame_does_not() -> None:
     np.testing.assert_allclose(again_points[: 20 - reach], points[: 20 - reach], atol=1e-5)
     np.testing.assert_allclose(again_image[: 20 - reach], image[: 20 - reach], atol=1e-3)
     assert np.abs(again_points[-1] - points[19]).max() > 1e-3
+
+
+def test_how_far_a_correction_moves_what_is_clearly_seen() -> None:
+    keypoints, _ = landmarks()
+    keypoints[..., 2] = 0.9
+    extent = np.ptp(keypoints[..., :2], axis=1).max(-1)
+    inside = np.ones(keypoints.shape[:2], bool)
+    other = keypoints.copy()
+    other[..., 0] += 0.1 * extent[:, None]
+    assert moved(other, keypoints, inside) == pytest.approx(0.1)
+    keypoints[:, MEDIAPIPE.row("left_knee"), 2] = 0.1  # what is not clear may be moved anywhere
+    far = keypoints.copy()
+    far[:, MEDIAPIPE.row("left_knee"), :2] += 500
+    assert moved(far, keypoints, inside) == pytest.approx(0.0)
+    assert moved(other, keypoints, np.zeros_like(inside)) == 0.0
 
 
 def test_rays_are_turned_to_the_axis_by_the_least_rotation() -> None:
