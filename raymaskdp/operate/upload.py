@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from pathlib import Path
@@ -103,9 +104,10 @@ def left_behind(folder: Path) -> list[str]:
 
 def _is_text(path: Path) -> bool:
     """Whether a file is what its ending says: a film or a raw secret under such a name stays behind."""
-    content = path.read_bytes()
+    with open(path, "rb") as opened:
+        content = opened.read(MOST_UPLOADED_MIB * 2**20)
     try:
-        content.decode("utf-8")
+        codecs.getincrementaldecoder("utf-8")().decode(content)  # the last letter may be cut off
     except UnicodeDecodeError:
         return content[:2] in (b"\xff\xfe", b"\xfe\xff")  # UTF-16, as some editors write
     return True

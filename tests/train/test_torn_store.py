@@ -132,6 +132,11 @@ def test_a_table_of_ones_own_may_have_a_column_status(tmp_path: Path) -> None:
     pd.DataFrame([{"path": "a.mp4", "status": "good"}]).to_parquet(folder / "manifest.parquet")
     (found,), left_out = find_sources(folder)
     assert (Path(found.record.path).name, found.anonymized, left_out) == ("a.mp4", None, 0)
+    pd.DataFrame([{"path": "a.mp4", "status": "", "source_sha256": "", "config_sha256": ""}]).to_parquet(
+        folder / "manifest.parquet"
+    )
+    with pytest.raises(UserError, match="is the manifest of an output folder"):
+        find_sources(folder)  # neither the one nor the other: a sentence
 
 
 def test_a_name_written_in_two_ways_of_unicode_is_one_person(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 A pixel that is uncovered in a few frames only may show the background, or a person whom the masks missed
 then. It is the background where the masks say who covered it later, or before: somebody who came from
-elsewhere in the picture, or from its edge. A mask that is suddenly there, or gone, may be of somebody who was
-there all the time; and next to a mask there may be a limb of it. Only masks are looked at, no pixels.
+elsewhere in the picture. A mask that is suddenly there, or gone, may be of somebody who was there all the
+time; and next to a mask there may be a limb of it. Only masks are looked at, no pixels.
 
 Shape suffixes: T frames, H rows, W columns of the video; h, w of small masks.
 """
@@ -24,7 +24,8 @@ LIMB = 0.25
 """Nearer to a mask than this share of its height, something may be a limb of whom it is of."""
 
 GROWTH = 1.5
-"""A mask that grows more between two frames has somebody in it who was not in it before."""
+"""A mask that grows more between two frames has somebody in it who was not in it before, unless it is at the
+edge of the frame: whoever comes in grows as fast as they walk."""
 
 
 class Passing:
@@ -90,11 +91,11 @@ class _Parts:
         return near_hw
 
     def from_elsewhere(self, other: _Parts) -> np.ndarray:
-        """Which parts are in the neighbouring frame, too, but for some growth, or at the edge, bool [P]."""
+        """Which parts are in the neighbouring frame, too, but for some growth, bool [P]."""
         pairs = np.unique(np.stack([self.labels_hw.ravel(), other.labels_hw.ravel()]), axis=1)
         there_P = np.zeros(len(self.area_P))
         np.add.at(there_P, pairs[0], np.where(pairs[1] > 0, other.area_P[pairs[1]], 0))
-        return np.asarray(self._at_edge() | ((there_P > 0) & (self.area_P <= GROWTH * there_P)))
+        return np.asarray((there_P > 0) & (self._at_edge() | (self.area_P <= GROWTH * there_P)))
 
 
 def _known(small_T: list[SmallMask]) -> list[SmallMask]:

@@ -211,7 +211,7 @@ def nose_ahead(world_33x3: np.ndarray) -> float:
     """How far the nose is ahead of the shoulders by the way that the chest faces, in shoulder widths.
 
     0 where the landmarks in space have no chest. On real and rendered people it is below -0.1 in 2 % and 1 %
-    of the frames, nearly all of them in tracks in which left and right are taken for each other.
+    of the frames.
     """
     left, right, hips = world_33x3[11], world_33x3[12], world_33x3[[23, 24]].mean(0)
     middle, across = (left + right) / 2, left - right

@@ -161,11 +161,12 @@ class FitBodies:
             world = person.world_TL3[seen].astype(np.float64)
             inside = _in_view(keypoints, info, OUTSIDE)
             lifted = False
-            if layout == MEDIAPIPE:
-                below = ~inside & (keypoints[..., 1] > info.height)
+            below = ~inside & (keypoints[..., 1] > info.height)
+            if self.config.lift and layout == MEDIAPIPE:
                 image, points = lift(keypoints, world, camera_33, fps, inside_NL=inside)
-                lifted = self.config.lift and moved(image, keypoints, inside) <= MOST_MOVED
+                lifted = moved(image, keypoints, inside) <= MOST_MOVED
                 keypoints, world = (image, points) if lifted else (keypoints, world)
+            if layout == MEDIAPIPE:
                 world = hung(world, below, layout)
             landmarks = landmarks_of(body, avatar.betas_S, LIFTED if lifted else layout)
             keypoints[..., 2] *= np.where(inside, 1.0, GUESSED)

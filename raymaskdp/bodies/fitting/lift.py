@@ -2,7 +2,7 @@
 
 BlazePose sees one picture at a time. It puts straight legs eight centimetres in front of where they are,
 takes a knee that comes up towards the camera for a heel that goes up behind, and gives its 3-D landmarks in
-the axes of a crop. A residual network was taught on rendered people what to add, from the landmarks of half a
+the axes of a crop. A network was taught on rendered people where the points are, from the landmarks of half a
 second before and after (lifting: Martinez et al. 2017; over time: Pavllo et al. 2019). `raymaskdp models
 train-lift` makes the file that comes with the package.
 

@@ -45,7 +45,7 @@ class LiftTrainingConfig:
       batch: runs of frames in which somebody is followed.
       learning_rate, weight_decay, dropout: of AdamW and the network.
       noise: standard deviation added to the landmarks, as a share of a person's spread.
-      imagined: people a pass who are not rendered.
+      imagined: people who are not rendered.
       cut: share of the people of whom a part is outside the frame.
       blind: share of the rendered people whose landmarks in space are held back.
     """

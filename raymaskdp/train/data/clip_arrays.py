@@ -11,9 +11,7 @@ import numpy as np
 from raymaskdp.datasets.ids import IMAGE_SUFFIXES
 from raymaskdp.errors import UserError
 from raymaskdp.train.data import views
-from raymaskdp.train.data.clip_sources import (
-    Source,
-)
+from raymaskdp.train.data.clip_sources import Source
 from raymaskdp.train.data.positive_controls import People, with_blurred_people, without_people
 from raymaskdp.video import masks
 from raymaskdp.video.picture import read_picture

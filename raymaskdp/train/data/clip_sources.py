@@ -51,7 +51,7 @@ def find_sources(source: str | Path) -> tuple[list[Source], int]:
         with storage.local_copy(table) as manifest_file:
             manifest = pd.read_parquet(manifest_file)
         columns = list(manifest.columns)
-    if not set(columns) >= OUTPUT_COLUMNS:
+    if not set(columns) >= OUTPUT_COLUMNS | {"video_id"}:
         plain = storage.only_local(source, why="is no output folder of anonymize")
         return [Source(record=record, anonymized=None) for record in read_source(plain)], 0
     beside = _beside(table)

@@ -170,6 +170,14 @@ class ClipStore:
                 raise UserError(f"{url} is not what was prepared; remove it and prepare {self.url} again.")
             shutil.copyfile(copy, temporary)
 
+    def _rows(self, path: Path, digest: str, times: np.ndarray) -> np.ndarray:
+        """Rows of an array, a copy; of the file that was compared, whatever is put in its place meanwhile."""
+        while True:
+            state = self._require_prepared(path, digest)
+            rows: np.ndarray = np.load(path, mmap_mode="r")[times]
+            if _state_of(path) == state:
+                return rows
+
     def _require_prepared(self, path: Path, digest: str) -> _State:
         """The state of a file of the store; raises `UserError` unless it is what the table says.
 
@@ -230,15 +238,11 @@ class ClipStore:
         """Frames of video `index` at `times`: the full view, uint8 [T, H, W, 3], and where it is
         sensitive, bool [T, H, W]."""
         video = self.videos[index]
-        parts = []
-        for part, digest in zip(PARTS, (video.frames_sha256, video.masks_sha256), strict=False):
-            path = self.path / "clips" / f"{video.video_id}.{part}"
-            checked = self._require_prepared(path, digest)
-            parts.append(np.load(path, mmap_mode="r")[times])
-            if _state_of(path) != checked:  # replaced between the two
-                self._require_prepared(path, digest)
-                parts[-1] = np.load(path, mmap_mode="r")[times]
-        frames, packed = parts
+        digests = zip(PARTS, (video.frames_sha256, video.masks_sha256), strict=False)
+        frames, packed = (
+            self._rows(self.path / "clips" / f"{video.video_id}.{part}", digest, times)
+            for part, digest in digests
+        )
         tokens = masks.unpack(packed, self.height // self.token, self.width // self.token)
         return frames, views.expand(tokens, self.token)
 

@@ -44,6 +44,13 @@ def test_where_a_mask_is_suddenly_gone_nothing_is_known_after() -> None:
     assert not Passing(masks_THW).shown(FRAMES - 1)[TABLE].all()
 
 
+def test_somebody_who_sits_at_the_edge_and_is_found_late_is_not_shown() -> None:
+    masks_THW = np.zeros((FRAMES, HEIGHT, WIDTH), bool)
+    masks_THW[12:, 40:, 90:] = True  # cut off by the edges, and there all the time
+    assert not Passing(masks_THW).shown(2)[40:, 90:].any()
+    assert not Passing(masks_THW[::-1]).shown(FRAMES - 3)[40:, 90:].any()
+
+
 def test_somebody_who_turns_up_beside_another_is_not_taken_for_them() -> None:
     masks_THW = walk_in()
     masks_THW[20:, 20:80, 90:124] = True  # touches the mask of the first
