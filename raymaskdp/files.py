@@ -88,7 +88,8 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
         raise UserError(
             f"Cannot write to the folder {folder}: its name is not UTF-8; give another."
         ) from error
-    if (taken := next((at for at in (folder, *folder.parents) if at.exists()), folder)).is_file():
+    taken = next((at for at in (folder, *folder.parents) if os.path.isfile(at)), None)
+    if taken is not None:
         raise UserError(f"{taken} is a file, and {folder} would be a folder; give another.")
     try:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
