@@ -1,14 +1,16 @@
 """Where the time of `anonymize` goes: milliseconds a frame of each stage, at several sizes of frame.
 
-`raymaskdp benchmark stages`. One person is filmed, enlarged where the frame is large, and anonymized by
-the stages themselves, in this process. Clocks are put around their parts from outside, for as long as the
-measurement takes; time counts for the innermost clock, and what lies between them is "other".
+`raymaskdp benchmark stages`. One person is filmed, enlarged where the frame is large, or a video is given,
+and it is anonymized by the stages themselves, in this process. Clocks are put around their parts from
+outside, for as long as the measurement takes; time counts for the innermost clock, and what lies between
+them is "other".
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import platform
 import statistics
@@ -54,12 +56,14 @@ class StagesConfig:
 
     Attributes:
       sizes: frames as WIDTHxHEIGHT.
+      video: file whose first frames are anonymized at each size; one person is rendered if unset.
       frames: of each video.
       rounds: times that each video is anonymized; medians are given. One more goes before, to warm up.
       seed: of the person, the movement and the room.
     """
 
     sizes: tuple[str, ...] = ("192x144", "640x480", "1920x1080")
+    video: str | None = None
     frames: int = 24
     rounds: int = 3
     seed: int = 5
@@ -112,7 +116,7 @@ class StagesResult:
 
 
 def benchmark_stages(settings: StagesConfig) -> StagesResult:
-    """Anonymize one person at every size, and say where the time went."""
+    """Anonymize the video at every size, and say where the time went."""
     rows: list[StagesRow] = []
     speeds: dict[str, float] = {}
     with (
@@ -139,17 +143,20 @@ def benchmark_stages(settings: StagesConfig) -> StagesResult:
             speeds[size] = 1000 / total
     machine = (
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, Python "
-        f"{platform.python_version()}; one person, {settings.frames} frames, median of {settings.rounds}"
+        f"{platform.python_version()}; {settings.video or 'one person'}, {settings.frames} frames, "
+        f"median of {settings.rounds}"
     )
     return StagesResult(machine=machine, rows=tuple(rows), frames_per_second=speeds)
 
 
 def film(folder: Path, size: str, settings: StagesConfig) -> Path:
-    """A video of one person of that size, as a camera encodes it.
+    """A video of that size, as a camera encodes it: of one person, or the beginning of the one that is named.
 
     Large ones are enlarged from half as large, with new noise.
     """
     width, height = width_height(size)
+    if settings.video is not None:
+        return _resized(Path(settings.video), folder / f"{size}.mp4", width, height, settings.frames)
     shrink = 2 if height > 720 and width % 4 == 0 and height % 4 == 0 else 1
     synthesize(
         folder / size,
@@ -168,6 +175,15 @@ def film(folder: Path, size: str, settings: StagesConfig) -> Path:
             large_HW3 = cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_CUBIC)
             noise_HW3 = rng.normal(0, 2, large_HW3.shape)
             writer.write(np.clip(np.rint(large_HW3 + noise_HW3), 0, 255).astype(np.uint8))
+    return encoded
+
+
+def _resized(video: Path, encoded: Path, width: int, height: int, frames: int) -> Path:
+    with VideoWriter(
+        encoded, width=width, height=height, fps=reader.probe(video).fps, crf=CAMERA_CRF
+    ) as writer:
+        for frame_HW3 in itertools.islice(reader.stream(video), frames):
+            writer.write(cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_AREA))
     return encoded
 
 

@@ -1,11 +1,12 @@
 """Clocks of the stages: time counts once, for the innermost part, and nothing is left behind."""
 
 import time
+from pathlib import Path
 
 import pytest
 
 from raymaskdp.anonymize.people.finder import FindPeople
-from raymaskdp.benchmarks.stages import STAGES, StagesConfig, _Clocks, benchmark_stages
+from raymaskdp.benchmarks.stages import STAGES, StagesConfig, _Clocks, benchmark_stages, film
 from raymaskdp.errors import UserError
 from raymaskdp.video import reader
 
@@ -39,3 +40,13 @@ def test_every_stage_is_measured_and_the_clocks_are_taken_away() -> None:
     assert sum(row.share for row in result.rows) == pytest.approx(1)
     assert result.frames_per_second["192x144"] == pytest.approx(1000 / sum(row.ms for row in result.rows))
     assert "| frames/s" in str(result)
+
+
+@pytest.mark.slow
+def test_the_beginning_of_a_video_of_ones_own_is_measured(tmp_path: Path) -> None:
+    video = film(tmp_path, "320x240", StagesConfig(sizes=("320x240",), frames=10))
+    settings = StagesConfig(sizes=("192x144",), video=str(video), frames=6, rounds=1)
+    own = film(tmp_path, "192x144", settings)
+    found = reader.probe(own)
+    assert (found.width, found.height, len(list(reader.stream(own)))) == (192, 144, 6)
+    assert "320x240.mp4, 6 frames" in benchmark_stages(settings).machine
