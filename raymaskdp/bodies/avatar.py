@@ -53,9 +53,13 @@ of the coefficients with the sex of the people that the body was built from."""
 SEX_DISTANCE = 0.7
 """Standard deviations between the middle and the least female or male body drawn."""
 
-DIFFERENT, REDRAWS = 0.2, 8
-"""Contrast below which two avatars can be mistaken for each other (one pair in eight), and how often an
-avatar is drawn again for that."""
+DIFFERENT, LEGIBLE, REDRAWS = 0.2, 0.25, 16
+"""Contrast below which two avatars can be mistaken for each other (one pair in eight), legibility below which
+an avatar's limbs are lost against each other (two in three), and how often one is drawn again for either."""
+
+LONGEST_SKIRT = 1.0
+"""Where the skirt of an avatar may end at most, in the wardrobe's units: at the knees. A longer one hides a
+kick and a step."""
 
 ADULT_YEARS = (18.0, 80.0)
 
@@ -122,29 +126,49 @@ def draw_avatar(secret: bytes, name: str) -> Avatar:
 
 
 def draw_avatars(secret: bytes, names: Sequence[str]) -> list[Avatar]:
-    """The avatars of people who are seen together: each is `draw_avatar`'s, unless it looks like one before.
+    """The avatars of people who are seen together: their motion shows, and they are told apart.
 
-    The first is always its own. Of a later one that can be mistaken for another, up to `REDRAWS` others are
-    drawn, and the first that cannot, or else the most different, is taken.
+    Of each the first of several draws is taken that is legible and looks like none before it, or else the
+    best. So the first person's depends on their name alone.
     """
     avatars: list[Avatar] = []
     for name in names:
-        drawn = [draw_avatar(secret, name)]
-        while len(drawn) <= REDRAWS and _least_contrast(drawn[-1], avatars) < DIFFERENT:
-            drawn.append(draw_avatar(secret, f"{name}/{len(drawn)}"))
-        avatars.append(max(drawn, key=lambda avatar: _least_contrast(avatar, avatars)))
+        drawn: list[Avatar] = []
+        while not drawn or (len(drawn) <= REDRAWS and _fitness(drawn[-1], avatars) < 1):
+            drawn.append(draw_avatar(secret, f"{name}/{len(drawn)}" if drawn else name))
+        avatars.append(max(drawn, key=lambda avatar: _fitness(avatar, avatars)))
     return avatars
+
+
+def legibility(avatar: Avatar) -> float:
+    """How well the limbs of an avatar show before its body, 0 to 1; 0 where a skirt hides the legs.
+
+    It is the least difference in colour between hands and top, top and bottom, and bottom and shoes: an arm
+    before the chest or a foot before the other leg is seen by it.
+    """
+    if OUTFITS[avatar.outfit].skirt > LONGEST_SKIRT:
+        return 0.0
+    parts = ((avatar.skin, avatar.top), (avatar.top, avatar.bottom), (avatar.bottom, avatar.shoes))
+    return min(_difference(first, second) for first, second in parts)
 
 
 def contrast(one: Avatar, other: Avatar) -> float:
     """How far two avatars differ in colour, 0 to 1: half of it counts the top, the rest bottom and skin."""
-    parts = ((one.top, other.top), (one.bottom, other.bottom), (one.skin, other.skin))
-    distances = [max(abs(a - b) for a, b in zip(first, second, strict=True)) for first, second in parts]
-    return 0.5 * distances[0] + 0.3 * distances[1] + 0.2 * distances[2]
+    top, bottom, skin = (
+        _difference(first, second)
+        for first, second in ((one.top, other.top), (one.bottom, other.bottom), (one.skin, other.skin))
+    )
+    return 0.5 * top + 0.3 * bottom + 0.2 * skin
 
 
-def _least_contrast(avatar: Avatar, others: Sequence[Avatar]) -> float:
-    return min((contrast(avatar, other) for other in others), default=1.0)
+def _difference(one: Color, other: Color) -> float:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
+def _fitness(avatar: Avatar, others: Sequence[Avatar]) -> float:
+    """At least 1 for a legible avatar that cannot be mistaken for one of the others; else how near it is."""
+    apart = min((contrast(avatar, other) for other in others), default=1.0)
+    return min(apart / DIFFERENT, legibility(avatar) / LEGIBLE)
 
 
 def _sexed(drawn_S: np.ndarray) -> tuple[np.ndarray, bool]:

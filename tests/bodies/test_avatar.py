@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from raymaskdp.bodies.avatar import ADULT_YEARS, DIFFERENT, MAX_BETA, contrast, draw_avatar, draw_avatars
+from raymaskdp.bodies.avatar import (
+    ADULT_YEARS,
+    DIFFERENT,
+    LEGIBLE,
+    MAX_BETA,
+    contrast,
+    draw_avatar,
+    draw_avatars,
+    legibility,
+)
 from raymaskdp.bodies.clothes.hair import BEARDS, HAIRSTYLES
 from raymaskdp.bodies.clothes.wardrobe import OUTFITS
 from raymaskdp.bodies.figure import CELLS_M, dress
@@ -76,10 +85,24 @@ def test_people_seen_together_can_be_told_apart():
     ]
     assert min(alone) < DIFFERENT  # so it had something to do
     for (first, second), name in zip(pairs, names[::2], strict=True):
-        assert first == draw_avatar(SECRET, name)
+        assert [first] == draw_avatars(SECRET, [name])
         assert contrast(first, second) > 0
     crowd = draw_avatars(SECRET, names[:6])
     assert draw_avatars(SECRET, names[:4]) == crowd[:4]
+
+
+def test_limbs_of_who_replaces_a_person_show():
+    """Nobody kicks under a long dress, or waves sleeves before a coat of their colour."""
+    names = [f"subject {i}" for i in range(80)]
+    alone = [draw_avatar(SECRET, name) for name in names]
+    chosen = [draw_avatars(SECRET, [name])[0] for name in names]
+    assert min(legibility(avatar) for avatar in chosen) >= LEGIBLE
+    assert np.mean([legibility(avatar) < LEGIBLE for avatar in alone]) > 0.4  # so it had something to do
+    assert "long dress" in {avatar.outfit for avatar in alone}
+    assert all(legibility(avatar) == 0 for avatar in alone if avatar.outfit == "long dress")
+    assert {avatar.outfit for avatar in chosen} == set(OUTFITS) - {"long dress"}
+    dark = dataclasses.replace(chosen[0], bottom=(0.1, 0.1, 0.1), shoes=(0.1, 0.12, 0.1))
+    assert legibility(dark) == pytest.approx(0.02)
 
 
 def test_nothing_of_the_person_can_enter_the_draw():

@@ -11,7 +11,7 @@ Shape suffixes: T frames, N boxes of a frame or frames of a track, 4 box coordin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -29,6 +29,10 @@ LEAST_IOU = 0.2
 
 DOUBLE_IOU, DOUBLE_FRAMES = 0.6, 4
 """Overlap, and number of frames, from which two tracks of which only one is seen at a time are one person."""
+
+ON_ANOTHER, YOUNG = 0.4, 4
+"""Overlap with a person from which a new track may be a second box of theirs, and number of its boxes up to
+which it has to wait until that person has one."""
 
 LOST_S = 1.0
 """Seconds for which a person who is not seen is still expected."""
@@ -103,6 +107,12 @@ class _Open:
     last: int = 0
     beside: dict[int, int] = field(default_factory=dict)
     """By the identity of another track: frames in which only one of both was seen, at the same place."""
+    on_another: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether others choose first among the boxes of a frame."""
+        return self.on_another and len(self.hits) < YOUNG
 
 
 def follow(frames: Sequence[FrameBoxes], fps: float) -> list[BoxTrack]:
@@ -132,7 +142,7 @@ def _linked(frames: Sequence[FrameBoxes], lost: int) -> list[dict[int, int]]:
             closed, alive = closed + alive, []
         else:
             for track in alive:
-                track.box_4 = _carried(track.box_4 + track.moved_4, frame.camera_23)
+                track.box_4 = boxes.carried(track.box_4 + track.moved_4, frame.camera_23)
                 track.moved_4 = 0.9 * track.moved_4
         free = list(range(len(frame.score_N)))
         waiting = list(alive)
@@ -142,15 +152,27 @@ def _linked(frames: Sequence[FrameBoxes], lost: int) -> list[dict[int, int]]:
                 for row in free
                 if (frame.score_N[row] >= CERTAIN) == certain and frame.score_N[row] >= DOUBTFUL
             ]
-            for track, row in _assigned(waiting, frame, rows, now):
-                _take(track, frame, row, now)
-                free.remove(row)
-                waiting.remove(track)
+            for waits in (False, True):
+                some = [track for track in waiting if track.waits == waits]
+                for track, row in _assigned(some, frame, [row for row in rows if row in free], now):
+                    _take(track, frame, row, now)
+                    free.remove(row)
+                    waiting.remove(track)
+        taken_N4 = np.array([track.box_4 for track in alive if track.last == now]).reshape(-1, 4)
         for row in free:
             box_4 = frame.boxes_N4[row].astype(np.float64)
             if frame.score_N[row] < CERTAIN:
                 continue
-            alive.append(_Open(hits={now: row}, colour_C=frame.colour_NC[row], box_4=box_4, last=now))
+            on_another = bool((boxes.iou(box_4[None], taken_N4) >= ON_ANOTHER).any())
+            alive.append(
+                _Open(
+                    hits={now: row},
+                    colour_C=frame.colour_NC[row],
+                    box_4=box_4,
+                    last=now,
+                    on_another=on_another,
+                )
+            )
         alive = _without_doubles(alive, now)
         closed += [track for track in alive if now - track.last > lost]
         alive = [track for track in alive if now - track.last <= lost]
@@ -190,7 +212,7 @@ def _assigned(tracks: list[_Open], frame: FrameBoxes, rows: list[int], now: int)
     expected_N4 = np.array([track.box_4 for track in tracks])
     seen_N4 = frame.boxes_N4[rows].astype(np.float64)
     overlap = boxes.iou(expected_N4, seen_N4)
-    away = _apart(expected_N4, seen_N4)
+    away = boxes.apart(expected_N4, seen_N4)
     alike = np.array([track.colour_C for track in tracks]) @ frame.colour_NC[rows].T
     waited = np.array([now - track.last for track in tracks])[:, None]
     # Who was lost for a while may be some way off, and must look the same.
@@ -198,16 +220,6 @@ def _assigned(tracks: list[_Open], frame: FrameBoxes, rows: list[int], now: int)
     cost = np.where(near, 1 - overlap + 0.6 * (1 - alike), _FORBIDDEN)
     pairs = zip(*linear_sum_assignment(cost), strict=True)
     return [(tracks[a], rows[b]) for a, b in pairs if cost[a, b] < _FORBIDDEN]
-
-
-def _apart(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
-    """Distance of the boxes' centres by the larger one's longer side; infinite where sizes do not fit."""
-    centres_N2, centres_M2 = ((b[:, :2] + b[:, 2:]) / 2 for b in (boxes_N4, others_M4))
-    side_N, side_M = ((b[:, 2:] - b[:, :2]).max(1) for b in (boxes_N4, others_M4))
-    larger = np.maximum(side_N[:, None], side_M)
-    smaller = np.minimum(side_N[:, None], side_M)
-    away = np.linalg.norm(centres_N2[:, None] - centres_M2[None], axis=2) / np.maximum(larger, 1e-6)
-    return np.asarray(np.where(smaller > 0.45 * larger, away, np.inf))
 
 
 def _take(track: _Open, frame: FrameBoxes, row: int, now: int) -> None:
@@ -220,17 +232,6 @@ def _take(track: _Open, frame: FrameBoxes, row: int, now: int) -> None:
     track.hits[now] = row
     mixed_C = 0.9 * track.colour_C + 0.1 * frame.colour_NC[row]
     track.colour_C = mixed_C / max(float(np.linalg.norm(mixed_C)), 1e-9)
-
-
-def _carried(box_4: np.ndarray, camera_23: np.ndarray) -> np.ndarray:
-    """Where a box of the frame before is, after the motion of the camera."""
-    corners_22 = box_4.reshape(2, 2) @ camera_23[:, :2].T + camera_23[:, 2]
-    return np.concatenate([corners_22.min(0), corners_22.max(0)])
-
-
-def _inverse(camera_23: np.ndarray) -> np.ndarray:
-    turn_22 = np.linalg.inv(camera_23[:, :2])
-    return np.column_stack([turn_22, -turn_22 @ camera_23[:, 2]])
 
 
 def _followed_back(
@@ -246,7 +247,7 @@ def _followed_back(
         camera_23 = frames[now + 1].camera_23
         if camera_23 is None or missed > lost:
             break
-        box_4 = _carried(box_4, _inverse(camera_23))
+        box_4 = boxes.carried(box_4, boxes.inverse(camera_23))
         frame = frames[now]
         rows = [
             row
@@ -286,7 +287,7 @@ def _joined(frames: Sequence[FrameBoxes], pieces: list[dict[int, int]], reach: i
                     continue
                 there_4 = camera.carried(frames[end].boxes_N4[earlier[end]].astype(np.float64), end, begin)
                 here_4 = frames[begin].boxes_N4[later[begin]].astype(np.float64)
-                away = float(_apart(there_4[None], here_4[None])[0, 0])
+                away = float(boxes.apart(there_4[None], here_4[None])[0, 0])
                 alike = float(_colour(frames, earlier, last=True) @ _colour(frames, later, last=False))
                 if away < 0.3 + 0.02 * (begin - end) and alike > 0.75:
                     cost = away + (1 - alike) + 0.01 * (begin - end)
@@ -309,7 +310,7 @@ class _Camera:
         """Where a box of frame `start` is in frame `stop`."""
         for frame in self._frames[start + 1 : stop + 1]:
             if frame.camera_23 is not None:
-                box_4 = _carried(box_4, frame.camera_23)
+                box_4 = boxes.carried(box_4, frame.camera_23)
         return box_4
 
 
@@ -352,9 +353,33 @@ def _distinct(tracks: list[BoxTrack]) -> list[BoxTrack]:
     """The tracks without those that go along with a longer one: parts of a person, or the same box twice."""
     kept: list[BoxTrack] = []
     for track in sorted(tracks, key=lambda one: (-int(one.seen_N.sum()), one.start)):
-        if not any(_goes_along(track, other) for other in kept):
+        if any(_goes_along(track, other) for other in kept):
+            continue
+        on = next((other for other in kept if _glimpse_of(track, other)), None)
+        if on is None:
             kept.append(track)
+        else:
+            kept[kept.index(on)] = _widened(on, track)
     return kept
+
+
+def _glimpse_of(track: BoxTrack, other: BoxTrack) -> bool:
+    """Whether a track is but a few second boxes of the person of another one."""
+    at = track.start + np.flatnonzero(track.seen_N)
+    if len(at) >= YOUNG or at[0] < other.start or at[-1] >= other.stop:
+        return False
+    mine_N4, theirs_N4 = track.boxes_N4[at - track.start], other.boxes_N4[at - other.start]
+    return bool((np.diagonal(boxes.iou(mine_N4, theirs_N4)) >= ON_ANOTHER).all())
+
+
+def _widened(track: BoxTrack, glimpse: BoxTrack) -> BoxTrack:
+    """A track whose boxes hold those of a glimpse, too, in the frames in which that was seen."""
+    boxes_N4 = track.boxes_N4.copy()
+    for index in np.flatnonzero(glimpse.seen_N):
+        here = glimpse.start + index - track.start
+        boxes_N4[here, :2] = np.minimum(boxes_N4[here, :2], glimpse.boxes_N4[index, :2])
+        boxes_N4[here, 2:] = np.maximum(boxes_N4[here, 2:], glimpse.boxes_N4[index, 2:])
+    return replace(track, boxes_N4=boxes_N4)
 
 
 def _goes_along(track: BoxTrack, other: BoxTrack) -> bool:

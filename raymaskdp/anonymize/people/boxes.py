@@ -75,3 +75,25 @@ def around_points(points_L2: np.ndarray) -> np.ndarray:
     """The box of some points, float64 [4]; NaNs are ignored."""
     low_2, high_2 = np.nanmin(points_L2[:, :2], 0), np.nanmax(points_L2[:, :2], 0)
     return np.array([*low_2, *high_2], np.float64)
+
+
+def apart(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
+    """Distance of the boxes' centres by the larger one's longer side; infinite where sizes do not fit."""
+    centres_N2, centres_M2 = ((b[:, :2] + b[:, 2:]) / 2 for b in (boxes_N4, others_M4))
+    side_N, side_M = ((b[:, 2:] - b[:, :2]).max(1) for b in (boxes_N4, others_M4))
+    larger = np.maximum(side_N[:, None], side_M)
+    smaller = np.minimum(side_N[:, None], side_M)
+    away = np.linalg.norm(centres_N2[:, None] - centres_M2[None], axis=2) / np.maximum(larger, 1e-6)
+    return np.asarray(np.where(smaller > 0.45 * larger, away, np.inf))
+
+
+def carried(box_4: np.ndarray, camera_23: np.ndarray) -> np.ndarray:
+    """Where a box of the frame before is, after the motion of the camera."""
+    corners_22 = box_4.reshape(2, 2) @ camera_23[:, :2].T + camera_23[:, 2]
+    return np.concatenate([corners_22.min(0), corners_22.max(0)])
+
+
+def inverse(camera_23: np.ndarray) -> np.ndarray:
+    """The affine map [2, 3] that undoes one."""
+    turn_22 = np.linalg.inv(camera_23[:, :2])
+    return np.column_stack([turn_22, -turn_22 @ camera_23[:, 2]])

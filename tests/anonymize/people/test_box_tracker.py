@@ -187,6 +187,24 @@ def test_two_tracks_of_which_one_at_a_time_is_seen_are_one_person() -> None:
     assert track.seen_N.all()
 
 
+def test_a_second_box_of_a_person_in_one_frame_does_not_take_the_person_over() -> None:
+    """Two networks see one person a little apart, once; the next boxes are nearer to the younger track."""
+
+    def at(frame: int) -> tuple[float, float]:
+        return (112.0 if frame == 9 else 100.0, 100.0)
+
+    kicker = Walker(at=at, seen=range(24))
+    (alone,) = follow(filmed([kicker], 24), FPS)
+    double = Walker(at=lambda frame: (97.0, 100.0), seen=[9], size=(46, 100), score=lambda frame: 0.6, vote=0)
+    tracks = follow(filmed([kicker, double], 24), FPS)
+    assert len(tracks) == 1
+    assert is_of(tracks[0], kicker, frames=[*range(9), *range(10, 24)])
+    both_4 = tracks[0].at(9)
+    assert both_4 is not None
+    assert (both_4 == [74, 50, 132, 150]).all()  # so that nothing that either box held is left uncovered
+    assert tracks[0].votes >= alone.votes - 1
+
+
 def test_two_people_who_stand_close_are_two() -> None:
     one = Walker(at=lambda t: (100, 150), seen=range(30))
     two = Walker(at=lambda t: (116, 150), seen=range(30), colour=BLUE)
