@@ -8,12 +8,17 @@ sources is the most that any version can keep; of videos without people it must 
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import shutil
+import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import check, config, files
@@ -23,6 +28,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.train import PrepareConfig, TrainConfig, evaluate, prepare, train
 from raymaskdp.train.config import ComputeConfig, OptimizerConfig, PrivacyConfig
+from raymaskdp.train.data.store import TABLE, ClipStore
 
 SOURCES, REMOVED, DEFAULT = "sources", "people removed", "anonymized"
 
@@ -33,22 +39,24 @@ class FidelityConfig:
 
     Attributes:
       people: in the private videos; each has a video of every action.
-      test_share: of them, whose videos are the test.
+      folds: parts that the people are divided into. Each part is the test of heads that learn from the
+        others, so every video is tested, and one person who is badly told does not decide.
       variants: settings of `anonymize` to compare with the default ones, each as KEY=VALUE[,KEY=VALUE].
       steps: of the head.
-      seeds: heads that are trained on each version; accuracies are means over them.
+      seeds: heads that are trained on each fold of each version; accuracies are means over them.
       seed: of the private videos.
     """
 
     people: Annotated[int, check.Range(4)] = 16
-    test_share: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.25
+    folds: Annotated[int, check.Range(2)] = 4
     variants: tuple[str, ...] = ("composite.max_shade=0",)
     steps: Annotated[int, check.Range(1)] = 60
-    seeds: Annotated[int, check.Range(1)] = 3
+    seeds: Annotated[int, check.Range(1)] = 2
     seed: int = 7
 
     def __post_init__(self) -> None:
         check.fields(self)
+        check.in_range("folds", self.folds, low=2, high=self.people)
         for variant in self.variants:
             config.load(AnonymizeConfig, None, variant.split(","))
 
@@ -96,17 +104,11 @@ def benchmark_fidelity(out: Path, settings: FidelityConfig) -> FidelityResult:
     demo = DemoConfig.load()
     backbone = _backbone(out, demo)
     private = out / "private"
-    synthesize(
-        private,
-        dataclasses.replace(
-            demo.private, people=settings.people, test_share=settings.test_share, seed=settings.seed
-        ),
-    )
+    synthesize(private, dataclasses.replace(demo.private, people=settings.people, seed=settings.seed))
     stores = dict(tqdm(_stores(out, private, settings), "versions", 3 + len(settings.variants)))
     return FidelityResult(
         versions=tuple(
-            _measured(name, store, out / "heads" / f"{number:02d}", backbone, demo.train, settings)
-            for number, (name, store) in enumerate(stores.items())
+            _measured(name, store, backbone, demo.train, settings) for name, store in stores.items()
         )
     )
 
@@ -146,27 +148,34 @@ def _prepared(source: Path, store: Path, settings: PrepareConfig) -> Path:
 
 
 def _measured(
-    name: str, store: Path, runs: Path, backbone: Path, like: TrainConfig, settings: FidelityConfig
+    name: str, store: Path, backbone: Path, like: TrainConfig, settings: FidelityConfig
 ) -> VideoVersion:
-    """Heads on one version, and what they tell of its test videos."""
-    outcomes = []
-    for seed in range(settings.seeds):
-        head = TrainConfig(
-            data=store,
-            out=runs / str(seed),
-            init=backbone,
-            scheme="linear",
-            steps=settings.steps,
-            seed=seed,
-            model=like.model,
-            clips=like.clips,
-            privacy=PrivacyConfig(mechanism="sgd", clips=1, expected_batch=64),
-            optimizer=OptimizerConfig(name="adam", learning_rate=1e-2),
-            compute=ComputeConfig(workers=0, progress=False, tensorboard=False),
-        )
-        outcomes.append(evaluate(train(head).run))
-    videos = outcomes[0].videos
-    accuracy = sum(outcome.score for outcome in outcomes) / len(outcomes)
+    """Heads on each fold of one version, and what they tell of the videos that they have not seen."""
+    told: dict[str, float] = defaultdict(float)
+    tested: Counter[str] = Counter()
+    for fold in range(settings.folds):
+        with tempfile.TemporaryDirectory(dir=store.parent, prefix="fold-") as folder:
+            data = fold_of(store, Path(folder) / "clips", fold, settings.folds)
+            tests = Counter(str(video.label) for video in ClipStore.open(data).split("test"))
+            for seed in range(settings.seeds):
+                head = TrainConfig(
+                    data=data,
+                    out=Path(folder) / f"head-{seed}",
+                    init=backbone,
+                    scheme="linear",
+                    steps=settings.steps,
+                    seed=seed,
+                    model=like.model,
+                    clips=like.clips,
+                    privacy=PrivacyConfig(mechanism="sgd", clips=1, expected_batch=64),
+                    optimizer=OptimizerConfig(name="adam", learning_rate=1e-2),
+                    compute=ComputeConfig(workers=0, progress=False, tensorboard=False),
+                )
+                outcome = evaluate(train(head).run)
+                for action, share in outcome.per_class.items():
+                    told[action] += share * tests[action]
+                tested += tests
+    accuracy, videos = sum(told.values()) / sum(tested.values()), sum(tested.values()) // settings.seeds
     low, high = wilson(accuracy, videos)
     return VideoVersion(
         name=name,
@@ -174,11 +183,26 @@ def _measured(
         accuracy=round(accuracy, 4),
         low=low,
         high=high,
-        per_class={
-            action: round(sum(outcome.per_class[action] for outcome in outcomes) / len(outcomes), 3)
-            for action in outcomes[0].per_class
-        },
+        per_class={action: round(told[action] / tested[action], 3) for action in sorted(tested)},
     )
+
+
+def fold_of(store: Path, out: Path, fold: int, folds: int) -> Path:
+    """The store again as the new folder `out`, of links to its clips, with another test.
+
+    The test is every `folds`-th person from number `fold` on. People are numbered by name, so versions of the
+    same videos have the same folds.
+    """
+    table = shutil.ignore_patterns("store.json", "*.parquet")
+    shutil.copytree(store, out, copy_function=os.link, ignore=table)
+    videos = pd.read_parquet(store / "videos.parquet")
+    number = {subject: index for index, subject in enumerate(sorted(videos["subject"].unique()))}
+    videos["split"] = ["test" if number[one] % folds == fold else "train" for one in videos["subject"]]
+    videos.to_parquet(out / "videos.parquet", index=False)
+    about = json.loads((store / "store.json").read_text())
+    about[TABLE] = files.sha256_file(out / "videos.parquet")
+    (out / "store.json").write_text(json.dumps(about))
+    return out
 
 
 def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
