@@ -1,0 +1,150 @@
+"""`benchmark`: measurements beside peers, paired in one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raymaskdp.cli.groups import CONTEXT, group
+from raymaskdp.cli.parameters import PATH, json_option, show
+from raymaskdp.cli.settings_of import settings_of
+
+
+@group()
+def benchmark() -> None:
+    """Measurements beside peers, paired in one run."""
+
+
+@benchmark.command("dp-step", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.dp_step:DpStepConfig")
+def dp_step(settings: Any, as_json: bool) -> None:
+    """Time and memory of a private training step, beside plain SGD and Opacus."""
+    from raymaskdp.benchmarks.dp_step import benchmark_dp_step
+
+    show(benchmark_dp_step(settings), as_json)
+
+
+@benchmark.command("digits", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.digits:DigitsConfig")
+def digits(settings: Any, as_json: bool) -> None:
+    """What each masked mechanism learns for its ε, on scikit-learn's digits."""
+    from raymaskdp.benchmarks.digits import benchmark_digits
+
+    show(benchmark_digits(settings), as_json)
+
+
+@benchmark.command("digits-opacus", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.digits_opacus:DigitsOpacusConfig")
+def digits_opacus(settings: Any, as_json: bool) -> None:
+    """DP-SGD on scikit-learn's digits, beside a few lines of Opacus."""
+    from raymaskdp.benchmarks.digits_opacus import benchmark_digits_opacus
+
+    show(benchmark_digits_opacus(settings), as_json)
+
+
+@benchmark.command("schemes", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.schemes:SchemesConfig")
+def schemes(settings: Any, as_json: bool) -> None:
+    """What each fine-tuning scheme costs, and what keeping features saves."""
+    from raymaskdp.benchmarks.schemes import benchmark_schemes
+
+    show(benchmark_schemes(settings), as_json)
+
+
+@benchmark.command("train-scaling", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.train_scaling:TrainScalingConfig")
+def train_scaling(settings: Any, as_json: bool) -> None:
+    """Clips a second of training in process and on workers of Ray Train; for public data only."""
+    from raymaskdp.benchmarks.train_scaling import benchmark_train_scaling
+
+    show(benchmark_train_scaling(settings), as_json)
+
+
+@benchmark.command("stages", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.stages:StagesConfig")
+def benchmark_stages(settings: Any, as_json: bool) -> None:
+    """Where the time of `anonymize` goes, stage by stage, at several sizes of frame."""
+    from raymaskdp.benchmarks.stages import benchmark_stages as run
+
+    show(run(settings), as_json)
+
+
+@benchmark.command("real", context_settings=CONTEXT)
+@click.argument("folder", type=PATH)
+@click.option("--out", type=PATH, required=True, help="Folder for the outputs; it is resumed.")
+@json_option
+@settings_of("raymaskdp.benchmarks.real:RealConfig")
+def benchmark_real(folder: Path, out: Path, settings: Any, as_json: bool) -> None:
+    """What `anonymize` does with real clips: how many come out, as what, and who is still seen."""
+    from raymaskdp.benchmarks.real import benchmark_real as run
+
+    show(run(folder, out, settings), as_json)
+
+
+@benchmark.command("fidelity", context_settings=CONTEXT)
+@click.option("--out", type=PATH, required=True, help="Folder for everything that is made; it is resumed.")
+@json_option
+@settings_of("raymaskdp.benchmarks.fidelity:FidelityConfig")
+def benchmark_fidelity(out: Path, settings: Any, as_json: bool) -> None:
+    """What anonymizing costs the action: a head on sources, anonymized videos and empty rooms."""
+    from raymaskdp.benchmarks.fidelity import benchmark_fidelity as run
+
+    show(run(out, settings), as_json)
+
+
+@benchmark.command("estimate", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.cost_estimate:CostEstimateConfig")
+def benchmark_estimate(settings: Any, as_json: bool) -> None:
+    """The wall time that `raymaskdp estimate` predicts, beside that of the runs, on one worker and two."""
+    from raymaskdp.benchmarks.cost_estimate import benchmark_estimate as run
+
+    show(run(settings), as_json)
+
+
+@benchmark.command("anonymize", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.anonymize:BenchmarkAnonymizeConfig")
+def benchmark_anonymize(settings: Any, as_json: bool) -> None:
+    """What Ray costs `anonymize` and gains: beside a plain loop, on one worker and two; memory by length."""
+    from raymaskdp.benchmarks.anonymize import benchmark_anonymize as run
+
+    show(run(settings), as_json)
+
+
+@benchmark.command("refine", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.diffusion.refine:RefineBenchmarkConfig")
+def refine(settings: Any, as_json: bool) -> None:
+    """How still refined avatars stay on their surface: render, harmonize, and diffusion in two ways."""
+    from raymaskdp.benchmarks.diffusion.refine import benchmark_refine
+
+    show(benchmark_refine(settings), as_json)
+
+
+@benchmark.command("relight", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.diffusion.relight:RelightConfig")
+def relight(settings: Any, as_json: bool) -> None:
+    """How near avatars come to the true light of drawn rooms: harmonized, and with the embedded network."""
+    from raymaskdp.benchmarks.diffusion.relight import benchmark_relight
+
+    show(benchmark_relight(settings), as_json)
+
+
+@benchmark.command("refine-cost", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.diffusion.refine_cost:RefineCostConfig")
+def refine_cost(settings: Any, as_json: bool) -> None:
+    """Seconds and memory of diffusion by size, and with ways to save memory."""
+    from raymaskdp.benchmarks.diffusion.refine_cost import benchmark_refine_cost
+
+    show(benchmark_refine_cost(settings), as_json)

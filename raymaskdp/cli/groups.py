@@ -1,0 +1,72 @@
+"""Commands whose help lists their settings, groups in the order of the data, and old spellings."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import click
+
+from raymaskdp.errors import UserError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+OLD_OPTIONS = {
+    "--page": "--out FILE",
+    "--pose-model": "pose.landmarks=FILE",
+    "--sources": "a second place, after the folder",
+}
+"""How what was an option once is given now; what is a setting of the same name is found by itself."""
+
+
+OLD_COMMANDS = {"plan": "estimate"}
+
+
+class SettingsCommand(click.Command):
+    """A command whose help lists its settings, too, and which knows what old options are called now."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            now = OLD_OPTIONS.get(error.option_name)
+            load_class = getattr(self.callback, "settings", None)
+            key = error.option_name.removeprefix("--").replace("-", "_")
+            if load_class is not None and key in {field.name for field in dataclasses.fields(load_class())}:
+                now = f"{key}=VALUE"
+            if now is None:
+                raise
+            raise UserError(f"{error.option_name} is given as {now} now.") from error
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        load_class = getattr(self.callback, "settings", None)
+        if load_class is not None:
+            from raymaskdp import settings
+
+            with formatter.section("Settings, as KEY=VALUE or in the file of --config"):
+                formatter.write_dl(settings.help_rows(load_class()), col_max=36)
+        super().format_epilog(ctx, formatter)
+
+
+class InOrder(click.Group):
+    """Lists commands in the order of the path of the data."""
+
+    command_class = SettingsCommand
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        now = OLD_COMMANDS.get(args[0])
+        if now in self.commands and args[0] not in self.commands:
+            raise UserError(f"The command {args[0]} is called {now} now.")
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+command = functools.partial(click.command, cls=SettingsCommand, context_settings=CONTEXT)
+"""Makes a command of a function, as `click.command` does."""
+group = functools.partial(click.group, cls=InOrder)
+"""Makes a group of commands, as `click.group` does."""

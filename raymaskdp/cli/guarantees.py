@@ -1,0 +1,105 @@
+"""Commands about what is promised: the arithmetic of privacy, ledgers, budgets, and attacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raymaskdp.cli.groups import CONTEXT, group
+from raymaskdp.cli.parameters import PATH, json_option, show
+from raymaskdp.cli.settings_of import settings_of
+
+
+@group()
+def privacy() -> None:
+    """Privacy arithmetic, and the check of a run's ledger."""
+
+
+def _show_price(settings: Any, as_json: bool) -> None:
+    from raymaskdp.privacy import PrivacyPlan, commands
+
+    show(commands.price(PrivacyPlan.calibrate(**vars(settings))), as_json)
+
+
+@privacy.command(context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.cli.options:EpsilonOptions")
+def epsilon(settings: Any, as_json: bool) -> None:
+    """The ε that a noise multiplier costs."""
+    _show_price(settings, as_json)
+
+
+@privacy.command(context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.cli.options:SigmaOptions")
+def sigma(settings: Any, as_json: bool) -> None:
+    """The noise multiplier that keeps a run within ε."""
+    _show_price(settings, as_json)
+
+
+@privacy.command(context_settings=CONTEXT)
+@click.argument("ledger", type=PATH)
+@json_option
+@settings_of("raymaskdp.cli.options:VerifyOptions")
+def verify(ledger: Path, settings: Any, as_json: bool) -> None:
+    """Recompute with a second library what the run of LEDGER (or a run folder) cost, and check its claims."""
+    from raymaskdp.train.promise.check import verify as run
+
+    show(run(ledger, **vars(settings)), as_json)
+
+
+@privacy.command(context_settings=CONTEXT)
+@click.argument("data")
+@json_option
+@settings_of("raymaskdp.cli.options:BudgetOptions")
+def budget(data: str, settings: Any, as_json: bool) -> None:
+    """What all runs on the clip store DATA have cost together, and the limit of the next ones."""
+    from raymaskdp.train.promise.check import budget_of
+
+    show(budget_of(data, **vars(settings)), as_json)
+
+
+@group()
+def audit() -> None:
+    """Attacks on anonymized videos and on private training; exit status 1 says that a leak was found."""
+
+
+@audit.command("anonymization", context_settings=CONTEXT)
+@click.argument("folder", type=PATH)
+@click.argument("sources", type=PATH)
+@click.option("--out", type=PATH, help="Folder for the outcome (FOLDER-audit beside FOLDER).")
+@json_option
+@settings_of("raymaskdp.audit:AnonymizationAuditConfig")
+def audit_anonymization(folder: Path, sources: Path, out: Path | None, settings: Any, as_json: bool) -> int:
+    """Try to find the people of SOURCES in the anonymized videos of FOLDER.
+
+    SOURCES is the manifest, or the folder, that was anonymized.
+    Attackers of appearance and motion are trained here, each beside a control; leaks, faces, action and pose
+    are measured. Reads the source videos; writes figures, and no frame of them.
+    """
+    from raymaskdp.audit import audit_anonymization as run
+
+    result = run(folder, sources, out, settings)
+    show(result, as_json)
+    return 1 if result.findings else 0
+
+
+@audit.command("training", context_settings=CONTEXT)
+@click.argument("run", type=PATH, required=False)
+@click.option("--out", type=PATH, default=Path("audit-training"), show_default=True, help="For the outcome.")
+@json_option
+@settings_of("raymaskdp.audit:TrainingAuditConfig")
+def audit_training(run: Path | None, out: Path, settings: Any, as_json: bool) -> int:
+    """Try to learn from private training more than its epsilon allows.
+
+    Without RUN, the private step at a reference plan; with it, the step of that run, too. `models=8` also
+    trains eight models as RUN was, and attacks them by membership inference. Status 1 says that more was
+    proven than is claimed, or that a program that is broken on purpose was not caught.
+    """
+    from raymaskdp.audit import audit_training as run_audit
+
+    result = run_audit(run, out, settings)
+    show(result, as_json)
+    return 1 if result.findings else 0

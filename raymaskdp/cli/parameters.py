@@ -1,0 +1,48 @@
+"""What many commands take and print: places, addresses, and results as text or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from raymaskdp import config, storage
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _Place(click.ParamType):
+    """A path, or a URL of an object store."""
+
+    name = "path or URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        return storage.place(value) if isinstance(value, str) else value
+
+
+class _Path(_Place):
+    """A path; URLs are refused in a sentence, instead of becoming strange folders here."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return storage.only_local(super().convert(value, param, ctx), why="this works on local files")
+
+
+PLACE, PATH = _Place(), _Path()
+
+
+ADDRESS = click.option("--address", help="The job server, such as http://127.0.0.1:8265.")
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def show(result: Any, as_json: bool) -> None:
+    """Print a result: its fields as JSON, or its `str` for people."""
+    text = json.dumps(config.to_dict(result), ensure_ascii=False) if as_json else str(result)
+    print(storage.printable(text))

@@ -1,0 +1,105 @@
+"""The program `raymaskdp`: its commands in the order of the data, its exit status, its last words."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from raymaskdp import __version__, storage
+from raymaskdp.cli import benchmarks, guarantees, networks, operations, training, videos
+from raymaskdp.cli.groups import CONTEXT, command, group
+from raymaskdp.cli.parameters import PATH, json_option, show
+from raymaskdp.errors import UserError
+from raymaskdp.native_log import keep_chatter_out
+
+
+@command()
+@click.option("--out", type=PATH, default=Path("demo-out"), show_default=True, help="Folder for everything.")
+@json_option
+def demo(out: Path, as_json: bool) -> None:
+    """Run the whole path on sample videos, ending with a report."""
+    from raymaskdp.demo import demo as run
+
+    show(run(out), as_json)
+
+
+@group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="raymaskdp")
+def cli() -> None:
+    """Anonymize videos of people, and train on them with differential privacy.
+
+    The path of the data:
+
+    \b
+      anonymize  people in videos become avatars; where that is in doubt they are covered
+      prepare    anonymized videos become clips for training
+      train      MaskDP or Multi-Clip DP-SGD, with a target epsilon and a ledger
+      sweep      many trainings, and the utility-privacy frontier
+      report     one HTML file about all of it
+
+    `raymaskdp demo` runs the whole path on synthetic sample videos. Settings are given as a YAML file
+    (--config) and as KEY=VALUE, such as `privacy.epsilon=2`. COMMAND --help lists a command's settings, and
+    COMMAND --defaults prints them as such a file.
+    """
+
+
+for _command in (
+    videos.anonymize,
+    training.prepare,
+    training.train,
+    training.evaluate,
+    training.sweep,
+    training.report,
+    videos.review,
+    videos.sheet,
+    videos.dataset,
+    guarantees.privacy,
+    guarantees.audit,
+    networks.models,
+    operations.submit,
+    operations.job,
+    operations.estimate,
+    operations.status,
+    operations.doctor,
+    benchmarks.benchmark,
+    demo,
+):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    if arguments is None:  # a program of its own
+        keep_chatter_out()
+        _say_warnings()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = cli.main(args=arguments, prog_name="raymaskdp", standalone_mode=False)
+    except UserError as error:
+        return _fail(str(error), arguments)
+    except click.ClickException as error:
+        return _fail(error.format_message(), arguments)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("Interrupted; run the same command again to go on.", arguments, status=130)
+    return status if isinstance(status, int) else 0
+
+
+def _say_warnings() -> None:
+    """Have warnings of this project printed as its other messages are, whatever libraries set up."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("raymaskdp: %(message)s"))
+    ours = logging.getLogger("raymaskdp")
+    ours.addHandler(handler)
+    ours.propagate = False
+
+
+def _fail(message: str, arguments: Sequence[str], status: int = 2) -> int:
+    if "--json" in arguments:
+        print(json.dumps({"error": message}))
+    print(f"raymaskdp: {storage.printable(message)}", file=sys.stderr)
+    return status

@@ -1,0 +1,90 @@
+"""The settings of a command: KEY=VALUE arguments, --config, --defaults and --schema."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raymaskdp import config
+from raymaskdp.cli.parameters import PATH
+from raymaskdp.errors import UserError
+
+
+def settings_of(
+    place: str, *, source: str = "", out: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command its configuration, an instance of the class at `place` ("module:Class").
+
+    Inputs are given by their place and outputs by `--out`, as everywhere: `source` is the setting whose value
+    is the first word without "=", and `out` the one that `--out` sets. The rest is read from `--config FILE`
+    and KEY=VALUE arguments. `--help` lists the settings, `--defaults` prints them as YAML, `--schema` as a
+    JSON Schema.
+    """
+
+    def load_class() -> type[Any]:
+        module, name = place.split(":")
+        return getattr(importlib.import_module(module), name)
+
+    def printing(name: str, about: str, text: Callable[[type[Any]], str]) -> Callable[..., Any]:
+        def run(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+            if wanted:
+                click.echo(text(load_class()), nl=False)
+                context.exit()
+
+        return click.option(name, is_flag=True, is_eager=True, expose_value=False, callback=run, help=about)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_settings(config_path: Path | None, overrides: tuple[str, ...], **arguments: Any) -> Any:
+            placed = list(_placed(overrides, source, out, arguments.pop("placed_out", None)))
+            return command(settings=config.load(load_class(), config_path, placed), **arguments)
+
+        metavar = f"[{source.rpartition('.')[2].upper()}] [KEY=VALUE]..." if source else "[KEY=VALUE]..."
+        add_overrides = click.argument("overrides", nargs=-1, metavar=metavar)
+        if out:
+            add_out = click.option("--out", "placed_out", help=f"Where the outcome goes; the setting {out}.")
+            with_settings = add_out(with_settings)
+        add_config = click.option("--config", "config_path", type=PATH, help="YAML file with settings.")
+        add_defaults = printing("--defaults", "Print all settings as commented YAML, and exit.", _yaml)
+        add_schema = printing("--schema", "Print a JSON Schema of that file, for editors, and exit.", _schema)
+        with_settings.settings = load_class  # type: ignore[attr-defined]  # for `SettingsCommand`
+        return add_defaults(add_schema(add_config(add_overrides(with_settings))))
+
+    return decorate
+
+
+def _placed(overrides: Sequence[str], source: str, out: str, where: str | None) -> Iterator[str]:
+    """KEY=VALUE of everything, also of what is given by its place or by `--out`."""
+    given = False
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if equals and key and key in (source, out):
+            instead = value if key == source else f"--out {value}"
+            raise UserError(
+                f"{word} is given as {instead} now: inputs by their place, and --out for where it goes."
+            )
+        if equals or not source or given:
+            yield word
+        else:
+            given = True
+            yield f"{source}={json.dumps(word, ensure_ascii=False)}"
+    if where is not None:
+        yield f"{out}={json.dumps(where, ensure_ascii=False)}"
+
+
+def _yaml(cls: type[Any]) -> str:
+    from raymaskdp import settings
+
+    return settings.commented_yaml(cls)
+
+
+def _schema(cls: type[Any]) -> str:
+    from raymaskdp import settings
+
+    return f"{json.dumps(settings.json_schema(cls), indent=2, ensure_ascii=False)}\n"

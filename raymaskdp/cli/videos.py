@@ -1,0 +1,109 @@
+"""Commands on videos: what they are, how people in them become avatars, and who looks at the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raymaskdp import config
+from raymaskdp.cli.groups import CONTEXT, command, group
+from raymaskdp.cli.parameters import PATH, PLACE, json_option, show
+from raymaskdp.cli.settings_of import settings_of
+
+
+@command()
+@click.argument("source")
+@click.option("--out", required=True, type=PLACE, help="Folder for the anonymized videos, or its URL.")
+@json_option
+@settings_of("raymaskdp.anonymize:AnonymizeConfig")
+def anonymize(source: str, out: Path | str, settings: Any, as_json: bool) -> int:
+    """Replace everyone in SOURCE by an avatar.
+
+    SOURCE is a video, a folder, a glob, or a manifest (.parquet or .csv with the column `path`, and
+    optionally video_id, label, split, subject, camera), or the URL of one (s3://, gs://). Writes ID.mp4,
+    ID.avatar.mp4, ID.npz and ID.json for each video that is proven complete, and manifest.parquet with a
+    row for every video: done, quarantined or failed. Running the same command again finishes what is
+    missing and redoes nothing.
+    """
+    from raymaskdp.anonymize import anonymize as run
+
+    result = run(source, out, settings)
+    show(result, as_json)
+    return 1 if result.failed else 0
+
+
+@command()
+@click.argument("folder", type=PATH)
+@click.option("--out", type=PATH, help="The HTML file (FOLDER-review.html beside FOLDER).")
+@click.option("--release", multiple=True, metavar="ID", help="Let this video through the doubts named.")
+@click.option("--drop", multiple=True, metavar="ID", help="Keep this video back for good.")
+@click.option("--by", default="", metavar="NAME", help="Who decides.")
+@click.option("--because", default="", metavar="TEXT", help="Why.")
+@json_option
+def review(folder: Path, out: Path | None, as_json: bool, **decision: Any) -> None:
+    """Look at the quarantined videos of FOLDER, and release or drop some, on the record.
+
+    The page shows frames of the sources: people as they are. A released video is done by the next run of
+    the same `anonymize` command; what is counted, such as surviving pixels, cannot be released.
+    """
+    from raymaskdp.report.review import review as run
+
+    show(run(folder, out, **decision), as_json)
+
+
+@command()
+@click.argument("folder", type=PATH)
+@click.option("--out", required=True, type=PATH, help="The picture, .png or .jpg.")
+@json_option
+@settings_of("raymaskdp.cli.options:SheetOptions")
+def sheet(folder: Path, out: Path, settings: Any, as_json: bool) -> None:
+    """Draw a contact sheet of the anonymized videos in FOLDER, from what was taken out to the output."""
+    from raymaskdp.report.pictures.contact_sheet import sheet as run
+
+    show(run(folder, out, **vars(settings)), as_json)
+
+
+@group()
+def dataset() -> None:
+    """Official datasets and sample data."""
+
+
+@dataset.command("list", context_settings=CONTEXT)
+@json_option
+def list_datasets(as_json: bool) -> None:
+    """The datasets that can be imported, and their options."""
+    from raymaskdp.datasets.importing import list_datasets as run
+
+    show(run(), as_json)
+
+
+@dataset.command("import", context_settings=CONTEXT)
+@click.argument("name")
+@click.argument("root", type=PATH)
+@click.argument("options", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--out", required=True, type=PATH, help="The manifest, a .parquet file.")
+@json_option
+def import_dataset(name: str, root: Path, options: tuple[str, ...], out: Path, as_json: bool) -> int:
+    """Read the dataset NAME from ROOT, check it, and write its manifest.
+
+    ROOT is the folder that the official archives unpack into. Exit status 1 says that something is wrong
+    with the data; it is listed, and what could not be used is left out.
+    """
+    from raymaskdp.datasets.importing import import_dataset as run
+
+    result = run(name, root, out, config.overrides_to_dict(options))
+    show(result, as_json)
+    return 1 if result.problems else 0
+
+
+@dataset.command(context_settings=CONTEXT)
+@click.option("--out", required=True, type=PATH, help="Folder for videos, ground truth and manifest.")
+@json_option
+@settings_of("raymaskdp.synthetic.synthesize:SynthesizeConfig")
+def synthesize(out: Path, settings: Any, as_json: bool) -> None:
+    """Render labelled videos of synthetic people, with exact ground truth."""
+    from raymaskdp.synthetic.synthesize import synthesize as run
+
+    show(run(out, settings), as_json)
