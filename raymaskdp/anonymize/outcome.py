@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from raymaskdp.anonymize.people.people import People, Person
 from raymaskdp.anonymize.people.scoring import TruthMetrics
 from raymaskdp.anonymize.verify import checks
 from raymaskdp.bodies.motion import Motion
+from raymaskdp.finite import finite_or_none
 
 FRAMES_TO_LOOK_AT = 8
 """Suspicious frames of a quarantined video that its row names, for `review`."""
@@ -82,8 +82,7 @@ def figures_of(layers: Layers, files: checks.FileChecks, pixels: int) -> dict[st
 
 def plain_metrics(metrics: TruthMetrics) -> dict[str, float | None]:
     """Figures for JSON, which has no NaN."""
-    values = dataclasses.asdict(metrics).items()
-    return {name: round(value, 4) if math.isfinite(value) else None for name, value in values}
+    return {name: finite_or_none(round(value, 4)) for name, value in dataclasses.asdict(metrics).items()}
 
 
 def published_arrays(scene: Scene, layers: Layers, fps: float) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from raymaskdp import check
 from raymaskdp.datasets.ids import stable_id
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.official import Problems, Source, files_below
+from raymaskdp.datasets.official import DatasetSource, Problems, files_below
 from raymaskdp.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -32,7 +32,7 @@ class FoldersOptions:
         check.in_range("test_share", self.test_share, low=0, high=1, open_high=True)
 
 
-def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
+def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     """Every file below a class's folder."""
     splits = [split for split in SPLITS if (source.root / split).is_dir()]
     if splits:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from raymaskdp import check, config, storage
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, write_table
-from raymaskdp.datasets.official import Problem, Problems, Source
+from raymaskdp.datasets.official import DatasetSource, Problem, Problems
 from raymaskdp.datasets.registry import datasets
 from raymaskdp.errors import UserError
 from raymaskdp.files import require_ours, sha256_file
@@ -91,7 +91,7 @@ def import_dataset(
     require_ours(out, of=root)  # before the work
     chosen: Any = config.build(known[name].options, options or {}, where=f"the options of {name}")
     problems = Problems()
-    source = Source(root=root, options=chosen, unpacked=out.parent / f"{name}-files")
+    source = DatasetSource(root=root, options=chosen, unpacked=out.parent / f"{name}-files")
     records = list(tqdm(known[name].read(source, problems), f"import {name}", unit="video", leave=False))
     records = _told_apart(_usable(records, problems))
     if not records:

@@ -21,7 +21,7 @@ MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class DatasetSource:
     """What a reader is given.
 
     Attributes:

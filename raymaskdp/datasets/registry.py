@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 
 from raymaskdp.datasets import folders
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.official import Problems, Source
+from raymaskdp.datasets.official import DatasetSource, Problems
 from raymaskdp.datasets.readers import chexpert, cifar, hmdb51, imagenet, kinetics, ntu60, smarthome, ucf101
 from raymaskdp.errors import UserError
 
@@ -31,7 +31,7 @@ class Dataset:
 
     about: str
     options: type
-    read: Callable[[Source, Problems], Iterable[VideoRecord]]
+    read: Callable[[DatasetSource, Problems], Iterable[VideoRecord]]
 
 
 BUILT_IN = {

@@ -25,6 +25,7 @@ from filelock import FileLock
 from raymaskdp import check, config
 from raymaskdp.errors import UserError
 from raymaskdp.files import end_last_line, private_folder, write_json
+from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy.plan import PrivacyPlan
 from raymaskdp.privacy.prices import accounting
 from raymaskdp.privacy.prices.accounting import Cost
@@ -146,11 +147,11 @@ def budget(data: Path, limit: Limit | None = None, *, delta: float = 1e-5) -> Bu
     at = delta if kept is None else kept.delta
     cost = cost_of(runs, at)
     return BudgetResult(
-        runs=tuple((one.run, _finite(one.plan.epsilon())) for one in runs),
+        runs=tuple((one.run, finite_or_none(one.plan.epsilon())) for one in runs),
         delta=at,
-        rdp=_finite(cost.rdp),
-        pld=_finite(cost.pld),
-        epsilon=_finite(cost.epsilon),
+        rdp=finite_or_none(cost.rdp),
+        pld=finite_or_none(cost.pld),
+        epsilon=finite_or_none(cost.epsilon),
         limit=None if kept is None else kept.epsilon,
         left=None if kept is None else max(kept.epsilon - cost.epsilon, 0.0),
     )
@@ -202,10 +203,6 @@ def _limit(folder: Path) -> Limit | None:
     except ValueError as error:
         raise UserError(f"{path} is no limit that raymaskdp wrote; move it away.") from error
     return config.build(Limit, values, where=str(path))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _shown(value: float | None) -> str:

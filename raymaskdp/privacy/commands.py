@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from raymaskdp.errors import UserError
+from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.ledger import LedgerContent, read_ledger
 from raymaskdp.privacy.plan import PrivacyPlan
@@ -103,9 +103,9 @@ def price(plan: PrivacyPlan) -> PriceResult:
     """What a plan costs, by both accountants."""
     cost = plan.cost()
     return PriceResult(
-        epsilon=_finite(cost.epsilon),
-        rdp=_finite(cost.rdp),
-        pld=_finite(cost.pld),
+        epsilon=finite_or_none(cost.epsilon),
+        rdp=finite_or_none(cost.rdp),
+        pld=finite_or_none(cost.pld),
         delta=plan.delta,
         noise_multiplier=plan.noise_multiplier,
         rate=plan.rate,
@@ -195,7 +195,3 @@ def _agree(ledger: str | Path, name: str, value: float, other_name: str, other: 
 
 def _figure(epsilon: float | None) -> str:
     return "no ε" if epsilon is None else f"{epsilon:.4g}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from typing import Any
 from raymaskdp import config
 from raymaskdp.errors import UserError
 from raymaskdp.files import cut_torn_line, make_folder
+from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.plan import PrivacyPlan
 
@@ -137,8 +137,7 @@ class Ledger:
             cut_torn_line(path)
         if not path.exists() or not path.stat().st_size:
             make_folder(path.parent)
-            price = plan.epsilon()
-            claimed = price if math.isfinite(price) else None
+            claimed = finite_or_none(plan.epsilon())
             _append(path, {"format": FORMAT, "plan": config.to_dict(plan), "epsilon": claimed}, _START)
             _sync_folder(path.parent)
         content, head = _read(path)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.prices.accounting import SubsampledGaussian
 from raymaskdp.privacy.prices.selection import selection_bill
@@ -120,15 +120,11 @@ def make_bill(
         runs=runs,
         not_private=sum(event.noise_multiplier == 0 for event in made),
         delta=chosen.delta,
-        one_run=_finite(bill.one_run),
-        best_of_random=_finite(bill.best_of_random),
-        all_runs=_finite(bill.all_runs),
+        one_run=finite_or_none(bill.one_run),
+        best_of_random=finite_or_none(bill.best_of_random),
+        all_runs=finite_or_none(bill.all_runs),
         tuning=tuning,
     )
-
-
-def _finite(epsilon: float) -> float | None:
-    return epsilon if math.isfinite(epsilon) else None
 
 
 def _number(epsilon: float | None) -> str:

@@ -29,6 +29,7 @@ from raymaskdp import models
 from raymaskdp.distributed.lock import only_writer
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_text
+from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, PrivacyPlan, share
 from raymaskdp.privacy.noise_ahead import NoiseAhead
 from raymaskdp.privacy.plan import MASKED
@@ -361,8 +362,7 @@ class Curve:
 def spent_at_most(plan: PrivacyPlan, step: int) -> float | None:
     """A quick upper bound on ε after `step` steps: by RDP, of the next tenth of the run. None if infinite."""
     tenth = max(plan.steps // 10, 1)
-    spent = _spent(plan, min(math.ceil(step / tenth) * tenth, plan.steps))
-    return spent if math.isfinite(spent) else None
+    return finite_or_none(_spent(plan, min(math.ceil(step / tenth) * tenth, plan.steps)))
 
 
 @functools.lru_cache(maxsize=256)

@@ -34,7 +34,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import MADE, atomic_path, make_way, own_folder, sha256_file, write_json
 from raymaskdp.train.data.clip_arrays import control_views, masked_views
 from raymaskdp.train.data.clip_sources import (
-    Source,
+    ClipSource,
     content_of,
     fetched_here,
     find_sources,
@@ -139,7 +139,7 @@ def prepare(
         return _prepared(source, out, settings, sources, left_out, workers)
 
 
-def _require_fitting(out: str | Path, sources: Sequence[Source], settings: PrepareConfig) -> None:
+def _require_fitting(out: str | Path, sources: Sequence[ClipSource], settings: PrepareConfig) -> None:
     """Raise `UserError` if the store holds clips of other settings or videos."""
     about = about_store(out)
     if about is not None and about["config"] != _of_clips(settings):
@@ -168,7 +168,7 @@ def _prepared(
     source: str | Path,
     out: str | Path,
     settings: PrepareConfig,
-    sources: Sequence[Source],
+    sources: Sequence[ClipSource],
     left_out: int,
     workers: int,
 ) -> PrepareResult:
@@ -216,7 +216,7 @@ def _prepared(
     )
 
 
-def _contents(sources: Sequence[Source], rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _contents(sources: Sequence[ClipSource], rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """Ids and digests of contents: of the source, or of the stored frames of a plain video."""
     made_of = {one.record.video_id: one.anonymized for one in sources}
     for row in rows:
@@ -229,7 +229,7 @@ Stored = tuple[dict[str, Any], bool] | str
 
 
 def _in_threads(
-    sources: Sequence[Source], out: str | Path, settings: PrepareConfig, _: int
+    sources: Sequence[ClipSource], out: str | Path, settings: PrepareConfig, _: int
 ) -> Iterator[tuple[str, Stored]]:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         results = pool.map(lambda one: _store_or_say_why(one, out, settings), sources)
@@ -237,7 +237,7 @@ def _in_threads(
 
 
 def _on_ray(
-    sources: Sequence[Source], out: str | Path, settings: PrepareConfig, workers: int
+    sources: Sequence[ClipSource], out: str | Path, settings: PrepareConfig, workers: int
 ) -> Iterator[tuple[str, Stored]]:
     rows = [{"name": one.record.video_id, "source": pickle.dumps(one)} for one in sources]
     for row in map_rows(rows, _Stage, out, settings, workers=workers):
@@ -294,14 +294,14 @@ def _keep_foreign(url: str, about_url: str) -> None:
         storage.set_aside(url, f"{url.rsplit('/', 1)[1]}.set-aside-{version[:8]}")
 
 
-def _store(one: Source, out: str | Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
+def _store(one: ClipSource, out: str | Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
     """Write one video's arrays and return its row. Raises `UserError` for input that does not fit."""
     with fetched_here(one, settings.people) as fetched, _written_to(out) as folder:
         return _store_here(fetched, folder, settings, made_from, content_of(one))
 
 
 def _store_here(
-    one: Source, out: Path, settings: PrepareConfig, made_from: str, content: str
+    one: ClipSource, out: Path, settings: PrepareConfig, made_from: str, content: str
 ) -> dict[str, Any]:
     size = (settings.height, settings.width)
     if settings.people == "avatar":
@@ -326,7 +326,7 @@ def _store_here(
     return row
 
 
-def _store_or_say_why(one: Source, out: str | Path, settings: PrepareConfig) -> Stored:
+def _store_or_say_why(one: ClipSource, out: str | Path, settings: PrepareConfig) -> Stored:
     """Store a video, unless it is there. Runs in threads and in actors."""
     try:
         made_from = _made_from(one, settings)
@@ -336,7 +336,7 @@ def _store_or_say_why(one: Source, out: str | Path, settings: PrepareConfig) -> 
         return storage.printable(" ".join(str(error).split())) or type(error).__name__
 
 
-def _stored_row(one: Source, out: str | Path, made_from: str) -> dict[str, Any] | None:
+def _stored_row(one: ClipSource, out: str | Path, made_from: str) -> dict[str, Any] | None:
     """The row of a video that is stored already, whole, from the same content, labels and settings.
 
     Objects on a store are whole; that they still are what was brought there is checked when they are fetched.
@@ -364,7 +364,7 @@ def _stored_row(one: Source, out: str | Path, made_from: str) -> dict[str, Any] 
     return row if before == made_from else None
 
 
-def _made_from(one: Source, settings: PrepareConfig) -> str:
+def _made_from(one: ClipSource, settings: PrepareConfig) -> str:
     content: Any = one.anonymized or f"plain-{sha256_file(one.record.path)}"
     if one.provenance is not None:
         content = [content, provenance_of(one)["outputs"]]

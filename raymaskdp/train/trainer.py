@@ -23,6 +23,7 @@ from raymaskdp import events, models
 from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.errors import UserError
 from raymaskdp.files import private_folder, sha256_file, write_json, write_text
+from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import checkpoint, loop
 from raymaskdp.train.checkpoint import Identity
@@ -404,9 +405,9 @@ def _finish(job: TrainingJob) -> TrainResult:
         mechanism=plan.mechanism,
         adjacency=plan.adjacency,
         unit=plan.unit,
-        epsilon=_finite(cost.epsilon),
-        epsilon_rdp=_finite(cost.rdp),
-        epsilon_pld=_finite(cost.pld),
+        epsilon=finite_or_none(cost.epsilon),
+        epsilon_rdp=finite_or_none(cost.rdp),
+        epsilon_pld=finite_or_none(cost.pld),
         delta=plan.delta,
         noise_multiplier=plan.noise_multiplier,
         clipping_norm=plan.clipping_norm,
@@ -421,11 +422,6 @@ def _finish(job: TrainingJob) -> TrainResult:
     )
     write_json(job.folder / "result.json", asdict(result))
     return result
-
-
-def _finite(epsilon: float) -> float | None:
-    """ε, or None where it is infinite: nothing is promised."""
-    return epsilon if math.isfinite(epsilon) else None
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from typing import Literal
 
 from raymaskdp.datasets.ids import identifier
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.official import Problems, Source
+from raymaskdp.datasets.official import DatasetSource, Problems
 from raymaskdp.errors import UserError
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
@@ -41,7 +41,7 @@ class ChexpertOptions:
     frontal: bool = False
 
 
-def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
+def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     """The pictures of both lists, each labelled with the set of its findings."""
     folder = source.folder("CheXpert-v1.0-small", "CheXpert-v1.0")
     patients: dict[str, str] = {}

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.official import Problems, Source
+from raymaskdp.datasets.official import DatasetSource, Problems
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 
@@ -60,7 +60,7 @@ CIFAR100 = Version(
 )
 
 
-def read(version: Version, source: Source, problems: Problems) -> Iterator[VideoRecord]:
+def read(version: Version, source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     """The pictures, written to `source.unpacked` where they are not there yet."""
     if not (source.root / version.folder).is_dir() and (source.root / version.pickled).is_dir():
         raise UserError(

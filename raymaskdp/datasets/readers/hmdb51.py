@@ -15,7 +15,7 @@ from typing import Literal
 
 from raymaskdp.datasets.ids import identifier
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.official import Problems, Source, files_below
+from raymaskdp.datasets.official import DatasetSource, Problems, files_below
 from raymaskdp.errors import UserError
 
 CLASSES = 51
@@ -30,7 +30,7 @@ class Hmdb51Options:
     split: Literal[1, 2, 3] = 1
 
 
-def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
+def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     """The videos of one official split; unused ones are left out."""
     videos, lists = source.folder("hmdb51_org"), source.folder("testTrainMulti_7030_splits")
     ending = f"_test_split{source.options.split}.txt"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from raymaskdp.datasets.ids import identifier
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.official import Problems, Source, files_below
+from raymaskdp.datasets.official import DatasetSource, Problems, files_below
 from raymaskdp.errors import UserError
 
 CLASSES = 1000
@@ -28,7 +28,7 @@ class ImagenetOptions:
     """Nothing to choose."""
 
 
-def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
+def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     """The pictures of training and validation; there are no public labels of the test pictures."""
     nested = source.root / "ILSVRC" / "Data" / "CLS-LOC"
     root = nested if nested.is_dir() else source.root
@@ -63,7 +63,7 @@ def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
     problems.expect("classes", CLASSES, len(labels))
 
 
-def _solution(source: Source) -> dict[str, str]:
+def _solution(source: DatasetSource) -> dict[str, str]:
     path = source.root / SOLUTION
     if not path.is_file():
         return {}

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from raymaskdp.datasets.ids import identifier
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.official import Problems, Source, files_below
+from raymaskdp.datasets.official import DatasetSource, Problems, files_below
 from raymaskdp.errors import UserError
 
 LISTS = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}
@@ -34,7 +34,7 @@ class KineticsOptions:
     classes: int | None = 400
 
 
-def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
+def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     """The videos of all lists that are there; a class without a name keeps its number."""
     labels: set[str] = set()
     anything = False
@@ -81,7 +81,7 @@ def _list(root: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _official(
-    source: Source, split: str, names: tuple[str, ...], path: Path, lines: list[str]
+    source: DatasetSource, split: str, names: tuple[str, ...], path: Path, lines: list[str]
 ) -> Iterator[tuple[str, str | None, str | None]]:
     """Name, place and label of each row; test lists may have no label, and whole videos no times."""
     places: dict[str, str] = {}

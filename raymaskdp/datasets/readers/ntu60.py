@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.official import Problems, Source, files_below
+from raymaskdp.datasets.official import DatasetSource, Problems, files_below
 
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 SETUPS, CAMERAS, SUBJECTS, REPLICATIONS = 17, 3, 40, 2
@@ -46,7 +46,7 @@ class Ntu60Options:
     protocol: Literal["cross-subject", "cross-view"] = "cross-subject"
 
 
-def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
+def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     """The videos, split by the protocol, with their skeletons where these are unpacked."""
     videos = source.folder("nturgb+d_rgb")
     skeletons = source.root / "nturgb+d_skeletons"
@@ -97,7 +97,7 @@ def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
         problems.expect(f"{split} videos", count, seen[split])
 
 
-def _without_skeleton(source: Source) -> frozenset[str]:
+def _without_skeleton(source: DatasetSource) -> frozenset[str]:
     """Names of the samples that are known to have no skeleton, or a broken one."""
     for name in WITHOUT_SKELETON:
         if (source.root / name).is_file():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.official import Problems, Source, files_below
+from raymaskdp.datasets.official import DatasetSource, Problems, files_below
 
 NAME = re.compile(r"([A-Za-z.]+)_p(\d+)_r(\d+)_v(\d+)_c(\d+)")
 VIDEOS = 16_115
@@ -41,7 +41,7 @@ class SmarthomeOptions:
     protocol: Literal["cross-subject", "cross-view-1", "cross-view-2"] = "cross-subject"
 
 
-def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
+def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     """The videos that the protocol uses, with their skeletons where these are unpacked."""
     videos, protocol = source.folder("mp4"), source.options.protocol
     skeletons = _skeletons(source.root)

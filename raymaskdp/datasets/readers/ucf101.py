@@ -16,7 +16,7 @@ from typing import Literal
 
 from raymaskdp.datasets.ids import identifier
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.datasets.official import Problems, Source, files_below
+from raymaskdp.datasets.official import DatasetSource, Problems, files_below
 from raymaskdp.errors import UserError
 
 CLASSES = 101
@@ -31,7 +31,7 @@ class Ucf101Options:
     split: Literal[1, 2, 3] = 1
 
 
-def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
+def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     """The videos of one official split."""
     videos, lists = source.folder("UCF-101"), source.folder("ucfTrainTestlist")
     number_of = _classes(source, lists / "classInd.txt")
@@ -71,7 +71,7 @@ def read(source: Source, problems: Problems) -> Iterator[VideoRecord]:
         )
 
 
-def _classes(source: Source, path: Path) -> dict[str, str]:
+def _classes(source: DatasetSource, path: Path) -> dict[str, str]:
     """Each class's number, as written."""
     pairs = [line.split() for line in source.lines(path)]
     if any(len(pair) != 2 for pair in pairs):

@@ -19,6 +19,7 @@ import numpy as np
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
+from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy.prices.accounting import (
     ORDERS,
     SubsampledGaussian,
@@ -84,12 +85,11 @@ class Priced:
 
 def at_deltas(event: SubsampledGaussian, deltas: Sequence[float] = DELTAS) -> tuple[Priced, ...]:
     """ε of an event at several δ, by both accountants."""
-
-    def finite(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
     costs = [(delta, cost(event, delta)) for delta in deltas]
-    return tuple(Priced(delta=delta, rdp=finite(both.rdp), pld=finite(both.pld)) for delta, both in costs)
+    return tuple(
+        Priced(delta=delta, rdp=finite_or_none(both.rdp), pld=finite_or_none(both.pld))
+        for delta, both in costs
+    )
 
 
 @functools.lru_cache(maxsize=64)

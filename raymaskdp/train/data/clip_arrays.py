@@ -11,7 +11,7 @@ import numpy as np
 from raymaskdp.datasets.ids import IMAGE_SUFFIXES
 from raymaskdp.errors import UserError
 from raymaskdp.train.data import views
-from raymaskdp.train.data.clip_sources import Source
+from raymaskdp.train.data.clip_sources import ClipSource
 from raymaskdp.train.data.positive_controls import People, with_blurred_people, without_people
 from raymaskdp.video import masks
 from raymaskdp.video.picture import read_picture
@@ -21,7 +21,7 @@ CHUNK = 32
 """Frames resampled at a time, which bounds memory at source size."""
 
 
-def masked_views(one: Source, size: tuple[int, int], token: int) -> tuple[np.ndarray, np.ndarray]:
+def masked_views(one: ClipSource, size: tuple[int, int], token: int) -> tuple[np.ndarray, np.ndarray]:
     """The full view at training size, uint8 [T, H, W, 3], and its sensitive tokens, bool [T, h, w]."""
     full_views, sensitive_tokens = [], []
     for composite, avatar, sensitive in _chunks(one):
@@ -41,7 +41,7 @@ def masked_views(one: Source, size: tuple[int, int], token: int) -> tuple[np.nda
 
 
 def control_views(
-    one: Source, size: tuple[int, int], token: int, people: People
+    one: ClipSource, size: tuple[int, int], token: int, people: People
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same of the source with its people removed or blurred; all tokens are sensitive."""
     if one.original is None or one.avatar_masks is None:
@@ -67,7 +67,7 @@ def control_views(
     return changed, np.ones((len(changed), rows, columns), dtype=bool)
 
 
-def _chunks(one: Source) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _chunks(one: ClipSource) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Runs of frames: composite and avatar layer, uint8 [T, S, R, 3], and where sensitive, bool [T, S, R]."""
     if one.avatar_layer is None or one.avatar_masks is None:
         picture = Path(one.record.path).suffix.lower() in IMAGE_SUFFIXES

@@ -23,7 +23,7 @@ from raymaskdp.train.data.store import about_store
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ClipSource:
     """One video to store, and where it and what belongs to it are: paths, or URLs of an object store.
 
     Attributes:
@@ -41,7 +41,7 @@ class Source:
     provenance: str | Path | None = None
 
 
-def find_sources(source: str | Path) -> tuple[list[Source], int]:
+def find_sources(source: str | Path) -> tuple[list[ClipSource], int]:
     """What there is to store, in the manifest's order, and how many anonymized videos were not done."""
     table = storage.join(str(source), "manifest.parquet") if storage.is_url(source) else Path(source)
     if isinstance(table, Path) and table.is_dir():
@@ -53,7 +53,7 @@ def find_sources(source: str | Path) -> tuple[list[Source], int]:
         columns = list(manifest.columns)
     if not set(columns) >= OUTPUT_COLUMNS | {"video_id"}:
         plain = storage.only_local(source, why="is no output folder of anonymize")
-        return [Source(record=record, anonymized=None) for record in read_source(plain)], 0
+        return [ClipSource(record=record, anonymized=None) for record in read_source(plain)], 0
     beside = _beside(table)
     done = manifest[manifest["status"] == "done"]
     fields = ("video_id", "label", "split", "subject", "camera")
@@ -63,7 +63,7 @@ def find_sources(source: str | Path) -> tuple[list[Source], int]:
         path = row["path"] if storage.is_url(row["path"]) else beside(row["path"])
         with_video = _beside(path)
         sources.append(
-            Source(
+            ClipSource(
                 record=VideoRecord(path=str(path), **values),
                 anonymized=f"{row['source_sha256']}-{row['config_sha256']}",
                 avatar_layer=with_video(f"{row['video_id']}.avatar.mp4"),
@@ -75,7 +75,7 @@ def find_sources(source: str | Path) -> tuple[list[Source], int]:
     return sources, len(manifest) - len(done)
 
 
-def require_apart(out: str | Path, source: str | Path, sources: Sequence[Source]) -> None:
+def require_apart(out: str | Path, source: str | Path, sources: Sequence[ClipSource]) -> None:
     """Raise `UserError` if the store would lie among the videos, or on another command's output."""
     keep_apart(out, source, [one.record for one in sources])
     if about_store(out) is None:
@@ -96,7 +96,7 @@ def _beside(place: str | Path) -> Callable[[str], str | Path]:
 
 
 @contextlib.contextmanager
-def fetched_here(one: Source, people: People) -> Iterator[Source]:
+def fetched_here(one: ClipSource, people: People) -> Iterator[ClipSource]:
     """The same with those of its files on this machine that are needed here."""
     with contextlib.ExitStack() as stack:
 
@@ -119,7 +119,7 @@ def fetched_here(one: Source, people: People) -> Iterator[Source]:
         yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered)
 
 
-def _require_written(one: Source, copies: Mapping[str | Path | None, Path | None]) -> None:
+def _require_written(one: ClipSource, copies: Mapping[str | Path | None, Path | None]) -> None:
     """Raise `UserError` unless files are those that the anonymizer wrote: what it calls public is public only
     then.
 
@@ -138,7 +138,7 @@ def _require_written(one: Source, copies: Mapping[str | Path | None, Path | None
             )
 
 
-def provenance_of(one: Source) -> dict[str, Any]:
+def provenance_of(one: ClipSource) -> dict[str, Any]:
     """What the anonymizer wrote about a video. Raises `UserError` where it did not, or about another one."""
     assert one.provenance is not None
     try:
@@ -158,7 +158,7 @@ def provenance_of(one: Source) -> dict[str, Any]:
     return found
 
 
-def content_of(one: Source) -> str:
+def content_of(one: ClipSource) -> str:
     """The digest of the video that is stored, or that the anonymizer read; "" of one that cannot be read."""
     if one.anonymized is not None:
         return one.anonymized.partition("-")[0]

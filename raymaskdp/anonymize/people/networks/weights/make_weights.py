@@ -44,7 +44,7 @@ HEADS = (*_BOX_HEADS, "kpt_heatmap_0/conv2d_7", "kpt_regress_0/conv2d_8", "kpt_o
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class NetworkSource:
     """A network of the package.
 
     Attributes:
@@ -57,15 +57,15 @@ class Source:
 
 
 SOURCES = {
-    "nanodet.onnx": Source(model="package/models/nanodet.json"),
+    "nanodet.onnx": NetworkSource(model="package/models/nanodet.json"),
     # Cut at its dense heads: what follows picks six people, and here any number is wanted.
-    "movenet_multipose.onnx": Source(
+    "movenet_multipose.onnx": NetworkSource(
         model="package/models/movenet-multipose.json",
         outputs=tuple(f"StatefulPartitionedCall/{head}/BiasAdd" for head in HEADS),
     ),
-    "blazepose_full.onnx": Source(model="package/models/blazepose-full.json"),
+    "blazepose_full.onnx": NetworkSource(model="package/models/blazepose-full.json"),
     # Of 28 MB and not in the package: for `pose.landmarks`, where there is time for more than twice the work.
-    "blazepose_heavy.onnx": Source(model="package/models/blazepose-heavy.json"),
+    "blazepose_heavy.onnx": NetworkSource(model="package/models/blazepose-heavy.json"),
 }
 
 

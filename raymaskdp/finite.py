@@ -1,0 +1,10 @@
+"""Numbers that may be infinite, such as the ε of a run without noise, as tables and JSON hold them."""
+
+from __future__ import annotations
+
+import math
+
+
+def finite_or_none(value: float) -> float | None:
+    """The value if it is a finite number; None if it is infinite or no number."""
+    return value if math.isfinite(value) else None
