@@ -49,14 +49,14 @@ ROOMS = {
 }
 KNOWS = {
     "ray.data": {"distributed/map_rows.py"},
-    "ray.train": {"train/trainer.py"},
+    "ray.train": {"train/run/ray_workers.py"},
     "ray.tune": {"sweep/tuner.py"},
     "ray.job_submission": {"operate/jobs.py"},
     "ray": {
         "distributed/connect.py",
         "distributed/map_rows.py",
         "distributed/metrics.py",
-        "train/trainer.py",
+        "train/run/ray_workers.py",
         "sweep/tuner.py",
         "operate/jobs.py",
     },
@@ -69,7 +69,6 @@ STILL_LONG = {
     "anonymize/people/networks/weights/make_weights.py",
     "privacy/per_record/engine.py",
     "sweep/tuner.py",
-    "train/trainer.py",
 }
 """Modules that are to be divided; a name goes from here as soon as it is."""
 

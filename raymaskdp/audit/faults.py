@@ -20,6 +20,7 @@ from torch import Tensor
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, PrivacyPlan
 from raymaskdp.train import loop
 from raymaskdp.train.data.batches import Inputs, Views
+from raymaskdp.train.run import setup
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -101,7 +102,7 @@ def clipped_per_clip() -> Iterator[None]:
 @contextlib.contextmanager
 def public_view_of_the_composite() -> Iterator[None]:
     """What is called the public view shows what is sensitive."""
-    opened = loop.open_inputs
+    opened = setup.open_inputs
 
     @dataclasses.dataclass
     class Shown:
@@ -115,7 +116,7 @@ def public_view_of_the_composite() -> Iterator[None]:
         inputs, model = opened(*arguments, **settings)
         return Shown(inputs), model
 
-    with mock.patch.object(loop, "open_inputs", show):
+    with mock.patch.object(setup, "open_inputs", show):
         yield
 
 

@@ -33,8 +33,8 @@ from raymaskdp.models import ModelConfig
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.privacy.audit import NUM_UNUSED, CanaryRecords, Release, audit
 from raymaskdp.train import ClipConfig, ComputeConfig, OptimizerConfig, PrivacyConfig, TrainConfig, train
-from raymaskdp.train.loop import StepReport
-from raymaskdp.train.trainer import make_job
+from raymaskdp.train.run.curve import StepReport
+from raymaskdp.train.run.setup import set_up
 from raymaskdp.video import masks
 
 MODEL = "canary-pixels"
@@ -121,7 +121,7 @@ def train_on(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Releas
     with tempfile.TemporaryDirectory(prefix="raymaskdp-audit-") as work:
         _write_store(Path(work) / "clips", records, plan)
         config = _config(Path(work), plan)
-        job = make_job(config)
+        job = set_up(config).job
         if job.plan != plan:
             raise ValueError(f"the run would have the plan {job.plan}, not {plan}")
         weights: list[Tensor] = []

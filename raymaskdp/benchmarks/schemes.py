@@ -18,9 +18,10 @@ from raymaskdp import config as configuration
 from raymaskdp.benchmarks.paired import measure
 from raymaskdp.models import SCHEMES
 from raymaskdp.privacy import GradientEngine, Key
-from raymaskdp.train import ClipStore, TrainConfig, loop
+from raymaskdp.train import TrainConfig, loop
 from raymaskdp.train.data.batches import pick_draws
-from raymaskdp.train.trainer import cache_features_of, make_job
+from raymaskdp.train.device import CPU
+from raymaskdp.train.run.setup import set_up
 
 KEPT = "linear, features kept"
 KEY = Key(secret=bytes(32))  # which clips are drawn does not matter here
@@ -100,7 +101,7 @@ class SchemesResult:
 def benchmark_schemes(config: SchemesConfig) -> SchemesResult:
     """Time private gradients scheme by scheme, each in a process of its own, turn by turn."""
     begin = time.perf_counter()
-    cache_features_of(_of_scheme(config.train, KEPT))
+    set_up(_of_scheme(config.train, KEPT)).cache_features()
     features_seconds = time.perf_counter() - begin
     names = [*config.schemes, KEPT] if "linear" in config.schemes else list(config.schemes)
     rivals = {
@@ -111,7 +112,7 @@ def benchmark_schemes(config: SchemesConfig) -> SchemesResult:
         "raymaskdp.benchmarks.schemes:make", rivals, rounds=config.rounds, warmup=1,
         threads=config.threads, title="schemes",
     )  # fmt: skip
-    steps = make_job(config.train).plan.num_records / config.records
+    steps = set_up(config.train).job.plan.num_records / config.records
     rows = tuple(
         SchemesRow(
             scheme=name,
@@ -129,9 +130,9 @@ def benchmark_schemes(config: SchemesConfig) -> SchemesResult:
 def make(spec: Mapping[str, Any]) -> Callable[[], None]:
     """A step of a scheme: read the clips, and clip the sum of their records' gradients."""
     config = configuration.build(TrainConfig, spec["train"], where="benchmark")
-    plan = make_job(config).plan
-    store = ClipStore.open(config.data)
-    inputs, trained = loop.open_inputs(config, store, loop.build(config, store))
+    setup = set_up(config)
+    plan = setup.job.plan
+    inputs, trained = setup.open_inputs(CPU)
     engine = GradientEngine(trained, plan)
     lots = np.array_split(np.arange(plan.num_records), max(plan.num_records // spec["records"], 1))
     done = 0
@@ -157,5 +158,5 @@ def _of_scheme(config: TrainConfig, name: str) -> TrainConfig:
 
 
 def _trained(config: TrainConfig) -> int:
-    model = loop.build(config, ClipStore.open(config.data))
+    model = set_up(config).model
     return sum(value.numel() for value in model.parameters() if value.requires_grad)

@@ -28,11 +28,12 @@ from raymaskdp.benchmarks.scaling_model import StepModel
 from raymaskdp.errors import UserError
 from raymaskdp.files import private_folder, write_json
 from raymaskdp.privacy import Key, PrivacyPlan
-from raymaskdp.train import ClipStore, TrainConfig, loop
+from raymaskdp.train import TrainConfig, loop
 from raymaskdp.train.device import device_here
-from raymaskdp.train.loop import StepReport
 from raymaskdp.train.promise.job import TrainingJob, Worker
-from raymaskdp.train.trainer import cache_features_of, make_job, run_on_ray, this_worker
+from raymaskdp.train.run.curve import StepReport
+from raymaskdp.train.run.ray_workers import run_on_ray, this_worker
+from raymaskdp.train.run.setup import set_up
 
 KEY = Key(secret=bytes(32))
 """The same lots for every number of workers; what is measured is public."""
@@ -170,7 +171,7 @@ def benchmark_train_scaling(config: TrainScalingConfig) -> TrainScalingResult:
 
 def bytes_exchanged(config: TrainConfig) -> int:
     """What a worker adds up with the others in a step: two float32 sums over everything that learns."""
-    model = loop.build(config, ClipStore.open(config.data))
+    model = set_up(config).model
     return 2 * 4 * sum(value.numel() for value in model.parameters() if value.requires_grad)
 
 
@@ -199,11 +200,12 @@ def _measure(config: TrainScalingConfig, workers: int, out: Path) -> Measured:
         checkpoint_every=config.warmup + config.steps,
     )  # fmt: skip
     train_config = replace(config.train, out=out, steps=config.warmup + config.steps, compute=compute)
-    job = make_job(train_config)
+    setup = set_up(train_config)
+    job = setup.job
     private_folder(job.folder)
     job.key_file.write_bytes(KEY.secret)
     write_json(job.folder / "warmup.json", config.warmup)
-    cache_features_of(job.config)
+    setup.cache_features()
     if workers:
         run_on_ray(job, measure_in_worker)
     else:

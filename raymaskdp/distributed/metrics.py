@@ -19,3 +19,11 @@ def gauge(name: str, about: str) -> Callable[[float], None]:
 
     made = Gauge(name, about)
     return lambda value: made.set(value)
+
+
+def tagged_gauge(name: str, *, tag: str) -> Callable[[float, str], None]:
+    """A new gauge for each value of `tag`: a function that sets the one of a value."""
+    from ray.util.metrics import Gauge
+
+    made = Gauge(name, tag_keys=(tag,))
+    return lambda value, of: made.set(value, tags={tag: of})

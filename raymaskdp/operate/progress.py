@@ -16,7 +16,7 @@ from raymaskdp import config, storage
 from raymaskdp.anonymize.output import manifest, progress
 from raymaskdp.errors import UserError
 from raymaskdp.sweep import config as sweeps
-from raymaskdp.train.loop import read_curve
+from raymaskdp.train.run.curve import read_curve
 
 Kind = Literal["anonymize", "train", "sweep"]
 

@@ -10,8 +10,8 @@ import pandas as pd
 from raymaskdp.files import atomic_path
 from raymaskdp.report import trainings, videos
 from raymaskdp.report.pictures import plots
-from raymaskdp.train.loop import read_curve
-from raymaskdp.train.trainer import read_result
+from raymaskdp.train.run.curve import read_curve
+from raymaskdp.train.run.result import read_result
 
 
 def write(folder: Path, root: Path) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from raymaskdp.privacy.prices.tradeoff import FALSE_ALARMS, tradeoff
 from raymaskdp.report.pictures import plots
 from raymaskdp.sweep.frontier import NAMES, Point, point
 from raymaskdp.sweep.selection_cost import Bill, ways
-from raymaskdp.train.loop import read_curve
-from raymaskdp.train.trainer import TrainResult, read_result
+from raymaskdp.train.run.curve import read_curve
+from raymaskdp.train.run.result import TrainResult, read_result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from raymaskdp.sweep.selection_cost import Bill, make_bill
 from raymaskdp.train import ClipStore, TrainConfig
 from raymaskdp.train.data.splits import training_videos, videos_of
 from raymaskdp.train.promise.origins import plans_before
-from raymaskdp.train.trainer import plan_of
+from raymaskdp.train.run.identity import plan_of
 
 
 def require_apart(config: SweepConfig) -> None:

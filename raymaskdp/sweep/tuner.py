@@ -30,8 +30,8 @@ from raymaskdp.sweep.selection_cost import NOTHING, Bill
 from raymaskdp.train import ClipStore, TrainConfig, evaluate, train
 from raymaskdp.train.data.store import absolute
 from raymaskdp.train.evaluate import Looks, score_checkpoint
-from raymaskdp.train.loop import StepReport
-from raymaskdp.train.trainer import cache_features_of, make_job
+from raymaskdp.train.run.curve import StepReport
+from raymaskdp.train.run.setup import set_up
 
 PLOTTED = {"frontier", "not private"}
 """The grids that the plot shows; a sweep that has neither shows the best of its search."""
@@ -158,11 +158,11 @@ def run_trial(
     config = configuration.build(TrainConfig, point["train"], where="trial")
     looks = {name: Looks(split=point[name], views=point["views"], crops=point["crops"])
              for name in ("split", "chosen_on")}  # fmt: skip
-    job = make_job(config)
+    measuring = set_up(config)  # beside the one that is trained
 
     def on_step(done: StepReport) -> None:
         if report is not None and done.step < config.steps and done.step % point["every"] == 0:
-            report({"step": done.step, "chosen_by": score_checkpoint(job, looks["chosen_on"])})
+            report({"step": done.step, "chosen_by": score_checkpoint(measuring, looks["chosen_on"])})
 
     trained = train(config, on_step=on_step)
     measured = evaluate(trained.run, split=point["split"], views=point["views"], crops=point["crops"])
@@ -171,7 +171,7 @@ def run_trial(
         "step": trained.steps,
         "metric": measured.metric,
         "score": measured.score,
-        "chosen_by": measured.score if same else score_checkpoint(job, looks["chosen_on"]),
+        "chosen_by": measured.score if same else score_checkpoint(measuring, looks["chosen_on"]),
         "mean_class": measured.mean_class,
         **{name: getattr(trained, name) for name in TRAINED},
     }
@@ -192,11 +192,12 @@ def _point(number: int, trial: Trial, config: SweepConfig, out: Path) -> dict[st
         # Equal draws are trainings of their own: they count as such. A folder's name must not tell how many
         # there were before it.
         settings["out"] += f"/{_names(out).commit('trial', str(number))[:12]}"
+    setup = set_up(trial.config)
     if trial.config.privacy.epsilon is not None:
         # Calibrated here, where equal prices are computed once; it takes longer than some trainings.
-        settings["privacy"]["noise_multiplier"] = make_job(trial.config).plan.noise_multiplier
+        settings["privacy"]["noise_multiplier"] = setup.job.plan.noise_multiplier
         settings["privacy"]["epsilon"] = None
-    cache_features_of(trial.config)  # once, here: trials that need them run at the same time
+    setup.cache_features()  # once, here: trials that need them run at the same time
     return {"number": number, **point}
 
 
@@ -245,7 +246,7 @@ def _run_learning(config: SweepConfig, out: Path) -> list[tuple[Trial, dict[str,
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the bar says it all
     assert config.search is not None
-    cache_features_of(config.train)
+    set_up(config.train).cache_features()
     space = {name: _tune_source(source) for name, source in config.search.space.items()}
     space["seed"] = tune.choice(list(config.seeds))
     results = _fit(

@@ -10,7 +10,8 @@ from raymaskdp.train.data.clips import ClipConfig
 from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.evaluate import EvaluateResult, evaluate
 from raymaskdp.train.prepare import PrepareConfig, PrepareResult, prepare
-from raymaskdp.train.trainer import TrainResult, train
+from raymaskdp.train.run.result import TrainResult
+from raymaskdp.train.trainer import train
 
 __all__ = [
     "ClipConfig",

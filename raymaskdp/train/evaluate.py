@@ -15,13 +15,14 @@ from raymaskdp import check, models
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
-from raymaskdp.train import checkpoint, loop, metrics
+from raymaskdp.train import checkpoint, metrics
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data import clips
 from raymaskdp.train.data.splits import VALIDATION, videos_of
 from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.device import device_here
 from raymaskdp.train.per_class import draw_change
+from raymaskdp.train.run.setup import RunSetup, initial_model
 
 NOTE = "Measured on private videos that were not trained on; ε does not cover this measurement."
 NOTES = {
@@ -110,7 +111,7 @@ def evaluate(
     earlier = None if baseline is None else _per_class_of(Path(baseline))
     config = configuration.load(TrainConfig, folder / "config.yaml")
     store = ClipStore.open(config.data)
-    model = loop.build(replace(config, init=None), store)
+    model = initial_model(replace(config, init=None), store)
     models.load_weights(folder / "model.safetensors", model)
     looks = Looks(split=split, views=views, crops=crops)
     device = device_here(config.compute.gpus if torch.cuda.is_available() else 0)
@@ -141,13 +142,13 @@ class Looks:
     crops: int = 1
 
 
-def score_checkpoint(job: loop.TrainingJob, looks: Looks) -> float:
+def score_checkpoint(setup: RunSetup, looks: Looks) -> float:
     """The score (as in `EvaluateResult`) of a run at its last checkpoint, finished or not.
 
+    The weights of the checkpoint go into the setup's model, so it must not be the one that is being trained.
     Writes nothing. Raises `UserError` if there is no checkpoint of this run.
     """
-    store = ClipStore.open(job.config.data)
-    model = loop.build(job.config, store)
+    job, store, model = setup.job, setup.store, setup.model
     checkpoint.load_result(job.checkpoint_file, model=model, identity=job.identity)
     device = device_here(job.config.compute.gpus)
     targets, scores = score_videos(model.eval().to(device), store, job.config, looks)

@@ -11,13 +11,8 @@ and every worker draws the same noise and makes the same update. With one worker
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
-import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,28 +20,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raymaskdp import models
 from raymaskdp.distributed.lock import only_writer
-from raymaskdp.errors import UserError
-from raymaskdp.files import write_text
-from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, PrivacyPlan, share
 from raymaskdp.privacy.noise_ahead import NoiseAhead
-from raymaskdp.privacy.plan import MASKED
-from raymaskdp.privacy.prices.accounting import rdp_epsilon
 from raymaskdp.train import checkpoint
 from raymaskdp.train.checkpoint import TrainingState
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.batches import Inputs, PixelInputs, Views, pick_draws
-from raymaskdp.train.data.clips import records_of
 from raymaskdp.train.data.prefetch import ReadAhead
-from raymaskdp.train.data.splits import training_videos
-from raymaskdp.train.data.store import ClipStore
-from raymaskdp.train.features import cached_features
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
 from raymaskdp.train.promise.circumstances import seed_model
 from raymaskdp.train.promise.job import TrainingJob, Worker
 from raymaskdp.train.promise.session import begin
+from raymaskdp.train.run.curve import Curve, StepReport
+from raymaskdp.train.run.setup import RunSetup
 
 NOTICE_S = 1.0
 """How often workers ask whether a machine is about to be taken away; asking takes a few milliseconds."""
@@ -56,47 +43,38 @@ GRACE_S = 30.0
 """How much longer than announced a machine may stay before its workers go on."""
 
 
-@dataclass(frozen=True)
-class StepReport:
-    """What may be shown of a step. Of private records only ε: not even the time, which tells a lot's size.
-
-    Attributes:
-      step: updates made so far.
-      epsilon: spent so far, at most; None if nothing is promised.
-      public_loss: mean loss of the public lot; of the training lot if nothing is private; else None.
-      clipping_norm: of the step, where it adapts: a function of the releases before it.
-    """
-
-    step: int
-    epsilon: float | None
-    public_loss: float | None
-    clipping_norm: float | None = None
-
-
 def run(
-    job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None] = lambda report: None
+    job: TrainingJob,
+    worker: Worker,
+    on_step: Callable[[StepReport], None] = lambda report: None,
+    *,
+    setup: RunSetup | None = None,
 ) -> float:
     """Train from the last checkpoint, or from the start, to the plan's last step.
 
     Leaves the checkpoint, the ledger and the curve in the run's folder. `on_step` is called on rank 0.
+    `setup` is the run as this process has set it up, with initial weights; a worker sets it up here.
     Returns for how many seconds this worker waited for its clips; as private as the time of a step.
     """
     with contextlib.ExitStack() as ending:
         if worker.rank == 0:
             ending.enter_context(only_writer(job.folder))
-        return _run(job, worker, on_step, ending)
+        return _run(job, worker, on_step, setup, ending)
 
 
 def _run(
-    job: TrainingJob, worker: Worker, on_step: Callable[[StepReport], None], ending: contextlib.ExitStack
+    job: TrainingJob,
+    worker: Worker,
+    on_step: Callable[[StepReport], None],
+    setup: RunSetup | None,
+    ending: contextlib.ExitStack,
 ) -> float:
     torch.set_num_threads(job.config.compute.threads)
     # Else convolutions on GPUs would be rounded to 10 bits, where float32 is what was asked for.
     torch.backends.cudnn.allow_tf32 = False
     config, plan, first, device = job.config, job.plan, worker.rank == 0, worker.device
-    store = ClipStore.open(config.data)
-    model = build(config, store).to(device)
-    inputs, trained = open_inputs(config, store, model)
+    setup = setup or RunSetup.of(job)
+    inputs, trained = setup.open_inputs(device)
     learning = {name: value for name, value in trained.named_parameters() if value.requires_grad}
     engine = GradientEngine(trained, plan)
     plan.require_fine_grid(
@@ -107,7 +85,7 @@ def _run(
     average = WeightAverage(config.optimizer.average, learning) if config.optimizer.average else None
     norm = torch.tensor(plan.clipping_norm, dtype=torch.float64) if engine.adapts else None
     state = TrainingState(
-        model=model,
+        model=setup.model,
         optimizer=optimizer,
         average=average.values if average else {},
         clipping_norm=norm,
@@ -115,7 +93,7 @@ def _run(
     start = checkpoint.load(job.checkpoint_file, state, identity=job.identity)
     if norm is not None:
         plan = plan.at(float(norm))
-    session = begin(job, worker, store, start, plan.clipping_norm)
+    session = begin(job, worker, setup.store, start, plan.clipping_norm)
     key, end, ledger = session.key, session.end, session.ledger
     if first:
         curve = Curve(job, start)
@@ -279,100 +257,3 @@ def add_up(worker: Worker, tensors: list[Tensor]) -> None:
 
 def zeros_like(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
     return {name: torch.zeros_like(value) for name, value in parameters.items()}
-
-
-def build(config: TrainConfig, store: ClipStore) -> nn.Module:
-    """The model of a run before its first step, frozen as the scheme says."""
-    clip = (config.clips.frames, *config.clips.size_in(store))
-    if config.scheme == "scratch" and models.weight_files(config.model):
-        raise UserError(
-            "scheme=scratch starts from nothing, but the model comes with weights; use "
-            "model.options.pretrained=false, or scheme=full."
-        )
-    model = models.build_model(config.model, clip=clip, num_classes=len(store.classes), seed=config.seed)
-    if config.init is not None:
-        models.load_backbone(config.init, model)
-    models.apply_scheme(
-        model,
-        config.scheme,
-        adapter_width=config.model.adapter_width,
-        lora_rank=config.model.lora_rank,
-        seed=config.seed,
-    )
-    if config.compute.checkpoint_activations:
-        models.checkpoint_activations(model)
-    return model
-
-
-def open_inputs(
-    config: TrainConfig, store: ClipStore, model: nn.Module, *, feature_workers: int = 0
-) -> tuple[Inputs, nn.Module]:
-    """Where a run's views come from, and what is trained on them: features and the head if that is all.
-
-    Features that are not there yet are computed by `feature_workers` actors, or here.
-    """
-    videos = training_videos(store, config)
-    store.fetch(videos)
-    records = records_of(videos, config.privacy.unit)
-    if config.compute.cache_features and only_head_learns(model):
-        # Both views, whatever the mechanism: runs of all mechanisms share them.
-        pixels = PixelInputs(store, records, config.clips)
-        features = cached_features(
-            pixels, model, config.model, workers=feature_workers, gpus=config.compute.gpus
-        )
-        return features, HeadAlone(model)
-    return PixelInputs(store, records, config.clips, config.privacy.mechanism in MASKED), model
-
-
-class HeadAlone(nn.Module):
-    """A model's head under its own name, for inputs that are features already."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.head = model.get_submodule("head")
-
-    def forward(self, features_BD: Tensor) -> Tensor:
-        scores: Tensor = self.head(features_BD)
-        return scores
-
-
-def only_head_learns(model: nn.Module) -> bool:
-    """Whether everything but the head is frozen."""
-    return all(name.startswith("head.") for name, value in model.named_parameters() if value.requires_grad)
-
-
-class Curve:
-    """The training curve, one JSON object a line, a line a step; a step that is redone replaces its line."""
-
-    def __init__(self, job: TrainingJob, start: int) -> None:
-        self._job = job
-        kept = [line for line in read_curve(job.curve_file) if line.step <= start]
-        write_text(job.curve_file, "".join(json.dumps(asdict(line)) + "\n" for line in kept), ours=True)
-
-    def add(
-        self, step: int, loss: float | None, *, spent: int, clipping_norm: float | None = None
-    ) -> StepReport:
-        """Write the line of a step, which has just been made; `spent` releases were made up to it."""
-        report = StepReport(step, spent_at_most(self._job.plan, spent), loss, clipping_norm)
-        with open(self._job.curve_file, "a", encoding="utf-8") as opened:
-            opened.write(json.dumps(asdict(report)) + "\n")
-        return report
-
-
-def spent_at_most(plan: PrivacyPlan, step: int) -> float | None:
-    """A quick upper bound on ε after `step` steps: by RDP, of the next tenth of the run. None if infinite."""
-    tenth = max(plan.steps // 10, 1)
-    return finite_or_none(_spent(plan, min(math.ceil(step / tenth) * tenth, plan.steps)))
-
-
-@functools.lru_cache(maxsize=256)
-def _spent(plan: PrivacyPlan, steps: int) -> float:
-    return min(rdp_epsilon(plan.event(steps), plan.delta), plan.epsilon())
-
-
-def read_curve(path: Path) -> list[StepReport]:
-    """The lines of a curve; none if there is no file. A last line cut off by a crash is dropped."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [StepReport(**json.loads(line)) for line in lines if line.endswith("\n")]

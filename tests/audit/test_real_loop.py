@@ -23,6 +23,7 @@ from raymaskdp.privacy.audit import (
 )
 from raymaskdp.privacy.prices.tradeoff import tradeoff
 from raymaskdp.train import loop
+from raymaskdp.train.run import setup
 
 KEY = Key(secret=bytes(range(32)))
 STEPS = 60
@@ -65,11 +66,11 @@ def test_train_as_it_is_passes(mechanism, clipping) -> None:
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_in_train_is_caught(name) -> None:
     fault, mechanism = FAULTS[name]
-    before = PrivacyPlan.whole_noise, PrivacyPlan.public_lot, loop.micro_batches, loop.open_inputs
+    before = PrivacyPlan.whole_noise, PrivacyPlan.public_lot, loop.micro_batches, setup.open_inputs
     with fault():
         report = audit(train_on, reference_at(STEPS, mechanism=mechanism), runs=1)
     assert any(re.search(SAYS[name], finding) for finding in report.findings), report
-    assert before == (PrivacyPlan.whole_noise, PrivacyPlan.public_lot, loop.micro_batches, loop.open_inputs)
+    assert before == (PrivacyPlan.whole_noise, PrivacyPlan.public_lot, loop.micro_batches, setup.open_inputs)
 
 
 @pytest.mark.slow

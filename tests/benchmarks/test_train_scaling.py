@@ -20,7 +20,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig
 from raymaskdp.train import ClipConfig, PrepareConfig, PrivacyConfig, TrainConfig, prepare
 from raymaskdp.train.promise.job import Worker
-from raymaskdp.train.trainer import make_job
+from raymaskdp.train.run.setup import set_up
 from raymaskdp.video.writer import VideoWriter
 
 
@@ -58,7 +58,7 @@ def test_speed_waiting_and_memory_of_a_run_in_process(train_config) -> None:
 
 
 def test_the_stop_watch_counts_clips_and_exchanges(train_config) -> None:
-    plan = make_job(train_config).plan
+    plan = set_up(train_config).job.plan
     watch = StopWatch(Worker(0, 2, lambda tensor: None))
     for _ in range(10):
         watch.add_up(Tensor([1.0]))

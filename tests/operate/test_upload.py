@@ -186,7 +186,7 @@ def test_an_image_gets_the_code_alone(tmp_path: Path) -> None:
         return kept
 
     assert all(
-        copied(name) for name in ("pyproject.toml", "raymaskdp/cli/program.py", "jobs/train.py", "cluster/tls.sh")
+        copied(name) for name in ("pyproject.toml", "raymaskdp/config.py", "jobs/train.py", "cluster/tls.sh")
     )
     here = (
         ".git/config",

@@ -33,7 +33,10 @@ from ray.cluster_utils import Cluster
 
 from raymaskdp import config
 from raymaskdp.train import TrainConfig, loop
-from raymaskdp.train.trainer import make_job, run_on_ray, this_worker
+from raymaskdp.train.promise.job import TrainingJob
+from raymaskdp.train.run.curve import StepReport
+from raymaskdp.train.run.ray_workers import run_on_ray, this_worker
+from raymaskdp.train.run.setup import set_up
 
 PACE_S = 0.4
 """Steps take so long until the last change that is waited for, so that there is something left to do."""
@@ -53,15 +56,15 @@ def until(path: Path, training: Future[None], workers: int, steps: int = 3) -> N
 
 
 def main(settings: str, key: str, path: Path, changes: int) -> None:
-    job = make_job(config.load(TrainConfig, settings))
+    job = set_up(config.load(TrainConfig, settings)).job
     job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(bytes.fromhex(key))
 
-    def body(job: loop.TrainingJob) -> None:
+    def body(job: TrainingJob) -> None:
         torch.set_num_threads(1)
         worker = this_worker(job)
 
-        def note(report: loop.StepReport) -> None:
+        def note(report: StepReport) -> None:
             with open(path, "a") as opened:
                 opened.write(json.dumps([worker.world_size, report.step]) + "\n")
             counts = [count for count, _ in places(path)]

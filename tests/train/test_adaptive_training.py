@@ -16,10 +16,10 @@ from raymaskdp.errors import UserError
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.train import ClipStore, TrainConfig, loop, train
-from raymaskdp.train.loop import read_curve
 from raymaskdp.train.promise.check import verify
 from raymaskdp.train.promise.job import TrainingJob, Worker
-from raymaskdp.train.trainer import make_job
+from raymaskdp.train.run.curve import StepReport, read_curve
+from raymaskdp.train.run.setup import initial_model, set_up
 
 KEY = Key(secret=bytes(range(32)))
 
@@ -38,7 +38,7 @@ def adaptive(base) -> TrainConfig:
 
 
 def started(config: TrainConfig) -> TrainingJob:
-    job = make_job(config)
+    job = set_up(config).job
     job.key_file.parent.mkdir(parents=True, exist_ok=True)
     job.key_file.write_bytes(KEY.secret)
     return job
@@ -62,7 +62,7 @@ def path_of(run: Path) -> list[float]:
 def test_it_costs_what_flat_clipping_costs_and_says_what_it_did(adaptive, base, mechanism) -> None:
     adaptive, base = (changed(one, privacy__mechanism=mechanism) for one in (adaptive, base))
     result = train(adaptive, key=KEY)
-    assert result.epsilon == make_job(base).plan.epsilon()
+    assert result.epsilon == set_up(base).job.plan.epsilon()
     run = Path(result.run)
     path = path_of(run)
     assert path[0] == 1.0
@@ -70,11 +70,11 @@ def test_it_costs_what_flat_clipping_costs_and_says_what_it_did(adaptive, base, 
     assert [line.clipping_norm for line in read_curve(run / "curve.jsonl")] == path
     assert verify(run).epsilon == pytest.approx(result.epsilon)
     assert "released counts alone" in verify(run).promise
-    assert state_of(make_job(adaptive))["clipping_norm"].dtype == torch.float64
+    assert state_of(set_up(adaptive).job)["clipping_norm"].dtype == torch.float64
 
 
 def test_runs_without_it_keep_their_names_and_their_files(base) -> None:
-    job = make_job(base)
+    job = set_up(base).job
     assert "adaptive" not in configuration.overrides(base)
     run = Path(train(base, key=KEY).run)
     assert read_ledger(run / "ledger.jsonl").norms == {}
@@ -88,7 +88,7 @@ def test_a_resumed_run_has_the_same_path(adaptive, tmp_path, stop_after) -> None
     loop.run(whole, Worker())
     cut = started(changed(adaptive, out=tmp_path / "cut"))
 
-    def stop(report: loop.StepReport) -> None:
+    def stop(report: StepReport) -> None:
         if report.step == stop_after:
             raise Killed
 
@@ -104,7 +104,7 @@ def test_a_redone_step_with_another_norm_is_refused(adaptive) -> None:
     """Somebody exchanges the norm in the checkpoint: the same noise would then hide two sums."""
     job = started(adaptive)
 
-    def stop(report: loop.StepReport) -> None:
+    def stop(report: StepReport) -> None:
         if report.step == 3:
             raise Killed  # the checkpoint has two steps
 
@@ -121,7 +121,7 @@ def test_a_redone_step_with_another_norm_is_refused(adaptive) -> None:
 def test_a_step_redone_otherwise_goes_its_own_way_and_is_counted(adaptive) -> None:
     job = started(adaptive)
 
-    def stop(report: loop.StepReport) -> None:
+    def stop(report: StepReport) -> None:
         if report.step == 3:
             raise Killed
 
@@ -176,7 +176,7 @@ def test_one_two_and_three_workers_are_equal_to_the_bit(adaptive, tmp_path, clip
         privacy__expected_batch=expected_batch,
     )
     # Threads share one generator for initial weights, processes do not; so let them come from a file.
-    save_weights(tmp_path / "init.safetensors", loop.build(adaptive, ClipStore.open(adaptive.data)))
+    save_weights(tmp_path / "init.safetensors", initial_model(adaptive, ClipStore.open(adaptive.data)))
     adaptive = changed(adaptive, init=tmp_path / "init.safetensors")
     alone = together(changed(adaptive, out=tmp_path / "alone"), 1)
     for count in (2, 3):
@@ -190,8 +190,8 @@ def test_what_does_not_fit_is_refused(adaptive, base) -> None:
     with pytest.raises(UserError, match="dp-adam takes noise of one size"):
         changed(adaptive, optimizer__name="dp-adam")
     with pytest.raises(UserError, match="clipping=per-layer; remove them"):
-        make_job(changed(adaptive, privacy__clipping="per-layer"))
+        set_up(changed(adaptive, privacy__clipping="per-layer"))
     with pytest.raises(UserError, match="needs noise"):
-        make_job(changed(adaptive, privacy__noise_multiplier=0.0))
+        set_up(changed(adaptive, privacy__noise_multiplier=0.0))
     plain = changed(adaptive, privacy__mechanism="sgd", privacy__noise_multiplier=None)
-    assert make_job(plain).plan.make_clipping() is None
+    assert set_up(plain).job.plan.make_clipping() is None

@@ -13,7 +13,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig
 from raymaskdp.privacy import Key
 from raymaskdp.train import evaluate, train
-from raymaskdp.train.trainer import make_job
+from raymaskdp.train.run.setup import set_up
 
 KEY = Key(secret=bytes(range(32)))
 MVIT = {"width": 6, "depth": 3, "stages": [1], "key_stride": 2}
@@ -59,9 +59,9 @@ def test_a_classifier_of_transformers_trains_from_its_folder(base, tmp_path) -> 
     before = load_file(folder / "model.safetensors")["videomae.embeddings.patch_embeddings.projection.weight"]
     after = weights(run.run)["network.videomae.embeddings.patch_embeddings.projection.weight"]
     assert torch.equal(before, after)  # its weights were taken, and stayed frozen
-    digest = make_job(base).identity.run
+    digest = set_up(base).job.identity.run
     torch.manual_seed(1)
     transformers.VideoMAEForVideoClassification(settings).save_pretrained(folder)
-    assert make_job(base).identity.run != digest  # other weights, another run
+    assert set_up(base).job.identity.run != digest  # other weights, another run
     with pytest.raises(UserError, match="scratch starts from nothing, but the model comes with weights"):
-        make_job(changed(base, scheme="scratch"))
+        set_up(changed(base, scheme="scratch"))

@@ -13,7 +13,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.privacy.prices.accounting import ORDERS, dp_event
 from raymaskdp.train import TrainConfig, train
 from raymaskdp.train.promise.check import budget_of
-from raymaskdp.train.trainer import make_job
+from raymaskdp.train.run.setup import set_up
 
 
 @pytest.fixture
@@ -28,10 +28,10 @@ def test_all_runs_are_composed_by_both_accountants(base) -> None:
         train(config)
     train(base)  # finished, so nothing is added
     found = budget_of(str(base.data), delta=1e-3)
-    assert [run for run, _ in found.runs] == [str(make_job(config).folder) for config in configs]
+    assert [run for run, _ in found.runs] == [str(set_up(config).job.folder) for config in configs]
     accountant = rdp.RdpAccountant(ORDERS, NeighboringRelation.REPLACE_SPECIAL)
     for config in configs:
-        accountant.compose(dp_event(make_job(config).plan.event()))
+        accountant.compose(dp_event(set_up(config).job.plan.event()))
     assert found.rdp == pytest.approx(accountant.get_epsilon(1e-3), rel=0.005)
     assert max(epsilon for _, epsilon in found.runs) < found.pld <= found.rdp
     assert found.epsilon == found.pld
@@ -46,7 +46,7 @@ def test_a_run_beyond_the_limit_is_refused_before_it_starts(base) -> None:
     other = changed(base, seed=1)
     with pytest.raises(UserError, match=r"all 2 runs on .* would cost ε = .* but their limit is"):
         train(other)
-    assert not make_job(other).ledger_file.exists()
+    assert not set_up(other).job.ledger_file.exists()
     with pytest.raises(UserError, match="would cost ε = inf"):
         train(changed(base, privacy__mechanism="sgd", privacy__noise_multiplier=None))
     assert train(changed(other, privacy__noise_multiplier=50.0)).updates == 2  # that fits

@@ -17,7 +17,9 @@ from raymaskdp.train import ClipStore, ComputeConfig, OptimizerConfig, TrainConf
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.evaluate import Looks, score_videos
 from raymaskdp.train.promise.job import TrainingJob, Worker
-from raymaskdp.train.trainer import backend_of, make_job, scaling_of
+from raymaskdp.train.run.curve import StepReport
+from raymaskdp.train.run.ray_workers import backend_of, scaling_of
+from raymaskdp.train.run.setup import initial_model, set_up
 
 KEY = Key(secret=bytes(range(32)))
 
@@ -33,7 +35,7 @@ def base(base) -> TrainConfig:
 
 
 def started(config: TrainConfig) -> TrainingJob:
-    job = make_job(config)
+    job = set_up(config).job
     job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(KEY.secret)
     return job
@@ -60,7 +62,7 @@ def test_a_run_that_moves_elsewhere_makes_the_same_model(base, tmp_path, mechani
     class Stopped(Exception):
         pass
 
-    def stop(report: loop.StepReport) -> None:
+    def stop(report: StepReport) -> None:
         raise Stopped
 
     with pytest.raises(Stopped):
@@ -90,7 +92,7 @@ def test_features_sums_and_scores_are_made_elsewhere(base, tmp_path) -> None:
     for name, value in first.items():
         torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-5)
     store = ClipStore.open(linear.data)
-    model = loop.build(linear, store).eval()
+    model = initial_model(linear, store).eval()
     _, here = score_videos(model, store, linear, Looks(split="test"))
     _, elsewhere = score_videos(model.to(ELSEWHERE), store, linear, Looks(split="test"))
     torch.testing.assert_close(torch.from_numpy(elsewhere), torch.from_numpy(here))

@@ -11,10 +11,11 @@ from support.changes import changed
 
 from raymaskdp.models import ModelConfig
 from raymaskdp.privacy import Key
-from raymaskdp.train import ClipStore, TrainConfig, loop, train
+from raymaskdp.train import ClipStore, TrainConfig, train
 from raymaskdp.train.data.batches import PixelInputs
 from raymaskdp.train.data.clips import records_of
 from raymaskdp.train.features import cached_features, features_path
+from raymaskdp.train.run.setup import initial_model
 
 KEY = Key(secret=bytes(range(32)))
 MVIT = ModelConfig(name="mvit-b-16x4", options={"width": 6, "depth": 3, "stages": [1], "key_stride": 2})
@@ -47,7 +48,7 @@ def test_a_run_on_features_equals_one_on_pixels(linear, tmp_path, mechanism) -> 
 def test_ray_data_computes_the_same_features(ray_session, linear) -> None:
     store = ClipStore.open(linear.data)
     records = records_of(store.split("train"), "video")
-    model = loop.build(changed(linear, model=MVIT, seed=7), store)
+    model = initial_model(changed(linear, model=MVIT, seed=7), store)
     pixels = PixelInputs(store, records, linear.clips)
     path = features_path(pixels, model, MVIT)
     banks = []
@@ -67,7 +68,7 @@ def test_trials_share_features_and_nothing_else_does(linear, store_path) -> None
     def path_of(config: TrainConfig) -> Path:
         store = ClipStore.open(config.data)
         pixels = PixelInputs(store, records_of(store.split(config.split), "video"), config.clips)
-        return features_path(pixels, loop.build(config, store), config.model)
+        return features_path(pixels, initial_model(config, store), config.model)
 
     own = path_of(linear)
     assert path_of(changed(linear, privacy__clipping_norm=9.0, privacy__mechanism="multiclip")) == own

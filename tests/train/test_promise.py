@@ -29,7 +29,9 @@ from raymaskdp.train.promise import circumstances
 from raymaskdp.train.promise.agreement import digest_of_all, require_agreement
 from raymaskdp.train.promise.check import budget_of, verify
 from raymaskdp.train.promise.job import TrainingJob, Worker
-from raymaskdp.train.trainer import make_job
+from raymaskdp.train.run import setup
+from raymaskdp.train.run.curve import StepReport, read_curve
+from raymaskdp.train.run.setup import initial_model, set_up
 
 KEY = Key(secret=bytes(range(32)))
 
@@ -80,7 +82,7 @@ def test_adjacent_stores_publish_the_same_but_for_noise(base, store_path, tmp_pa
     """The record that differs is in no lot, so whatever differs is a function of the data without noise."""
     base = changed(base, data=tmp_path / "clips", compute__tensorboard=True, privacy__expected_batch=3.0)
     shutil.copytree(store_path, tmp_path / "clips", ignore=shutil.ignore_patterns("features"))
-    plan = make_job(base).plan
+    plan = set_up(base).job.plan
     drawn = np.concatenate([plan.lot(KEY, step) for step in range(plan.steps)])
     absent = next(record for record in range(plan.num_records) if record not in drawn)
     first = published(Path(train(base, key=KEY).run))
@@ -135,7 +137,7 @@ def together(count: int, work: Callable[[int, Callable[[torch.Tensor], None]], N
 
 
 def started(config: TrainConfig, key: Key | None) -> TrainingJob:
-    job = make_job(config)
+    job = set_up(config).job
     job.key_file.parent.mkdir(parents=True, exist_ok=True)
     if key is not None:
         job.key_file.write_bytes(key.secret)
@@ -198,7 +200,7 @@ class Killed(BaseException):
 
 
 def stopped(job: TrainingJob, step: int) -> None:
-    def stop(report: loop.StepReport) -> None:
+    def stop(report: StepReport) -> None:
         if report.step == step:
             raise Killed
 
@@ -211,8 +213,9 @@ def model_at(job: TrainingJob) -> dict[str, torch.Tensor]:
 
 
 def test_a_redone_step_with_dropout_is_the_same_step(base, tmp_path, monkeypatch) -> None:
-    build = loop.build
-    monkeypatch.setattr(loop, "build", lambda config, store: Forgetful(build(config, store)).train())
+    monkeypatch.setattr(
+        setup, "initial_model", lambda config, store: Forgetful(initial_model(config, store)).train()
+    )
     whole, cut = (started(changed(base, out=tmp_path / name), KEY) for name in ("whole", "cut"))
     torch.manual_seed(1)
     loop.run(whole, Worker())
@@ -240,7 +243,7 @@ def test_a_step_redone_otherwise_is_counted_and_has_other_noise(base, compute) -
     assert len(keys) == 2
     assert ledger.steps_spent == 6
     assert max(step for _, step in ledger.releases) == 4  # an update less, for the one that was made twice
-    assert loop.read_curve(job.curve_file)[-1].epsilon == pytest.approx(ledger.plan.epsilon())
+    assert read_curve(job.curve_file)[-1].epsilon == pytest.approx(ledger.plan.epsilon())
 
 
 def test_a_worker_s_own_machine_is_a_circumstance(base, monkeypatch) -> None:
@@ -289,7 +292,7 @@ def test_a_model_that_began_with_a_private_one_says_what_both_cost(base, tmp_pat
     then = changed(base, init=weights, steps=4)
     second = train(then)
     (warning,) = [one for one in second.warnings if "initial weights" in one]
-    both = composed_cost([make_job(base).plan.event(), make_job(then).plan.event()], 1e-2).epsilon
+    both = composed_cost([set_up(base).job.plan.event(), set_up(then).job.plan.event()], 1e-2).epsilon
     assert both > second.epsilon
     assert f"epsilon = {both:.4g} at delta = 0.01, and not {second.epsilon:.4g} alone" in warning
     assert first.run in warning
@@ -307,7 +310,7 @@ def test_no_private_run_starts_from_weights_that_tell_the_same_data(base, tmp_pa
     without = train(changed(base, privacy__mechanism="sgd", privacy__noise_multiplier=None))
     weights = Path(without.run) / "model.safetensors"
     with pytest.raises(UserError, match="trained on the same data without privacy"):
-        make_job(changed(base, init=weights))
+        set_up(changed(base, init=weights))
     elsewhere = tmp_path / "public.safetensors"
-    save_weights(elsewhere, loop.build(base, ClipStore.open(base.data)))
-    make_job(changed(base, init=elsewhere))
+    save_weights(elsewhere, initial_model(base, ClipStore.open(base.data)))
+    set_up(changed(base, init=elsewhere))

@@ -18,13 +18,12 @@ from raymaskdp.train import (
     PrivacyConfig,
     TrainConfig,
     evaluate,
-    loop,
     prepare,
     train,
 )
 from raymaskdp.train.data.splits import training_videos, videos_of
 from raymaskdp.train.data.store import StoredVideo
-from raymaskdp.train.trainer import make_job
+from raymaskdp.train.run.setup import initial_model, set_up
 
 
 def subjects_of(videos: Sequence[StoredVideo]) -> set[str | None]:
@@ -79,7 +78,7 @@ def test_one_more_record_changes_no_declared_head(anonymized, base, tmp_path) ->
     store = ClipStore.open(tmp_path / "clips")
     assert store.classes == declared.classes
     odd = replace(store, videos=(*store.videos, replace(store.videos[0], label="jump")))
-    assert loop.build(base, odd).head.weight.shape == loop.build(base, store).head.weight.shape
+    assert initial_model(base, odd).head.weight.shape == initial_model(base, store).head.weight.shape
     with pytest.raises(UserError, match=r"The label 'across' of .* is none of the declared classes"):
         prepare(anonymized, tmp_path / "other", replace(declared, classes=("down", "still")))
 
@@ -87,10 +86,10 @@ def test_one_more_record_changes_no_declared_head(anonymized, base, tmp_path) ->
 def test_add_remove_needs_declared_classes(base, anonymized, tmp_path) -> None:
     hidden = changed(base, privacy__mechanism="multiclip", privacy__adjacency="add-remove")
     with pytest.raises(UserError, match="taken from the labels of all records; declare them"):
-        make_job(hidden)
+        set_up(hidden)
     classes = ("across", "down", "still")
     prepare(anonymized, tmp_path / "clips", PrepareConfig(width=32, height=24, classes=classes))
-    plan = make_job(changed(hidden, data=tmp_path / "clips")).plan
+    plan = set_up(changed(hidden, data=tmp_path / "clips")).job.plan
     assert "computed from the number of records, is public" in plan.promise
 
 
@@ -104,7 +103,7 @@ def test_held_out_videos_are_no_records_and_are_measured_as_such(base) -> None:
     config = changed(base, validation=0.25)
     store = ClipStore.open(config.data)
     held_out = videos_of(store, config, "validation")
-    plan = make_job(config).plan
+    plan = set_up(config).job.plan
     assert plan.num_records == 18 - len(held_out)
     run = train(config).run
     measured = evaluate(run, split="validation")

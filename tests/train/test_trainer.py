@@ -21,8 +21,8 @@ from support.changes import changed
 from raymaskdp import config as configuration
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.train import train
-from raymaskdp.train.loop import read_curve
-from raymaskdp.train.trainer import make_job
+from raymaskdp.train.run.curve import read_curve
+from raymaskdp.train.run.setup import set_up
 
 KEY = Key(secret=bytes(range(32)))
 
@@ -81,7 +81,7 @@ def test_whoever_is_killed_two_workers_make_the_same_model(ray_session, base, tm
     alone = train(changed(base, out=tmp_path / "alone"), key=KEY)
     on_ray = changed(base, compute__workers=2)
     killed: list[str] = []
-    curve = make_job(on_ray).curve_file
+    curve = set_up(on_ray).job.curve_file
     rng = np.random.default_rng()
     settings = tmp_path / "run.yaml"
     settings.write_text(configuration.to_yaml(on_ray))
@@ -128,7 +128,7 @@ def test_a_machine_that_is_taken_away_with_a_warning_costs_no_step(base, tmp_pat
     warned = by_count[1][0]
     assert warned == by_count[2][-1] + 1 > 4  # it went on from a checkpoint, and no step was made again
     assert by_count[1][-1] == 80
-    job = make_job(config)
+    job = set_up(config).job
     state = load_file(job.checkpoint_file)
     expected = load_file(Path(alone.run) / "model.safetensors")
     for name, value in expected.items():

@@ -31,9 +31,9 @@ from raymaskdp.files import sha256_file
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, evaluate, loop, prepare, train
-from raymaskdp.train.loop import read_curve
-from raymaskdp.train.promise.job import Worker
-from raymaskdp.train.trainer import make_job
+from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.run.curve import StepReport, read_curve
+from raymaskdp.train.run.setup import initial_model, set_up
 
 KEY = Key(secret=bytes(range(32)))
 
@@ -70,8 +70,8 @@ def test_a_run_spends_its_budget_and_leaves_its_papers(base, mechanism) -> None:
 @pytest.mark.parametrize("clipping", ["automatic", "per-layer"])
 def test_other_clippings_can_be_chosen(base, clipping) -> None:
     other = changed(base, privacy__clipping=clipping, steps=2)
-    assert make_job(other).plan.clipping == clipping
-    assert make_job(other).folder != make_job(changed(base, steps=2)).folder
+    assert set_up(other).job.plan.clipping == clipping
+    assert set_up(other).job.folder != set_up(changed(base, steps=2)).job.folder
     assert read_ledger(Path(train(other).run) / "ledger.jsonl").plan.clipping == clipping
 
 
@@ -97,20 +97,20 @@ def test_a_finished_run_is_not_redone(base, monkeypatch, capsys) -> None:
 
 
 def test_identity_is_what_decides_the_outcome(base, store_path, tmp_path) -> None:
-    run = make_job(base).identity.run
-    assert make_job(changed(base, compute__micro_batch=2, compute__workers=2)).identity.run == run
-    assert make_job(changed(base, out=tmp_path / "elsewhere")).identity.run == run
-    assert make_job(changed(base, seed=1)).identity.run != run
-    assert make_job(changed(base, privacy__clipping_norm=2.0)).identity.run != run
+    run = set_up(base).job.identity.run
+    assert set_up(changed(base, compute__micro_batch=2, compute__workers=2)).job.identity.run == run
+    assert set_up(changed(base, out=tmp_path / "elsewhere")).job.identity.run == run
+    assert set_up(changed(base, seed=1)).job.identity.run != run
+    assert set_up(changed(base, privacy__clipping_norm=2.0)).job.identity.run != run
     moved = Path(shutil.copytree(store_path, tmp_path / "moved"))
-    assert make_job(changed(base, data=moved)).identity.run == run
+    assert set_up(changed(base, data=moved)).job.identity.run == run
     about = json.loads((moved / "store.json").read_text())
     (moved / "store.json").write_text(json.dumps({**about, "fingerprint": "other"}))
     assert (
-        make_job(changed(base, data=moved)).identity.run == run
+        set_up(changed(base, data=moved)).job.identity.run == run
     )  # it is published, and tells nothing of data
     (moved / "store.json").write_text(json.dumps({**about, "name": "other"}))
-    assert make_job(changed(base, data=moved)).identity.run != run
+    assert set_up(changed(base, data=moved)).job.identity.run != run
 
 
 def test_a_run_does_not_go_on_with_other_data(base, store_path, tmp_path) -> None:
@@ -138,8 +138,8 @@ def test_the_result_is_the_average_of_the_weights(base, tmp_path) -> None:
 
 
 def test_copies_are_averaged_within_a_record(base) -> None:
-    plan = make_job(changed(base, clips__copies=3)).plan
-    assert plan.clips == 3 * make_job(base).plan.clips
+    plan = set_up(changed(base, clips__copies=3)).job.plan
+    assert plan.clips == 3 * set_up(base).job.plan.clips
     with pytest.raises(UserError, match="use multiclip"):
         changed(base, privacy__mechanism="dpsgd", clips__copies=2)
 
@@ -155,11 +155,11 @@ def test_a_resumed_run_equals_an_undisturbed_one(base, tmp_path, stop_after) -> 
         base, optimizer__name=name, optimizer__learning_rate=0.01, optimizer__average=0.8, clips__copies=2
     )
     whole = train(changed(base, out=tmp_path / "whole"), key=KEY)
-    job = make_job(base)
+    job = set_up(base).job
     job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(KEY.secret)
 
-    def stop(report: loop.StepReport) -> None:
+    def stop(report: StepReport) -> None:
         if report.step == stop_after:
             raise Killed
 
@@ -186,7 +186,7 @@ def test_kill_9_at_any_moment_changes_nothing(base, tmp_path) -> None:
         "from raymaskdp.privacy import Key; from raymaskdp.train import TrainConfig, train; "
         "train(config.load(TrainConfig, sys.argv[1]), key=Key(secret=bytes(range(32))))"
     )
-    job = make_job(base)
+    job = set_up(base).job
     for lines in (2, 19):
         process = subprocess.Popen([sys.executable, "-c", script, str(settings)])
         while len(read_curve(job.curve_file)) < lines and process.poll() is None:
@@ -202,7 +202,7 @@ def run_with_workers(
     config: TrainConfig, count: int, stop_after: int | None = None
 ) -> dict[str, torch.Tensor]:
     """The loop on `count` threads that add up like workers of Ray Train do, maybe stopped on the way."""
-    job = make_job(config)
+    job = set_up(config).job
     job.key_file.parent.mkdir(parents=True, exist_ok=True)
     job.key_file.write_bytes(KEY.secret)
     barrier, shared = threading.Barrier(count), {}
@@ -218,7 +218,7 @@ def run_with_workers(
 
     failures = []
 
-    def stop(report: loop.StepReport) -> None:
+    def stop(report: StepReport) -> None:
         if report.step == stop_after:
             raise Killed
 
@@ -243,7 +243,7 @@ def run_with_workers(
 def test_one_two_and_three_workers_make_the_same_model(base, tmp_path, expected_batch) -> None:
     """Small lots leave workers, and whole steps, without a record; they take part all the same."""
     # Threads share one generator for initial weights, processes do not; so let them come from a file.
-    save_weights(tmp_path / "init.safetensors", loop.build(base, ClipStore.open(base.data)))
+    save_weights(tmp_path / "init.safetensors", initial_model(base, ClipStore.open(base.data)))
     base = changed(base, init=tmp_path / "init.safetensors", privacy__expected_batch=expected_batch)
     alone = weights(train(changed(base, out=tmp_path / "alone"), key=KEY).run)
     for count in (2, 3):
@@ -254,22 +254,22 @@ def test_one_two_and_three_workers_make_the_same_model(base, tmp_path, expected_
 
 def test_the_number_of_workers_may_change_on_the_way(base, tmp_path) -> None:
     """One is stopped after a step that its checkpoint has not seen; then there are two, and one again."""
-    save_weights(tmp_path / "init.safetensors", loop.build(base, ClipStore.open(base.data)))
+    save_weights(tmp_path / "init.safetensors", initial_model(base, ClipStore.open(base.data)))
     base = changed(base, init=tmp_path / "init.safetensors")
     alone = weights(train(changed(base, out=tmp_path / "alone"), key=KEY).run)
     moving = changed(base, out=tmp_path / "moving")
     for count, stop_after in ((1, 3), (2, 5), (1, None)):
         together = run_with_workers(moving, count, stop_after)
     # The third step was announced twice, with other noise, so the budget ends an update earlier.
-    assert read_ledger(make_job(moving).ledger_file).steps_spent == 6
-    assert checkpoint_step(make_job(moving)) == 5
+    assert read_ledger(set_up(moving).job.ledger_file).steps_spent == 6
+    assert checkpoint_step(set_up(moving).job) == 5
     assert not same_weights(alone, together)
     result = train(moving)
     assert (result.updates, result.steps) == (5, 6)
     assert "1 of them redone and counted again" in str(result)
 
 
-def checkpoint_step(job: loop.TrainingJob) -> int:
+def checkpoint_step(job: TrainingJob) -> int:
     with safe_open(job.checkpoint_file, framework="pt") as opened:
         return int(opened.metadata()["step"])
 
@@ -290,7 +290,7 @@ def test_bfloat16_is_a_run_of_its_own_near_the_other(base, tmp_path) -> None:
     rounded = train(rounded_config, key=KEY)
     assert Path(exact.run).name != Path(rounded.run).name
     first, second = weights(exact.run), weights(rounded.run)
-    start = loop.build(gentle, ClipStore.open(gentle.data)).state_dict()
+    start = initial_model(gentle, ClipStore.open(gentle.data)).state_dict()
     assert not same_weights(first, second)
     assert all(value.dtype == torch.float32 for value in second.values())
     moved = math.sqrt(sum(float(((first[name] - start[name]) ** 2).sum()) for name in first))
@@ -315,7 +315,7 @@ def test_a_warned_worker_leaves_a_checkpoint(base, monkeypatch) -> None:
     """Whenever it asks and is told so; without a warning there is none before its time."""
     monkeypatch.setattr(loop, "NOTICE_S", -1.0)  # asks in every step
     base = changed(base, compute__checkpoint_every=1000)
-    job = make_job(base)
+    job = set_up(base).job
     job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(KEY.secret)
     answers = iter([None, None, math.inf, None, None, None])
@@ -329,7 +329,7 @@ def test_a_warned_worker_makes_no_step_that_would_be_lost(base, monkeypatch) -> 
     """It goes on while there is time, waits once near the end, and goes on if the machine is still there."""
     monkeypatch.setattr(loop, "NOTICE_S", -1.0)
     monkeypatch.setattr(loop, "GRACE_S", 1.0)
-    job = make_job(changed(base, compute__checkpoint_every=1000))
+    job = set_up(changed(base, compute__checkpoint_every=1000)).job
     job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(KEY.secret)
     far, near = time.time() + 1000, time.time() - 1
@@ -345,9 +345,9 @@ def test_a_warned_worker_makes_no_step_that_would_be_lost(base, monkeypatch) -> 
 def test_tensorboard_gets_the_public_curve_and_no_clock(base) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    job = make_job(changed(base, compute__tensorboard=True))
+    job = set_up(changed(base, compute__tensorboard=True)).job
 
-    def stop(report: loop.StepReport) -> None:
+    def stop(report: StepReport) -> None:
         if report.step == 5:  # after the last checkpoint, at 4
             raise Killed
 
@@ -367,9 +367,9 @@ def test_tensorboard_gets_the_public_curve_and_no_clock(base) -> None:
 def test_weights_and_biases_gets_the_public_curve_at_the_end(base, monkeypatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    job = make_job(changed(base, compute__wandb=True))
+    job = set_up(changed(base, compute__wandb=True)).job
 
-    def nothing_yet(report: loop.StepReport) -> None:
+    def nothing_yet(report: StepReport) -> None:
         # A watcher of the same step is told after those of `compute`.
         assert (job.folder / "wandb").exists() == (report.step == job.plan.steps)
 
@@ -509,7 +509,7 @@ def test_secrets_differ_from_run_to_run(base, tmp_path) -> None:
 def test_a_clip_that_cannot_be_read_counts_as_nothing(base, store_path, tmp_path) -> None:
     broken = Path(shutil.copytree(store_path, tmp_path / "broken"))
 
-    def lose(report: loop.StepReport) -> None:
+    def lose(report: StepReport) -> None:
         for path in (broken / "clips").glob("v00*.frames.npy"):
             path.unlink(missing_ok=True)
 
@@ -526,7 +526,7 @@ def test_subjects_can_be_the_unit(base) -> None:
 
 def test_checkpoints_of_another_plan_are_refused(base) -> None:
     run = Path(train(base).run)
-    other = make_job(changed(base, privacy__clipping_norm=0.5))
+    other = set_up(changed(base, privacy__clipping_norm=0.5)).job
     other.folder.mkdir(parents=True)
     shutil.copy(run / "checkpoint.safetensors", other.checkpoint_file)
     with pytest.raises(UserError, match="another run or privacy plan"):

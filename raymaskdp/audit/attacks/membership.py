@@ -31,7 +31,8 @@ from raymaskdp.train import ClipStore, TrainConfig, loop
 from raymaskdp.train.data.batches import PixelInputs
 from raymaskdp.train.data.clips import records_of
 from raymaskdp.train.data.store import TABLE, about_store
-from raymaskdp.train.trainer import read_result
+from raymaskdp.train.run.result import read_result
+from raymaskdp.train.run.setup import initial_model
 
 LOW_FPR = 0.01
 ROC_POINTS = 200
@@ -152,7 +153,7 @@ def _write_half(store: ClipStore, settings: TrainConfig, member_N: np.ndarray, f
 @torch.no_grad()
 def _confidence(settings: TrainConfig, store: ClipStore, run: Path) -> np.ndarray:
     """log(p / (1 − p)) of the right answer for each record as it is, the mean over its clips; [N]."""
-    model = loop.build(settings, store)
+    model = initial_model(settings, store)
     model.load_state_dict(load_file(run / "model.safetensors"))
     model.eval()
     records = records_of(store.split(settings.split), "video")

@@ -16,7 +16,7 @@ import numpy as np
 
 from raymaskdp.files import atomic_path
 from raymaskdp.privacy.prices.tradeoff import SMALLEST_DELTA, Tradeoff
-from raymaskdp.train.loop import StepReport
+from raymaskdp.train.run.curve import StepReport
 
 LOSS, EPSILON = "#1f5fa8", "#b4541a"
 STYLE: dict[Any, str] = {"svg.fonttype": "path", "svg.hashsalt": "raymaskdp"}

@@ -12,8 +12,8 @@ from raymaskdp.privacy.budget import BudgetResult, CountedRun, Limit, budget, co
 from raymaskdp.privacy.commands import VerifyResult
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.store import ClipStore
-from raymaskdp.train.promise.job import TrainingJob
 from raymaskdp.train.promise.origins import warnings_of
+from raymaskdp.train.run.setup import RunSetup
 
 
 def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None = None) -> VerifyResult:
@@ -59,19 +59,20 @@ def budget_of(data: str, *, limit: float | None = None, delta: float = 1e-5) -> 
     return budget(store.path, wanted, delta=delta)
 
 
-def count(job: TrainingJob, key: Key) -> None:
+def count(setup: RunSetup, key: Key) -> None:
     """Write a run down with its data before it begins; raises `UserError` if it goes beyond their limit."""
-    store = ClipStore.open(job.config.data)
+    store, job = setup.store, setup.job
     if store.url is None:
         count_run(store.path, CountedRun(run=str(job.folder), key=key.fingerprint, plan=job.plan))
 
 
-def require_same_data(job: TrainingJob) -> None:
+def require_same_data(setup: RunSetup) -> None:
     """Raise `UserError` if a run was on other data than its store holds now; needs its key."""
+    job = setup.job
     key = Key.load(job.key_file)
     if key is None or not job.ledger_file.is_file():
         return  # it was passed on without its secrets
-    if read_ledger(job.ledger_file).is_of(ClipStore.open(job.config.data).fingerprint, key) is False:
+    if read_ledger(job.ledger_file).is_of(setup.store.fingerprint, key) is False:
         raise UserError(
             f"{job.folder} holds a run on other data, which the clip store {job.config.data} had before; "
             "give another out."

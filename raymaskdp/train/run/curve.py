@@ -1,0 +1,69 @@
+"""What is written down of every step, and may be shown: the training curve of a run."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from raymaskdp.files import write_text
+from raymaskdp.finite import finite_or_none
+from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.privacy.prices.accounting import rdp_epsilon
+from raymaskdp.train.promise.job import TrainingJob
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What may be shown of a step. Of private records only ε: not even the time, which tells a lot's size.
+
+    Attributes:
+      step: updates made so far.
+      epsilon: spent so far, at most; None if nothing is promised.
+      public_loss: mean loss of the public lot; of the training lot if nothing is private; else None.
+      clipping_norm: of the step, where it adapts: a function of the releases before it.
+    """
+
+    step: int
+    epsilon: float | None
+    public_loss: float | None
+    clipping_norm: float | None = None
+
+
+class Curve:
+    """The training curve, one JSON object a line, a line a step; a step that is redone replaces its line."""
+
+    def __init__(self, job: TrainingJob, start: int) -> None:
+        self._job = job
+        kept = [line for line in read_curve(job.curve_file) if line.step <= start]
+        write_text(job.curve_file, "".join(json.dumps(asdict(line)) + "\n" for line in kept), ours=True)
+
+    def add(
+        self, step: int, loss: float | None, *, spent: int, clipping_norm: float | None = None
+    ) -> StepReport:
+        """Write the line of a step, which has just been made; `spent` releases were made up to it."""
+        report = StepReport(step, spent_at_most(self._job.plan, spent), loss, clipping_norm)
+        with open(self._job.curve_file, "a", encoding="utf-8") as opened:
+            opened.write(json.dumps(asdict(report)) + "\n")
+        return report
+
+
+def spent_at_most(plan: PrivacyPlan, step: int) -> float | None:
+    """A quick upper bound on ε after `step` steps: by RDP, of the next tenth of the run. None if infinite."""
+    tenth = max(plan.steps // 10, 1)
+    return finite_or_none(_spent(plan, min(math.ceil(step / tenth) * tenth, plan.steps)))
+
+
+@functools.lru_cache(maxsize=256)
+def _spent(plan: PrivacyPlan, steps: int) -> float:
+    return min(rdp_epsilon(plan.event(steps), plan.delta), plan.epsilon())
+
+
+def read_curve(path: Path) -> list[StepReport]:
+    """The lines of a curve; none if there is no file. A last line cut off by a crash is dropped."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [StepReport(**json.loads(line)) for line in lines if line.endswith("\n")]

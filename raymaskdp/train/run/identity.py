@@ -1,0 +1,61 @@
+"""What a run is: its privacy plan, and the digests by which its folder and its checkpoint are known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from raymaskdp import config as configuration
+from raymaskdp import models
+from raymaskdp.errors import UserError
+from raymaskdp.files import sha256_file
+from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.train.checkpoint import Identity
+from raymaskdp.train.config import PrivacyConfig, TrainConfig
+from raymaskdp.train.data.clips import records_of
+from raymaskdp.train.data.splits import training_videos
+from raymaskdp.train.data.store import ClipStore
+from raymaskdp.train.promise.job import TrainingJob
+
+
+def plan_of(config: TrainConfig, store: ClipStore) -> PrivacyPlan:
+    """The privacy plan of a run on a store; raises `UserError` for what the store cannot keep secret."""
+    if config.privacy.adjacency == "add-remove" and not store.declared:
+        raise UserError(
+            f"add-remove adjacency hides whether a record exists, but the classes of {config.data} are taken "
+            "from the labels of all records; declare them with `raymaskdp prepare ... classes=[...]`."
+        )
+    records = records_of(training_videos(store, config), config.privacy.unit)
+    return config.privacy.plan(num_records=len(records), steps=config.steps, copies=config.clips.copies)
+
+
+def job_of(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> TrainingJob:
+    """The run of these settings on a store; its folder is named after its mechanism and its digest."""
+    identity = Identity(run=run_digest(config, store), plan=configuration.digest(_without_unused(plan)))
+    folder = config.out / f"{plan.mechanism}-{identity.run[:12]}"
+    return TrainingJob(config=config, folder=folder, plan=plan, identity=identity)
+
+
+def run_digest(config: TrainConfig, store: ClipStore) -> str:
+    """Digest of what decides a run's outcome: settings, initial weights by content, and data by their name.
+
+    It is published, so nothing of the data's content is in it: the ledger commits to that.
+    """
+    settings = configuration.to_dict(config)
+    for place in ("data", "out", "compute"):
+        del settings[place]
+    settings["privacy"] = _without_unused(config.privacy)
+    settings["init"] = None if config.init is None else sha256_file(config.init)
+    settings["weights"] = [sha256_file(path) for path in models.weight_files(config.model)]
+    settings["precision"] = config.compute.precision
+    text = json.dumps([settings, store.name], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_unused(config: PrivacyPlan | PrivacyConfig) -> dict[str, Any]:
+    """Plain values, but for settings of adaptive clipping that are not there: runs keep their names."""
+    values = configuration.to_dict(config)
+    if values["adaptive"] is None:
+        del values["adaptive"]
+    return values

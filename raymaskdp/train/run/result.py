@@ -1,0 +1,113 @@
+"""What a finished run leaves behind and may publish: its model, and its result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from raymaskdp import config as configuration
+from raymaskdp import models
+from raymaskdp.files import write_json
+from raymaskdp.finite import finite_or_none
+from raymaskdp.train import checkpoint
+from raymaskdp.train.promise.origins import warnings_of
+from raymaskdp.train.run.curve import read_curve
+from raymaskdp.train.run.setup import RunSetup
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """A finished run. Everything here may be published.
+
+    Attributes:
+      run: its folder.
+      mechanism, adjacency, unit, delta, noise_multiplier, clipping_norm, clips, steps: of its plan.
+      epsilon: the tighter of `epsilon_rdp` and `epsilon_pld`; None if nothing is promised.
+      updates: how many the model got: fewer than `steps` where steps were redone after a crash under other
+        circumstances, and counted again.
+      records: N, the number of records.
+      trainable: how many numbers were trained.
+      public_loss: of the last step's public lot (of its whole lot if nothing is private); or None.
+      warnings: what makes the promise weaker than it looks; a sentence each.
+      finished_before: whether the run was there already, and nothing was done.
+    """
+
+    run: str
+    mechanism: str
+    adjacency: str
+    unit: str
+    epsilon: float | None
+    epsilon_rdp: float | None
+    epsilon_pld: float | None
+    delta: float
+    noise_multiplier: float
+    clipping_norm: float
+    clips: int
+    steps: int
+    updates: int
+    records: int
+    scheme: str
+    trainable: int
+    public_loss: float | None
+    warnings: tuple[str, ...] = ()
+    finished_before: bool = False
+
+    def __str__(self) -> str:
+        done = "was finished before; nothing to do" if self.finished_before else "is finished"
+        if self.epsilon is None:
+            privacy = "no privacy: every video is used as it is"
+        else:
+            privacy = (
+                f"ε = {self.epsilon:.3g} at δ = {self.delta:g} for one {self.unit} "
+                f"({self.adjacency} adjacency; RDP {self.epsilon_rdp:.3g}, PLD {self.epsilon_pld:.3g})"
+            )
+        lost = self.steps - self.updates
+        redone = f"{lost} of them redone and counted again, " if lost else ""
+        return "\n".join(
+            [
+                f"The run {self.run} {done}.",
+                f"  {self.mechanism}, {self.steps} steps over {self.records} records, {redone}"
+                f"{self.trainable} trained parameters ({self.scheme})",
+                f"  {privacy}",
+                *(f"  warning: {warning}" for warning in self.warnings),
+            ]
+        )
+
+
+def read_result(folder: Path) -> TrainResult:
+    """The result of a finished run."""
+    values = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return configuration.build(TrainResult, values, where=str(folder / "result.json"))
+
+
+def finish(setup: RunSetup) -> TrainResult:
+    """Write the model and the result of a run whose last checkpoint is there; returns the result."""
+    job, model = setup.job, setup.model
+    trainable = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    updates = checkpoint.load_result(job.checkpoint_file, model=model, identity=job.identity)
+    models.save_weights(job.folder / "model.safetensors", model)
+    curve = read_curve(job.curve_file)
+    cost, plan = job.plan.cost(), job.plan
+    result = TrainResult(
+        run=str(job.folder),
+        mechanism=plan.mechanism,
+        adjacency=plan.adjacency,
+        unit=plan.unit,
+        epsilon=finite_or_none(cost.epsilon),
+        epsilon_rdp=finite_or_none(cost.rdp),
+        epsilon_pld=finite_or_none(cost.pld),
+        delta=plan.delta,
+        noise_multiplier=plan.noise_multiplier,
+        clipping_norm=plan.clipping_norm,
+        clips=plan.clips,
+        steps=plan.steps,
+        updates=updates,
+        records=plan.num_records,
+        scheme=job.config.scheme,
+        trainable=trainable,
+        public_loss=curve[-1].public_loss,
+        warnings=(*plan.warnings, *warnings_of(job.config, setup.store, plan)),
+    )
+    write_json(job.folder / "result.json", asdict(result))
+    return result
