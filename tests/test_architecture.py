@@ -68,7 +68,6 @@ STILL_LONG = {
     "anonymize/compose/diffusion/refiner.py",
     "anonymize/people/networks/weights/make_weights.py",
     "privacy/per_record/engine.py",
-    "sweep/tuner.py",
 }
 """Modules that are to be divided; a name goes from here as soon as it is."""
 

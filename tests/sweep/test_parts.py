@@ -12,7 +12,8 @@ import pytest
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.sweep import SweepConfig, frontier, trials, tuner
+from raymaskdp.sweep import SweepConfig, frontier, trials
+from raymaskdp.sweep.results import plotted
 from raymaskdp.sweep.selection_cost import make_bill
 from raymaskdp.train import PrivacyConfig, TrainConfig
 
@@ -172,7 +173,7 @@ def test_the_plot_shows_the_frontier_and_the_line_without_privacy(tmp_path: Path
             "score": [0.5, 0.6, 0.9, 0.1],
         }
     )
-    curves = frontier.by_mechanism(tuner.plotted(results))
+    curves = frontier.by_mechanism(plotted(results))
     assert {name: [point.mean for _, point in curve] for name, curve in curves.items()} == {
         "maskdp": [0.6],
         "dpsgd": [0.5],

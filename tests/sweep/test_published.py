@@ -14,8 +14,10 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
 from raymaskdp.models import ModelConfig
 from raymaskdp.report.trainings import read_sweep
-from raymaskdp.sweep import SweepConfig, tuner
+from raymaskdp.sweep import SweepConfig
 from raymaskdp.sweep.config import Published, PublishedScore, trials
+from raymaskdp.sweep.results import table_of, write_up
+from raymaskdp.sweep.trial import make_point, run_trial
 from raymaskdp.train import ClipConfig, ComputeConfig, PrivacyConfig, TrainConfig
 
 
@@ -64,11 +66,10 @@ def test_the_report_prints_them_beside_the_measured(clip_store, tmp_path) -> Non
     assert configuration.build(SweepConfig, configuration.to_dict(sweep), where="here") == sweep
     planned = trials(sweep)
     outcomes = {
-        number: tuner.run_trial(tuner._point(number, trial, sweep, sweep.out))
-        for number, trial in enumerate(planned)
+        number: run_trial(make_point(number, trial, sweep, sweep.out)) for number, trial in enumerate(planned)
     }
-    results = tuner._table(sweep, planned, outcomes)
-    result = tuner._write_up(sweep, sweep.out, planned, results, classes=3)
+    results = table_of(sweep, planned, outcomes)
+    result = write_up(sweep, sweep.out, planned, results, classes=3)
     about = {"digest": "", "published": "Somebody, table 1", "result": configuration.to_dict(result)}
     write_json(sweep.out / "sweep.json", about)
     table = pd.read_parquet(result.results)

@@ -17,10 +17,13 @@ from support.stores import write_videos
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig
-from raymaskdp.sweep import Range, Search, Stopping, SweepConfig, parallel_coordinates, trials, tuner
+from raymaskdp.sweep import Range, Search, Stopping, SweepConfig, parallel_coordinates, trials
 from raymaskdp.sweep.charges import require_apart
 from raymaskdp.sweep.config import drawn_trial
+from raymaskdp.sweep.results import plotted
+from raymaskdp.sweep.run import _drawn_once
 from raymaskdp.sweep.search import draw
+from raymaskdp.sweep.trial import make_point, run_trial
 from raymaskdp.train import ClipConfig, ClipStore, ComputeConfig, PrivacyConfig, TrainConfig
 from raymaskdp.train.data.splits import training_videos
 
@@ -122,8 +125,8 @@ def test_the_number_of_trials_is_drawn_once(tmp_path) -> None:
     for number in range(40):
         out = tmp_path / str(number)
         out.mkdir()
-        first = tuner._drawn_once(sweep, out)
-        assert tuner._drawn_once(sweep, out) == first  # and not again until it pleases
+        first = _drawn_once(sweep, out)
+        assert _drawn_once(sweep, out) == first  # and not again until it pleases
         counts.append(len(first))
     assert min(counts) >= 1
     assert len(set(counts)) > 2
@@ -150,7 +153,7 @@ def test_names_of_runs_do_not_tell_how_many_there_were(clip_store) -> None:
     sweep = sweep_of(clip_store, tuning="papernot-steinke", search=Search(trials=2, space={"seed": (1,)}))
     out = clip_store.parent / "named"
     trial = drawn_trial(sweep, {"seed": 1})
-    names = [Path(tuner._point(number, trial, sweep, out)["train"]["out"]).name for number in (0, 1, 0)]
+    names = [Path(make_point(number, trial, sweep, out)["train"]["out"]).name for number in (0, 1, 0)]
     assert names[0] == names[2] != names[1]
     assert not any(name.isdigit() for name in names)
 
@@ -159,9 +162,9 @@ def test_a_trial_that_may_be_stopped_is_measured_on_the_way(clip_store, tmp_path
     torch.set_num_threads(1)
     sweep = replace(sweep_of(clip_store, grids={"g": {"steps": (6,)}}, stopping=STOPPING), out=tmp_path)
     (trial, *_) = trials(sweep)
-    point = tuner._point(0, trial, sweep, tmp_path)
+    point = make_point(0, trial, sweep, tmp_path)
     reports: list[dict[str, Any]] = []
-    outcome = tuner.run_trial(point, reports.append)
+    outcome = run_trial(point, reports.append)
     assert [report["step"] for report in reports] == [2, 4]
     assert all(0 <= report["chosen_by"] <= 1 for report in reports)
     assert (outcome["step"], outcome["metric"]) == (6, "top1")
@@ -174,7 +177,7 @@ def test_a_trial_that_may_be_stopped_is_measured_on_the_way(clip_store, tmp_path
 
     (_, second, *_) = trials(sweep)
     with pytest.raises(Stopped):
-        tuner.run_trial(tuner._point(1, second, sweep, tmp_path), stop)
+        run_trial(make_point(1, second, sweep, tmp_path), stop)
     (unfinished,) = [run for run in (tmp_path / "runs").iterdir() if not (run / "result.json").exists()]
     assert len((unfinished / "curve.jsonl").read_text().splitlines()) == 2
 
@@ -190,7 +193,7 @@ def test_the_frontier_of_a_search_is_what_would_be_chosen() -> None:
             "chosen_by": [0.4, 0.6, 0.9, 0.7],
         }
     ).convert_dtypes()
-    assert tuner.plotted(results)["score"].tolist() == [0.5, 0.8]
+    assert plotted(results)["score"].tolist() == [0.5, 0.8]
 
 
 def test_parallel_coordinates_have_an_axis_a_setting(tmp_path) -> None:

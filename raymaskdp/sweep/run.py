@@ -1,0 +1,96 @@
+"""Command `sweep`: which trials there are, what is left of them to run, and the outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from raymaskdp import config as configuration
+from raymaskdp import events
+from raymaskdp.distributed.connect import ray_cluster
+from raymaskdp.errors import UserError
+from raymaskdp.files import make_folder, private_folder, write_json, write_text
+from raymaskdp.privacy.prices.selection import draw_runs
+from raymaskdp.sweep import search
+from raymaskdp.sweep.charges import require_apart
+from raymaskdp.sweep.config import SweepConfig, Trial, drawn_trial, trials
+from raymaskdp.sweep.results import SweepResult, table_of, write_up
+from raymaskdp.sweep.trial import make_point
+from raymaskdp.sweep.tuner import run_grid, run_suggested
+from raymaskdp.train import ClipStore
+
+
+def sweep(config: SweepConfig) -> SweepResult:
+    """Run the trials of a sweep, or what is left of them, and write up all of them.
+
+    A trial that fails costs itself and stands in the table with its reason. Raises `UserError` for
+    settings that do not go together, and if `config.out` holds another sweep.
+    """
+    # Of the annotated types, which `SweepConfig(...)` in Python does not see to; equal settings, equal sweep.
+    config = configuration.build(SweepConfig, configuration.to_dict(config), where="the configuration")
+    out = config.out.absolute()
+    store = ClipStore.open(config.train.data)
+    require_apart(config)
+    digest = _digest(config, store)
+    about = out / "sweep.json"
+    if about.is_file():
+        earlier = json.loads(about.read_text(encoding="utf-8"))
+        if earlier["digest"] != digest:
+            raise UserError(f"{out} holds another sweep; give another folder, or remove it.")
+        if earlier["result"] is not None:
+            result = configuration.build(SweepResult, earlier["result"], where=str(about))
+            return replace(result, out=str(out), finished_before=True)
+    make_folder(out)
+    write_text(out / "sweep.yaml", configuration.to_yaml(config))
+    source = config.published.source if config.published else None
+    write_json(about, {"digest": digest, "published": source, "result": None})
+    events.write("sweep begins", sweep=digest[:12])
+    planned = list(_drawn_once(config, out) if config.pays else trials(config))
+    points, outcomes = [], {}
+    for number, trial in enumerate(tqdm(planned, "plan", unit="trial", leave=False, disable=events.wanted())):
+        try:
+            points.append(make_point(number, trial, config, out))
+        except UserError as error:
+            outcomes[number] = {"error": str(error)}
+    with ray_cluster():
+        if points:
+            outcomes.update(run_grid(points, config, out))
+        for trial, outcome in run_suggested(config, out) if config.learns else ():
+            outcomes[len(planned)] = outcome
+            planned.append(trial)
+    results = table_of(config, planned, outcomes)
+    result = write_up(config, out, planned, results, classes=len(store.classes))
+    write_json(about, {"digest": digest, "published": source, "result": configuration.to_dict(result)})
+    events.write("sweep ends", sweep=digest[:12])  # how many trials there were may be chance, and private
+    return result
+
+
+def _drawn_once(config: SweepConfig, out: Path) -> list[Trial]:
+    """The trials of a sweep that pays for its choice: a random number of independent draws.
+
+    Written down before the first one runs: who could draw again until the number pleased would have drawn
+    nothing.
+    """
+    assert config.search is not None
+    path = private_folder(out) / "draws.json"
+    if not path.is_file():
+        generator = np.random.default_rng()  # of the operating system: neither data nor settings decide
+        count = draw_runs(config.search.trials, generator)
+        write_json(path, search.draw(config.search, config.seeds, generator, count))
+    return [drawn_trial(config, one) for one in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _digest(config: SweepConfig, store: ClipStore) -> str:
+    """What a sweep is: its settings but where it is and how fast, and the data."""
+    settings = configuration.to_dict(config)
+    for name in ("out", "cpus", "gpus"):
+        del settings[name]
+    for name in ("data", "out", "compute"):
+        del settings["train"][name]
+    text = json.dumps([settings, store.name], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
