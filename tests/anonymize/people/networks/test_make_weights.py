@@ -19,6 +19,7 @@ from raymaskdp.errors import UserError
 onnx = pytest.importorskip("onnx", reason="onnx makes the networks and does not run them")
 
 from raymaskdp.anonymize.people.networks.weights import make_weights  # noqa: E402
+from raymaskdp.anonymize.people.networks.weights.convert import convert  # noqa: E402
 
 H, W = 9, 12
 
@@ -75,7 +76,7 @@ class Tiny:
         }
 
     def run(self, picture_HWC: np.ndarray, *outputs: str) -> list[np.ndarray]:
-        converted = make_weights.convert(json.loads(json.dumps(self.model(*outputs))), self.weights)
+        converted = convert(json.loads(json.dumps(self.model(*outputs))), self.weights)
         onnx.checker.check_model(converted, full_check=True)
         session = onnxruntime.InferenceSession(converted.SerializeToString())
         return session.run(list(outputs), {"picture": picture_HWC[None].astype(np.float32)})
@@ -165,7 +166,7 @@ def test_weights_stay_half_and_are_written_once() -> None:
     tiny.picture(3)
     tiny.constant("kernel", np.random.default_rng(0).normal(size=(3, 3, 3, 64)))
     tiny.node("answer", "Conv2D", "picture", "kernel", **SAME, strides=[1, 1, 1, 1])
-    content = make_weights.convert(tiny.model("answer"), tiny.weights).SerializeToString()
+    content = convert(tiny.model("answer"), tiny.weights).SerializeToString()
     assert len(content) < len(tiny.weights) + 1000
 
 
@@ -173,11 +174,11 @@ def test_what_is_not_known_is_refused(tmp_path: Path) -> None:
     tiny = Tiny()
     tiny.node("answer", "FFT", tiny.picture(3))
     with pytest.raises(UserError, match="FFT of the node answer"):
-        make_weights.convert(tiny.model("answer"), b"")
+        convert(tiny.model("answer"), b"")
     tiny = Tiny()
     tiny.node("answer", "Identity", tiny.picture(3))
     with pytest.raises(UserError, match="3 bytes"):
-        make_weights.convert(tiny.model("answer"), b"abc")
+        convert(tiny.model("answer"), b"abc")
     with tarfile.open(tmp_path / "other.tgz", "w:gz") as archive:
         archive.add(__file__, "package/models/nanodet.json")
     with pytest.raises(UserError, match="SHA-256 differs"):
