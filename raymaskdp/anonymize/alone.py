@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided
 from raymaskdp.distributed.map_rows import FAILURES_TO_TEST
 from raymaskdp.errors import MACHINE, MachineError, UserError, machine_lacks
 
@@ -25,7 +25,7 @@ def alone(tasks: Mapping[str, Any], work: SelfTesting) -> Iterator[tuple[str, An
     of others, then after twice as many. Raises `UserError` where it is at fault, and decides nothing that it
     failed.
     """
-    held: list[tuple[str, Item]] = []
+    held: list[tuple[str, Decided]] = []
     failures, patience = 0, {True: 1, False: FAILURES_TO_TEST}
     for name, task in tasks.items():
         try:
@@ -34,7 +34,7 @@ def alone(tasks: Mapping[str, Any], work: SelfTesting) -> Iterator[tuple[str, An
             if machine_lacks(error):
                 raise MachineError(machine_lacks(error)) from error
             raise
-        if not isinstance(made, Item) or made.status != "failed":
+        if not isinstance(made, Decided) or made.status != "failed":
             yield from held
             held.clear()
             failures = 0

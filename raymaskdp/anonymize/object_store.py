@@ -20,11 +20,11 @@ from typing import Any
 
 from raymaskdp import storage
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided, Item
 from raymaskdp.anonymize.output import manifest, ownership, stored
 from raymaskdp.anonymize.output.folders import INSIDE
 from raymaskdp.anonymize.output.manifest import Row
-from raymaskdp.anonymize.stages import Job, guarded
+from raymaskdp.anonymize.stages import Job, run_item
 from raymaskdp.datasets.manifest import VideoRecord
 
 Stage = Callable[[AnonymizeConfig, Job], Callable[[Any], Any]]
@@ -61,7 +61,7 @@ class Carried:
 
     def __call__(self, task: Any) -> Any:
         if isinstance(task, Item) and (self._store is not None or storage.is_url(task.record.path)):
-            return guarded(self._carry, task) if task.status == "pending" else task
+            return task if isinstance(task, Decided) else run_item(self._carry, task)
         return self._work(task)
 
     def self_test(self) -> None:
@@ -88,11 +88,13 @@ class Carried:
                 version = storage.version(url)  # before the content, which may change meanwhile
                 local = str(held.enter_context(storage.local_copy(url)))
                 done = self._work(dataclasses.replace(item, local=local, source_version=version))
-                reasons = tuple(reason.replace(local, url) for reason in done.reasons)
-                done = dataclasses.replace(done, local=None, reasons=reasons)
+                done = dataclasses.replace(done, local=None)
+                if isinstance(done, Decided):
+                    reasons = tuple(reason.replace(local, url) for reason in done.reasons)
+                    done = dataclasses.replace(done, reasons=reasons)
             else:
                 done = self._work(item)
-        if self._store is not None and done.status == "done":
+        if self._store is not None and isinstance(done, Decided) and done.status == "done":
             self._publish(self._store, done.record.video_id)
         # The caller's clock has all of it, with the way there and back.
         return dataclasses.replace(done, seconds=item.seconds)

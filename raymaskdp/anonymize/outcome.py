@@ -10,7 +10,7 @@ import numpy as np
 
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.compose.synthesis import Layers
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided, Item
 from raymaskdp.anonymize.people.people import People, Person
 from raymaskdp.anonymize.people.scoring import TruthMetrics
 from raymaskdp.anonymize.verify import checks
@@ -21,21 +21,22 @@ FRAMES_TO_LOOK_AT = 8
 """Suspicious frames of a quarantined video that its row names, for `review`."""
 
 
-def failed(item: Item, reason: str) -> Item:
-    """The item, decided: it could not be worked on, because of `reason`."""
-    return dataclasses.replace(item, status="failed", reasons=(reason,), analysis=None)
+def failed(item: Item, reason: str, fault: str = "") -> Decided:
+    """The item, decided: it could not be worked on, because of `reason`; `fault` as in `Decided`."""
+    return Decided.after(item, status="failed", reasons=(reason,), fault=fault)
 
 
-def held_back(item: Item, reasons: list[str], frames: Sequence[int] = ()) -> Item:
-    """The item, decided; `frames` are those to look at, of which a few are remembered."""
-    metrics = dict(item.metrics)
+def held_back(item: Item, reasons: list[str], frames: Sequence[int] = (), **known: Any) -> Decided:
+    """The item, decided, with what is known of it beside its phase.
+
+    `frames` are those to look at, of which a few are remembered.
+    """
+    metrics = dict(known.pop("metrics", {}))
     if frames:
         listed = np.unique(frames)
         picked = np.linspace(0, len(listed) - 1, min(len(listed), FRAMES_TO_LOOK_AT)).round().astype(int)
         metrics["frames"] = [int(frame) for frame in listed[picked]]
-    return dataclasses.replace(
-        item, status="quarantined", reasons=tuple(reasons), metrics=metrics, analysis=None
-    )
+    return Decided.after(item, status="quarantined", reasons=tuple(reasons), metrics=metrics, **known)
 
 
 def unreleased(item: Item, problems: list[str]) -> list[str]:

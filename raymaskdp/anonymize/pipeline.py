@@ -15,7 +15,7 @@ from typing import Any
 
 from raymaskdp.anonymize.alone import alone
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided, Item
 from raymaskdp.anonymize.object_store import Carried, Stage
 from raymaskdp.anonymize.outcome import failed
 from raymaskdp.anonymize.run_metrics import RunMetrics
@@ -46,8 +46,8 @@ def in_process(
     Args:
       observed: observations of earlier runs, by camera (`shared_background`).
 
-    Videos that lend their camera's other videos a background come first, and twice: pending, once they
-    have been analyzed, and decided. Raises `UserError` where this machine is at fault and not the videos;
+    Videos that share their background with other videos of their camera come first, and twice: `Analyzed`,
+    and later `Decided`. Raises `UserError` where this machine is at fault and not the videos;
     those that it failed are not decided then.
     """
 
@@ -92,7 +92,7 @@ def on_ray(
         metrics = RunMetrics(lambda: min(config.workers or num_cpus(), len(items)))
         waiting = len(items)
         for item in _in_turn(items, run, job, stages, observed):
-            if item.status != "pending":
+            if isinstance(item, Decided):
                 waiting -= 1
                 metrics.count(item, waiting=waiting)
             yield item
@@ -107,9 +107,9 @@ def _in_turn(
 ) -> Iterator[Item]:
     """First what cameras need to know, then their plates, then everything else."""
     waiting = {item.record.video_id: item for item in items}
-    lending = {name: item for name, item in waiting.items() if item.lends}
-    for item in _complete(lending, run, (Analyze, Observe)):
-        if item.status != "pending":
+    sharing = {name: item for name, item in waiting.items() if item.shares is not None}
+    for item in _complete(sharing, run, (Analyze, Observe)):
+        if isinstance(item, Decided):
             del waiting[item.record.video_id]
         else:
             waiting[item.record.video_id] = item
@@ -139,8 +139,8 @@ class _Tasks:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         task = self._work(pickle.loads(row["task"]))  # noqa: S301 — written by our own driver
-        failed = isinstance(task, Item) and task.status == "failed"
-        fault = task.fault if isinstance(task, Item) else ""
+        failed = isinstance(task, Decided) and task.status == "failed"
+        fault = task.fault if isinstance(task, Decided) else ""
         return {"task": pickle.dumps(task), "fault": fault, "failed": failed}
 
     def self_test(self) -> None:

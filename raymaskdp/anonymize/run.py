@@ -20,7 +20,7 @@ from raymaskdp import config as configuration
 from raymaskdp import events, storage
 from raymaskdp.anonymize import pipeline, shared_background
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import BackgroundSharing, Decided, Item, Pending
 from raymaskdp.anonymize.object_store import Earlier
 from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
@@ -136,11 +136,13 @@ def anonymize(
         decided = decisions.read(out)
         earlier = Earlier(out, records)
         plates = folders.lasting(home, "plates")
-        # Backgrounds are lent through a folder that all workers see, which a store does not give.
-        lenders = shared_background.lenders(
-            records, config.plate.shared_videos if isinstance(out, Path) else 0
-        )
-        lending = {record.video_id for some in lenders.values() for record in some}
+        # Backgrounds are shared through a folder that all workers see, which a store does not give.
+        donors = shared_background.donors(records, config.plate.shared_videos if isinstance(out, Path) else 0)
+        sharing = {
+            record.video_id: BackgroundSharing(camera=camera, plates=plates)
+            for camera, some in donors.items()
+            for record in some
+        }
         todo = []
         for record in records:
             row = earlier.finished(record, rows.get(record.video_id), config_sha256)
@@ -149,8 +151,8 @@ def anonymize(
             if row is None or decisions.overruled(released, row):
                 identity.require_same(out, record, rows.get(record.video_id), earlier.about(record))
                 earlier.require_free(record, rows.get(record.video_id))
-                lends = record.video_id in lending
-                todo.append(Item(record=record, truth=_truth(record), released=released, lends=lends))
+                shares = sharing.get(record.video_id)
+                todo.append(Pending(record=record, truth=_truth(record), released=released, shares=shares))
             else:
                 rows[record.video_id] = row
         pieces = _pieces(config, out, home)
@@ -158,7 +160,7 @@ def anonymize(
             out=home,
             work=work,
             secret=SecretFile.at(config.secret_file or folders.lasting(home, "secret")),
-            plates=folders.private(plates) if lenders else None,
+            plates=folders.private(plates) if donors else None,
             pieces=pieces,
             store=out if isinstance(out, str) else None,
         )
@@ -171,7 +173,7 @@ def anonymize(
                 for record in some
                 if record.video_id not in unfinished
             ]
-            for camera, some in lenders.items()
+            for camera, some in donors.items()
         }
         run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
         bar = _bar(records, len(todo), progress and not events.wanted())
@@ -268,7 +270,7 @@ def _collect(
     config_sha256: str,
     bar: tqdm[Any],
 ) -> dict[str, Row]:
-    """Enter items in `rows` and the manifest as they are decided; pending ones are only counted.
+    """Enter items in `rows` and the manifest as they are decided; analyzed ones are only counted.
 
     The rows of those that failed, where an earlier verdict stays in their place.
     """
@@ -281,7 +283,7 @@ def _collect(
     try:
         with bar:
             for item in items:
-                if item.status == "pending":
+                if not isinstance(item, Decided):
                     waiting.add(item.record.video_id)
                     counts["analyzed"] += 1
                     bar.set_postfix(counts, refresh=False)
@@ -311,7 +313,7 @@ def _collect(
 
 
 def _enter(
-    item: Item, rows: dict[str, Row], in_vain: dict[str, Row], out: Path | str, config_sha256: str
+    item: Decided, rows: dict[str, Row], in_vain: dict[str, Row], out: Path | str, config_sha256: str
 ) -> None:
     """Enter a decided item. Only a verdict takes back what was published before: a failure is none."""
     name = item.record.video_id
@@ -325,7 +327,7 @@ def _enter(
     rows[name] = row
 
 
-def _tell(item: Item) -> None:
+def _tell(item: Decided) -> None:
     frames = item.info.num_frames if item.info else 0
     seconds = round(item.seconds, 3)
     events.write("video", video_id=item.record.video_id, status=item.status, frames=frames, seconds=seconds)

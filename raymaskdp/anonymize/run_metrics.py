@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided
 from raymaskdp.distributed import metrics
 
 METRICS = {
@@ -35,7 +35,7 @@ class Throughput:
     working: float = 0.0
     decided: int = 0
 
-    def add(self, item: Item) -> None:
+    def add(self, item: Decided) -> None:
         """Enter a decided item."""
         self.working += item.seconds
         self.decided += 1
@@ -73,7 +73,7 @@ class RunMetrics:
         self._began = self._counted = clock()
         self._worker_seconds = 0.0
 
-    def count(self, item: Item, *, waiting: int) -> None:
+    def count(self, item: Decided, *, waiting: int) -> None:
         """Enter a decided item; `waiting` videos are left."""
         self._videos(1, item.status)
         frames = item.info.num_frames if item.info is not None else 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from raymaskdp.anonymize.compose.scene import Scene
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Analyzed, Decided
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.datasets.manifest import VideoRecord
@@ -29,7 +29,7 @@ PERSON = (slice(12, 64), slice(36, 60))
 FOCAL_PX, DISTANCE_M = 80.0, 3.0
 
 
-def known_item(folder: Path, limits: DecodeLimits) -> Item:
+def known_item(folder: Path, limits: DecodeLimits) -> Analyzed:
     """The video, written to `folder` and looked at as any other, with its analysis.
 
     Raises `UserError` where it does not decode to what was written.
@@ -45,10 +45,10 @@ def known_item(folder: Path, limits: DecodeLimits) -> Item:
     if (info.width, info.height, info.num_frames) != (WIDTH, HEIGHT, FRAMES):
         raise UserError(f"A video of {FRAMES} frames of {WIDTH}×{HEIGHT} is read as {info}.")
     record = VideoRecord(video_id=path.stem, path=str(path))
-    return Item(record=record, info=info, num_people=1, analysis=_scene().pack())
+    return Analyzed(record=record, source_sha256="", info=info, num_people=1, analysis=_scene().pack())
 
 
-def require_avatar(made: Item) -> None:
+def require_avatar(made: Decided) -> None:
     """Raise `UserError` for a known video that was finished without an avatar in it."""
     if not made.metrics.get("avatar_fraction", 0.0) > 0:
         raise UserError("Nothing is drawn where an avatar should be.")

@@ -1,15 +1,16 @@
-"""Videos of one fixed camera lend each other what is behind their people: who lends, and the two stages.
+"""Videos of one fixed camera share what is behind their people: the donors, and the two stages.
 
-Some videos of a camera (`PlateConfig.shared_videos`) are analyzed first and *observed*; from what they
-show its views are built, once; then these videos are finished, and all others of the camera go straight
-through. What is kept lies in a private folder and is named by content: by the digests of sources and
-settings. So a run that was killed goes on with the same plates, and a run that has nothing to do
+Some videos of a camera (`PlateConfig.shared_videos`), its donors, are analyzed first and *observed*. From
+what they show, the camera's views are built, once. Then the donors are finished, and all other videos of the
+camera go straight through. What is kept is in a private folder and named by content: by the digests of
+sources and settings. So a run after one that was killed uses the same plates, and a run with nothing to do
 touches none. Which videos of the same camera other runs had plays no role.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -21,8 +22,8 @@ from raymaskdp.anonymize.background.background import observe
 from raymaskdp.anonymize.background.plate import filled
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
-from raymaskdp.anonymize.stages import Job, guarded
+from raymaskdp.anonymize.item import Analyzed, BackgroundSharing, Item
+from raymaskdp.anonymize.stages import Job, run_item
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.datasets.manifest import VideoRecord
 
@@ -42,7 +43,7 @@ class SharedCamera:
     views: str
 
 
-def lenders(records: Iterable[VideoRecord], most: int) -> dict[str, tuple[VideoRecord, ...]]:
+def donors(records: Iterable[VideoRecord], most: int) -> dict[str, tuple[VideoRecord, ...]]:
     """The videos that each camera's plate is made of, by camera; none for a camera with a single video.
 
     Where there are more than `most`, a digest of the name chooses: neighbours on the list often show the
@@ -83,24 +84,23 @@ class Observe:
         self._job = job
 
     def __call__(self, item: Item) -> Item:
-        """A decided item as it is; else one whose observation lies in the folder of plates."""
-        return item if item.status != "pending" else guarded(self._observe, item)
+        """An analyzed video that shares its background, now with its observation; any other as it is."""
+        if not isinstance(item, Analyzed) or item.shares is None:
+            return item
+        return run_item(functools.partial(self._observe, item.shares), item)
 
-    def _observe(self, item: Item) -> Item:
-        assert item.info is not None
-        assert item.analysis is not None
-        assert item.record.camera is not None
-        assert self._job.plates is not None
-        path = observation_path(self._job.plates, item.record.camera, item.source_sha256, self._config_sha256)
-        scene = Scene.unpack(item.analysis)
+    def _observe(self, shares: BackgroundSharing, item: Analyzed) -> Analyzed:
+        path = observation_path(shares.plates, shares.camera, item.source_sha256, self._config_sha256)
+        packed = item.packed()
+        scene = Scene.unpack(packed)
         # Where nobody was found, somebody may have been missed in every frame: no background for others.
         if scene.visible_PT.any() and not path.is_file():
             masks_TB = scene.everybody(self._config.composite.margin * item.info.height)
             observe(item.source, item.info, masks_TB, self._config.plate).save(path)
         found = str(path) if path.is_file() else None
         aside = self._job.work / f"{item.record.video_id}.analysis"
-        aside.write_bytes(item.analysis)
-        return dataclasses.replace(item, analysis=None, analysis_file=str(aside), observation=found)
+        aside.write_bytes(packed)
+        return dataclasses.replace(item, analysis=aside, observation=found)
 
 
 class BuildViews:
@@ -128,7 +128,7 @@ def cameras_of(
     """The cameras of `items` that have a plate, by name.
 
     Args:
-      items: videos that are not decided yet; those that lend have been observed.
+      items: videos that are not decided yet; donors have been observed.
       plates: the folder of plates.
       observed: observations of earlier runs, by camera.
     """
@@ -136,7 +136,8 @@ def cameras_of(
     for item in items:
         if item.record.camera is not None:
             some = known.setdefault(item.record.camera, list(observed.get(item.record.camera, ())))
-            some += [item.observation] if item.observation is not None else []
+            if isinstance(item, Analyzed) and item.observation is not None:
+                some.append(item.observation)
     cameras = {name: camera_of(plates, name, some) for name, some in known.items()}
     return {name: camera for name, camera in cameras.items() if camera is not None}
 

@@ -1,10 +1,10 @@
 """The two stages of `anonymize`, as plain classes: one item in, one item out, no Ray.
 
->>> item = Item(record=VideoRecord(video_id="a", path="a.mp4"))
+>>> item = Pending(record=VideoRecord(video_id="a", path="a.mp4"))
 >>> Synthesize(config, job)(Analyze(config, job)(item))  # doctest: +SKIP
 
 `Analyze` finds people and fits bodies; `Synthesize` makes, verifies and publishes the output. What
-goes wrong with a video is caught here and becomes the item's status: it costs that video only.
+goes wrong with a video is caught here and becomes the item's verdict: it costs that video only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from raymaskdp.anonymize.compose.scene import Scene, avatars_of
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
 from raymaskdp.anonymize.compose.synthesis import Layers, Work, write_layers
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Analyzed, Decided, Item, Pending
 from raymaskdp.anonymize.outcome import (
     doubts_told,
     failed,
@@ -104,7 +104,7 @@ class Job:
 
 
 class Analyze:
-    """Finds people and fits bodies; leaves the result, packed, in the item."""
+    """Finds people and fits bodies: a pending video becomes an analyzed one, or is decided."""
 
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._job = job
@@ -119,37 +119,38 @@ class Analyze:
         self._keep_audio = config.composite.keep_audio
 
     def __call__(self, item: Item) -> Item:
-        """A decided item (failed or quarantined), or one with its analysis; who has it passes through."""
-        if item.analysis_file is not None:
+        """A pending video, analyzed, or decided (failed or quarantined); any other as it is."""
+        if not isinstance(item, Pending):
             return item
-        analyzed = guarded(self._analyze, item)
-        if analyzed.status != "pending":
+        analyzed = run_item(self._analyze, item)
+        if isinstance(analyzed, Decided):
             forget_pieces(self._job.pieces, self._job.secret, analyzed, self._config_sha256)
         return analyzed
 
     def self_test(self, folder: Path) -> None:
         """Look at a known video, in `folder`; raises what a machine out of order makes of it."""
         item = known_item(folder, self._decode)
-        assert item.info is not None
         # Where poses come from files there are none for it.
         with contextlib.nullcontext() if self._looks else contextlib.suppress(UserError):
             self._find_people(reader.VideoFrames(item.source), item.info, item.record)
 
-    def _analyze(self, item: Item) -> Item:
+    def _analyze(self, item: Pending) -> Analyzed | Decided:
         path = item.source
         if is_marked(path):  # found out earlier, but for objects of a store
             raise UserError(f"{item.record.path} was written by this project; outputs are never sources.")
         info = sandbox.probe(path, self._decode)
-        item = dataclasses.replace(item, info=info, source_sha256=sha256_file(path))
-        folder = pieces_folder(self._job.pieces, self._job.secret, item, self._config_sha256)
+        known: dict[str, Any] = {"info": info, "source_sha256": sha256_file(path)}
+        folder = pieces_folder(
+            self._job.pieces, self._job.secret, item, known["source_sha256"], self._config_sha256
+        )
         if folder is not None and (kept := kept_analysis(folder)) is not None:
-            return dataclasses.replace(item, **kept)
+            return Analyzed.after(item, **known, **kept)
         seconds: dict[str, Any] = {}
         if self._keep_audio and (lost := damaged_sound(path)):  # before the work, if nothing of it decodes
             seconds["sound_packets_lost"] = lost
         with _timed(seconds, "seconds_pose"):
             people = self._find_people(reader.VideoFrames(path), info, item.record)
-        item = dataclasses.replace(item, num_people=len(people.persons), metrics=seconds)
+        known["num_people"] = len(people.persons)
         avatars = avatars_of(item.record, len(people.persons), self._secret)
         with _timed(seconds, "seconds_fit"):
             fitted = self._fit_bodies(people, info, avatars)
@@ -157,11 +158,8 @@ class Analyze:
         if self._on_doubt == "quarantine":
             problems = unreleased(item, [*doubts_told(people), *unfitted(people, motions)])
             if problems:
-                return held_back(
-                    dataclasses.replace(item, metrics=seconds),
-                    problems,
-                    [doubt.frame for doubt in people.doubts],
-                )
+                doubted = [doubt.frame for doubt in people.doubts]
+                return held_back(item, problems, doubted, metrics=seconds, **known)
         seconds["doubts"] = dict(Counter(doubt.reason for doubt in people.doubts))
         seconds["unposed"] = {
             "no body fits: too little of the person in view, unclear, or turning too fast": lost_frames(
@@ -172,14 +170,17 @@ class Analyze:
         metrics: dict[str, Any] = dict(seconds)
         if item.truth is not None:
             metrics["truth"] = plain_metrics(score(people, motions, item.truth, load_body(self._body)))
-        item = dataclasses.replace(item, analysis=Scene.of(people, motions).pack(), metrics=metrics)
+        analyzed = Analyzed.after(item, analysis=Scene.of(people, motions).pack(), metrics=metrics, **known)
         if folder is not None:
-            keep_analysis(folder, item)
-        return item
+            keep_analysis(folder, analyzed)
+        return analyzed
 
 
 class Synthesize:
-    """Makes plate, avatars and composite, verifies the files, and publishes them or nothing."""
+    """Makes plate, avatars and composite, verifies the files, and publishes them or nothing.
+
+    An analyzed video is decided with it.
+    """
 
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._config = config
@@ -192,33 +193,35 @@ class Synthesize:
         self._figures: dict[Avatar, Figure] = {}
 
     def __call__(self, item: Item) -> Item:
-        """A decided item. Items decided before pass through."""
-        decided = item if item.status != "pending" else guarded(self._synthesize, item)
+        """An analyzed video, decided; any other as it is."""
+        decided = run_item(self._synthesize, item) if isinstance(item, Analyzed) else item
+        if not isinstance(decided, Decided):
+            return decided
         forget_pieces(self._job.pieces, self._job.secret, decided, self._config_sha256)
         if decided.status == "quarantined":  # one that failed says nothing of what was made before
             manifest.withdraw(self._job.out, item.record.video_id)
-        return dataclasses.replace(decided, analysis=None)
+        return decided
 
     def self_test(self, folder: Path) -> None:
         """Finish a known video, in `folder`; raises what a machine out of order makes of it."""
         require_avatar(self._make(known_item(folder, self._config.decode), folder)[0])
 
-    def _synthesize(self, item: Item) -> Item:
+    def _synthesize(self, item: Analyzed) -> Decided:
         with tempfile.TemporaryDirectory(dir=self._job.work) as folder:
-            item, frames = self._make(item, Path(folder))
-            if item.status == "done":
-                manifest.publish(Path(folder), self._job.out, item, self._config_sha256, frames)
-        return item
+            decided, frames = self._make(item, Path(folder))
+            if decided.status == "done":
+                manifest.publish(Path(folder), self._job.out, decided, self._config_sha256, frames)
+        return decided
 
-    def _make(self, item: Item, work: Path) -> tuple[Item, dict[str, Any]]:
+    def _make(self, item: Analyzed, work: Path) -> tuple[Decided, dict[str, Any]]:
         """Make and verify the files in `work`; the decided item and the per-frame counts."""
-        assert item.info is not None
         config, info, name = self._config, item.info, item.record.video_id
         source = item.source
-        scene = _scene(item)
-        folder = (
-            pieces_folder(self._job.pieces, self._job.secret, item, self._config_sha256) or work / "pieces"
+        scene = Scene.unpack(item.packed())
+        kept = pieces_folder(
+            self._job.pieces, self._job.secret, item, item.source_sha256, self._config_sha256
         )
+        folder = kept or work / "pieces"
         pieces = pieces_of(item, folder, config.piece_seconds)
         metrics = dict(item.metrics) | how_shown(info)
 
@@ -268,14 +271,14 @@ class Synthesize:
             problems += files.problems
         metrics |= figures_of(layers, files, info.width * info.height)
         metrics |= {f"avatars_{name}": count for name, count in layers.refined.items()}
-        item = dataclasses.replace(item, metrics=metrics)
         if problems:
-            return held_back(item, problems), {}
+            return held_back(item, problems, metrics=metrics), {}
         write_npz(work / f"{name}.npz", published_arrays(scene, layers, float(info.fps)))
         digests = {
             f"{name}{suffix}": sha256_file(work / f"{name}{suffix}") for suffix in manifest.DATA_SUFFIXES
         }
-        return dataclasses.replace(item, status="done", outputs=digests), layers.checks.summary()
+        decided = Decided.after(item, status="done", metrics=metrics, outputs=digests)
+        return decided, layers.checks.summary()
 
     def _judgements(self, layers: Layers, doubts_T: np.ndarray) -> list[str]:
         """Reasons to quarantine a video that somebody who has looked at it may overrule."""
@@ -311,22 +314,26 @@ class Synthesize:
         return self._figures[avatar]
 
 
-def guarded(work: Callable[[Item], Item], item: Item) -> Item:
+AnyItem = TypeVar("AnyItem", bound=Item)
+
+
+def run_item(work: Callable[[AnyItem], Item], item: AnyItem) -> Item:
     """`work(item)`, timed; what it raises becomes a failed item."""
     began = time.perf_counter()
+    made: Item
     try:
-        item = work(item)
+        made = work(item)
     except (Exception, SystemExit) as error:  # noqa: BLE001 — whatever breaks one video must not stop the others
         lacking = machine_lacks(error)
         if lacking:
-            item = dataclasses.replace(failed(item, lacking), fault=f"{MACHINE}{lacking}")
+            made = failed(item, lacking, fault=f"{MACHINE}{lacking}")
         elif isinstance(error, UserError):
-            item = failed(item, str(error))
+            made = failed(item, str(error))
         else:
             _log.exception("The video %s failed.", item.record.video_id)
             fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            item = dataclasses.replace(failed(item, fault), fault=fault)
-    return dataclasses.replace(item, seconds=item.seconds + time.perf_counter() - began)
+            made = failed(item, fault, fault=fault)
+    return dataclasses.replace(made, seconds=made.seconds + time.perf_counter() - began)
 
 
 def how_shown(info: VideoInfo) -> dict[str, Any]:
@@ -338,17 +345,8 @@ def how_shown(info: VideoInfo) -> dict[str, Any]:
     return changed | {"source_integrity": info.integrity} | ({"variable_rate": True} if info.times else {})
 
 
-def _scene(item: Item) -> Scene:
-    """What the analysis found, from the item or from where it waited."""
-    if item.analysis is None:
-        assert item.analysis_file is not None
-        return Scene.unpack(Path(item.analysis_file).read_bytes())
-    return Scene.unpack(item.analysis)
-
-
-def _background(item: Item, masks_TB: MaskFilm, plates: PlateConfig, folder: Path) -> Background:
+def _background(item: Analyzed, masks_TB: MaskFilm, plates: PlateConfig, folder: Path) -> Background:
     """The background of a video, with the help of its camera's views where those could be built."""
-    assert item.info is not None
     views = load_views(item.views) if item.views and Path(item.views).is_file() else ()
     observation = Path(item.observation or folder / "observation.npz")
     if not observation.is_file():

@@ -33,7 +33,7 @@ from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.harmonize import DIFFUSION
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided, Item, Pending
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.sources.smpl import SMPL_PELVIS
@@ -285,7 +285,9 @@ def _speed(
     job.out.mkdir()
     job.work.mkdir()
     times = []
-    for item in run([Item(record=record) for record in records], job):
+    for item in run([Pending(record=record) for record in records], job):
+        if not isinstance(item, Decided):
+            continue
         if item.status != "done":
             reasons = "; ".join(item.reasons)
             raise UserError(f"The benchmark's own video was {item.status}: {reasons}. Try another seed.")
@@ -297,7 +299,7 @@ def _speed(
 def _rows_per_second(rows: int, config: AnonymizeConfig, folder: Path) -> float:
     """Videos that are nothing through one worker; all of it counts, but for the first row."""
     job = Job(out=folder, work=folder, secret=SecretFile.at(folder / "secret"))
-    items = [Item(record=VideoRecord(video_id=f"v{n}", path="none.mp4")) for n in range(rows)]
+    items = [Pending(record=VideoRecord(video_id=f"v{n}", path="none.mp4")) for n in range(rows)]
     done = pipeline.on_ray(items, _workers(config, 1), job, stages=(Nothing,))
     next(done)
     began = time.perf_counter()

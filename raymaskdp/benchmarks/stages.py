@@ -29,7 +29,7 @@ from tqdm import tqdm
 from raymaskdp import check
 from raymaskdp.anonymize import stages as anonymize_stages
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided, Pending
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
@@ -192,8 +192,9 @@ def _anonymize(video: Path, analyze: Analyze, finish: Synthesize) -> dict[str, f
     clocks = _Clocks()
     with clocks.around():
         began = time.perf_counter()
-        item = finish(analyze(Item(record=VideoRecord(video_id=video.stem, path=str(video)))))
+        item = finish(analyze(Pending(record=VideoRecord(video_id=video.stem, path=str(video)))))
         total = time.perf_counter() - began
+    assert isinstance(item, Decided)
     if item.status != "done":
         raise UserError(
             f"The benchmark's own video was {item.status}: {'; '.join(item.reasons)}. Try another seed."

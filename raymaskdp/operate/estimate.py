@@ -20,7 +20,7 @@ from tqdm import tqdm
 from raymaskdp import check, config, storage
 from raymaskdp.anonymize import pipeline, shared_background, stages
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided, Item, Pending
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.datasets.manifest import VideoRecord, read_source
@@ -201,7 +201,7 @@ def estimate(source: str | Path, settings: EstimateConfig) -> EstimateResult:
 
 def _starts(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> int:
     """How often workers start: for what cameras see, for their backgrounds and for everything, or once."""
-    return 3 if shared_background.lenders(records, settings.plate.shared_videos) else 1
+    return 3 if shared_background.donors(records, settings.plate.shared_videos) else 1
 
 
 def _offer(
@@ -261,6 +261,8 @@ class Clock:
     def __call__(self, item: Item) -> Item:
         times = os.times()
         used = times.user + times.system + times.children_user + times.children_system
+        if not isinstance(item, Decided):
+            return item
         return dataclasses.replace(item, metrics={**item.metrics, USED: used})
 
 
@@ -270,7 +272,7 @@ def _measure(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> Profi
     What is not the time of videos that come after others is the start: processes, imports, networks.
     """
     twice = dataclasses.replace(records[0], video_id=f"{records[0].video_id}-first")
-    items = [Item(record=record) for record in (twice, *records)]
+    items = [Pending(record=record) for record in (twice, *records)]
     with tempfile.TemporaryDirectory(prefix="raymaskdp-plan-") as folder, ray_cluster(num_cpus=1):
         out, unverified = Path(folder) / "out", Path(folder) / "work"
         out.mkdir()
@@ -292,13 +294,14 @@ def _measure(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> Profi
             )
         )
         wall = time.perf_counter() - began
-        rows = {item.record.video_id: dataclasses.asdict(manifest.row_of(item, "")) for item in done}
+        decided = [item for item in done if isinstance(item, Decided)]
+        rows = {item.record.video_id: dataclasses.asdict(manifest.row_of(item, "")) for item in decided}
         megabytes = {name: _written(out, row) for name, row in rows.items()}
         del rows[twice.video_id]
         samples = samples_of(rows.values(), megabytes)
         steady = sum(float(str(row["seconds"])) for row in rows.values())
         again = float(str(rows[records[0].video_id]["seconds"]))
-        used = [item.metrics[USED] for item in done if USED in item.metrics] or [0.0]
+        used = [item.metrics[USED] for item in decided if USED in item.metrics] or [0.0]
         return learn(
             samples,
             machine=f"this machine ({platform.machine()}), one worker",

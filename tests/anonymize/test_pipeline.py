@@ -11,11 +11,11 @@ import pytest
 from ray import cloudpickle
 
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided, Pending
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.pipeline import in_process, on_ray
 from raymaskdp.anonymize.run_metrics import RunMetrics, Throughput
-from raymaskdp.anonymize.stages import Job, guarded
+from raymaskdp.anonymize.stages import Job, run_item
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 
@@ -28,7 +28,7 @@ class Scripted:
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._folder = job.work
 
-    def __call__(self, item: Item) -> Item:
+    def __call__(self, item: Pending) -> Decided:
         name = item.record.video_id
         with open(self._folder / f"{name}.tries", "a") as tries:
             tries.write("x")
@@ -39,7 +39,7 @@ class Scripted:
         if name.startswith("unforeseen"):
             raise MemoryError("as if from a library")
         device = os.environ.get("CUDA_VISIBLE_DEVICES")
-        return dataclasses.replace(item, status="done", metrics={"pid": os.getpid(), "device": device})
+        return Decided.after(item, status="done", metrics={"pid": os.getpid(), "device": device})
 
 
 class Second:
@@ -47,12 +47,12 @@ class Second:
 
     def __init__(self, config: AnonymizeConfig, job: Job) -> None: ...
 
-    def __call__(self, item: Item) -> Item:
+    def __call__(self, item: Decided) -> Decided:
         return dataclasses.replace(item, num_people=item.num_people + 1)
 
 
-def items(names: list[str]) -> list[Item]:
-    return [Item(record=VideoRecord(video_id=name, path=f"{name}.mp4")) for name in names]
+def items(names: list[str]) -> list[Pending]:
+    return [Pending(record=VideoRecord(video_id=name, path=f"{name}.mp4")) for name in names]
 
 
 def job(folder: Path) -> Job:
@@ -95,7 +95,7 @@ def test_a_run_knows_how_busy_it_is_and_how_long_it_takes() -> None:
     """Two workers: after ten seconds 12 of their 20 were work, and two of eight videos are decided."""
     flow = Throughput(workers=2)
     for seconds in (5.0, 7.0):
-        flow.add(dataclasses.replace(items(["a"])[0], status="done", seconds=seconds))
+        flow.add(Decided.after(items(["a"])[0], status="done", seconds=seconds))
     assert flow.utilisation(10.0) == pytest.approx(0.6)
     assert flow.seconds_left(10.0, waiting=6) == pytest.approx(30.0)
 
@@ -106,20 +106,20 @@ def test_workers_that_come_later_are_counted(ray_session: None) -> None:
     """Behind a head without CPUs there is one at first, for ten seconds, and then 230 for ten more."""
     clock, workers = iter([0.0, 10.0, 20.0]), iter([1, 1, 230])
     metrics = RunMetrics(lambda: next(workers), lambda: next(clock))
-    metrics.count(dataclasses.replace(items(["a"])[0], seconds=5.0), waiting=1)
+    metrics.count(Decided.after(items(["a"])[0], status="done", seconds=5.0), waiting=1)
     assert metrics.utilisation() == pytest.approx(5 / 10)
-    metrics.count(dataclasses.replace(items(["b"])[0], seconds=1150.0), waiting=0)
+    metrics.count(Decided.after(items(["b"])[0], status="done", seconds=1150.0), waiting=0)
     assert metrics.utilisation() == pytest.approx(1155 / 2310)
 
 
 def test_what_breaks_a_video_is_a_fault_unless_users_can_mend_it() -> None:
     """`sys.exit` in a library, too: on Ray it would have stopped the run for ever."""
 
-    def raises(error: BaseException) -> Item:
-        def work(item: Item) -> Item:
+    def raises(error: BaseException) -> Decided:
+        def work(item: Pending) -> Decided:
             raise error
 
-        return guarded(work, Item(record=VideoRecord(video_id="a", path="a.mp4")))
+        return run_item(work, Pending(record=VideoRecord(video_id="a", path="a.mp4")))
 
     left, broke, said = raises(SystemExit(0)), raises(OSError("no display")), raises(UserError("No file."))
     assert (left.status, left.reasons, left.fault) == ("failed", ("SystemExit: 0",), "SystemExit: 0")

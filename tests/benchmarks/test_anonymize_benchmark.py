@@ -1,6 +1,5 @@
 """The benchmark's clock counts workers that have started, and its own videos are done from their poses."""
 
-import dataclasses
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided, Item
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.benchmarks.anonymize import (
     BenchmarkAnonymizeConfig,
@@ -30,7 +29,7 @@ def test_a_slow_start_does_not_count(tmp_path: Path) -> None:
         time.sleep(0.3)  # workers load their networks
         for item in items:
             time.sleep(0.02)
-            yield dataclasses.replace(item, status="done")
+            yield Decided.after(item, status="done")
 
     records = [VideoRecord(video_id=f"v{n}", path="v.mp4") for n in range(6)]
     assert _speed(run, records, SETTINGS, tmp_path / "round") == pytest.approx(500, rel=0.4)
@@ -38,7 +37,7 @@ def test_a_slow_start_does_not_count(tmp_path: Path) -> None:
 
 def test_a_video_that_is_not_done_ends_the_benchmark(tmp_path: Path) -> None:
     def run(items: Sequence[Item], job: Job) -> Iterator[Item]:
-        yield from (dataclasses.replace(item, status="failed") for item in items)
+        yield from (Decided.after(item, status="failed") for item in items)
 
     with pytest.raises(UserError, match="was failed"):
         _speed(run, [VideoRecord(video_id="v", path="v.mp4")], SETTINGS, tmp_path / "round")

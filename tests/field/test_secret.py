@@ -15,7 +15,7 @@ import pytest
 from support.field_films import Films
 
 from raymaskdp.anonymize import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Pending
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.pipeline import on_ray
 from raymaskdp.anonymize.stages import Analyze, Job
@@ -154,7 +154,7 @@ def test_workers_without_it_end_the_run_before_any_work(ray_session: None, tmp_p
     secret = SecretFile.at(tmp_path / "secret")
     (tmp_path / "secret").unlink()  # as on a machine that has another disk
     job = Job(out=tmp_path, work=tmp_path, secret=secret)
-    items = [Item(record=VideoRecord(video_id=f"v{n}", path="none.mp4")) for n in range(4)]
+    items = [Pending(record=VideoRecord(video_id=f"v{n}", path="none.mp4")) for n in range(4)]
     with pytest.raises(UserError) as caught:
         list(on_ray(items, AnonymizeConfig(workers=2), job, stages=(Analyze,)))
     said = str(caught.value)

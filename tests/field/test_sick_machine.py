@@ -15,9 +15,9 @@ from support.field_films import Films
 from raymaskdp.anonymize import anonymize
 from raymaskdp.anonymize import run as runs
 from raymaskdp.anonymize.alone import alone
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided, Item, Pending
 from raymaskdp.anonymize.output.manifest import read_manifest
-from raymaskdp.anonymize.stages import guarded
+from raymaskdp.anonymize.stages import run_item
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import MACHINE, MachineError, UserError
 
@@ -118,8 +118,9 @@ def test_a_machine_that_cannot_draw_stops_the_run(films: Films, tmp_path: Path) 
     assert not any(row.status == "failed" for row in read_manifest(table).values())
 
 
-def item(name: str, status: Any = "pending", fault: str = "") -> Item:
-    return Item(record=VideoRecord(video_id=name, path=name), status=status, fault=fault)
+def item(name: str, status: Any = None, fault: str = "") -> Item:
+    pending = Pending(record=VideoRecord(video_id=name, path=name))
+    return pending if status is None else Decided.after(pending, status=status, fault=fault)
 
 
 class Scripted:
@@ -184,7 +185,8 @@ def test_what_a_machine_lacks_is_believed_at_once(error: Exception) -> None:
         except Exception as cause:
             raise RuntimeError("of a library") from cause
 
-    made = guarded(fail, item("v"))
+    made = run_item(fail, item("v"))
+    assert isinstance(made, Decided)
     assert made.fault.startswith(MACHINE)
     work = Scripted(made)
     said = r"^(There is no room left for x|No space left on device|Read-only file system at /x).*\.$"
@@ -201,6 +203,6 @@ def test_no_room_for_a_video_in_memory_fails_that_video_alone() -> None:
     def large(_: Item) -> Item:
         raise MemoryError
 
-    work = Scripted(guarded(large, item("v")), item("w", "done"))
+    work = Scripted(run_item(large, item("v")), item("w", "done"))
     assert names(work) == ["0", "1"]
     assert work.tests == 1

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymaskdp import cli, config
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
@@ -113,7 +113,7 @@ def test_a_profile_is_learned_from_a_run_and_used_again(tmp_path: Path) -> None:
     for path, frames, megapixels in records:
         seconds = {f"seconds_{name}": rate * frames for name, rate in (("pose", 0.5), ("verify", 0.1))}
         seconds["seconds_plate"] = 2.0 * frames * megapixels
-        item = Item(
+        item = Decided(
             record=VideoRecord(video_id=path.stem, path=str(path)),
             status="done",
             info=VideoInfo(

@@ -14,7 +14,7 @@ import yaml
 from object_store import BUCKET, served
 
 from raymaskdp import storage
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided
 from raymaskdp.anonymize.output import manifest, progress
 from raymaskdp.anonymize.output.progress import told
 from raymaskdp.anonymize.run import _locked
@@ -25,7 +25,7 @@ from raymaskdp.operate.progress import STILL_SECONDS, status
 
 def rows(*statuses: str) -> list[manifest.Row]:
     items = [
-        Item(record=VideoRecord(video_id=f"v{n}", path=f"v{n}.mp4"), status=status)  # type: ignore[arg-type]
+        Decided(record=VideoRecord(video_id=f"v{n}", path=f"v{n}.mp4"), status=status)  # type: ignore[arg-type]
         for n, status in enumerate(statuses)
     ]
     return [manifest.row_of(item, "digest") for item in items]

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from raymaskdp import cli, config
-from raymaskdp.anonymize.item import Item, Status
+from raymaskdp.anonymize.item import Decided, Status
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.audit import TrainingAudit
@@ -40,7 +40,7 @@ def row(number: int, status: Status = "done", **metrics: float) -> Row:
     )
     info = VideoInfo(width=W, height=H, fps=Fraction(10), num_frames=T)
     reasons = ("a face outside all people found (frame 3)",) if status == "quarantined" else ()
-    item = Item(
+    item = Decided(
         record=record,
         status=status,
         reasons=reasons,

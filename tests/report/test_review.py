@@ -10,7 +10,7 @@ from support.formats import Truth, write_smarthome
 
 from raymaskdp import cli
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
-from raymaskdp.anonymize.item import Item, Status
+from raymaskdp.anonymize.item import Decided, Status
 from raymaskdp.anonymize.output import decisions, manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.people.config import PoseConfig
@@ -84,7 +84,7 @@ def late(path: Path, truth: Truth, first: int) -> None:
 
 
 def row(status: Status = "quarantined", reason: str = "a; b") -> Row:
-    item = Item(record=VideoRecord(video_id="v", path="v.mp4"), status=status, source_sha256="s")
+    item = Decided(record=VideoRecord(video_id="v", path="v.mp4"), status=status, source_sha256="s")
     return dataclasses.replace(manifest.row_of(item, "c"), reason=reason)
 
 

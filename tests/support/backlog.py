@@ -19,7 +19,7 @@ from pathlib import Path
 from ray import cloudpickle
 
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided, Item, Pending
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.pipeline import STAGES, on_ray
@@ -72,7 +72,7 @@ class Note:
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._folder = job.work
 
-    def __call__(self, item: Item) -> Item:
+    def __call__(self, item: Decided) -> Decided:
         (self._folder / f"{item.record.video_id}.{_node()}.out").write_text("")
         return dataclasses.replace(item, metrics={**item.metrics, "node": _node()})
 
@@ -133,7 +133,7 @@ def main(address: str, folder: Path, videos: int, manifest: Path, poses: Path, w
     names[videos // 4] = "doomed"
     films = read_source(manifest)
     items = [
-        Item(record=dataclasses.replace(films[number % len(films)], video_id=name))
+        Pending(record=dataclasses.replace(films[number % len(films)], video_id=name))
         for number, name in enumerate(names)
     ]
     config = AnonymizeConfig(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.skeleton import NUM_JOINTS
@@ -61,7 +61,7 @@ def draw(folder: Path, leak: Leak, *, people: int = 6, takes: int = 3) -> tuple[
             _write(record, sources, out, persons[person], (colours, betas), leak, rng)
             records.append(record)
             info = VideoInfo(width=W, height=H, fps=Fraction(10), num_frames=T)
-            item = Item(
+            item = Decided(
                 record=record, status="done", info=info, num_people=1, source_sha256=sha256_file(record.path)
             )
             rows.append(manifest.row_of(item, "c"))

@@ -20,7 +20,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from raymaskdp.anonymize import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Pending
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.pipeline import on_ray
 from raymaskdp.anonymize.stages import Job
@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
             os.dup2(opened.fileno(), 191)  # a number that a worker of Ray has nothing at
             secret = SecretFile.at(Path("/proc/self/fd/191"))
             job = Job(out=folder, work=folder, secret=secret)
-            item = Item(record=VideoRecord(video_id="a", path="none.mp4"))
+            item = Pending(record=VideoRecord(video_id="a", path="none.mp4"))
             print(list(on_ray([item], AnonymizeConfig(workers=2), job)))
     except UserError as error:
         print(f"refused: {error}")

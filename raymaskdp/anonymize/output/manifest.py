@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from raymaskdp import storage
-from raymaskdp.anonymize.item import Item, Status
+from raymaskdp.anonymize.item import Decided, Status
 from raymaskdp.anonymize.output import ownership, stored
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
@@ -70,7 +70,7 @@ class Row:
     metrics: str
 
 
-def row_of(item: Item, config_sha256: str) -> Row:
+def row_of(item: Decided, config_sha256: str) -> Row:
     """The manifest row of a decided item."""
     record, info = item.record, item.info
     metrics = dict(item.metrics)
@@ -235,7 +235,7 @@ def kept(
     )
 
 
-def publish(work: Path, out: Path, item: Item, config_sha256: str, frames: Mapping[str, Any]) -> None:
+def publish(work: Path, out: Path, item: Decided, config_sha256: str, frames: Mapping[str, Any]) -> None:
     """Move the files of a verified video from `work` to `out`, the provenance last.
 
     Both folders are on one file system. A reader sees nothing, or files that passed verification. A file that

@@ -164,17 +164,17 @@ def test_files_come_back_as_they_were(tmp_path: Path) -> None:
         load_views(tmp_path / "views.npz")
 
 
-def test_who_lends(tmp_path: Path) -> None:
+def test_which_videos_are_donors(tmp_path: Path) -> None:
     """A few of each camera, always the same; a camera with one video shares with nobody."""
     records = [
         VideoRecord(video_id=f"v{n:03d}", path=f"{n}.mp4", camera=None if n < 5 else f"c{n % 3}")
         for n in range(100)
     ]
     records.append(VideoRecord(video_id="alone", path="a.mp4", camera="c9"))
-    chosen = shared_background.lenders(records, 8)
+    chosen = shared_background.donors(records, 8)
     assert sorted(chosen) == ["c0", "c1", "c2"]
     assert all(len(some) == 8 for some in chosen.values())
-    assert shared_background.lenders(reversed(records), 8) == chosen
-    assert shared_background.lenders(records, 0) == {}
+    assert shared_background.donors(reversed(records), 8) == chosen
+    assert shared_background.donors(records, 0) == {}
     numbers = sorted(int(record.video_id[1:]) for record in chosen["c0"])
     assert numbers[-1] - numbers[0] > 40  # not neighbours

@@ -9,7 +9,7 @@ import pytest
 from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Pending
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
 from raymaskdp.benchmarks.diffusion import tiny_diffusion
@@ -40,7 +40,7 @@ def test_the_avatar_layer_is_the_render_whatever_refines(tmp_path: Path) -> None
         config = AnonymizeConfig(composite=CompositeConfig(refine=refine), diffusion=diffusion, workers=0)
         (tmp_path / refine).mkdir()
         job = Job(out=tmp_path / refine, work=tmp_path / "work", secret=SecretFile.at(tmp_path / "secret"))
-        found = found or Analyze(config, job)(Item(record=VideoRecord(video_id="v", path=str(path))))
+        found = found or Analyze(config, job)(Pending(record=VideoRecord(video_id="v", path=str(path))))
         item = Synthesize(config, job)(found)
         assert item.status == "done", item.reasons
     assert item.metrics["avatars_refined"] == 8

@@ -10,7 +10,7 @@ import pytest
 from tqdm import tqdm
 
 from raymaskdp.anonymize import run
-from raymaskdp.anonymize.item import Item
+from raymaskdp.anonymize.item import Decided, Pending
 from raymaskdp.anonymize.object_store import Earlier
 from raymaskdp.anonymize.output.manifest import (
     MANIFEST,
@@ -31,13 +31,13 @@ from raymaskdp.video.reader import VideoInfo
 CONFIG = "c" * 64
 
 
-def decided(folder: Path, status: str, **changes: object) -> Item:
+def decided(folder: Path, status: str, **changes: object) -> Decided:
     """An item with a source file, decided as `status`."""
     source = folder / "source.mp4"
     if not source.exists():
         source.write_bytes(b"the source")
     record = VideoRecord(video_id="a", path=str(source), label="wave", subject="s1", split="train")
-    item = Item(
+    item = Decided(
         record=record,
         status=status,  # type: ignore[arg-type]
         reasons=() if status == "done" else ("nobody was found",),
@@ -49,7 +49,7 @@ def decided(folder: Path, status: str, **changes: object) -> Item:
     return dataclasses.replace(item, **changes)  # type: ignore[arg-type]
 
 
-def published(folder: Path) -> tuple[Path, Item]:
+def published(folder: Path) -> tuple[Path, Decided]:
     """A finished video in an output folder."""
     out, work = folder / "out", folder / "work"
     out.mkdir()
@@ -169,7 +169,7 @@ def test_whatever_does_not_pass_any_more_is_withdrawn(tmp_path: Path) -> None:
     """At whichever stage that was decided; a pending video has no verdict yet, and to fail is none."""
     out, _ = published(tmp_path)
     rows: dict[str, Row] = {}
-    run._collect([decided(tmp_path, "pending")], 1, rows, out, CONFIG, tqdm(disable=True))
+    run._collect([Pending(record=decided(tmp_path, "done").record)], 1, rows, out, CONFIG, tqdm(disable=True))
     assert not rows
     assert (out / "a.mp4").exists()
     in_vain = run._collect([decided(tmp_path, "failed")], 1, rows, out, CONFIG, tqdm(disable=True))

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from raymaskdp.anonymize.item import Item, Status
+from raymaskdp.anonymize.item import Decided, Status
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.datasets.manifest import VideoRecord
@@ -45,7 +45,7 @@ def row(folder: Path, name: str, status: Status) -> Row:
     record = VideoRecord(video_id=name, path=str(folder / "source.mp4"))
     info = VideoInfo(width=W, height=H, fps=Fraction(10), num_frames=T)
     digest = sha256_file(record.path)
-    return manifest.row_of(Item(record=record, status=status, info=info, source_sha256=digest), "c")
+    return manifest.row_of(Decided(record=record, status=status, info=info, source_sha256=digest), "c")
 
 
 def share(picture: Path, colour: tuple[int, int, int]) -> float:
