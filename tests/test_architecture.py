@@ -19,7 +19,7 @@ DOTTED = {
 }
 
 # What a part may import besides itself and the foundations.
-FOUNDATIONS = {"config", "check", "errors", "files", "finite", "storage", "events", "__init__"}
+FOUNDATIONS = {"config", "check", "errors", "extensions", "files", "finite", "storage", "events", "__init__"}
 PARTS = {"models", "privacy", "bodies", "video", "datasets", "distributed"}
 MAY_IMPORT = {
     "models": set[str](),

@@ -15,7 +15,7 @@ from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.diffusion.weights import check_weights
-from raymaskdp.anonymize.compose.harmonize import DIFFUSION
+from raymaskdp.anonymize.compose.refiners import DIFFUSION, REFINERS
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.sources import check_source
 from raymaskdp.anonymize.verify.config import VerifyConfig
@@ -71,6 +71,7 @@ class AnonymizeConfig:
         check_source(self.pose)
         _require_second_opinion(self.pose, self.verify)
         check.one_of("on_doubt", self.on_doubt, ("redact", "quarantine"))
+        REFINERS.check("composite.refine", self.composite.refine)
         if self.composite.refine == DIFFUSION:
             check_weights(self.diffusion)
 

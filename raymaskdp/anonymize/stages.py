@@ -27,8 +27,9 @@ from raymaskdp.anonymize.background.background import Background, find_backgroun
 from raymaskdp.anonymize.background.flow_fill import FlowFill
 from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.background.shared_plate import Observation, load_views
-from raymaskdp.anonymize.compose.harmonize import EMBEDDED
 from raymaskdp.anonymize.compose.overlap import where_people_are
+from raymaskdp.anonymize.compose.refiner import Cast, RefinerSettings
+from raymaskdp.anonymize.compose.refiners import REFINERS
 from raymaskdp.anonymize.compose.scene import Scene, avatars_of
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
 from raymaskdp.anonymize.compose.synthesis import Layers, Work, write_layers
@@ -56,7 +57,6 @@ from raymaskdp.anonymize.output.unfinished import (
 )
 from raymaskdp.anonymize.people.scoring import score
 from raymaskdp.anonymize.people.sources import pose_source
-from raymaskdp.anonymize.refiners import Refiners
 from raymaskdp.anonymize.self_test import known_item, require_avatar
 from raymaskdp.anonymize.verify import checks
 from raymaskdp.anonymize.verify.look_again import LookAgain
@@ -189,7 +189,13 @@ class Synthesize:
         self._secret = job.secret.read()
         self._renderer = Renderer(config.render)
         self._look = LookAgain(config.verify)
-        self._refiners = Refiners(config)
+        kind = REFINERS[config.composite.refine]
+        self._normals = kind.normals
+        self._refiner_of = kind.load(
+            RefinerSettings(
+                composite=config.composite, diffusion=config.diffusion, pose=config.pose, gpus=config.gpus
+            )
+        )
         self._figures: dict[Avatar, Figure] = {}
 
     def __call__(self, item: Item) -> Item:
@@ -235,6 +241,13 @@ class Synthesize:
         metrics["plate_lent"] = round(background.lent, 4)
         avatars = avatars_of(item.record, len(scene.motions), self._secret)
         figures = [self._dressed(avatar) for avatar in avatars]
+        cast = Cast(
+            motions=scene.motions,
+            figures=figures,
+            avatars=avatars,
+            camera_33=scene.camera_33,
+            fps=float(info.fps),
+        )
         composite_path, avatar_path = work / f"{name}.mp4", work / f"{name}.avatar.mp4"
         makes = Work(
             source=source,
@@ -242,7 +255,7 @@ class Synthesize:
             scene=scene,
             background=background,
             draw=self._drawer(scene, figures),
-            refiner=lambda: self._refiners(scene, figures, avatars, float(info.fps)),
+            refiner=lambda: self._refiner_of(cast),
             silhouettes=Silhouettes(scene, avatars, config.verify.min_overlap),
             masks_TB=masks_TB,
             flow=_flow(source, masks_TB, config.plate) if background.misfit else None,
@@ -300,7 +313,7 @@ class Synthesize:
                 scene.camera_33,
                 width=scene.width,
                 height=scene.height,
-                normals=self._config.composite.refine == EMBEDDED,
+                normals=self._normals,
             )
 
         return draw

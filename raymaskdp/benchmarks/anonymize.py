@@ -31,7 +31,7 @@ from raymaskdp import check
 from raymaskdp.anonymize import anonymize, pipeline
 from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
-from raymaskdp.anonymize.compose.harmonize import DIFFUSION
+from raymaskdp.anonymize.compose.refiners import DIFFUSION
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Decided, Item, Pending
 from raymaskdp.anonymize.output.secret import SecretFile

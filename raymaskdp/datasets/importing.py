@@ -13,10 +13,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from raymaskdp import check, config, storage
+from raymaskdp import config, storage
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, write_table
 from raymaskdp.datasets.official import DatasetSource, Problem, Problems
-from raymaskdp.datasets.registry import datasets
+from raymaskdp.datasets.registry import DATASETS
 from raymaskdp.errors import UserError
 from raymaskdp.files import require_ours, sha256_file
 
@@ -67,8 +67,8 @@ def list_datasets() -> DatasetList:
     """Every dataset that `import_dataset` knows."""
     return DatasetList(
         datasets={
-            name: {"about": dataset.about, "options": config.to_dict(dataset.options())}
-            for name, dataset in datasets().items()
+            name: {"about": DATASETS[name].about, "options": config.to_dict(DATASETS[name].options())}
+            for name in DATASETS
         }
     )
 
@@ -81,18 +81,18 @@ def import_dataset(
     Raises `UserError` if the layout is not the official one, or if nothing can be used. Single files that
     are wrong are left out and listed in the result.
     """
-    known = datasets()
-    check.one_of("The dataset", name, known)
+    DATASETS.check("The dataset", name)
+    dataset = DATASETS[name]
     root, out = Path(root), Path(out)
     if not root.is_dir():
         raise UserError(f"The folder {root} does not exist; give the folder of the dataset {name}.")
     if out.suffix != ".parquet":
         raise UserError(f"The manifest must be a .parquet file, but it is {out}.")
     require_ours(out, of=root)  # before the work
-    chosen: Any = config.build(known[name].options, options or {}, where=f"the options of {name}")
+    chosen: Any = config.build(dataset.options, options or {}, where=f"the options of {name}")
     problems = Problems()
     source = DatasetSource(root=root, options=chosen, unpacked=out.parent / f"{name}-files")
-    records = list(tqdm(known[name].read(source, problems), f"import {name}", unit="video", leave=False))
+    records = list(tqdm(dataset.read(source, problems), f"import {name}", unit="video", leave=False))
     records = _told_apart(_usable(records, problems))
     if not records:
         said = "; ".join(map(str, problems.listed())) or "the folder is empty"

@@ -1,22 +1,18 @@
-"""Datasets by name. A new one is a small file and an entry here, or a package with an entry point:
+"""Datasets by name. A new one is a small file and an entry here, or a `Dataset` of a package's entry point.
 
-[project.entry-points."raymaskdp.datasets"]
-my-data = "my_package:MY_DATA"        # a Dataset
+docs/your-own.md says how.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 
 from raymaskdp.datasets import folders
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.datasets.official import DatasetSource, Problems
 from raymaskdp.datasets.readers import chexpert, cifar, hmdb51, imagenet, kinetics, ntu60, smarthome, ucf101
-from raymaskdp.errors import UserError
-
-GROUP = "raymaskdp.datasets"
+from raymaskdp.extensions import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +30,7 @@ class Dataset:
     read: Callable[[DatasetSource, Problems], Iterable[VideoRecord]]
 
 
-BUILT_IN = {
+_BUILT_IN = {
     "ucf101": Dataset(
         about="UCF-101, 101 actions, three splits", options=ucf101.Ucf101Options, read=ucf101.read
     ),
@@ -78,14 +74,7 @@ BUILT_IN = {
 }
 
 
-def datasets() -> dict[str, Dataset]:
-    """All datasets by name: the built-in ones, and those of installed packages."""
-    found = dict(BUILT_IN)
-    for entry in entry_points(group=GROUP):
-        dataset = entry.load()
-        if not isinstance(dataset, Dataset):
-            raise UserError(
-                f"The entry point {entry.name!r} of the group {GROUP!r} is no Dataset: {entry.value}."
-            )
-        found[entry.name] = dataset
-    return found
+DATASETS: Registry[Dataset] = Registry(
+    "raymaskdp.datasets", _BUILT_IN, what="Dataset", is_one=lambda part: isinstance(part, Dataset)
+)
+"""All datasets: the built-in ones, and those of installed packages."""

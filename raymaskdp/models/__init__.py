@@ -3,6 +3,7 @@
 from raymaskdp.models.backbones.backbone import Backbone
 from raymaskdp.models.registry import (
     ModelConfig,
+    ModelEntry,
     build_model,
     checkpoint_activations,
     register,
@@ -15,6 +16,7 @@ __all__ = [
     "SCHEMES",
     "Backbone",
     "ModelConfig",
+    "ModelEntry",
     "apply_scheme",
     "build_model",
     "checkpoint_activations",

@@ -1,4 +1,6 @@
-"""Models by name. A new model is one file and one entry here, or one `register` call of a user.
+"""Models by name. A new model is one file and one entry here, or a `ModelEntry` of a package's entry point.
+
+docs/your-own.md says how. `register` adds one in a process.
 
 A model is a module with `features(clips_BCTHW) -> [B, D]`, a linear layer `head`, and
 `forward(clips) = head(features(clips))`; schemes and cached features need no more than that. Deriving it
@@ -17,6 +19,7 @@ from torch import nn
 
 from raymaskdp import check, config
 from raymaskdp.errors import UserError
+from raymaskdp.extensions import Registry
 from raymaskdp.models.backbones import hub
 from raymaskdp.models.backbones.backbone import Backbone
 from raymaskdp.models.backbones.convnext import ConvNeXt, ConvNeXtConfig
@@ -48,13 +51,13 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check.fields(self, "model")
-        check.one_of("model.name", self.name, MODELS)
+        MODELS.check("model.name", self.name)
         entry = MODELS[self.name]
         config.build(entry.options, self.options, where="model.options")
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelEntry:
     """A model's options dataclass, what builds it from (options, clip=, num_classes=), and the files that
     it takes its weights from by itself, which are part of a run's identity."""
 
@@ -63,19 +66,25 @@ class Entry:
     sources: Callable[[Any], tuple[Path, ...]] = lambda options: ()
 
 
-MODELS: dict[str, Entry] = {
-    "video-transformer": Entry(VideoTransformerConfig, VideoTransformer),
-    "mvit-b-16x4": Entry(MViTConfig, MViT),
-    "transformers": Entry(HubConfig, HubModel, hub.source_files),
-    "vit-s-16": Entry(ViTConfig, ViT),
-    "convnext-t": Entry(ConvNeXtConfig, ConvNeXt),
-    "resnet-50-gn": Entry(ResNetConfig, ResNet),
-}
+MODELS: Registry[ModelEntry] = Registry(
+    "raymaskdp.models",
+    {
+        "video-transformer": ModelEntry(VideoTransformerConfig, VideoTransformer),
+        "mvit-b-16x4": ModelEntry(MViTConfig, MViT),
+        "transformers": ModelEntry(HubConfig, HubModel, hub.source_files),
+        "vit-s-16": ModelEntry(ViTConfig, ViT),
+        "convnext-t": ModelEntry(ConvNeXtConfig, ConvNeXt),
+        "resnet-50-gn": ModelEntry(ResNetConfig, ResNet),
+    },
+    what="ModelEntry",
+    is_one=lambda part: isinstance(part, ModelEntry),
+)
+"""All models: the built-in ones, those of installed packages, and those registered in this process."""
 
 
 def register(name: str, options: type, build: Callable[..., nn.Module]) -> None:
-    """Make a model available by name to configurations."""
-    MODELS[name] = Entry(options, build)
+    """Make a model available by name to configurations, in this process alone."""
+    MODELS.register(name, ModelEntry(options, build))
 
 
 def build_model(model: ModelConfig, *, clip: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:

@@ -419,7 +419,7 @@ def test_packages_can_add_datasets(tmp_path, monkeypatch) -> None:
     assert result.dataset == "mine"
     trees.put(package / "entry_points.txt", "[raymaskdp.datasets]\nmine = json:dumps\n")
     with pytest.raises(UserError, match="is no Dataset"):
-        registry.datasets()
+        registry.DATASETS["mine"]
 
 
 def test_equal_names_get_different_ids() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from raymaskdp import check
 from raymaskdp.errors import UserError
+from raymaskdp.extensions import Registry
 
 # Shape suffixes: H rows, W columns, 3 RGB.
 
@@ -44,7 +44,7 @@ def fill(color_HW3: np.ndarray, unknown_HW: np.ndarray, method: str) -> np.ndarr
 def check_fill(name: str, method: str) -> None:
     """Raise `UserError` unless `method` is a name in `FILLS` or a file that ends in .onnx."""
     if not method.endswith(".onnx"):
-        check.one_of(name, method, FILLS)
+        FILLS.check(name, method)
     elif not Path(method).is_file():
         raise UserError(
             f"{name}: there is no file {method}; give an ONNX network, or one of {sorted(FILLS)}."
@@ -132,10 +132,10 @@ def _fill_by_network(color_HW3: np.ndarray, unknown_HW: np.ndarray, path: Path) 
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-FILLS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "rows": _fill_rows,
-    "telea": _fill_telea,
-    "shiftmap": _fill_shiftmap,
-    "blur": _fill_blur,
-}
-"""Ways to fill unknown pixels: (uint8 [H, W, 3], bool [H, W]) → uint8 [H, W, 3]. Add your own by name."""
+FILLS: Registry[Callable[[np.ndarray, np.ndarray], np.ndarray]] = Registry(
+    "raymaskdp.fills",
+    {"rows": _fill_rows, "telea": _fill_telea, "shiftmap": _fill_shiftmap, "blur": _fill_blur},
+    what="function of a picture and its unknown pixels",
+    is_one=callable,
+)
+"""Ways to fill unknown pixels: (uint8 [H, W, 3], bool [H, W]) → uint8 [H, W, 3]."""

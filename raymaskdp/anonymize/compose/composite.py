@@ -14,7 +14,6 @@ import numpy as np
 from raymaskdp import check
 from raymaskdp.anonymize.background import shadows
 from raymaskdp.anonymize.background.leakage import erase
-from raymaskdp.anonymize.compose.harmonize import DIFFUSION, EMBEDDED, REFINERS
 from raymaskdp.video import masks
 
 # Shape suffixes: H rows, W columns, 3 RGB.
@@ -65,7 +64,6 @@ class CompositeConfig:
         check.in_range("composite.change_area", self.change_area, low=0.0, high=1.0)
         check.in_range("composite.max_shade", self.max_shade, low=0.0, high=1.0)
         check.one_of("composite.keep_objects", self.keep_objects, ("named", "none", "all"))
-        check.one_of("composite.refine", self.refine, (*REFINERS, EMBEDDED, DIFFUSION))
 
 
 def changed(

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
 
+from raymaskdp.anonymize.compose.refiner import FrameRefiner, Refined
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered
 from raymaskdp.video import masks
@@ -41,68 +39,7 @@ JUMP_S = 0.6
 """Nobody is in the air for longer, so somebody touches the floor at least this often."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Shot:
-    """All that a refiner sees of one frame: no pixel of the source under a mask is in it.
-
-    Attributes:
-      index: its number.
-      emptied_HW3: uint8, the frame without people.
-      drawn: the avatars for it.
-    """
-
-    index: int
-    emptied_HW3: np.ndarray
-    drawn: Rendered
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Refined:
-    """What a refiner makes of one frame.
-
-    Attributes:
-      backdrop_HW3: uint8, the emptied frame, shaded.
-      avatar_HW3: uint8, the avatars in the scene's light; 0 outside their mask.
-      shaded_HW: bool, where the backdrop was changed.
-    """
-
-    backdrop_HW3: np.ndarray
-    avatar_HW3: np.ndarray
-    shaded_HW: np.ndarray
-
-
-class Refiner(Protocol):
-    """Fits avatars into the frames of one video."""
-
-    def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
-        """One result a shot, in order; it may read some shots ahead."""
-
-    def state(self) -> bytes:
-        """All that frames still to come need of those before; to be asked for when `over` has ended."""
-
-    def resume(self, state: bytes) -> None:
-        """Go on where another refiner of the same video was asked for its `state`."""
-
-
-class _OneByOne:
-    """A refiner that is called with every frame."""
-
-    def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
-        """One result a shot, in order."""
-        return (self(shot.emptied_HW3, shot.drawn, shot.index) for shot in shots)
-
-    def state(self) -> bytes:
-        """Nothing: every frame is made by itself."""
-        return b""
-
-    def resume(self, state: bytes) -> None:
-        """Nothing to do."""
-
-    def __call__(self, emptied_HW3: np.ndarray, drawn: Rendered, index: int) -> Refined:
-        raise NotImplementedError
-
-
-class Plain(_OneByOne):
+class Plain(FrameRefiner):
     """Leaves everything as it is."""
 
     def __init__(self, motions: tuple[Motion, ...], camera_33: np.ndarray, fps: float) -> None:
@@ -114,7 +51,7 @@ class Plain(_OneByOne):
         return Refined(backdrop_HW3=emptied_HW3, avatar_HW3=drawn.color_HW3, shaded_HW=nowhere)
 
 
-class Harmonize(_OneByOne):
+class Harmonize(FrameRefiner):
     """Takes on the scene's light and throws contact shadows; frames come in order."""
 
     def __init__(self, motions: tuple[Motion, ...], camera_33: np.ndarray, fps: float) -> None:
@@ -181,19 +118,6 @@ class Harmonize(_OneByOne):
             row = low_3[1] / low_3[2] * self._camera_33[1, 1] + self._camera_33[1, 2]
             if row < 0.985 * height:
                 self._floors_P[person].append(float(low_3 @ self._up_P3[person]))
-
-
-REFINERS: dict[str, Callable[[tuple[Motion, ...], np.ndarray, float], _OneByOne]] = {
-    "none": Plain,
-    "harmonize": Harmonize,
-}
-"""Ways to fit avatars into a scene, by the name that `composite.refine` has."""
-
-DIFFUSION = "diffusion"
-"""The name of one more, which needs weights and meshes: `raymaskdp.anonymize.compose.diffusion`."""
-
-EMBEDDED = "embedded"
-"""The name of one more, with a small network of our own: `raymaskdp.anonymize.compose.diffusion.relight`."""
 
 
 def relight(drawn: Rendered, emptied_HW3: np.ndarray) -> np.ndarray:

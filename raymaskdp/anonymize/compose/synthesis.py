@@ -7,7 +7,6 @@ pixels altered, and the two are compared: what survives of a person is counted, 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from raymaskdp.anonymize.background.leakage import surviving_pixels
 from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.compose import composite
 from raymaskdp.anonymize.compose.composite import CompositeConfig
-from raymaskdp.anonymize.compose.harmonize import Refiner, Shot
+from raymaskdp.anonymize.compose.refiner import Refiner, Shot
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.compose.silhouettes import FlatPeople, Silhouettes
 from raymaskdp.anonymize.output.chunks import Piece, Pieces
@@ -264,7 +263,7 @@ def _write_piece(
         films=films,
         digests=bytes(digest.frames),
         state=refiner.state(),
-        refined=dataclasses.asdict(counted) if (counted := getattr(refiner, "counts", None)) else {},
+        refined=dict(refiner.counted()),
     )
 
 

@@ -31,7 +31,8 @@ from raymaskdp import check
 from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
 from raymaskdp.anonymize.compose.diffusion.rasterize import Crop, OpticalFlow, body_of, flow, rasterize
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
-from raymaskdp.anonymize.compose.harmonize import REFINERS, Refined, Refiner, Shot
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain
+from raymaskdp.anonymize.compose.refiner import Cast, Refined, Refiner, Shot
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
@@ -127,7 +128,7 @@ class Film:
 def benchmark_refine(settings: RefineBenchmarkConfig) -> RefineResult:
     """Refine the same films in all ways, and measure them along the surface."""
     from raymaskdp.anonymize.compose.diffusion.backends import load_backend
-    from raymaskdp.anonymize.compose.diffusion.refiner import Cast, DiffusionRefiner
+    from raymaskdp.anonymize.compose.diffusion.refiner import DiffusionRefiner
     from raymaskdp.benchmarks.diffusion import tiny_diffusion
 
     sums = {method: np.zeros(3) for method in METHODS}
@@ -146,8 +147,8 @@ def benchmark_refine(settings: RefineBenchmarkConfig) -> RefineResult:
                 motions=(film.motion,), figures=[film.figure], avatars=[avatar], camera_33=camera_33, fps=12.0
             )
             ways: dict[str, Refiner] = {
-                "render": REFINERS["none"]((film.motion,), camera_33, 12.0),
-                "harmonize": REFINERS["harmonize"]((film.motion,), camera_33, 12.0),
+                "render": Plain((film.motion,), camera_33, 12.0),
+                "harmonize": Harmonize((film.motion,), camera_33, 12.0),
             }
             for consistent, method in enumerate(METHODS[2:]):
                 how = dataclasses.replace(diffusion, consistent=bool(consistent))

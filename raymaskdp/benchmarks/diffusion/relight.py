@@ -25,7 +25,7 @@ from raymaskdp import check
 from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
 from raymaskdp.anonymize.compose.diffusion.rasterize import OpticalFlow
 from raymaskdp.anonymize.compose.diffusion.relight import Embedded, crop_around, put_on
-from raymaskdp.anonymize.compose.harmonize import REFINERS
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain
 from raymaskdp.benchmarks.diffusion.refine import composed, flows_of, square
 from raymaskdp.files import atomic_path
 from raymaskdp.synthetic.relight.scenes import FPS, LitScene, lit_scenes
@@ -133,7 +133,7 @@ def benchmark_relight(settings: RelightConfig) -> RelightResult:
 
 def _made(scene: LitScene, weights: Path | None) -> dict[str, list[np.ndarray]]:
     given = ((scene.motion,), scene.motion.camera_33, FPS)
-    ways = {name: REFINERS[name](*given) for name in ("none", "harmonize")}
+    ways = {"none": Plain(*given), "harmonize": Harmonize(*given)}
     made = {name: composed(way, scene.shots, CompositeConfig()) for name, way in ways.items()}
     made["embedded"] = composed(Embedded(*given, weights=weights), scene.shots, CompositeConfig())
     made["true factors"] = []

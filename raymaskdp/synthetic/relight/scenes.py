@@ -18,7 +18,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
-from raymaskdp.anonymize.compose.harmonize import Harmonize, Refined, Shot
+from raymaskdp.anonymize.compose.harmonize import Harmonize
+from raymaskdp.anonymize.compose.refiner import Refined, Shot
 from raymaskdp.bodies.avatar import Avatar, draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress

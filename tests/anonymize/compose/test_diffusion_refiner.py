@@ -14,9 +14,10 @@ from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.backends import ImageBackend, Takes, load_backend
 from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
-from raymaskdp.anonymize.compose.diffusion.refiner import Cast, DiffusionRefiner
+from raymaskdp.anonymize.compose.diffusion.refiner import DiffusionRefiner
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
-from raymaskdp.anonymize.compose.harmonize import REFINERS, Refined, Shot
+from raymaskdp.anonymize.compose.harmonize import Harmonize
+from raymaskdp.anonymize.compose.refiner import Cast, Refined, Shot
 from raymaskdp.anonymize.compose.synthesis import empty
 from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks
 from raymaskdp.benchmarks.diffusion import tiny_diffusion
@@ -108,7 +109,7 @@ def refiner(config: DiffusionConfig, backend, cast: Cast, check: PoseCheck | Non
 
 @pytest.fixture(scope="module")
 def harmonized(cast: Cast, shots: list[Shot]) -> np.ndarray:
-    return frames(REFINERS["harmonize"](cast.motions, CAMERA, cast.fps), shots)
+    return frames(Harmonize(cast.motions, CAMERA, cast.fps), shots)
 
 
 class Watched:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from raymaskdp.anonymize.compose.harmonize import REFINERS, relight
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain, relight
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import dress
@@ -51,7 +51,7 @@ def gray(level: int) -> np.ndarray:
 def test_the_shadow_lies_at_the_feet_and_fades_with_a_jump(draw) -> None:
     lifts = [0.0, 0.0, 0.15, 0.3]
     moving = motion(lifts)
-    refine = REFINERS["harmonize"]((moving,), CAMERA, FPS)
+    refine = Harmonize((moving,), CAMERA, FPS)
     darkest = []
     for index in range(len(lifts)):
         drawn = draw(moving, index)
@@ -74,7 +74,7 @@ def test_the_shadow_lies_at_the_feet_and_fades_with_a_jump(draw) -> None:
 def test_a_jump_that_is_cut_in_two_goes_on(draw) -> None:
     """The floor is remembered from before: a body in the air at the cut throws its shadow down there."""
     moving = motion([0.0, 0.0, 0.15, 0.3])
-    whole, before, after, cold = (REFINERS["harmonize"]((moving,), CAMERA, FPS) for _ in range(4))
+    whole, before, after, cold = (Harmonize((moving,), CAMERA, FPS) for _ in range(4))
     made = [whole(gray(150), draw(moving, index), index) for index in range(4)]
     for index in range(2):
         before(gray(150), draw(moving, index), index)
@@ -89,7 +89,7 @@ def test_feet_out_of_the_picture_throw_no_shadow(draw) -> None:
     moving = motion([0.0], drop=0.9)
     drawn = draw(moving, 0)
     assert drawn.mask_HW[-1].any()
-    refined = REFINERS["harmonize"]((moving,), CAMERA, FPS)(gray(150), drawn, 0)
+    refined = Harmonize((moving,), CAMERA, FPS)(gray(150), drawn, 0)
     assert not refined.shaded_HW.any()
 
 
@@ -139,11 +139,11 @@ def test_the_render_and_the_emptied_frame_are_left_alone(draw) -> None:
     moving = motion([0.0])
     drawn, emptied = draw(moving, 0), gray(150)
     before = drawn.color_HW3.copy()
-    for name, make in REFINERS.items():
+    for make in (Plain, Harmonize):
         refined = make((moving,), CAMERA, FPS)(emptied, drawn, 0)
         np.testing.assert_array_equal(drawn.color_HW3, before)
         np.testing.assert_array_equal(emptied, 150)
-        if name == "none":
+        if make is Plain:
             np.testing.assert_array_equal(refined.avatar_HW3, before)
             np.testing.assert_array_equal(refined.backdrop_HW3, 150)
             assert not refined.shaded_HW.any()

@@ -12,7 +12,8 @@ from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion import relight
 from raymaskdp.anonymize.compose.diffusion.relight import Embedded
-from raymaskdp.anonymize.compose.harmonize import Refined, Shot, owners
+from raymaskdp.anonymize.compose.harmonize import owners
+from raymaskdp.anonymize.compose.refiner import Refined, Shot
 from raymaskdp.anonymize.compose.synthesis import empty
 from raymaskdp.benchmarks.diffusion.refine import composed
 from raymaskdp.benchmarks.diffusion.relight import METHODS, RelightConfig, benchmark_relight

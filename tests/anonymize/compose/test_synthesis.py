@@ -12,7 +12,7 @@ from raymaskdp.anonymize.background.background import Background, find_backgroun
 from raymaskdp.anonymize.background.flow_fill import FlowFill
 from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.compose.composite import CompositeConfig
-from raymaskdp.anonymize.compose.harmonize import REFINERS
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
 from raymaskdp.anonymize.compose.synthesis import Layers, Work, write_layers
@@ -120,7 +120,9 @@ def write(
         scene=people,
         background=background,
         draw=draw,
-        refiner=lambda: REFINERS[config.refine](people.motions, people.camera_33, float(info.fps)),
+        refiner=lambda: {"none": Plain, "harmonize": Harmonize}[config.refine](
+            people.motions, people.camera_33, float(info.fps)
+        ),
         silhouettes=Silhouettes(people, [draw_avatar(bytes(32), "a")], 0.05),
         masks_TB=removed,
         flow=FlowFill(lambda start: masked_frames(str(source), removed, start), "rows") if flow else None,

@@ -28,7 +28,7 @@ from raymaskdp.anonymize.people.box_tracker import BoxTrack
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.scoring import score
-from raymaskdp.anonymize.people.sources import ntu, pose_source, smarthome, smpl, source_names
+from raymaskdp.anonymize.people.sources import SOURCES, ntu, pose_source, smarthome, smpl
 from raymaskdp.anonymize.people.sources.lookup import linked
 from raymaskdp.anonymize.people.sources.skeletons import Skeletons, people_of
 from raymaskdp.anonymize.people.sources.unpickle import load_plain
@@ -520,9 +520,9 @@ def test_an_installed_package_brings_its_own_source(
         "def source(config):\n"
         "    return FromFiles(config, ntu.read)\n"
     )
-    assert "mocap" not in source_names()
+    assert "mocap" not in SOURCES
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert source_names()[-1] == "mocap"
+    assert SOURCES.names()[-1] == "mocap"
     write_ntu(tmp_path, film)
     config = AnonymizeConfig(pose=PoseConfig(source="mocap", skeletons=tmp_path, veto=False))
     people = pose_source(config.pose)(iter(()), film.info, film.record)

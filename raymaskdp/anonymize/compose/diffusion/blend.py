@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from raymaskdp.anonymize.compose.diffusion.takes import PersonTake, PersonTrack
-from raymaskdp.anonymize.compose.harmonize import Refined, Shot
+from raymaskdp.anonymize.compose.refiner import Refined, Shot
 from raymaskdp.video import masks
 
 # Shape suffixes: H rows and W columns of the frame, S those of a crop.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -43,10 +43,8 @@ from raymaskdp.anonymize.compose.diffusion.takes import (
     seed_of,
     silhouette_of,
 )
-from raymaskdp.anonymize.compose.harmonize import Harmonize, Refined, Shot
-from raymaskdp.bodies.avatar import Avatar
-from raymaskdp.bodies.figure import Figure
-from raymaskdp.bodies.motion import Motion
+from raymaskdp.anonymize.compose.harmonize import Harmonize
+from raymaskdp.anonymize.compose.refiner import Cast, Refined, Shot
 from raymaskdp.video import masks
 
 # Shape suffixes: F frames of a batch, H rows and W columns of the frame, S those of a crop, V vertices,
@@ -56,23 +54,6 @@ _log = logging.getLogger(__name__)
 
 SMALLEST_PX = 24
 """Avatars of fewer pixels in height and width keep their render: there is nothing to see."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cast:
-    """The people of one video: how they move, and as whom.
-
-    Attributes:
-      motions, figures, avatars: one a person, in the same order.
-      camera_33: intrinsics, float64.
-      fps: frames a second.
-    """
-
-    motions: tuple[Motion, ...]
-    figures: Sequence[Figure]
-    avatars: Sequence[Avatar]
-    camera_33: np.ndarray
-    fps: float
 
 
 @dataclass(kw_only=True)
@@ -127,6 +108,10 @@ class DiffusionRefiner:
         while batch := list(itertools.islice(shots, self._config.batch)):
             self._light = self._light or light_of(batch[0].emptied_HW3)
             yield from self._batch(batch)
+
+    def counted(self) -> dict[str, int]:
+        """`counts`, by name."""
+        return asdict(self.counts)
 
     def state(self) -> bytes:
         """What the next frames need: safetensors, of which the networks' memory is the most."""

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raymaskdp.anonymize.compose.diffusion.rasterize import Crop
-from raymaskdp.anonymize.compose.harmonize import Harmonize, Refined, Shot, owners
+from raymaskdp.anonymize.compose.harmonize import Harmonize, owners
+from raymaskdp.anonymize.compose.refiner import Refined, Shot
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.models.weights import load_weights, save_weights
 
@@ -137,6 +138,10 @@ class Embedded:
     def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
         """One result a shot, in order; shots come with normals."""
         return map(self._refined, shots)
+
+    def counted(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
 
     def state(self) -> bytes:
         """The floors that were seen lately, and the factors of the last frame: 64 KB a person."""

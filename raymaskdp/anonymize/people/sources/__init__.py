@@ -13,12 +13,10 @@ Most are three lines around `FromFiles`, which makes masks, gaps and doubts of p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
 from typing import Protocol
 
 import numpy as np
 
-from raymaskdp import check
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.people.people import People
@@ -26,9 +24,8 @@ from raymaskdp.anonymize.people.sources import ntu, smarthome, smpl
 from raymaskdp.anonymize.people.sources.skeletons import FromFiles
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
+from raymaskdp.extensions import Registry
 from raymaskdp.video.reader import VideoInfo
-
-ENTRY_POINTS = "raymaskdp.pose_sources"
 
 
 class PoseSource(Protocol):
@@ -56,30 +53,31 @@ class _Networks:
         return self._find(frames, info)
 
 
-SOURCES: dict[str, Callable[[PoseConfig, float], PoseSource]] = {
-    "mediapipe": _Networks,
-    "ntu": lambda config, gpus: FromFiles(config, ntu.read, gpus),
-    "smarthome": lambda config, gpus: FromFiles(config, smarthome.read, gpus),
-    "smpl": lambda config, gpus: FromFiles(config, smpl.read, gpus),
-}
-"""The built-in sources; each takes the settings and the share of a GPU that its worker holds."""
-
-
-def source_names() -> tuple[str, ...]:
-    """Names of all sources, those of installed packages included."""
-    return (*SOURCES, *sorted(entry_points(group=ENTRY_POINTS).names - SOURCES.keys()))
+SOURCES: Registry[Callable[[PoseConfig, float], PoseSource]] = Registry(
+    "raymaskdp.pose_sources",
+    {
+        "mediapipe": _Networks,
+        "ntu": lambda config, gpus: FromFiles(config, ntu.read, gpus),
+        "smarthome": lambda config, gpus: FromFiles(config, smarthome.read, gpus),
+        "smpl": lambda config, gpus: FromFiles(config, smpl.read, gpus),
+    },
+    what="function of a PoseConfig",
+    is_one=callable,
+    adapt=lambda source: lambda config, gpus: source(config),
+)
+"""All sources; each takes the settings and the share of a GPU that its worker holds."""
 
 
 def check_source(config: PoseConfig) -> None:
     """Raise `UserError` for a source that is unknown, has no folder, or has networks it does not ask."""
-    check.one_of("pose.source", config.source, source_names())
+    SOURCES.check("pose.source", config.source)
     if config.source == "mediapipe" and config.skeletons is not None:
         raise UserError(
             "pose.skeletons is given, but pose.source=mediapipe reads none; name the source of these files."
         )
-    if config.source in SOURCES and config.source != "mediapipe" and config.skeletons is None:
+    if config.source in SOURCES.built_in and config.source != "mediapipe" and config.skeletons is None:
         raise UserError(f"pose.source={config.source} reads files; give their folder as pose.skeletons=DIR.")
-    if config.source in SOURCES and config.source != "mediapipe":
+    if config.source in SOURCES.built_in and config.source != "mediapipe":
         unasked = {"keypoints": config.keypoints, "masks": config.masks}
         for name in (name for name, place in unasked.items() if place is not None):
             raise UserError(
@@ -103,8 +101,4 @@ def pose_source(config: PoseConfig, gpus: float = 0.0) -> PoseSource:
     check_source(config)
     if config.skeletons is not None and not config.skeletons.is_dir():
         raise UserError(f"The folder of skeletons {config.skeletons} does not exist.")
-    if config.source in SOURCES:
-        return SOURCES[config.source](config, gpus)
-    (entry,) = entry_points(group=ENTRY_POINTS, name=config.source)
-    source: PoseSource = entry.load()(config)
-    return source
+    return SOURCES[config.source](config, gpus)

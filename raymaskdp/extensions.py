@@ -1,0 +1,82 @@
+"""Parts by name: those of this package, and those that installed packages add by an entry point.
+
+[project.entry-points."raymaskdp.refiners"]
+my-refiner = "my_package:MY_REFINER"
+
+docs/your-own.md lists the groups, and what an entry point of each has to be. Names of installed parts are
+read from metadata, and a part is imported when it is asked for. The names of this package's own parts cannot
+be taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from raymaskdp import check
+from raymaskdp.errors import UserError
+
+Part = TypeVar("Part")
+
+
+class Registry(Generic[Part]):
+    """The parts of one kind, by name.
+
+    Attributes:
+      group: of the entry points.
+      built_in: this package's own parts.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        built_in: Mapping[str, Part],
+        *,
+        what: str,
+        is_one: Callable[[Any], bool],
+        adapt: Callable[[Any], Part] = lambda part: part,
+    ) -> None:
+        """`what` says what an entry point has to be, `is_one` tells, and `adapt` makes a part of it."""
+        self.group = group
+        self.built_in = dict(built_in)
+        self._what = what
+        self._is_one = is_one
+        self._adapt = adapt
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all parts, this package's first."""
+        return (*self.built_in, *sorted(entry_points(group=self.group).names - self.built_in.keys()))
+
+    def check(self, setting: str, name: str) -> None:
+        """Raise `UserError` if there is no part of that name; nothing is imported."""
+        if name not in self.built_in:
+            check.one_of(setting, name, self.names())
+
+    def register(self, name: str, part: Part) -> None:
+        """Add a part in this process alone; the workers of a cluster know only installed ones."""
+        self.built_in[name] = part
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.built_in or name in self.names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __getitem__(self, name: str) -> Part:
+        """The part of that name; raises `UserError` if its entry point is of another kind."""
+        if name in self.built_in:
+            return self.built_in[name]
+        try:
+            (entry,) = set(entry_points(group=self.group, name=name))
+        except ValueError:
+            raise UserError(
+                f"{name!r} is the name of no entry point of the group {self.group!r}, or of several; install "
+                "the package that has it, on every node."
+            ) from None
+        loaded = entry.load()
+        if not self._is_one(loaded):
+            raise UserError(
+                f"The entry point {name!r} of the group {self.group!r} is no {self._what}: {entry.value}."
+            )
+        return self._adapt(loaded)
