@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import yaml
 
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 
 LONGEST_NAME = 255
 """Bytes of the longest file name of Linux file systems."""
@@ -32,7 +33,7 @@ LONGEST_NAME = 255
 T = TypeVar("T")
 
 
-def load(cls: type[T], path: str | Path | None, overrides: Iterable[str] = ()) -> T:
+def load(cls: type[T], path: LocalPath | None, overrides: Iterable[str] = ()) -> T:
     """Read a YAML file (or nothing) and `key.sub=value` overrides into the dataclass `cls`.
 
     Raises `UserError` for a file that is missing or no mapping, an unknown key, or a value of
@@ -56,7 +57,7 @@ def overrides_to_dict(overrides: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: LocalPath) -> dict[str, Any]:
     """The mapping in a YAML file (safe loading only: tags are never executed)."""
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -19,6 +19,7 @@ from pathlib import Path
 from raymaskdp import config, files
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 from raymaskdp.report import report
 from raymaskdp.sweep import SweepConfig, sweep
 from raymaskdp.synthetic.cast import SynthesizeConfig
@@ -96,14 +97,14 @@ class DemoResult:
         )
 
 
-def demo(out: str | Path, settings: DemoConfig | None = None) -> DemoResult:
+def demo(out: LocalPath, settings: DemoConfig | None = None) -> DemoResult:
     """Run every step into the folder `out`; what is there already is not done again."""
     settings = settings or DemoConfig.load()
     folder = Path(out)
     seconds: dict[str, float] = {}
 
     @contextmanager
-    def step(name: str, *command: str | Path) -> Iterator[None]:
+    def step(name: str, *command: LocalPath) -> Iterator[None]:
         print(f"\n$ raymaskdp {shlex.join(map(str, command))}", file=sys.stderr)
         began = time.monotonic()
         yield

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from raymaskdp.errors import MachineError, UserError
+from raymaskdp.places import LocalPath, Place
 
 MADE = ".made-by-raymaskdp"
 """In a folder: what this project wrote there, a line a file, as `sha256sum` writes them."""
@@ -40,7 +41,7 @@ SCRATCH = ".scratch-of-raymaskdp"
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path, *, ours: bool = False, of: str | Path | None = None) -> Iterator[Path]:
+def atomic_path(path: LocalPath, *, ours: bool = False, of: Place | None = None) -> Iterator[Path]:
     """A path beside `path` to write to; renamed to `path` when the block succeeds, removed when not.
 
     The temporary name keeps the suffix, which video writers look at, and starts with a dot. Raises
@@ -101,7 +102,7 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
         ) from error
 
 
-def require_ours(path: Path, *, of: str | Path | None = None) -> None:
+def require_ours(path: Path, *, of: Place | None = None) -> None:
     """Raise `UserError` if there is a file at `path` that is not as this project wrote it.
 
     Or that is made of something else than `of`, as `atomic_path` was told.
@@ -123,7 +124,7 @@ def require_ours(path: Path, *, of: str | Path | None = None) -> None:
         )
 
 
-def _names(path: Path, of: str | Path | None) -> tuple[str, ...]:
+def _names(path: Path, of: Place | None) -> tuple[str, ...]:
     """What a file is made of, by its place and by its way from the file: either may move."""
     if not isinstance(of, Path):
         return () if of is None else (of,)
@@ -295,19 +296,19 @@ def end_last_line(path: Path) -> bool:
     return False
 
 
-def write_text(path: str | Path, text: str, *, ours: bool = False, of: str | Path | None = None) -> None:
+def write_text(path: LocalPath, text: str, *, ours: bool = False, of: Place | None = None) -> None:
     """Write a text file atomically; `ours` and `of` as in `atomic_path`."""
     with atomic_path(path, ours=ours, of=of) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, value: Any, *, ours: bool = False, of: str | Path | None = None) -> None:
+def write_json(path: LocalPath, value: Any, *, ours: bool = False, of: Place | None = None) -> None:
     """Write JSON atomically, indented for people; `ours` and `of` as in `atomic_path`."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_text(path, text, ours=ours, of=of)
 
 
-def private_folder(beside: str | Path) -> Path:
+def private_folder(beside: LocalPath) -> Path:
     """The folder `private` in this folder, made if need be, open to its owner alone.
 
     It holds what a run needs and must not leave: keys, and notes with times. What lies beside it may.
@@ -317,7 +318,7 @@ def private_folder(beside: str | Path) -> Path:
     return folder
 
 
-def sha256_file(path: str | Path) -> str:
+def sha256_file(path: LocalPath) -> str:
     """SHA-256 (hex) of a file's content, read in pieces; `OSError` for what may not end, as a pipe."""
     if not os.path.isfile(path) and os.path.exists(path):
         raise OSError(errno.EINVAL, "it is no file", str(path))

@@ -19,7 +19,9 @@ DOTTED = {
 }
 
 # What a part may import besides itself and the foundations.
-FOUNDATIONS = {"config", "check", "errors", "extensions", "files", "finite", "storage", "events", "__init__"}
+FOUNDATIONS = {
+    "check", "config", "errors", "events", "extensions", "files", "finite", "places", "storage", "__init__",
+}  # fmt: skip
 PARTS = {"models", "privacy", "bodies", "video", "datasets", "distributed"}
 MAY_IMPORT = {
     "models": set[str](),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from object_store import BUCKET, served
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.errors import UserError
 
 
@@ -18,8 +18,8 @@ def store() -> Iterator[None]:
 
 def test_paths_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"film")
-    assert storage.place(str(tmp_path)) == tmp_path
-    assert not storage.is_url("folder/a:b.mp4")
+    assert places.place(str(tmp_path)) == tmp_path
+    assert not places.is_url("folder/a:b.mp4")
     with storage.local_copy(tmp_path / "a.mp4") as copy:
         assert copy == tmp_path / "a.mp4"
     assert copy.exists()
@@ -39,16 +39,16 @@ def test_paths_are_left_alone(tmp_path: Path) -> None:
 )
 def test_urls_with_secrets_or_of_other_kinds_are_refused(url: str) -> None:
     with pytest.raises(UserError) as refusal:
-        storage.place(url)
+        places.place(url)
     assert "secret@" not in str(refusal.value)
     assert "0123" not in str(refusal.value)
 
 
 def test_names_stay_in_their_folder() -> None:
-    assert storage.join(f"{BUCKET}/a/", "b/c.mp4") == f"{BUCKET}/a/b/c.mp4"
+    assert places.join(f"{BUCKET}/a/", "b/c.mp4") == f"{BUCKET}/a/b/c.mp4"
     for name in ("../b", "/etc/passwd", "b/../../c"):
         with pytest.raises(UserError, match="leads out"):
-            storage.join(f"{BUCKET}/a", name)
+            places.join(f"{BUCKET}/a", name)
 
 
 def test_what_is_published_is_there_and_what_changes_has_another_version(
@@ -94,7 +94,7 @@ def test_what_is_missing_or_not_reached_is_one_sentence(store: None, monkeypatch
     with pytest.raises(UserError, match=r"s3://nobodys/videos"):
         storage.versions("s3://nobodys/videos")
     with pytest.raises(UserError, match="copy the folder here"):
-        storage.only_local(f"{BUCKET}/x", why="this is a test")
+        places.only_local(f"{BUCKET}/x", why="this is a test")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     import s3fs

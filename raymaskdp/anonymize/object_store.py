@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Decided, Item
 from raymaskdp.anonymize.output import manifest, ownership, stored
@@ -26,6 +26,7 @@ from raymaskdp.anonymize.output.folders import INSIDE
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.stages import Job, run_item
 from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.places import Place
 
 Stage = Callable[[AnonymizeConfig, Job], Callable[[Any], Any]]
 """Items in, items out; or cameras."""
@@ -60,7 +61,7 @@ class Carried:
         self._stages = [stage(config, job) for stage in stages]
 
     def __call__(self, task: Any) -> Any:
-        if isinstance(task, Item) and (self._store is not None or storage.is_url(task.record.path)):
+        if isinstance(task, Item) and (self._store is not None or places.is_url(task.record.path)):
             return task if isinstance(task, Decided) else run_item(self._carry, task)
         return self._work(task)
 
@@ -84,7 +85,7 @@ class Carried:
     def _carry(self, item: Item) -> Item:
         url = item.record.path
         with contextlib.ExitStack() as held:
-            if storage.is_url(url):
+            if places.is_url(url):
                 version = storage.version(url)  # before the content, which may change meanwhile
                 local = str(held.enter_context(storage.local_copy(url)))
                 done = self._work(dataclasses.replace(item, local=local, source_version=version))
@@ -109,14 +110,14 @@ class Carried:
 class Earlier:
     """What earlier runs left of videos that are on a store, or go to one; each folder is listed once."""
 
-    def __init__(self, out: Path | str, records: Iterable[VideoRecord]) -> None:
+    def __init__(self, out: Place, records: Iterable[VideoRecord]) -> None:
         self._out = out
         self._sources: dict[str, dict[str, str]] = {}
         if isinstance(out, str):
             self._stored = storage.versions(out)
             names = [name for record in records if (name := f"{record.video_id}.json") in self._stored]
-            found = storage.read_all([storage.join(out, name) for name in names])
-            self._provenance = {storage.split(url)[1]: content for url, content in found.items()}
+            found = storage.read_all([places.join(out, name) for name in names])
+            self._provenance = {places.split(url)[1]: content for url, content in found.items()}
 
     def about(self, record: VideoRecord) -> bytes | None:
         """The content of a video's `ID.json`; None where there is none."""
@@ -140,7 +141,7 @@ class Earlier:
         ours = stored.names(self._provenance.get(about, b""))
         for name in (about, *(f"{record.video_id}{suffix}" for suffix in manifest.DATA_SUFFIXES)):
             if name in self._stored and name not in ours and not done_before:
-                raise ownership.taken(storage.join(self._out, name))
+                raise ownership.taken(places.join(self._out, name))
 
     def finished(self, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
         """The row of a video that needs no more work, or None; as `manifest.finished` says."""
@@ -167,9 +168,9 @@ class Earlier:
         return old if self._same_source(record, old) else None
 
     def _same_source(self, record: VideoRecord, row: Row) -> bool:
-        if not storage.is_url(record.path):
+        if not places.is_url(record.path):
             return manifest.same_source(record, row)
-        folder, name = storage.split(record.path)
+        folder, name = places.split(record.path)
         if folder not in self._sources:
             self._sources[folder] = storage.versions(folder, below=False)
         version = json.loads(row.metrics).get(manifest.SOURCE_VERSION)

@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from raymaskdp import config as configuration
-from raymaskdp import events, storage
+from raymaskdp import events, places
 from raymaskdp.anonymize import pipeline, shared_background
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import BackgroundSharing, Decided, Item, Pending
@@ -36,6 +36,7 @@ from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import VideoRecord, find_source
 from raymaskdp.errors import MachineError, UserError
 from raymaskdp.files import make_folder, remove_scratch, scratch_folder, write_json
+from raymaskdp.places import Place
 
 LOCK_SECONDS = 10.0
 """How long a run waits for the one before it to let go of the output folder."""
@@ -65,7 +66,7 @@ class AnonymizeResult:
       notes: what was left out of the source, and what stands in the output folder twice; a sentence each.
     """
 
-    out: Path | str
+    out: Place
     done: int
     quarantined: int
     failed: int
@@ -87,8 +88,8 @@ class AnonymizeResult:
 
 
 def anonymize(
-    source: str | Path,
-    out: str | Path,
+    source: Place,
+    out: Place,
     config: AnonymizeConfig | None = None,
     *,
     progress: bool = True,
@@ -107,7 +108,7 @@ def anonymize(
     """
     config = config or AnonymizeConfig()
     began = time.perf_counter()
-    out = storage.place(out) if isinstance(out, str) else out
+    out = places.place(out) if isinstance(out, str) else out
     found = find_source(source)
     keep_apart(out, source, found.records, [path for _, path in configuration.paths(config)])
     if config.pieces is not None:
@@ -209,7 +210,7 @@ def anonymize(
 def _left_out(names: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """What of the source was not taken, a sentence for each reason."""
     for reason, those in names.items():
-        yield storage.printable(f"{len(those)} left out, {reason}: {_few(those)}")
+        yield places.printable(f"{len(those)} left out, {reason}: {_few(those)}")
 
 
 def _few(names: Sequence[str]) -> str:
@@ -242,13 +243,13 @@ def _again(rows: Collection[str]) -> Iterator[str]:
         yield f"{len(rows)} finished before, but in no manifest: {_few(sorted(rows))}; now they are in it"
 
 
-def _given_pieces(folder: Path, out: Path | str) -> Path:
+def _given_pieces(folder: Path, out: Place) -> Path:
     """Where the pieces of one output folder go in a folder that may be for several."""
     home = folders.home_of(out).resolve()
     return folder / hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
 
 
-def _pieces(config: AnonymizeConfig, out: Path | str, home: Path) -> Path | None:
+def _pieces(config: AnonymizeConfig, out: Place, home: Path) -> Path | None:
     """The private folder for finished pieces, which all workers see; None where there is none such."""
     if config.pieces is not None:
         return scratch_folder(_given_pieces(config.pieces, out))
@@ -266,7 +267,7 @@ def _collect(
     items: Iterable[Item],
     todo: int,
     rows: dict[str, Row],
-    out: Path | str,
+    out: Place,
     config_sha256: str,
     bar: tqdm[Any],
 ) -> dict[str, Row]:
@@ -313,7 +314,7 @@ def _collect(
 
 
 def _enter(
-    item: Decided, rows: dict[str, Row], in_vain: dict[str, Row], out: Path | str, config_sha256: str
+    item: Decided, rows: dict[str, Row], in_vain: dict[str, Row], out: Place, config_sha256: str
 ) -> None:
     """Enter a decided item. Only a verdict takes back what was published before: a failure is none."""
     name = item.record.video_id

@@ -26,6 +26,7 @@ from raymaskdp.anonymize.item import Analyzed, BackgroundSharing, Item
 from raymaskdp.anonymize.stages import Job, run_item
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.places import LocalPath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ def observation_path(plates: Path, camera: str, source_sha256: str, config_sha25
     return plates / f"{_short(camera)}-{source_sha256[:24]}-{config_sha256[:16]}.npz"
 
 
-def camera_of(plates: Path, name: str, observations: Iterable[str | Path]) -> SharedCamera | None:
+def camera_of(plates: Path, name: str, observations: Iterable[LocalPath]) -> SharedCamera | None:
     """The camera whose plate is made of those observations that are there; None for fewer than two."""
     there = sorted({Path(path) for path in observations if Path(path).is_file()})
     if len(there) < 2:
@@ -132,7 +133,7 @@ def cameras_of(
       plates: the folder of plates.
       observed: observations of earlier runs, by camera.
     """
-    known: dict[str, list[str | Path]] = {}
+    known: dict[str, list[LocalPath]] = {}
     for item in items:
         if item.record.camera is not None:
             some = known.setdefault(item.record.camera, list(observed.get(item.record.camera, ())))

@@ -25,6 +25,7 @@ from raymaskdp.audit.fidelity import PoseFidelity, measure_pose
 from raymaskdp.audit.leaks import TEXTURE_OF_ALL
 from raymaskdp.audit.video_pairs import find_cases
 from raymaskdp.bodies.body import load_body
+from raymaskdp.places import LocalPath
 
 NAMED = 8
 """Videos that a finding names, at most."""
@@ -101,9 +102,9 @@ class AnonymizationAudit:
 
 
 def audit_anonymization(
-    folder: str | Path,
-    sources: str | Path,
-    out: str | Path | None = None,
+    folder: LocalPath,
+    sources: LocalPath,
+    out: LocalPath | None = None,
     settings: AnonymizationAuditConfig | None = None,
 ) -> AnonymizationAudit:
     """Attack the anonymized videos in `folder`.

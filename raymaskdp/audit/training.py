@@ -22,6 +22,7 @@ from raymaskdp.audit.attacks.inversion import Inversion, invert
 from raymaskdp.audit.attacks.membership import Membership, attack_membership
 from raymaskdp.audit.real_loop import audit_loop
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.sweep.tuner import train_all
 from raymaskdp.train import TrainConfig
@@ -100,8 +101,8 @@ class TrainingAudit:
 
 
 def audit_training(
-    run: str | Path | None = None,
-    out: str | Path = "audit-training",
+    run: LocalPath | None = None,
+    out: LocalPath = "audit-training",
     settings: TrainingAuditConfig | None = None,
 ) -> TrainingAudit:
     """Audit the private step, and the run in the folder `run`, if one is given.

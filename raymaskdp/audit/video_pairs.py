@@ -18,6 +18,7 @@ from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.datasets.manifest import read_source
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
+from raymaskdp.places import LocalPath
 from raymaskdp.video import masks, reader
 
 # Shape suffixes: T frames, H rows, W columns, h and w those of a crop.
@@ -60,7 +61,7 @@ class Pair:
     avatar_THW: np.ndarray
 
 
-def find_cases(folder: str | Path, sources: str | Path, *, most: int) -> tuple[VideoPair, ...]:
+def find_cases(folder: LocalPath, sources: LocalPath, *, most: int) -> tuple[VideoPair, ...]:
     """Up to `most` anonymized videos in `folder` with their sources, as many of each subject as can be.
 
     Args:

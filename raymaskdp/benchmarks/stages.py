@@ -39,6 +39,7 @@ from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.bodies.render import Renderer
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 from raymaskdp.synthetic.cast import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import reader
@@ -266,7 +267,7 @@ class _Clocks:
 
     def _timed_frames(self, stream: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(stream)
-        def timed(path: str | Path, start: int = 0) -> Iterator[np.ndarray]:
+        def timed(path: LocalPath, start: int = 0) -> Iterator[np.ndarray]:
             with contextlib.closing(stream(path, start)) as frames:
                 while True:
                     with self.run("decode"):

@@ -12,6 +12,7 @@ from raymaskdp import config
 from raymaskdp.cli.groups import CONTEXT, command, group
 from raymaskdp.cli.parameters import ADDRESS, PATH, PLACE, json_option, show
 from raymaskdp.cli.settings_of import settings_of
+from raymaskdp.places import Place
 
 
 def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,7 +125,7 @@ def estimate(source: str, settings: Any, as_json: bool) -> None:
 @command()
 @click.argument("folder", type=PLACE)
 @json_option
-def status(folder: Path | str, as_json: bool) -> None:
+def status(folder: Place, as_json: bool) -> None:
     """How far the runs below FOLDER are, seen from outside while they go on.
 
     Of a URL, what `anonymize` has written there.

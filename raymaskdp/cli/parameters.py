@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from raymaskdp import config, storage
+from raymaskdp import config, places
+from raymaskdp.places import Place
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -19,8 +20,8 @@ class _Place(click.ParamType):
 
     name = "path or URL"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
-        return storage.place(value) if isinstance(value, str) else value
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        return places.place(value) if isinstance(value, str) else value
 
 
 class _Path(_Place):
@@ -29,7 +30,7 @@ class _Path(_Place):
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return storage.only_local(super().convert(value, param, ctx), why="this works on local files")
+        return places.only_local(super().convert(value, param, ctx), why="this works on local files")
 
 
 PLACE, PATH = _Place(), _Path()
@@ -45,4 +46,4 @@ def json_option(command: Command) -> Command:
 def show(result: Any, as_json: bool) -> None:
     """Print a result: its fields as JSON, or its `str` for people."""
     text = json.dumps(config.to_dict(result), ensure_ascii=False) if as_json else str(result)
-    print(storage.printable(text))
+    print(places.printable(text))

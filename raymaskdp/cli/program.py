@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from raymaskdp import __version__, storage
+from raymaskdp import __version__, places
 from raymaskdp.cli import benchmarks, guarantees, networks, operations, training, videos
 from raymaskdp.cli.groups import CONTEXT, command, group
+from raymaskdp.cli.native_log import keep_chatter_out
 from raymaskdp.cli.parameters import PATH, json_option, show
 from raymaskdp.errors import UserError
-from raymaskdp.native_log import keep_chatter_out
 
 
 @command()
@@ -101,5 +101,5 @@ def _say_warnings() -> None:
 def _fail(message: str, arguments: Sequence[str], status: int = 2) -> int:
     if "--json" in arguments:
         print(json.dumps({"error": message}))
-    print(f"raymaskdp: {storage.printable(message)}", file=sys.stderr)
+    print(f"raymaskdp: {places.printable(message)}", file=sys.stderr)
     return status

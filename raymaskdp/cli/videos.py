@@ -11,6 +11,7 @@ from raymaskdp import config
 from raymaskdp.cli.groups import CONTEXT, command, group
 from raymaskdp.cli.parameters import PATH, PLACE, json_option, show
 from raymaskdp.cli.settings_of import settings_of
+from raymaskdp.places import Place
 
 
 @command()
@@ -18,7 +19,7 @@ from raymaskdp.cli.settings_of import settings_of
 @click.option("--out", required=True, type=PLACE, help="Folder for the anonymized videos, or its URL.")
 @json_option
 @settings_of("raymaskdp.anonymize:AnonymizeConfig")
-def anonymize(source: str, out: Path | str, settings: Any, as_json: bool) -> int:
+def anonymize(source: str, out: Place, settings: Any, as_json: bool) -> int:
     """Replace everyone in SOURCE by an avatar.
 
     SOURCE is a video, a folder, a glob, or a manifest (.parquet or .csv with the column `path`, and

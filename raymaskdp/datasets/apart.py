@@ -6,15 +6,16 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from raymaskdp import storage
+from raymaskdp import places
 from raymaskdp.datasets import search
 from raymaskdp.datasets.manifest import TABLE_SUFFIXES, VideoRecord
 from raymaskdp.errors import UserError
+from raymaskdp.places import Place
 
 
 def keep_apart(
-    out: str | Path,
-    source: str | Path,
+    out: Place,
+    source: Place,
     records: Sequence[VideoRecord],
     others: Iterable[Path] = (),
     *,
@@ -32,30 +33,30 @@ def keep_apart(
       others: further files and folders that are read, such as those that settings name.
       writes: what `out` is called.
     """
-    given = storage.place(source) if isinstance(source, str) else source
+    given = places.place(source) if isinstance(source, str) else source
     searched = _searched(given)
     for folder in () if searched is None else (searched, *_linked(searched)):
-        if storage.within(out, folder) or storage.within(folder, out):
+        if places.within(out, folder) or places.within(folder, out):
             raise _meet(writes, out, folder)
     files = {record.path for record in records} | {record.skeleton for record in records if record.skeleton}
     for folder in {folder for place in (*files, given, *others) for folder in _folders(place)} - {searched}:
-        if storage.within(folder, out):
+        if places.within(folder, out):
             raise _meet(writes, out, folder)
 
 
 def require_sources(records: Iterable[VideoRecord]) -> None:
     """Raise `UserError` if one of the videos is an output of `anonymize`."""
     for record in records:
-        if not storage.is_url(record.path) and search.is_output(Path(record.path)):
+        if not places.is_url(record.path) and search.is_output(Path(record.path)):
             raise UserError(
                 f"{record.path} was written by this project, and outputs are never sources; give the video "
                 "that it was made from."
             )
 
 
-def _searched(source: str | Path) -> str | Path | None:
+def _searched(source: Place) -> Place | None:
     """The folder that is searched for videos, if one is."""
-    if storage.is_url(source):
+    if places.is_url(source):
         return source if Path(source).suffix.lower() not in TABLE_SUFFIXES | search.VIDEO_SUFFIXES else None
     path = Path(source)
     if os.path.isdir(path):
@@ -63,21 +64,21 @@ def _searched(source: str | Path) -> str | Path | None:
     return search.root_of(str(source)) if not os.path.exists(path) and search.goes_down(str(source)) else None
 
 
-def _linked(searched: str | Path) -> set[str]:
-    return set() if storage.is_url(searched) else search.linked(Path(searched))
+def _linked(searched: Place) -> set[str]:
+    return set() if places.is_url(searched) else search.linked(Path(searched))
 
 
-def _folders(place: str | Path) -> list[str | Path]:
+def _folders(place: Place) -> list[Place]:
     """The folder of a file, and that of what it is a link to; a folder itself."""
-    if storage.is_url(place):
-        return [storage.split(str(place))[0]]
+    if places.is_url(place):
+        return [places.split(str(place))[0]]
     path = Path(place)
     if os.path.isdir(path):
         return [path]
     return [path.parent, path.resolve().parent] if os.path.islink(path) else [path.parent]
 
 
-def _meet(writes: str, out: str | Path, folder: str | Path) -> UserError:
+def _meet(writes: str, out: Place, folder: Place) -> UserError:
     return UserError(
         f"{writes} {out} and {folder}, which is read, are the same or one is in the other; "
         "give a folder beside it, so that nothing that is read is written over, or passed on with outputs."

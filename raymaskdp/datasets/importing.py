@@ -13,12 +13,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from raymaskdp import config, storage
+from raymaskdp import config, places
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, write_table
 from raymaskdp.datasets.official import DatasetSource, Problem, Problems
 from raymaskdp.datasets.registry import DATASETS
 from raymaskdp.errors import UserError
 from raymaskdp.files import require_ours, sha256_file
+from raymaskdp.places import LocalPath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ def list_datasets() -> DatasetList:
 
 
 def import_dataset(
-    name: str, root: str | Path, out: str | Path, options: Mapping[str, Any] | None = None
+    name: str, root: LocalPath, out: LocalPath, options: Mapping[str, Any] | None = None
 ) -> ImportResult:
     """Read the dataset `name` from `root` and write its manifest to `out`, a Parquet file.
 
@@ -113,8 +114,8 @@ def import_dataset(
 def _usable(records: Sequence[VideoRecord], problems: Problems) -> list[VideoRecord]:
     kept = []
     for record in records:
-        if storage.printable(record.path) != record.path:
-            problems.add("file name that is no UTF-8", storage.printable(record.path))
+        if places.printable(record.path) != record.path:
+            problems.add("file name that is no UTF-8", places.printable(record.path))
         elif Path(record.path).stat().st_size:
             kept.append(record)
         else:

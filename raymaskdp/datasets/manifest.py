@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.datasets import search
 from raymaskdp.datasets.ids import VIDEO_SUFFIXES, stable_id, why_no_id
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
+from raymaskdp.places import Place
 
 TABLE_SUFFIXES = frozenset({".parquet", ".csv"})
 TABLES = ("manifest.parquet", "manifest.csv")
@@ -76,20 +77,20 @@ class Found:
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def read_source(source: str | Path) -> tuple[VideoRecord, ...]:
+def read_source(source: Place) -> tuple[VideoRecord, ...]:
     """The records of `find_source`."""
     return find_source(source).records
 
 
-def find_source(source: str | Path) -> Found:
+def find_source(source: Place) -> Found:
     """The records of a video file, a folder (searched through), a glob, or a manifest table.
 
     A folder with a `manifest.parquet` or `manifest.csv` is read through that table. All but globs may lie on
     an object store. Outputs of `anonymize` are never sources: below a folder they are left out. Raises
     `UserError` if the source is missing, holds no video, or is an output folder.
     """
-    if storage.is_url(source):
-        return _find_url(str(storage.place(str(source))))
+    if places.is_url(source):
+        return _find_url(str(places.place(str(source))))
     path = Path(source)
     if os.path.isdir(path):
         for name in TABLES:
@@ -121,10 +122,10 @@ def _find_url(url: str) -> Found:
     found = storage.versions(url)
     for name in TABLES:
         if name in found:
-            return Found(records=read_table(storage.join(url, name)))
+            return Found(records=read_table(places.join(url, name)))
     names, left_out = search.listed(url, found)
     if not names:
-        folder, name = storage.split(url)
+        folder, name = places.split(url)
         if suffix not in VIDEO_SUFFIXES or storage.version(url) is None:
             raise UserError(
                 f"There is no video at {url}{_and(left_out)}; give a folder, a video or a manifest."
@@ -132,7 +133,7 @@ def _find_url(url: str) -> Found:
         url, names = folder, [Path(name)]
     return Found(
         records=_unique(
-            VideoRecord(video_id=stable_id(name), path=storage.join(url, name.as_posix())) for name in names
+            VideoRecord(video_id=stable_id(name), path=places.join(url, name.as_posix())) for name in names
         ),
         left_out=left_out,
     )
@@ -147,12 +148,12 @@ def _named(names: Iterable[Path], root: Path) -> tuple[VideoRecord, ...]:
     return _unique(VideoRecord(video_id=stable_id(name), path=str(root / name)) for name in names)
 
 
-def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
+def read_table(path: Place) -> tuple[VideoRecord, ...]:
     """Records from a Parquet or CSV table; `path` is required, relative paths start at the table.
 
     The table, and what it names, may lie on an object store. A table there names nothing of this machine.
     """
-    content = io.BytesIO(storage.read(str(path))) if storage.is_url(path) else Path(path)
+    content = io.BytesIO(storage.read(str(path))) if places.is_url(path) else Path(path)
     try:
         read = _read_parquet if Path(path).suffix.lower() == ".parquet" else _read_csv
         table = _columns(read(content), path)
@@ -184,10 +185,10 @@ def read_table(path: str | Path) -> tuple[VideoRecord, ...]:
     return _unique(records)
 
 
-def _name_of(table: str | Path, path: str) -> Path:
+def _name_of(table: Place, path: str) -> Path:
     """What a video of a table is called: from the table's folder on, or all of a path that lies elsewhere."""
-    if storage.is_url(path):
-        folder = f"{storage.split(str(table))[0]}/"
+    if places.is_url(path):
+        folder = f"{places.split(str(table))[0]}/"
         return Path(path.removeprefix(folder).split("://")[-1])
     full, folder = os.path.abspath(path), os.path.abspath(Path(table).parent)
     if not Path(full).is_relative_to(folder):  # one name, whatever links lead there
@@ -196,12 +197,12 @@ def _name_of(table: str | Path, path: str) -> Path:
     return Path(os.path.relpath(full, folder) if Path(full).is_relative_to(folder) else full.lstrip("/"))
 
 
-def _beside(table: str | Path, name: str) -> str:
+def _beside(table: Place, name: str) -> str:
     """What a table means by a name: a URL, or a path that starts at the table."""
-    if storage.is_url(name):
-        return str(storage.place(name))
-    if storage.is_url(table):
-        return storage.join(storage.split(str(table))[0], name)
+    if places.is_url(name):
+        return str(places.place(name))
+    if places.is_url(table):
+        return places.join(places.split(str(table))[0], name)
     return str(Path(table).parent / name)
 
 
@@ -212,7 +213,7 @@ def labels_of(label: str | None) -> tuple[str, ...]:
     return tuple(part for part in label.split("|") if part) if label.startswith("|") else (label,)
 
 
-def write_table(path: str | Path, records: Iterable[VideoRecord], *, of: Path | None = None) -> None:
+def write_table(path: Place, records: Iterable[VideoRecord], *, of: Path | None = None) -> None:
     """Write records as a Parquet manifest; paths inside its folder become relative to it.
 
     `of` is what they are of, as `files.atomic_path` takes it.
@@ -231,7 +232,7 @@ def write_table(path: str | Path, records: Iterable[VideoRecord], *, of: Path | 
 
 def _from(folder: Path, path: str) -> str:
     """The path as the manifest in `folder` says it."""
-    if storage.is_url(path):
+    if places.is_url(path):
         return path
     full = Path(os.path.abspath(path))
     return str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
@@ -285,7 +286,7 @@ def _text(content: bytes) -> str:
     return text
 
 
-def _columns(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+def _columns(table: pd.DataFrame, path: Place) -> pd.DataFrame:
     """The table with the names of its columns as they are meant, whatever blanks and capitals they have."""
     fields = {field.name for field in dataclasses.fields(VideoRecord)}
     names = [str(name).strip() for name in table.columns]

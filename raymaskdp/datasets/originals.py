@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from raymaskdp import storage
+from raymaskdp import places
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
+from raymaskdp.places import Place
 
 
 def original(source: str, sha256: str) -> str:
@@ -16,14 +17,14 @@ def original(source: str, sha256: str) -> str:
     Rows of earlier versions keep paths as they were typed in some folder, and films are replaced: so it is
     the content that tells. Raises `UserError` where the file is gone or another.
     """
-    path = storage.named(source)
-    if storage.is_url(path):
+    path = places.named(source)
+    if places.is_url(path):
         raise UserError(f"{source} is on an object store; copy the video here to look at it.")
     require_content(Path(path), source, sha256)
     return path
 
 
-def require_content(copy: Path, source: str | Path, sha256: str) -> None:
+def require_content(copy: Path, source: Place, sha256: str) -> None:
     """Raise `UserError` unless a local file is the film that a row calls `source`, by its digest."""
     if not os.path.isfile(copy):
         raise UserError(f"The source {source} is gone; bring it back, or anonymize what there is again.")

@@ -16,9 +16,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.datasets.ids import LAYER, VIDEO_SUFFIXES
 from raymaskdp.files import SCRATCH, holds_outputs
+from raymaskdp.places import Place
 from raymaskdp.video.containers.mark import is_marked
 
 MANIFEST = "manifest.parquet"
@@ -102,7 +103,7 @@ def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
     written = {
         str(PurePosixPath(manifest).parent / name)
         for manifest in manifests
-        for name in _named_in(storage.join(url, manifest))
+        for name in _named_in(places.join(url, manifest))
     }
     found: list[Path] = []
     left_out = _LeftOut()
@@ -111,7 +112,7 @@ def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
         complete = {f"{stem}{suffix}" for suffix in (".mp4", f"{LAYER}.mp4", ".npz", ".json")} <= there
         if any(part.startswith(".") for part in PurePosixPath(name).parts):
             left_out.add(HIDDEN, name)
-        elif name in written or (complete and is_provenance(storage.read(storage.join(url, f"{stem}.json")))):
+        elif name in written or (complete and is_provenance(storage.read(places.join(url, f"{stem}.json")))):
             left_out.add(OUTPUT, name)
         else:
             found.append(Path(name))
@@ -213,7 +214,7 @@ def _outputs_in(folder: Path) -> frozenset[str]:
     return _manifests[key]
 
 
-def _named_in(manifest: Path | str) -> frozenset[str]:
+def _named_in(manifest: Place) -> frozenset[str]:
     try:
         with storage.local_copy(manifest) as copy:
             table = pd.read_parquet(copy)

@@ -14,19 +14,20 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.models.batchnorm import MEMORY
 from raymaskdp.models.weight_names import translate
+from raymaskdp.places import LocalPath
 
 WRAPPERS = ("model_state", "state_dict", "model")
 """Keys under which training scripts put the weights in a PyTorch file."""
 
 
-def save_weights(path: str | Path, model: nn.Module) -> None:
+def save_weights(path: LocalPath, model: nn.Module) -> None:
     """Write a model's state dict as safetensors, complete or not at all."""
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(state, temporary)
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: LocalPath) -> dict[str, Tensor]:
     """The tensors of a safetensors or PyTorch file; `UserError` if it is missing, or more than data."""
     if Path(path).suffix != ".safetensors":
         return _read_pytorch(path)
@@ -36,12 +37,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"Cannot read the weights {path}: {error}.") from error
 
 
-def load_weights(path: str | Path, model: nn.Module) -> None:
+def load_weights(path: LocalPath, model: nn.Module) -> None:
     """Load a whole model, head included; names and shapes must match exactly."""
     _load(model, read_weights(path), path)
 
 
-def load_backbone(path: str | Path, model: nn.Module) -> None:
+def load_backbone(path: LocalPath, model: nn.Module) -> None:
     """Load everything but the head, which stays as it is: the classes of a new task are new.
 
     The weights may be in any layout that the model knows; `raymaskdp.models.weight_names`.
@@ -60,7 +61,7 @@ def load_backbone(path: str | Path, model: nn.Module) -> None:
     _load(model, {**state, **{name: value for name, value in own.items() if _in_head(name)}}, path)
 
 
-def _read_pytorch(path: str | Path) -> dict[str, Tensor]:
+def _read_pytorch(path: LocalPath) -> dict[str, Tensor]:
     try:
         read = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -88,7 +89,7 @@ def _in_head(name: str) -> bool:
     return name.split(".")[0] == "head"
 
 
-def _load(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+def _load(model: nn.Module, state: dict[str, Tensor], path: LocalPath) -> None:
     wanted = model.state_dict()
     missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
     if missing:

@@ -17,7 +17,7 @@ from typing import Annotated
 import pandas as pd
 from tqdm import tqdm
 
-from raymaskdp import check, config, storage
+from raymaskdp import check, config, places, storage
 from raymaskdp.anonymize import pipeline, shared_background, stages
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Decided, Item, Pending
@@ -29,6 +29,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
 from raymaskdp.operate.cluster_simulation import Cluster, simulate
 from raymaskdp.operate.cost_model import Profile, Size, learn, samples_of
+from raymaskdp.places import Place
 from raymaskdp.video import sandbox
 
 PROBED = 400
@@ -153,7 +154,7 @@ class EstimateResult:
         return "\n".join(lines)
 
 
-def estimate(source: str | Path, settings: EstimateConfig) -> EstimateResult:
+def estimate(source: Place, settings: EstimateConfig) -> EstimateResult:
     """Predict a run of `anonymize` over `source`.
 
     Does a few of its videos on one worker of a local Ray cluster, in a folder that is removed again, unless a
@@ -162,7 +163,7 @@ def estimate(source: str | Path, settings: EstimateConfig) -> EstimateResult:
     """
     records = read_source(source)
     draw = random.Random(settings.seed)
-    most = PROBED_FAR if any(storage.is_url(record.path) for record in records) else PROBED
+    most = PROBED_FAR if any(places.is_url(record.path) for record in records) else PROBED
     probed = records if len(records) <= most else tuple(draw.sample(records, most))
     limits = settings.anonymize.decode
     sizes = {record.video_id: size for record in probed if (size := _size(record, limits)) is not None}

@@ -12,9 +12,10 @@ from typing import Literal
 
 import pandas as pd
 
-from raymaskdp import config, storage
+from raymaskdp import config, places
 from raymaskdp.anonymize.output import manifest, progress
 from raymaskdp.errors import UserError
+from raymaskdp.places import Place
 from raymaskdp.sweep import config as sweeps
 from raymaskdp.train.run.curve import read_curve
 
@@ -60,13 +61,13 @@ STILL_SECONDS = 120
 """A training run whose curve has not grown for this long is taken to be stopped."""
 
 
-def status(folder: str | Path) -> StatusResult:
+def status(folder: Place) -> StatusResult:
     """How far every run below `folder` is. Reads small files only; works beside the runs.
 
     A folder on an object store is one that `anonymize` writes to. Raises `UserError` if nothing of ours is
     there.
     """
-    if storage.is_url(folder):
+    if places.is_url(folder):
         return StatusResult(runs=(_stored(str(folder)),))
     root = Path(folder)
     if not root.is_dir():

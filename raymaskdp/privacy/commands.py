@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from raymaskdp.errors import UserError
 from raymaskdp.finite import finite_or_none
+from raymaskdp.places import LocalPath
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.ledger import LedgerContent, read_ledger
 from raymaskdp.privacy.plan import PrivacyPlan
@@ -116,7 +116,7 @@ def price(plan: PrivacyPlan) -> PriceResult:
 
 
 def verify(
-    ledger: str | Path,
+    ledger: LocalPath,
     *,
     expected_steps: int | None = None,
     fingerprint: str | None = None,
@@ -169,7 +169,7 @@ def verify(
     )
 
 
-def _is_of(ledger: str | Path, content: LedgerContent, fingerprint: str, key: Key | None) -> bool:
+def _is_of(ledger: LocalPath, content: LedgerContent, fingerprint: str, key: Key | None) -> bool:
     found = None if key is None else content.is_of(fingerprint, key)
     if found is None:
         raise UserError(
@@ -188,7 +188,7 @@ def _second_opinion(event: SubsampledGaussian, delta: float, cost: accounting.Co
     return crosscheck.rdp_epsilon(event, delta)
 
 
-def _agree(ledger: str | Path, name: str, value: float, other_name: str, other: float) -> None:
+def _agree(ledger: LocalPath, name: str, value: float, other_name: str, other: float) -> None:
     if abs(value - other) > RELATIVE_TOLERANCE * max(value, other) + ABSOLUTE_TOLERANCE:
         raise UserError(f"In the ledger {ledger}, {name} is {value:.4g} but {other_name} is {other:.4g}.")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 
 KEY_BYTES = 32
 
@@ -45,7 +46,7 @@ class Key:
         return cls(secret=os.urandom(KEY_BYTES))
 
     @classmethod
-    def load_or_draw(cls, path: str | Path) -> Key:
+    def load_or_draw(cls, path: LocalPath) -> Key:
         """The key in the file `path` (raw bytes, readable by its owner only), made when absent."""
         path = Path(path)
         if not path.exists():
@@ -68,7 +69,7 @@ class Key:
         return hashlib.blake2b(b"fingerprint", key=self.secret, digest_size=16).hexdigest()
 
     @classmethod
-    def load(cls, path: str | Path) -> Key | None:
+    def load(cls, path: LocalPath) -> Key | None:
         """The key in a file, or None where there is no file."""
         path = Path(path)
         return cls(secret=path.read_bytes()) if path.is_file() else None

@@ -26,6 +26,7 @@ from raymaskdp import config
 from raymaskdp.errors import UserError
 from raymaskdp.files import cut_torn_line, make_folder
 from raymaskdp.finite import finite_or_none
+from raymaskdp.places import LocalPath
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.plan import PrivacyPlan
 
@@ -113,7 +114,7 @@ class Ledger:
     @classmethod
     def open(
         cls,
-        path: str | Path,
+        path: LocalPath,
         *,
         plan: PrivacyPlan,
         key: Key,
@@ -239,7 +240,7 @@ def _require_same_plan(path: Path, written: PrivacyPlan, plan: PrivacyPlan) -> N
     )
 
 
-def read_ledger(path: str | Path) -> LedgerContent:
+def read_ledger(path: LocalPath) -> LedgerContent:
     """The content of a ledger. Raises `UserError` if it is missing, damaged, incomplete or has a gap."""
     return _read(Path(path))[0]
 

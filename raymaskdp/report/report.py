@@ -12,6 +12,7 @@ from urllib.parse import quote
 import raymaskdp
 from raymaskdp import files
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 from raymaskdp.report import audits, exports, pages, summary, trainings, videos
 from raymaskdp.report.pictures.video_players import Shelf
 from raymaskdp.report.trainings import Fact
@@ -45,8 +46,8 @@ class Card:
 
 
 def report(
-    folder: str | Path,
-    out: str | Path | None = None,
+    folder: LocalPath,
+    out: LocalPath | None = None,
     *,
     show_sources: bool = False,
     embed_videos: bool = False,

@@ -20,6 +20,7 @@ from raymaskdp.anonymize.output import decisions, manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.datasets.originals import original
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 from raymaskdp.report import pages
 from raymaskdp.report.pictures.filmstrips import frame_indices, jpeg_uri
 from raymaskdp.video import reader
@@ -77,8 +78,8 @@ class ReviewResult:
 
 
 def review(
-    out: str | Path,
-    page: str | Path | None = None,
+    out: LocalPath,
+    page: LocalPath | None = None,
     *,
     release: Sequence[str] = (),
     drop: Sequence[str] = (),

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from raymaskdp import config, files
 from raymaskdp.datasets.manifest import write_table
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 from raymaskdp.synthetic.cast import SynthesizeConfig
 from raymaskdp.synthetic.filming import PlannedVideo, Studio
 
@@ -47,7 +48,7 @@ class SynthesizeResult:
         )
 
 
-def synthesize(out: str | Path, settings: SynthesizeConfig) -> SynthesizeResult:
+def synthesize(out: LocalPath, settings: SynthesizeConfig) -> SynthesizeResult:
     """Film the sample data into the folder `out`.
 
     Writes `manifest.parquet` (columns of `VideoRecord`), `videos/ID.mp4`, and for each video

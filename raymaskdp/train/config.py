@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from raymaskdp import check, storage
+from raymaskdp import check, places
 from raymaskdp.errors import UserError
 from raymaskdp.models import SCHEMES, ModelConfig
+from raymaskdp.places import Place
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.per_record.adaptive import AdaptiveNorm
 from raymaskdp.privacy.plan import MASKED, Adjacency, ClippingName, Mechanism, Unit
@@ -184,7 +185,7 @@ class TrainConfig:
       seed: draws initial weights. Never the run's secret, which the operating system gives.
     """
 
-    data: str | Path
+    data: Place
     out: Path = Path("runs")
     split: str = "train"
     validation: Annotated[float, check.Range(0, 1, open_high=True)] = 0.0
@@ -200,7 +201,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check.fields(self)
-        object.__setattr__(self, "data", storage.place(str(self.data)))
+        object.__setattr__(self, "data", places.place(str(self.data)))
         check.one_of("scheme", self.scheme, SCHEMES)
         if self.scheme == "scratch" and self.init is not None:
             raise UserError("scheme=scratch starts from nothing; remove init, or use scheme=full.")

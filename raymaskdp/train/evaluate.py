@@ -15,6 +15,7 @@ from raymaskdp import check, models
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
+from raymaskdp.places import LocalPath
 from raymaskdp.train import checkpoint, metrics
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data import clips
@@ -89,12 +90,12 @@ class EvaluateResult:
 
 
 def evaluate(
-    run: str | Path,
+    run: LocalPath,
     *,
     split: str = "test",
     views: int = 3,
     crops: int = 1,
-    baseline: str | Path | None = None,
+    baseline: LocalPath | None = None,
 ) -> EvaluateResult:
     """Measure a finished run's model; writes `evaluation.json` into its folder.
 

@@ -22,7 +22,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
@@ -45,7 +45,7 @@ def cached_features(
     as private as the clips that they come from.
     """
     path = features_path(pixels, model, config)
-    url = pixels.store.url and storage.join(pixels.store.url, f"features/{path.name}")
+    url = pixels.store.url and places.join(pixels.store.url, f"features/{path.name}")
     if url and not path.is_file() and storage.version(url) is not None:
         with storage.local_copy(url) as copy, atomic_path(path, ours=True) as temporary:
             shutil.copyfile(copy, temporary)

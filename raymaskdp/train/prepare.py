@@ -26,12 +26,13 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from raymaskdp import check, config, storage
+from raymaskdp import check, config, places, storage
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import MADE, atomic_path, make_way, own_folder, sha256_file, write_json
+from raymaskdp.places import Place
 from raymaskdp.train.data.clip_arrays import control_views, masked_views
 from raymaskdp.train.data.clip_sources import (
     ClipSource,
@@ -118,7 +119,7 @@ class PrepareResult:
 
 
 def prepare(
-    source: str | Path, out: str | Path, settings: PrepareConfig | None = None, *, workers: int = 0
+    source: Place, out: Place, settings: PrepareConfig | None = None, *, workers: int = 0
 ) -> PrepareResult:
     """Write the clip store `out` from the output folder of `anonymize`, or from plain videos.
 
@@ -129,8 +130,8 @@ def prepare(
     """
     settings = settings or PrepareConfig()
     check.in_range("workers", workers, low=0)
-    source, out = (storage.place(str(place)) for place in (source, out))
-    out = out if storage.is_url(out) else Path(out).absolute()  # workers start elsewhere
+    source, out = (places.place(str(place)) for place in (source, out))
+    out = out if places.is_url(out) else Path(out).absolute()  # workers start elsewhere
     sources, left_out = find_sources(source)
     require_apart(out, source, sources)
     _require_fitting(out, sources, settings)
@@ -139,7 +140,7 @@ def prepare(
         return _prepared(source, out, settings, sources, left_out, workers)
 
 
-def _require_fitting(out: str | Path, sources: Sequence[ClipSource], settings: PrepareConfig) -> None:
+def _require_fitting(out: Place, sources: Sequence[ClipSource], settings: PrepareConfig) -> None:
     """Raise `UserError` if the store holds clips of other settings or videos."""
     about = about_store(out)
     if about is not None and about["config"] != _of_clips(settings):
@@ -148,7 +149,7 @@ def _require_fitting(out: str | Path, sources: Sequence[ClipSource], settings: P
 
 
 @contextlib.contextmanager
-def _only_one(out: str | Path) -> Iterator[None]:
+def _only_one(out: Place) -> Iterator[None]:
     """Let no other process of this machine write the store; raises `UserError` where one does."""
     if not isinstance(out, Path):
         yield
@@ -165,8 +166,8 @@ def _only_one(out: str | Path) -> Iterator[None]:
 
 
 def _prepared(
-    source: str | Path,
-    out: str | Path,
+    source: Place,
+    out: Place,
     settings: PrepareConfig,
     sources: Sequence[ClipSource],
     left_out: int,
@@ -229,7 +230,7 @@ Stored = tuple[dict[str, Any], bool] | str
 
 
 def _in_threads(
-    sources: Sequence[ClipSource], out: str | Path, settings: PrepareConfig, _: int
+    sources: Sequence[ClipSource], out: Place, settings: PrepareConfig, _: int
 ) -> Iterator[tuple[str, Stored]]:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         results = pool.map(lambda one: _store_or_say_why(one, out, settings), sources)
@@ -237,7 +238,7 @@ def _in_threads(
 
 
 def _on_ray(
-    sources: Sequence[ClipSource], out: str | Path, settings: PrepareConfig, workers: int
+    sources: Sequence[ClipSource], out: Place, settings: PrepareConfig, workers: int
 ) -> Iterator[tuple[str, Stored]]:
     rows = [{"name": one.record.video_id, "source": pickle.dumps(one)} for one in sources]
     for row in map_rows(rows, _Stage, out, settings, workers=workers):
@@ -247,7 +248,7 @@ def _on_ray(
 class _Stage:
     """`_store_or_say_why` in an actor."""
 
-    def __init__(self, out: str | Path, settings: PrepareConfig) -> None:
+    def __init__(self, out: Place, settings: PrepareConfig) -> None:
         self._out, self._settings = out, settings
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -256,9 +257,9 @@ class _Stage:
 
 
 @contextlib.contextmanager
-def _written_to(out: str | Path) -> Iterator[Path]:
+def _written_to(out: Place) -> Iterator[Path]:
     """A folder to write into; its files then are in `out`, JSON, which vouches for the others, last."""
-    if not storage.is_url(out):
+    if not places.is_url(out):
         yield Path(out)
         return
     with tempfile.TemporaryDirectory(prefix="raymaskdp-") as scratch:
@@ -266,7 +267,7 @@ def _written_to(out: str | Path) -> Iterator[Path]:
         yield folder
         files = [path for path in folder.rglob("*") if path.is_file() and path.name != MADE]
         for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
-            url = storage.join(str(out), path.relative_to(folder).as_posix())
+            url = places.join(str(out), path.relative_to(folder).as_posix())
             part = next((part for part in PARTS if path.name.endswith(f".{part}")), None)
             if path.parent != folder and part is not None:
                 _keep_foreign(url, about_url=f"{url.removesuffix(part)}{PARTS[-1]}")
@@ -294,7 +295,7 @@ def _keep_foreign(url: str, about_url: str) -> None:
         storage.set_aside(url, f"{url.rsplit('/', 1)[1]}.set-aside-{version[:8]}")
 
 
-def _store(one: ClipSource, out: str | Path, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
+def _store(one: ClipSource, out: Place, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
     """Write one video's arrays and return its row. Raises `UserError` for input that does not fit."""
     with fetched_here(one, settings.people) as fetched, _written_to(out) as folder:
         return _store_here(fetched, folder, settings, made_from, content_of(one))
@@ -326,23 +327,23 @@ def _store_here(
     return row
 
 
-def _store_or_say_why(one: ClipSource, out: str | Path, settings: PrepareConfig) -> Stored:
+def _store_or_say_why(one: ClipSource, out: Place, settings: PrepareConfig) -> Stored:
     """Store a video, unless it is there. Runs in threads and in actors."""
     try:
         made_from = _made_from(one, settings)
         row = _stored_row(one, out, made_from)
         return (row, True) if row else (_store(one, out, settings, made_from), False)
     except (UserError, OSError, ValueError, KeyError) as error:
-        return storage.printable(" ".join(str(error).split())) or type(error).__name__
+        return places.printable(" ".join(str(error).split())) or type(error).__name__
 
 
-def _stored_row(one: ClipSource, out: str | Path, made_from: str) -> dict[str, Any] | None:
+def _stored_row(one: ClipSource, out: Place, made_from: str) -> dict[str, Any] | None:
     """The row of a video that is stored already, whole, from the same content, labels and settings.
 
     Objects on a store are whole; that they still are what was brought there is checked when they are fetched.
     """
-    if storage.is_url(out):
-        urls = [storage.join(str(out), f"clips/{one.record.video_id}.{name}") for name in PARTS]
+    if places.is_url(out):
+        urls = [places.join(str(out), f"clips/{one.record.video_id}.{name}") for name in PARTS]
         if None in map(storage.version, urls):
             return None
         try:

@@ -18,6 +18,7 @@ import numpy as np
 
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
+from raymaskdp.places import LocalPath
 from raymaskdp.video.decoding import decoded, heard, opened
 from raymaskdp.video.writer import CONTAINER_OPTIONS
 
@@ -28,7 +29,7 @@ JUMP_S = 0.01
 """Seconds by which sound may be off before it is set right; containers round its times to milliseconds."""
 
 
-def damaged_sound(path: str | Path) -> int:
+def damaged_sound(path: LocalPath) -> int:
     """How many packets of the sound of `path` do not decode; 0 where it has no sound.
 
     Raises `UserError` if it has sound of which nothing decodes.
@@ -45,7 +46,7 @@ def damaged_sound(path: str | Path) -> int:
         return len(lost)
 
 
-def add_sound(video: Path, source: str | Path) -> bool:
+def add_sound(video: Path, source: LocalPath) -> bool:
     """Add the first audio stream of `source` that can be decoded to the MP4 file `video`, in place.
 
     The sound is in time with the pictures, of which the first ones of `video` and `source` belong together.
@@ -157,7 +158,7 @@ class _Track:
         yield from self._stream.encode(frame)
 
 
-def _sound(path: str | Path, container: av.container.InputContainer) -> av.AudioStream | None:
+def _sound(path: LocalPath, container: av.container.InputContainer) -> av.AudioStream | None:
     """The first audio stream that can be decoded; None where there is no sound at all."""
     streams = container.streams.audio
     for stream in streams:

@@ -19,6 +19,7 @@ import av.logging
 from av.stream import Disposition
 
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 from raymaskdp.video.containers import avi, matroska
 from raymaskdp.video.containers.cut_off import lacks_bytes, require_whole
 
@@ -48,7 +49,7 @@ Watch = Callable[[av.Packet, int], None]
 
 
 @contextlib.contextmanager
-def opened(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+def opened(path: LocalPath) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The file and its film, closed behind the block; one decoder thread, and no other file is opened.
 
     Raises `UserError` for a file that is missing, empty, no video, or has no film that can be decoded.
@@ -72,7 +73,7 @@ def opened(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.V
 
 
 def decoded(
-    path: str | Path,
+    path: LocalPath,
     container: av.container.InputContainer,
     video: av.VideoStream,
     watch: Watch | None = None,
@@ -110,7 +111,7 @@ def decoded(
 
 
 @contextlib.contextmanager
-def watched(path: str | Path, video: av.VideoStream) -> Iterator[Watch]:
+def watched(path: LocalPath, video: av.VideoStream) -> Iterator[Watch]:
     """What looks for damage that a decoder shows in no frame, for one decoding in this thread.
 
     FFmpeg marks frames of H.264 that it mended. Of other codings it only writes into its log that something
@@ -159,7 +160,7 @@ def heard(
             lost.append(number)
 
 
-def _sounds_broken(path: str | Path) -> bool:
+def _sounds_broken(path: LocalPath) -> bool:
     """Whether the sound of a file has packets that do not decode."""
     lost: list[int] = []
     with opened(path) as (container, _):
@@ -176,7 +177,7 @@ def _end(packet: av.Packet) -> Fraction:
 
 
 def _require_end(
-    path: str | Path,
+    path: LocalPath,
     container: av.container.InputContainer,
     video: av.VideoStream,
     packets: int,
@@ -216,7 +217,7 @@ def is_cover(video: av.VideoStream) -> bool:
     return bool(video.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
-def require_file(path: str | Path) -> None:
+def require_file(path: LocalPath) -> None:
     """Raise `UserError` unless there is a file that is not empty."""
     path = Path(path)
     try:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 
 
-def read_picture(path: str | Path) -> Iterator[np.ndarray]:
+def read_picture(path: LocalPath) -> Iterator[np.ndarray]:
     """The picture as the one frame that there is, uint8 [H, W, 3] RGB, turned as its EXIF data say.
 
     Raises `UserError` for a file that is missing or no picture.

@@ -23,6 +23,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 from raymaskdp.video import tone
 from raymaskdp.video.containers import matroska
 from raymaskdp.video.decoding import decoded, opened, require_file, watched
@@ -80,7 +81,7 @@ class VideoInfo:
         return float(self.times[-1] * self.tick if self.times else self.num_frames / self.fps)
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: LocalPath) -> VideoInfo:
     """Decode `path` once, in constant memory, and say what it is.
 
     Raises `UserError` for a file that is missing, empty, truncated, damaged, no video, or has no
@@ -142,7 +143,7 @@ def probe(path: str | Path) -> VideoInfo:
     )
 
 
-def stream(path: str | Path, start: int = 0) -> Generator[np.ndarray, None, None]:
+def stream(path: LocalPath, start: int = 0) -> Generator[np.ndarray, None, None]:
     """Frames in the order they are shown, uint8 [H, W, 3] RGB; one decoder thread, constant memory.
 
     Those before number `start` are decoded and dropped: no seeking, which is exact in few files.
@@ -157,7 +158,7 @@ def stream(path: str | Path, start: int = 0) -> Generator[np.ndarray, None, None
             yield _to_rgb(frame, reformatter, size)
 
 
-def read_frames(path: str | Path, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+def read_frames(path: LocalPath, indices: Sequence[int] | np.ndarray) -> np.ndarray:
     """The frames at `indices` (any order, repeats allowed), uint8 [T, H, W, 3] RGB, by seeking.
 
     The reader lives for this call only. Of a video that decord does not show as a player does, frames are
@@ -183,7 +184,7 @@ def read_frames(path: str | Path, indices: Sequence[int] | np.ndarray) -> np.nda
     return _picked(path, wanted)
 
 
-def _is_ordinary(path: str | Path) -> bool:
+def _is_ordinary(path: LocalPath) -> bool:
     """Whether the frames of a video are shown as they are coded, but for rotation, by their first one."""
     with contextlib.suppress(UserError), opened(path) as (container, video):
         frame = next(decoded(path, container, video), None)
@@ -198,7 +199,7 @@ def _is_ordinary(path: str | Path) -> bool:
     return True
 
 
-def _picked(path: str | Path, wanted: np.ndarray) -> np.ndarray:
+def _picked(path: LocalPath, wanted: np.ndarray) -> np.ndarray:
     """Some frames of `stream`."""
     kept: dict[int, np.ndarray] = {}
     count = 0
@@ -247,7 +248,7 @@ def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
             return
 
 
-def _square(path: str | Path, video: av.VideoStream, frame: av.VideoFrame) -> tuple[int, int]:
+def _square(path: LocalPath, video: av.VideoStream, frame: av.VideoFrame) -> tuple[int, int]:
     """Width and height of a frame before rotation, in square pixels; the shorter of the two is stretched."""
     shape = video.sample_aspect_ratio or Fraction(1)
     if not Fraction(1, MOST_STRETCHED) <= shape <= MOST_STRETCHED:
@@ -318,7 +319,7 @@ class VideoFrames:
       path: a readable video file. `UserError` is raised where it cannot be read.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: LocalPath) -> None:
         self._path = path
 
     def __iter__(self) -> Iterator[np.ndarray]:

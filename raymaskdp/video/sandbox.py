@@ -24,13 +24,13 @@ import sys
 import threading
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Unit
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 from raymaskdp.video import reader
 from raymaskdp.video.reader import VideoInfo
 
@@ -59,7 +59,7 @@ class DecodeLimits:
         check.fields(self, "decode")
 
 
-def probe(path: str | Path, limits: DecodeLimits) -> VideoInfo:
+def probe(path: LocalPath, limits: DecodeLimits) -> VideoInfo:
     """What `reader.probe` says, within limits, whatever the file does to the decoder.
 
     Raises `UserError` where `reader.probe` does, where a limit is reached, and where the decoder crashes.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
@@ -11,6 +10,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from raymaskdp.places import LocalPath
 from raymaskdp.video.reader import HD_HEIGHT
 
 CRF = 14
@@ -44,7 +44,7 @@ class VideoWriter:
 
     def __init__(
         self,
-        path: str | Path,
+        path: LocalPath,
         *,
         width: int,
         height: int,

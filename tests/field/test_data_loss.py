@@ -16,7 +16,7 @@ from object_store import BUCKET, served
 from support.field_films import Films, Run
 from support.samples import everything, write_anonymized, write_provenance
 
-from raymaskdp import files, storage
+from raymaskdp import files, places, storage
 from raymaskdp.anonymize import anonymize
 from raymaskdp.anonymize.output import ownership, progress
 from raymaskdp.anonymize.output.manifest import Row, read_manifest, withdraw, write_manifest
@@ -156,7 +156,7 @@ def test_a_secret_never_lies_among_the_outputs(place: str, there: bool, films: F
     ],
 )
 def test_urls_meet_by_parts(inner: str, outer: str, expected: bool) -> None:
-    assert storage.within(inner, outer) is expected
+    assert places.within(inner, outer) is expected
 
 
 # --- only what this project wrote is removed or replaced ------------------------------------------------

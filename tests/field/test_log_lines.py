@@ -34,7 +34,7 @@ SAYING = [
     "INFO: nothing of a library",
     "*** SIGSEGV received at time=1795941546 on cpu 1 ***",
 ]
-START = "import os, sys; from raymaskdp.native_log import keep_chatter_out; keep_chatter_out()\n"
+START = "import os, sys; from raymaskdp.cli.native_log import keep_chatter_out; keep_chatter_out()\n"
 
 
 def program(text: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ import pytest
 from support.disks import disk
 from support.field_films import Films, Run
 
-from raymaskdp import cli, files, storage
+from raymaskdp import cli, files, places
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output import folders
 from raymaskdp.anonymize.output.manifest import same_source
@@ -125,7 +125,7 @@ def test_a_name_that_is_no_utf8(
     assert record.video_id.startswith("caf_-")
     table = pd.read_parquet(tmp_path / "out/manifest.parquet")
     assert table.source[0].endswith(r"caf\xe9.mp4")
-    assert storage.named(table.source[0]) == str(tmp_path / "videos" / LATIN)
+    assert places.named(table.source[0]) == str(tmp_path / "videos" / LATIN)
     assert run(tmp_path / "videos", tmp_path / "out").reused == 1
     report(tmp_path / "out", tmp_path / "page.html", show_sources=True)
     assert prepare(tmp_path / "out", tmp_path / "clips", SIZE).failed == {}

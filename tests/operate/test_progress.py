@@ -13,7 +13,7 @@ import pytest
 import yaml
 from object_store import BUCKET, served
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.anonymize.item import Decided
 from raymaskdp.anonymize.output import manifest, progress
 from raymaskdp.anonymize.output.progress import told
@@ -116,11 +116,11 @@ def test_a_run_on_a_store_is_running_as_long_as_it_says_so(monkeypatch: pytest.M
         with told(out, 5):
             (found,) = status(out).runs
             assert (found.done, found.total, found.state) == (0, 5, "running")
-            storage.remove(storage.join(out, progress.STORED))
+            storage.remove(places.join(out, progress.STORED))
             end = time.monotonic() + 100
             while progress.read(out) != 5:  # it says so again and again
                 assert time.monotonic() < end
-        storage.write(storage.join(out, progress.STORED), b'{"videos": 5}')
+        storage.write(places.join(out, progress.STORED), b'{"videos": 5}')
         manifest.write_manifest(out, rows("done"))
         # It is silent for longer than this.
         monkeypatch.setattr(progress, "SILENT_SECONDS", -1)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,6 +21,7 @@ from raymaskdp.anonymize.background.drift import CameraCheck
 from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, PlateConfig, lighting, relit
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
+from raymaskdp.places import LocalPath
 
 # Shape suffixes: H rows, W columns, 3 RGB.
 
@@ -60,7 +60,7 @@ class Observation:
     plate: Plate
     drift_px: float
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: LocalPath) -> None:
         """Write it atomically."""
         seen_HW = np.packbits(self.plate.seen_HW)
         with atomic_path(path, ours=True) as temporary:
@@ -69,13 +69,13 @@ class Observation:
             )
 
     @classmethod
-    def load(cls, path: str | Path) -> Observation:
+    def load(cls, path: LocalPath) -> Observation:
         """The inverse of `save`. Raises `UserError` for a file that is missing or damaged."""
         with _opened(path) as stored:
             return cls(plate=_plate(stored, ""), drift_px=float(stored["drift_px"]))
 
 
-def save_views(path: str | Path, views: Sequence[Plate]) -> None:
+def save_views(path: LocalPath, views: Sequence[Plate]) -> None:
     """Write the views of a camera atomically."""
     arrays: dict[str, np.ndarray] = {"views": np.array(len(views))}
     for number, view in enumerate(views):
@@ -85,13 +85,13 @@ def save_views(path: str | Path, views: Sequence[Plate]) -> None:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
-def load_views(path: str | Path) -> tuple[Plate, ...]:
+def load_views(path: LocalPath) -> tuple[Plate, ...]:
     """The inverse of `save_views`. Raises `UserError` for a file that is missing or damaged."""
     with _opened(path) as stored:
         return tuple(_plate(stored, str(number)) for number in range(int(stored["views"])))
 
 
-def build_views(paths: Sequence[str | Path], config: PlateConfig) -> tuple[Plate, ...]:
+def build_views(paths: Sequence[LocalPath], config: PlateConfig) -> tuple[Plate, ...]:
     """The views of one camera from the observations of its videos, in the order given.
 
     Two streaming passes: memory grows with the views, not with the videos. What one video alone shows
@@ -143,12 +143,12 @@ def agree(plate: Plate, reference: Plate, config: PlateConfig) -> bool:
 class _Group:
     """Videos that agree with the first of them."""
 
-    def __init__(self, path: str | Path, first: Plate) -> None:
+    def __init__(self, path: LocalPath, first: Plate) -> None:
         self.reference = first
         self.paths = [path]
         self._visible_HW = first.seen_HW.astype(np.int32)
 
-    def add(self, path: str | Path, plate: Plate) -> None:
+    def add(self, path: LocalPath, plate: Plate) -> None:
         self.paths.append(path)
         self._visible_HW += plate.seen_HW
 
@@ -163,7 +163,7 @@ class _Group:
         return builder.seen(BRIGHTER)
 
 
-def _steady(paths: Sequence[str | Path], config: PlateConfig) -> Iterator[tuple[str | Path, Plate]]:
+def _steady(paths: Sequence[LocalPath], config: PlateConfig) -> Iterator[tuple[LocalPath, Plate]]:
     """The plates of the videos in which the camera stood still."""
     for path in paths:
         observed = Observation.load(path)
@@ -207,7 +207,7 @@ def _shaded(own_HW3: np.ndarray, other_HW3: np.ndarray, common_HW: np.ndarray) -
     return shaded_HW if shaded_HW.mean() <= MOST_SHADE else np.zeros_like(common_HW)
 
 
-def _opened(path: str | Path) -> np.lib.npyio.NpzFile:
+def _opened(path: LocalPath) -> np.lib.npyio.NpzFile:
     try:
         stored = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:

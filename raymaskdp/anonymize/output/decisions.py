@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.errors import UserError
 from raymaskdp.files import end_last_line
+from raymaskdp.places import Place
 
 DECISIONS = "decisions.jsonl"
 _BEGIN = '{"video_id": "'
@@ -53,11 +54,11 @@ class Decision:
     at: str
 
 
-def read(out: Path | str) -> list[Decision]:
+def read(out: Place) -> list[Decision]:
     """All decisions on the record of an output folder, the oldest first; raises `UserError` if damaged."""
-    path: Path | str
+    path: Place
     if isinstance(out, str):
-        path = storage.join(out, DECISIONS)
+        path = places.join(out, DECISIONS)
         text = b"".join(storage.read_all([path]).values()).decode(errors="replace")
     else:
         path = out / DECISIONS

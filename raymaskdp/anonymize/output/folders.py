@@ -9,12 +9,13 @@ import tempfile
 from pathlib import Path
 
 from raymaskdp.files import cache_dir, make_folder
+from raymaskdp.places import Place
 
 INSIDE = ".raymaskdp"
 """What the names of private folders in an output folder begin with."""
 
 
-def home_of(out: Path | str) -> Path:
+def home_of(out: Place) -> Path:
     """The output folder; for one on a store a folder of this machine, for what never goes there."""
     if isinstance(out, Path):
         return out

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.anonymize.output import folders, ownership
 from raymaskdp.anonymize.output.manifest import SOURCE_VERSION, Row
 from raymaskdp.datasets.ids import stable_id
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
+from raymaskdp.places import Place
 
 
 def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[VideoRecord, ...]:
@@ -36,7 +37,7 @@ def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[
     for record in records:
         row = None
         if record.video_id not in rows and left and _is_from_path(record):
-            if storage.is_url(record.path):
+            if places.is_url(record.path):
                 row = by_version.get((record.path, storage.version(record.path)))
             else:
                 row = by_place.get(_place(record)) or by_content.get(_content(record.path))
@@ -47,7 +48,7 @@ def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[
     return tuple(found)
 
 
-def require_same(out: Path | str, record: VideoRecord, row: Row | None, about: bytes | None) -> None:
+def require_same(out: Place, record: VideoRecord, row: Row | None, about: bytes | None) -> None:
     """Raise `UserError` where a video would replace another of the same id.
 
     That is one whose files are there, wherever it is now, or on which there is a verdict and which is still
@@ -114,21 +115,21 @@ def require_distinct(out: Path, names: Iterable[str]) -> None:
 
 
 def _place(record: VideoRecord) -> str:
-    return record.path if storage.is_url(record.path) else os.path.realpath(record.path)
+    return record.path if places.is_url(record.path) else os.path.realpath(record.path)
 
 
 def _place_of(source: str) -> str:
     """Where the video of a row was; "" where an earlier version kept what was typed in some folder."""
-    if storage.is_url(source):
+    if places.is_url(source):
         return source
-    return os.path.realpath(storage.named(source)) if os.path.isabs(source) else ""
+    return os.path.realpath(places.named(source)) if os.path.isabs(source) else ""
 
 
 def _is_there(row: Row) -> bool:
     """Whether there is still something where the video of a row was."""
-    if storage.is_url(row.source):
+    if places.is_url(row.source):
         return storage.version(row.source) is not None
-    return Path(storage.named(row.source)).is_file()
+    return Path(places.named(row.source)).is_file()
 
 
 def _is_content(record: VideoRecord, made: _Made) -> bool:
@@ -136,7 +137,7 @@ def _is_content(record: VideoRecord, made: _Made) -> bool:
 
     It will fail, by name, and a video that fails replaces nothing.
     """
-    if not storage.is_url(record.path):
+    if not places.is_url(record.path):
         return _content(record.path) in ("", made.sha256)
     version = storage.version(record.path)
     if version is None or version == made.version:
@@ -160,7 +161,7 @@ def _version(row: Row) -> tuple[str, str] | None:
 def _is_from_path(record: VideoRecord) -> bool:
     """Whether the id is one that a path gives."""
     ways = {record.path.split("://")[-1]}
-    if not storage.is_url(record.path):
+    if not places.is_url(record.path):
         here = os.path.abspath(record.path)
         ways |= {here, os.path.join(os.path.realpath(os.path.dirname(record.path)), os.path.basename(here))}
     return any(

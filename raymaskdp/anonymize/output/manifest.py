@@ -14,12 +14,13 @@ from typing import Any
 
 import pandas as pd
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.anonymize.item import Decided, Status
 from raymaskdp.anonymize.output import ownership, stored
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, sha256_file, write_json
+from raymaskdp.places import Place
 
 MANIFEST = "manifest.parquet"
 COST_PLAN = "cost-plan.json"
@@ -85,7 +86,7 @@ def row_of(item: Decided, config_sha256: str) -> Row:
         subject=record.subject,
         camera=record.camera,
         status=item.status,
-        reason=storage.printable("; ".join(item.released if item.status == "done" else item.reasons)),
+        reason=places.printable("; ".join(item.released if item.status == "done" else item.reasons)),
         num_frames=info.num_frames if info else 0,
         width=info.width if info else 0,
         height=info.height if info else 0,
@@ -100,8 +101,8 @@ def row_of(item: Decided, config_sha256: str) -> Row:
 
 def place_of(record: VideoRecord) -> str:
     """What a row says of where its video was: a path means the same wherever a command is typed."""
-    where = record.path if storage.is_url(record.path) else os.path.abspath(record.path)
-    return storage.printable(where)
+    where = record.path if places.is_url(record.path) else os.path.abspath(record.path)
+    return places.printable(where)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,7 @@ def last_run(table: pd.DataFrame) -> RunFacts | None:
     return None if facts is None else RunFacts(**facts)
 
 
-def write_manifest(out: Path | str, rows: Iterable[Row], run: RunFacts | None = None) -> None:
+def write_manifest(out: Place, rows: Iterable[Row], run: RunFacts | None = None) -> None:
     """Write the table of all videos, sorted by id, atomically; `out` may be a URL.
 
     Without `run`, the facts of a local manifest that is replaced are kept. So are columns that somebody
@@ -161,13 +162,13 @@ def write_manifest(out: Path | str, rows: Iterable[Row], run: RunFacts | None = 
     if isinstance(out, str):
         with tempfile.TemporaryDirectory(prefix="raymaskdp-") as folder:
             table.to_parquet(Path(folder) / MANIFEST, index=False)
-            storage.publish(Path(folder) / MANIFEST, storage.join(out, MANIFEST))
+            storage.publish(Path(folder) / MANIFEST, places.join(out, MANIFEST))
         return
     with atomic_path(out / MANIFEST, ours=True) as temporary:  # `read_manifest` refuses another's
         table.to_parquet(temporary, index=False)
 
 
-def require_writable(out: Path | str) -> None:
+def require_writable(out: Place) -> None:
     """Raise `UserError` where the manifest is a link: another file, perhaps of others, that is to stay."""
     if isinstance(out, Path) and (out / MANIFEST).is_symlink():
         raise UserError(
@@ -176,10 +177,10 @@ def require_writable(out: Path | str) -> None:
         )
 
 
-def read_manifest(out: Path | str) -> dict[str, Row]:
+def read_manifest(out: Place) -> dict[str, Row]:
     """Rows by video id; empty where there is no manifest. Raises `UserError` for a foreign table."""
     if isinstance(out, str):
-        path = storage.join(out, MANIFEST)
+        path = places.join(out, MANIFEST)
         if storage.version(path) is None:
             return {}
         with storage.local_copy(path) as copy:
@@ -189,7 +190,7 @@ def read_manifest(out: Path | str) -> dict[str, Row]:
     return _rows(out / MANIFEST, out / MANIFEST)
 
 
-def _rows(table_path: Path, path: Path | str) -> dict[str, Row]:
+def _rows(table_path: Path, path: Place) -> dict[str, Row]:
     """The rows of a table; `path` is what it is called."""
     columns = [column.name for column in dataclasses.fields(Row)]
     try:
@@ -269,13 +270,13 @@ def publish(work: Path, out: Path, item: Decided, config_sha256: str, frames: Ma
     write_json(out / f"{name}.json", provenance, ours=True)
 
 
-def standing(out: Path | str, video_id: str, old: Row | None) -> Row | None:
+def standing(out: Place, video_id: str, old: Row | None) -> Row | None:
     """What a try that failed leaves as it was: the verdict of an earlier run, with the files that it made.
 
     None where there is no verdict, or where no provenance vouches for files any more.
     """
     if isinstance(out, str):
-        content = storage.read_all([storage.join(out, f"{video_id}.json")])
+        content = storage.read_all([places.join(out, f"{video_id}.json")])
         about = next((parse_provenance(text) for text in content.values()), None)
     else:
         about = read_provenance(out, video_id)
@@ -290,7 +291,7 @@ def standing(out: Path | str, video_id: str, old: Row | None) -> Row | None:
     return old if same else made
 
 
-def withdraw(out: Path | str, video_id: str) -> None:
+def withdraw(out: Place, video_id: str) -> None:
     """Remove what an earlier run published of a video: files that its provenance names, as they were written.
 
     The provenance no longer vouches for them first, and goes last. Whatever else has such a name stays.

@@ -16,6 +16,7 @@ from typing import Any
 
 from raymaskdp.errors import UserError
 from raymaskdp.files import set_aside, sha256_file, write_json
+from raymaskdp.places import Place
 
 CLAIMED = "claimed"
 """Key of a provenance under which stand all digests that a file may have, by name."""
@@ -97,7 +98,7 @@ def require_free(out: Path, video_id: str, suffixes: Iterable[str], *, done_befo
             raise taken(out / name)
 
 
-def taken(path: Path | str) -> UserError:
+def taken(path: Place) -> UserError:
     """What is said of a file of the user's where an output is to come."""
     return UserError(
         f"{path} is there already, and this project did not write it; move it away, or give another "

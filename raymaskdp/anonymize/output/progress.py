@@ -18,10 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.anonymize.output import folders
 from raymaskdp.errors import UserError
 from raymaskdp.files import SCRATCH, write_json, write_text
+from raymaskdp.places import Place
 
 BEAT_SECONDS = 30.0
 """How often a run on a store says that it still works."""
@@ -39,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def told(out: Path | str, videos: int) -> Iterator[None]:
+def told(out: Place, videos: int) -> Iterator[None]:
     """Write down how many videos the run of this block has, until it ends; what breaks off leaves it."""
     if isinstance(out, Path):
         path = folders.lasting(out, "progress")
@@ -71,7 +72,7 @@ def told(out: Path | str, videos: int) -> Iterator[None]:
         raise
     over.set()
     thread.join()
-    storage.remove(storage.join(out, STORED))
+    storage.remove(places.join(out, STORED))
 
 
 def require_alone(out: str) -> None:
@@ -80,7 +81,7 @@ def require_alone(out: str) -> None:
     Each of them would write a table of all videos, without those of the other. Who was killed says nothing
     any more: it is waited for that, for `SILENT_SECONDS` since its last word.
     """
-    url, last = storage.join(out, STORED), 0.0
+    url, last = places.join(out, STORED), 0.0
     while True:
         note = _note(_stored(out))
         if note is None or note.get("ended") or note.get("by") in (None, _machine(out)):
@@ -105,11 +106,11 @@ def is_running(out: str) -> bool:
     """Whether a run on a store has said lately that it goes on."""
     note = _note(_stored(out))
     return (
-        note is not None and not note.get("ended") and storage.age(storage.join(out, STORED)) < SILENT_SECONDS
+        note is not None and not note.get("ended") and storage.age(places.join(out, STORED)) < SILENT_SECONDS
     )
 
 
-def read(out: Path | str) -> int | None:
+def read(out: Place) -> int | None:
     """How many videos a run has that is going on or broke off; None where the last one has ended."""
     if isinstance(out, Path):
         path = folders.kept(out, "progress")
@@ -161,7 +162,7 @@ def folders_below(root: Path) -> set[Path]:
 
 
 def _stored(out: str) -> bytes:
-    return next(iter(storage.read_all([storage.join(out, STORED)]).values()), b"")
+    return next(iter(storage.read_all([places.join(out, STORED)]).values()), b"")
 
 
 def _machine(out: str) -> str:
@@ -203,4 +204,4 @@ def _note(content: bytes) -> dict[str, Any] | None:
 
 
 def _publish(out: str, note: Mapping[str, Any]) -> None:
-    storage.write(storage.join(out, STORED), json.dumps(note).encode())
+    storage.write(places.join(out, STORED), json.dumps(note).encode())

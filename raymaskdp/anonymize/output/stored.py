@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.anonymize.output.ownership import MARKS
 from raymaskdp.files import sha256_file, write_json
 
@@ -28,15 +28,15 @@ def publish(out: Path, store: str, video_id: str) -> None:
         "stored": dict((old or {}).get("stored", {})),
         COMING: _coming(old) | {name: sha256_file(out / name) for name in provenance["outputs"]},
     }
-    storage.write(storage.join(store, about.name), json.dumps(claim).encode())
+    storage.write(places.join(store, about.name), json.dumps(claim).encode())
     for name in provenance["outputs"]:
         if not _is_ours(store, name, old or {}):
             _set_aside(store, name)
     provenance["stored"] = {
-        name: storage.publish(out / name, storage.join(store, name)) for name in provenance["outputs"]
+        name: storage.publish(out / name, places.join(store, name)) for name in provenance["outputs"]
     }
     write_json(about, provenance, ours=True)
-    storage.publish(about, storage.join(store, about.name))
+    storage.publish(about, places.join(store, about.name))
 
 
 def withdraw(store: str, video_id: str) -> None:
@@ -44,13 +44,13 @@ def withdraw(store: str, video_id: str) -> None:
     old = _read(store, video_id)
     if old is None:
         return
-    about = storage.join(store, f"{video_id}.json")
+    about = places.join(store, f"{video_id}.json")
     stored = old.get("stored", {})
     claim = {name: old[name] for name in MARKS} | {"outputs": {}, "stored": stored, COMING: _coming(old)}
     storage.write(about, json.dumps(claim).encode())
     for name in sorted({*stored, *_coming(old)}):
         if _is_ours(store, name, old):
-            storage.remove(storage.join(store, name))
+            storage.remove(places.join(store, name))
     storage.remove(about)
 
 
@@ -63,7 +63,7 @@ def names(content: bytes) -> set[str]:
 
 def _read(store: str, video_id: str) -> dict[str, Any] | None:
     """The provenance of a video on the store; None where there is none that this project wrote."""
-    url = storage.join(store, f"{video_id}.json")
+    url = places.join(store, f"{video_id}.json")
     found = storage.read_all([url])
     return _parsed(found[url]) if url in found else None
 
@@ -89,7 +89,7 @@ def _coming(old: Mapping[str, Any] | None) -> dict[str, str]:
 
 def _is_ours(store: str, name: str, old: Mapping[str, Any]) -> bool:
     """Whether there is no such object, or one that is as it was brought, or was about to be."""
-    url = storage.join(store, name)
+    url = places.join(store, name)
     version = storage.version(url)
     if version is None or version == old.get("stored", {}).get(name):
         return True
@@ -100,7 +100,7 @@ def _is_ours(store: str, name: str, old: Mapping[str, Any]) -> bool:
 
 
 def _set_aside(store: str, name: str) -> None:
-    url = storage.join(store, name)
+    url = places.join(store, name)
     version = storage.version(url)
     if version is not None:
         storage.set_aside(url, f"{name}.set-aside-{version[:8]}")

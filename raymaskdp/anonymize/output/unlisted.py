@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import DATA_SUFFIXES, Row
+from raymaskdp.places import Place
 
 
-def unlisted(out: Path | str, rows: Mapping[str, Row]) -> dict[str, Row]:
+def unlisted(out: Place, rows: Mapping[str, Row]) -> dict[str, Row]:
     """Their rows by id, as their provenance has them. Nothing else that lies there is one."""
     names = set(storage.versions(out, below=False)) if isinstance(out, str) else _files(out)
     candidates = [
@@ -29,11 +30,11 @@ def _files(out: Path) -> set[str]:
     return {path.name for path in out.iterdir() if path.is_file() and not path.is_symlink()}
 
 
-def _provenances(out: Path | str, names: list[str]) -> Iterator[tuple[str, dict[str, Any] | None]]:
+def _provenances(out: Place, names: list[str]) -> Iterator[tuple[str, dict[str, Any] | None]]:
     if isinstance(out, str):
-        content = storage.read_all([storage.join(out, f"{name}.json") for name in names])
+        content = storage.read_all([places.join(out, f"{name}.json") for name in names])
         for url, text in content.items():
-            yield storage.split(url)[1].removesuffix(".json"), manifest.parse_provenance(text)
+            yield places.split(url)[1].removesuffix(".json"), manifest.parse_provenance(text)
     else:
         for name in names:
             yield name, manifest.read_provenance(out, name)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -17,6 +16,7 @@ from raymaskdp.bodies.body import Body
 from raymaskdp.bodies.fitting.refine import BODY
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 
 NEAR = 0.25
 """A track is at a person if their joints are this near on average, as a share of the person's height."""
@@ -53,7 +53,7 @@ class TruthMetrics:
     mask_iou: float
 
 
-def score(people: People, motions: Sequence[Motion], truth: str | Path, body: Body) -> TruthMetrics:
+def score(people: People, motions: Sequence[Motion], truth: LocalPath, body: Body) -> TruthMetrics:
     """Compare what was found in a video with its truth file.
 
     Args:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from raymaskdp.anonymize.verify.config import VerifyConfig
+from raymaskdp.places import LocalPath
 from raymaskdp.video import masks, reader
 from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.reader import VideoInfo
@@ -141,7 +142,7 @@ class FileChecks:
 
 def check_files(
     *,
-    source: str | Path,
+    source: LocalPath,
     composite: Path,
     avatar: Path,
     info: VideoInfo,

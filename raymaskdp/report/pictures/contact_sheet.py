@@ -19,6 +19,7 @@ from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.datasets.originals import original
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, require_ours
+from raymaskdp.places import LocalPath
 from raymaskdp.report.pictures.filmstrips import GAP_PX, beside, frame_indices
 from raymaskdp.video import reader
 from raymaskdp.video.masks import unpack
@@ -46,8 +47,8 @@ class SheetResult:
 
 
 def sheet(
-    folder: str | Path,
-    out: str | Path,
+    folder: LocalPath,
+    out: LocalPath,
     *,
     videos: int = 3,
     frames: int = 6,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from raymaskdp.places import LocalPath
 from raymaskdp.video import reader
 
 GAP_PX = 4
@@ -19,7 +19,7 @@ def frame_indices(num_frames: int, count: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, num_frames - 1, min(count, num_frames))})
 
 
-def strip(path: str | Path, frames: Sequence[int], *, height: int = 132) -> np.ndarray:
+def strip(path: LocalPath, frames: Sequence[int], *, height: int = 132) -> np.ndarray:
     """Some frames of a video side by side, uint8 RGB [height, W, 3], on white."""
     return beside(reader.read_frames(path, list(frames)), height=height)
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from raymaskdp.files import atomic_path, mark_outputs, remove_made
+from raymaskdp.places import LocalPath
 from raymaskdp.video import reader
 from raymaskdp.video.containers.mark import COMMENT
 from raymaskdp.video.writer import VideoWriter
@@ -35,7 +36,7 @@ class Shelf:
     def __post_init__(self) -> None:
         remove_made(self.folder)
 
-    def put(self, video: str | Path, *, fps: float) -> str:
+    def put(self, video: LocalPath, *, fps: float) -> str:
         """Copy the beginning of a video; what a page writes into `src`.
 
         Raises `UserError` if the video cannot be read.
@@ -53,7 +54,7 @@ class Shelf:
         return f"{self.link}/{name}"
 
 
-def _copy(video: str | Path, target: Path, fps: float) -> None:
+def _copy(video: LocalPath, target: Path, fps: float) -> None:
     frames = itertools.islice(reader.stream(video), max(1, round(MOST_SECONDS * fps)))
     first_HW3 = next(frames)
     scale = min(1.0, MOST_ROWS / first_HW3.shape[0])

@@ -24,6 +24,7 @@ from raymaskdp.bodies.fitting import lift
 from raymaskdp.bodies.fitting.lift import NUM_POINTS, Lift, Neighbours, neighbours
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, require_ours
+from raymaskdp.places import LocalPath
 from raymaskdp.synthetic.actions import ACTIONS
 from raymaskdp.synthetic.cast import SynthesizeConfig
 from raymaskdp.synthetic.lift.lessons import Lesson, followed, imagined
@@ -89,7 +90,7 @@ class LiftTrainingResult:
         return f"{self.path}: learned from {self.sightings} sightings, loss {self.loss:.3f}."
 
 
-def train_lift(out: str | Path, work: str | Path, settings: LiftTrainingConfig) -> LiftTrainingResult:
+def train_lift(out: LocalPath, work: LocalPath, settings: LiftTrainingConfig) -> LiftTrainingResult:
     """Film into the folder `work` (kept, and taken up again), learn, and write the network to `out`."""
     require_ours(Path(out))  # before the work
     films = [_film(settings, seed) for seed in settings.seeds]

@@ -27,6 +27,7 @@ from raymaskdp.anonymize.compose.diffusion.rasterize import Crop
 from raymaskdp.anonymize.compose.diffusion.relight import LEVELS, ROOMY, SIDE, SPREAD
 from raymaskdp.anonymize.compose.harmonize import Harmonize
 from raymaskdp.files import atomic_path, require_ours
+from raymaskdp.places import LocalPath
 from raymaskdp.synthetic.relight.scenes import LitScene, lit_scenes
 
 # Shape suffixes: N pairs, B of them in a batch, H W of a frame, S = 64 rows and columns of a crop.
@@ -95,9 +96,7 @@ class Pairs:
     weights_NSS2: np.ndarray
 
 
-def train_refiner(
-    out: str | Path, work: str | Path, settings: RefinerTrainingConfig
-) -> RefinerTrainingResult:
+def train_refiner(out: LocalPath, work: LocalPath, settings: RefinerTrainingConfig) -> RefinerTrainingResult:
     """Draw into the folder `work` (kept, and taken up again), learn, and write the network to `out`."""
     require_ours(Path(out))  # before the work
     pairs = _kept(Path(work), settings)

@@ -11,13 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.datasets.apart import keep_apart
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.datasets.originals import require_content
 from raymaskdp.datasets.search import OUTPUT_COLUMNS
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
+from raymaskdp.places import Place
 from raymaskdp.train.data.positive_controls import People
 from raymaskdp.train.data.store import about_store
 
@@ -35,15 +36,15 @@ class ClipSource:
 
     record: VideoRecord
     anonymized: str | None
-    avatar_layer: str | Path | None = None
-    avatar_masks: str | Path | None = None
-    original: str | Path | None = None
-    provenance: str | Path | None = None
+    avatar_layer: Place | None = None
+    avatar_masks: Place | None = None
+    original: Place | None = None
+    provenance: Place | None = None
 
 
-def find_sources(source: str | Path) -> tuple[list[ClipSource], int]:
+def find_sources(source: Place) -> tuple[list[ClipSource], int]:
     """What there is to store, in the manifest's order, and how many anonymized videos were not done."""
-    table = storage.join(str(source), "manifest.parquet") if storage.is_url(source) else Path(source)
+    table = places.join(str(source), "manifest.parquet") if places.is_url(source) else Path(source)
     if isinstance(table, Path) and table.is_dir():
         table = table / "manifest.parquet"
     columns: list[str] = []
@@ -52,7 +53,7 @@ def find_sources(source: str | Path) -> tuple[list[ClipSource], int]:
             manifest = pd.read_parquet(manifest_file)
         columns = list(manifest.columns)
     if not set(columns) >= OUTPUT_COLUMNS | {"video_id"}:
-        plain = storage.only_local(source, why="is no output folder of anonymize")
+        plain = places.only_local(source, why="is no output folder of anonymize")
         return [ClipSource(record=record, anonymized=None) for record in read_source(plain)], 0
     beside = _beside(table)
     done = manifest[manifest["status"] == "done"]
@@ -60,7 +61,7 @@ def find_sources(source: str | Path) -> tuple[list[ClipSource], int]:
     sources = []
     for row in done.to_dict("records"):
         values = {name: str(row[name]) for name in fields if not pd.isna(row[name])}
-        path = row["path"] if storage.is_url(row["path"]) else beside(row["path"])
+        path = row["path"] if places.is_url(row["path"]) else beside(row["path"])
         with_video = _beside(path)
         sources.append(
             ClipSource(
@@ -68,30 +69,30 @@ def find_sources(source: str | Path) -> tuple[list[ClipSource], int]:
                 anonymized=f"{row['source_sha256']}-{row['config_sha256']}",
                 avatar_layer=with_video(f"{row['video_id']}.avatar.mp4"),
                 avatar_masks=with_video(f"{row['video_id']}.npz"),
-                original=storage.named(row["source"]),
+                original=places.named(row["source"]),
                 provenance=with_video(f"{row['video_id']}.json"),
             )
         )
     return sources, len(manifest) - len(done)
 
 
-def require_apart(out: str | Path, source: str | Path, sources: Sequence[ClipSource]) -> None:
+def require_apart(out: Place, source: Place, sources: Sequence[ClipSource]) -> None:
     """Raise `UserError` if the store would lie among the videos, or on another command's output."""
     keep_apart(out, source, [one.record for one in sources])
     if about_store(out) is None:
-        if storage.is_url(out):
-            taken = storage.version(storage.join(str(out), "videos.parquet")) is not None
+        if places.is_url(out):
+            taken = storage.version(places.join(str(out), "videos.parquet")) is not None
         else:
             taken = (Path(out) / "manifest.parquet").exists()
         if taken:
             raise UserError(f"{out} holds something else than a clip store; give another folder.")
 
 
-def _beside(place: str | Path) -> Callable[[str], str | Path]:
+def _beside(place: Place) -> Callable[[str], Place]:
     """What gives the places of names in the folder of `place`."""
     if isinstance(place, str):
-        folder, _ = storage.split(place)
-        return lambda name: storage.join(folder, name)
+        folder, _ = places.split(place)
+        return lambda name: places.join(folder, name)
     return lambda name: place.parent / name
 
 
@@ -100,7 +101,7 @@ def fetched_here(one: ClipSource, people: People) -> Iterator[ClipSource]:
     """The same with those of its files on this machine that are needed here."""
     with contextlib.ExitStack() as stack:
 
-        def here(place: str | Path | None) -> Path | None:
+        def here(place: Place | None) -> Path | None:
             return None if place is None else stack.enter_context(storage.local_copy(place))
 
         if people != "avatar":
@@ -119,7 +120,7 @@ def fetched_here(one: ClipSource, people: People) -> Iterator[ClipSource]:
         yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered)
 
 
-def _require_written(one: ClipSource, copies: Mapping[str | Path | None, Path | None]) -> None:
+def _require_written(one: ClipSource, copies: Mapping[Place | None, Path | None]) -> None:
     """Raise `UserError` unless files are those that the anonymizer wrote: what it calls public is public only
     then.
 

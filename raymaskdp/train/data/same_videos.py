@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.errors import UserError
+from raymaskdp.places import Place
 from raymaskdp.train.data.store import FORMAT, PARTS, ClipStore, about_store
 
 CONTENT = "content"
 """Key in a video's JSON of the digest of what it was made from, as private as the clips are."""
 
 
-def require_same_videos(out: str | Path, videos: Iterable[tuple[str, Callable[[], str]]]) -> None:
+def require_same_videos(out: Place, videos: Iterable[tuple[str, Callable[[], str]]]) -> None:
     """Raise `UserError` if there is a clip store at `out`, and none of its videos is among these.
 
     A set may grow or shrink, and be labelled or anonymized anew. A store that an earlier version wrote does
@@ -35,17 +35,17 @@ def require_same_videos(out: str | Path, videos: Iterable[tuple[str, Callable[[]
     )
 
 
-def _has_table(out: str | Path) -> bool:
+def _has_table(out: Place) -> bool:
     if isinstance(out, str):
-        return storage.version(storage.join(out, "videos.parquet")) is not None
+        return storage.version(places.join(out, "videos.parquet")) is not None
     return (out / "videos.parquet").is_file()
 
 
-def _content(out: str | Path, video_id: str) -> str | None:
+def _content(out: Place, video_id: str) -> str | None:
     """The digest that a stored video was made from; None where that was not written down."""
     name = f"clips/{video_id}.{PARTS[-1]}"
     try:
-        text = storage.read(storage.join(out, name)) if isinstance(out, str) else (out / name).read_bytes()
+        text = storage.read(places.join(out, name)) if isinstance(out, str) else (out / name).read_bytes()
         found = json.loads(text)[CONTENT]
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None

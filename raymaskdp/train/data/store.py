@@ -32,10 +32,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from raymaskdp import storage
+from raymaskdp import places, storage
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, cache_dir, sha256_file
+from raymaskdp.places import Place
 from raymaskdp.train.data import views
 from raymaskdp.video import masks
 
@@ -105,7 +106,7 @@ class ClipStore:
     url: str | None = None
 
     @classmethod
-    def open(cls, path: str | Path) -> ClipStore:
+    def open(cls, path: Place) -> ClipStore:
         """Open what `prepare` wrote; raises `UserError` if it is missing or unfinished."""
         about = about_store(path)
         if about is None:
@@ -114,10 +115,10 @@ class ClipStore:
             )
         if about.get("format") != FORMAT:
             raise UserError(f"The clip store {path} was written by another version; prepare it again.")
-        url = str(path) if storage.is_url(path) else None
+        url = str(path) if places.is_url(path) else None
         folder = Path(path) if url is None else cache_dir() / "clips" / about["fingerprint"]
         with storage.local_copy(
-            storage.join(url, "videos.parquet") if url else folder / "videos.parquet"
+            places.join(url, "videos.parquet") if url else folder / "videos.parquet"
         ) as table:
             if about.get(TABLE, digest := sha256_file(table)) != digest:
                 raise UserError(
@@ -164,7 +165,7 @@ class ClipStore:
                 ) from error
 
     def _fetch_one(self, name: str, digest: str) -> None:
-        url = storage.join(str(self.url), name)
+        url = places.join(str(self.url), name)
         with storage.local_copy(url) as copy, atomic_path(self.path / name, ours=True) as temporary:
             if sha256_file(copy) != digest:
                 raise UserError(f"{url} is not what was prepared; remove it and prepare {self.url} again.")
@@ -252,15 +253,15 @@ def _state_of(path: Path) -> _State:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def absolute(place: str | Path) -> str | Path:
+def absolute(place: Place) -> Place:
     """The place of a store for processes that start in other folders."""
-    return place if storage.is_url(place) else Path(place).absolute()
+    return place if places.is_url(place) else Path(place).absolute()
 
 
-def about_store(place: str | Path) -> dict[str, Any] | None:
+def about_store(place: Place) -> dict[str, Any] | None:
     """What `store.json` of a place says; None if there is none. Raises `UserError` if it is another file."""
-    if storage.is_url(place):
-        path: str | Path = storage.join(str(place), "store.json")
+    if places.is_url(place):
+        path: Place = places.join(str(place), "store.json")
         content = None if storage.version(str(path)) is None else storage.read(str(path))
     else:
         path = Path(place) / "store.json"

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
+
+from raymaskdp.places import LocalPath
 
 LISTS = {b"AVI ", b"AVIX", b"movi", b"rec "}
 """What holds chunks with pictures, at any depth."""
@@ -20,7 +21,7 @@ ENTRY = 16
 """Bytes in the index for a chunk."""
 
 
-def pictures(path: str | Path, stream: int) -> int:
+def pictures(path: LocalPath, stream: int) -> int:
     """Chunks of a stream of pictures that are there in full, or entries of the index if these are more."""
     chunk = re.compile(rb"%02dd[bc]" % stream)
     chunks = entries = 0

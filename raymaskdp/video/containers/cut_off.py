@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 from raymaskdp.video.containers import matroska
 
 HEAD = 65_536
@@ -40,7 +41,7 @@ _BEGINS, _ENDS = 2, 4
 """Flags of Ogg pages."""
 
 
-def require_whole(path: str | Path) -> None:
+def require_whole(path: LocalPath) -> None:
     """Raise `UserError` for a file that is shorter than its container says."""
     size = Path(path).stat().st_size
     with open(path, "rb") as file:
@@ -60,7 +61,7 @@ def require_whole(path: str | Path) -> None:
         raise UserError(f"The video {path} is {why}.")
 
 
-def lacks_bytes(path: str | Path) -> bool:
+def lacks_bytes(path: LocalPath) -> bool:
     """Whether an FLV file is shorter than it says; some say what was true of another copy of them."""
     with open(path, "rb") as file:
         head = file.read(HEAD)

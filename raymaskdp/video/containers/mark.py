@@ -8,8 +8,9 @@ heads of boxes are read (ISO 14496-12), and the one box that holds such comments
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import BinaryIO
+
+from raymaskdp.places import LocalPath
 
 COMMENT = "output of raymaskdp"
 """What players show as the comment of a film. Of all that are published: reports may show sources, too."""
@@ -21,7 +22,7 @@ MOST_BYTES = 65_536
 """Read of the box with the comments."""
 
 
-def is_marked(path: str | Path) -> bool:
+def is_marked(path: LocalPath) -> bool:
     """Whether a file is a film that was published here; False for one that cannot be read."""
     if not os.path.isfile(path):
         return False  # such as a pipe, which nobody may ever write to

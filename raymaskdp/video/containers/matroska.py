@@ -6,8 +6,9 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+from raymaskdp.places import LocalPath
 
 HEAD = b"\x1a\x45\xdf\xa3"
 SEGMENT, CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
@@ -49,7 +50,7 @@ def promised_size(head: bytes) -> int | None:
     return None
 
 
-def damaged_at(path: str | Path) -> int | None:
+def damaged_at(path: LocalPath) -> int | None:
     """Where a part begins whose content is not that of its checksum; None where all are, or there is none.
 
     FFmpeg writes a checksum for each part of an MKV file, and looks at none. All of the file is read.
@@ -61,7 +62,7 @@ def damaged_at(path: str | Path) -> int | None:
     return None
 
 
-def has_checksums(path: str | Path) -> bool:
+def has_checksums(path: LocalPath) -> bool:
     """Whether every part of a file with pictures has a checksum."""
     with open(path, "rb") as file:
         found = []

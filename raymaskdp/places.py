@@ -1,0 +1,112 @@
+"""Where things are: a path, or the URL of an object store (`s3://`, `gs://`). The one type for both.
+
+A `Place` is what users may write where a command reads or writes; `place` makes a `Path` of text, or leaves
+the `str` of a URL. A `LocalPath` is a file or folder of this machine, however it is written. What is done
+with the content of a URL is in `storage`. docs/design.md says why a place is no `UPath`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TypeAlias
+
+from raymaskdp.errors import UserError
+
+Place: TypeAlias = str | Path
+"""A path, or a URL of an object store."""
+
+LocalPath: TypeAlias = str | Path
+"""A path of this machine, as text or not; never a URL."""
+
+LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+"""Schemes, and the library that speaks each; the optional dependencies are named like them: s3, gcs."""
+
+
+def is_url(place: Place) -> bool:
+    """Whether a place is a URL, of any scheme, and not a path."""
+    return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
+
+
+def place(text: str) -> Place:
+    """What a user wrote: a URL that may be used, without a slash at its end, or a path.
+
+    Raises `UserError` for a URL with secrets, of an unknown scheme, or without a bucket.
+    """
+    if not is_url(text):
+        return Path(text)
+    scheme, rest = text.split("://", 1)
+    bucket = rest.split("/", 1)[0]
+    # What is wrong is not repeated: it may be a secret.
+    if "@" in bucket or re.search(r"[?#]", rest):
+        raise UserError(
+            f"A URL {scheme}://… must have no user, password, query or signature; give credentials in the "
+            "environment or in a mounted file, as the store's own tools read them."
+        )
+    if scheme not in LIBRARIES:
+        known = ", ".join(f"{name}://" for name in LIBRARIES)
+        raise UserError(f"Cannot work with {scheme}:// URLs, but with {known} and paths.")
+    if not bucket or ".." in rest.split("/"):
+        raise UserError(f"The URL {text} must name a bucket, and have no '..'.")
+    return text.rstrip("/")
+
+
+def printable(text: str) -> str:
+    """A path, or a sentence with one, for tables and terminals: bytes that are no UTF-8 become `\\xe9`."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def named(text: str) -> str:
+    """The path that `printable` made a text of; that itself if something is there, or if it is a URL."""
+    if is_url(text) or os.path.lexists(text):
+        return text
+    parts = re.split(r"\\x([0-9a-f]{2})", text)
+    raw = b"".join(bytes.fromhex(part) if n % 2 else os.fsencode(part) for n, part in enumerate(parts))
+    return os.fsdecode(raw) if os.path.lexists(raw) else text
+
+
+def join(folder: str, name: str) -> str:
+    """The URL of `name` below `folder`; raises `UserError` where it would lie elsewhere."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise UserError(f"The name {name!r} leads out of {folder}; give names below it, or URLs.")
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def split(url: str) -> tuple[str, str]:
+    """The URL of the folder of an object, and the object's name."""
+    folder, name = url.rstrip("/").rsplit("/", 1)
+    return folder, name
+
+
+def within(inner: Place, outer: Place) -> bool:
+    """Whether the folder `inner` is `outer`, or lies below it, however both are written.
+
+    Folders of this machine are compared by what they are, so that links, mounts and spellings that the file
+    system takes for the same do not matter; neither need be there yet. URLs are compared part by part.
+    """
+    if is_url(inner) != is_url(outer):
+        return False
+    if is_url(inner):
+        parts, wanted = _parts(str(inner)), _parts(str(outer))
+        return parts[: len(wanted)] == wanted
+    full = Path(inner).resolve()
+    if not os.path.isdir(outer):
+        return full.is_relative_to(Path(outer).resolve())  # that is to come
+    return any(os.path.exists(folder) and folder.samefile(outer) for folder in (full, *full.parents))
+
+
+def _parts(url: str) -> list[str]:
+    """Store, bucket and folders of a URL; empty parts, which some tools drop, do not count."""
+    scheme, rest = url.split("://", 1)
+    return [
+        LIBRARIES.get(scheme.lower(), scheme),
+        *(part for part in rest.split("/") if part not in ("", ".")),
+    ]
+
+
+def only_local(where: Place, *, why: str) -> Path:
+    """`where` as a path; for commands that work on folders alone, a URL is a `UserError`."""
+    if is_url(where):
+        raise UserError(f"{where} is on an object store, and {why}; copy the folder here and give the copy.")
+    return Path(where)
