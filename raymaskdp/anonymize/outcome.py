@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raymaskdp.anonymize.compose.scene import Scene
-from raymaskdp.anonymize.compose.synthesis import Layers
+from raymaskdp.anonymize.compose.synthesis import WrittenLayers
 from raymaskdp.anonymize.item import Decided, Item
 from raymaskdp.anonymize.people.people import People, Person
 from raymaskdp.anonymize.people.scoring import TruthMetrics
@@ -68,7 +68,7 @@ def lost_frames(before: Sequence[Person | Motion], after: Sequence[Motion]) -> i
     return sum(int(np.count_nonzero(one.visible_T & ~other.visible_T)) for one, other in pairs)
 
 
-def figures_of(layers: Layers, files: checks.FileChecks, pixels: int) -> dict[str, Any]:
+def figures_of(layers: WrittenLayers, files: checks.FileChecks, pixels: int) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "person_frames": layers.checks.by_rung(),
         "avatar_fraction": round(float(layers.checks.avatar_pixels_T.mean() / pixels), 4),
@@ -86,7 +86,7 @@ def plain_metrics(metrics: TruthMetrics) -> dict[str, float | None]:
     return {name: finite_or_none(round(value, 4)) for name, value in dataclasses.asdict(metrics).items()}
 
 
-def published_arrays(scene: Scene, layers: Layers, fps: float) -> dict[str, Any]:
+def published_arrays(scene: Scene, layers: WrittenLayers, fps: float) -> dict[str, Any]:
     motions = scene.motions
     return {
         "rotations": np.array([m.rotations_TJ3 for m in motions], np.float32),

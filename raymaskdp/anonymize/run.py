@@ -324,7 +324,7 @@ def _enter(
         in_vain[name], rows[name] = row, stays
         return
     if item.status != "done":
-        manifest.withdraw(out, name)
+        manifest.unpublish(out, name)
     rows[name] = row
 
 

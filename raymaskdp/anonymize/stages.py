@@ -32,7 +32,7 @@ from raymaskdp.anonymize.compose.refiner import Cast, RefinerSettings
 from raymaskdp.anonymize.compose.refiners import REFINERS
 from raymaskdp.anonymize.compose.scene import Scene, avatars_of
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
-from raymaskdp.anonymize.compose.synthesis import Layers, Work, write_layers
+from raymaskdp.anonymize.compose.synthesis import SynthesisInputs, WrittenLayers, write_layers
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Analyzed, Decided, Item, Pending
 from raymaskdp.anonymize.outcome import (
@@ -205,7 +205,7 @@ class Synthesize:
             return decided
         forget_pieces(self._job.pieces, self._job.secret, decided, self._config_sha256)
         if decided.status == "quarantined":  # one that failed says nothing of what was made before
-            manifest.withdraw(self._job.out, item.record.video_id)
+            manifest.unpublish(self._job.out, item.record.video_id)
         return decided
 
     def self_test(self, folder: Path) -> None:
@@ -237,8 +237,8 @@ class Synthesize:
             masks_TB = bridge(masks_TB, round(config.composite.gap * float(info.fps)))
         if math.isfinite(background.drift_px):
             metrics["camera_drift_px"] = round(background.drift_px, 3)
-        metrics["plate_unseen"] = round(background.unseen, 4)
-        metrics["plate_lent"] = round(background.lent, 4)
+        metrics["plate_unseen"] = round(background.never_observed, 4)
+        metrics["plate_lent"] = round(background.shared_fraction, 4)
         avatars = avatars_of(item.record, len(scene.motions), self._secret)
         figures = [self._dressed(avatar) for avatar in avatars]
         cast = Cast(
@@ -249,7 +249,7 @@ class Synthesize:
             fps=float(info.fps),
         )
         composite_path, avatar_path = work / f"{name}.mp4", work / f"{name}.avatar.mp4"
-        makes = Work(
+        makes = SynthesisInputs(
             source=source,
             info=info,
             scene=scene,
@@ -258,7 +258,7 @@ class Synthesize:
             refiner=lambda: self._refiner_of(cast),
             silhouettes=Silhouettes(scene, avatars, config.verify.min_overlap),
             masks_TB=masks_TB,
-            flow=_flow(source, masks_TB, config.plate) if background.misfit else None,
+            flow=_flow(source, masks_TB, config.plate) if background.fit_failure else None,
             look=self._look,
             plates=config.plate,
             composites=config.composite,
@@ -293,7 +293,7 @@ class Synthesize:
         decided = Decided.after(item, status="done", metrics=metrics, outputs=digests)
         return decided, layers.checks.summary()
 
-    def _judgements(self, layers: Layers, doubts_T: np.ndarray) -> list[str]:
+    def _judgements(self, layers: WrittenLayers, doubts_T: np.ndarray) -> list[str]:
         """Reasons to quarantine a video that somebody who has looked at it may overrule."""
         found = layers.checks.excesses()
         counts = layers.checks

@@ -30,7 +30,7 @@ from raymaskdp.files import private_folder, write_json
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import TrainConfig, loop
 from raymaskdp.train.device import device_here
-from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.curve import StepReport
 from raymaskdp.train.run.ray_workers import run_on_ray, this_worker
 from raymaskdp.train.run.setup import set_up
@@ -224,7 +224,7 @@ def measure_here(job: TrainingJob, worker: Worker) -> None:
     """Run the loop with a stop-watch; the first worker writes `measured.json` into the job's folder."""
     warmup = json.loads((job.folder / "warmup.json").read_text(encoding="utf-8"))
     watch = StopWatch(worker)
-    waited = loop.run(job, replace(worker, add_up=watch.add_up), watch.on_step)
+    waited = loop.run(job, replace(worker, all_reduce=watch.all_reduce), watch.on_step)
     if worker.rank == 0:
         write_json(job.folder / "measured.json", asdict(watch.measured(job.plan, warmup, waited)))
 
@@ -233,16 +233,16 @@ class StopWatch:
     """Times of a worker's steps and exchanges, and its memory."""
 
     def __init__(self, worker: Worker) -> None:
-        self._add_up = worker.add_up
+        self._all_reduce = worker.all_reduce
         self._exchanging = 0.0
         self._ends: list[float] = []
         self._exchanged: list[float] = []
         self._memory: list[int] = []
 
-    def add_up(self, tensor: Tensor) -> None:
+    def all_reduce(self, tensor: Tensor) -> None:
         """The worker's own, timed."""
         begin = time.perf_counter()
-        self._add_up(tensor)
+        self._all_reduce(tensor)
         self._exchanging += time.perf_counter() - begin
 
     def on_step(self, report: StepReport) -> None:

@@ -45,7 +45,7 @@ def sigma(settings: Any, as_json: bool) -> None:
 @settings_of("raymaskdp.cli.options:VerifyOptions")
 def verify(ledger: Path, settings: Any, as_json: bool) -> None:
     """Recompute with a second library what the run of LEDGER (or a run folder) cost, and check its claims."""
-    from raymaskdp.train.promise.check import verify as run
+    from raymaskdp.train.guarantee.check import verify as run
 
     show(run(ledger, **vars(settings)), as_json)
 
@@ -56,7 +56,7 @@ def verify(ledger: Path, settings: Any, as_json: bool) -> None:
 @settings_of("raymaskdp.cli.options:BudgetOptions")
 def budget(data: str, settings: Any, as_json: bool) -> None:
     """What all runs on the clip store DATA have cost together, and the limit of the next ones."""
-    from raymaskdp.train.promise.check import budget_of
+    from raymaskdp.train.guarantee.check import budget_of
 
     show(budget_of(data, **vars(settings)), as_json)
 

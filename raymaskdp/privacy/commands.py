@@ -110,7 +110,7 @@ def price(plan: PrivacyPlan) -> PriceResult:
         noise_multiplier=plan.noise_multiplier,
         rate=plan.rate,
         steps=plan.steps,
-        promise=plan.promise,
+        promise=plan.guarantee_statement,
         warnings=plan.warnings,
     )
 
@@ -165,7 +165,7 @@ def verify(
         data=of_data,
         others=at_deltas(plan.event(spent)),
         misses=tradeoff(plan.event(spent)).misses(FALSE_ALARMS),
-        promise=plan.promise,
+        promise=plan.guarantee_statement,
     )
 
 

@@ -344,13 +344,13 @@ class PrivacyPlan:
         return self.cost(steps).epsilon
 
     @property
-    def promise(self) -> str:
+    def guarantee_statement(self) -> str:
         """What the plan's ε is about, in a sentence for a report."""
         if self.mechanism == "sgd" or self.noise_multiplier == 0:
             return "Nothing is promised: there is no noise."
         clipping = self.make_clipping()
         assert clipping is not None
-        return statement.promise(
+        return statement.guarantee_statement(
             self.adjacency,
             self.unit,
             masked=self.is_masked,
@@ -360,7 +360,7 @@ class PrivacyPlan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the promise weaker than it looks, a sentence each; none where nothing is promised."""
+        """What makes the guarantee weaker than it looks, a sentence each; none without a guarantee."""
         if self.delta * self.num_records < 1 or self.noise_multiplier == 0:
             return ()
         return (

@@ -8,7 +8,7 @@ from raymaskdp.privacy.per_record.adaptive import AdaptiveClipping
 from raymaskdp.privacy.per_record.clipping import Clipping
 
 
-def promise(
+def guarantee_statement(
     adjacency: str,
     unit: str,
     *,

@@ -86,7 +86,7 @@ def verdict(
     private = [run for run in runs if run.private]
     protected += [f"{run.name}: {run.sentence}" for run in private[:3]]
     if sweeps:
-        protected.append("Settings were chosen by sweeps; their bill says what choosing costs.")
+        protected.append("Settings were chosen by sweeps; their selection cost says what choosing costs.")
     for audit in audits:
         outcome = audit.outcome
         alarms += [f"{audit.name}: {finding}" for finding in outcome.findings]
@@ -110,7 +110,7 @@ def verdict(
         "Motion, gait, place and action stay in the videos; who knows somebody well may know them by these.",
         "Text, screens and photographs in the background are not looked for.",
         "ε covers training alone: not the videos, not figures measured on test videos, and not what was "
-        "looked at to choose settings, beyond the sweep's bill.",
+        "looked at to choose settings, beyond the sweep's selection cost.",
         "No count of zero proves zero; see the bounds below.",
     )
     return Verdict(

@@ -18,7 +18,7 @@ from raymaskdp.privacy.ledger import read_ledger
 from raymaskdp.privacy.prices.tradeoff import FALSE_ALARMS, tradeoff
 from raymaskdp.report.pictures import plots
 from raymaskdp.sweep.frontier import NAMES, Point, point
-from raymaskdp.sweep.selection_cost import Bill, ways
+from raymaskdp.sweep.selection_cost import SelectionCost, ways
 from raymaskdp.train.run.curve import read_curve
 from raymaskdp.train.run.result import TrainResult, read_result
 
@@ -149,7 +149,7 @@ class Sweep:
     parallel: str | None
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
-    bill: tuple[Fact, ...]
+    selection_cost: tuple[Fact, ...]
     headline: tuple[Fact, ...]
 
 
@@ -189,8 +189,8 @@ def _read_sweep(folder: Path, *, root: Path) -> Sweep:
     failed = f", of which {result['failed']} failed" if result["failed"] else ""
     measure = MEASURES["auroc" if "auroc" in set(done["metric"]) else "top1"]
     sentence = f"{result['trials']} trainings{failed}. Means over seeds, with 95 % intervals."
-    bill = configuration.build(Bill, result["bill"], where=str(folder / "sweep.json"))
-    sentence += f" {bill.verdict}" if bill.one_run is not None else "".join(f" {w}" for w in bill.warnings)
+    cost = configuration.build(SelectionCost, result["bill"], where=str(folder / "sweep.json"))
+    sentence += f" {cost.verdict}" if cost.one_run is not None else "".join(f" {w}" for w in cost.warnings)
     if source:
         sentence += f" Published: {source}."
     # Which data is of interest only where there are several.
@@ -216,7 +216,7 @@ def _read_sweep(folder: Path, *, root: Path) -> Sweep:
         parallel=plots.svg_uri(parallel.read_text(encoding="utf-8")) if parallel.is_file() else None,
         columns=tuple(columns),
         rows=tuple(rows),
-        bill=_bill(bill),
+        selection_cost=_cost_rows(cost),
         headline=_headline(groups, measure),
     )
 
@@ -260,15 +260,15 @@ def _headline(groups: list[Group], measure: str) -> tuple[Fact, ...]:
     return tuple(best[name] for name in NAMES if name in best)
 
 
-def _bill(bill: Bill) -> tuple[Fact, ...]:
+def _cost_rows(cost: SelectionCost) -> tuple[Fact, ...]:
     """What passing on one trial of a sweep, or all, costs, by how it was chosen."""
-    if bill.one_run is None:
+    if cost.one_run is None:
         return ()
-    prices = {"one_run": bill.one_run, "best_of_random": bill.best_of_random, "all_runs": bill.all_runs}
+    prices = {"one_run": cost.one_run, "best_of_random": cost.best_of_random, "all_runs": cost.all_runs}
     facts = [
         Fact(name=text, value="∞" if (price := prices[key]) is None else f"ε = {price:.3g}")
-        for key, text in ways(bill.tuning, bill.runs).items()
+        for key, text in ways(cost.tuning, cost.runs).items()
     ]
-    if bill.warnings:
+    if cost.warnings:
         facts.append(Fact(name="table, plots, and runs without privacy", value="no ε at all"))
     return tuple(facts)

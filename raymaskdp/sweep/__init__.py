@@ -4,6 +4,16 @@ from raymaskdp.sweep.config import Stopping, SweepConfig, Trial, trials
 from raymaskdp.sweep.results import SweepResult
 from raymaskdp.sweep.run import sweep
 from raymaskdp.sweep.search import Range, Search
-from raymaskdp.sweep.selection_cost import Bill
+from raymaskdp.sweep.selection_cost import SelectionCost
 
-__all__ = ["Bill", "Range", "Search", "Stopping", "SweepConfig", "SweepResult", "Trial", "sweep", "trials"]
+__all__ = [
+    "Range",
+    "Search",
+    "SelectionCost",
+    "Stopping",
+    "SweepConfig",
+    "SweepResult",
+    "Trial",
+    "sweep",
+    "trials",
+]

@@ -9,10 +9,10 @@ import pandas as pd
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.sweep.config import SweepConfig, Trial
-from raymaskdp.sweep.selection_cost import Bill, make_bill
+from raymaskdp.sweep.selection_cost import SelectionCost, selection_cost
 from raymaskdp.train import ClipStore, TrainConfig
 from raymaskdp.train.data.splits import training_videos, videos_of
-from raymaskdp.train.promise.origins import plans_before
+from raymaskdp.train.guarantee.origins import plans_before
 from raymaskdp.train.run.identity import plan_of
 
 
@@ -37,10 +37,12 @@ def require_apart(config: SweepConfig) -> None:
             )
 
 
-def bill_of(config: SweepConfig, planned: Sequence[Trial], results: pd.DataFrame, best: TrainConfig) -> Bill:
-    """The bill of a sweep whose best configuration is `best`.
+def selection_cost_of(
+    config: SweepConfig, planned: Sequence[Trial], results: pd.DataFrame, best: TrainConfig
+) -> SelectionCost:
+    """The selection cost of a sweep whose best configuration is `best`.
 
-    Every trial is billed for all its steps, also those that failed or were stopped on the way: that they were
+    Every trial counts with all its steps, also those that failed or were stopped on the way: that they were
     is seen of private data. A trial that failed because it could not even be planned made none.
     """
     made: list[PrivacyPlan] = []
@@ -56,7 +58,7 @@ def bill_of(config: SweepConfig, planned: Sequence[Trial], results: pd.DataFrame
         made.append(plan)
         before |= origins
     drawn = config.search.trials if config.pays and config.search else None
-    return make_bill(
+    return selection_cost(
         plan_of(best, ClipStore.open(best.data)),
         [plan.event() for plan in made],
         before=[plan.event() for plan in before.values()],

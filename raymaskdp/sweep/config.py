@@ -238,7 +238,7 @@ def _check_choosing(sweep: SweepConfig) -> None:
     if priced is not None and (sweep.pays or sweep.learns):
         asked = "tuning=papernot-steinke" if sweep.pays else "search.method=optuna"
         raise UserError(
-            f"With {asked} all trials are on one bill, so they must cost the same, but they differ in "
+            f"With {asked} all trials are paid for together, so they must cost the same, but they differ in "
             f"{priced}; take it out of search.space, or put it into grids of another sweep."
         )
 

@@ -1,4 +1,4 @@
-"""What came of a sweep: the table of its trials, its plots, the best configuration, and its bill."""
+"""What came of a sweep: the table of its trials, its plots, the best configuration, and what it cost."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pandas as pd
 from raymaskdp import config as configuration
 from raymaskdp.files import atomic_path, write_text
 from raymaskdp.sweep import frontier, parallel_coordinates, search
-from raymaskdp.sweep.charges import bill_of
+from raymaskdp.sweep.charges import selection_cost_of
 from raymaskdp.sweep.config import SweepConfig, Trial, published_score, values_of
-from raymaskdp.sweep.selection_cost import NOTHING, Bill
+from raymaskdp.sweep.selection_cost import NOTHING, SelectionCost
 from raymaskdp.sweep.trial import MEASURED, TRAINED
 from raymaskdp.train import TrainConfig
 
@@ -35,7 +35,7 @@ class SweepResult:
       best_run: folder of its best run.
       best_score: its mean accuracy (or AUROC) over the seeds, on what it was chosen on.
       chosen_on: the part of the data that was.
-      bill: what choosing it costs.
+      bill: the selection cost; the name that it has in `sweep.json`.
       finished_before: whether the sweep was there already, and nothing was done.
     """
 
@@ -50,7 +50,7 @@ class SweepResult:
     best_run: str | None
     best_score: float | None
     chosen_on: str
-    bill: Bill
+    bill: SelectionCost
     finished_before: bool = False
 
     def __str__(self) -> str:
@@ -118,10 +118,10 @@ def write_up(
     shown = plotted(results)
     frontier.draw(shown, out / "frontier", classes=classes, caption=_caption(config, shown))
     best = _best(config, planned, results)
-    bill = replace(NOTHING, not_private=int((results["mechanism"] == "sgd").sum()), tuning=config.tuning)
+    cost = replace(NOTHING, not_private=int((results["mechanism"] == "sgd").sum()), tuning=config.tuning)
     if best is not None:
         write_text(out / "best.yaml", configuration.to_yaml(best.config))
-        bill = bill_of(config, planned, results, best.config)
+        cost = selection_cost_of(config, planned, results, best.config)
     return SweepResult(
         out=str(out),
         trials=len(results),
@@ -134,7 +134,7 @@ def write_up(
         best_run=None if best is None else best.run,
         best_score=None if best is None else best.score,
         chosen_on=config.chosen_on,
-        bill=bill,
+        bill=cost,
     )
 
 

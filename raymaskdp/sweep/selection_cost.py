@@ -9,13 +9,13 @@ from typing import Literal
 from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.prices.accounting import SubsampledGaussian
-from raymaskdp.privacy.prices.selection import selection_bill
+from raymaskdp.privacy.prices.selection import selection_bounds
 
 Tuning = Literal["none", "papernot-steinke", "public"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bill:
+class SelectionCost:
     """Upper bounds on ε at `delta` for what may be passed on of a sweep. None where nothing is promised.
 
     Attributes:
@@ -41,10 +41,10 @@ class Bill:
 
     def __str__(self) -> str:
         if self.one_run is None:
-            return " ".join(["No private run was chosen, so there is no bill.", *self.warnings])
+            return " ".join(["No private run was chosen, so there is no selection cost.", *self.warnings])
         prices = {"one_run": self.one_run, "best_of_random": self.best_of_random, "all_runs": self.all_runs}
         lines = [f"  {_number(prices[name])}  {text}" for name, text in ways(self.tuning, self.runs).items()]
-        return "\n".join([f"The bill, ε at δ = {self.delta:g}:", *lines, self.verdict])
+        return "\n".join([f"The selection cost, ε at δ = {self.delta:g}:", *lines, self.verdict])
 
     @property
     def verdict(self) -> str:
@@ -77,7 +77,7 @@ VERDICTS: dict[Tuning, str] = {
 
 
 def ways(tuning: Tuning, runs: int) -> dict[str, str]:
-    """What the prices of a bill that matter are for, by the bill's fields, in the order to show them."""
+    """What the figures of a `SelectionCost` that matter are for, by field, in the order to show them."""
     one = "one run, picked without looking at private data"
     if tuning == "public":
         return {"one_run": "one run with these settings, on as many private records"}
@@ -93,18 +93,18 @@ def ways(tuning: Tuning, runs: int) -> dict[str, str]:
     }
 
 
-NOTHING = Bill(runs=0, delta=None, one_run=None, best_of_random=None, all_runs=None)
+NOTHING = SelectionCost(runs=0, delta=None, one_run=None, best_of_random=None, all_runs=None)
 
 
-def make_bill(
+def selection_cost(
     chosen: PrivacyPlan,
     made: Sequence[SubsampledGaussian],
     *,
     before: Sequence[SubsampledGaussian] = (),
     expected_runs: int | None = None,
     tuning: Tuning = "none",
-) -> Bill:
-    """The bill of a sweep that chose a run with the plan `chosen`.
+) -> SelectionCost:
+    """The selection cost of a sweep that chose a run with the plan `chosen`.
 
     Args:
       made: what every trial released of the data, the chosen one included.
@@ -113,16 +113,16 @@ def make_bill(
     """
     private = [event for event in made if event.noise_multiplier > 0] or [chosen.event()]
     runs = expected_runs or len(private)
-    bill = selection_bill(
+    bounds = selection_bounds(
         private, chosen=chosen.event(), delta=chosen.delta, expected_runs=runs, before=before
     )
-    return Bill(
+    return SelectionCost(
         runs=runs,
         not_private=sum(event.noise_multiplier == 0 for event in made),
         delta=chosen.delta,
-        one_run=finite_or_none(bill.one_run),
-        best_of_random=finite_or_none(bill.best_of_random),
-        all_runs=finite_or_none(bill.all_runs),
+        one_run=finite_or_none(bounds.one_run),
+        best_of_random=finite_or_none(bounds.best_of_random),
+        all_runs=finite_or_none(bounds.all_runs),
         tuning=tuning,
     )
 

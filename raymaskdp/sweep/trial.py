@@ -12,7 +12,7 @@ from raymaskdp.privacy import Key
 from raymaskdp.sweep.config import SweepConfig, Trial
 from raymaskdp.train import TrainConfig, evaluate, train
 from raymaskdp.train.data.store import absolute
-from raymaskdp.train.evaluate import Looks, score_checkpoint
+from raymaskdp.train.evaluate import MeasuredClips, score_checkpoint
 from raymaskdp.train.run.curve import StepReport
 from raymaskdp.train.run.setup import set_up
 
@@ -76,7 +76,7 @@ def run_trial(
     `report` is called on the way, where trials may be stopped early, and may not return.
     """
     config = configuration.build(TrainConfig, point["train"], where="trial")
-    looks = {name: Looks(split=point[name], views=point["views"], crops=point["crops"])
+    looks = {name: MeasuredClips(split=point[name], views=point["views"], crops=point["crops"])
              for name in ("split", "chosen_on")}  # fmt: skip
     measuring = set_up(config)  # beside the one that is trained
 

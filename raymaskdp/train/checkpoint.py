@@ -36,7 +36,7 @@ class TrainingState:
     """What a step changes.
 
     Attributes:
-      average: moving averages of the learning weights; empty where they are not averaged.
+      average: moving averages of the trainable weights; empty where they are not averaged.
       clipping_norm: of the next step, float64, a single number; None where it does not adapt.
     """
 

@@ -30,7 +30,8 @@ NOTES = {
     "training": "Measured on the private videos that were trained on; ε does not cover this measurement.",
     "validation": (
         "Measured on private validation videos: people held out of training, whom ε does not cover. "
-        "Whatever is chosen by this number tells about them, and about the training videos as the bill says."
+        "A choice made by this number tells about them. What it tells about the training videos is the "
+        "selection cost."
     ),
 }
 TOP = 5
@@ -114,7 +115,7 @@ def evaluate(
     store = ClipStore.open(config.data)
     model = initial_model(replace(config, init=None), store)
     models.load_weights(folder / "model.safetensors", model)
-    looks = Looks(split=split, views=views, crops=crops)
+    looks = MeasuredClips(split=split, views=views, crops=crops)
     device = device_here(config.compute.gpus if torch.cuda.is_available() else 0)
     targets, scores = score_videos(model.eval().to(device), store, config, looks)
     note = {config.split: NOTES["training"], VALIDATION: NOTES["validation"]}.get(split, NOTE)
@@ -135,7 +136,7 @@ def evaluate(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class MeasuredClips:
     """What a model is measured on: `views` clips a video of a split, each in `crops` windows."""
 
     split: str
@@ -143,7 +144,7 @@ class Looks:
     crops: int = 1
 
 
-def score_checkpoint(setup: RunSetup, looks: Looks) -> float:
+def score_checkpoint(setup: RunSetup, looks: MeasuredClips) -> float:
     """The score (as in `EvaluateResult`) of a run at its last checkpoint, finished or not.
 
     The weights of the checkpoint go into the setup's model, so it must not be the one that is being trained.
@@ -158,7 +159,7 @@ def score_checkpoint(setup: RunSetup, looks: Looks) -> float:
 
 @torch.no_grad()
 def score_videos(
-    model: nn.Module, store: ClipStore, config: TrainConfig, looks: Looks
+    model: nn.Module, store: ClipStore, config: TrainConfig, looks: MeasuredClips
 ) -> tuple[np.ndarray, np.ndarray]:
     """Targets (`ClipStore.target`) and probabilities, float32 [B, C], of the B videos of a split.
 

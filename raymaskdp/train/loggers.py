@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raymaskdp.errors import UserError
-from raymaskdp.train.promise.job import TrainingJob
+from raymaskdp.train.guarantee.job import TrainingJob
 from raymaskdp.train.run.curve import StepReport, read_curve
 
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ from raymaskdp.train.checkpoint import TrainingState
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.batches import Inputs, PixelInputs, Views, pick_draws
 from raymaskdp.train.data.prefetch import ReadAhead
+from raymaskdp.train.guarantee.circumstances import seed_model
+from raymaskdp.train.guarantee.job import TrainingJob, Worker
+from raymaskdp.train.guarantee.session import begin
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
-from raymaskdp.train.promise.circumstances import seed_model
-from raymaskdp.train.promise.job import TrainingJob, Worker
-from raymaskdp.train.promise.session import begin
 from raymaskdp.train.run.curve import Curve, StepReport
 from raymaskdp.train.run.setup import RunSetup
 
@@ -75,14 +75,14 @@ def _run(
     config, plan, first, device = job.config, job.plan, worker.rank == 0, worker.device
     setup = setup or RunSetup.of(job)
     inputs, trained = setup.open_inputs(device)
-    learning = {name: value for name, value in trained.named_parameters() if value.requires_grad}
+    trainable = {name: value for name, value in trained.named_parameters() if value.requires_grad}
     engine = GradientEngine(trained, plan)
     plan.require_fine_grid(
-        parameters=sum(value.numel() for value in learning.values()),
+        parameters=sum(value.numel() for value in trainable.values()),
         sums=-(-plan.num_records // config.compute.micro_batch) + worker.world_size,
     )
-    optimizer = make_optimizer(config.optimizer, learning, noise_std=plan.noise_std / plan.expected_batch)
-    average = WeightAverage(config.optimizer.average, learning) if config.optimizer.average else None
+    optimizer = make_optimizer(config.optimizer, trainable, noise_std=plan.noise_std / plan.expected_batch)
+    average = WeightAverage(config.optimizer.average, trainable) if config.optimizer.average else None
     norm = torch.tensor(plan.clipping_norm, dtype=torch.float64) if engine.adapts else None
     state = TrainingState(
         model=setup.model,
@@ -125,20 +125,20 @@ def _run(
             if plan.mechanism == "sgd":  # nothing to bound: an ordinary gradient, at an ordinary price
                 losses = losses_of(trained, clips, labels, precision) * usable.flatten()
                 loss = losses.sum() / plan.clips
-                total += ClippedSum(summed_gradient(loss, learning))
+                total += ClippedSum(summed_gradient(loss, trainable))
                 shown_loss += loss.detach()
             else:
                 with engine.record(num_records=len(lot)):
                     losses = losses_of(trained, clips, labels, precision)
                     total += plan.on_grid(engine.clipped_sum(losses, usable / plan.clips))
 
-        public_sum = zeros_like(learning)
+        public_sum = zeros_like(trainable)
         for number, _ in enumerate(micro_batches(public_lot, worker, config)):
             views = next(all_views)
             seed_model(key.number("public model", step, worker.rank, number))
             losses = losses_of(trained, views.public, views.labels, precision) * views.usable.flatten()
             loss = losses.sum() / plan.clips
-            gradient = summed_gradient(loss, learning)
+            gradient = summed_gradient(loss, trainable)
             public_sum = {name: value + gradient[name] for name, value in public_sum.items()}
             shown_loss += loss.detach()
 
@@ -147,9 +147,9 @@ def _run(
             ledger.write_ahead(step, clipping_norm=None if norm is None else plan.clipping_norm)
         # The first worker's clock decides for all when to ask.
         ask = torch.full((1,), float(first and time.monotonic() - asked > NOTICE_S), device=device)
-        add_up(worker, [*total.gradients.values(), *public_sum.values(), shown_loss, ask])
+        all_reduce(worker, [*total.gradients.values(), *public_sum.values(), shown_loss, ask])
         update = noise.private_update(total, step)
-        for name, parameter in learning.items():
+        for name, parameter in trainable.items():
             parameter.grad = update[name] + plan.public_scale * public_sum[name]
         if norm is not None:
             norm.fill_(noise.plan.clipping_norm)  # of the next step
@@ -237,20 +237,20 @@ def losses_of(
     return functional.cross_entropy(scores, labels, reduction="none")
 
 
-def summed_gradient(loss: Tensor, learning: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+def summed_gradient(loss: Tensor, trainable: dict[str, nn.Parameter]) -> dict[str, Tensor]:
     """The gradient of a loss, by name."""
-    gradients = torch.autograd.grad(loss, list(learning.values()))
-    return dict(zip(learning, gradients, strict=True))
+    gradients = torch.autograd.grad(loss, list(trainable.values()))
+    return dict(zip(trainable, gradients, strict=True))
 
 
-def add_up(worker: Worker, tensors: list[Tensor]) -> None:
+def all_reduce(worker: Worker, tensors: list[Tensor]) -> None:
     """Add tensors up over all workers, in place, in one exchange for each type of number."""
     if worker.world_size == 1:
         return
     for kind in {tensor.dtype: None for tensor in tensors}:
         some = [tensor for tensor in tensors if tensor.dtype == kind]
         flat = torch.cat([tensor.flatten() for tensor in some])
-        worker.add_up(flat)
+        worker.all_reduce(flat)
         for tensor, part in zip(some, flat.split([tensor.numel() for tensor in some]), strict=True):
             tensor.copy_(part.view_as(tensor))
 

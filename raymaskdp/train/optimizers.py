@@ -13,10 +13,10 @@ from raymaskdp.train.config import OptimizerConfig
 
 
 def make_optimizer(
-    config: OptimizerConfig, learning: Mapping[str, nn.Parameter], *, noise_std: float
+    config: OptimizerConfig, trainable: Mapping[str, nn.Parameter], *, noise_std: float
 ) -> torch.optim.Optimizer:
     """The optimizer of a run whose updates have noise of this standard deviation in every coordinate."""
-    parameters = list(learning.values())
+    parameters = list(trainable.values())
     rate, decay = config.learning_rate, config.weight_decay
     if config.name == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, weight_decay=decay)
@@ -98,13 +98,13 @@ class WeightAverage:
     the initial weights are soon forgotten.
     """
 
-    def __init__(self, decay: float, learning: Mapping[str, nn.Parameter]) -> None:
+    def __init__(self, decay: float, trainable: Mapping[str, nn.Parameter]) -> None:
         self._decay = decay
-        self._learning = learning
-        self.values = {name: value.detach().clone() for name, value in learning.items()}
+        self._trainable = trainable
+        self.values = {name: value.detach().clone() for name, value in trainable.items()}
 
     def add(self, step: int) -> None:
         """Take in the weights after update number `step`, counted from 0."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        for name, value in self._learning.items():
+        for name, value in self._trainable.items():
             self.values[name].lerp_(value.detach(), 1 - decay)

@@ -15,8 +15,8 @@ from raymaskdp.privacy import Key
 from raymaskdp.train import loop
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.device import device_here
-from raymaskdp.train.promise.check import count, require_same_data
-from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.guarantee.check import count, require_same_data
+from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.curve import StepReport
 from raymaskdp.train.run.ray_workers import run_on_ray, this_worker
 from raymaskdp.train.run.result import TrainResult, finish, read_result

@@ -19,7 +19,7 @@ from support.samples import everything, write_anonymized, write_provenance
 from raymaskdp import files, places, storage
 from raymaskdp.anonymize import anonymize
 from raymaskdp.anonymize.output import ownership, progress
-from raymaskdp.anonymize.output.manifest import Row, read_manifest, withdraw, write_manifest
+from raymaskdp.anonymize.output.manifest import Row, read_manifest, unpublish, write_manifest
 from raymaskdp.datasets.ids import stable_id, why_no_id
 from raymaskdp.datasets.manifest import VideoRecord, find_source, read_source
 from raymaskdp.errors import UserError
@@ -198,33 +198,33 @@ def published(out: Path) -> dict[str, str]:
     return everything(out)
 
 
-def test_withdraw_takes_back_what_was_written_and_nothing_else(tmp_path: Path) -> None:
+def test_unpublish_takes_back_what_was_written_and_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "out"
     published(out)
     (out / "a.txt").write_text("notes")
     (out / "b.mp4").write_text("another")
-    withdraw(out, "a")
+    unpublish(out, "a")
     assert sorted(os.listdir(out)) == ["a.txt", "b.mp4"]
-    withdraw(out, "b")  # nothing says that this project wrote it
+    unpublish(out, "b")  # nothing says that this project wrote it
     assert sorted(os.listdir(out)) == ["a.txt", "b.mp4"]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avatar.mp4", "a.npz"])
-def test_withdraw_leaves_what_is_not_as_it_was_written(tmp_path: Path, name: str) -> None:
+def test_unpublish_leaves_what_is_not_as_it_was_written(tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
     published(out)
     (out / name).write_text("mine")
-    withdraw(out, "a")
+    unpublish(out, "a")
     assert {path.name: path.read_text() for path in out.iterdir()} == {name: "mine"}
 
 
-def test_withdraw_follows_no_link(tmp_path: Path) -> None:
+def test_unpublish_follows_no_link(tmp_path: Path) -> None:
     out = tmp_path / "out"
     published(out)
     kept = tmp_path / "kept.mp4"
     shutil.move(out / "a.mp4", kept)
     (out / "a.mp4").symlink_to(kept)
-    withdraw(out, "a")
+    unpublish(out, "a")
     assert kept.exists()
     assert (out / "a.mp4").is_symlink()
 
@@ -234,11 +234,11 @@ def test_a_foreign_json_is_no_provenance(tmp_path: Path) -> None:
     out.mkdir()
     (out / "a.mp4").write_text("mine")
     (out / "a.json").write_text(json.dumps({"outputs": {"a.mp4": files.sha256_file(out / "a.mp4")}}))
-    withdraw(out, "a")
+    unpublish(out, "a")
     assert sorted(os.listdir(out)) == ["a.json", "a.mp4"]
 
 
-def test_withdraw_leaves_its_folder_alone(tmp_path: Path) -> None:
+def test_unpublish_leaves_its_folder_alone(tmp_path: Path) -> None:
     """Whatever a provenance of others names."""
     out = tmp_path / "out"
     digests = published(out)
@@ -248,7 +248,7 @@ def test_withdraw_leaves_its_folder_alone(tmp_path: Path) -> None:
     about = json.loads((out / "a.json").read_text())
     about["outputs"] = {**digests, "../mine/a.mp4": digests["a.mp4"]}
     (out / "a.json").write_text(json.dumps(about))
-    withdraw(out, "a")
+    unpublish(out, "a")
     assert mine.exists()
 
 
@@ -257,7 +257,7 @@ def test_a_json_of_another_form_is_no_provenance(outputs: object, tmp_path: Path
     about = {"video_id": "a", "outputs": outputs, "config_sha256": "x"}
     (tmp_path / "a.json").write_text(json.dumps(about))
     (tmp_path / "a.mp4").write_text("mine")
-    withdraw(tmp_path, "a")
+    unpublish(tmp_path, "a")
     assert [record.video_id for record in find_source(tmp_path).records] == ["a"]
 
 
@@ -275,7 +275,7 @@ def test_a_run_that_dies_while_it_publishes_leaves_files_that_the_next_one_knows
         out, "a", {"config_sha256": "c" * 64}, {"a.mp4": files.sha256_file(out / "a.mp4")}
     )
     assert all(ownership.is_ours(out / name, known) for name in ("a.mp4", "a.avatar.mp4", "a.npz"))
-    withdraw(out, "a")
+    unpublish(out, "a")
     assert not list(out.iterdir())
 
 
@@ -837,8 +837,8 @@ def test_objects_are_withdrawn_as_they_were_written(store: str, run: Run) -> Non
     assert run(f"{store}/films", out).done == 1
     storage.write(f"{out}/a.npz", b"mine")
     storage.write(f"{out}/b.mp4", b"mine, too")
-    withdraw(out, "a")
-    withdraw(out, "b")
+    unpublish(out, "a")
+    unpublish(out, "b")
     left = objects(out)
     del left["manifest.parquet"]
     assert left == {"a.npz": b"mine", "b.mp4": b"mine, too"}
@@ -853,7 +853,7 @@ def test_a_claim_removes_nothing_that_it_does_not_describe(store: str, coming: o
     storage.write(f"{store}/out/b.json", json.dumps(claim).encode())
     storage.write(f"{store}/out/b.mp4", b"mine")
     storage.write(f"{store}/out/mine/holiday.mp4", b"mine, too")
-    withdraw(f"{store}/out", "b")
+    unpublish(f"{store}/out", "b")
     assert objects(f"{store}/out") == {"b.mp4": b"mine", "mine/holiday.mp4": b"mine, too"}
 
 

@@ -13,7 +13,7 @@ from support.samples import everything
 
 from raymaskdp.anonymize import anonymize
 from raymaskdp.anonymize.output import ownership
-from raymaskdp.anonymize.output.manifest import read_manifest, withdraw, write_manifest
+from raymaskdp.anonymize.output.manifest import read_manifest, unpublish, write_manifest
 from raymaskdp.errors import UserError
 from raymaskdp.train import PrepareConfig, prepare
 
@@ -134,7 +134,7 @@ def test_a_fault_of_the_machine_takes_back_nothing(films: Films, run: Run, tmp_p
     run(tmp_path / "videos", out)
     rows = read_manifest(out)
     held = dataclasses.replace(rows["b"], status="quarantined", reason="x", path=None)
-    withdraw(out, "b")
+    unpublish(out, "b")
     write_manifest(out, [rows["a"], held])
     broken = dataclasses.replace(films.settings.pose, skeletons=tmp_path / "none")
     broken.skeletons.mkdir()

@@ -182,8 +182,8 @@ def test_the_statement_says_how_far_a_record_moves_both() -> None:
         (plan_with("maskdp"), "at most 1"),
         (plan_with("maskdp-full"), "at most 1"),
     ):
-        assert "starts at 1 and stays within 0.001 and 1000" in plan.promise
-        assert f"the count of those that are longer by {longer}." in plan.promise
+        assert "starts at 1 and stays within 0.001 and 1000" in plan.guarantee_statement
+        assert f"the count of those that are longer by {longer}." in plan.guarantee_statement
 
 
 def test_a_step_is_not_redone_with_another_norm_under_the_same_noise(tmp_path) -> None:

@@ -57,7 +57,7 @@ def test_nothing_is_promised_without_noise():
     plan = PrivacyPlan(mechanism="sgd", noise_multiplier=0.0, **BASE)
     assert plan.epsilon() == math.inf
     assert plan.sensitivity == math.inf
-    assert "Nothing" in plan.promise
+    assert "Nothing" in plan.guarantee_statement
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ def test_the_statement_says_how_far_one_record_moves_a_sum(clipping, adjacency, 
         mechanism="maskdp", num_records=93, expected_batch=10.0, steps=5, delta=1e-3, noise_multiplier=1.0,
         clipping_norm=0.5, clipping=clipping, adjacency=adjacency,
     )  # fmt: skip
-    assert moves in plan.promise
+    assert moves in plan.guarantee_statement
     assert plan.sensitivity == (0.5 if adjacency == "zero-out" else 1.0)
     assert {"flat": "as a whole", "automatic": "to nearly", "per-layer": "layer by layer"}[
         clipping
-    ] in plan.promise
+    ] in plan.guarantee_statement

@@ -92,7 +92,7 @@ PRICED = {"privacy.expected_batch": Range(low=2, high=6)}
         ({"tuning": "papernot-steinke", "search": Search(trials=4, space=SPACE), "split": "train"},
          "split is 'train': scores on the videos that were trained on"),
         ({"search": Search(method="optuna", trials=4, space={"privacy.epsilon": (1.0, 2.0)})},
-         "all trials are on one bill"),
+         "all trials are paid for together"),
         ({"search": Search(method="optuna", trials=4, space=MECHANISMS)},
          "differ in privacy.mechanism"),
         ({"search": OPTUNA, "choose_on": "test"}, "the test videos that trials are measured on"),

@@ -16,8 +16,8 @@ from raymaskdp.errors import UserError
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.train import ClipStore, TrainConfig, loop, train
-from raymaskdp.train.promise.check import verify
-from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.guarantee.check import verify
+from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.curve import StepReport, read_curve
 from raymaskdp.train.run.setup import initial_model, set_up
 
@@ -143,14 +143,14 @@ def together(config: TrainConfig, count: int) -> TrainingJob:
     barrier, shared, failures = threading.Barrier(count), {}, []
 
     def work(rank: int) -> None:
-        def add_up(tensor: torch.Tensor) -> None:
+        def all_reduce(tensor: torch.Tensor) -> None:
             shared[rank] = tensor.clone()
             barrier.wait()
             tensor.copy_(sum(shared[other] for other in range(count)))
             barrier.wait()
 
         try:
-            loop.run(job, Worker(rank, count, add_up))
+            loop.run(job, Worker(rank, count, all_reduce))
         except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
             failures.append(error)
             barrier.abort()

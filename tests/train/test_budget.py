@@ -12,7 +12,7 @@ from support.changes import changed
 from raymaskdp.errors import UserError
 from raymaskdp.privacy.prices.accounting import ORDERS, dp_event
 from raymaskdp.train import TrainConfig, train
-from raymaskdp.train.promise.check import budget_of
+from raymaskdp.train.guarantee.check import budget_of
 from raymaskdp.train.run.setup import set_up
 
 

@@ -15,8 +15,8 @@ from raymaskdp.errors import UserError
 from raymaskdp.privacy import Key
 from raymaskdp.train import ClipStore, ComputeConfig, OptimizerConfig, TrainConfig, loop, train
 from raymaskdp.train.device import CPU, device_here
-from raymaskdp.train.evaluate import Looks, score_videos
-from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.evaluate import MeasuredClips, score_videos
+from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.curve import StepReport
 from raymaskdp.train.run.ray_workers import backend_of, scaling_of
 from raymaskdp.train.run.setup import initial_model, set_up
@@ -78,13 +78,13 @@ def test_features_sums_and_scores_are_made_elsewhere(base, tmp_path) -> None:
     linear = changed(base, scheme="linear", seed=21)
     job, added = started(linear), set[torch.device]()
 
-    def add_up(tensor: torch.Tensor) -> None:
+    def all_reduce(tensor: torch.Tensor) -> None:
         """The other worker sees the same run, and has no record in any step."""
         added.add(tensor.device)
         if tensor.dim() == 3:
             tensor[1] = tensor[0]
 
-    loop.run(job, Worker(0, 2, add_up, device=ELSEWHERE))
+    loop.run(job, Worker(0, 2, all_reduce, device=ELSEWHERE))
     assert added == {ELSEWHERE}
     there = train(changed(linear, out=tmp_path / "other"), key=KEY)  # its features were made elsewhere
     pixels = changed(linear, out=tmp_path / "pixels", compute__cache_features=False)
@@ -93,8 +93,8 @@ def test_features_sums_and_scores_are_made_elsewhere(base, tmp_path) -> None:
         torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-5)
     store = ClipStore.open(linear.data)
     model = initial_model(linear, store).eval()
-    _, here = score_videos(model, store, linear, Looks(split="test"))
-    _, elsewhere = score_videos(model.to(ELSEWHERE), store, linear, Looks(split="test"))
+    _, here = score_videos(model, store, linear, MeasuredClips(split="test"))
+    _, elsewhere = score_videos(model.to(ELSEWHERE), store, linear, MeasuredClips(split="test"))
     torch.testing.assert_close(torch.from_numpy(elsewhere), torch.from_numpy(here))
 
 

@@ -31,7 +31,7 @@ from raymaskdp.files import sha256_file
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, evaluate, loop, prepare, train
-from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.curve import StepReport, read_curve
 from raymaskdp.train.run.setup import initial_model, set_up
 
@@ -207,7 +207,7 @@ def run_with_workers(
     job.key_file.write_bytes(KEY.secret)
     barrier, shared = threading.Barrier(count), {}
 
-    def add_up(rank: int):
+    def all_reduce(rank: int):
         def add(tensor: torch.Tensor) -> None:
             shared[rank] = tensor.clone()
             barrier.wait()
@@ -224,7 +224,7 @@ def run_with_workers(
 
     def work(rank: int) -> None:
         try:
-            loop.run(job, Worker(rank, count, add_up(rank)), stop)
+            loop.run(job, Worker(rank, count, all_reduce(rank)), stop)
         except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
             failures.append(error)
             barrier.abort()

@@ -31,18 +31,18 @@ class Background:
     Attributes:
       plate: of a fixed camera.
       mosaic: of a moving one. Where there is neither, each frame is filled by itself.
-      unseen: fraction of the frame that was never uncovered, in no video of the camera.
-      lent: fraction that only other videos of the camera showed.
+      never_observed: fraction of the frame that was never uncovered, in no video of the camera.
+      shared_fraction: fraction that only other videos of the camera showed.
       drift_px: the largest motion of the camera that was seen.
-      misfit: why a moving camera has no mosaic; "" otherwise.
+      fit_failure: why a moving camera has no mosaic; "" otherwise.
     """
 
     plate: Plate | None = None
     mosaic: Mosaic | None = None
-    unseen: float
+    never_observed: float
     drift_px: float
-    lent: float = 0.0
-    misfit: str = ""
+    shared_fraction: float = 0.0
+    fit_failure: str = ""
 
     def at(self, index: int) -> np.ndarray | None:
         """The background of frame `index`, uint8 [H, W, 3]; None where it is filled by itself."""
@@ -89,8 +89,8 @@ def find_background(
     joined = joined_with(observed.plate, views, plates)
     return Background(
         plate=filled(joined, plates),
-        unseen=joined.unseen,
-        lent=observed.plate.unseen - joined.unseen,
+        never_observed=joined.never_observed,
+        shared_fraction=observed.plate.never_observed - joined.never_observed,
         drift_px=observed.drift_px,
     )
 
@@ -105,8 +105,8 @@ def _moving(
 
     found = find_mosaic(frames, height=info.height, width=info.width, config=plates)
     if isinstance(found, str):
-        return Background(unseen=1.0, drift_px=drift_px, misfit=found)
-    return Background(mosaic=found, unseen=found.unseen, drift_px=drift_px)
+        return Background(never_observed=1.0, drift_px=drift_px, fit_failure=found)
+    return Background(mosaic=found, never_observed=found.never_observed, drift_px=drift_px)
 
 
 def observe(path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig) -> Observation:

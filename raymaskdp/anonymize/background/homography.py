@@ -6,7 +6,7 @@ enough of the picture with them; where that does not go well, the frame before b
 from key frame to key frame, not from frame to frame, and a camera that comes back finds its first place.
 
 A homography is right for a camera that turns about itself, and for a flat scene. Where near things pass
-far ones it is not: then too few points agree, and `MovingCamera.misfit` says so. Nothing under a mask
+far ones it is not: then too few points agree, and `MovingCamera.fit_failure` says so. Nothing under a mask
 has any influence: it is covered with the colours around it first, and no point near it is used.
 """
 
@@ -98,16 +98,16 @@ class MovingCamera:
     >>> frame = cv2.resize(noise, (64, 48), interpolation=cv2.INTER_CUBIC)
     >>> for _ in range(2):
     ...     camera.add(frame, np.zeros((48, 64), bool))
-    >>> bool(np.allclose(camera.to_first_T33()[1], np.eye(3), atol=1e-3)), camera.misfit
+    >>> bool(np.allclose(camera.to_first_T33()[1], np.eye(3), atol=1e-3)), camera.fit_failure
     (True, None)
 
     Attributes:
-      misfit: why no homography fits, in words, with the frame; None as long as all do. Frames after that are
-        not looked at.
+      fit_failure: why no homography fits, in words, with the frame; None as long as all do. Frames after that
+        are not looked at.
     """
 
     def __init__(self, *, height: int, width: int) -> None:
-        self.misfit: str | None = None
+        self.fit_failure: str | None = None
         self._scale = min(1.0, WORK_WIDTH / width)
         self._shrink_33 = _shrinking(self._scale)
         self._keys: list[_Key] = []
@@ -116,7 +116,7 @@ class MovingCamera:
 
     def add(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
         """Look at the next frame (uint8 RGB) outside `mask_HW` (bool)."""
-        if self.misfit is not None:
+        if self.fit_failure is not None:
             return
         view = _View.of(frame_HW3, mask_HW, self._scale)
         if self._last is None:
@@ -125,15 +125,17 @@ class MovingCamera:
         last_view, guess_33 = self._last
         try:
             for key in self._keys_near(guess_33):
-                if self._hang(view, key, guess_33):
+                if self._register(view, key, guess_33):
                     return
-            if len(self._keys) < MOST_KEYS and self._hang(view, self._new_key(last_view, guess_33), guess_33):
+            if len(self._keys) < MOST_KEYS and self._register(
+                view, self._new_key(last_view, guess_33), guess_33
+            ):
                 return
         except _TooDeep:
             pass  # no new key frame: from one frame to the next, any depth looks flat
-        self.misfit = f"the camera's motion fits no turn at frame {len(self._to_first)}"
+        self.fit_failure = f"the camera's motion fits no turn at frame {len(self._to_first)}"
 
-    def _hang(self, view: _View, key: _Key, guess_33: np.ndarray) -> bool:
+    def _register(self, view: _View, key: _Key, guess_33: np.ndarray) -> bool:
         """Place a frame, which lies near `guess_33`, by a key frame, if that can be done well."""
         fitted_33 = _registered(key, view, np.linalg.inv(guess_33) @ key.to_first_33)
         if fitted_33 is None:

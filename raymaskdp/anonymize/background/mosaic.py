@@ -38,7 +38,7 @@ class Mosaic:
       plate: the large plate [h, w], its never-seen pixels filled in.
       onto_T33: homographies from each frame to it, float64.
       height, width: of the frames.
-      unseen: share of what the frames show that no frame showed without people.
+      never_observed: share of what the frames show that no frame showed without people.
       surviving: pixels laid onto the plate that depend on a masked pixel; must be 0.
     """
 
@@ -46,7 +46,7 @@ class Mosaic:
     onto_T33: np.ndarray
     height: int
     width: int
-    unseen: float
+    never_observed: float
     surviving: int
 
     def at(self, index: int) -> np.ndarray:
@@ -63,8 +63,8 @@ def find_mosaic(frames: MaskedFrames, *, height: int, width: int, config: PlateC
     camera = MovingCamera(height=height, width=width)
     for frame_HW3, mask_HW in frames():
         camera.add(frame_HW3, mask_HW)
-    if camera.misfit is not None:
-        return camera.misfit
+    if camera.fit_failure is not None:
+        return camera.fit_failure
     placed = _on_canvas(camera.to_first_T33(), height, width)
     if placed is None:
         return "the camera looks too far around"
@@ -82,7 +82,7 @@ def find_mosaic(frames: MaskedFrames, *, height: int, width: int, config: PlateC
         onto_T33=onto_T33,
         height=height,
         width=width,
-        unseen=float((in_view_hw * ~plate.seen_HW).sum() / max(1, in_view_hw.sum())),
+        never_observed=float((in_view_hw * ~plate.seen_HW).sum() / max(1, in_view_hw.sum())),
         surviving=surviving,
     )
 

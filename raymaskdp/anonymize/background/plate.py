@@ -66,7 +66,7 @@ class Plate:
     seen_HW: np.ndarray
 
     @property
-    def unseen(self) -> float:
+    def never_observed(self) -> float:
         """Fraction of the pixels that no frame showed."""
         return float(1.0 - self.seen_HW.mean())
 

@@ -80,7 +80,7 @@ def empty(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Work:
+class SynthesisInputs:
     """All that the second pass works from.
 
     Attributes:
@@ -110,7 +110,7 @@ class Work:
 
 
 @dataclass(kw_only=True, eq=False)
-class Layers:
+class WrittenLayers:
     """What the second pass wrote, and what was counted on the way.
 
     Attributes:
@@ -131,7 +131,7 @@ class Layers:
     resumed: int = 0
 
     @classmethod
-    def of(cls, work: Work) -> Layers:
+    def of(cls, work: SynthesisInputs) -> WrittenLayers:
         """Nothing yet."""
         height, width, num_frames = work.scene.height, work.scene.width, work.scene.num_frames
         size = packed_size(height, width)
@@ -155,12 +155,12 @@ class Layers:
 
 
 def write_layers(
-    work: Work,
+    work: SynthesisInputs,
     pieces: Pieces,
     *,
     composite_path: Path,
     avatar_path: Path,
-) -> Layers:
+) -> WrittenLayers:
     """The second pass: write composite and avatar layer, and count what the checks need.
 
     Args:
@@ -168,7 +168,7 @@ def write_layers(
       pieces: where each piece is written to when it is finished, and where finished ones are found.
       composite_path, avatar_path: the files to write.
     """
-    layers = Layers.of(work)
+    layers = WrittenLayers.of(work)
     layers.resumed = pieces.finished()
     state: bytes | None = None
     for number in range(layers.resumed):
@@ -194,7 +194,7 @@ def write_layers(
     return layers
 
 
-def _redacted_frames(work: Work, start: int) -> Generator[LadderFrame, None, None]:
+def _redacted_frames(work: SynthesisInputs, start: int) -> Generator[LadderFrame, None, None]:
     """Frames without their people from number `start` on, in which detectors see nobody."""
     fps = float(work.info.fps)
     first = warm_up(start, fps)
@@ -209,7 +209,7 @@ def _redacted_frames(work: Work, start: int) -> Generator[LadderFrame, None, Non
 
 
 def _write_piece(
-    work: Work,
+    work: SynthesisInputs,
     pieces: Pieces,
     number: int,
     frames: Iterator[LadderFrame],
@@ -267,7 +267,9 @@ def _write_piece(
     )
 
 
-def _people(work: Work, shown: LadderFrame, drawn: Rendered, backdrop_HW3: np.ndarray) -> FlatPeople:
+def _people(
+    work: SynthesisInputs, shown: LadderFrame, drawn: Rendered, backdrop_HW3: np.ndarray
+) -> FlatPeople:
     """The silhouettes of a frame; a blank one shows none, and nothing that a refiner made of it."""
     if shown.rung == Rung.BLANK:
         nothing_HW = np.zeros(shown.mask_HW.shape, bool)
@@ -296,7 +298,7 @@ def _counts(scene: Scene, shown: LadderFrame, drawn: Rendered, people: FlatPeopl
     }
 
 
-def _emptied(work: Work, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> LadderFrame:
+def _emptied(work: SynthesisInputs, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> LadderFrame:
     """A frame without its people, and how many of its pixels depend on a masked one."""
     behind_HW3, surviving = work.background.at(index), 0
     things_HW = masks.unpack(work.scene.things_TB[index], *mask_HW.shape)

@@ -291,13 +291,13 @@ def standing(out: Place, video_id: str, old: Row | None) -> Row | None:
     return old if same else made
 
 
-def withdraw(out: Place, video_id: str) -> None:
+def unpublish(out: Place, video_id: str) -> None:
     """Remove what an earlier run published of a video: files that its provenance names, as they were written.
 
     The provenance no longer vouches for them first, and goes last. Whatever else has such a name stays.
     """
     if isinstance(out, str):
-        stored.withdraw(out, video_id)
+        stored.unpublish(out, video_id)
         return
     known = ownership.read(out, video_id)
     if not known:

@@ -39,7 +39,7 @@ def publish(out: Path, store: str, video_id: str) -> None:
     storage.publish(about, places.join(store, about.name))
 
 
-def withdraw(store: str, video_id: str) -> None:
+def unpublish(store: str, video_id: str) -> None:
     """Remove the objects of a video that its provenance names, in the versions that it names."""
     old = _read(store, video_id)
     if old is None:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from raymaskdp import check
 from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
 from raymaskdp.anonymize.compose.diffusion.rasterize import OpticalFlow
-from raymaskdp.anonymize.compose.diffusion.relight import Embedded, crop_around, put_on
+from raymaskdp.anonymize.compose.diffusion.relight import Embedded, put_on, relit_crop
 from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain
 from raymaskdp.benchmarks.diffusion.refine import composed, flows_of, square
 from raymaskdp.files import atomic_path
@@ -139,7 +139,7 @@ def _made(scene: LitScene, weights: Path | None) -> dict[str, list[np.ndarray]]:
     made["true factors"] = []
     for index, shot in enumerate(scene.shots):
         own_HW = shot.drawn.mask_HW
-        crop = crop_around(own_HW, None)
+        crop = relit_crop(own_HW, None)
         layers = put_on(scene.plain[index], own_HW, own_HW, wanted(scene, index, crop)[0], crop)
         made["true factors"].append(
             overlay(layers.backdrop_HW3, layers.avatar_HW3, own_HW, CompositeConfig())
@@ -153,7 +153,7 @@ def _figures(made: list[np.ndarray], scene: LitScene, flows: list[OpticalFlow]) 
     for one_HW3, truth_HW3, shot in zip(made, scene.truth, scene.shots, strict=True):
         own_HW = shot.drawn.mask_HW
         around_HW = np.zeros_like(own_HW)
-        around_HW[crop_around(own_HW, None).inside(*own_HW.shape)] = True
+        around_HW[relit_crop(own_HW, None).inside(*own_HW.shape)] = True
         near_HW = masks.dilate(own_HW, NEAR_PX)
         one, truth = one_HW3.astype(np.float32), truth_HW3.astype(np.float32)
         error_HW3 = np.square(one - truth)

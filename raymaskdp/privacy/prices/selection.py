@@ -15,7 +15,7 @@ from raymaskdp.privacy.prices.accounting import ORDERS, SubsampledGaussian
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectionBill:
+class SelectionBounds:
     """Upper bounds on ε at one δ for the three things that a sweep may publish. Infinite: nothing holds.
 
     Attributes:
@@ -32,15 +32,15 @@ class SelectionBill:
     all_runs: float
 
 
-def selection_bill(
+def selection_bounds(
     events: Sequence[SubsampledGaussian],
     *,
     chosen: SubsampledGaussian,
     delta: float,
     expected_runs: float,
     before: Sequence[SubsampledGaussian] = (),
-) -> SelectionBill:
-    """The bill of a sweep that made the runs `events`, non-private ones included, and chose one of them.
+) -> SelectionBounds:
+    """What it costs to have made the runs `events`, private or not, and to have chosen one of them.
 
     `best_of_random` is of a number of runs with the mean `expected_runs`, each of which costs no more than
     the dearest of `events`. It holds only if the number was really drawn from the geometric distribution,
@@ -49,8 +49,8 @@ def selection_bill(
     """
     check.in_range("expected_runs", expected_runs, low=1.0)
     if not events:
-        raise UserError("A bill needs the events of the runs that were made; there are none.")
-    return SelectionBill(
+        raise UserError("A selection cost needs the events of the runs that were made; there are none.")
+    return SelectionBounds(
         expected_runs=expected_runs,
         one_run=accounting.composed_cost([chosen, *before], delta).epsilon,
         best_of_random=best_of_random(events, delta=delta, expected_runs=expected_runs, before=before),

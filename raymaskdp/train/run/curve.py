@@ -12,7 +12,7 @@ from raymaskdp.files import write_text
 from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.prices.accounting import rdp_epsilon
-from raymaskdp.train.promise.job import TrainingJob
+from raymaskdp.train.guarantee.job import TrainingJob
 
 
 @dataclass(frozen=True)

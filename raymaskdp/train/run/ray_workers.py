@@ -14,7 +14,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import private_folder
 from raymaskdp.train.config import ComputeConfig
 from raymaskdp.train.device import device_here
-from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.watching import following, progress_bar
 
 WORKER_FAILURES = 3
@@ -137,7 +137,7 @@ def this_worker(job: TrainingJob) -> Worker:
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
         device=device,
-        add_up=distributed.all_reduce,
+        all_reduce=distributed.all_reduce,
         leaves_at=_leaves_at,
     )
 

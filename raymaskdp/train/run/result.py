@@ -11,7 +11,7 @@ from raymaskdp import models
 from raymaskdp.files import write_json
 from raymaskdp.finite import finite_or_none
 from raymaskdp.train import checkpoint
-from raymaskdp.train.promise.origins import warnings_of
+from raymaskdp.train.guarantee.origins import warnings_of
 from raymaskdp.train.run.curve import read_curve
 from raymaskdp.train.run.setup import RunSetup
 

@@ -22,8 +22,8 @@ from raymaskdp.train.data.splits import training_videos
 from raymaskdp.train.data.store import ClipStore, absolute
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.features import cached_features
-from raymaskdp.train.promise.job import TrainingJob
-from raymaskdp.train.promise.origins import plans_before
+from raymaskdp.train.guarantee.job import TrainingJob
+from raymaskdp.train.guarantee.origins import plans_before
 from raymaskdp.train.run.identity import job_of, plan_of
 
 

@@ -66,7 +66,7 @@ def test_what_a_person_uncovers_is_found(found: Mosaic) -> None:
         _, mask, clean = shot(index, 3)
         errors.append((found.at(index).astype(float) - 0.9 * clean)[mask] ** 2)
     assert 10 * np.log10(255**2 / np.concatenate(errors).mean()) > 28
-    assert found.unseen < 0.15
+    assert found.never_observed < 0.15
 
 
 def test_masked_pixels_have_no_influence(found: Mosaic) -> None:

@@ -59,7 +59,7 @@ def build(frames: np.ndarray, masks: np.ndarray, **settings: object):
 def test_plate_is_the_clean_background(num_frames: int) -> None:
     frames, masks, clean = walk(num_frames)
     plate = build(frames, masks)
-    assert plate.unseen < 0.05
+    assert plate.never_observed < 0.05
     assert cv2.PSNR(plate.color_HW3[plate.seen_HW], clean[plate.seen_HW]) > 38
 
 

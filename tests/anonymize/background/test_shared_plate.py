@@ -66,10 +66,10 @@ def test_what_a_person_hides_is_taken_from_other_videos(tmp_path: Path, light: f
     clean = room()
     views = build_views(saved(tmp_path, [stands(clean, at, seed=at) for at in (10, 50, 90, 130)]), CONFIG)
     assert len(views) == 1
-    assert views[0].unseen == 0
+    assert views[0].never_observed == 0
     own = stands(clean, 52, seed=7, light=light)
     whole = joined_with(own, views, CONFIG)
-    assert whole.unseen == 0
+    assert whole.never_observed == 0
     lit = np.clip(clean * light, 0, 255).astype(np.uint8)
     assert psnr(whole, lit, ~own.seen_HW) > 35
     np.testing.assert_array_equal(whole.color_HW3[own.seen_HW], own.color_HW3[own.seen_HW])
@@ -139,7 +139,7 @@ def test_a_camera_that_was_changed_is_noticed(tmp_path: Path, change: str) -> No
     first, second = build_views(saved(tmp_path, [*before, *after]), CONFIG)  # a view of each
     own = after[0]
     assert joined_with(own, [first], CONFIG) is own  # left to itself
-    assert joined_with(own, [first, second], CONFIG).unseen == 0
+    assert joined_with(own, [first, second], CONFIG).never_observed == 0
     later = stands(room(9), 30)
     assert joined_with(later, [first, second], CONFIG) is later
 

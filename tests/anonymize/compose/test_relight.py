@@ -61,7 +61,7 @@ def test_what_is_shaded_is_named_and_nothing_else_changes(scene: LitScene) -> No
         shaded_HW = (made.backdrop_HW3 != shot.emptied_HW3).any(axis=2)
         assert shaded_HW.any()
         assert made.shaded_HW[shaded_HW].all()
-        crop = relight.crop_around(own_HW, None)
+        crop = relight.relit_crop(own_HW, None)
         outside_HW = np.ones_like(own_HW)
         outside_HW[crop.inside(*own_HW.shape)] = False
         np.testing.assert_array_equal(made.backdrop_HW3[outside_HW], plain.backdrop_HW3[outside_HW])

@@ -15,7 +15,7 @@ from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
-from raymaskdp.anonymize.compose.synthesis import Layers, Work, write_layers
+from raymaskdp.anonymize.compose.synthesis import SynthesisInputs, WrittenLayers, write_layers
 from raymaskdp.anonymize.output.chunks import Pieces
 from raymaskdp.anonymize.people.people import packed_size
 from raymaskdp.anonymize.verify.config import VerifyConfig
@@ -106,15 +106,15 @@ def write(
     *,
     flow: bool = False,
     look: SecondLook = sees_nobody,
-) -> Layers:
+) -> WrittenLayers:
     folder.mkdir(exist_ok=True)
     people, info = scene(), probe(source)
     removed = people.everybody(1.0)
     if flow:
-        background = Background(unseen=1.0, drift_px=9.0, misfit="the camera is carried")
+        background = Background(never_observed=1.0, drift_px=9.0, fit_failure="the camera is carried")
     else:
         background = find_background(str(source), info, removed, PlateConfig())
-    work = Work(
+    work = SynthesisInputs(
         source=str(source),
         info=info,
         scene=people,

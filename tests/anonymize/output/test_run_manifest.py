@@ -20,7 +20,7 @@ from raymaskdp.anonymize.output.manifest import (
     publish,
     read_manifest,
     row_of,
-    withdraw,
+    unpublish,
     write_manifest,
 )
 from raymaskdp.datasets.manifest import VideoRecord
@@ -126,9 +126,9 @@ def test_quarantine_is_kept_and_failure_is_tried_again(tmp_path: Path) -> None:
 
 def test_withdrawn_videos_leave_nothing(tmp_path: Path) -> None:
     out, _ = published(tmp_path)
-    withdraw(out, "a")
+    unpublish(out, "a")
     assert list(out.iterdir()) == []
-    withdraw(out, "a")
+    unpublish(out, "a")
 
 
 def test_manifest_round_trip(tmp_path: Path) -> None:

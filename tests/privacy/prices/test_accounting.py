@@ -25,7 +25,7 @@ from raymaskdp.privacy.prices.accounting import (
 from raymaskdp.privacy.prices.accounting import (
     dp_event as event_of,
 )
-from raymaskdp.privacy.prices.selection import best_of_random, draw_runs, selection_bill
+from raymaskdp.privacy.prices.selection import best_of_random, draw_runs, selection_bounds
 
 REFERENCE = {"rate": 256 / 9537, "noise_multiplier": 1.2646, "steps": 1850}
 GRID = [
@@ -168,7 +168,7 @@ def test_the_bill_of_the_specification():
 
 def test_a_bill_orders_its_figures():
     event = SubsampledGaussian(rate=0.02, noise_multiplier=1.3, steps=500, contribution="two-sided")
-    bill = selection_bill([event] * 16, chosen=event, delta=1e-5, expected_runs=16)
+    bill = selection_bounds([event] * 16, chosen=event, delta=1e-5, expected_runs=16)
     assert bill.one_run < bill.best_of_random < bill.all_runs
 
 

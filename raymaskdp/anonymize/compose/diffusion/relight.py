@@ -178,7 +178,7 @@ class Embedded:
             if not own_HW.any():
                 self._before[person] = None
                 continue
-            crop = crop_around(own_HW, None if before is None else before.crop)
+            crop = relit_crop(own_HW, None if before is None else before.crop)
             up_3, floor = self._harmonize.up(person), self._harmonize.floor(person)
             shown_SSC = shown(shot, plain, own_HW, crop, self._camera_33, up_3, floor)
             logs_SS4 = self._logs(shown_SSC)
@@ -211,7 +211,7 @@ class Embedded:
         return logs_SS4
 
 
-def crop_around(own_HW: np.ndarray, before: Crop | None) -> Crop:
+def relit_crop(own_HW: np.ndarray, before: Crop | None) -> Crop:
     """The square around a person: `before`, for as long as the person is well inside."""
     left, top, width, height = cv2.boundingRect(own_HW.view(np.uint8))
     longest = max(width, height)

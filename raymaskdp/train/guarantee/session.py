@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import Key, Ledger
 from raymaskdp.train.data.store import ClipStore
-from raymaskdp.train.promise.agreement import digest_of_all, require_agreement, share_from_first
-from raymaskdp.train.promise.circumstances import circumstances
-from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.guarantee.agreement import digest_of_all, require_agreement, share_from_first
+from raymaskdp.train.guarantee.circumstances import circumstances
+from raymaskdp.train.guarantee.job import TrainingJob, Worker
 
 
 @dataclass(frozen=True)

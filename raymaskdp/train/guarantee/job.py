@@ -46,7 +46,7 @@ class Worker:
     """A worker's place among all.
 
     Attributes:
-      add_up: adds a tensor up over all workers, in place.
+      all_reduce: adds a tensor up over all workers, in place.
       leaves_at: when a machine among them is taken away, in seconds since 1970; None if none is, infinite if
         nobody says when. All workers ask in the same steps, and get the same answer.
       device: where its model lives and its gradients are computed.
@@ -54,6 +54,6 @@ class Worker:
 
     rank: int = 0
     world_size: int = 1
-    add_up: Callable[[Tensor], None] = lambda tensor: None
+    all_reduce: Callable[[Tensor], None] = lambda tensor: None
     leaves_at: Callable[[], float | None] = lambda: None
     device: torch.device = CPU

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from raymaskdp.errors import UserError
-from raymaskdp.train.promise.job import Worker
+from raymaskdp.train.guarantee.job import Worker
 
 BYTES = 12
 """Of the digest of a fact; digests are compared, never facts."""
@@ -54,7 +54,7 @@ def digest_of_all(value: str, worker: Worker) -> str:
 def share_from_first(values: Sequence[int] | None, count: int, worker: Worker) -> list[int]:
     """What the first worker says, in all: `count` whole numbers from 0 to 2²⁴; the others give None."""
     said = torch.zeros(count) if values is None else torch.tensor(values, dtype=torch.float32)
-    return [int(value) for value in _added_up(said, worker).tolist()]
+    return [int(value) for value in _summed(said, worker).tolist()]
 
 
 def _digests(values: Sequence[str | None], worker: Worker) -> Tensor:
@@ -64,14 +64,14 @@ def _digests(values: Sequence[str | None], worker: Worker) -> Tensor:
         if value is not None:
             digest = hashlib.blake2b(value.encode(), digest_size=BYTES - 1).digest()
             seen[worker.rank, place] = torch.tensor([1, *digest], dtype=seen.dtype)
-    return _added_up(seen, worker)
+    return _summed(seen, worker)
 
 
-def _added_up(values: Tensor, worker: Worker) -> Tensor:
+def _summed(values: Tensor, worker: Worker) -> Tensor:
     if worker.world_size == 1:
         return values
     there = values.to(worker.device)
-    worker.add_up(there)
+    worker.all_reduce(there)
     return there.cpu()
 
 

@@ -25,10 +25,10 @@ from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.privacy.prices.accounting import composed_cost
 from raymaskdp.train import ClipStore, TrainConfig, loop, train
-from raymaskdp.train.promise import circumstances
-from raymaskdp.train.promise.agreement import digest_of_all, require_agreement
-from raymaskdp.train.promise.check import budget_of, verify
-from raymaskdp.train.promise.job import TrainingJob, Worker
+from raymaskdp.train.guarantee import circumstances
+from raymaskdp.train.guarantee.agreement import digest_of_all, require_agreement
+from raymaskdp.train.guarantee.check import budget_of, verify
+from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run import setup
 from raymaskdp.train.run.curve import StepReport, read_curve
 from raymaskdp.train.run.setup import initial_model, set_up
@@ -117,14 +117,14 @@ def together(count: int, work: Callable[[int, Callable[[torch.Tensor], None]], N
     failures: dict[int, BaseException] = {}
 
     def body(rank: int) -> None:
-        def add_up(tensor: torch.Tensor) -> None:
+        def all_reduce(tensor: torch.Tensor) -> None:
             shared[rank] = tensor.clone()
             barrier.wait()
             tensor.copy_(sum(shared[other] for other in range(count)))
             barrier.wait()
 
         try:
-            work(rank, add_up)
+            work(rank, all_reduce)
         except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
             failures[rank] = error
 
@@ -155,8 +155,8 @@ def test_workers_with_other_folders_are_refused_before_the_first_step(base, tmp_
     """Two machines on which `out` is a local folder: each has its own, with a key of its own or none."""
     jobs = [started(base, KEY), started(changed(base, out=tmp_path / "other node"), key)]
 
-    def work(rank: int, add_up: Callable[[torch.Tensor], None]) -> None:
-        loop.run(jobs[rank], Worker(rank, 2, add_up))
+    def work(rank: int, all_reduce: Callable[[torch.Tensor], None]) -> None:
+        loop.run(jobs[rank], Worker(rank, 2, all_reduce))
 
     failures = together(2, work)
     assert [type(failure) for failure in failures] == [UserError, UserError]
@@ -174,10 +174,10 @@ def test_a_folder_that_the_driver_cannot_see_is_refused_before_the_first_step(ba
 
 @pytest.mark.parametrize("name", ["the checkpoint", "the plan", "the data"])
 def test_every_fact_is_compared(name) -> None:
-    def work(rank: int, add_up: Callable[[torch.Tensor], None]) -> None:
+    def work(rank: int, all_reduce: Callable[[torch.Tensor], None]) -> None:
         facts = {"the checkpoint": "3", "the plan": "a", "the data": "b"}
         facts[name] += "!" if rank == 2 else ""
-        require_agreement(facts, Worker(rank, 3, add_up))
+        require_agreement(facts, Worker(rank, 3, all_reduce))
 
     failures = together(3, work)
     assert len(failures) == 3
@@ -250,11 +250,13 @@ def test_a_worker_s_own_machine_is_a_circumstance(base, monkeypatch) -> None:
     """One of two workers is replaced by one on another processor, which rounds in another way."""
     seen = []
 
-    def work(rank: int, add_up: Callable[[torch.Tensor], None], second: str) -> None:
-        seen.append((rank, digest_of_all("a processor" if rank == 0 else second, Worker(rank, 2, add_up))))
+    def work(rank: int, all_reduce: Callable[[torch.Tensor], None], second: str) -> None:
+        seen.append(
+            (rank, digest_of_all("a processor" if rank == 0 else second, Worker(rank, 2, all_reduce)))
+        )
 
     for second in ("a processor", "another", "another"):
-        assert together(2, lambda rank, add_up, second=second: work(rank, add_up, second)) == []
+        assert together(2, lambda rank, all_reduce, second=second: work(rank, all_reduce, second)) == []
     digests = [digest for _, digest in seen]
     assert digests[0] == digests[1] != digests[2]
     assert len(set(digests[2:])) == 1
@@ -268,7 +270,7 @@ def test_a_worker_s_own_machine_is_a_circumstance(base, monkeypatch) -> None:
 
 def test_the_machines_of_all_workers_are_in_the_ledger(base) -> None:
     job = started(base, KEY)
-    assert together(2, lambda rank, add_up: loop.run(job, Worker(rank, 2, add_up))) == []
+    assert together(2, lambda rank, all_reduce: loop.run(job, Worker(rank, 2, all_reduce))) == []
     (session,) = read_ledger(job.ledger_file).sessions
     assert len(session.circumstances["machines"]) == 24
 
