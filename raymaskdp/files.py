@@ -66,7 +66,7 @@ def atomic_path(path: LocalPath, *, ours: bool = False, of: Place | None = None)
             digest = sha256_file(temporary)
             for name in _names(final, of):
                 _enter(final, f"{digest}{OF}{name}")
-            _enter(final, digest)  # first, so that whoever sees the file finds it in the list
+            _enter(final, digest)  # first, so that the list has every file that can be seen
         os.replace(temporary, final)
     except OSError as error:
         if error.errno in _NO_ROOM:

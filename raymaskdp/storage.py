@@ -1,11 +1,11 @@
 """What is on an object store (`s3://`, `gs://`), through fsspec.
 
-Work is done on local files alone. What lies on a store is fetched first (`local_copy`, `mirror`), and what
-comes of it is brought there object by object (`publish`). A store shows an object whole or not at all, so
-whoever writes what vouches for the others last keeps the rule of all outputs: complete or absent.
+Work is done on local files alone. Objects are fetched first (`local_copy`, `mirror`), and results are
+published object by object (`publish`). A store shows an object whole or not at all. So a writer that writes
+the object that vouches for the others last keeps the rule of all outputs: complete or absent.
 
-Who may do so is known from the environment or from mounted files, as the store's own tools know it; a URL
-that carries a password or a signature is refused, because URLs are written into manifests and logs.
+Credentials come from the environment or from mounted files, as the store's own tools read them. A URL with a
+password or a signature is refused, because URLs are written into manifests and logs.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def versions(folder: str, *, below: bool = True) -> dict[str, str]:
         try:
             found = store.find(path, detail=True) if below else _listed(store, path)
         except FileNotFoundError:
-            # A folder that nobody has written to looks like this, and so does a bucket that is not there.
+            # A folder without objects looks like this, and so does a bucket that is not there.
             store.ls(path.split("/", 1)[0])
             found = {}
         start = len(path.rstrip("/")) + 1

@@ -1,4 +1,4 @@
-"""Tasks through stages in this process, where no other worker can tell a sick machine from broken videos."""
+"""Tasks through stages in this process, where no other worker shows whether the machine is at fault."""
 
 from __future__ import annotations
 

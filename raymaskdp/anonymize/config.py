@@ -32,16 +32,16 @@ class AnonymizeConfig:
     Attributes:
       pose, fit, plate, render, composite, verify: the stages.
       diffusion: how `composite.refine=diffusion` works.
-      on_doubt: where somebody may have been missed, or has no pose, "redact" the region, or "quarantine" the
-        video for somebody to look at first.
+      on_doubt: where a person may have been missed or has no pose, "redact" the region, or "quarantine" the
+        video for a reviewer.
       decode: what reading a video may take, before it is given up as failed.
       body: an SMPL-H file; None for the embedded body.
       secret_file: 32 private bytes that choose who gets which avatar; made on first use. None for a
         hidden file beside the output folder. Never publish it.
-      piece_seconds: what is finished of a video is written down in pieces of this length; if its worker dies,
-        another one goes on behind the last of them.
-      pieces: a private folder for these, which all workers see; None for a hidden one beside the output
-        folder. Emptied of each video as it is decided.
+      piece_seconds: a video is written in chunks of this length; if its worker dies, another worker resumes
+        after the last chunk.
+      pieces: a private folder for these chunks, which all workers see; None for a hidden one beside the
+        output folder. The chunks of a video are deleted once it is decided.
       workers: videos worked on at once, at most. None for one a CPU of this machine, or for as many as an
         autoscaling cluster has room for, which it then finds out from one video to the next; 0 to work in
         this process, without Ray.
@@ -90,6 +90,6 @@ def _require_second_opinion(pose: PoseConfig, verify: VerifyConfig) -> None:
     folder, file = Path(pose.detector).expanduser().resolve(), verify.detector.resolve()
     if file.is_relative_to(folder):
         raise UserError(
-            f"verify.detector={verify.detector} lies in the folder of pose.detector, but the second look "
+            f"verify.detector={verify.detector} is in the folder of pose.detector, but the second look "
             "must be by another network; leave one of them out."
         )

@@ -161,7 +161,7 @@ class Earlier:
     def unchanged(self, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
         """The row of a video whose source, subject and configuration are as they were, done or not.
 
-        What somebody decided about it still holds, even where its files were damaged.
+        A decision about it still holds, even where its files were damaged.
         """
         if old is None or (old.config_sha256, old.subject) != (config_sha256, record.subject):
             return None

@@ -40,7 +40,7 @@ def held_back(item: Item, reasons: list[str], frames: Sequence[int] = (), **know
 
 
 def unreleased(item: Item, problems: list[str]) -> list[str]:
-    """The problems that nobody has looked at and accepted. Only judgements pass through here."""
+    """The problems that no reviewer has accepted. Only judgements pass through here."""
     return [problem for problem in problems if problem not in item.released]
 
 

@@ -1,4 +1,4 @@
-"""The command `anonymize`: who is to be done, by whom, and what came of it."""
+"""Command `anonymize`: select the videos, run the pipeline, record the outcomes."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class AnonymizeResult:
     Attributes:
       out: the output folder, or its URL.
       done, quarantined, failed: how many videos ended so, counting earlier runs. One that failed now counts
-        as failed, though what an earlier run made of it stays, and stands in the manifest.
+        as failed, though what an earlier run made of it stays, and is in the manifest.
       reused: how many of them needed no work in this run.
       frames: anonymized frames in `out`.
       seconds: wall-clock time of this run.
       rows: one a video, in the order of the source.
-      notes: what was left out of the source, and what stands in the output folder twice; a sentence each.
+      notes: what was left out of the source, and what is in the output folder twice; a sentence each.
     """
 
     out: Place
@@ -115,7 +115,7 @@ def anonymize(
         keep_apart(_given_pieces(config.pieces, out), source, found.records, writes="The folder of pieces")
     require_sources(found.records)
     _check_paths(config)
-    people_detector(config.verify)  # unfit networks are found out here, not in every worker
+    people_detector(config.verify)  # unfit networks are detected here, not in every worker
     given_networks(config.pose)
     if config.pose.source == "mediapipe":
         BlazePose(config.pose.landmarks)
@@ -127,7 +127,7 @@ def anonymize(
             require_alone(out)
         rows = manifest.read_manifest(out)
         if isinstance(out, str):
-            manifest.write_manifest(out, rows.values())  # that one may write is found out before the work
+            manifest.write_manifest(out, rows.values())  # fails before the work where writing is not allowed
         again = unlisted(out, rows)
         rows |= again
         records = identity.known_ids(found.records, rows)
@@ -257,7 +257,7 @@ def _pieces(config: AnonymizeConfig, out: Place, home: Path) -> Path | None:
 
 
 def _check_paths(config: AnonymizeConfig) -> None:
-    """Files and folders that settings name must be there: found out here, before workers start."""
+    """Files and folders that settings name must be there: checked here, before workers start."""
     for key, path in configuration.paths(dataclasses.replace(config, secret_file=None)):
         if not os.path.exists(path):
             raise UserError(f"The setting {key} names {path}, which does not exist or may not be read.")

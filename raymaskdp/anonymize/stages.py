@@ -136,7 +136,7 @@ class Analyze:
 
     def _analyze(self, item: Pending) -> Analyzed | Decided:
         path = item.source
-        if is_marked(path):  # found out earlier, but for objects of a store
+        if is_marked(path):  # detected earlier, except for objects of a store
             raise UserError(f"{item.record.path} was written by this project; outputs are never sources.")
         info = sandbox.probe(path, self._decode)
         known: dict[str, Any] = {"info": info, "source_sha256": sha256_file(path)}
@@ -294,7 +294,7 @@ class Synthesize:
         return decided, layers.checks.summary()
 
     def _judgements(self, layers: WrittenLayers, doubts_T: np.ndarray) -> list[str]:
-        """Reasons to quarantine a video that somebody who has looked at it may overrule."""
+        """Reasons to quarantine a video that a reviewer may overrule."""
         found = layers.checks.excesses()
         counts = layers.checks
         # What the analysis doubted is background, too, and was judged there.

@@ -89,7 +89,7 @@ def reference_at(steps: int, *, mechanism: str = "maskdp", records: int = RECORD
         clips=1 if mechanism == "dpsgd" else 2,
         steps=steps,
         delta=1e-5,
-        # Who adds up all steps sees a record q T times, under noise of sigma sqrt(T).
+        # A sum over all steps has a record q T times, under noise of sigma sqrt(T).
         noise_multiplier=max(0.7, rate * math.sqrt(steps)),
         public_batch=rate * records if mechanism.startswith("maskdp") else None,
     )

@@ -2,7 +2,7 @@
 
 The same small videos go through the same stages in a plain loop, on one worker and on two, each with one
 thread and after a warm-up that is not counted. Poses come from files, so that no network's speed hides
-the pipeline's. Videos that are nothing show what a row costs; one video in several lengths, each in
+the pipeline's. No-op videos show what a row costs; one video in several lengths, each in
 a process of its own, what memory a length costs.
 """
 
@@ -58,11 +58,11 @@ class BenchmarkAnonymizeConfig:
 
     Attributes:
       parts: "overhead": the plain loop against one worker; "workers": one worker against two; "rows": videos
-        that are nothing, for the pipeline's own cost; "memory": peak memory by length.
+        that do nothing, for the pipeline's own cost; "memory": peak memory by length.
       videos, frames: so many videos of that length in each round of the first two.
       width, height: of their frames.
       rounds: of the plain loop, of one worker and of two, in turns; medians are given.
-      rows: videos that are nothing.
+      rows: no-op videos.
       minutes: lengths of the films for memory, of 160×120 pixels.
       refine: how avatars are fitted into the scene in the first two parts; "diffusion" takes networks that
         are small and random, and most of the time.
@@ -297,7 +297,7 @@ def _speed(
 
 
 def _rows_per_second(rows: int, config: AnonymizeConfig, folder: Path) -> float:
-    """Videos that are nothing through one worker; all of it counts, but for the first row."""
+    """No-op videos through one worker; all of it counts, but for the first row."""
     job = Job(out=folder, work=folder, secret=SecretFile.at(folder / "secret"))
     items = [Pending(record=VideoRecord(video_id=f"v{n}", path="none.mp4")) for n in range(rows)]
     done = pipeline.on_ray(items, _workers(config, 1), job, stages=(Nothing,))
@@ -344,7 +344,7 @@ def alone(video: str, poses: str) -> None:
     result = anonymize(video, Path(video).with_suffix(""), config, progress=False)
     if result.done != 1:
         raise UserError(str(result))
-    # The kernel's mark of this program alone; that of `getrusage` knows who started it, too.
+    # The kernel's mark of this program alone; that of `getrusage` includes its parent, too.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     print(int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024)
 

@@ -1,4 +1,4 @@
-"""What `anonymize` does with real clips: how many come out, as what, and who is still to be seen.
+"""What `anonymize` does with real clips: how many are done, as what, and how many people are still seen.
 
 `raymaskdp benchmark real DIR`. DIR holds clips, an `index.csv` (file, category, …), and, where recall is to
 be measured, `stills/NAME.jpg` with `people.csv` (still, left, top, right, bottom as fractions, kind).

@@ -83,7 +83,7 @@ def benchmark_stages(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.benchmarks.real:RealConfig")
 def benchmark_real(folder: Path, out: Path, settings: Any, as_json: bool) -> None:
-    """What `anonymize` does with real clips: how many come out, as what, and who is still seen."""
+    """What `anonymize` does with real clips: how many are done, as what, and who is still seen."""
     from raymaskdp.benchmarks.real import benchmark_real as run
 
     show(run(folder, out, settings), as_json)

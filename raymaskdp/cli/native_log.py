@@ -60,9 +60,9 @@ def keep_chatter_out() -> None:
 
 
 def _pass_on(reading: int, terminal: int) -> None:
-    """Copy lines that are no chatter until nobody can write any more; holds no other file open."""
+    """Copy lines that are no chatter until the last writer closes; holds no other file open."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # it ends behind those who write
+        signal.signal(number, signal.SIG_IGN)  # it ends after the last writer
     for other in (0, 1, 2):
         if other not in (reading, terminal):
             with contextlib.suppress(OSError):

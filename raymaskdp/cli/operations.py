@@ -16,7 +16,7 @@ from raymaskdp.places import Place
 
 
 def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where a job runs and what comes along."""
+    """Options of a job: where it runs, and what is uploaded with it."""
     options = [
         ADDRESS,
         click.option("--working-dir", type=PATH, help="A folder to upload, for plugins of your own."),
@@ -42,8 +42,8 @@ def _submit(command: str, settings: Any, arguments: Sequence[str], as_json: bool
 def submit() -> None:
     """Run a command as a job on a Ray cluster; exits 0 succeeded, 1 failed, 3 stopped, 4 still running.
 
-    The job's id is a digest of what it does: submitting the same again attaches to it. After one that
-    failed or was stopped another try, ID-2, goes on where that one was. Paths are the cluster's.
+    The job's id is a digest of what it does: submitting the same again attaches to it. After a job that
+    failed or was stopped, another try, ID-2, resumes its work. Paths are the cluster's.
     """
 
 
@@ -103,7 +103,7 @@ def _job_command(name: str, text: str) -> None:
 
 _job_command("status", "Where the job ID is; exits 0 succeeded, 1 failed, 3 stopped, 4 still running.")
 _job_command("follow", "Print the output of the job ID until it ends.")
-_job_command("stop", "End the job ID; submitting it again goes on where it was.")
+_job_command("stop", "End the job ID; submitting it again resumes its work.")
 
 
 @command()
@@ -126,7 +126,7 @@ def estimate(source: str, settings: Any, as_json: bool) -> None:
 @click.argument("folder", type=PLACE)
 @json_option
 def status(folder: Place, as_json: bool) -> None:
-    """How far the runs below FOLDER are, seen from outside while they go on.
+    """How far the runs below FOLDER are, while they are running.
 
     Of a URL, what `anonymize` has written there.
     """

@@ -1,4 +1,4 @@
-"""The program `raymaskdp`: its commands in the order of the data, its exit status, its last words."""
+"""The program `raymaskdp`: its commands in the order of the data, exit status and error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands on videos: what they are, how people in them become avatars, and who looks at the rest."""
+"""Commands on videos: data sets, anonymization, and the review of quarantined videos."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def anonymize(source: str, out: Place, settings: Any, as_json: bool) -> int:
 @command()
 @click.argument("folder", type=PATH)
 @click.option("--out", type=PATH, help="The HTML file (FOLDER-review.html beside FOLDER).")
-@click.option("--release", multiple=True, metavar="ID", help="Let this video through the doubts named.")
-@click.option("--drop", multiple=True, metavar="ID", help="Keep this video back for good.")
-@click.option("--by", default="", metavar="NAME", help="Who decides.")
-@click.option("--because", default="", metavar="TEXT", help="Why.")
+@click.option("--release", multiple=True, metavar="ID", help="Release this video, accepting its reasons.")
+@click.option("--drop", multiple=True, metavar="ID", help="Never release this video.")
+@click.option("--by", default="", metavar="NAME", help="Name of the reviewer.")
+@click.option("--because", default="", metavar="TEXT", help="Why, in a sentence.")
 @json_option
 def review(folder: Path, out: Path | None, as_json: bool, **decision: Any) -> None:
-    """Look at the quarantined videos of FOLDER, and release or drop some, on the record.
+    """Review the quarantined videos of FOLDER; release or drop some, on the record.
 
     The page shows frames of the sources: people as they are. A released video is done by the next run of
     the same `anonymize` command; what is counted, such as surviving pixels, cannot be released.

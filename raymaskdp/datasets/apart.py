@@ -22,7 +22,7 @@ def keep_apart(
     writes: str = "The output folder",
 ) -> None:
     """Raise `UserError` if the output folder, or another that is written to, meets a folder that is read: is,
-    holds, or lies in it.
+    holds, or is in it.
 
     The folder that was given as the source, or that a glob goes down from, must not hold the output folder at
     any depth, nor the other way round; nor may a folder that a link in it leads to. A single file, and one

@@ -1,4 +1,4 @@
-"""Who the videos are: one row a video, from a file, a folder, a glob or a table."""
+"""The videos of a data set: one row a video, from a file, a folder, a glob or a table."""
 
 from __future__ import annotations
 

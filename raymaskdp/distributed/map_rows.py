@@ -15,8 +15,8 @@ What each setting is for (measured on Ray 2.60):
 * A worker on a sick machine fails at once and would take the whole queue. After `FAILURES_TO_TEST` failures
   in a row it tries its stage's self-test. If that fails it is retired: it declines rows, ever more slowly,
   and what it had gets one more pass on other nodes. If that passes the rows were at fault, and the next test
-  is after twice as many. A stage without a self-test is judged by that many equal faults. Who says what the
-  machine lacks, as room on a disk, is believed at once.
+  is after twice as many. A stage without a self-test is judged by that many equal faults. A worker that says
+  what the machine lacks, such as disk space, is believed at once.
 * Actors without a GPU see every GPU of their node unless CUDA is hidden from them.
 """
 
@@ -62,7 +62,7 @@ def map_rows(
       rows: each with a `name` of its own, which its result gets, too.
       stage: a class whose instances take a row and return one. The result may have a `fault`: what went wrong
         through no fault of its input, beginning with the kind of error and a colon; and `failed`: whether
-        nothing came of the row, whoever was at fault. Instances may have a method `self_test` that raises
+        nothing came of the row, whatever was at fault. Instances may have a method `self_test` that raises
         where the machine is not in order.
       arguments: of the class; they go into the object store once.
       workers: actors at most.
@@ -111,7 +111,7 @@ class _Pool:
       least, most: how many.
       gpus: share of a GPU of each.
       avoid: nodes on which there are to be none.
-      last: whether what fails now is given up, whoever is at fault.
+      last: whether what fails now is given up, whatever is at fault.
     """
 
     least: int

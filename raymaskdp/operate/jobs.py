@@ -184,7 +184,7 @@ def _start(client: Any, job_id: str, line: str, runtime: Mapping[str, Any]) -> t
                 metadata={"raymaskdp": __version__},
             )
         except RuntimeError as error:
-            # Somebody else may have submitted the same in the meantime.
+            # Another user may have submitted the same in the meantime.
             if _state(client, tried) is None:
                 raise UserError(f"The cluster refuses the job: {_first_line(error)}.") from error
             return tried, True

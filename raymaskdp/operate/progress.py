@@ -29,7 +29,7 @@ class Progress:
     Attributes:
       folder: its output folder.
       kind: the command that writes it.
-      done, total: videos, steps or trials; `total` is None where nobody knows it any more.
+      done, total: videos, steps or trials; `total` is None where it is not known any more.
       state: finished, running (its files changed lately, or are locked) or stopped.
       detail: what else there is to say, in a few words.
     """

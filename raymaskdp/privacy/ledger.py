@@ -4,7 +4,7 @@ The ledger is a text file of JSON lines that is only ever appended to. The first
 price at the end. A line for every session, which is a process that trains, holds its key's fingerprint, a
 commitment to the data and the circumstances that decide how sums are rounded. Every further line announces
 one step, and is on the disk before anything of that step is released. Each line carries the hash of the line
-before it, so a changed, missing or exchanged line is noticed. (Whoever rewrites the whole file can hide that:
+before it, so a changed, missing or exchanged line is noticed. (A rewrite of the whole file can hide that:
 the chain guards against accidents and careless edits, not against the run's owner.)
 
 Nothing here is a function of private data: the commitment is a keyed hash, which only the owner of the run's

@@ -56,7 +56,7 @@ class ReviewResult:
     Attributes:
       page: the HTML file; None if only decisions were entered.
       quarantined: videos that are held back.
-      undecided: of them, those that nobody has released or dropped.
+      undecided: of them, those that were neither released nor dropped.
       released, dropped: ids decided in this call.
     """
 
@@ -92,7 +92,7 @@ def review(
       out: a folder that `anonymize` wrote.
       page: the HTML file, `OUT-review.html` beside the folder by default.
       release, drop: ids of quarantined videos.
-      by, because: who decides, and why; needed for a decision.
+      by, because: the reviewer, and why; needed for a decision.
     """
     out = Path(out)
     rows = manifest.read_manifest(out)

@@ -107,7 +107,7 @@ def verdict(
     if not any(not audit.of_videos for audit in audits):
         measured.append("No audit of the training is in this report (raymaskdp audit training).")
     remains = (
-        "Motion, gait, place and action stay in the videos; who knows somebody well may know them by these.",
+        "Motion, gait, place and action stay in the videos; people may be recognised by them.",
         "Text, screens and photographs in the background are not looked for.",
         "ε covers training alone: not the videos, not figures measured on test videos, and not what was "
         "looked at to choose settings, beyond the sweep's selection cost.",

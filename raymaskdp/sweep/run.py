@@ -28,7 +28,7 @@ from raymaskdp.train import ClipStore
 def sweep(config: SweepConfig) -> SweepResult:
     """Run the trials of a sweep, or what is left of them, and write up all of them.
 
-    A trial that fails costs itself and stands in the table with its reason. Raises `UserError` for
+    A trial that fails stops no other, and is in the table with its reason. Raises `UserError` for
     settings that do not go together, and if `config.out` holds another sweep.
     """
     # Of the annotated types, which `SweepConfig(...)` in Python does not see to; equal settings, equal sweep.
@@ -73,8 +73,7 @@ def sweep(config: SweepConfig) -> SweepResult:
 def _drawn_once(config: SweepConfig, out: Path) -> list[Trial]:
     """The trials of a sweep that pays for its choice: a random number of independent draws.
 
-    Written down before the first one runs: who could draw again until the number pleased would have drawn
-    nothing.
+    Written before the first trial, so that the random number of trials cannot be redrawn.
     """
     assert config.search is not None
     path = private_folder(out) / "draws.json"

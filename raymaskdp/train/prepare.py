@@ -277,7 +277,7 @@ def _written_to(out: Place) -> Iterator[Path]:
 def _keep_foreign(url: str, about_url: str) -> None:
     """Give an object that no earlier run vouches for another name before something is put in its place.
 
-    What a killed run brought before its JSON is kept so, too: nobody vouches for it.
+    What a killed run brought before its JSON is kept so, too: nothing vouches for it.
     """
     version = storage.version(url)
     if version is None:

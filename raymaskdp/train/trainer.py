@@ -46,7 +46,7 @@ def train(
         # Nothing to protect, so let the seed decide everything.
         key = Key(secret=hashlib.sha256(f"seed {config.seed}".encode()).digest())
     if not job.ledger_file.exists():
-        # Whoever used this key left no word of what was released with it, so it is used no more.
+        # No ledger says what was released with this key, so it is used no more.
         job.key_file.unlink(missing_ok=True)
     if key is not None and not job.key_file.exists():
         job.key_file.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""Give a silent video the sound of another file, encoded anew, so that nothing but sound comes along.
+"""Give a silent video the sound of another file, encoded anew, so that nothing but sound is copied.
 
 Every sample stays with the picture at which it was heard: time is counted from the first picture on, sound
 from before it is cut off, and holes become silence.

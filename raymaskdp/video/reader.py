@@ -180,7 +180,7 @@ def read_frames(path: LocalPath, indices: Sequence[int] | np.ndarray) -> np.ndar
                 frames: np.ndarray = reader.get_batch(wanted.tolist()).asnumpy()
                 return frames
         except (decord.DECORDError, RuntimeError):
-            pass  # it refuses some widths below 80 pixels; what is wrong with a file is found out below
+            pass  # it refuses some widths below 80 pixels; what is wrong with a file is detected below
     return _picked(path, wanted)
 
 

@@ -98,7 +98,10 @@ class _Process:
     def __init__(self) -> None:
         self.owner = os.getpid()
         self._lock = threading.Lock()
-        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # who has threads must not fork
+        threads = {
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }  # threads must not fork
         self._running = subprocess.Popen(
             [sys.executable, "-c", "from raymaskdp.video.sandbox import serve; serve()"],
             stdin=subprocess.PIPE,
@@ -137,7 +140,7 @@ def _process() -> _Process:
 
 def serve() -> None:
     """Answer questions on standard input, one line each, until it ends; runs in the small process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     for line in sys.stdin.buffer:
         sys.stdout.buffer.write(json.dumps(_forked(json.loads(line))).encode() + b"\n")
         sys.stdout.buffer.flush()

@@ -1,9 +1,9 @@
 """Where a camera that turns or shakes looks in each frame: homographies, chained through key frames.
 
 Points outside the person masks are followed (Lucas and Kanade 1981, there and back) from a *key frame* to
-each frame, and a homography is fitted to them robustly. Frames hang on the earliest key frame that shares
-enough of the picture with them; where that does not go well, the frame before becomes one. So errors add up
-from key frame to key frame, not from frame to frame, and a camera that comes back finds its first place.
+each frame, and a homography is fitted to them robustly. Each frame is registered to the earliest key frame
+with enough overlap. Where that fails, the frame before becomes a key frame. So errors accumulate from key
+frame to key frame, not from frame to frame, and a camera that comes back is registered to its first place.
 
 A homography is right for a camera that turns about itself, and for a flat scene. Where near things pass
 far ones it is not: then too few points agree, and `MovingCamera.fit_failure` says so. Nothing under a mask

@@ -1,7 +1,7 @@
 """What a fixed camera sees in all its videos: each shows the others what is behind their people.
 
 A video tells no more than its own finished statistics: pixels that no mask covered in most of its
-frames, black elsewhere. So nothing under a mask can get into the plate of a camera, whoever built it.
+frames, black elsewhere. So nothing under a mask can get into the plate of a camera.
 
 Cameras are moved, and rooms are changed between two videos. Videos that do not agree are kept apart: a
 camera has as many *views* as it saw different rooms, and a video that agrees with none is left to itself.
@@ -26,7 +26,7 @@ from raymaskdp.places import LocalPath
 # Shape suffixes: H rows, W columns, 3 RGB.
 
 LEAST_COMMON = 0.25
-"""Share of the frame that two plates must both show, or nobody can say whether they agree."""
+"""Share of the frame that two plates must both show, so that it can be told whether they agree."""
 
 ALIKE = 20
 """Largest difference, in levels and in the same light, of pixels that show the same thing."""
@@ -95,7 +95,7 @@ def build_views(paths: Sequence[LocalPath], config: PlateConfig) -> tuple[Plate,
     """The views of one camera from the observations of its videos, in the order given.
 
     Two streaming passes: memory grows with the views, not with the videos. What one video alone shows
-    is no view, since nobody else can use it.
+    is no view, since no other video can use it.
     """
     groups: list[_Group] = []
     for path, observed in _steady(paths, config):

@@ -26,7 +26,7 @@ class CompositeConfig:
     Attributes:
       margin: person masks are grown by this fraction of the frame height before anything is removed.
       gap: a pixel that is masked within this many seconds before and after a frame is masked in it, too:
-        masks lose feet and hands for some frames, and nobody's feet are gone for half a second.
+        masks lose feet and hands for some frames, but no foot is gone for half a second.
       feather_px: width of the soft seam between background and plate, outside the grown mask.
       soften_px: how far an avatar's outline blends into what is behind it, inside its silhouette.
       change_level: a pixel outside the masks that differs from the plate by more than this
@@ -38,9 +38,9 @@ class CompositeConfig:
         name, such as balls, cups and chairs, outside the masks; "none"; or "all", and with them any part of a
         person that the masks missed: look at the results before you pass them on.
       refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their
-        feet; "embedded" has a small network that comes along correct both; "diffusion" has a large one make
-        harmonized avatars look filmed, for which it needs weights; "none" puts them in as they were rendered.
-        The avatar layer on disk is the render each time.
+        feet; "embedded" corrects both with the bundled network; "diffusion" makes harmonized avatars look
+        filmed with a large pretrained model, which needs weights; "none" leaves them as they were rendered.
+        Installed packages add others. The avatar layer on disk is the render each time.
       keep_audio: give the output the source's sound. Voices identify people, so it is left out.
     """
 

@@ -1,7 +1,7 @@
 """A video in pieces of some seconds, each written down when it is finished.
 
-The worker that takes over from a dead one goes on behind the last finished piece. Pieces are cut at the
-same places whether anybody died or not, and each starts with a key frame and with the state that its refiner
+The worker that takes over from a dead one resumes after the last finished piece. Pieces are cut at the same
+places whether a worker died or not, and each starts with a key frame and with the state that its refiner
 had at the end of the one before. So the joined files are the same to the last byte.
 
 A folder of pieces shows nobody's pixels, but outlines and motions of people and an output that nobody has

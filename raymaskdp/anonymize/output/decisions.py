@@ -1,6 +1,6 @@
 """What people decided about quarantined videos, on the record: one line each, never changed.
 
-A release accepts the reasons that somebody has looked at, of one source file under one configuration. If
+A release accepts the reasons that a reviewer has seen, of one source file under one configuration. If
 either changes, or other reasons turn up, the video is quarantined again. What is counted and not judged,
 such as surviving source pixels, cannot be released.
 """
@@ -34,13 +34,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Somebody's word on one quarantined video.
+    """A reviewer's decision on one quarantined video.
 
     Attributes:
       video_id, source_sha256, config_sha256: what was looked at.
       decision: "release" or "drop".
       reasons: why it was quarantined, as the person saw it.
-      by, because: who decided, and why.
+      by, because: the reviewer, and why.
       at: when, UTC.
     """
 

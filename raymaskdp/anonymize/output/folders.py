@@ -52,7 +52,7 @@ def lasting(out: Path, kind: str) -> Path:
 
 
 def kept(out: Path, kind: str) -> Path:
-    """Where `lasting` has put something, found out without writing anything."""
+    """Where `lasting` has put something, looked up without writing anything."""
     near = beside(out, kind)
     return near if near.exists() else _far(out, kind)
 

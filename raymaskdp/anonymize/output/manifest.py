@@ -40,10 +40,10 @@ class Row:
     """One video in the manifest of the output.
 
     Attributes:
-      video_id, source, label, split, subject, camera: who it is; `source` is the file read, from the root
+      video_id, source, label, split, subject, camera: of the video; `source` is the file read, from the root
         on, or its URL.
       path: of the anonymized video, relative to the manifest; None unless `status` is "done".
-      status: "done", "quarantined" or "failed"; reason: why; what was released by somebody, when done.
+      status: "done", "quarantined" or "failed"; reason: why; what a reviewer released, when done.
       num_frames, width, height, fps: of the video; 0 where it could not be read.
       num_people: tracks that were replaced.
       seconds: working time.
@@ -145,7 +145,7 @@ def last_run(table: pd.DataFrame) -> RunFacts | None:
 def write_manifest(out: Place, rows: Iterable[Row], run: RunFacts | None = None) -> None:
     """Write the table of all videos, sorted by id, atomically; `out` may be a URL.
 
-    Without `run`, the facts of a local manifest that is replaced are kept. So are columns that somebody
+    Without `run`, the facts of a local manifest that is replaced are kept. So are columns that were
     added to it, for the videos that are still in it.
     """
     columns = [column.name for column in dataclasses.fields(Row)]

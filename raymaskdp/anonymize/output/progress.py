@@ -1,4 +1,4 @@
-"""How many videos a run has that has not ended, for those who look from outside (`raymaskdp status`).
+"""How many videos a run has that has not ended, for `raymaskdp status`, which looks from outside.
 
 A folder's lock says whether a run is going on. A store has no locks, so the run writes there every
 `BEAT_SECONDS` that it still works, however long a single video takes.
@@ -78,7 +78,7 @@ def told(out: Place, videos: int) -> Iterator[None]:
 def require_alone(out: str) -> None:
     """Raise `UserError` if a run of another machine goes on on a store; of this one a lock tells.
 
-    Each of them would write a table of all videos, without those of the other. Who was killed says nothing
+    Each of them would write a table of all videos, without those of the other. A killed run says nothing
     any more: it is waited for that, for `SILENT_SECONDS` since its last word.
     """
     url, last = places.join(out, STORED), 0.0

@@ -48,7 +48,7 @@ def pieces_of(item: Analyzed, folder: Path, seconds: float) -> Pieces:
 
 
 def keep_analysis(folder: Path, item: Analyzed) -> None:
-    """Keep what was found out about a video."""
+    """Keep the analysis of a video."""
     with atomic_path(folder / "analysis", ours=True) as temporary:
         temporary.write_bytes(item.packed())
     write_json(

@@ -80,7 +80,7 @@ class FrameChecks:
         return {name.removesuffix("_T"): int(getattr(self, name).sum()) for name in _RUNGS}
 
     def failures(self) -> list[str]:
-        """Proofs that did not hold, with the frames; nobody can release a video with one."""
+        """Proofs that did not hold, with the frames; a video with one cannot be released."""
         found = []
         unmade = np.flatnonzero(self.surviving_T < 0)
         if unmade.size:

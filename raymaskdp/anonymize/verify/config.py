@@ -20,7 +20,7 @@ class VerifyConfig:
       min_overlap: an avatar that covers less than this fraction of the person's mask is not enough; a
         silhouette is drawn, too.
       look_again: detectors that did not do the finding look at every frame without its avatars; what they
-        find is redacted. Without it nobody notices a person who was missed.
+        find is redacted. Without it a person who was missed is not noticed.
       faces: confidence from which a face, looked at closely, is redacted.
       people: confidence from which a person is redacted.
       detector: an ONNX file with one more detector of people (`onnx_detector`) that looks, too.

@@ -1,6 +1,7 @@
 """`raymaskdp doctor --launch FILE`: what a launch file for `ray up` or KubeRay lacks, and what is wrong.
 
-What only its user can know stands in the files as `<something>`, with a comment that says what belongs there.
+What only its user can know is written in the files as `<something>`, with a comment that says what to write
+there.
 """
 
 from __future__ import annotations

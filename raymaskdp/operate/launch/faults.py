@@ -58,7 +58,7 @@ class LaunchPlan:
       installs: shell commands that install Python packages on the nodes.
       faults: what is wrong with what all groups share: where, what, and what to do.
       doubts: what cannot be known of it here: where, what, and how to find out.
-      elsewhere: whether the groups stand in another file, so that there is nothing to say of them.
+      elsewhere: whether the groups are in another file, so that there is nothing to say of them.
     """
 
     groups: tuple[NodeGroup, ...]

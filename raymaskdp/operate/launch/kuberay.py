@@ -91,7 +91,7 @@ def _job_alone(settings: Mapping[str, Any]) -> LaunchPlan:
     """A job for a cluster that stands already, or for none."""
     found = tuple(_of_job(settings["spec"]))
     if settings["spec"].get("clusterSelector"):
-        said = "the cluster stands in another file, so nothing of it is checked"
+        said = "the cluster is in another file, so nothing of it is checked"
         doubt = ("spec.clusterSelector", said, "check that file, too")
         return LaunchPlan(
             groups=(), most=None, limit="", role="", faults=found, doubts=(doubt,), elsewhere=True
@@ -178,7 +178,7 @@ def _versions(place: str, version: Any, images: Iterable[str]) -> Iterator[tuple
 
 
 def _no_token(spec: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """KubeRay makes one where it is asked for; who sets the variable of Ray brings one."""
+    """KubeRay makes one where it is asked for; a file that sets Ray's variable brings one."""
     names = {one["name"] for one in container.get("env") or []}
     asked = _variables(container).get("RAY_AUTH_MODE") == "token"
     made = (spec.get("authOptions") or {}).get("mode") == "token"
@@ -248,7 +248,7 @@ def _unlike_others(variables: Mapping[str, str], secured: bool) -> Iterator[tupl
 
 
 def _hidden_dashboard(settings: Mapping[str, Any], group: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Who submits a RayJob is another pod."""
+    """A RayJob is submitted by another pod."""
     host = (group.get("rayStartParams") or {}).get("dashboard-host", "0.0.0.0")
     if settings["kind"] == "RayJob" and host in ("127.0.0.1", "localhost"):
         yield (

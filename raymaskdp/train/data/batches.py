@@ -37,7 +37,7 @@ class Views:
     changed: Tensor
 
     def to(self, device: torch.device) -> Views:
-        """The same on another device. To a GPU the copies go through pinned memory, and nobody waits."""
+        """The same on another device. To a GPU the copies go through pinned memory, without waiting."""
         if device.type != "cuda":
             return Views(**{name: value.to(device) for name, value in vars(self).items()})
         with torch.cuda.device(device):  # pinning in another thread would also wake up the first GPU

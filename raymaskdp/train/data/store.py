@@ -11,7 +11,7 @@ The public view is not stored: it is the full view with its sensitive tokens fil
 Every file is compared with its digest in the table before it is read for the first time, and when it was
 replaced: frames of one film with the masks of another would show what is to be hidden.
 
-A store may lie on an object store. Then what is read of it is fetched first into a folder of the cache that
+A store may be on an object store. Then what is read of it is fetched first into a folder of the cache that
 is named by the fingerprint, and checked against its digest.
 """
 
@@ -85,7 +85,7 @@ class ClipStore:
 
     Attributes:
       path: its folder; of a store that is elsewhere, that of what was fetched.
-      fingerprint: digest of all content. It tells everything to whoever guesses a frame: never published.
+      fingerprint: digest of all content. It confirms a guess of any frame, so it is never published.
       name: what the store may be called in what is published; drawn at random when it was made.
       declared: the classes that were declared; without, they are taken from the labels.
       url: where it is, if elsewhere. Only what `fetch` was asked for can be read then.

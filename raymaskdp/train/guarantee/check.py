@@ -1,4 +1,4 @@
-"""The check of a run's ledger, and of the data that the run was on, by who has its key."""
+"""The check of a run's ledger, and, with its key, of the data that the run was on."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Worker:
     Attributes:
       all_reduce: adds a tensor up over all workers, in place.
       leaves_at: when a machine among them is taken away, in seconds since 1970; None if none is, infinite if
-        nobody says when. All workers ask in the same steps, and get the same answer.
+        the time is unknown. All workers ask in the same steps, and get the same answer.
       device: where its model lives and its gradients are computed.
     """
 

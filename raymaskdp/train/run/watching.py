@@ -17,7 +17,7 @@ from raymaskdp.train.run.curve import StepReport, read_curve
 
 
 def watchers_of(job: TrainingJob) -> list[Callable[[StepReport], None]]:
-    """Who is to be told of every step, as `compute` says."""
+    """The functions to call with every step, as `compute` says."""
     compute = job.config.compute
     watchers = [tensorboard(job)] if compute.tensorboard else []
     if compute.wandb:

@@ -25,7 +25,7 @@ MOST_BYTES = 65_536
 def is_marked(path: LocalPath) -> bool:
     """Whether a file is a film that was published here; False for one that cannot be read."""
     if not os.path.isfile(path):
-        return False  # such as a pipe, which nobody may ever write to
+        return False  # such as a pipe that may never be written to
     try:
         with open(path, "rb") as file:
             if file.read(8)[4:] != b"ftyp":
