@@ -1,7 +1,7 @@
 """The whole path on sample videos, with the settings in `configs/demo*.yaml`.
 
 Each step is a command that can be typed, and prints as one; all of them resume, so a demo that was
-interrupted goes on where it was.
+interrupted resumes where it was.
 """
 
 from __future__ import annotations

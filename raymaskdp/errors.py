@@ -7,7 +7,7 @@ import os
 
 
 class UserError(Exception):
-    """Something the caller can mend: bad input, a missing file, an unknown option.
+    """Something that the caller can fix: bad input, a missing file, an unknown option.
 
     The message is one sentence that says what was wrong, where, and what to do. The command line
     prints it alone and exits with status 2; a stage turns it into a `failed` row.
@@ -32,6 +32,6 @@ def machine_lacks(error: BaseException) -> str:
             return str(seen)
         if isinstance(seen, OSError) and seen.errno in _LACKING:
             where = f" at {seen.filename}" if seen.filename else ""
-            return f"{os.strerror(seen.errno)}{where}; mend that, and run the same command again."
+            return f"{os.strerror(seen.errno)}{where}; fix that, and run the same command again."
         seen = seen.__cause__ or seen.__context__
     return ""

@@ -80,7 +80,7 @@ def split(url: str) -> tuple[str, str]:
 
 
 def within(inner: Place, outer: Place) -> bool:
-    """Whether the folder `inner` is `outer`, or lies below it, however both are written.
+    """Whether the folder `inner` is `outer`, or is below it, however both are written.
 
     Folders of this machine are compared by what they are, so that links, mounts and spellings that the file
     system takes for the same do not matter; neither need be there yet. URLs are compared part by part.

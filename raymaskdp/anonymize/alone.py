@@ -65,6 +65,6 @@ def _try(work: SelfTesting) -> None:
         said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         text = " ".join(said.split())[:300].rstrip(".")
         raise UserError(
-            f"This machine fails (the self-test says: {text}); mend that (see `raymaskdp doctor`) "
+            f"This machine fails (the self-test says: {text}); fix that (see `raymaskdp doctor`) "
             "and run it again."
         ) from error

@@ -109,7 +109,7 @@ class Decided(Item):
     Attributes:
       status: what became of it.
       reasons: why it was quarantined or failed, one sentence each, without personal detail.
-      fault: the error that failed it, where that was not said of its source: "" for what users can mend.
+      fault: the error that failed it, where that was not said of its source: "" for what users can fix.
       source_sha256: digest of the source file, "" where it was not read.
       info: size, rate and length of the source, None where it was not read.
       num_people: tracks.

@@ -42,7 +42,7 @@ LOCK_SECONDS = 10.0
 """How long a run waits for the one before it to let go of the output folder."""
 
 MANIFEST_SECONDS = 5.0
-"""The manifest is rewritten this often while a run goes on, so that a killed run loses little."""
+"""The manifest is rewritten this often during a run, so that a killed run loses little."""
 
 NAMED = 5
 """Files that a note names."""

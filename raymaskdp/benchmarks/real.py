@@ -148,7 +148,7 @@ def benchmark_real(folder: Path, out: Path, config: RealConfig) -> RealResult:
 
     Args:
       folder: clips with an index.
-      out: the folder for the outputs; a run that was broken off goes on.
+      out: the folder for the outputs; a run that was interrupted resumes.
 
     Raises `UserError` without an index.
     """

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), arguments)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("Interrupted; run the same command again to go on.", arguments, status=130)
+        return _fail("Interrupted; run the same command again to resume.", arguments, status=130)
     return status if isinstance(status, int) else 0
 
 

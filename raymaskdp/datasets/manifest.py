@@ -85,7 +85,7 @@ def read_source(source: Place) -> tuple[VideoRecord, ...]:
 def find_source(source: Place) -> Found:
     """The records of a video file, a folder (searched through), a glob, or a manifest table.
 
-    A folder with a `manifest.parquet` or `manifest.csv` is read through that table. All but globs may lie on
+    A folder with a `manifest.parquet` or `manifest.csv` is read through that table. All but globs may be on
     an object store. Outputs of `anonymize` are never sources: below a folder they are left out. Raises
     `UserError` if the source is missing, holds no video, or is an output folder.
     """
@@ -151,7 +151,7 @@ def _named(names: Iterable[Path], root: Path) -> tuple[VideoRecord, ...]:
 def read_table(path: Place) -> tuple[VideoRecord, ...]:
     """Records from a Parquet or CSV table; `path` is required, relative paths start at the table.
 
-    The table, and what it names, may lie on an object store. A table there names nothing of this machine.
+    The table, and what it names, may be on an object store. A table there names nothing of this machine.
     """
     content = io.BytesIO(storage.read(str(path))) if places.is_url(path) else Path(path)
     try:
@@ -281,7 +281,7 @@ def _text(content: bytes) -> str:
         raise ValueError(f"line {line} is not UTF-8; save the table as CSV in UTF-8") from error
     if "\0" in text:
         raise ValueError(
-            f"line {text[: text.index(chr(0))].count(chr(10)) + 1} has a zero byte; mend the file"
+            f"line {text[: text.index(chr(0))].count(chr(10)) + 1} has a zero byte; fix the file"
         )
     return text
 

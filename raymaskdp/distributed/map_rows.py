@@ -196,7 +196,7 @@ class _Seen:
         if len(self._retired) >= self._most or (not self._good and len(self._declined) >= CEILING):
             said = fault.rstrip(".")
             raise UserError(
-                f"Every worker fails ({said}); mend that (see `raymaskdp doctor`) and run it again."
+                f"Every worker fails ({said}); fix that (see `raymaskdp doctor`) and run it again."
             )
 
 

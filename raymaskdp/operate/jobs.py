@@ -37,7 +37,7 @@ PREFIX = "raymaskdp-"
 POLL_SECONDS = 0.5
 
 EXIT_STATUS: dict[State, int] = {"succeeded": 0, "failed": 1, "stopped": 3, "pending": 4, "running": 4}
-"""What `submit` and `job status` exit with; 2 is for input that has to be mended."""
+"""What `submit` and `job status` exit with; 2 is for input that has to be corrected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def status(job_id: str, *, address: str | None = None) -> JobResult:
 
 
 def stop(job_id: str, *, address: str | None = None) -> JobResult:
-    """End a job and wait until it has ended; submitting it again goes on where it was."""
+    """End a job and wait until it has ended; submitting it again resumes its work."""
     client = _client(address)
     _describe(client, job_id)
     client.stop_job(job_id)
@@ -201,7 +201,7 @@ def _print_output(client: Any, job_id: str) -> None:
         asyncio.run(tail())
     except KeyboardInterrupt:
         raise UserError(
-            f"No longer following; the job goes on (`raymaskdp job follow {job_id}`, or `job stop`)."
+            f"No longer following; the job is still running (`raymaskdp job follow {job_id}`, or `job stop`)."
         ) from None
     # The stream may end a moment before the verdict is known, or with a lost connection.
     while _describe(client, job_id).state in ("pending", "running"):

@@ -1,4 +1,4 @@
-"""`raymaskdp status`: how far the runs below a folder are, seen from outside while they go on."""
+"""`raymaskdp status`: the progress of the runs below a folder, read from their files."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _clock(moment: float | None) -> str:
 
 
 def _stored(url: str) -> Progress:
-    """A store has no locks: a run goes on as long as it writes that it does."""
+    """A store has no locks: a run is running as long as it writes that it is."""
     rows = manifest.read_manifest(url)
     videos = progress.read(url)
     if not rows and videos is None:

@@ -4,7 +4,7 @@
     DATA/private/limit.json    the most that all of them may cost
 
 A run counts for all its planned steps from the moment that it begins, and a run with another key counts
-again, also in the same folder. The files lie with the data and are as private; copies take them along.
+again, also in the same folder. The files are beside the data and as private; copies of the data have them.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def _read(folder: Path) -> list[CountedRun]:
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(
                 f"Line {number} of {path} is damaged, so what the runs on these data have cost is not known; "
-                "mend it, or remove the line if its run never began."
+                "fix it, or remove the line if its run never began."
             ) from error
     return runs
 

@@ -255,7 +255,7 @@ def _read(path: Path) -> tuple[LedgerContent, str]:
             f"Cannot read the ledger {path} ({error.strerror}); give the ledger.jsonl of a run."
         ) from error
     if not text.endswith("\n"):
-        raise UserError(f"The ledger {path} ends in the middle of a line; resume the run to mend it.")
+        raise UserError(f"The ledger {path} ends in the middle of a line; resume the run to repair it.")
     head = _START
     entries: list[dict[str, Any]] = []
     for number, line in enumerate(text.splitlines(), start=1):

@@ -27,8 +27,8 @@ class SweepResult:
     Attributes:
       out: its folder.
       trials, failed, stopped: how many, how many of them failed, and how many were stopped early.
-      results: the table, Parquet; the same as CSV lies beside it.
-      frontier: the plot, PNG; the same as SVG lies beside it.
+      results: the table, Parquet; the same as CSV is beside it.
+      frontier: the plot, PNG; the same as SVG is beside it.
       parallel: all settings and scores as parallel coordinates, likewise; None where no two trials differ.
       best: the best private configuration at the base configuration's ε, as YAML for `raymaskdp train`;
         None if no private trial finished there.

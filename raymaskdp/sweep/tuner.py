@@ -100,7 +100,7 @@ def _fit(
     total: int,
     **tuner_settings: Any,
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Settings of the trials of a Tuner, and what they report; goes on where an earlier call was stopped.
+    """Settings of the trials of a Tuner, and what they report; resumes where an earlier call was stopped.
 
     Reports are of the last step; `{"error": reason}` for trials that failed, `"stopped"` in those ended
     early.
@@ -138,7 +138,7 @@ def _fit(
         elif "chosen_by" in metrics:
             outcomes.append((outcome.config or {}, {**metrics, "stopped": "run" not in metrics}))
     if len(outcomes) < total:
-        raise UserError(f"The sweep {folder.parents[1]} was interrupted; run it again to go on.")
+        raise UserError(f"The sweep {folder.parents[1]} was interrupted; run it again to resume.")
     return outcomes
 
 

@@ -141,7 +141,7 @@ class ComputeConfig:
       progress: draw a progress bar.
       tensorboard: write the training curve for TensorBoard, too; a second to start with, for short trials.
       wandb: and for Weights & Biases, when the run is done; where `$WANDB_MODE` says, offline by default.
-      ray_metrics: show it among Ray's metrics while the run goes on (with workers).
+      ray_metrics: show it among Ray's metrics during the run (with workers).
     """
 
     workers: Annotated[int, check.Range(0)] | tuple[Annotated[int, check.POSITIVE], int] = 2

@@ -50,7 +50,7 @@ class EvaluateResult:
       per_class: that share by class; AUROC by finding. Classes without a video are left out.
       confusion: rows are true classes, columns named ones, in the order of `classes`; empty for findings.
       baseline, change: another run, and by how much `per_class` differs from its; None without one.
-      plot: the change as a picture (PNG; the same as SVG lies beside it).
+      plot: the change as a picture (PNG; the same as SVG is beside it).
       data: what data this was, and what the guarantee says of it.
     """
 

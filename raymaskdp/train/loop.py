@@ -40,7 +40,7 @@ NOTICE_S = 1.0
 
 
 GRACE_S = 30.0
-"""How much longer than announced a machine may stay before its workers go on."""
+"""How much longer than announced a machine may stay before its workers continue."""
 
 
 def run(

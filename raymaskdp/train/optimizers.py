@@ -32,7 +32,7 @@ def make_optimizer(
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, config: OptimizerConfig, step: int, steps: int
 ) -> None:
-    """The schedule, a function of the step alone, so that a resumed run goes on as it was."""
+    """The schedule, a function of the step alone, so that a resumed run continues as it was."""
     scale = min((step + 1) / (config.warmup + 1), 1.0)
     if config.schedule == "cosine":
         scale *= 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -252,7 +252,7 @@ def _square(path: LocalPath, video: av.VideoStream, frame: av.VideoFrame) -> tup
     """Width and height of a frame before rotation, in square pixels; the shorter of the two is stretched."""
     shape = video.sample_aspect_ratio or Fraction(1)
     if not Fraction(1, MOST_STRETCHED) <= shape <= MOST_STRETCHED:
-        raise UserError(f"The video {path} has pixels {shape} times as wide as high; mend the file.")
+        raise UserError(f"The video {path} has pixels {shape} times as wide as high; fix the file.")
     if shape == 1:
         return frame.width, frame.height
     if shape > 1:

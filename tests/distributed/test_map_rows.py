@@ -160,7 +160,7 @@ def test_a_run_whose_workers_all_fail_their_self_test_ends_in_a_sentence(
     found = []
     with pytest.raises(UserError) as caught:
         found.extend(map_rows(rows, Judges, tmp_path, sick, workers=workers))
-    assert str(caught.value).startswith(f"Every worker fails (the self-test says: {said}); mend that")
+    assert str(caught.value).startswith(f"Every worker fails (the self-test says: {said}); fix that")
     assert not found  # no row is called broken
     assert len(list(tmp_path.glob("r*"))) <= 3 * workers
 

@@ -169,7 +169,7 @@ def test_what_a_sick_machine_failed_is_not_decided() -> None:
     going = alone({f"{n}": done for n in range(3)}, work)
     assert next(going)[0] == "0"
     with pytest.raises(
-        UserError, match=rf"^{SICK} \(the self-test says: RuntimeError: it is broken\); mend that"
+        UserError, match=rf"^{SICK} \(the self-test says: RuntimeError: it is broken\); fix that"
     ):
         next(going)
 

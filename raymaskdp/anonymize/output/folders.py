@@ -58,7 +58,7 @@ def kept(out: Path, kind: str) -> Path:
 
 
 def existing(out: Path, kind: str) -> Path:
-    """Where a run that is going on has its folder of this kind."""
+    """Where a running run has its folder of this kind."""
     return inside(out, kind) if inside(out, kind).exists() else beside(out, kind)
 
 

@@ -1,6 +1,6 @@
 """How many videos a run has that has not ended, for `raymaskdp status`, which looks from outside.
 
-A folder's lock says whether a run is going on. A store has no locks, so the run writes there every
+A folder's lock says whether a run is running. A store has no locks, so the run writes there every
 `BEAT_SECONDS` that it still works, however long a single video takes.
 """
 
@@ -34,7 +34,7 @@ STORED = f"{folders.INSIDE}.progress.json"
 """The object on a store that says so."""
 
 WORK = "progress.json"
-"""The note of a run that goes on, in its private folder."""
+"""The note of a running run, in its private folder."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def told(out: Place, videos: int) -> Iterator[None]:
 
 
 def require_alone(out: str) -> None:
-    """Raise `UserError` if a run of another machine goes on on a store; of this one a lock tells.
+    """Raise `UserError` if a run of another machine is running on a store; of this one a lock tells.
 
     Each of them would write a table of all videos, without those of the other. A killed run says nothing
     any more: it is waited for that, for `SILENT_SECONDS` since its last word.
@@ -97,13 +97,15 @@ def require_alone(out: str) -> None:
         if age < last:
             raise UserError(f"A run of another machine writes to {out}; wait for it, or give another folder.")
         if not last:
-            _log.warning("A run of another machine wrote to %s %.0f s ago; looking if it goes on.", out, age)
+            _log.warning(
+                "A run of another machine wrote to %s %.0f s ago; checking whether it is running.", out, age
+            )
         last = max(age, 0.001)
         time.sleep(1)
 
 
 def is_running(out: str) -> bool:
-    """Whether a run on a store has said lately that it goes on."""
+    """Whether a run on a store has said lately that it is running."""
     note = _note(_stored(out))
     return (
         note is not None and not note.get("ended") and storage.age(places.join(out, STORED)) < SILENT_SECONDS
@@ -111,7 +113,7 @@ def is_running(out: str) -> bool:
 
 
 def read(out: Place) -> int | None:
-    """How many videos a run has that is going on or broke off; None where the last one has ended."""
+    """How many videos a run has that is running or was killed; None where the last one has ended."""
     if isinstance(out, Path):
         path = folders.kept(out, "progress")
         return _videos(path.read_bytes() if path.is_file() else b"")
@@ -135,7 +137,7 @@ def going_on(out: Path) -> tuple[bool, int | None]:
 
 
 def begun(out: Path) -> float | None:
-    """When the run of a folder began that goes on or broke off, in seconds; None where none did."""
+    """When the run of a folder began that is running or was killed, in seconds; None where none did."""
     return min(_signs(out), default=None)
 
 

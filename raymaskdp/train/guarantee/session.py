@@ -64,9 +64,7 @@ def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int, clippi
     said = None if ledger is None else (1, ledger.attempt, ledger.redone)
     opened, attempt, redone = share_from_first(said, 3, worker)
     if not opened:
-        raise refusal or UserError(
-            "The first worker cannot go on with the run's ledger; its message says why."
-        )
+        raise refusal or UserError("The first worker cannot continue the run's ledger; its message says why.")
     end = plan.steps - redone
     if end < 1:
         raise UserError(

@@ -18,7 +18,7 @@ from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.watching import following, progress_bar
 
 WORKER_FAILURES = 3
-"""Crashes of workers that a run survives, each going on from the last checkpoint."""
+"""Crashes of workers that a run survives, each resuming from the last checkpoint."""
 
 
 EXCHANGE_TIMEOUT_S = 120
@@ -33,8 +33,8 @@ def run_on_ray(job: TrainingJob, body: Callable[[TrainingJob], None]) -> None:
     """Run `body` in every worker of the job, again and again until it ends well in all.
 
     Workers that crash are replaced, up to `WORKER_FAILURES` times, and so is Ray's controller. Machines
-    that are taken away with a warning cost none of these. With (least, most) workers the run goes on with
-    those that are left, and takes in new ones. `body` finds its place by `this_worker`, and goes on from
+    that are taken away with a warning cost none of these. With (least, most) workers the run continues with
+    those that are left, and takes in new ones. `body` finds its place by `this_worker`, and resumes from
     the job's checkpoint.
     """
     import ray.train
@@ -76,7 +76,7 @@ def run_on_ray(job: TrainingJob, body: Callable[[TrainingJob], None]) -> None:
 
 
 def _user_error(error: BaseException) -> UserError | None:
-    """What a worker said that the user can mend; None if it was something else."""
+    """What a worker said that the user can fix; None if it was something else."""
     for failure in getattr(error, "worker_failures", {}).values():
         cause = getattr(failure, "_base_exc", failure)
         if isinstance(cause, UserError):

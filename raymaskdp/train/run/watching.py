@@ -1,4 +1,4 @@
-"""Watching a run while it goes on: the progress bar, and what else `compute` asks for."""
+"""Watching a run: the progress bar, and what else `compute` asks for."""
 
 from __future__ import annotations
 
