@@ -68,7 +68,7 @@ def train(
 def _train_here(setup: RunSetup, on_step: Callable[[StepReport], None] | None) -> None:
     job = setup.job
     device = device_here(job.config.compute.gpus)
-    setup.open_inputs(device)  # with all threads, of which the loop leaves as many as are set
+    setup.open_inputs(device)  # features are computed with all threads; the loop then limits them
     threads = torch.get_num_threads()
     watchers = [*watchers_of(job), *([on_step] if on_step is not None else [])]
     try:
