@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from annotated_types import Unit
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -63,17 +64,15 @@ class PrepareConfig:
         they are those of the labels, and which labels occur is public.
     """
 
-    width: int = 64
-    height: int = 48
-    token: int = 1
-    fill: int = 128
+    width: Annotated[int, check.POSITIVE, Unit("px")] = 64
+    height: Annotated[int, check.POSITIVE, Unit("px")] = 48
+    token: Annotated[int, check.POSITIVE, Unit("px")] = 1
+    fill: Annotated[int, check.Range(0, 255)] = 128
     people: People = "avatar"
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("width", "height", "token"):
-            check.positive(name, getattr(self, name))
-        check.in_range("fill", self.fill, low=0, high=255)
+        check.fields(self)
         # As labels are: one word in two forms of Unicode would be two classes.
         classes = tuple(unicodedata.normalize("NFC", name) for name in self.classes)
         object.__setattr__(self, "classes", classes)

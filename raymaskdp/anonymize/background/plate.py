@@ -8,9 +8,11 @@ keep whoever stands still.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
+from annotated_types import Unit
 
 from raymaskdp import check
 from raymaskdp.anonymize.background.inpaint import check_fill, fill
@@ -27,28 +29,26 @@ class PlateConfig:
       min_visible: a pixel outside the masks in a smaller share of the frames counts as never seen.
         More than a half means that a limb that the masks miss now and then is not taken for
         background, so it differs from the plate and goes, too.
-      fill: how never-seen pixels are filled: a name in `inpaint.FILLS`, or the path of an ONNX network.
+      fill: how never-seen pixels are filled: rows, telea, shiftmap, blur, the name of an installed part, or
+        the path of an ONNX network.
       max_drift_px: a camera whose background moves more than this is not fixed.
-      shared_videos: at most so many videos of one camera (the column of the manifest) show each other what
-        is behind their people; 0 leaves every video to itself.
-      moving_camera: how frames are filled that cannot be pieced together to one background, as the camera
-        was carried through the room: "flow" takes what neighbouring frames show, along the optical flow, and
-        fills the rest; "fill" fills each frame from its own unmasked pixels, "blur" blurs them into the gaps.
+      shared_videos: the background of a camera (the column of the manifest) is made of at most this many of
+        its videos; 0 shares no background.
+      moving_camera: how frames are filled where no single background can be made, because the camera was
+        carried through the room. "flow" takes what neighbouring frames show, along the optical flow, and
+        fills the rest. "fill" fills each frame from its own unmasked pixels; "blur" blurs them into the gaps.
     """
 
-    samples: int = 15
-    min_visible: float = 0.6
+    samples: Annotated[int, check.Range(1, 255)] = 15
+    min_visible: Annotated[float, check.FRACTION] = 0.6
     fill: str = "rows"
-    max_drift_px: float = 1.0
-    shared_videos: int = 24
+    max_drift_px: Annotated[float, check.POSITIVE, Unit("px")] = 1.0
+    shared_videos: Annotated[int, check.Range(0, 1000)] = 24
     moving_camera: str = "flow"
 
     def __post_init__(self) -> None:
-        check.in_range("plate.samples", self.samples, low=1, high=255)
-        check.in_range("plate.min_visible", self.min_visible, low=0.0, high=1.0)
+        check.fields(self, "plate")
         check_fill("plate.fill", self.fill)
-        check.positive("plate.max_drift_px", self.max_drift_px)
-        check.in_range("plate.shared_videos", self.shared_videos, low=0, high=1000)
         check.one_of("plate.moving_camera", self.moving_camera, ("flow", "fill", "blur"))
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
+from annotated_types import Unit
 
 from raymaskdp import check
 from raymaskdp.anonymize.background import shadows
@@ -41,28 +43,23 @@ class CompositeConfig:
         feet; "embedded" corrects both with the bundled network; "diffusion" makes harmonized avatars look
         filmed with a large pretrained model, which needs weights; "none" leaves them as they were rendered.
         Installed packages add others. The avatar layer on disk is the render each time.
-      keep_audio: give the output the source's sound. Voices identify people, so it is left out.
+      keep_audio: give the output the source's sound. By default it is left out, because voices identify
+        people.
     """
 
-    margin: float = 0.02
-    gap: float = 0.4
-    feather_px: float = 4.0
-    soften_px: float = 1.0
-    change_level: int = 28
-    change_area: float = 0.0004
-    max_shade: float = 0.1
+    margin: Annotated[float, check.Range(0, 0.5)] = 0.02
+    gap: Annotated[float, check.Range(0, 10), Unit("s")] = 0.4
+    feather_px: Annotated[float, check.Range(0, 64), Unit("px")] = 4.0
+    soften_px: Annotated[float, check.Range(0, 16), Unit("px")] = 1.0
+    change_level: Annotated[int, check.Range(1, 255)] = 28
+    change_area: Annotated[float, check.FRACTION] = 0.0004
+    max_shade: Annotated[float, check.FRACTION] = 0.1
     keep_objects: str = "named"
     refine: str = "harmonize"
     keep_audio: bool = False
 
     def __post_init__(self) -> None:
-        check.in_range("composite.margin", self.margin, low=0.0, high=0.5)
-        check.in_range("composite.gap", self.gap, low=0.0, high=10.0)
-        check.in_range("composite.feather_px", self.feather_px, low=0.0, high=64.0)
-        check.in_range("composite.soften_px", self.soften_px, low=0.0, high=16.0)
-        check.in_range("composite.change_level", self.change_level, low=1, high=255)
-        check.in_range("composite.change_area", self.change_area, low=0.0, high=1.0)
-        check.in_range("composite.max_shade", self.max_shade, low=0.0, high=1.0)
+        check.fields(self, "composite")
         check.one_of("composite.keep_objects", self.keep_objects, ("named", "none", "all"))
 
 
