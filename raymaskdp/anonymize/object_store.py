@@ -1,4 +1,4 @@
-"""Videos and outputs on object stores: fetched for the stages of one worker, brought back by it.
+"""Videos and outputs on object stores: fetched by a worker before its stages, published after them.
 
 The stages work on local files alone. A video on a store is fetched to a private folder and removed again
 when its stages are over. Where the output folder is on a store, a worker has a private one of its own, and

@@ -1,4 +1,4 @@
-"""What becomes of a video: why it is held back, and what its row and its files say."""
+"""The outcome of a video: reasons of a quarantine, figures for its row, arrays for its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small video that every machine in order can anonymize: tells a sick one from broken videos.
+"""A small known video, to test whether a machine works when videos fail on it.
 
 It is drawn here, and what an analysis would say of it is known: one person, who stands still. So the stages
 can be tried on it wherever the poses of a run come from.

@@ -1,4 +1,4 @@
-"""One look at every pair of source and output, which collects what all attacks need of it."""
+"""One pass over every pair of source and output, which collects what all attacks need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many, of how many, and how many there may be: a count is no proof of a rate."""
+"""Counts, with confidence bounds on their rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leaks that need no learning: is the person, or the room, still in the pixels that must not have them?
+"""Leaks that need no learning: pixels of the person, or of the room, where there must be none.
 
 Shape suffixes: T frames, H rows, W columns.
 """

@@ -1,4 +1,4 @@
-"""Estimates beside what happened: the wall time that `raymaskdp estimate` predicts, and that of the runs.
+"""Estimates beside measurements: the wall time that `raymaskdp estimate` predicts, and that of the runs.
 
 `raymaskdp benchmark estimate`. Videos of several lengths are drawn; a few of them teach the plan; then all of
 them are anonymized by one worker and by two. The plan is made first, so it knows nothing of the runs.

@@ -1,4 +1,4 @@
-"""Who replaces a person: a look drawn from a keyed hash, which says nothing about the person."""
+"""The look of an avatar, drawn from a keyed hash, which says nothing about the person."""
 
 from __future__ import annotations
 

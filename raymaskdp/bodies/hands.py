@@ -1,4 +1,4 @@
-"""Hands of people of whose hands nothing is known: relaxed, not stretched out flat."""
+"""The pose of hands that were not observed: relaxed, not stretched out flat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What anonymizing took, stage by stage, beside what `raymaskdp estimate --out DIR` had said before."""
+"""What anonymizing took, stage by stage, beside the estimate of `raymaskdp estimate --out DIR`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of the people of some videos: person-frames by rung of the ladder, and why."""
+"""Person-frames of some videos by rung of the redaction ladder, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page for the person who decides: what was protected, how well, and what remains."""
+"""The summary page: what was protected, how well, and what remains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the trials of a sweep released of its data."""
+"""What the trials of a sweep released of its data, for the selection cost."""
 
 from __future__ import annotations
 

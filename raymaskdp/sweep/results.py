@@ -1,4 +1,4 @@
-"""What came of a sweep: the table of its trials, its plots, the best configuration, and what it cost."""
+"""The results of a sweep: the table of its trials, plots, the best configuration, and the selection cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run stands, in one safetensors file: weights, optimizer state, step, and of which plan.
+"""Checkpoints, each one safetensors file: weights, optimizer state, step, and the identity of the run.
 
 One file, so that it is complete or absent; safetensors, so that loading executes nothing.
 """

@@ -1,4 +1,4 @@
-"""Watching a run from outside: its public training curve, for TensorBoard and for Weights & Biases."""
+"""The public training curve of a run, for TensorBoard and for Weights & Biases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good the scores of some videos are.
+"""Metrics of scores: top-k accuracy, AUROC and confusion.
 
 Shapes: B videos, C classes or findings.
 """

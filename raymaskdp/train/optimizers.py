@@ -1,4 +1,4 @@
-"""What makes new weights of private updates. All of it is post-processing: it sees nothing else."""
+"""Optimizers: new weights from private updates. All of it is post-processing: it sees nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening the files of users and decoding their pictures; what is damaged or cut off is said.
+"""Opening the files of users and decoding their pictures; damaged and truncated files are errors.
 
 FFmpeg shows what it can of a broken file. Here a file is whole or it is refused, because pictures that are
 missing or wrong would be released as if they were the video.

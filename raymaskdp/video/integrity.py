@@ -1,4 +1,4 @@
-"""What would tell of a source that its pictures were damaged: its own checksums, its decoder, or nothing.
+"""How damaged pictures of a source would be noticed: by its checksums, by its decoder, or not at all.
 
 Measured with films that were damaged on purpose (docs/limits.md).
 """

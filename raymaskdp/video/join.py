@@ -1,4 +1,4 @@
-"""Films one behind the other, as they are coded: what is written in pieces becomes one file to publish."""
+"""Joining films without decoding: the pieces of a video become one file to publish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at a video in a process of its own, with limits on time and memory.
+"""Probing a video in a process of its own, with limits on time and memory.
 
 A decoder is a large program that reads files from anywhere. A file may crash it, claim a size that no memory
 holds, or be so compressed that a megabyte decodes for days. So each video is decoded once, whole, where that

@@ -1,4 +1,4 @@
-"""When pictures are shown: at a constant rate, or each at a time of its own, which is kept.
+"""Times of pictures: a constant rate, or a time stamp for each picture, which is kept.
 
 What a file says about its rate is believed where the times of its pictures agree with it. A browser's
 recording says nothing, or thousands a second, and a phone's camera waits for light: those have times.

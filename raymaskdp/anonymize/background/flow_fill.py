@@ -1,4 +1,4 @@
-"""What a carried camera sees behind its people: taken from neighbouring frames along the optical flow.
+"""The background of a carried camera, filled from neighbouring frames along the optical flow.
 
 Where near things pass far ones no homography explains a frame, but from one frame to the next the flow does.
 Each masked pixel is followed through the frames before and behind, step by step (DIS, Kroeger et al. 2016),

@@ -1,4 +1,4 @@
-"""Make up pixels that were never seen, from those that were. Done once a plate, not once a frame."""
+"""Inpainting: pixels that were never seen, filled from those that were. Once a plate, not once a frame."""
 
 from __future__ import annotations
 

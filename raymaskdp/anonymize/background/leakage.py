@@ -1,4 +1,4 @@
-"""What may be seen of a source frame, and the proof that nothing else is: the two ends of erasing.
+"""Erasing what is under a mask, and counting source pixels that survive it.
 
 `surviving_pixels` proves it the way a stranger would: change every masked pixel of the source and count
 what changes in the output.

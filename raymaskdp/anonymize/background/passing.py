@@ -1,4 +1,4 @@
-"""What is background although people stand before it for most of a video.
+"""Background pixels that people cover for most of a video.
 
 A pixel that is uncovered in a few frames only may show the background, or a person whom the masks missed
 then. It is the background where the masks say who covered it later, or before: somebody who came from

@@ -1,4 +1,4 @@
-"""Shadows that people throw: they show a person's outline on the floor, and are no part of a background.
+"""Shadows of people, which show a person's outline on the floor and are removed with the person.
 
 A shadow takes a share of the light, of all colours alike, and leaves the texture. So it is told from things
 by comparing two pictures of the same place: one is darker, in all colours by the same share.

@@ -1,4 +1,4 @@
-"""What a fixed camera sees in all its videos: each shows the others what is behind their people.
+"""The background of a fixed camera, made of all its videos.
 
 A video tells no more than its own finished statistics: pixels that no mask covered in most of its
 frames, black elsewhere. So nothing under a mask can get into the plate of a camera.

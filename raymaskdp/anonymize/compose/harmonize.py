@@ -1,4 +1,4 @@
-"""Make avatars sit in the scene: its light on them, their shadow on its floor. In the composite only.
+"""Harmonization: the scene's light on avatars, and their shadow on its floor. In the composite only.
 
 The avatar layer on disk stays as it was rendered. What is made here mixes real background into
 avatars, so training treats it as sensitive (provenance rule), and nothing under a person mask may

@@ -1,4 +1,4 @@
-"""Whether an avatar stands where its person is: a body that misses the outline is worse than a silhouette.
+"""Whether an avatar covers its person. One that does not is replaced by a silhouette.
 
 The body is drawn as its limbs, each as thick as a person's, on a small grid: some 1.3 ms a frame.
 

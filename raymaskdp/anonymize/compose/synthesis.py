@@ -1,4 +1,4 @@
-"""From people and motions to layers: find the background, then write each frame without the people.
+"""Write the layers of a video frame by frame: background, avatars, silhouettes, and the composite.
 
 Two streaming passes over the source. In the second every frame is made twice, once with all masked
 pixels altered, and the two are compared: what survives of a person is counted, not assumed.

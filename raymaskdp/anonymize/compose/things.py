@@ -1,4 +1,4 @@
-"""Where things are that a detector names: an action without its ball or cup is another action.
+"""Objects that a detector names, such as a ball or a cup. They stay by default: they belong to the action.
 
 Shape suffixes: T frames, H rows, W columns, N boxes, 4 coordinates, B bytes of a packed mask.
 """

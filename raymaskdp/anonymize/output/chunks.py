@@ -1,4 +1,4 @@
-"""A video in pieces of some seconds, each written down when it is finished.
+"""A video in chunks of some seconds ("pieces"), each written to disk when it is finished.
 
 The worker that takes over from a dead one resumes after the last finished piece. Pieces are cut at the same
 places whether a worker died or not, and each starts with a key frame and with the state that its refiner

@@ -1,4 +1,4 @@
-"""What people decided about quarantined videos, on the record: one line each, never changed.
+"""Decisions of reviewers about quarantined videos: a log with one line each, never changed.
 
 A release accepts the reasons that a reviewer has seen, of one source file under one configuration. If
 either changes, or other reasons turn up, the video is quarantined again. What is counted and not judged,

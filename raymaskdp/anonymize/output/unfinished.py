@@ -1,4 +1,4 @@
-"""What is kept of a video that is not finished: its analysis, and the pieces of its film."""
+"""What is kept of an unfinished video: its analysis, and the pieces that are finished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prove the output before anybody sees it; one broken proof quarantines the video.
+"""The proofs on a finished output. If one of them fails, the video is quarantined.
 
 Two kinds of evidence: what is counted while frames are made (`FrameChecks`), and what a second look
 at the finished files finds (`check_files`). Nothing is repaired here: doubts were redacted before (`ladder`).

@@ -1,4 +1,4 @@
-"""Faces that are still faces when looked at closely: single networks see faces in curtains.
+"""Faces that are confirmed on a second, closer look, because one network alone sees faces in curtains.
 
 Shape suffixes: H×W pixels, N faces.
 """

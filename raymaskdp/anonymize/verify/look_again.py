@@ -1,4 +1,4 @@
-"""Is anybody in a picture that must show nobody? Detectors that did not do the finding look again.
+"""The second look: detectors that did not find the people search frames that must show none.
 
 They know nothing of tracks and masks, so they also find what the analysis missed.
 

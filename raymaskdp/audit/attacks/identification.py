@@ -1,4 +1,4 @@
-"""Who is it? The attacks by appearance and by motion, each beside a control in which it must win.
+"""Identification attacks by appearance and by motion, each with a control in which it must succeed.
 
 Shape suffixes: V videos.
 """

@@ -1,4 +1,4 @@
-"""What a gradient shows: a picture is read off the gradient of one record, and off a private update.
+"""Gradient inversion: reading a picture from the gradient of one record, and from a private update.
 
 In a layer with a bias, the gradient of a row of weights is the input times the gradient of its bias, so one
 division gives the input back (Phong et al. 2017). The picture is drawn here, and shows nobody.

@@ -1,4 +1,4 @@
-"""How well queries find their subject in a gallery, and how well chance does.
+"""Matching of queries to a gallery, and the accuracy of chance.
 
 Chance is not 1 / subjects here: all videos of a subject may have one avatar, so its queries hit or miss
 together. It is found by dealing the subjects' names out anew, subject by subject, which is what avatars

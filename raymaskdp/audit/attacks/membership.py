@@ -1,4 +1,4 @@
-"""Was this record trained on? Attacks on trained models, by the loss and by likelihood ratios.
+"""Membership inference: attacks on trained models by the loss and by likelihood ratios.
 
 Models are trained as a run was, each on another half of its records, so that for every record there are
 models with and without it; each is attacked with the help of the others (LiRA, Carlini et al. 2022). What

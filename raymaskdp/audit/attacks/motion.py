@@ -1,4 +1,4 @@
-"""Who is it, from the skeleton? Limb lengths must carry nothing; the way of moving stays, and is measured.
+"""Identification by the skeleton: limb lengths must tell nothing; the way of moving stays and is measured.
 
 The output's skeleton is what `anonymize` publishes in `ID.npz`. The source's is its ground truth where the
 video was synthesized (the strongest attacker there is), and else what the pose network sees in the source.

@@ -1,4 +1,4 @@
-"""All that a run promises, not one point of it: δ for every ε, and what any test can tell at best.
+"""The whole privacy curve of a run: δ for every ε, and the trade-off curve of the best test.
 
 A mechanism is (ε, δ)-private for a whole curve of pairs; a quoted pair is one of them. The same curve says
 how well anybody can tell two adjacent data sets apart: whoever is wrong about one in a share α of cases is

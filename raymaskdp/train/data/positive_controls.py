@@ -1,4 +1,4 @@
-"""What to compare avatars with: the source videos with their people removed, or blurred.
+"""Controls to compare avatars with: the source videos with their people removed, or blurred.
 
 Neither has an avatar layer, so nothing in it is public: train on it with DP-SGD or Multi-Clip DP-SGD.
 A blurred person may still be recognised; it is a control, and no way to anonymize.

@@ -1,4 +1,4 @@
-"""A run's views in the order in which its steps use them, read a little ahead of it by a thread."""
+"""Prefetching: a run's views in the order of its steps, read ahead by a thread."""
 
 from __future__ import annotations
 

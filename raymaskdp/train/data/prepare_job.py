@@ -1,4 +1,4 @@
-"""What `raymaskdp prepare` is told: how clips are made, and by how many workers."""
+"""Settings of `raymaskdp prepare`: how clips are made, and by how many workers."""
 
 from __future__ import annotations
 

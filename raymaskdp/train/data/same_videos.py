@@ -1,4 +1,4 @@
-"""A clip store is not replaced by one of other videos: what was prepared before has something in common."""
+"""A clip store is not replaced by one of other videos: both must have a video in common."""
 
 from __future__ import annotations
 

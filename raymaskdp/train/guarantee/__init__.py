@@ -1,1 +1,1 @@
-"""What has to be true around a run for its ε to hold, checked before its first step."""
+"""What must hold around a run for its ε to be true, checked before its first step."""

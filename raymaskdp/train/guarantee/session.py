@@ -1,4 +1,4 @@
-"""How a process begins to train: before the first step all workers see one run, and its ledger is open."""
+"""The start of a process: before the first step all workers agree on the run, and the ledger is open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a file ends before its end, by what its container says of itself, without decoding anything.
+"""Whether a file is truncated, by the sizes that its container states, without decoding anything.
 
 FFmpeg shows what there is of a file and calls the rest its end. Containers tell in different ways:
 

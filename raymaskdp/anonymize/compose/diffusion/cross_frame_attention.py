@@ -1,4 +1,4 @@
-"""What a track's frames hand on to each other while they are denoised: latents, keys and values.
+"""Cross-frame attention: frames of one person share latents, keys and values while they are denoised.
 
 `Memory` belongs to a track and keeps, for each step, the last frame's latents and what every layer of
 self-attention saw in the first frame and in the last. So frames may be denoised in batches of any size

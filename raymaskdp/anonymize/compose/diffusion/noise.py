@@ -1,4 +1,4 @@
-"""White noise that is painted on the body and on the room, so that it moves as they do.
+"""White noise anchored to the body and to the room, so that it moves as they do.
 
 Space is divided into small cells: on a body by its rest pose, elsewhere by the frame's pixels. Every
 cell has normal numbers of its own, made by hashing its place. A latent pixel sums the cells that it shows,

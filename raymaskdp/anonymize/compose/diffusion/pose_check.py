@@ -1,4 +1,4 @@
-"""Does a refined person still stand as the render does? Asked of the network that finds people."""
+"""Check that a refined person has the pose of the render, by the landmark network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`composite.refine=embedded`: a small diffusion network that comes with the package and lights avatars.
+"""`composite.refine=embedded`: the bundled network, a small diffusion network that relights avatars.
 
 What differs between somebody who was filmed and somebody who was drawn under a light of its own is, for the
 most part, a factor at every place: of light on the person, and of shadow on the floor and the walls. Factors
