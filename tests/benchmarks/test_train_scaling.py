@@ -61,7 +61,7 @@ def test_the_stop_watch_counts_clips_and_exchanges(train_config) -> None:
     plan = set_up(train_config).job.plan
     watch = StopWatch(Worker(0, 2, lambda tensor: None))
     for _ in range(10):
-        watch.add_up(Tensor([1.0]))
+        watch.all_reduce(Tensor([1.0]))
         watch.on_step(None)  # type: ignore[arg-type]
     found = watch.measured(plan, warmup=4, waited=1.0)
     assert len(found.step_seconds) == len(found.step_clips) == 6

@@ -130,8 +130,8 @@ def test_anonymize_says_nothing_but_its_progress(workers: int, films: Films, tmp
 def test_warnings_of_this_project_look_like_its_messages() -> None:
     """Whatever format a library gave to the root logger before."""
     text = (
-        "import logging; from raymaskdp import cli\n"
+        "import logging; from raymaskdp.cli import program\n"
         "logging.basicConfig(format='%(asctime)s:%(levelname)s:%(message)s')\n"
-        "cli._say_warnings(); logging.getLogger('raymaskdp.some.module').warning('Look at %s.', 'this')"
+        "program._say_warnings(); logging.getLogger('raymaskdp.some.module').warning('Look at %s.', 'this')"
     )
     assert program(text).stderr == "raymaskdp: Look at this.\n"
