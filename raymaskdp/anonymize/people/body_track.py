@@ -29,10 +29,17 @@ HIPS_SEEN = 0.5
 STEADY = (0, 11, 12, 13, 14, 23, 24, 25, 26, 27, 28)
 """Landmarks that tell two people apart; fingers, toes and the face's details only add noise."""
 
+JUMP, MOST_JUMPS = 0.02, 40.0
+"""A distance of two sightings that follow each other (`distance`) that speaks against their names of left and
+right as much as a nose behind the shoulders; it counts by its square, up to so many such noses."""
 
-NOSE, NOSE_MOST, AS_NAMED = 0.03, 0.5, 0.01
-"""What a frame says of left and right, against a jump of all landmarks by a body's height: by how far the
-nose is ahead of the shoulders, up to half their width; else by the network's own names."""
+NOSE_MOST, AS_NAMED = 0.5, 0.3
+"""Shoulder widths that a nose ahead of the shoulders, or behind them, counts at most; and what the network's
+own names count for."""
+
+END_JUMP = 0.03
+"""Distance of the first or last sighting from its neighbour, beyond three of the neighbour's own steps, from
+which it is a mistake."""
 
 _OPPOSITE = {"left": "right", "right": "left"}
 
@@ -152,12 +159,12 @@ class BodyTrack:
         for index, each in enumerate(points):
             if index:
                 before = points[index - 1]
-                stay, change = distance(before, each), distance(before, each[OTHER_SIDE])
+                stay, change = _jump(before, each), _jump(before, each[OTHER_SIDE])
                 ways_22 = cost_2[:, None] + np.array([[stay, change], [change, stay]])
                 came_from.append(ways_22.argmin(0).tolist())
                 cost_2 = ways_22.min(0)
-            contradicted = NOSE * float(np.clip(ahead[index], -NOSE_MOST, NOSE_MOST))
-            cost_2 = cost_2 + sure[index] * np.array([-contradicted, contradicted + AS_NAMED])
+            nose = float(np.clip(ahead[index], -NOSE_MOST, NOSE_MOST))
+            cost_2 = cost_2 + sure[index] * np.array([-nose, nose + AS_NAMED])
         names = [int(cost_2.argmin())] if frames else []
         for way in reversed(came_from):
             names.append(way[names[-1]])
@@ -179,13 +186,25 @@ class BodyTrack:
         if not self.is_consistent(seen, frame):
             return False
         a, b = self.seen.before(frame), self.seen.after(frame)
-        if a is None or b is None or a < frame - 3 or b > frame + 3:
+        if a is None or b is None:
+            return self._fits_end(frame, b if a is None else a)
+        if a < frame - 3 or b > frame + 3:
             return True
         share = (frame - a) / (b - a)
         points_a, points_b = self.seen[a].keypoints_33x3, self.seen[b].keypoints_33x3
         middle = (1 - share) * points_a + share * points_b
         # A jump there and back again: far from a path on which its neighbours agree with each other.
         return distance(middle, seen.keypoints_33x3) < 0.12 + 0.7 * distance(points_a, points_b)
+
+    def _fits_end(self, frame: int, neighbour: int | None) -> bool:
+        """Whether the first or last sighting may follow its neighbour, by how the neighbour itself moves."""
+        if neighbour is None or abs(neighbour - frame) > 3:
+            return True
+        others = [near for near in self.seen.around(neighbour, 3) if near not in (frame, neighbour)]
+        if not others or abs(others[0] - neighbour) > 3:
+            return True
+        here, there, beyond = (self.seen[at].keypoints_33x3 for at in (frame, neighbour, others[0]))
+        return distance(here, there) < END_JUMP + 3 * distance(there, beyond)
 
 
 def observed(sighting: Sighting, *, height: int, width: int) -> BodySeen:
@@ -218,6 +237,10 @@ def nose_ahead(world_33x3: np.ndarray) -> float:
     faced = np.cross(across, middle - hips)
     size = float(np.linalg.norm(faced) * np.linalg.norm(across))
     return float((world_33x3[0] - middle) @ faced) / size if size > 1e-9 else 0.0
+
+
+def _jump(before_33x3: np.ndarray, after_33x3: np.ndarray) -> float:
+    return min((distance(before_33x3, after_33x3) / JUMP) ** 2, MOST_JUMPS)
 
 
 def distance(points_33x2: np.ndarray, others_33x2: np.ndarray) -> float:

@@ -119,6 +119,28 @@ def test_a_jump_there_and_back_is_dropped_but_a_walk_is_not() -> None:
     assert sorted(track.seen) == [0, 1, 2, 3, 5, 6, 7, 8]
 
 
+@pytest.mark.parametrize("end", [0, 8])
+def test_a_jump_at_an_end_is_dropped_but_a_run_is_not(end: int) -> None:
+    track = BodyTrack(track_id=0, seen=Observations({frame: seen(60 + 2 * frame) for frame in range(9)}))
+    track.seen[end] = seen(60 + 2 * end + (20 if end else -20))
+    track.drop_outliers()
+    assert sorted(track.seen) == [frame for frame in range(9) if frame != end]
+    running = BodyTrack(track_id=0, seen=Observations({frame: seen(60 + 15 * frame) for frame in range(9)}))
+    running.drop_outliers()
+    assert sorted(running.seen) == list(range(9))
+
+
+def test_nobody_turns_around_between_two_frames() -> None:
+    """Noses say of each half that it is named rightly, and the bodies between them say that one is not."""
+    right = [facing(100 + 2 * frame, away=False) for frame in range(24)]
+    track = BodyTrack(track_id=0)
+    for frame, body in enumerate(right):
+        track.seen[frame] = facing(100 + 2 * frame, away=True) if frame < 7 else body
+    track.fix_left_right()
+    for frame, body in enumerate(right):
+        np.testing.assert_array_equal(track.seen[frame].keypoints_33x3, body.keypoints_33x3)
+
+
 def test_a_drawn_body_covers_hands_hair_and_floor() -> None:
     keypoints = sighting(160, 200).keypoints_33x3
     drawn = np.zeros((240, 320), bool)
