@@ -123,12 +123,9 @@ def _cards(
         ):
             count = sum(collection.count(status) for collection in collections)
             cards.append(Card(label=label, value=str(count)))
-    for sweep in sweeps[:1]:
-        cards += [Card(label=fact.name, value=fact.value) for fact in sweep.headline]
-    if not sweeps:
-        for run in runs[:2]:
-            cards += [Card(label=fact.name, value=fact.value) for fact in run.headline]
-    return cards
+    # The model that is handed on comes first; trials of a sweep say less, of fewer steps each.
+    first = runs[:2] or sweeps[:1]
+    return cards + [Card(label=fact.name, value=fact.value) for part in first for fact in part.headline]
 
 
 def _provenance(root: Path, show_sources: bool, embed_videos: bool) -> list[Fact]:

@@ -83,6 +83,8 @@ def verdict(
             f"In {done} videos everybody who was found is replaced: {share} by avatars, the others by "
             f"silhouettes, the background or a fill. {held} more are held back."
         )
+    tested = [run.tested for run in runs if run.tested]
+    measured += tested[:3]
     private = [run for run in runs if run.private]
     protected += [f"{run.name}: {run.sentence}" for run in private[:3]]
     if sweeps:
@@ -106,7 +108,13 @@ def verdict(
         )
     if not any(not audit.of_videos for audit in audits):
         measured.append("No audit of the training is in this report (raymaskdp audit training).")
+    unknown = (
+        ("Which mechanism is best is not known from a sweep whose intervals overlap; see its table.",)
+        if sweeps
+        else ()
+    )
     remains = (
+        *unknown,
         "Motion, gait, place and action stay in the videos; people may be recognised by them.",
         "Text, screens and photographs in the background are not looked for.",
         "ε covers training alone: not the videos, not figures measured on test videos, and not what was "

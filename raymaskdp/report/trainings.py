@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.stats import binomtest
 
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
@@ -33,10 +34,16 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One finished training run; `tradeoff` plots all that it promises, None if it is not private."""
+    """One finished training run.
+
+    Attributes:
+      tradeoff: a plot of all that it promises; None if it is not private.
+      tested: what was measured on its test videos, and how well that is known; "" where nothing was.
+    """
 
     name: str
     private: bool
+    tested: str
     sentence: str
     plot: str
     tradeoff: str | None
@@ -87,7 +94,7 @@ def _read_run(folder: Path, *, root: Path) -> Run:
         Fact(name="trained parameters", value=f"{result.trainable:,} ({result.scheme})"),
     ]
     headline = []
-    promised = None
+    promised, tested = None, ""
     if result.epsilon is not None:
         spent = read_ledger(folder / "ledger.jsonl")
         curve_of_run = tradeoff(spent.plan.event(spent.steps_spent))
@@ -106,16 +113,32 @@ def _read_run(folder: Path, *, root: Path) -> Run:
         name = MEASURES[measured["metric"]]
         on = f"{measured['videos']} {measured['split']} videos"
         facts.append(Fact(name=name, value=f"{measured['score']:.1%} on {on}; {measured['data']}"))
-        headline.append(Fact(name=f"{name} ({result.mechanism})", value=f"{measured['score']:.1%}"))
+        at = "without privacy" if result.epsilon is None else f"at ε = {result.epsilon:.3g}"
+        headline.insert(
+            0, Fact(name=f"{name} of the trained model, {at}, {on}", value=f"{measured['score']:.0%}")
+        )
+        tested = (
+            f"The model {folder.name} has {name} {measured['score']:.0%} on {on}, {at}{_known(measured)}."
+        )
     return Run(
         name=str(folder.relative_to(root)),
         private=result.epsilon is not None,
+        tested=tested,
         sentence=_sentence(result),
         plot=plot,
         tradeoff=promised,
         facts=tuple(facts),
         headline=tuple(headline),
     )
+
+
+def _known(measured: Mapping[str, Any]) -> str:
+    """How well an accuracy is known from its test videos alone (Wilson's interval)."""
+    if measured["metric"] != "top1" or not measured["videos"]:
+        return ""
+    right = round(measured["score"] * measured["videos"])
+    low, high = binomtest(right, measured["videos"]).proportion_ci(method="wilson")
+    return f"; other videos like these may give {low:.0%} to {high:.0%} (95 % interval)"
 
 
 def _sentence(result: TrainResult) -> str:
