@@ -58,11 +58,13 @@ def grid_step(noise_std: float, most: float) -> float:
 
 def on_grid(total: ClippedSum, step: float) -> ClippedSum:
     """A sum in whole steps of the grid, int64; one that is so already is returned as it is."""
-    gradients = {
-        name: value if value.dtype == torch.int64 else (value.double() / step).round().to(torch.int64)
-        for name, value in total.gradients.items()
-    }
+    gradients = {name: in_whole_steps(value, step) for name, value in total.gradients.items()}
     return ClippedSum(gradients, total.num_bad)
+
+
+def in_whole_steps(value: Tensor, step: float) -> Tensor:
+    """One parameter's part of a sum in whole steps of the grid, int64; as it is if it is so already."""
+    return value if value.dtype == torch.int64 else (value.double() / step).round().to(torch.int64)
 
 
 def rounded_gaussian(

@@ -321,9 +321,11 @@ class PrivacyPlan:
         if grid is None:
             return {name: value / self.expected_batch for name, value in total.gradients.items()}
         scale = grid / self.expected_batch
-        return {
-            name: ((value + drawn[name].to(value.device)).double() * scale).float()
-            for name, value in self.on_grid(total).gradients.items()
+        return {  # parameter by parameter: whole numbers take twice the memory of the sum
+            name: (
+                (noise.in_whole_steps(value, grid) + drawn[name].to(value.device)).double() * scale
+            ).float()
+            for name, value in total.gradients.items()
         }
 
     def event(self, steps: int | None = None) -> SubsampledGaussian:
