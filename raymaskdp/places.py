@@ -57,6 +57,17 @@ def printable(text: str) -> str:
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
+def require_ordinary(path: LocalPath, what: str = "") -> None:
+    """Raise `UserError` for what is neither a file nor a folder, such as a pipe: reading it may never end.
+
+    Where nothing is, nothing is raised. `what` names the setting or the kind of file.
+    """
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise UserError(
+            f"{what} {path} is no file and no folder, but a pipe, a socket or a device; give a file.".lstrip()
+        )
+
+
 def named(text: str) -> str:
     """The path that `printable` made a text of; that itself if something is there, or if it is a URL."""
     if is_url(text) or os.path.lexists(text):

@@ -31,6 +31,7 @@ from raymaskdp.anonymize.people.networks.blazepose import BlazePose
 from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.look_again import people_detector
+from raymaskdp.bodies.body import load_body
 from raymaskdp.datasets.apart import keep_apart, require_sources
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import VideoRecord, find_source
@@ -117,6 +118,8 @@ def anonymize(
     _check_paths(config)
     people_detector(config.verify)  # unfit networks are detected here, not in every worker
     given_networks(config.pose)
+    if config.body is not None:
+        load_body(config.body)
     if config.pose.source == "mediapipe":
         BlazePose(config.pose.landmarks)
     home = folders.home_of(out)

@@ -6,7 +6,6 @@ each beside a control in which it must win. An attack whose control fails shows 
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -163,9 +162,7 @@ def audit_anonymization(
 
 def read_audit(path: Path) -> AnonymizationAudit:
     """An outcome from its audit.json."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    del values["kind"]
-    return config.build(AnonymizationAudit, values, where=str(path))
+    return config.read_back(AnonymizationAudit, path, without=("kind",))
 
 
 def _actions(

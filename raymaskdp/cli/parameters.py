@@ -21,7 +21,10 @@ class _Place(click.ParamType):
     name = "path or URL"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
-        return places.place(value) if isinstance(value, str) else value
+        place = places.place(value) if isinstance(value, str) else value
+        if isinstance(place, Path):
+            places.require_ordinary(place)
+        return place
 
 
 class _Path(_Place):

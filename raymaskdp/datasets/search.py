@@ -205,6 +205,8 @@ _manifests: dict[tuple[Path, int], frozenset[str]] = {}
 
 def _outputs_in(folder: Path) -> frozenset[str]:
     """The files that the manifest of a folder names as outputs; none without one."""
+    if not os.path.isfile(folder / MANIFEST):
+        return frozenset()  # also of a pipe, which nobody may ever write to
     try:
         key = (folder.absolute(), (folder / MANIFEST).stat().st_mtime_ns)
     except OSError:
@@ -229,6 +231,8 @@ def _named_in(manifest: Place) -> frozenset[str]:
 def _has_provenance(path: Path) -> bool:
     for stem in {path.name.removesuffix(".mp4"), path.name.removesuffix(f"{LAYER}.mp4")}:
         about = path.with_name(f"{stem}.json")
+        if not os.path.isfile(about):
+            continue
         try:
             content = about.read_bytes()
         except OSError:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import check, config, places, storage
@@ -24,6 +23,7 @@ from raymaskdp.anonymize.item import Decided, Item, Pending
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.datasets.manifest import VideoRecord, read_source
+from raymaskdp.datasets.tables import read_parquet
 from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
@@ -240,7 +240,7 @@ def _profile(
     if settings.profile is not None:
         return config.load(Profile, settings.profile)
     if settings.run is not None:
-        table = pd.read_parquet(settings.run / manifest.MANIFEST).to_dict("records")
+        table = read_parquet(settings.run / manifest.MANIFEST).to_dict("records")
         samples = samples_of(table, {str(row["video_id"]): _written(settings.run, row) for row in table})
         return learn(samples, machine=f"the machines of {settings.run}", start=0.0)
     if not settings.sample:

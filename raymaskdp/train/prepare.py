@@ -31,7 +31,7 @@ from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import MACHINE, MachineError, UserError, machine_lacks
-from raymaskdp.files import atomic_path, make_way, own_folder, sha256_file, write_json
+from raymaskdp.files import atomic_path, make_way, own_folder, require_free, sha256_file, write_json
 from raymaskdp.places import Place
 from raymaskdp.train.data.clip_arrays import control_views, masked_views
 from raymaskdp.train.data.clip_sources import (
@@ -141,7 +141,9 @@ def prepare(
 
 
 def _require_fitting(out: Place, sources: Sequence[ClipSource], settings: PrepareConfig) -> None:
-    """Raise `UserError` if the store holds clips of other settings or videos."""
+    """Raise `UserError` if the store holds clips of other settings or videos, or others' files."""
+    if isinstance(out, Path):
+        require_free(out, ("store.json", "videos.parquet"))
     about = about_store(out)
     if about is not None and about["config"] != _of_clips(settings):
         raise UserError(f"{out} was prepared with other settings; give another folder, or remove it.")
