@@ -219,7 +219,7 @@ def _left_out(names: Mapping[str, Sequence[str]]) -> Iterator[str]:
 def _few(names: Sequence[str]) -> str:
     """Some of the names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
+    return f"{', '.join(map(places.visible, names[:NAMED]))}{more}"
 
 
 def _stays(rows: Iterable[Row]) -> Iterator[str]:

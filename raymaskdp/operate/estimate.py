@@ -26,7 +26,7 @@ from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.datasets.tables import read_parquet
 from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.errors import UserError
-from raymaskdp.files import write_json
+from raymaskdp.files import require_ours, write_json
 from raymaskdp.operate.cluster_simulation import Cluster, simulate
 from raymaskdp.operate.cost_model import Profile, Size, learn, samples_of
 from raymaskdp.places import Place
@@ -161,6 +161,8 @@ def estimate(source: Place, settings: EstimateConfig) -> EstimateResult:
     profile or a run is given.
     Raises `UserError` if nothing can be learned.
     """
+    if settings.save_profile is not None:
+        require_ours(settings.save_profile)  # before the work
     records = read_source(source)
     draw = random.Random(settings.seed)
     most = PROBED_FAR if any(places.is_url(record.path) for record in records) else PROBED

@@ -12,30 +12,14 @@ from raymaskdp.datasets.manifest import find_source
 from raymaskdp.video.reader import probe
 
 READ = [
-    ".mod",
-    ".m2p",
-    ".trp",
-    ".tp",
-    ".3gpp",
-    ".dav",
-    ".dvr-ms",
-    ".ogm",
-    ".insv",
-    ".lrv",
-    ".360",
-    ".amv",
-    ".xvid",
-    ".avc",
-    ".mp4v",
-    ".ismv",
+    *(".mod", ".m2p", ".trp", ".tp", ".3gpp", ".dav", ".dvr-ms", ".ogm"),
+    *(".insv", ".lrv", ".360", ".amv", ".xvid", ".avc", ".mp4v", ".ismv"),
 ]
 NAMED = [".wtv", ".nsv", ".mjpg", ".y4m", ".gif", ".braw", ".jpg", ".tiff"]
 
 
 @pytest.mark.parametrize("ending", [*READ, *(ending.upper() for ending in READ[:3])])
-def test_a_video_of_a_further_ending_is_read_by_its_content(
-    ending: str, films: Films, tmp_path: Path
-) -> None:
+def test_a_further_ending_is_read_by_its_content(ending: str, films: Films, tmp_path: Path) -> None:
     shutil.copy(films.a, tmp_path / f"x{ending}")
     (record,) = find_source(tmp_path).records
     assert record.path == str(tmp_path / f"x{ending}")
