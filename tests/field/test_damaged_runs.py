@@ -3,12 +3,14 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.samples import write_anonymized
 
 from raymaskdp.cli import main
+from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig
 from raymaskdp.train import (
     ClipConfig,
@@ -19,6 +21,7 @@ from raymaskdp.train import (
     prepare,
     train,
 )
+from raymaskdp.train.run.setup import set_up
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "cut": lambda path: path.write_bytes(path.read_bytes()[:20]),
@@ -34,7 +37,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with anonymized videos and a finished private run."""
     root = tmp_path_factory.mktemp("whole")
     prepare(write_anonymized(root / "a", train=6, test=3), root / "clips", PrepareConfig(width=32, height=24))
-    config = TrainConfig(
+    run = Path(train(settings(root)).run)
+    run.rename(root / "runs/run")
+    return root
+
+
+def settings(root: Path) -> TrainConfig:
+    return TrainConfig(
         data=root / "clips",
         out=root / "runs",
         steps=3,
@@ -43,9 +52,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         privacy=PrivacyConfig(noise_multiplier=1.0, expected_batch=3, clips=2, delta=1e-2),
         compute=ComputeConfig(workers=0, micro_batch=4, progress=False, tensorboard=False),
     )
-    run = Path(train(config).run)
-    run.rename(root / "runs/run")
-    return root
 
 
 @pytest.fixture
@@ -149,3 +155,15 @@ def test_prepare_says_what_is_damaged(
     assert name in f"{out}{err}"
     assert "Traceback" not in err
     assert len([line for line in err.splitlines() if line.startswith("raymaskdp: ")]) <= 1
+
+
+@pytest.mark.parametrize("name", ["result.json", "model.safetensors"])
+def test_a_folder_in_the_place_of_a_last_file_is_said_before_training(
+    name: str, whole: Path, tmp_path: Path
+) -> None:
+    config = replace(settings(whole), out=tmp_path / "runs")
+    folder = set_up(config).job.folder
+    (folder / name).mkdir(parents=True)
+    with pytest.raises(UserError, match="is there already"):
+        train(config)
+    assert [path.name for path in folder.iterdir()] == [name]  # nothing was spent
