@@ -18,14 +18,15 @@ import json
 import os
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from raymaskdp.errors import UserError
-from raymaskdp.places import LocalPath
+from raymaskdp.errors import Damaged, UserError
+from raymaskdp.files import read_json
+from raymaskdp.places import LocalPath, is_url, require_ordinary
 
 LONGEST_NAME = 255
 """Bytes of the longest file name of Linux file systems."""
@@ -59,6 +60,7 @@ def overrides_to_dict(overrides: Iterable[str]) -> dict[str, Any]:
 
 def read_yaml(path: LocalPath) -> dict[str, Any]:
     """The mapping in a YAML file (safe loading only: tags are never executed)."""
+    require_ordinary(path, "The configuration")
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -100,6 +102,18 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
 @functools.cache
 def _hints_of(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)  # slow, and a sweep asks for every trial
+
+
+def read_back(cls: type[T], path: LocalPath, *, without: Collection[str] = ()) -> T:
+    """An instance of the dataclass `cls` from a JSON file that this project wrote, but for some names.
+
+    Raises `Damaged` for a file that is torn, of another version, or another file.
+    """
+    values = {name: value for name, value in read_json(path).items() if name not in without}
+    try:
+        return build(cls, values, where=str(path))
+    except UserError as error:
+        raise Damaged(str(error)) from error
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -206,6 +220,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise UserError(
                 f"{where} names a file with more than {LONGEST_NAME} bytes, which no disk can hold."
             )
+        require_ordinary(value, f"{where}:")
         return Path(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
@@ -217,6 +232,8 @@ def _convert_union(hint: Any, value: Any, where: str) -> Any:
     choices = typing.get_args(hint)
     if value is None and type(None) in choices:
         return None
+    if Path in choices and isinstance(value, str) and not is_url(value):
+        require_ordinary(value, f"{where}:")
     failure: UserError | None = None
     for choice in choices:
         if choice is type(None):

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+Source = TypeVar("Source")
+Found = TypeVar("Found")
 
 
 class UserError(Exception):
@@ -12,6 +17,22 @@ class UserError(Exception):
     The message is one sentence that says what was wrong, where, and what to do. The command line
     prints it alone and exits with status 2; a stage turns it into a `failed` row.
     """
+
+
+class Damaged(UserError):
+    """A file that this project wrote is torn, empty or another: what lies beside it can still be read."""
+
+
+def readable(read: Callable[[Source], Found], those: Iterable[Source], damaged: list[str]) -> list[Found]:
+    """What `read` makes of each; of those that are `Damaged`, the sentence goes to `damaged`, once."""
+    found = []
+    for one in those:
+        try:
+            found.append(read(one))
+        except Damaged as error:
+            if str(error) not in damaged:
+                damaged.append(str(error))
+    return found
 
 
 class MachineError(UserError):

@@ -17,11 +17,11 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from raymaskdp.errors import MachineError, UserError
+from raymaskdp.errors import Damaged, MachineError, UserError
 from raymaskdp.places import LocalPath, Place
 
 MADE = ".made-by-raymaskdp"
@@ -122,6 +122,12 @@ def require_ours(path: Path, *, of: Place | None = None) -> None:
             f"{path} is there already and was made of {max(made, key=len)}, not of {of}; "
             "move it away, or give another place."
         )
+
+
+def require_free(folder: Path, names: Iterable[str]) -> None:
+    """The same for files that come at the end of a run: before the work, so that it is not done in vain."""
+    for name in names:
+        require_ours(folder / name)
 
 
 def _names(path: Path, of: Place | None) -> tuple[str, ...]:
@@ -306,6 +312,29 @@ def write_json(path: LocalPath, value: Any, *, ours: bool = False, of: Place | N
     """Write JSON atomically, indented for people; `ours` and `of` as in `atomic_path`."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_text(path, text, ours=ours, of=of)
+
+
+def read_json(path: LocalPath) -> dict[str, Any]:
+    """The mapping in a JSON file that this project wrote. Raises `Damaged` for one that cannot be read."""
+    try:
+        values = json.loads(read_file(path))
+    except ValueError as error:
+        raise Damaged(
+            f"{path} is damaged: it is no JSON; bring it back from a copy, or move it away."
+        ) from error
+    if not isinstance(values, dict):
+        raise Damaged(f"{path} is damaged: it holds no names with values; move it away.")
+    return values
+
+
+def read_file(path: LocalPath) -> bytes:
+    """The content of a file in a run's folder. Raises `Damaged` where it is missing or no file."""
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise Damaged(f"Cannot read {path}: {error.strerror}; bring it back, or move it away.") from error
 
 
 def private_folder(beside: LocalPath) -> Path:

@@ -24,6 +24,9 @@ LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 """Schemes, and the library that speaks each; the optional dependencies are named like them: s3, gcs."""
 
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
 def is_url(place: Place) -> bool:
     """Whether a place is a URL, of any scheme, and not a path."""
     return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
@@ -55,6 +58,22 @@ def place(text: str) -> Place:
 def printable(text: str) -> str:
     """A path, or a sentence with one, for tables and terminals: bytes that are no UTF-8 become `\\xe9`."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def visible(text: str) -> str:
+    """A text for terminals and lists: control characters, ends of lines among them, become `\\x1b`."""
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", printable(text))
+
+
+def require_ordinary(path: LocalPath, what: str = "") -> None:
+    """Raise `UserError` for what is neither a file nor a folder, such as a pipe: reading it may never end.
+
+    Where nothing is, nothing is raised. `what` names the setting or the kind of file.
+    """
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise UserError(
+            f"{what} {path} is no file and no folder, but a pipe, a socket or a device; give a file.".lstrip()
+        )
 
 
 def named(text: str) -> str:

@@ -31,6 +31,7 @@ from raymaskdp.anonymize.people.networks.blazepose import BlazePose
 from raymaskdp.anonymize.people.networks.given import given_networks
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.look_again import people_detector
+from raymaskdp.bodies.body import load_body
 from raymaskdp.datasets.apart import keep_apart, require_sources
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import VideoRecord, find_source
@@ -117,6 +118,8 @@ def anonymize(
     _check_paths(config)
     people_detector(config.verify)  # unfit networks are detected here, not in every worker
     given_networks(config.pose)
+    if config.body is not None:
+        load_body(config.body)
     if config.pose.source == "mediapipe":
         BlazePose(config.pose.landmarks)
     home = folders.home_of(out)
@@ -216,7 +219,7 @@ def _left_out(names: Mapping[str, Sequence[str]]) -> Iterator[str]:
 def _few(names: Sequence[str]) -> str:
     """Some of the names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
+    return f"{', '.join(map(places.visible, names[:NAMED]))}{more}"
 
 
 def _stays(rows: Iterable[Row]) -> Iterator[str]:

@@ -6,13 +6,12 @@ each beside a control in which it must win. An attack whose control fails shows 
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from raymaskdp import config, files
+from raymaskdp import config, files, places
 from raymaskdp.audit import figures
 from raymaskdp.audit.attacks import actions
 from raymaskdp.audit.attacks.actions import ActionFidelity
@@ -25,6 +24,8 @@ from raymaskdp.audit.fidelity import PoseFidelity, measure_pose
 from raymaskdp.audit.leaks import TEXTURE_OF_ALL
 from raymaskdp.audit.video_pairs import find_cases
 from raymaskdp.bodies.body import load_body
+from raymaskdp.datasets.apart import keep_apart
+from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
 
 NAMED = 8
@@ -119,6 +120,7 @@ def audit_anonymization(
     settings = settings or AnonymizationAuditConfig()
     folder = Path(folder)
     place = Path(out) if out else folder.resolve().with_name(f"{folder.resolve().name}-audit")
+    _require_apart(place, folder, Path(sources))
     cases = find_cases(folder, sources, most=settings.videos)
     files.make_folder(place)
     files.require_ours(place / "audit.json", of=folder)  # before the work
@@ -161,11 +163,19 @@ def audit_anonymization(
     return result
 
 
+def _require_apart(place: Path, folder: Path, sources: Path) -> None:
+    """Raise `UserError` if the outcome would lie among the sources, or in what is passed on."""
+    keep_apart(place, sources, ())
+    if places.within(place, folder) or places.within(folder, place):
+        raise UserError(
+            f"The folder {place} for the outcome and {folder}, which is passed on, are the same or one is in "
+            "the other; give a folder beside it."
+        )
+
+
 def read_audit(path: Path) -> AnonymizationAudit:
     """An outcome from its audit.json."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    del values["kind"]
-    return config.build(AnonymizationAudit, values, where=str(path))
+    return config.read_back(AnonymizationAudit, path, without=("kind",))
 
 
 def _actions(
@@ -173,7 +183,12 @@ def _actions(
 ) -> tuple[tuple[ActionFidelity, ...], list[str]]:
     if not settings.action_epochs:
         return (), ["Action fidelity was left out (action_epochs=0)."]
-    usable = [s for s in seen if s.clips is not None and len(s.clips["real"]) == settings.frames]
+    labelled = [s for s in seen if s.clips is not None]
+    usable = [s for s in labelled if s.clips is not None and len(s.clips["real"]) == settings.frames]
+    if labelled and not usable:
+        return (), [
+            f"Action fidelity needs videos of {settings.frames} frames or more; give a smaller frames."
+        ]
     test_V = np.array([s.case.row.split == "test" for s in usable], dtype=bool)
     labels = [str(s.case.row.label) for s in usable]
     if not test_V.any() or len(set(np.array(labels)[~test_V])) < 2:

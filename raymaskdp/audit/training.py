@@ -7,7 +7,6 @@ off a gradient, with and without privacy.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -160,17 +159,14 @@ def audit_training(
 
 def read_audit(path: Path) -> TrainingAudit:
     """An outcome from its audit.json."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    del values["kind"]
-    return config.build(TrainingAudit, values, where=str(path))
+    return config.read_back(TrainingAudit, path, without=("kind",))
 
 
 def _read_run(folder: Path) -> tuple[TrainConfig, PrivacyPlan]:
     if not (folder / "result.json").is_file():
         raise UserError(f"{folder} is no finished run; give a folder that train wrote.")
     trained = config.load(TrainConfig, folder / "config.yaml")
-    values = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    plan = config.build(PrivacyPlan, values, where=str(folder / "plan.json"))
+    plan = config.read_back(PrivacyPlan, folder / "plan.json")
     if plan.mechanism == "sgd":
         raise UserError(f"The run {folder} is not private, so there is no ε to audit.")
     return trained, plan

@@ -28,6 +28,11 @@ CHATTER = re.compile(
 )
 """Beginnings of lines that say nothing a user can act on. Errors and crashes begin otherwise."""
 
+SEVERITY = re.compile(rb"(?:INFO|WARNING|VERBOSE): ")
+REST = re.compile(rb"$|\[[\w./+-]+\.(cc|cpp|h|mm):\d+\]|Created TensorFlow Lite XNNPACK delegate for CPU")
+"""LiteRT writes a severity, a message and the end of the line one by one. Where several processes do so at
+once, one line begins with the severities of others, whose messages or ends follow as lines without one."""
+
 WAIT_S = 0.5
 """How long an unfinished line is kept back."""
 
@@ -59,6 +64,26 @@ def keep_chatter_out() -> None:
     )
 
 
+class Chatter:
+    """Tells lines of chatter from others, in the order in which they are written."""
+
+    def __init__(self) -> None:
+        self._owed = 0
+
+    def has(self, line: bytes) -> bool:
+        """Whether a line is chatter, or what is left of a line of chatter that another process cut in two."""
+        begin = 0
+        while (first := SEVERITY.match(line, begin)) and SEVERITY.match(line, first.end()):
+            begin = first.end()
+        if CHATTER.match(line, begin):
+            self._owed += max(0, len(SEVERITY.findall(line)) - 1)
+            return True
+        if self._owed and REST.match(line):
+            self._owed -= 1
+            return True
+        return False
+
+
 def _pass_on(reading: int, terminal: int) -> None:
     """Copy lines that are no chatter until the last writer closes; holds no other file open."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -67,12 +92,12 @@ def _pass_on(reading: int, terminal: int) -> None:
         if other not in (reading, terminal):
             with contextlib.suppress(OSError):
                 os.close(other)
-    waiting = b""
+    waiting, chatter = b"", Chatter()
     while True:
         ready, _, _ = select.select([reading], [], [], WAIT_S if waiting else None)
         content = os.read(reading, 65_536) if ready else b""
         *lines, waiting = (waiting + content).split(b"\n")
-        kept = b"".join(line + b"\n" for line in lines if not CHATTER.match(line))
+        kept = b"".join(line + b"\n" for line in lines if not chatter.has(line))
         if not content and not CHATTER.match(waiting):
             kept, waiting = kept + waiting, b""
         while kept:

@@ -21,7 +21,10 @@ class _Place(click.ParamType):
     name = "path or URL"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
-        return places.place(value) if isinstance(value, str) else value
+        place = places.place(value) if isinstance(value, str) else value
+        if isinstance(place, Path):
+            places.require_ordinary(place)
+        return place
 
 
 class _Path(_Place):
@@ -45,5 +48,7 @@ def json_option(command: Command) -> Command:
 
 def show(result: Any, as_json: bool) -> None:
     """Print a result: its fields as JSON, or its `str` for people."""
-    text = json.dumps(config.to_dict(result), ensure_ascii=False) if as_json else str(result)
-    print(places.printable(text))
+    if as_json:
+        print(places.printable(json.dumps(config.to_dict(result), ensure_ascii=False)))
+    else:
+        print("\n".join(map(places.visible, str(result).split("\n"))))

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = cli.main(args=arguments, prog_name="raymaskdp", standalone_mode=False)
     except UserError as error:
-        return _fail(str(error), arguments)
+        return _fail(places.visible(str(error)), arguments)
     except click.ClickException as error:
         return _fail(error.format_message(), arguments)
     except (click.Abort, KeyboardInterrupt):

@@ -14,13 +14,42 @@ from pathlib import PurePath
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 """Pictures are videos of one frame, for training; folders and globs are searched for videos alone."""
-VIDEO_SUFFIXES = frozenset(
+_IN_IDS = frozenset(
     {".mp4", ".m4v", ".mov", ".qt", ".f4v", ".3gp", ".3g2", ".mj2", ".avi", ".divx", ".mkv", ".webm"}
     | {".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".tod", ".ts", ".mts", ".m2t", ".m2ts", ".mxf"}
     | {".flv", ".wmv", ".asf", ".ogv", ".rm", ".rmvb", ".ivf", ".nut"}
     | {".h264", ".264", ".h265", ".265", ".hevc"}
 )
+"""Endings that stay in ids as they are. None may be added: a further one would change ids such as `x.360`."""
+
+VIDEO_SUFFIXES = _IN_IDS | {
+    *(".mod", ".m2p", ".mp4v", ".trp", ".tp", ".3gpp", ".ismv", ".insv", ".lrv", ".360"),
+    *(".ogm", ".dvr-ms", ".amv", ".xvid", ".avc", ".dav"),
+}
 """Endings of the containers that `raymaskdp.video.reader` opens."""
+
+AMBIGUOUS = frozenset({".mod", ".360", ".dav", ".lrv", ".tp", ".amv"})
+"""Those of them that other programs give to what is no video; the content tells."""
+
+UNREAD_SUFFIXES = frozenset(
+    {
+        ".wtv",
+        ".nsv",
+        ".mjpg",
+        ".mjpeg",
+        ".y4m",
+        ".yuv",
+        ".braw",
+        ".r3d",
+        ".crm",
+        ".dv",
+        ".bik",
+        ".smk",
+        ".svi",
+    }
+    | {".obu", ".av1", ".viv", ".wmx", ".gif", ".apng", ".heic", ".tif", ".tiff"}
+)
+"""Endings of videos and moving pictures that are not read, and are named where they lie among videos."""
 
 DEFAULT_SUFFIX = ".mp4"
 """The one ending that ids leave out."""
@@ -52,7 +81,7 @@ def stable_id(name: PurePath) -> str:
     short = [*parts[:-1], parts[-1] if whole else name.stem]
     text = _BETWEEN.join(short)
     # `x.avi` stays what it is, so `x.avi.mp4` and a file `x` must be called something else.
-    ends_as_media = PurePath(short[-1]).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    ends_as_media = PurePath(short[-1]).suffix.lower() in _IN_IDS | IMAGE_SUFFIXES
     plain = text.split(_BETWEEN) == short and whole == ends_as_media and len(text) <= _MOST
     if plain and why_no_id(text) is None:
         return text

@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from raymaskdp import places, storage
-from raymaskdp.datasets.ids import LAYER, VIDEO_SUFFIXES
+from raymaskdp.datasets.ids import AMBIGUOUS, IMAGE_SUFFIXES, LAYER, UNREAD_SUFFIXES, VIDEO_SUFFIXES
 from raymaskdp.files import SCRATCH, holds_outputs
 from raymaskdp.places import Place
 from raymaskdp.video.containers.mark import is_marked
+from raymaskdp.video.containers.signature import begins_as_video
 
 MANIFEST = "manifest.parquet"
 OUTPUT_COLUMNS = frozenset({"status", "source_sha256", "config_sha256"})
@@ -33,6 +34,8 @@ CLOSED = "a folder that may not be read"
 AGAIN = "a link to a folder that is searched anyway"
 UNREAD = "of a kind that is not read here"
 NO_STREAM = "called .ts, but no transport stream"
+NO_VIDEO = "called as some videos are, but not a video by its content"
+NO_ENDING = "a video by its first bytes, but not by its ending"
 
 LeftOut = dict[str, tuple[str, ...]]
 _SYNC = b"G"  # 0x47, which each packet of a transport stream begins with
@@ -59,8 +62,8 @@ def below(root: Path) -> tuple[list[Path], LeftOut]:
         for name in names:
             if _looks_like_one(name):
                 _judge(folder / name, folder.relative_to(root) / name, found, left_out)
-            elif str(mimetypes.guess_type(name)[0]).startswith("video/"):
-                left_out.add(UNREAD, str(folder.relative_to(root) / name))
+            elif (why := _why_unread(folder / name)) is not None:
+                left_out.add(why, str(folder.relative_to(root) / name))
     for error in closed:
         left_out.add(CLOSED, f"{os.path.relpath(error.filename, root)}{os.sep}")
     return sorted(found), left_out.all()
@@ -107,7 +110,11 @@ def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
     }
     found: list[Path] = []
     left_out = _LeftOut()
-    for name in sorted(filter(_looks_like_one, there)):
+    for name in sorted(there):
+        if not _looks_like_one(name):
+            if _unread_by_name(PurePosixPath(name).name):
+                left_out.add(UNREAD, name)
+            continue
         stem = name.removesuffix(".mp4").removesuffix(LAYER)
         complete = {f"{stem}{suffix}" for suffix in (".mp4", f"{LAYER}.mp4", ".npz", ".json")} <= there
         if any(part.startswith(".") for part in PurePosixPath(name).parts):
@@ -158,6 +165,8 @@ def _judge(path: Path, name: Path, found: list[Path], left_out: _LeftOut) -> Non
         left_out.add(OUTPUT, str(name))
     elif path.suffix.lower() == ".ts" and not _is_stream(path):
         left_out.add(NO_STREAM, str(name))
+    elif path.suffix.lower() in AMBIGUOUS and not begins_as_video(path):
+        left_out.add(NO_VIDEO, str(name))
     else:
         found.append(name)
 
@@ -177,6 +186,24 @@ def _not_entered(folder: Path, root: Path, seen: set[str]) -> str | None:
 
 def _looks_like_one(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+
+
+def _why_unread(path: Path) -> str | None:
+    """Why a file that is not called as those that are read may be missed among videos; None if it is not."""
+    kind = _unread_by_name(path.name)
+    if kind is not None:
+        return UNREAD if kind else None
+    return NO_ENDING if os.path.isfile(path) and begins_as_video(path) else None
+
+
+def _unread_by_name(name: str) -> bool | None:
+    """Whether a name is of a video or picture that is not read; None where the content has to tell."""
+    suffix, kind = os.path.splitext(name)[1].lower(), str(mimetypes.guess_type(name)[0])
+    if name.startswith("."):
+        return False
+    if suffix in UNREAD_SUFFIXES | IMAGE_SUFFIXES or kind.startswith(("video/", "image/")):
+        return True
+    return False if kind.startswith("audio/") else None
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -205,6 +232,8 @@ _manifests: dict[tuple[Path, int], frozenset[str]] = {}
 
 def _outputs_in(folder: Path) -> frozenset[str]:
     """The files that the manifest of a folder names as outputs; none without one."""
+    if not os.path.isfile(folder / MANIFEST):
+        return frozenset()  # also of a pipe, which nobody may ever write to
     try:
         key = (folder.absolute(), (folder / MANIFEST).stat().st_mtime_ns)
     except OSError:
@@ -229,6 +258,8 @@ def _named_in(manifest: Place) -> frozenset[str]:
 def _has_provenance(path: Path) -> bool:
     for stem in {path.name.removesuffix(".mp4"), path.name.removesuffix(f"{LAYER}.mp4")}:
         about = path.with_name(f"{stem}.json")
+        if not os.path.isfile(about):
+            continue
         try:
             content = about.read_bytes()
         except OSError:

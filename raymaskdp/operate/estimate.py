@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import check, config, places, storage
@@ -24,9 +23,10 @@ from raymaskdp.anonymize.item import Decided, Item, Pending
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.datasets.manifest import VideoRecord, read_source
+from raymaskdp.datasets.tables import read_parquet
 from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.errors import UserError
-from raymaskdp.files import write_json
+from raymaskdp.files import require_ours, write_json
 from raymaskdp.operate.cluster_simulation import Cluster, simulate
 from raymaskdp.operate.cost_model import Profile, Size, learn, samples_of
 from raymaskdp.places import Place
@@ -161,6 +161,8 @@ def estimate(source: Place, settings: EstimateConfig) -> EstimateResult:
     profile or a run is given.
     Raises `UserError` if nothing can be learned.
     """
+    if settings.save_profile is not None:
+        require_ours(settings.save_profile)  # before the work
     records = read_source(source)
     draw = random.Random(settings.seed)
     most = PROBED_FAR if any(places.is_url(record.path) for record in records) else PROBED
@@ -240,7 +242,7 @@ def _profile(
     if settings.profile is not None:
         return config.load(Profile, settings.profile)
     if settings.run is not None:
-        table = pd.read_parquet(settings.run / manifest.MANIFEST).to_dict("records")
+        table = read_parquet(settings.run / manifest.MANIFEST).to_dict("records")
         samples = samples_of(table, {str(row["video_id"]): _written(settings.run, row) for row in table})
         return learn(samples, machine=f"the machines of {settings.run}", start=0.0)
     if not settings.sample:

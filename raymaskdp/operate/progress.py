@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -10,14 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
-
 from raymaskdp import config, places
 from raymaskdp.anonymize.output import manifest, progress
-from raymaskdp.errors import UserError
+from raymaskdp.datasets.tables import read_parquet
+from raymaskdp.errors import Damaged, UserError, readable
+from raymaskdp.files import read_json
 from raymaskdp.places import Place
+from raymaskdp.privacy import PrivacyPlan
+from raymaskdp.privacy.ledger import read_ledger
 from raymaskdp.sweep import config as sweeps
-from raymaskdp.train.run.curve import read_curve
+from raymaskdp.train.run.curve import read_curve, spent_at_most
+from raymaskdp.train.run.result import read_result
 
 Kind = Literal["anonymize", "train", "sweep"]
 
@@ -49,12 +51,13 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusResult:
-    """All runs below a folder."""
+    """All runs below a folder; `damaged` says what could not be read, a sentence each."""
 
     runs: tuple[Progress, ...]
+    damaged: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.runs))
+        return "\n".join([*map(str, self.runs), *(f" damaged  {text}" for text in self.damaged)])
 
 
 STILL_SECONDS = 120
@@ -72,22 +75,31 @@ def status(folder: Place) -> StatusResult:
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"The folder {folder} does not exist.")
-    found = [_anonymized(path) for path in _anonymize_folders(root)]
+    damaged: list[str] = []
+    found = readable(_anonymized, _anonymize_folders(root, damaged), damaged)
     sweep_folders = sorted(path.parent for path in root.rglob("sweep.json"))
-    found += [_swept(path) for path in sweep_folders]
+    found += readable(_swept, sweep_folders, damaged)
     runs = sorted(path.parent for path in root.rglob("plan.json"))
-    found += [
-        _trained(path) for path in runs if not any(path.is_relative_to(sweep) for sweep in sweep_folders)
-    ]
+    alone = [path for path in runs if not any(path.is_relative_to(sweep) for sweep in sweep_folders)]
+    found += readable(_trained, alone, damaged)
     if not found:
-        raise UserError(f"The folder {folder} holds nothing that anonymize, train or sweep wrote.")
-    return StatusResult(runs=tuple(found))
+        raise UserError(
+            damaged[0]
+            if damaged
+            else f"The folder {folder} holds nothing that anonymize, train or sweep wrote."
+        )
+    return StatusResult(runs=tuple(found), damaged=tuple(damaged))
 
 
-def _anonymize_folders(root: Path) -> list[Path]:
-    tables = root.rglob(manifest.MANIFEST)
-    decided = {path.parent for path in tables if "status" in pd.read_parquet(path).columns}
+def _anonymize_folders(root: Path, damaged: list[str]) -> list[Path]:
+    tables = readable(_with_outcomes, sorted(root.rglob(manifest.MANIFEST)), damaged)
+    decided = {path.parent for path in tables if path is not None}
     return sorted(decided | progress.folders_below(root))
+
+
+def _with_outcomes(path: Path) -> Path | None:
+    """A manifest that `anonymize` wrote; None for another. Raises `Damaged` for what is none."""
+    return path if "status" in read_parquet(path).columns else None
 
 
 def _anonymized(folder: Path) -> Progress:
@@ -143,25 +155,45 @@ def _decided(
 
 
 def _trained(folder: Path) -> Progress:
-    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    curve = read_curve(folder / "curve.jsonl")
-    last = curve[-1] if curve else None
-    spent = "nothing spent" if last is None else "not private"
-    if last is not None and last.epsilon is not None:
-        spent = f"ε = {last.epsilon:.3g} spent at δ = {plan['delta']:g}"
+    plan = config.read_back(PrivacyPlan, folder / "plan.json")
+    if (folder / "result.json").exists():
+        done = read_result(folder).updates
+    else:
+        curve = read_curve(folder / "curve.jsonl")
+        done = curve[-1].step if curve else 0
     return Progress(
         folder=str(folder),
         kind="train",
-        done=last.step if last else 0,
-        total=plan["steps"],
+        done=done,
+        total=plan.steps,
         state=_state(folder / "result.json", folder / "curve.jsonl", folder / "plan.json"),
-        detail=f"{plan['mechanism']}, {spent}",
+        detail=f"{plan.mechanism}, {_spent(folder, plan)}",
     )
 
 
+def _spent(folder: Path, plan: PrivacyPlan) -> str:
+    """What a run has spent, as its ledger says: the curve is for eyes, and may lack lines."""
+    if plan.mechanism == "sgd":
+        return "not private"
+    if not (folder / "ledger.jsonl").exists():
+        begun = (folder / "curve.jsonl").exists() or (folder / "result.json").exists()
+        return "what was spent is not known, for its ledger is gone" if begun else "nothing spent"
+    try:
+        steps = read_ledger(folder / "ledger.jsonl").steps_spent
+    except Damaged as error:
+        return f"what was spent is not known: {error}"
+    if not steps:
+        return "nothing spent"
+    epsilon = spent_at_most(plan, steps)
+    return "not private" if epsilon is None else f"ε = {epsilon:.3g} spent at δ = {plan.delta:g}"
+
+
 def _swept(folder: Path) -> Progress:
-    finished = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["result"] is not None
-    total = _planned(config.load(sweeps.SweepConfig, folder / "sweep.yaml"))
+    finished = read_json(folder / "sweep.json").get("result") is not None
+    try:
+        total = _planned(config.load(sweeps.SweepConfig, folder / "sweep.yaml"))
+    except UserError as error:
+        raise Damaged(str(error)) from error
     results = sorted((folder / "runs").rglob("result.json"), key=lambda path: path.stat().st_mtime)
     curves = sorted((folder / "runs").rglob("curve.jsonl"), key=lambda path: path.stat().st_mtime)
     latest = [*curves[-1:], folder / "sweep.json"]

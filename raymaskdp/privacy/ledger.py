@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from raymaskdp import config
-from raymaskdp.errors import UserError
+from raymaskdp.errors import Damaged, UserError
 from raymaskdp.files import cut_torn_line, make_folder
 from raymaskdp.finite import finite_or_none
 from raymaskdp.places import LocalPath
@@ -241,43 +241,45 @@ def _require_same_plan(path: Path, written: PrivacyPlan, plan: PrivacyPlan) -> N
 
 
 def read_ledger(path: LocalPath) -> LedgerContent:
-    """The content of a ledger. Raises `UserError` if it is missing, damaged, incomplete or has a gap."""
+    """The content of a ledger. Raises `Damaged` if it is missing, damaged, incomplete or has a gap."""
     return _read(Path(path))[0]
 
 
 def _read(path: Path) -> tuple[LedgerContent, str]:
+    if path.exists() and not path.is_file():
+        raise Damaged(f"The ledger {path} is no file; give the ledger.jsonl of a run.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"The file {path} is no ledger; give the ledger.jsonl of a run.") from error
+        raise Damaged(f"The file {path} is no ledger; give the ledger.jsonl of a run.") from error
     except OSError as error:
-        raise UserError(
+        raise Damaged(
             f"Cannot read the ledger {path} ({error.strerror}); give the ledger.jsonl of a run."
         ) from error
     if not text.endswith("\n"):
-        raise UserError(f"The ledger {path} ends in the middle of a line; resume the run to repair it.")
+        raise Damaged(f"The ledger {path} ends in the middle of a line; resume the run to repair it.")
     head = _START
     entries: list[dict[str, Any]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
-            raise UserError(f"Line {number} of the ledger {path} is not JSON.") from error
+            raise Damaged(f"Line {number} of the ledger {path} is not JSON.") from error
         if not isinstance(entry, dict) or entry.pop("hash", None) != _hash(entry, head):
-            raise UserError(
+            raise Damaged(
                 f"The ledger {path} was changed: line {number} does not follow from the one before it."
             )
         head = _hash(entry, head)
         entries.append(entry)
     if not entries:
-        raise UserError(f"The ledger {path} is empty; nothing was announced in it.")
+        raise Damaged(f"The ledger {path} is empty; nothing was announced in it.")
     return _content(path, entries), head
 
 
 def _content(path: Path, entries: list[dict[str, Any]]) -> LedgerContent:
     header, *lines = entries
     if header.get("format") != FORMAT:
-        raise UserError(
+        raise Damaged(
             f"The ledger {path} has the format {header.get('format')!r}; this version reads {FORMAT}."
         )
     sessions: list[Session] = []
@@ -290,11 +292,9 @@ def _content(path: Path, entries: list[dict[str, Any]]) -> LedgerContent:
             continue
         step, key = int(entry["step"]), str(entry["key"])
         if not 0 <= step <= reached + 1:
-            raise UserError(
-                f"The ledger {path} has a gap: line {number} is step {step} after step {reached}."
-            )
+            raise Damaged(f"The ledger {path} has a gap: line {number} is step {step} after step {reached}.")
         if not sessions or sessions[-1].key != key:
-            raise UserError(f"Line {number} of the ledger {path} has a key that no session before it has.")
+            raise Damaged(f"Line {number} of the ledger {path} has a key that no session before it has.")
         reached = max(reached, step)
         releases.setdefault((key, step), len(sessions) - 1)
         if "clipping_norm" in entry:

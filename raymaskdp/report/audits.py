@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from raymaskdp.audit import AnonymizationAudit, TrainingAudit, anonymization, training
+from raymaskdp.errors import readable
+from raymaskdp.files import read_json
 from raymaskdp.report.pictures import plots
 
 READERS: dict[str, Callable[[Path], AnonymizationAudit | TrainingAudit]] = {
@@ -48,18 +50,19 @@ class Shown:
         return isinstance(self.outcome, AnonymizationAudit)
 
 
-def read_all(root: Path) -> tuple[Shown, ...]:
-    """The audits below `root`, those of videos first."""
-    found = []
-    for path in sorted(root.rglob("audit.json")):
-        values = json.loads(path.read_text(encoding="utf-8"))
-        kind = values.get("kind") if isinstance(values, dict) else None
-        if kind in READERS:  # others have files of that name, too
-            outcome = READERS[kind](path)
-            found.append(
-                Shown(name=str(path.parent.relative_to(root)), outcome=outcome, plots=_plots(path.parent))
-            )
+def read_all(root: Path, damaged: list[str]) -> tuple[Shown, ...]:
+    """The audits below `root`, those of videos first; what cannot be read is a sentence in `damaged`."""
+    read = functools.partial(_read, root=root)
+    found = [one for one in readable(read, sorted(root.rglob("audit.json")), damaged) if one is not None]
     return tuple(sorted(found, key=lambda audit: not audit.of_videos))
+
+
+def _read(path: Path, *, root: Path) -> Shown | None:
+    kind = read_json(path).get("kind")
+    if kind not in READERS:  # others have files of that name, too
+        return None
+    outcome = READERS[kind](path)
+    return Shown(name=str(path.parent.relative_to(root)), outcome=outcome, plots=_plots(path.parent))
 
 
 def _plots(folder: Path) -> tuple[Plot, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from raymaskdp.anonymize.output.manifest import COST_PLAN
-from raymaskdp.errors import UserError
+from raymaskdp.errors import Damaged
+from raymaskdp.files import read_json
 
 _SECONDS = "seconds_"
 
@@ -86,9 +86,9 @@ def _plan(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         return {"frames_per_second": float(found["frames_per_second"]), "shares": dict(found["shares"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
+    except (Damaged, ValueError, KeyError, TypeError) as error:
+        raise Damaged(
             f"{path} is no plan that `raymaskdp estimate` wrote; remove it, or plan again."
         ) from error

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
+from raymaskdp.datasets.tables import read_parquet
 from raymaskdp.files import atomic_path
-from raymaskdp.report import trainings, videos
 from raymaskdp.report.pictures import plots
 from raymaskdp.train.run.curve import read_curve
 from raymaskdp.train.run.result import read_result
 
 
-def write(folder: Path, root: Path) -> tuple[str, ...]:
-    """Write tables and plots of what is below `root` into `folder`; returns the files' names."""
+def write(folder: Path, root: Path, manifests: Iterable[Path], runs: Sequence[Path]) -> tuple[str, ...]:
+    """Write tables and plots of manifests and runs below `root` into `folder`; returns the files' names."""
     written = []
-    for manifest in videos.find(root):
-        table = pd.read_parquet(manifest).drop(columns=["source"], errors="ignore")
+    for manifest in manifests:
+        table = read_parquet(manifest).drop(columns=["source"], errors="ignore")
         written.append(_table(folder / f"videos-{_name(manifest.parent, root)}.csv", table))
-    runs = trainings.find_runs(root)
     for run in runs:
         path = folder / f"training-{_name(run, root)}"
         written += plots.write_training_curve(path, read_curve(run / "curve.jsonl"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 import raymaskdp
 from raymaskdp import files
-from raymaskdp.errors import UserError
+from raymaskdp.errors import UserError, readable
 from raymaskdp.places import LocalPath
 from raymaskdp.report import audits, exports, pages, summary, trainings, videos
 from raymaskdp.report.pictures.video_players import Shelf
@@ -22,7 +23,10 @@ PACKAGES = ("ray", "torch", "opacus", "dp-accounting", "mediapipe", "anny", "pyr
 
 @dataclass(frozen=True, kw_only=True)
 class ReportResult:
-    """The report that was written, and how much is in it; `files` are its tables and plots as files."""
+    """The report that was written, and how much is in it.
+
+    `files` are its tables and plots as files; `damaged` says what could not be read, a sentence each.
+    """
 
     path: str
     megabytes: float
@@ -31,10 +35,12 @@ class ReportResult:
     sweeps: int
     audits: int = 0
     files: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = f"{self.videos} videos, {self.runs} trainings, {self.sweeps} sweeps, {self.audits} audits"
-        return f"{self.path}: {parts}, {self.megabytes:.1f} MB"
+        lines = [f"{self.path}: {parts}, {self.megabytes:.1f} MB"]
+        return "\n".join([*lines, *(f"left out: {text}" for text in self.damaged)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +70,7 @@ def report(
       embed_videos: put what the players play into the file, so that it needs no other.
 
     Raises:
-      UserError: `folder` holds nothing to report.
+      UserError: `folder` holds nothing to report. What is damaged is named, and left out.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -73,16 +79,23 @@ def report(
     files.require_ours(path, of=root)  # before the work
     beside = path.with_name(f"{path.stem if path.suffix == '.html' else path.name}-files")
     shelf = Shelf(folder=beside / "players", link=f"{quote(beside.name)}/players", embed=embed_videos)
-    collections = [
-        videos.read(manifest, root=root, show_sources=show_sources, shelf=shelf)
-        for manifest in videos.find(root)
-    ]
-    sweeps = [trainings.read_sweep(path, root=root) for path in trainings.find_sweeps(root)]
-    runs = [trainings.read_run(path, root=root) for path in trainings.find_runs(root)]
+    damaged: list[str] = []
+    manifests = videos.find(root, damaged)
+    read_videos = functools.partial(videos.read, root=root, show_sources=show_sources, shelf=shelf)
+    collections = readable(read_videos, manifests, damaged)
+    sweeps = readable(
+        functools.partial(trainings.read_sweep, root=root), trainings.find_sweeps(root), damaged
+    )
+    folders = trainings.find_runs(root)
+    runs = readable(functools.partial(trainings.read_run, root=root), folders, damaged)
     runs.sort(key=lambda run: not run.private)
-    found = audits.read_all(root)
+    found = audits.read_all(root, damaged)
     if not (collections or sweeps or runs):
-        raise UserError(f"The folder {folder} holds nothing that anonymize, train or sweep wrote.")
+        raise UserError(
+            damaged[0]
+            if damaged
+            else f"The folder {folder} holds nothing that anonymize, train or sweep wrote."
+        )
     page = pages.render(
         "template.html",
         title="Anonymized videos and private training",
@@ -95,11 +108,14 @@ def report(
         collections=collections,
         sweeps=sweeps,
         runs=runs,
+        damaged=damaged,
         provenance=_provenance(root, show_sources, embed_videos),
         version=raymaskdp.__version__,
     )
     files.write_text(path, page, of=root)
-    tables = exports.write(beside, root)
+    whole = {run.name for run in runs}
+    shown = [folder for folder in folders if str(folder.relative_to(root)) in whole]
+    tables = exports.write(beside, root, manifests, shown)
     return ReportResult(
         path=str(path),
         megabytes=round(path.stat().st_size / 1e6, 2),
@@ -108,6 +124,7 @@ def report(
         sweeps=len(sweeps),
         audits=len(found),
         files=tables,
+        damaged=tuple(damaged),
     )
 
 

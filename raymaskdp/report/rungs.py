@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from raymaskdp.files import read_json
 
 RUNGS = {
     "avatars": "an avatar with the person's motion",
@@ -84,7 +85,7 @@ def worst_frames(provenance: Path, num_frames: int, count: int) -> list[int]:
     """Up to `count` frames of a video: from as many even stretches the one with the lowest rungs in each."""
     badness_T = np.zeros(num_frames)
     if provenance.is_file():
-        counts = json.loads(provenance.read_text(encoding="utf-8")).get("frames", {})
+        counts = read_json(provenance).get("frames", {})
         for name, weight in WEIGHT.items():
             values = counts.get(name, [])
             if len(values) == num_frames:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from raymaskdp import config as configuration
-from raymaskdp.errors import UserError
-from raymaskdp.files import sha256_file
+from raymaskdp.datasets.tables import read_parquet
+from raymaskdp.errors import Damaged
+from raymaskdp.files import read_file, read_json, sha256_file
 from raymaskdp.privacy.ledger import read_ledger
 from raymaskdp.privacy.prices.tradeoff import FALSE_ALARMS, tradeoff
 from raymaskdp.report.pictures import plots
@@ -64,11 +64,11 @@ def _of_this_version(folder: Path, again: str) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise UserError(f"{folder} was written by another version, without {error}; {again}.") from error
+        raise Damaged(f"{folder} was written by another version, without {error}; {again}.") from error
 
 
 def read_run(folder: Path, *, root: Path) -> Run:
-    """The run in a folder that `train` wrote; raises `UserError` if another version did."""
+    """The run in a folder that `train` wrote; raises `Damaged` if another version did."""
     with _of_this_version(folder, "run `raymaskdp evaluate` on it again, or leave it out"):
         return _read_run(folder, root=root)
 
@@ -109,7 +109,7 @@ def _read_run(folder: Path, *, root: Path) -> Run:
         )
     evaluation = folder / "evaluation.json"
     if evaluation.is_file():
-        measured = json.loads(evaluation.read_text(encoding="utf-8"))
+        measured = read_json(evaluation)
         name = MEASURES[measured["metric"]]
         on = f"{measured['videos']} {measured['split']} videos"
         facts.append(Fact(name=name, value=f"{measured['score']:.1%} on {on}; {measured['data']}"))
@@ -191,22 +191,28 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 
 def find_sweeps(root: Path) -> list[Path]:
-    """Folders of finished sweeps below `root`."""
-    found = sorted(path for path in root.rglob("sweep.json"))
-    return [path.parent for path in found if json.loads(path.read_text(encoding="utf-8"))["result"]]
+    """Folders of sweeps below `root` that are finished, or damaged."""
+    return [path.parent for path in sorted(root.rglob("sweep.json")) if _is_over(path)]
+
+
+def _is_over(path: Path) -> bool:
+    try:
+        return bool(read_json(path).get("result"))
+    except Damaged:
+        return True
 
 
 def read_sweep(folder: Path, *, root: Path) -> Sweep:
-    """The sweep in a folder that `sweep` wrote; raises `UserError` if another version did."""
+    """The sweep in a folder that `sweep` wrote; raises `Damaged` if another version did."""
     with _of_this_version(folder, "sweep again into another folder, or leave it out"):
         return _read_sweep(folder, root=root)
 
 
 def _read_sweep(folder: Path, *, root: Path) -> Sweep:
-    about = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    about = read_json(folder / "sweep.json")
     result, source = about["result"], about["published"]
     parallel = folder / "parallel.svg"
-    results = pd.read_parquet(folder / "results.parquet")
+    results = read_parquet(folder / "results.parquet")
     done = results[results.status == "done"]
     groups = _groups(done)
     failed = f", of which {result['failed']} failed" if result["failed"] else ""
@@ -235,7 +241,7 @@ def _read_sweep(folder: Path, *, root: Path) -> Sweep:
     return Sweep(
         name=str(folder.relative_to(root)),
         sentence=sentence,
-        plot=plots.svg_uri((folder / "frontier.svg").read_text(encoding="utf-8")),
+        plot=plots.svg_uri(read_file(folder / "frontier.svg").decode(errors="replace")),
         parallel=plots.svg_uri(parallel.read_text(encoding="utf-8")) if parallel.is_file() else None,
         columns=tuple(columns),
         rows=tuple(rows),

@@ -11,7 +11,8 @@ import pandas as pd
 
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.datasets.originals import original
-from raymaskdp.errors import UserError
+from raymaskdp.datasets.tables import read_parquet
+from raymaskdp.errors import UserError, readable
 from raymaskdp.report import costs
 from raymaskdp.report.pictures import filmstrips
 from raymaskdp.report.pictures.filmstrips import frame_indices
@@ -91,10 +92,18 @@ class Collection:
         return sum(row.status == status for row in self.rows)
 
 
-def find(folder: Path) -> list[Path]:
-    """Manifests that `anonymize` wrote below `folder`; other manifests have no outcomes."""
-    found = sorted(folder.rglob("manifest.parquet"))
-    return [path for path in found if "status" in pd.read_parquet(path).columns]
+def find(folder: Path, damaged: list[str]) -> list[Path]:
+    """Manifests that `anonymize` wrote below `folder`; other manifests have no outcomes.
+
+    What cannot be read is a sentence in `damaged`.
+    """
+    return [
+        path for path in readable(_with_outcomes, sorted(folder.rglob("manifest.parquet")), damaged) if path
+    ]
+
+
+def _with_outcomes(path: Path) -> Path | None:
+    return path if "status" in read_parquet(path).columns else None
 
 
 def read(manifest_path: Path, *, root: Path, show_sources: bool, shelf: Shelf) -> Collection:
@@ -102,7 +111,7 @@ def read(manifest_path: Path, *, root: Path, show_sources: bool, shelf: Shelf) -
 
     Copies for the players go onto the `shelf`.
     """
-    table = pd.read_parquet(manifest_path).sort_values("video_id")
+    table = read_parquet(manifest_path).sort_values("video_id")
     run = manifest.last_run(table)
     done = table[table.status == "done"]
     counts = table.status.value_counts()

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -13,8 +14,8 @@ from tqdm import tqdm
 from raymaskdp import config as configuration
 from raymaskdp import events
 from raymaskdp.distributed.connect import ray_cluster
-from raymaskdp.errors import UserError
-from raymaskdp.files import make_folder, private_folder, write_json, write_text
+from raymaskdp.errors import Damaged, UserError
+from raymaskdp.files import make_folder, private_folder, read_file, read_json, write_json, write_text
 from raymaskdp.privacy.prices.selection import draw_runs
 from raymaskdp.sweep import search
 from raymaskdp.sweep.charges import require_apart
@@ -39,10 +40,10 @@ def sweep(config: SweepConfig) -> SweepResult:
     digest = _digest(config, store)
     about = out / "sweep.json"
     if about.is_file():
-        earlier = json.loads(about.read_text(encoding="utf-8"))
-        if earlier["digest"] != digest:
+        earlier = read_json(about)
+        if earlier.get("digest") != digest:
             raise UserError(f"{out} holds another sweep; give another folder, or remove it.")
-        if earlier["result"] is not None:
+        if earlier.get("result") is not None:
             result = configuration.build(SweepResult, earlier["result"], where=str(about))
             return replace(result, out=str(out), finished_before=True)
     make_folder(out)
@@ -81,7 +82,17 @@ def _drawn_once(config: SweepConfig, out: Path) -> list[Trial]:
         generator = np.random.default_rng()  # of the operating system: neither data nor settings decide
         count = draw_runs(config.search.trials, generator)
         write_json(path, search.draw(config.search, config.seeds, generator, count))
-    return [drawn_trial(config, one) for one in json.loads(path.read_text(encoding="utf-8"))]
+    return [drawn_trial(config, one) for one in _read_draws(path)]
+
+
+def _read_draws(path: Path) -> list[Any]:
+    """The draws that were written down; they cannot be drawn again, for their number would be another."""
+    try:
+        return list(json.loads(read_file(path)))
+    except (ValueError, TypeError) as error:
+        raise Damaged(
+            f"{path} is damaged; bring it back from a copy, or sweep into another folder."
+        ) from error
 
 
 def _digest(config: SweepConfig, store: ClipStore) -> str:

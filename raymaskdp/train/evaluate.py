@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,8 +12,8 @@ from torch import nn
 
 from raymaskdp import check, models
 from raymaskdp import config as configuration
-from raymaskdp.errors import UserError
-from raymaskdp.files import write_json
+from raymaskdp.errors import Damaged, UserError
+from raymaskdp.files import read_json, write_json
 from raymaskdp.places import LocalPath
 from raymaskdp.train import checkpoint, metrics
 from raymaskdp.train.config import TrainConfig
@@ -220,7 +219,10 @@ def _per_class_of(run: Path) -> dict[str, float]:
     path = run / "evaluation.json"
     if not path.is_file():
         raise UserError(f"The baseline {run} was not evaluated; run `raymaskdp evaluate {run}` first.")
-    return dict(json.loads(path.read_text(encoding="utf-8"))["per_class"])
+    try:
+        return dict(read_json(path)["per_class"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"{path} has no figures by class; run `raymaskdp evaluate {run}` again.") from error
 
 
 def _compared(

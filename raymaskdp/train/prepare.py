@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import pickle
-import tempfile
 import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
@@ -31,8 +30,8 @@ from raymaskdp import check, config, places, storage
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.distributed.map_rows import map_rows
-from raymaskdp.errors import UserError
-from raymaskdp.files import MADE, atomic_path, make_way, own_folder, sha256_file, write_json
+from raymaskdp.errors import MACHINE, MachineError, UserError, machine_lacks
+from raymaskdp.files import atomic_path, make_way, own_folder, require_free, sha256_file, write_json
 from raymaskdp.places import Place
 from raymaskdp.train.data.clip_arrays import control_views, masked_views
 from raymaskdp.train.data.clip_sources import (
@@ -46,6 +45,7 @@ from raymaskdp.train.data.clip_sources import (
 from raymaskdp.train.data.positive_controls import People
 from raymaskdp.train.data.same_videos import CONTENT, require_same_videos
 from raymaskdp.train.data.store import FORMAT, PARTS, TABLE, about_store
+from raymaskdp.train.data.store_files import write_array, written_to
 from raymaskdp.video import masks
 
 
@@ -125,7 +125,8 @@ def prepare(
     In plain videos (anything that `raymaskdp.datasets.read_source` takes) every token is sensitive; a
     manifest may name pictures, which are videos of one frame. `workers` actors of Ray Data do it, or the
     threads of this process; the store is the same. `out`, and an output folder of `anonymize`, may be URLs.
-    Raises `UserError` if nothing can be stored, or if `out` was prepared with other settings.
+    Raises `UserError` if nothing can be stored, or if `out` was prepared with other settings, and
+    `MachineError` where the disk is full: what was stored stays, and the same command goes on.
     """
     settings = settings or PrepareConfig()
     check.in_range("workers", workers, low=0)
@@ -140,7 +141,9 @@ def prepare(
 
 
 def _require_fitting(out: Place, sources: Sequence[ClipSource], settings: PrepareConfig) -> None:
-    """Raise `UserError` if the store holds clips of other settings or videos."""
+    """Raise `UserError` if the store holds clips of other settings or videos, or others' files."""
+    if isinstance(out, Path):
+        require_free(out, ("store.json", "videos.parquet"))
     about = about_store(out)
     if about is not None and about["config"] != _of_clips(settings):
         raise UserError(f"{out} was prepared with other settings; give another folder, or remove it.")
@@ -199,7 +202,7 @@ def _prepared(
         "fingerprint": fingerprint,
         "name": (about_store(out) or {}).get("name") or uuid.uuid4().hex,
     }
-    with _written_to(out) as folder:
+    with written_to(out) as folder:
         with atomic_path(folder / "videos.parquet") as temporary:
             pd.DataFrame(rows).to_parquet(temporary, index=False)
         # The table of a prepare that was killed before this line is told by its digest.
@@ -241,7 +244,10 @@ def _on_ray(
 ) -> Iterator[tuple[str, Stored]]:
     rows = [{"name": one.record.video_id, "source": pickle.dumps(one)} for one in sources]
     for row in map_rows(rows, _Stage, out, settings, workers=workers):
-        yield row["name"], json.loads(row["stored"])
+        stored = json.loads(row["stored"])
+        if isinstance(stored, str) and stored.startswith(MACHINE):
+            raise MachineError(stored.removeprefix(MACHINE))
+        yield row["name"], stored
 
 
 class _Stage:
@@ -252,51 +258,16 @@ class _Stage:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         one = pickle.loads(row["source"])  # noqa: S301 — written by our own driver
-        return {"stored": json.dumps(_store_or_say_why(one, self._out, self._settings))}
-
-
-@contextlib.contextmanager
-def _written_to(out: Place) -> Iterator[Path]:
-    """A folder to write into; its files then are in `out`, JSON, which vouches for the others, last."""
-    if not places.is_url(out):
-        yield Path(out)
-        return
-    with tempfile.TemporaryDirectory(prefix="raymaskdp-") as scratch:
-        folder = Path(scratch)
-        yield folder
-        files = [path for path in folder.rglob("*") if path.is_file() and path.name != MADE]
-        for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
-            url = places.join(str(out), path.relative_to(folder).as_posix())
-            part = next((part for part in PARTS if path.name.endswith(f".{part}")), None)
-            if path.parent != folder and part is not None:
-                _keep_foreign(url, about_url=f"{url.removesuffix(part)}{PARTS[-1]}")
-            storage.publish(path, url)
-
-
-def _keep_foreign(url: str, about_url: str) -> None:
-    """Give an object that no earlier run vouches for another name before something is put in its place.
-
-    What a killed run brought before its JSON is kept so, too: nothing vouches for it.
-    """
-    version = storage.version(url)
-    if version is None:
-        return
-    try:
-        about = json.loads(storage.read(about_url))
-        vouched = {about["row"]["frames_sha256"], about["row"]["masks_sha256"]}
-        ours = url == about_url and isinstance(about["made_from"], str)
-    except (UserError, ValueError, KeyError, TypeError):
-        vouched, ours = set(), False
-    if not ours:
-        with storage.local_copy(url) as copy:
-            ours = sha256_file(copy) in vouched
-    if not ours:
-        storage.set_aside(url, f"{url.rsplit('/', 1)[1]}.set-aside-{version[:8]}")
+        try:
+            stored = _store_or_say_why(one, self._out, self._settings)
+        except MachineError as error:
+            stored = f"{MACHINE}{error}"
+        return {"stored": json.dumps(stored)}
 
 
 def _store(one: ClipSource, out: Place, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
     """Write one video's arrays and return its row. Raises `UserError` for input that does not fit."""
-    with fetched_here(one, settings.people) as fetched, _written_to(out) as folder:
+    with fetched_here(one, settings.people) as fetched, written_to(out) as folder:
         return _store_here(fetched, folder, settings, made_from, content_of(one))
 
 
@@ -312,8 +283,8 @@ def _store_here(
     for part in PARTS:
         make_way(Path(f"{stem}.{part}"))
     Path(f"{stem}.json").unlink(missing_ok=True)  # which vouches for the two that are replaced now
-    _write_array(f"{stem}.frames.npy", frames)
-    _write_array(f"{stem}.masks.npy", masks.pack(tokens))
+    write_array(f"{stem}.frames.npy", frames)
+    write_array(f"{stem}.masks.npy", masks.pack(tokens))
     row = {
         **{name: getattr(one.record, name) for name in ("video_id", "label", "split", "subject", "camera")},
         "num_frames": len(frames),
@@ -333,6 +304,8 @@ def _store_or_say_why(one: ClipSource, out: Place, settings: PrepareConfig) -> S
         row = _stored_row(one, out, made_from)
         return (row, True) if row else (_store(one, out, settings, made_from), False)
     except (UserError, OSError, ValueError, KeyError) as error:
+        if lacking := machine_lacks(error):
+            raise MachineError(lacking) from error  # no video is at fault, so none fails
         return places.printable(" ".join(str(error).split())) or type(error).__name__
 
 
@@ -392,8 +365,3 @@ def _require_declared(rows: list[dict[str, Any]], settings: PrepareConfig) -> No
 def _fingerprint(rows: list[dict[str, Any]], settings: PrepareConfig) -> str:
     text = json.dumps([rows, _of_clips(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write_array(path: str, array: np.ndarray) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as opened:
-        np.save(opened, array)

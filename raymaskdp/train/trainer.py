@@ -10,7 +10,7 @@ import torch
 
 from raymaskdp import config as configuration
 from raymaskdp import events
-from raymaskdp.files import private_folder, write_json, write_text
+from raymaskdp.files import private_folder, require_free, write_json, write_text
 from raymaskdp.privacy import Key
 from raymaskdp.train import loop
 from raymaskdp.train.config import TrainConfig
@@ -39,6 +39,7 @@ def train(
     require_same_data(setup)
     if (job.folder / "result.json").is_file():
         return replace(read_result(job.folder), run=str(job.folder), finished_before=True)
+    require_free(job.folder, ("result.json", "model.safetensors"))
     private_folder(job.folder)
     write_text(job.folder / "config.yaml", configuration.to_yaml(job.config))
     write_json(job.folder / "plan.json", asdict(job.plan))

@@ -65,6 +65,19 @@ def test_a_line_may_come_in_parts_and_out_of_children() -> None:
     assert done.stderr == "said by a child\n"
 
 
+def test_processes_that_chat_at_once_are_left_out_too() -> None:
+    """LiteRT writes a severity, the rest and the end one by one, so that two processes mix their lines."""
+    severity, rest = CHATTER[0].split(" ", 1)
+    mixed = [
+        f"{severity} {severity} {rest}\n{rest}\n",  # a severity, a whole line, the rest of the first
+        f"{severity} {rest}{severity} {rest}\n\n",  # two lines, and then both ends
+        f"{severity} {severity} Created TensorFlow Lite XNNPACK delegate for CPU.\n{rest}\n",
+    ]
+    said = ["a line\n", "\n", f"{severity} it goes on\n", f"{rest}\n", f"ERROR: {rest}\n"]
+    written = "".join(one + other for one, other in zip([*mixed, "", ""], said, strict=True))
+    assert program(f"os.write(2, {written.encode()!r})").stderr == "".join(said)
+
+
 def test_crashes_and_tracebacks_are_shown() -> None:
     crashed = program("import faulthandler; faulthandler.enable()\nimport ctypes; ctypes.string_at(0)")
     assert crashed.returncode == -signal.SIGSEGV

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from raymaskdp.anonymize.run import _locked
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.operate.progress import STILL_SECONDS, status
+from raymaskdp.privacy import Key, Ledger, PrivacyPlan
+from raymaskdp.train.run.curve import spent_at_most
 
 
 def rows(*statuses: str) -> list[manifest.Row]:
@@ -135,25 +138,38 @@ def test_a_run_on_a_store_is_running_as_long_as_it_says_so(monkeypatch: pytest.M
         assert status(out).runs[0].state == "finished"
 
 
-def test_a_training_run_is_running_finished_or_stopped(tmp_path: Path) -> None:
+def test_a_training_run_is_running_or_stopped(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "maskdp-1"
     folder.mkdir(parents=True)
-    (folder / "plan.json").write_text(json.dumps({"steps": 50, "delta": 1e-5, "mechanism": "maskdp"}))
+    plan = PrivacyPlan(
+        mechanism="maskdp",
+        num_records=100,
+        expected_batch=10.0,
+        steps=50,
+        delta=1e-5,
+        noise_multiplier=2.0,
+    )
+    (folder / "plan.json").write_text(json.dumps(asdict(plan)))
     (found,) = status(tmp_path).runs
     assert (found.done, found.total, found.state) == (0, 50, "running")
 
     line = json.dumps({"step": 20, "epsilon": 1.25, "public_loss": 0.5})
     (folder / "curve.jsonl").write_text(line + "\n" + line[:10])  # the last line is being written
+    key = Key.draw()
+    ledger = Ledger.open(folder / "ledger.jsonl", plan=plan, key=key, fingerprint="data")
+    for step in range(21):
+        ledger.write_ahead(step)
     (found,) = status(tmp_path).runs
     assert (found.done, found.state) == (20, "running")
-    assert "ε = 1.25 spent" in found.detail
+    assert f"ε = {spent_at_most(plan, 21):.3g} spent" in found.detail  # as the ledger says
 
     old = time.time() - STILL_SECONDS - 10
     for path in folder.iterdir():
         os.utime(path, (old, old))
     assert status(tmp_path).runs[0].state == "stopped"
     (folder / "result.json").write_text("{}")
-    assert status(tmp_path).runs[0].state == "finished"
+    with pytest.raises(UserError, match=r"missing in .*result\.json"):
+        status(tmp_path)
 
 
 def test_trials_that_optuna_proposes_are_counted(tmp_path: Path) -> None:

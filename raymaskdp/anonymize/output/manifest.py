@@ -18,8 +18,9 @@ from raymaskdp import places, storage
 from raymaskdp.anonymize.item import Decided, Status
 from raymaskdp.anonymize.output import ownership, stored
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.errors import UserError
-from raymaskdp.files import atomic_path, sha256_file, write_json
+from raymaskdp.datasets.tables import read_parquet
+from raymaskdp.errors import Damaged, UserError
+from raymaskdp.files import atomic_path, read_file, sha256_file, write_json
 from raymaskdp.places import Place
 
 MANIFEST = "manifest.parquet"
@@ -152,7 +153,7 @@ def write_manifest(out: Place, rows: Iterable[Row], run: RunFacts | None = None)
     ordered = sorted(rows, key=lambda row: row.video_id)
     table = pd.DataFrame([dataclasses.asdict(row) for row in ordered], columns=columns)
     if isinstance(out, Path) and (out / MANIFEST).is_file():
-        old = pd.read_parquet(out / MANIFEST)
+        old = read_parquet(out / MANIFEST)
         run = run or last_run(old)
         added = [name for name in old.columns if name not in columns]
         if added:
@@ -169,12 +170,19 @@ def write_manifest(out: Place, rows: Iterable[Row], run: RunFacts | None = None)
 
 
 def require_writable(out: Place) -> None:
-    """Raise `UserError` where the manifest is a link: another file, perhaps of others, that is to stay."""
-    if isinstance(out, Path) and (out / MANIFEST).is_symlink():
+    """Raise `UserError` where the manifest is a link: another file, perhaps of others, that is to stay.
+
+    Or where it is no file, so that the table could not take its place after all the work.
+    """
+    if not isinstance(out, Path):
+        return
+    if (out / MANIFEST).is_symlink():
         raise UserError(
             f"{out / MANIFEST} is a link, and what it leads to is not written over; put the table itself "
             "there, or give another output folder."
         )
+    if os.path.exists(out / MANIFEST) and not os.path.isfile(out / MANIFEST):
+        raise UserError(f"{out / MANIFEST} is to be a table, but is no file; move it away.")
 
 
 def read_manifest(out: Place) -> dict[str, Row]:
@@ -185,7 +193,7 @@ def read_manifest(out: Place) -> dict[str, Row]:
             return {}
         with storage.local_copy(path) as copy:
             return _rows(copy, path)
-    if not (out / MANIFEST).is_file():
+    if not (out / MANIFEST).exists():
         return {}
     return _rows(out / MANIFEST, out / MANIFEST)
 
@@ -194,10 +202,10 @@ def _rows(table_path: Path, path: Place) -> dict[str, Row]:
     """The rows of a table; `path` is what it is called."""
     columns = [column.name for column in dataclasses.fields(Row)]
     try:
-        table = pd.read_parquet(table_path)
+        table = read_parquet(table_path)
         records = table[columns].astype(object).where(table[columns].notna(), None).to_dict("records")
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
+    except (Damaged, KeyError) as error:
+        raise Damaged(
             f"{path} is not a manifest that `anonymize` wrote; give another output folder."
         ) from error
     return {str(values["video_id"]): Row(**values) for values in records}
@@ -313,8 +321,8 @@ def unpublish(out: Place, video_id: str) -> None:
 def read_provenance(out: Path, video_id: str) -> dict[str, Any] | None:
     """What was written down about a finished video; None where that is absent or torn."""
     try:
-        return parse_provenance((out / f"{video_id}.json").read_bytes())
-    except OSError:
+        return parse_provenance(read_file(out / f"{video_id}.json"))
+    except Damaged:
         return None
 
 

@@ -41,7 +41,7 @@ def read(out: Path, video_id: str) -> dict[str, list[str]]:
     """The same of a video in an output folder; empty where nothing of it is claimed."""
     path = out / f"{video_id}.json"
     try:
-        values = json.loads(path.read_bytes()) if not path.is_symlink() else None
+        values = json.loads(path.read_bytes()) if path.is_file() and not path.is_symlink() else None
     except (OSError, ValueError):
         return {}
     return claims(values if isinstance(values, dict) else None)

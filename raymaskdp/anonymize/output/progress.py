@@ -177,6 +177,7 @@ def _machine(out: str) -> str:
 
 def _require_note(path: Path) -> None:
     """Raise `UserError` if something else than such a note is in its place."""
+    places.require_ordinary(path, "The note of a run")
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from raymaskdp import places
 from raymaskdp.errors import UserError
 from raymaskdp.files import make_folder
 
@@ -65,6 +66,7 @@ class SecretFile:
 
 
 def _content(path: Path, machine: str = "this machine") -> bytes:
+    places.require_ordinary(path, "The secret file")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -38,12 +38,15 @@ def inspect(path: Path, *, gpus: int = GPUS) -> DoctorResult:
 
     Raises `UserError` for a file that is not there or is no YAML.
     """
+    if not path.is_file():
+        there = "is no file" if path.exists() else "does not exist"
+        raise UserError(f"The launch file {path} {there}; give one like those in cluster/.")
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         settings = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
             reason = f"line {error.problem_mark.line + 1}: {error.problem}"
         raise UserError(f"The launch file {path} cannot be read ({reason}); give a YAML file.") from error

@@ -16,6 +16,7 @@ from raymaskdp.datasets.apart import keep_apart
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.datasets.originals import require_content
 from raymaskdp.datasets.search import OUTPUT_COLUMNS
+from raymaskdp.datasets.tables import read_parquet
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.places import Place
@@ -48,9 +49,11 @@ def find_sources(source: Place) -> tuple[list[ClipSource], int]:
     if isinstance(table, Path) and table.is_dir():
         table = table / "manifest.parquet"
     columns: list[str] = []
-    if isinstance(table, str) or (table.name == "manifest.parquet" and table.is_file()):
+    if isinstance(table, Path):
+        places.require_ordinary(table, "The source")
+    if isinstance(table, str) or (table.name == "manifest.parquet" and table.exists()):
         with storage.local_copy(table) as manifest_file:
-            manifest = pd.read_parquet(manifest_file)
+            manifest = read_parquet(manifest_file)
         columns = list(manifest.columns)
     if not set(columns) >= OUTPUT_COLUMNS | {"video_id"}:
         plain = places.only_local(source, why="is no output folder of anonymize")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from raymaskdp import config as configuration
@@ -27,10 +26,9 @@ def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan
         plan_file, settings_file = folder / "plan.json", folder / "config.yaml"
         if str(folder) in found or not (plan_file.is_file() and settings_file.is_file()):
             break
-        values = json.loads(plan_file.read_text(encoding="utf-8"))
         earlier = configuration.load(TrainConfig, settings_file)
         if _same_data(earlier, store):
-            found[str(folder)] = configuration.build(PrivacyPlan, values, where=str(plan_file))
+            found[str(folder)] = configuration.read_back(PrivacyPlan, plan_file)
         init = earlier.init
     for place, plan in found.items():
         if plan.noise_multiplier == 0 and config.privacy.mechanism != "sgd":

@@ -8,7 +8,8 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from raymaskdp.files import write_text
+from raymaskdp.errors import Damaged
+from raymaskdp.files import read_file, write_text
 from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.prices.accounting import rdp_epsilon
@@ -62,8 +63,14 @@ def _spent(plan: PrivacyPlan, steps: int) -> float:
 
 
 def read_curve(path: Path) -> list[StepReport]:
-    """The lines of a curve; none if there is no file. A last line cut off by a crash is dropped."""
-    if not path.is_file():
+    """The lines of a curve; none if there is no file. A last line cut off by a crash is dropped.
+
+    Raises `Damaged` where another line is none.
+    """
+    if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [StepReport(**json.loads(line)) for line in lines if line.endswith("\n")]
+    lines = read_file(path).splitlines(keepends=True)
+    try:
+        return [StepReport(**json.loads(line)) for line in lines if line.endswith(b"\n")]
+    except (ValueError, TypeError) as error:
+        raise Damaged(f"{path} is damaged: it is no training curve; bring it back from a copy.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,9 +75,8 @@ class TrainResult:
 
 
 def read_result(folder: Path) -> TrainResult:
-    """The result of a finished run."""
-    values = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return configuration.build(TrainResult, values, where=str(folder / "result.json"))
+    """The result of a finished run. Raises `Damaged` where its file is torn, or of another version."""
+    return configuration.read_back(TrainResult, folder / "result.json")
 
 
 def finish(setup: RunSetup) -> TrainResult:

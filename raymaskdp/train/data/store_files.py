@@ -1,0 +1,64 @@
+"""How the files of a clip store are written: here, or here first and then on an object store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from raymaskdp import places, storage
+from raymaskdp.errors import UserError
+from raymaskdp.files import MADE, atomic_path, sha256_file
+from raymaskdp.places import LocalPath, Place
+from raymaskdp.train.data.store import PARTS
+
+
+def write_array(path: LocalPath, array: np.ndarray) -> None:
+    """Write an array as `np.save` does, atomically. Raises `MachineError` where there is no room."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as opened:
+        # `np.save` itself does not say why where it could not write all.
+        np.lib.format.write_array_header_1_0(opened, np.lib.format.header_data_from_array_1_0(array))
+        opened.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+@contextlib.contextmanager
+def written_to(out: Place) -> Iterator[Path]:
+    """A folder to write into; its files then are in `out`, JSON, which vouches for the others, last."""
+    if not places.is_url(out):
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="raymaskdp-") as scratch:
+        folder = Path(scratch)
+        yield folder
+        files = [path for path in folder.rglob("*") if path.is_file() and path.name != MADE]
+        for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
+            url = places.join(str(out), path.relative_to(folder).as_posix())
+            part = next((part for part in PARTS if path.name.endswith(f".{part}")), None)
+            if path.parent != folder and part is not None:
+                _keep_foreign(url, about_url=f"{url.removesuffix(part)}{PARTS[-1]}")
+            storage.publish(path, url)
+
+
+def _keep_foreign(url: str, about_url: str) -> None:
+    """Give an object that no earlier run vouches for another name before something is put in its place.
+
+    What a killed run brought before its JSON is kept so, too: nothing vouches for it.
+    """
+    version = storage.version(url)
+    if version is None:
+        return
+    try:
+        about = json.loads(storage.read(about_url))
+        vouched = {about["row"]["frames_sha256"], about["row"]["masks_sha256"]}
+        ours = url == about_url and isinstance(about["made_from"], str)
+    except (UserError, ValueError, KeyError, TypeError):
+        vouched, ours = set(), False
+    if not ours:
+        with storage.local_copy(url) as copy:
+            ours = sha256_file(copy) in vouched
+    if not ours:
+        storage.set_aside(url, f"{url.rsplit('/', 1)[1]}.set-aside-{version[:8]}")
