@@ -70,6 +70,7 @@ class VerifyResult:
       misses: how often a test of which of two adjacent data sets was trained on is wrong about the one, at
         least, if it is wrong about the other in 5 % of cases.
       promise: what the figures mean, in a sentence.
+      warnings: what makes it weaker than it looks.
     """
 
     steps_spent: int
@@ -82,6 +83,7 @@ class VerifyResult:
     others: tuple[Priced, ...]
     misses: float
     promise: str
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         rows = "".join(
@@ -96,6 +98,7 @@ class VerifyResult:
             "\nA test of which of two adjacent data sets was trained on, which is wrong about one of them in "
             f"{FALSE_ALARMS:.0%} of cases, is wrong about the other in at least {self.misses:.1%}."
             + ("\nThe run was on these data." if self.data else "")
+            + "".join(f"\nWarning: {one}" for one in self.warnings)
         )
 
 
@@ -166,6 +169,7 @@ def verify(
         others=at_deltas(plan.event(spent)),
         misses=tradeoff(plan.event(spent)).misses(FALSE_ALARMS),
         promise=plan.guarantee_statement,
+        warnings=plan.warnings,
     )
 
 

@@ -207,6 +207,9 @@ def _attempt(content: LedgerContent, key: Key, start: int, circumstances: Mappin
     attempts = _attempts(key, content.sessions)
     latest = max((n for n, one in enumerate(attempts) if _is_used(one, content.sessions)), default=0)
     fingerprint = attempts[latest].fingerprint
+    first = min((step for of, step in content.releases if of == fingerprint), default=start)
+    if start < first:
+        return latest + 1  # it would come to its own steps by another way, with other weights
     for (of, step), session in content.releases.items():
         if of == fingerprint and step >= start and content.sessions[session].circumstances != circumstances:
             return latest + 1

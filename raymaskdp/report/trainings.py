@@ -100,12 +100,15 @@ def _read_run(folder: Path, *, root: Path) -> Run:
         curve_of_run = tradeoff(spent.plan.event(spent.steps_spent))
         promised = plots.privacy_tradeoff(curve_of_run, epsilon=result.epsilon, delta=result.delta)
         both = f"{result.epsilon_rdp:.3g} by RDP, {result.epsilon_pld:.3g} by PLD"
-        facts.insert(1, Fact(name="ε, δ", value=f"{result.epsilon:.3g} ({both}), δ = {result.delta:g}"))
+        alone = "" if result.model_epsilon is None else "; of this run alone, without its initial weights'"
+        facts.insert(
+            1, Fact(name="ε, δ", value=f"{result.epsilon:.3g} ({both}), δ = {result.delta:g}{alone}")
+        )
         misses = f"{curve_of_run.misses(FALSE_ALARMS):.1%} at least, with {FALSE_ALARMS:.0%} false alarms"
         facts.insert(2, Fact(name="misses of a test between adjacent data sets", value=misses))
         facts.append(Fact(name="ledger, SHA-256", value=sha256_file(folder / "ledger.jsonl")))
         headline.append(
-            Fact(name=f"ε of one {result.unit} ({result.mechanism})", value=f"{result.epsilon:.3g}")
+            Fact(name=f"ε of one {result.unit} ({result.mechanism})", value=f"{epsilon_of(result):.3g}")
         )
     evaluation = folder / "evaluation.json"
     if evaluation.is_file():
@@ -113,7 +116,7 @@ def _read_run(folder: Path, *, root: Path) -> Run:
         name = MEASURES[measured["metric"]]
         on = f"{measured['videos']} {measured['split']} videos"
         facts.append(Fact(name=name, value=f"{measured['score']:.1%} on {on}; {measured['data']}"))
-        at = "without privacy" if result.epsilon is None else f"at ε = {result.epsilon:.3g}"
+        at = "without privacy" if result.epsilon is None else f"at ε = {epsilon_of(result):.3g}"
         headline.insert(
             0, Fact(name=f"{name} of the trained model, {at}, {on}", value=f"{measured['score']:.0%}")
         )
@@ -144,11 +147,19 @@ def _known(measured: Mapping[str, Any]) -> str:
 def _sentence(result: TrainResult) -> str:
     if result.epsilon is None:
         return "Trained without privacy: whatever is in the videos may be in the model."
-    return (
-        f"Trained with {result.mechanism}: with or without the private part of any one {result.unit}, "
-        f"the model's distribution is the same up to ε = {result.epsilon:.3g} and δ = {result.delta:g} "
-        f"({result.adjacency} adjacency)."
+    return " ".join(
+        [
+            f"Trained with {result.mechanism}: on data sets that differ in any one {result.unit} "
+            f"({result.adjacency} adjacency) the model's distribution is the same up to ε = "
+            f"{epsilon_of(result):.3g} and δ = {result.delta:g}.",
+            *result.warnings,
+        ]
     )
+
+
+def epsilon_of(result: TrainResult) -> float:
+    """ε of a private run's model, with what its initial weights cost on the same data."""
+    return result.model_epsilon or result.epsilon or 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

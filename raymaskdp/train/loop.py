@@ -28,7 +28,7 @@ from raymaskdp.train.checkpoint import TrainingState
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.batches import Inputs, PixelInputs, Views, pick_draws
 from raymaskdp.train.data.prefetch import ReadAhead
-from raymaskdp.train.guarantee.circumstances import seed_model
+from raymaskdp.train.guarantee.circumstances import leave_mark, seed_model
 from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.guarantee.session import begin
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
@@ -142,6 +142,8 @@ def _run(
             public_sum = {name: value + gradient[name] for name, value in public_sum.items()}
             shown_loss += loss.detach()
 
+        if isinstance(inputs, PixelInputs) and inputs.unread:
+            leave_mark(job.unread_mark)
         if ledger is not None:
             # Before the sums meet, so that no worker can release this step earlier.
             ledger.write_ahead(step, clipping_norm=None if norm is None else plan.clipping_norm)

@@ -107,6 +107,22 @@ def test_a_step_redone_under_other_circumstances_is_another_release(tmp_path):
         third.write_ahead(3)
 
 
+def test_an_attempt_is_not_joined_before_its_first_step(tmp_path):
+    """Its noise was added to sums at weights that a run which begins earlier comes to by another way."""
+    path = tmp_path / "ledger.jsonl"
+    first = resumed(path, 0, micro_batch="4")
+    for step in range(2):
+        first.write_ahead(step)
+    second = resumed(path, 1, micro_batch="8")
+    assert second.attempt == 1
+    for step in (1, 2):
+        second.write_ahead(step)
+    assert resumed(path, 1, micro_batch="8").key == second.key
+    third = resumed(path, 0, micro_batch="8")  # the checkpoint was removed
+    assert (third.attempt, third.redone) == (2, 4)
+    assert third.key not in (first.key, second.key)
+
+
 def test_a_step_of_an_older_session_is_compared_with_that(tmp_path):
     """A checkpoint that is put back may lie behind the latest session."""
     path = tmp_path / "ledger.jsonl"

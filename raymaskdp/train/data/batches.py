@@ -5,7 +5,7 @@ Shapes: N records, K clips of each, M draws of a record, ... the shape of one vi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -74,12 +74,15 @@ class PixelInputs:
 
     Attributes:
       masked: whether public views are wanted. If not, they are the full ones, and all count as changed.
+      unread: has an entry for every clip that could not be read. A step with one may come out otherwise if
+        it is redone.
     """
 
     store: ClipStore
     records: tuple[Record, ...]
     config: ClipConfig
     masked: bool = True
+    unread: list[bool] = field(default_factory=list, compare=False, repr=False)
 
     def read(self, records_N: np.ndarray, draws_NK: np.ndarray) -> Views:
         drawn = [
@@ -110,6 +113,7 @@ class PixelInputs:
         try:
             return clips.draw(self.store, record, number, self.config)
         except (OSError, ValueError):
+            self.unread.append(True)
             return None
 
     def _blank(self) -> Clip:

@@ -13,6 +13,7 @@ from raymaskdp.privacy.commands import VerifyResult
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.guarantee.origins import warnings_of
+from raymaskdp.train.run.result import read_result
 from raymaskdp.train.run.setup import RunSetup
 
 
@@ -20,17 +21,23 @@ def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None 
     """What a ledger's run has cost, from two libraries that agree; raises `UserError` where they do not.
 
     `ledger` may be the folder of the run. With `data`, and the run's key beside the ledger, also whether it
-    was on that clip store.
+    was on that clip store. A ledger with fewer steps than the result beside it was trained for is cut short;
+    `expected_steps` says so of a model that lies elsewhere.
     """
     ledger = ledger / "ledger.jsonl" if ledger.is_dir() else ledger
     fingerprint = None if data is None else ClipStore.open(data).fingerprint
+    if expected_steps is None and (ledger.parent / "result.json").is_file():
+        expected_steps = read_result(ledger.parent).updates
     found = commands.verify(
         ledger,
         expected_steps=expected_steps,
         fingerprint=fingerprint,
         key=Key.load(ledger.parent / "private" / "key"),
     )
-    return replace(found, promise=" ".join([found.promise, *_of_first_weights(ledger, data)]))
+    before = _of_first_weights(ledger, data)
+    if before:
+        before += ("The figures at other δ, and of tests, are of this run alone.",)
+    return replace(found, promise=" ".join([found.promise, *before]))
 
 
 def _of_first_weights(ledger: Path, data: str | None) -> tuple[str, ...]:

@@ -7,21 +7,35 @@ step under other circumstances gets other noise, and is counted again.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.metadata
+import os
 import platform
+import sys
 import uuid
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from raymaskdp.train.config import ComputeConfig
+from raymaskdp.models.registry import MODELS
+from raymaskdp.train.config import TrainConfig
 
 
-def circumstances(compute: ComputeConfig, *, world_size: int, device: torch.device) -> dict[str, str]:
-    """Names and values, all public. No two are equal where sums of a device differ from time to time."""
+def circumstances(
+    config: TrainConfig, *, world_size: int, device: torch.device, unread_mark: Path
+) -> dict[str, str]:
+    """Names and values, all public. No two are equal where a step may differ from time to time.
+
+    That is so on a GPU, where a clip could not be read once and may be readable now (`unread_mark`), and
+    where nothing tells whether the model's code has changed.
+    """
+    compute = config.compute
+    code = code_of(config.model.name)
     found = {
         "raymaskdp": importlib.metadata.version("raymaskdp"),
+        "code": code or "unknown",
         "torch": torch.__version__,
         "numpy": np.__version__,
         "transformers": _version("transformers"),
@@ -34,9 +48,44 @@ def circumstances(compute: ComputeConfig, *, world_size: int, device: torch.devi
         "checkpoint_activations": str(compute.checkpoint_activations),
         "cache_features": str(compute.cache_features),
     }
-    if device.type == "cuda":
-        found["session"] = uuid.uuid4().hex  # kernels of a GPU add up in whatever order they come
+    # Kernels of a GPU add up in whatever order they come.
+    if device.type == "cuda" or unread_mark.exists() or code is None:
+        found["session"] = uuid.uuid4().hex
     return found
+
+
+def leave_mark(mark: Path) -> None:
+    """Make an empty file, which is on the disk when this returns; one that is there stays."""
+    if not mark.exists():
+        mark.parent.mkdir(exist_ok=True)
+        with open(mark, "wb") as opened:
+            os.fsync(opened.fileno())
+
+
+@functools.cache
+def code_of(model: str) -> str | None:
+    """Digest of the code that makes a step: of this package, and of the one that brings the model.
+
+    A model that is changed without a new version makes other sums under the same noise. None where the
+    model is of no file, as in a session of Python.
+    """
+    digest = hashlib.sha256()
+    brings = MODELS[model].build.__module__
+    top = brings.partition(".")[0]
+    for name in sorted({"raymaskdp", top if _file(top) else brings}):
+        file = _file(name)
+        if file is None:
+            return None
+        for source in sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]:
+            digest.update(source.relative_to(file.parent).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(source.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module that is loaded; None if it has none."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return None if file is None else Path(file)
 
 
 def machine() -> str:

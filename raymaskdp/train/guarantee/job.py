@@ -25,6 +25,11 @@ class TrainingJob:
     identity: Identity
 
     @property
+    def unread_mark(self) -> Path:
+        """A file that is there if a clip could not be read, in a step that was or will be released."""
+        return self.folder / "private" / "unread"
+
+    @property
     def key_file(self) -> Path:
         return self.folder / "private" / "key"
 

@@ -44,14 +44,22 @@ def warnings_of(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> tup
 
     The statement of a plan is about the model, which has all of what its first weights had.
     """
+    epsilon = epsilon_with_before(config, store, plan)
+    if epsilon is None:
+        return ()
+    before = " and ".join(plans_before(config, store))
+    return (
+        f"The initial weights come from {before}, trained on the same data: the model has cost "
+        f"epsilon = {epsilon:.4g} at delta = {plan.delta:g}, and not {plan.epsilon():.4g} alone.",
+    )
+
+
+def epsilon_with_before(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> float | None:
+    """ε of a run and of all runs on the same data that its first weights come from; None without such."""
     before = plans_before(config, store)
     if not before or plan.noise_multiplier == 0:
-        return ()
-    cost = composed_cost([plan.event(), *(one.event() for one in before.values())], plan.delta)
-    return (
-        f"The initial weights come from {' and '.join(before)}, trained on the same data: the model has cost "
-        f"epsilon = {cost.epsilon:.4g} at delta = {plan.delta:g}, and not {plan.epsilon():.4g} alone.",
-    )
+        return None
+    return composed_cost([plan.event(), *(one.event() for one in before.values())], plan.delta).epsilon
 
 
 def _same_data(earlier: TrainConfig, store: ClipStore) -> bool:

@@ -44,9 +44,11 @@ def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int, clippi
         "the settings": job.identity.run,
         "the data": None if run_key is None else run_key.commit("agreement", store.fingerprint),
     }
-    about = circumstances(job.config.compute, world_size=worker.world_size, device=worker.device)
+    about = circumstances(
+        job.config, world_size=worker.world_size, device=worker.device, unread_mark=job.unread_mark
+    )
     facts["the versions"] = json.dumps(
-        {name: about[name] for name in ("raymaskdp", "torch", "numpy", "transformers")}
+        {name: about[name] for name in ("raymaskdp", "code", "torch", "numpy", "transformers")}
     )
     require_agreement(facts, worker)
     assert run_key is not None  # or else it would not have been agreed on

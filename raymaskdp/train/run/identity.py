@@ -49,6 +49,8 @@ def run_digest(config: TrainConfig, store: ClipStore) -> str:
     settings["init"] = None if config.init is None else sha256_file(config.init)
     settings["weights"] = [sha256_file(path) for path in models.weight_files(config.model)]
     settings["precision"] = config.compute.precision
+    if store.declared:  # in another order they make other losses of the same labels
+        settings["classes"] = list(store.declared)
     text = json.dumps([settings, store.name], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -10,7 +10,7 @@ from raymaskdp import models
 from raymaskdp.files import write_json
 from raymaskdp.finite import finite_or_none
 from raymaskdp.train import checkpoint
-from raymaskdp.train.guarantee.origins import warnings_of
+from raymaskdp.train.guarantee.origins import epsilon_with_before, warnings_of
 from raymaskdp.train.run.curve import read_curve
 from raymaskdp.train.run.setup import RunSetup
 
@@ -25,6 +25,8 @@ class TrainResult:
       epsilon: the tighter of `epsilon_rdp` and `epsilon_pld`; None if nothing is promised.
       updates: how many the model got: fewer than `steps` where steps were redone after a crash under other
         circumstances, and counted again.
+      model_epsilon: of the model, with what its initial weights cost on the same data; None where they
+        cost nothing.
       records: N, the number of records.
       trainable: how many numbers were trained.
       public_loss: of the last step's public lot (of its whole lot if nothing is private); or None.
@@ -50,6 +52,7 @@ class TrainResult:
     trainable: int
     public_loss: float | None
     warnings: tuple[str, ...] = ()
+    model_epsilon: float | None = None
     finished_before: bool = False
 
     def __str__(self) -> str:
@@ -106,6 +109,7 @@ def finish(setup: RunSetup) -> TrainResult:
         trainable=trainable,
         public_loss=curve[-1].public_loss,
         warnings=(*plan.warnings, *warnings_of(job.config, setup.store, plan)),
+        model_epsilon=epsilon_with_before(job.config, setup.store, plan),
     )
     write_json(job.folder / "result.json", asdict(result))
     return result

@@ -1,0 +1,131 @@
+"""A step that is redone has its old noise only where everything that makes its sum is as it was."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.changes import changed
+
+from raymaskdp.errors import UserError
+from raymaskdp.models.registry import MODELS, ModelEntry
+from raymaskdp.privacy import read_ledger
+from raymaskdp.report.trainings import read_run
+from raymaskdp.train import ClipStore, TrainConfig, train
+from raymaskdp.train.data import clips
+from raymaskdp.train.guarantee import circumstances
+from raymaskdp.train.guarantee.check import verify
+from raymaskdp.train.run.curve import StepReport
+from raymaskdp.train.run.identity import run_digest
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def killed_at(step: int) -> Callable[[StepReport], None]:
+    def stop(report: StepReport) -> None:
+        if report.step == step:
+            raise Killed
+
+    return stop
+
+
+def keys_of(config: TrainConfig) -> list[set[str]]:
+    """The keys whose noise each step was released with."""
+    (ledger,) = config.out.glob("*/ledger.jsonl")
+    releases = read_ledger(ledger).releases
+    return [{key for key, of in releases if of == step} for step in range(config.steps)]
+
+
+@pytest.fixture
+def unsaved(base: TrainConfig) -> TrainConfig:
+    """A run that begins anew where it is killed before its end."""
+    return changed(base, steps=12, compute__checkpoint_every=8)
+
+
+def test_nothing_is_counted_again_where_all_is_as_it_was(unsaved) -> None:
+    with pytest.raises(Killed):
+        train(unsaved, on_step=killed_at(3))
+    train(unsaved)
+    assert [len(keys) for keys in keys_of(unsaved)] == [1] * 12
+
+
+def test_a_clip_that_could_not_be_read_and_can_be_now_is_another_sum(unsaved, monkeypatch) -> None:
+    drawn = clips.draw
+
+    def unreadable(store, record, number, config):
+        if record.name.endswith(("3", "5", "7")):
+            raise OSError(5, "Input/output error")
+        return drawn(store, record, number, config)
+
+    monkeypatch.setattr(clips, "draw", unreadable)
+    with pytest.raises(Killed):
+        train(unsaved, on_step=killed_at(3))
+    monkeypatch.setattr(clips, "draw", drawn)
+    result = train(unsaved)
+    assert [len(keys) for keys in keys_of(unsaved)[:3]] == [2, 2, 2]
+    assert (result.steps, result.updates) == (12, 9)  # and the three are paid for
+
+
+def test_a_model_whose_code_has_changed_is_another_sum(unsaved, monkeypatch) -> None:
+    with pytest.raises(Killed):
+        train(unsaved, on_step=killed_at(3))
+    monkeypatch.setattr(circumstances, "code_of", lambda model: "of another version")
+    train(unsaved)
+    assert [len(keys) for keys in keys_of(unsaved)[:4]] == [2, 2, 2, 1]
+
+
+def test_the_code_of_an_installed_model_is_known_by_its_content(tmp_path, monkeypatch) -> None:
+    package = tmp_path / "a_package_with_a_model"
+    package.mkdir()
+    code = "class Options: pass\ndef build(options, clip, num_classes): return {}\n"
+    (package / "__init__.py").write_text("")
+    (package / "model.py").write_text(code.format(1))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from a_package_with_a_model import model  # type: ignore[import-not-found]
+
+    monkeypatch.setitem(MODELS.built_in, "theirs", ModelEntry(model.Options, model.build))
+    code_of = circumstances.code_of.__wrapped__
+    before = code_of("theirs")
+    assert before == code_of("theirs") != code_of("vit-s-16")
+    (package / "model.py").write_text(code.format(2))
+    assert code_of("theirs") != before
+    monkeypatch.delitem(sys.modules, "a_package_with_a_model.model")
+    monkeypatch.delitem(sys.modules, "a_package_with_a_model")
+    assert code_of("theirs") is None  # of no file: never the same again
+
+
+def test_classes_in_another_order_are_another_run(base) -> None:
+    store = ClipStore.open(base.data)
+    names = tuple(store.classes)
+    digests = {run_digest(base, replace(store, declared=order)) for order in ((), names, names[::-1])}
+    assert len(digests) == 3
+
+
+def test_a_ledger_that_is_cut_short_is_noticed_beside_its_result(base, tmp_path) -> None:
+    run = Path(train(changed(base, privacy__delta=0.1)).run)
+    assert "delta" in " ".join(verify(run).warnings)  # above one over the records
+    lines = (run / "ledger.jsonl").read_text().splitlines(keepends=True)
+    (run / "ledger.jsonl").write_text("".join(lines[:-2]))
+    with pytest.raises(UserError, match="lines are missing at its end"):
+        verify(run)
+    shutil.move(run / "ledger.jsonl", tmp_path / "ledger.jsonl")
+    assert verify(tmp_path / "ledger.jsonl").steps_spent == base.steps - 2
+
+
+def test_the_report_has_the_price_of_the_model_and_not_of_its_last_run(base) -> None:
+    first = train(base)
+    second = train(changed(base, init=Path(first.run) / "model.safetensors", steps=4))
+    assert second.model_epsilon is not None
+    assert second.epsilon is not None
+    assert second.model_epsilon > max(second.epsilon, first.epsilon or 0)
+    shown = read_run(Path(second.run), root=base.out)
+    assert f"up to ε = {second.model_epsilon:.3g}" in shown.sentence
+    assert "initial weights come from" in shown.sentence
+    assert shown.headline[-1].value == f"{second.model_epsilon:.3g}"
+    assert first.model_epsilon is None
