@@ -12,7 +12,6 @@ from raymaskdp.audit import audit_anonymization
 from raymaskdp.cli import main
 from raymaskdp.errors import UserError
 from raymaskdp.operate.estimate import EstimateConfig, estimate
-from raymaskdp.report.pictures.contact_sheet import sheet
 
 
 @pytest.fixture
@@ -34,12 +33,6 @@ def test_an_audit_is_not_written_among_sources_or_outputs(
     with pytest.raises(UserError, match="are the same or one is in the other"):
         audit_anonymization(published, tmp_path / "videos", tmp_path / where)
     assert sorted(tmp_path.rglob("*")) == there
-
-
-def test_a_sheet_is_not_drawn_among_sources(published: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="among the sources"):
-        sheet(published, tmp_path / "videos/s.png")
-    assert not (tmp_path / "videos/s.png").exists()
 
 
 def test_a_profile_is_not_written_over_a_file_of_the_users(films: Films, tmp_path: Path) -> None:

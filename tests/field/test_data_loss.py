@@ -730,9 +730,10 @@ def test_prepare_sets_aside_what_is_not_its_own_among_the_clips(
     if when == "before":
         with pytest.raises(UserError, match=r"store\.json is there already and is not as this project wrote"):
             prepare(tmp_path / "videos", out, SIZE)
+        kept = out / "clips" / foreign  # refused before any work
     else:
         assert prepare(tmp_path / "videos", out, SIZE).videos == 1
-    (kept,) = (out / "clips").glob(f"{foreign}.set-aside-*")
+        (kept,) = (out / "clips").glob(f"{foreign}.set-aside-*")
     assert kept.read_bytes() == b"mine"
 
 

@@ -26,11 +26,11 @@ import os, signal, sys
 from pathlib import Path
 from raymaskdp.train import PrepareConfig, prepare
 module = sys.modules["raymaskdp.train.prepare"]
-write = module._write_array
+write = module.write_array
 def write_and_die(path, array):
     write(path, array)
     os.kill(os.getpid(), signal.SIGKILL)
-module._write_array = write_and_die
+module.write_array = write_and_die
 prepare(Path(sys.argv[1]), Path(sys.argv[2]), PrepareConfig(width=32, height=24, token=2))
 """
 

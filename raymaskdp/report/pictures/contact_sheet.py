@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from raymaskdp import places
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.datasets.originals import original
@@ -47,14 +46,6 @@ class SheetResult:
         return f"{self.path}: {', '.join(self.videos)}"
 
 
-def _require_apart(out: Path, row: manifest.Row) -> None:
-    """Raise `UserError` where the picture would lie among the videos that were anonymized."""
-    source = places.named(row.source)
-    folder = Path(source).parent
-    if not places.is_url(source) and folder.is_dir() and out.parent.is_dir() and folder.samefile(out.parent):
-        raise UserError(f"{out} would lie among the sources, in {folder}; give a place elsewhere.")
-
-
 def sheet(
     folder: LocalPath,
     out: LocalPath,
@@ -82,8 +73,6 @@ def sheet(
     rows = manifest.read_manifest(Path(folder))
     if not rows:
         raise UserError(f"{folder} holds no manifest.parquet; give a folder that anonymize wrote.")
-    for row in rows.values():
-        _require_apart(Path(out), row)
     done = [row for _, row in sorted(rows.items()) if row.status == "done"]
     if not done:
         raise UserError(f"{folder} holds no anonymized video, so there is nothing to show.")
