@@ -30,9 +30,8 @@ BODY_FITS, FAINT_FITS = 0.3, 0.45
 PERHAPS = 0.2
 """Presence in a guess from which the network is asked again, in the window that it says itself."""
 
-RETRY_S, LONGEST_RETRY_S = 0.25, 1.0
-"""Seconds after which somebody who was not found is looked for again in guesses: twice as many after each
-time that it failed, up to the second."""
+RETRY_S = 0.25
+"""Seconds after which somebody who was not found is looked for again in guesses."""
 
 KEPT_S = 1.0
 """Seconds for which somebody who is lost is looked for where they were last."""
@@ -65,12 +64,11 @@ class Following:
     def __init__(self, network: BlazePose, *, presence: float, fps: float) -> None:
         self._network = network
         self._presence = presence
-        self._retries = [max(1, round(wait * fps)) for wait in (RETRY_S, LONGEST_RETRY_S)]
+        self._retry = max(1, round(RETRY_S * fps))
         self._kept = max(1, round(KEPT_S * fps))
         self._windows: dict[int, Window] = {}
         self._found: dict[int, int] = {}
-        self._next_try: dict[int, int] = {}
-        self._wait: dict[int, int] = {}
+        self._tried: dict[int, int] = {}
         self._now = -1
 
     def __call__(
@@ -97,7 +95,7 @@ class Following:
         lost = [
             track
             for track in boxes_by_track
-            if track not in found and self._now >= self._next_try.get(track, 0)
+            if track not in found and self._now - self._tried.get(track, -self._retry) >= self._retry
         ]
         found |= self._searched(frame_HW3, {track: boxes_by_track[track] for track in lost})
         taken: dict[int, _Candidate] = {}
@@ -107,9 +105,6 @@ class Following:
                 taken[track] = found[track]
         self._windows |= {track: candidate.window for track, candidate in taken.items()}
         self._found |= dict.fromkeys(taken, self._now)
-        for track in taken:
-            self._wait[track] = self._retries[0]
-            self._next_try[track] = min(self._next_try.get(track, 0), self._now + self._retries[0])
         return {track: candidate.seen for track, candidate in taken.items()}
 
     def _searched(
@@ -117,9 +112,7 @@ class Following:
     ) -> dict[int, _Candidate]:
         """The best body of each track among the guesses, each looked at twice."""
         guessed = [(track, window) for track, box_4 in boxes_by_track.items() for window in guesses(box_4)]
-        for track in boxes_by_track:
-            self._next_try[track] = self._now + self._wait.setdefault(track, self._retries[0])
-            self._wait[track] = min(2 * self._wait[track], self._retries[1])
+        self._tried |= dict.fromkeys(boxes_by_track, self._now)
         first = self._network(frame_HW3, [window for _, window in guessed])
         again = [
             (track, glimpse.window)

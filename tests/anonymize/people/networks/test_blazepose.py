@@ -12,7 +12,7 @@ from support.onnx_files import linear
 
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose, Glimpse
-from raymaskdp.anonymize.people.networks.following import LONGEST_RETRY_S, RETRY_S, Following
+from raymaskdp.anonymize.people.networks.following import KEPT_S, RETRY_S, Following
 from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks, View
 from raymaskdp.anonymize.people.networks.windows import Window, guesses
 from raymaskdp.errors import UserError
@@ -204,24 +204,13 @@ def test_who_is_hidden_for_a_moment_is_found_at_once(frames: list[np.ndarray], b
     assert 0 in following(frames[1], {0: box_4})
 
 
-def test_who_is_not_there_is_looked_for_ever_more_seldom(frames: list[np.ndarray], box_4: np.ndarray) -> None:
+def test_who_is_not_there_is_looked_for_now_and_then(frames: list[np.ndarray], box_4: np.ndarray) -> None:
     network = Counted()
     following = Following(network, presence=0.5, fps=FPS)
     empty = np.full_like(frames[0], 127)
     looked = []
-    for _ in range(round(5 * FPS)):
+    for _ in range(2 * round(KEPT_S * FPS)):
         before = network.looks
         following(empty, {0: box_4})
         looked.append(network.looks > before)
-    waits = np.diff(np.flatnonzero(looked)).tolist()
-    first, last = round(RETRY_S * FPS), round(LONGEST_RETRY_S * FPS)
-    assert waits[:3] == [first, 2 * first, min(4 * first, last)]
-    assert set(waits[3:]) == {last}
-    while not following(frames[0], {0: box_4}):
-        pass
-    searches = 0
-    for _ in range(4 * first):  # found once, so it is searched for as often as at first
-        before = network.looks
-        following(empty, {0: box_4})
-        searches += network.looks - before > 1
-    assert searches >= 2
+    assert np.flatnonzero(looked).tolist() == list(range(0, len(looked), round(RETRY_S * FPS)))
