@@ -193,8 +193,9 @@ def fold_of(store: Path, out: Path, fold: int, folds: int) -> Path:
     The test is every `folds`-th person from number `fold` on. People are numbered by name, so versions of the
     same videos have the same folds.
     """
-    table = shutil.ignore_patterns("store.json", "*.parquet")
-    shutil.copytree(store, out, copy_function=os.link, ignore=table)
+    # Links to clips alone: what runs write beside them would be written to the store itself.
+    own = shutil.ignore_patterns("store.json", "*.parquet", "private", "features", ".*")
+    shutil.copytree(store, out, copy_function=os.link, ignore=own)
     videos = pd.read_parquet(store / "videos.parquet")
     number = {subject: index for index, subject in enumerate(sorted(videos["subject"].unique()))}
     videos["split"] = ["test" if number[one] % folds == fold else "train" for one in videos["subject"]]

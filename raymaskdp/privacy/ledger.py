@@ -44,7 +44,7 @@ class Session:
     Attributes:
       key: fingerprint of its key.
       data: its commitment to the data, under that key.
-      circumstances: what decides how sums are rounded, such as versions; equal ones repeat a step exactly.
+      circumstances: what decides how sums come out, such as versions; equal ones repeat a step exactly.
     """
 
     key: str
@@ -140,7 +140,7 @@ class Ledger:
             make_folder(path.parent)
             claimed = finite_or_none(plan.epsilon())
             _append(path, {"format": FORMAT, "plan": config.to_dict(plan), "epsilon": claimed}, _START)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         content, head = _read(path)
         _require_same_plan(path, content.plan, plan)
         if content.is_of(fingerprint, key) is False:
@@ -326,7 +326,8 @@ def _hash(entry: dict[str, Any], head: str) -> str:
     return hashlib.sha256(f"{head}\n{text}".encode()).hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put the names of a folder's files on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -159,7 +159,8 @@ def _sentence(result: TrainResult) -> str:
 
 def epsilon_of(result: TrainResult) -> float:
     """ε of a private run's model, with what its initial weights cost on the same data."""
-    return result.model_epsilon or result.epsilon or 0.0
+    assert result.epsilon is not None  # a run without privacy has none to show
+    return result.epsilon if result.model_epsilon is None else result.model_epsilon
 
 
 @dataclass(frozen=True, kw_only=True)

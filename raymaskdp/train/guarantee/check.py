@@ -13,7 +13,6 @@ from raymaskdp.privacy.commands import VerifyResult
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.guarantee.origins import warnings_of
-from raymaskdp.train.run.result import read_result
 from raymaskdp.train.run.setup import RunSetup
 
 
@@ -21,19 +20,24 @@ def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None 
     """What a ledger's run has cost, from two libraries that agree; raises `UserError` where they do not.
 
     `ledger` may be the folder of the run. With `data`, and the run's key beside the ledger, also whether it
-    was on that clip store. A ledger with fewer steps than the result beside it was trained for is cut short;
-    `expected_steps` says so of a model that lies elsewhere.
+    was on that clip store. A ledger beside the result of a finished run has all its lines; of a model that
+    lies elsewhere `expected_steps` says how many steps it must have.
     """
     ledger = ledger / "ledger.jsonl" if ledger.is_dir() else ledger
     fingerprint = None if data is None else ClipStore.open(data).fingerprint
-    if expected_steps is None and (ledger.parent / "result.json").is_file():
-        expected_steps = read_result(ledger.parent).updates
     found = commands.verify(
         ledger,
         expected_steps=expected_steps,
         fingerprint=fingerprint,
         key=Key.load(ledger.parent / "private" / "key"),
     )
+    finished = expected_steps is None and (ledger.parent / "result.json").is_file()
+    # A finished run has spent its plan, steps that were redone and counted again included.
+    if finished and found.steps_spent < found.steps_planned:
+        raise UserError(
+            f"The ledger {ledger} announces {found.steps_spent} of {found.steps_planned} releases, but the "
+            "run beside it is finished: lines are missing at its end."
+        )
     before = _of_first_weights(ledger, data)
     if before:
         before += ("The figures at other δ, and of tests, are of this run alone.",)

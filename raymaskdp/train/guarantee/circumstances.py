@@ -1,8 +1,8 @@
-"""What decides how the sums of a step are rounded: a step that is redone under the same comes out the same.
+"""What decides how the sums of a step come out: a step that is redone under the same comes out the same.
 
-A step's lot and noise follow from the key. Were it redone with other rounding under the same noise, the
-difference of the two releases would have no noise in it. So the ledger holds what matters, and a redone
-step under other circumstances gets other noise, and is counted again.
+A step's lot and noise follow from the key. Were it redone with another sum under the same noise, even one
+that is only rounded otherwise, the difference of the two releases would have no noise in it. So the ledger
+holds what matters, and a redone step under other circumstances gets other noise, and is counted again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from raymaskdp.models.registry import MODELS
+from raymaskdp.privacy.ledger import sync_folder
 from raymaskdp.train.config import TrainConfig
 
 
@@ -60,6 +61,7 @@ def leave_mark(mark: Path) -> None:
         mark.parent.mkdir(exist_ok=True)
         with open(mark, "wb") as opened:
             os.fsync(opened.fileno())
+        sync_folder(mark.parent)
 
 
 @functools.cache
