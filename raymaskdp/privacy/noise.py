@@ -62,6 +62,17 @@ def on_grid(total: ClippedSum, step: float) -> ClippedSum:
     return ClippedSum(gradients, total.num_bad)
 
 
+def add_to(total: ClippedSum, part: ClippedSum, step: float | None) -> None:
+    """Add a sum to another one in place, rounded to the grid if there is one.
+
+    Parameter by parameter, each of which leaves `part`: whole numbers take twice the memory of the sum.
+    """
+    for name in total.gradients:
+        value = part.gradients.pop(name)
+        total.gradients[name] += value if step is None else in_whole_steps(value, step)
+    total.num_bad += part.num_bad
+
+
 def in_whole_steps(value: Tensor, step: float) -> Tensor:
     """One parameter's part of a sum in whole steps of the grid, int64; as it is if it is so already."""
     return value if value.dtype == torch.int64 else (value.double() / step).round().to(torch.int64)

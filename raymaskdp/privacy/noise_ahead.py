@@ -51,17 +51,17 @@ class NoiseAhead:
     def private_update(self, total: ClippedSum, step: int) -> dict[str, Tensor]:
         """The update of the next step, and the noise of the one after it begun."""
         assert self._coming is not None
-        number, drawn = self._coming
+        (number, drawn), self._coming = self._coming, None
         if number != step:
             raise ValueError(f"the noise of step {number} is for no other, and {step} was asked for")
         began = time.perf_counter()
         noise = drawn.result()
         self.waited += time.perf_counter() - began
-        if self.plan.adaptive is None:
-            self._begin()
-            return self.plan.released(total, noise)
         update = self.plan.released(total, noise)
-        self.plan = self.plan.at(self.plan.next_norm(update))
+        # Begun only now: the noise of two steps at once would take twice the memory.
+        del drawn, noise
+        if self.plan.adaptive is not None:
+            self.plan = self.plan.at(self.plan.next_norm(update))
         self._begin()
         return update
 

@@ -130,7 +130,7 @@ def _run(
             else:
                 with engine.record(num_records=len(lot)):
                     losses = losses_of(trained, clips, labels, precision)
-                    total += plan.on_grid(engine.clipped_sum(losses, usable / plan.clips))
+                    plan.add_to(total, engine.clipped_sum(losses, usable / plan.clips))
 
         public_sum = zeros_like(trainable)
         for number, _ in enumerate(micro_batches(public_lot, worker, config)):
