@@ -293,9 +293,7 @@ class PrivacyPlan:
         grid = self.grid_step
         if grid is None:
             return {name: torch.zeros((), dtype=torch.int64).expand(shape) for name, shape in shapes.items()}
-        return noise.rounded_gaussian(
-            shapes, standard_deviation=self.noise_std, step=grid, key=key, number=step
-        )
+        return noise.whole_noise(shapes, standard_deviation=self.noise_std, step=grid, key=key, number=step)
 
     def on_grid(self, total: ClippedSum) -> ClippedSum:
         """The sum over a micro-batch in whole steps of the grid, int64; as it is where there is no noise.

@@ -107,7 +107,7 @@ def _run(
     precision = getattr(torch, config.compute.precision)
     asked, held = time.monotonic(), None
     shapes = {name: tuple(value.shape) for name, value in engine.zero_sum().gradients.items()}
-    noise = ending.enter_context(NoiseAhead(plan, key, shapes, range(start, end)))
+    noise = ending.enter_context(NoiseAhead(plan, key, shapes, range(start, end), config.compute.threads))
 
     for step in range(start, end):
         began = time.monotonic()
