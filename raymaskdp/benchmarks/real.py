@@ -28,7 +28,7 @@ from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.box_search import BoxSearch
-from raymaskdp.anonymize.people.networks.given import given_networks
+from raymaskdp.anonymize.people.networks.configured import configured_networks
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.errors import UserError
@@ -169,7 +169,7 @@ def benchmark_real(folder: Path, out: Path, config: RealConfig) -> RealResult:
     if config.sheet is not None:
         sources = [folder / row["file"] for row in index]
         _sheet([(source, out / f"{source.stem}.mp4") for source in sources], config.sheet)
-    search = BoxSearch(given_networks(config.anonymize.pose).detector)
+    search = BoxSearch(configured_networks(config.anonymize.pose).detector)
     recall, false_boxes, stills = _recall(folder, {Path(row["file"]).stem for row in index}, search)
     return RealResult(
         clips=clips,
@@ -222,7 +222,7 @@ def _seen(look: LookAgain, video: Path, arrays: Path, every: int) -> tuple[int, 
             continue
         covered_HW = masks.unpack(covered_TB[index], height, width)
         for box_4 in look(frame_HW3):
-            x0, y0, x1, y1 = boxes.within(box_4, height=height, width=width)
+            x0, y0, x1, y1 = boxes.clip_to_frame(box_4, height=height, width=width)
             if covered_HW[y0:y1, x0:x1].mean() < EXPLAINED:
                 found.append(index)
                 break
@@ -245,12 +245,12 @@ def _recall(folder: Path, names: set[str], search: BoxSearch) -> tuple[dict[str,
                 continue
             box_4 = _box_of(row, frame_HW3.shape[0], frame_HW3.shape[1])
             if row["kind"] == "ignore":
-                explained |= boxes.inside(found_N4, box_4[None])[:, 0] > 0.5
+                explained |= boxes.share_inside(found_N4, box_4[None])[:, 0] > 0.5
                 continue
             hit = (boxes.iou(found_N4, box_4[None])[:, 0] >= FOUND_IOU) | (
-                boxes.inside(box_4[None], found_N4)[0] >= FOUND_INSIDE
+                boxes.share_inside(box_4[None], found_N4)[0] >= FOUND_INSIDE
             )
-            explained |= hit | (boxes.inside(found_N4, box_4[None])[:, 0] > 0.5)
+            explained |= hit | (boxes.share_inside(found_N4, box_4[None])[:, 0] > 0.5)
             counts[row["kind"]][0] += bool(hit.any())
             counts[row["kind"]][1] += 1
         false_boxes += int(np.count_nonzero(~explained))
@@ -300,7 +300,7 @@ def _fates(folder: Path, index: Sequence[dict[str, str]], out: Path) -> Iterator
                 masks.unpack(stored[film][at], height, width) for film in ("avatar_masks", "person_masks")
             )
         for row in people:
-            x0, y0, x1, y1 = boxes.within(_box_of(row, height, width), height=height, width=width)
+            x0, y0, x1, y1 = boxes.clip_to_frame(_box_of(row, height, width), height=height, width=width)
             if avatar_HW[y0:y1, x0:x1].mean() >= AVATAR_SHARE:
                 yield "avatar"
             elif removed_HW[y0:y1, x0:x1].mean() >= COVERED_SHARE:

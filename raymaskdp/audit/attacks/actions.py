@@ -56,7 +56,7 @@ def kinds_of(pair: Pair) -> dict[str, np.ndarray]:
     boxed_THW3 = source_THW3.copy()
     for frame_HW3, person_HW in zip(boxed_THW3, person_THW, strict=True):
         if person_HW.any():
-            frame_HW3[masks.around(person_HW)] = 128
+            frame_HW3[masks.bounding_slices(person_HW)] = 128
     clips = {
         "real": source_THW3,
         "anonymized": pair.output_THW3,

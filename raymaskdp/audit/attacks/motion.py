@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks, View
+from raymaskdp.anonymize.people.networks.mediapipe import CropView, PoseNetworks
 from raymaskdp.audit.video_pairs import VideoPair, read_arrays
 from raymaskdp.bodies.body import Body
 from raymaskdp.bodies.skeleton import JOINT
@@ -125,7 +125,7 @@ def _seen(case: VideoPair, networks: PoseNetworks) -> MovingSkeleton | None:
     points = []
     for frame_HW3 in reader.read_frames(case.source, np.arange(length)):
         height, width = frame_HW3.shape[:2]
-        bodies = networks.bodies(View.of(frame_HW3, (0, 0, width, height)))
+        bodies = networks.bodies(CropView.of(frame_HW3, (0, 0, width, height)))
         if bodies:
             best = max(bodies, key=lambda body: body.score)
             points.append(best.world_33x3[MEDIAPIPE_P].astype(np.float64))

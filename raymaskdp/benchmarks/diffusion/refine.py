@@ -31,7 +31,7 @@ from raymaskdp import check
 from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
 from raymaskdp.anonymize.compose.diffusion.rasterize import Crop, OpticalFlow, body_of, flow, rasterize
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
-from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined
 from raymaskdp.anonymize.compose.refiner import Cast, Refined, Refiner, Shot
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
@@ -147,7 +147,7 @@ def benchmark_refine(settings: RefineBenchmarkConfig) -> RefineResult:
                 motions=(film.motion,), figures=[film.figure], avatars=[avatar], camera_33=camera_33, fps=12.0
             )
             ways: dict[str, Refiner] = {
-                "render": Plain((film.motion,), camera_33, 12.0),
+                "render": Unrefined((film.motion,), camera_33, 12.0),
                 "harmonize": Harmonize((film.motion,), camera_33, 12.0),
             }
             for consistent, method in enumerate(METHODS[2:]):

@@ -24,12 +24,12 @@ from tqdm import tqdm
 from raymaskdp import check
 from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
 from raymaskdp.anonymize.compose.diffusion.rasterize import OpticalFlow
-from raymaskdp.anonymize.compose.diffusion.relight import Embedded, put_on, relit_crop
-from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain
+from raymaskdp.anonymize.compose.diffusion.relight import Relight, apply_factors, relit_crop
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined
 from raymaskdp.benchmarks.diffusion.refine import composed, flows_of, square
 from raymaskdp.files import atomic_path
 from raymaskdp.synthetic.relight.scenes import FPS, LitScene, lit_scenes
-from raymaskdp.synthetic.relight.training import wanted
+from raymaskdp.synthetic.relight.training import target_factors
 from raymaskdp.video import masks
 
 # Shape suffixes: H rows and W columns, S those of a square, N scenes, M figures.
@@ -133,14 +133,16 @@ def benchmark_relight(settings: RelightConfig) -> RelightResult:
 
 def _made(scene: LitScene, weights: Path | None) -> dict[str, list[np.ndarray]]:
     given = ((scene.motion,), scene.motion.camera_33, FPS)
-    ways = {"none": Plain(*given), "harmonize": Harmonize(*given)}
+    ways = {"none": Unrefined(*given), "harmonize": Harmonize(*given)}
     made = {name: composed(way, scene.shots, CompositeConfig()) for name, way in ways.items()}
-    made["embedded"] = composed(Embedded(*given, weights=weights), scene.shots, CompositeConfig())
+    made["embedded"] = composed(Relight(*given, weights=weights), scene.shots, CompositeConfig())
     made["true factors"] = []
     for index, shot in enumerate(scene.shots):
         own_HW = shot.drawn.mask_HW
         crop = relit_crop(own_HW, None)
-        layers = put_on(scene.plain[index], own_HW, own_HW, wanted(scene, index, crop)[0], crop)
+        layers = apply_factors(
+            scene.plain[index], own_HW, own_HW, target_factors(scene, index, crop)[0], crop
+        )
         made["true factors"].append(
             overlay(layers.backdrop_HW3, layers.avatar_HW3, own_HW, CompositeConfig())
         )
