@@ -1,4 +1,4 @@
-"""Videos of people in, videos of avatars out: one module a stage.
+"""Videos of people in, videos of avatars out; one package for each step.
 
 >>> from raymaskdp.anonymize import AnonymizeConfig, anonymize
 >>> anonymize("videos/", "out/", AnonymizeConfig())  # doctest: +SKIP
@@ -16,7 +16,7 @@ __all__ = ["AnonymizeConfig", "AnonymizeResult", "anonymize"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazily, so that a single stage can be imported without the networks and bodies of the others.
+    # Lazily, so that importing a single stage loads neither the networks nor the bodies of the others.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from raymaskdp.anonymize import config, run

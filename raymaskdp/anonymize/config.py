@@ -1,4 +1,4 @@
-"""Everything that decides what `anonymize` makes, in one frozen tree."""
+"""All settings of `anonymize`, in one frozen tree."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from raymaskdp.video.sandbox import DecodeLimits
 
 @dataclass(frozen=True, kw_only=True)
 class AnonymizeConfig:
-    """Settings of `anonymize`, a group a stage.
+    """Settings of `anonymize`, with a group for each stage.
 
     Attributes:
       pose, fit, plate, render, composite, verify: the stages.
       diffusion: how `composite.refine=diffusion` works.
       on_doubt: where a person may have been missed or has no pose, "redact" the region, or "quarantine" the
         video for a reviewer.
-      decode: what reading a video may take, before it is given up as failed.
+      decode: limits of decoding; a video that exceeds them fails.
       body: an SMPL-H file; None for the embedded body.
-      secret_file: 32 private bytes that choose who gets which avatar; made on first use. None for a
+      secret_file: 32 private bytes that determine the avatars of people; created on first use. None for a
         hidden file beside the output folder. Never publish it.
       piece_seconds: a video is written in chunks of this length; if its worker dies, another worker resumes
-        after the last chunk.
-      pieces: a private folder for these chunks, which all workers see; None for a hidden one beside the
-        output folder. The chunks of a video are deleted once it is decided.
-      workers: videos worked on at once, at most. None for one a CPU of this machine, or for as many as an
-        autoscaling cluster has room for, which it then finds out from one video to the next; 0 to work in
-        this process, without Ray.
-      gpus: share of a GPU that each worker holds, such as 0.25; 0 draws on the CPU.
-      address: a Ray cluster to join; None for the one around, or else a local one.
+        after the last complete chunk.
+      pieces: a private folder for these chunks, which all workers can access; None for a hidden one beside
+        the output folder. The chunks of a video are deleted once it is decided.
+      workers: largest number of videos processed in parallel. None for one on each CPU of this machine, or
+        for as many as an autoscaling cluster can hold, which adapts during the run; 0 to work in this
+        process, without Ray.
+      gpus: share of a GPU that each worker holds, such as 0.25; 0 renders on the CPU.
+      address: a Ray cluster to join; None for the current one, or else a local one.
     """
 
     pose: PoseConfig = field(default_factory=PoseConfig)
@@ -76,7 +76,9 @@ class AnonymizeConfig:
             check_weights(self.diffusion)
 
     def digest(self) -> str:
-        """SHA-256 of what shapes the output: not of the secret, nor of where the work is done."""
+        """SHA-256 of all settings that affect the output, without the secret and the settings of the
+        machines.
+        """
         plain = dataclasses.replace(
             self, decode=DecodeLimits(), secret_file=None, pieces=None, workers=None, gpus=0.0, address=None
         )
@@ -84,12 +86,12 @@ class AnonymizeConfig:
 
 
 def _require_second_opinion(pose: PoseConfig, verify: VerifyConfig) -> None:
-    """Raise `UserError` if the network that looks again is the one that finds: it misses the same people."""
+    """Raise `UserError` if the second detector is the first one, because it would miss the same people."""
     if pose.detector is None or verify.detector is None:
         return
     folder, file = Path(pose.detector).expanduser().resolve(), verify.detector.resolve()
     if file.is_relative_to(folder):
         raise UserError(
-            f"verify.detector={verify.detector} is in the folder of pose.detector, but the second look "
-            "must be by another network; leave one of them out."
+            f"verify.detector={verify.detector} is in the folder of pose.detector, but the second "
+            "detection must be by another network; leave one of them out."
         )

@@ -1,7 +1,7 @@
-"""What travels from stage to stage for one video: names, digests and packed results, never frames.
+"""The data of one video that are passed from stage to stage: names, digests and packed results, never frames.
 
-A video is `Pending`, then `Analyzed`, then `Decided`. Each phase has what is known in it, and nothing that is
-not; any of them may be followed by `Decided`, because a video may fail or be held back at any time.
+A video is `Pending`, then `Analyzed`, then `Decided`. Each phase has only the fields that are known in it.
+`Decided` may follow any of them, because a video may fail or be quarantined at any time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Status = Literal["done", "quarantined", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundSharing:
-    """That other videos of its camera use what a video shows of the background.
+    """Other videos of the camera use this video's background.
 
     Attributes:
-      camera: as the manifest has it.
-      plates: the private folder for what cameras see.
+      camera: as in the manifest.
+      plates: the private folder of observations and plates.
     """
 
     camera: str
@@ -36,16 +36,16 @@ class BackgroundSharing:
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One video, whatever its phase.
+    """One video in any phase.
 
     Attributes:
-      record: its names and where it is.
-      released: reasons to quarantine it that a reviewer has accepted (`decisions`).
-      truth: file of ground truth, where the video was synthesized.
-      shares: with whom it shares its background; None where with no other video.
-      views: file of what its camera sees in all videos; None for a video that is left to itself.
-      local: copy of a source that is on an object store, while a worker has one; None for a file.
-      source_version: what the store calls the version that was read.
+      record: its names and its path.
+      released: reasons for a quarantine that a reviewer has accepted (`decisions`).
+      truth: file of ground truth, if the video was synthesized.
+      shares: how its background is shared; None if it is not.
+      views: file of the views of its camera; None for a video without views.
+      local: local copy of a source on an object store, while a worker has one; None for a file.
+      source_version: the store's version that was read.
       seconds: working time so far, of all stages.
     """
 
@@ -65,7 +65,7 @@ class Item:
 
     @classmethod
     def after(cls, item: Item, **known: Any) -> Self:
-        """This phase of a video after another one: with what both have, and with what is `known` now."""
+        """The next phase of a video: the fields that both phases have, and those in `known`."""
         names = {one.name for one in dataclasses.fields(cls)}
         both = {one.name: getattr(item, one.name) for one in dataclasses.fields(item) if one.name in names}
         return cls(**(both | known))
@@ -73,20 +73,20 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Pending(Item):
-    """A video of which nothing was read yet."""
+    """A video that was not read yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Analyzed(Item):
-    """A video in which people were found and bodies fitted.
+    """A video with detected people and fitted bodies.
 
     Attributes:
       source_sha256: digest of the source file; "" for the known video of a self-test.
       info: size, rate and length of the source.
-      analysis: packed people and motions, or the file in the private folder of the run where they wait for
-        the plate of the camera; sensitive.
+      analysis: packed people and motions, or the file with them in the private folder of the run, until the
+        plate of the camera exists; sensitive.
       num_people: tracks.
-      observation: file of what it shows of the background; None where none is kept.
+      observation: file of its observed background; None if none is kept.
       metrics: figures for the manifest, plain numbers.
     """
 
@@ -98,20 +98,20 @@ class Analyzed(Item):
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def packed(self) -> bytes:
-        """The analysis, from wherever it is."""
+        """The packed analysis, from memory or from its file."""
         return self.analysis.read_bytes() if isinstance(self.analysis, Path) else self.analysis
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decided(Item):
-    """A video with a verdict; later stages pass it on as it is.
+    """A video with a verdict; later stages return it unchanged.
 
     Attributes:
-      status: what became of it.
-      reasons: why it was quarantined or failed, one sentence each, without personal detail.
-      fault: the error that failed it, where that was not said of its source: "" for what users can fix.
-      source_sha256: digest of the source file, "" where it was not read.
-      info: size, rate and length of the source, None where it was not read.
+      status: the verdict.
+      reasons: of a quarantine or failure, one sentence each, without personal detail.
+      fault: the error of a failure whose cause is not the source; "" for an error that users can fix.
+      source_sha256: digest of the source file, "" if it was not read.
+      info: size, rate and length of the source, None if it was not read.
       num_people: tracks.
       metrics: figures for the manifest, plain numbers.
       outputs: SHA-256 of each file written, by name.

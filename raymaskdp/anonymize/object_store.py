@@ -1,9 +1,9 @@
-"""Videos and outputs on object stores: fetched by a worker before its stages, published after them.
+"""Videos and outputs on object stores: downloaded by a worker before its stages, published after them.
 
-The stages work on local files alone. A video on a store is fetched to a private folder and removed again
-when its stages are over. Where the output folder is on a store, a worker has a private one of its own, and
-what was verified there is published object by object: the old provenance is removed first and the new one
-comes last, so a reader sees a video that is complete, or none.
+The stages use local files only. A video on a store is downloaded to a private folder and removed when its
+stages end. If the output folder is on a store, each worker has its own private folder, and its verified files
+are published object by object: the old provenance is removed first and the new one is written last, so a
+reader sees a complete video, or none.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.places import Place
 
 Stage = Callable[[AnonymizeConfig, Job], Callable[[Any], Any]]
-"""Items in, items out; or cameras."""
+"""Functions of items, or of cameras."""
 
 
 TEST_BYTES = 2**20
-"""What a folder that is tried must take."""
+"""Bytes that are written to test a folder."""
 
 
-class Carried:
-    """Stages one after the other, with what they need from stores, and what they give to one.
+class StoreStages:
+    """Consecutive stages, with their downloads from stores and their upload to one.
 
-    Tasks that are no videos pass through the stages as they are.
+    Tasks that are not videos pass through the stages unchanged.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class Carried:
     ) -> None:
         self._store = job.store
         if self._store is not None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="raymaskdp-")  # private, and ends with us
+            self._scratch = tempfile.TemporaryDirectory(
+                prefix="raymaskdp-"
+            )  # private, and removed with this object
             job = dataclasses.replace(
                 job, out=Path(self._scratch.name) / "out", work=Path(self._scratch.name) / "work"
             )
@@ -66,7 +68,7 @@ class Carried:
         return self._work(task)
 
     def self_test(self) -> None:
-        """Try the folders, and the stages on a known video; raises what is wrong with this machine."""
+        """Test the folders, and the stages on a known video; raises the machine's error."""
         for folder in (self._out, self._work_folder):
             with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{INSIDE}.test") as probe:
                 probe.write(bytes(TEST_BYTES))
@@ -97,18 +99,18 @@ class Carried:
                 done = self._work(item)
         if self._store is not None and isinstance(done, Decided) and done.status == "done":
             self._publish(self._store, done.record.video_id)
-        # The caller's clock has all of it, with the way there and back.
+        # The caller measures the whole time, including the transfers.
         return dataclasses.replace(done, seconds=item.seconds)
 
     def _publish(self, store: str, name: str) -> None:
-        """Bring a video's files to the store."""
+        """Upload a video's files to the store."""
         stored.publish(self._out, store, name)
         shutil.rmtree(self._out)
         self._out.mkdir()
 
 
-class Earlier:
-    """What earlier runs left of videos that are on a store, or go to one; each folder is listed once."""
+class PreviousRun:
+    """Results of earlier runs for videos on a store, or for an output on one; each folder is listed once."""
 
     def __init__(self, out: Place, records: Iterable[VideoRecord]) -> None:
         self._out = out
@@ -120,7 +122,7 @@ class Earlier:
             self._provenance = {places.split(url)[1]: content for url, content in found.items()}
 
     def about(self, record: VideoRecord) -> bytes | None:
-        """The content of a video's `ID.json`; None where there is none."""
+        """The content of a video's `ID.json`; None if there is none."""
         name = f"{record.video_id}.json"
         if isinstance(self._out, str):
             return self._provenance.get(name)
@@ -130,7 +132,7 @@ class Earlier:
             return None
 
     def require_free(self, record: VideoRecord, old: Row | None) -> None:
-        """Raise `UserError` if files of the user's stand where those of a video are to come."""
+        """Raise `UserError` if files of the user's have the names of a video's outputs."""
         done_before = old is not None and old.status == "done"
         if isinstance(self._out, Path):
             ownership.require_free(
@@ -141,15 +143,15 @@ class Earlier:
         ours = stored.names(self._provenance.get(about, b""))
         for name in (about, *(f"{record.video_id}{suffix}" for suffix in manifest.DATA_SUFFIXES)):
             if name in self._stored and name not in ours and not done_before:
-                raise ownership.taken(places.join(self._out, name))
+                raise ownership.occupied_error(places.join(self._out, name))
 
     def finished(self, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
-        """The row of a video that needs no more work, or None; as `manifest.finished` says."""
+        """The row of a video that needs no more work, or None; as in `manifest.reusable_row`."""
         if isinstance(self._out, Path):
             provenance = manifest.read_provenance(self._out, record.video_id)
         else:
             provenance = manifest.parse_provenance(self._provenance.get(f"{record.video_id}.json", b""))
-        return manifest.kept(
+        return manifest.reusable_row(
             record,
             old,
             provenance,
@@ -159,9 +161,9 @@ class Earlier:
         )
 
     def unchanged(self, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
-        """The row of a video whose source, subject and configuration are as they were, done or not.
+        """The row of a video with the same source, subject and configuration, done or not.
 
-        A decision about it still holds, even where its files were damaged.
+        A decision about it remains valid, even if its files were damaged.
         """
         if old is None or (old.config_sha256, old.subject) != (config_sha256, record.subject):
             return None

@@ -18,18 +18,18 @@ from raymaskdp.bodies.motion import Motion
 from raymaskdp.finite import finite_or_none
 
 FRAMES_TO_LOOK_AT = 8
-"""Suspicious frames of a quarantined video that its row names, for `review`."""
+"""Number of frames with a reason for the quarantine that the row names, for `review`."""
 
 
 def failed(item: Item, reason: str, fault: str = "") -> Decided:
-    """The item, decided: it could not be worked on, because of `reason`; `fault` as in `Decided`."""
+    """The item, decided as failed because of `reason`; `fault` as in `Decided`."""
     return Decided.after(item, status="failed", reasons=(reason,), fault=fault)
 
 
-def held_back(item: Item, reasons: list[str], frames: Sequence[int] = (), **known: Any) -> Decided:
-    """The item, decided, with what is known of it beside its phase.
+def quarantined(item: Item, reasons: list[str], frames: Sequence[int] = (), **known: Any) -> Decided:
+    """The item, decided as quarantined, with the `known` fields.
 
-    `frames` are those to look at, of which a few are remembered.
+    `frames` are those to review, of which a few are kept.
     """
     metrics = dict(known.pop("metrics", {}))
     if frames:
@@ -40,11 +40,11 @@ def held_back(item: Item, reasons: list[str], frames: Sequence[int] = (), **know
 
 
 def unreleased(item: Item, problems: list[str]) -> list[str]:
-    """The problems that no reviewer has accepted. Only judgements pass through here."""
+    """The problems that no reviewer has accepted. Only judgements are passed to this function."""
     return [problem for problem in problems if problem not in item.released]
 
 
-def doubts_told(people: People) -> list[str]:
+def doubt_reasons(people: People) -> list[str]:
     """Frames with doubts by reason, one sentence each."""
     frames: dict[str, list[int]] = {}
     for doubt in people.doubts:
@@ -53,7 +53,7 @@ def doubts_told(people: People) -> list[str]:
 
 
 def unfitted(people: People, motions: list[Motion]) -> list[str]:
-    """Frames in which somebody is seen to whom no body could be fitted, as one sentence or none."""
+    """Frames with a visible person to whom no body could be fitted, as one sentence or none."""
     pairs = zip(people.persons, motions, strict=True)
     missing_PT = np.array([person.visible_T & ~motion.visible_T for person, motion in pairs])
     if not missing_PT.any():
@@ -63,7 +63,7 @@ def unfitted(people: People, motions: list[Motion]) -> list[str]:
 
 
 def lost_frames(before: Sequence[Person | Motion], after: Sequence[Motion]) -> int:
-    """Person-frames that are there before and not after."""
+    """Number of person-frames that are visible in `before` and not in `after`."""
     pairs = zip(before, after, strict=True)
     return sum(int(np.count_nonzero(one.visible_T & ~other.visible_T)) for one, other in pairs)
 

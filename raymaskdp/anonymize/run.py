@@ -21,14 +21,14 @@ from raymaskdp import events, places
 from raymaskdp.anonymize import pipeline, shared_background
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import BackgroundSharing, Decided, Item, Pending
-from raymaskdp.anonymize.object_store import Earlier
+from raymaskdp.anonymize.object_store import PreviousRun
 from raymaskdp.anonymize.output import decisions, folders, identity, manifest
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
-from raymaskdp.anonymize.output.progress import WORK, require_alone, told
+from raymaskdp.anonymize.output.progress import WORK, record_progress, require_alone
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.output.unlisted import unlisted
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
-from raymaskdp.anonymize.people.networks.given import given_networks
+from raymaskdp.anonymize.people.networks.configured import configured_networks
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.look_again import people_detector
 from raymaskdp.bodies.body import load_body
@@ -40,31 +40,31 @@ from raymaskdp.files import make_folder, remove_scratch, scratch_folder, write_j
 from raymaskdp.places import Place
 
 LOCK_SECONDS = 10.0
-"""How long a run waits for the one before it to let go of the output folder."""
+"""How long a run waits for the previous one to release the output folder."""
 
 MANIFEST_SECONDS = 5.0
-"""The manifest is rewritten this often during a run, so that a killed run loses little."""
+"""Interval at which the manifest is rewritten during a run, so that a killed run loses little."""
 
 NAMED = 5
-"""Files that a note names."""
+"""Number of files that a note names."""
 
 ANALYSIS = 0.6
-"""Share of a video's work that is done once it is analyzed, for the progress bar."""
+"""Share of the analysis in a video's work, for the progress bar."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnonymizeResult:
-    """What became of the videos of one source.
+    """The outcomes of the videos of one source.
 
     Attributes:
       out: the output folder, or its URL.
-      done, quarantined, failed: how many videos ended so, counting earlier runs. One that failed now counts
-        as failed, though what an earlier run made of it stays, and is in the manifest.
+      done, quarantined, failed: numbers of videos, including earlier runs. A video that failed now counts as
+        failed, although its earlier outputs stay, and are in the manifest.
       reused: how many of them needed no work in this run.
       frames: anonymized frames in `out`.
       seconds: wall-clock time of this run.
-      rows: one a video, in the order of the source.
-      notes: what was left out of the source, and what is in the output folder twice; a sentence each.
+      rows: one for each video, in the order of the source.
+      notes: ignored files of the source, and duplicates in the output folder; a sentence each.
     """
 
     out: Place
@@ -95,17 +95,17 @@ def anonymize(
     *,
     progress: bool = True,
 ) -> AnonymizeResult:
-    """Replace everybody in the videos of `source` by avatars, or say why not.
+    """Replace all people in the videos of `source` by avatars, or report why not.
 
     Args:
       source: a video, a folder, a glob or a manifest; or the URL of one on an object store.
-      out: the folder for the results, or its URL; a video that cannot be proven complete leaves only its
-        row there.
-      config: settings; defaults where None.
-      progress: draw a bar on stderr.
+      out: the folder for the results, or its URL; a video without a complete verification has only a row
+        there.
+      config: settings; defaults for None.
+      progress: show a progress bar on stderr.
 
-    Running it again finishes what is missing and redoes nothing. Raises `UserError` if the source is
-    missing or the folder is in use or not writable.
+    A second call completes missing videos and repeats nothing. Raises `UserError` if the source is missing or
+    the folder is in use or not writable.
     """
     config = config or AnonymizeConfig()
     began = time.perf_counter()
@@ -116,8 +116,8 @@ def anonymize(
         keep_apart(_given_pieces(config.pieces, out), source, found.records, writes="The folder of pieces")
     require_sources(found.records)
     _check_paths(config)
-    people_detector(config.verify)  # unfit networks are detected here, not in every worker
-    given_networks(config.pose)
+    people_detector(config.verify)  # unusable networks are detected here, not in every worker
+    configured_networks(config.pose)
     if config.body is not None:
         load_body(config.body)
     if config.pose.source == "mediapipe":
@@ -130,7 +130,7 @@ def anonymize(
             require_alone(out)
         rows = manifest.read_manifest(out)
         if isinstance(out, str):
-            manifest.write_manifest(out, rows.values())  # fails before the work where writing is not allowed
+            manifest.write_manifest(out, rows.values())  # fails before the work if the folder is not writable
         again = unlisted(out, rows)
         rows |= again
         records = identity.known_ids(found.records, rows)
@@ -138,9 +138,9 @@ def anonymize(
         if isinstance(out, Path):
             identity.require_distinct(out, {*rows, *(record.video_id for record in records)})
         decided = decisions.read(out)
-        earlier = Earlier(out, records)
-        plates = folders.lasting(home, "plates")
-        # Backgrounds are shared through a folder that all workers see, which a store does not give.
+        earlier = PreviousRun(out, records)
+        plates = folders.persistent(home, "plates")
+        # Backgrounds are shared through a folder that all workers can access, which a store is not.
         donors = shared_background.donors(records, config.plate.shared_videos if isinstance(out, Path) else 0)
         sharing = {
             record.video_id: BackgroundSharing(camera=camera, plates=plates)
@@ -163,7 +163,7 @@ def anonymize(
         job = Job(
             out=home,
             work=work,
-            secret=SecretFile.at(config.secret_file or folders.lasting(home, "secret")),
+            secret=SecretFile.at(config.secret_file or folders.persistent(home, "secret")),
             plates=folders.private(plates) if donors else None,
             pieces=pieces,
             store=out if isinstance(out, str) else None,
@@ -182,11 +182,11 @@ def anonymize(
         run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
         bar = _bar(records, len(todo), progress and not events.wanted())
         events.write("anonymize begins", videos=len(records), todo=len(todo))
-        with told(out, len(records)):
+        with record_progress(out, len(records)):
             items = run(todo, config, job, observed=observed)
             in_vain = _collect(items, len(todo), rows, out, config_sha256, bar)
         if pieces is not None:
-            remove_scratch(pieces)  # all is decided; a run that is killed leaves it
+            remove_scratch(pieces)  # all videos are decided; a killed run keeps it
     stays = tuple(rows[name] for name in in_vain)
     chosen = tuple((rows | in_vain)[record.video_id] for record in records)
     counts = Counter(row.status for row in chosen)
@@ -202,65 +202,65 @@ def anonymize(
         rows=chosen,
         notes=(
             *_left_out(found.left_out),
-            *_again(again),
-            *_stays(stays),
-            *_untold(chosen),
+            *_note_unlisted(again),
+            *_note_kept(stays),
+            *_note_unchecked(chosen),
             *doubles((row.video_id, row.source_sha256) for row in rows.values()),
         ),
     )
 
 
 def _left_out(names: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """What of the source was not taken, a sentence for each reason."""
+    """Ignored files of the source, a sentence for each reason."""
     for reason, those in names.items():
-        yield places.printable(f"{len(those)} left out, {reason}: {_few(those)}")
+        yield places.printable(f"{len(those)} ignored, {reason}: {_few(those)}")
 
 
 def _few(names: Sequence[str]) -> str:
-    """Some of the names, and how many more there are."""
+    """Some of the names, and the number of the others."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(map(places.visible, names[:NAMED]))}{more}"
 
 
-def _stays(rows: Iterable[Row]) -> Iterator[str]:
-    """That what an earlier run made of videos that failed now is still there, by its verdict."""
+def _note_kept(rows: Iterable[Row]) -> Iterator[str]:
+    """A note that earlier outputs of videos that failed now are kept, by verdict."""
     for status, kept in (("done", "with its files"), ("quarantined", "held back")):
         names = [row.video_id for row in rows if row.status == status]
         if names:
-            left = f"stay {status}, {kept}, as an earlier run left them"
+            left = f"stay {status}, {kept}, from an earlier run"
             yield f"{len(names)} failed now and {left}: {_few(names)}"
 
 
-def _untold(rows: Iterable[Row]) -> Iterator[str]:
-    """That neither a checksum nor a decoder would have told of damage in the pictures of some videos."""
+def _note_unchecked(rows: Iterable[Row]) -> Iterator[str]:
+    """A note on videos in which neither a checksum nor a decoder would detect damaged frames."""
     names = [
         row.video_id for row in rows if row.status == "done" and '"source_integrity": "none"' in row.metrics
     ]
     if names:
-        yield f"{len(names)} of a coding that does not show damaged pictures (docs/limits.md): {_few(names)}"
+        yield f"{len(names)} with a codec that does not detect damaged frames (docs/limits.md): {_few(names)}"
 
 
-def _again(rows: Collection[str]) -> Iterator[str]:
-    """That finished videos were found of which the manifest did not know."""
+def _note_unlisted(rows: Collection[str]) -> Iterator[str]:
+    """A note on finished videos that were missing in the manifest."""
     if rows:
-        yield f"{len(rows)} finished before, but in no manifest: {_few(sorted(rows))}; now they are in it"
+        yield f"{len(rows)} finished before, but missing in the manifest: {_few(sorted(rows))}; now added"
 
 
 def _given_pieces(folder: Path, out: Place) -> Path:
-    """Where the pieces of one output folder go in a folder that may be for several."""
+    """The folder for the chunks of one output folder, inside a folder that may be for several."""
     home = folders.home_of(out).resolve()
     return folder / hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
 
 
 def _pieces(config: AnonymizeConfig, out: Place, home: Path) -> Path | None:
-    """The private folder for finished pieces, which all workers see; None where there is none such."""
+    """The private folder for complete chunks, which all workers can access; None if there is none."""
     if config.pieces is not None:
         return scratch_folder(_given_pieces(config.pieces, out))
-    return scratch_folder(folders.passing(home, "pieces")) if isinstance(out, Path) else None
+    return scratch_folder(folders.staging(home, "pieces")) if isinstance(out, Path) else None
 
 
 def _check_paths(config: AnonymizeConfig) -> None:
-    """Files and folders that settings name must be there: checked here, before workers start."""
+    """Check that files and folders that settings name exist, before workers start."""
     for key, path in configuration.paths(dataclasses.replace(config, secret_file=None)):
         if not os.path.exists(path):
             raise UserError(f"The setting {key} names {path}, which does not exist or may not be read.")
@@ -276,7 +276,7 @@ def _collect(
 ) -> dict[str, Row]:
     """Enter items in `rows` and the manifest as they are decided; analyzed ones are only counted.
 
-    The rows of those that failed, where an earlier verdict stays in their place.
+    Returns the rows of failed videos for which an earlier verdict is kept.
     """
     in_vain: dict[str, Row] = {}
     began = written = time.monotonic()
@@ -295,7 +295,7 @@ def _collect(
                     continue
                 _enter(item, rows, in_vain, out, config_sha256)
                 counts[item.status] += 1
-                _tell(item)
+                _log_outcome(item)
                 working += item.seconds
                 decided = (facts.decided if facts else 0) + 1
                 facts = RunFacts(
@@ -307,8 +307,10 @@ def _collect(
                     manifest.write_manifest(out, rows.values(), facts)
                     written = time.monotonic()
     except BaseException:
-        if facts is not None:  # what was decided stays known when a run breaks off
-            with contextlib.suppress(MachineError):  # what broke it off is said; the videos' own files tell
+        if facts is not None:  # decisions are kept when a run is interrupted
+            with contextlib.suppress(
+                MachineError
+            ):  # the original error is reported; the provenance files have the decisions
                 manifest.write_manifest(out, rows.values(), facts)
         raise
     if facts is not None or not todo:
@@ -319,10 +321,10 @@ def _collect(
 def _enter(
     item: Decided, rows: dict[str, Row], in_vain: dict[str, Row], out: Place, config_sha256: str
 ) -> None:
-    """Enter a decided item. Only a verdict takes back what was published before: a failure is none."""
+    """Enter a decided item. Only a verdict removes earlier outputs; a failure does not."""
     name = item.record.video_id
     row = manifest.row_of(item, config_sha256)
-    stays = manifest.standing(out, name, rows.get(name)) if item.status == "failed" else None
+    stays = manifest.previous_verdict(out, name, rows.get(name)) if item.status == "failed" else None
     if stays is not None:
         in_vain[name], rows[name] = row, stays
         return
@@ -331,7 +333,7 @@ def _enter(
     rows[name] = row
 
 
-def _tell(item: Decided) -> None:
+def _log_outcome(item: Decided) -> None:
     frames = item.info.num_frames if item.info else 0
     seconds = round(item.seconds, 3)
     events.write("video", video_id=item.record.video_id, status=item.status, frames=frames, seconds=seconds)
@@ -351,18 +353,18 @@ def _bar(records: tuple[VideoRecord, ...], todo: int, progress: bool) -> tqdm[An
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[Path]:
-    """Hold the output folder for this process, with a private folder beside it for unverified files."""
+    """Lock the output folder for this process, with a private folder beside it for unverified files."""
     make_folder(out)
     handle = os.open(out, os.O_RDONLY)
     try:
         _lock(handle)
-        work = folders.passing(out, "work")
+        work = folders.staging(out, "work")
         remove_scratch(work)  # of a run that was killed
         scratch_folder(work)
         try:
             yield work
         finally:
-            with contextlib.suppress(OSError):  # what a disk does not let go the next run removes
+            with contextlib.suppress(OSError):  # the next run removes files that a disk does not release
                 remove_scratch(work)
     except BlockingIOError as error:
         raise UserError(f"Another run writes to {out}; wait for it or give another folder.") from error
@@ -371,7 +373,7 @@ def _locked(out: Path) -> Iterator[Path]:
 
 
 def _lock(handle: int) -> None:
-    """Lock an open folder; one that was stopped may still hold it. Raises `BlockingIOError`."""
+    """Lock an open folder; a stopped run may still hold it for a moment. Raises `BlockingIOError`."""
     for _ in range(int(LOCK_SECONDS / 0.2)):
         with contextlib.suppress(BlockingIOError):
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,6 @@
-"""Figures of a run for Prometheus: videos, frames, seconds of each stage, and an estimate of what is left."""
+"""Metrics of a run for Prometheus: videos, frames, seconds of each stage, and an estimate of the remaining
+time.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,16 @@ METRICS = {
     "raymaskdp_utilisation": "working time as a share of all workers' time since the run began",
     "raymaskdp_seconds_left": "estimate, from the videos decided so far and what they took",
 }
-"""What a run says of itself on Ray's metrics port, each under the prefix `ray_`; counters end in `_total`."""
+"""Metrics on Ray's metrics port, each with the prefix `ray_`; counters end in `_total`."""
 
 
 @dataclass(kw_only=True)
 class Throughput:
-    """How fast a run advances.
+    """The speed of a run.
 
     Attributes:
-      workers: how many there are, or were on average.
-      working: seconds of all workers on decided videos, analysis included.
+      workers: number of workers, present or on average.
+      working: seconds of all workers on decided videos, including their analysis.
       decided: videos.
     """
 
@@ -36,24 +38,24 @@ class Throughput:
     decided: int = 0
 
     def add(self, item: Decided) -> None:
-        """Enter a decided item."""
+        """Add a decided item."""
         self.working += item.seconds
         self.decided += 1
 
     def utilisation(self, elapsed: float) -> float:
-        """Share in [0, 1] of the workers' time that was work on decided videos, after `elapsed` seconds."""
+        """Share of the workers' time spent on decided videos, in [0, 1], after `elapsed` seconds."""
         return min(1.0, self.working / max(self.workers * elapsed, 1e-9))
 
     def seconds_left(self, elapsed: float, waiting: int) -> float:
-        """For the `waiting` videos, if they take what the decided ones took."""
+        """Estimate for the `waiting` videos, from the time of the decided ones."""
         return elapsed * waiting / max(self.decided, 1)
 
 
 class RunMetrics:
-    """Figures of a run for Prometheus; sums over videos only, nothing of a single one."""
+    """Metrics of a run for Prometheus; only sums over videos, nothing about a single one."""
 
     def __init__(self, workers: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
-        """`workers` says how many there can be now: one at first behind a head without CPUs."""
+        """`workers` returns the present number of workers; at first it is one if the head has no CPUs."""
 
         def counted(name: str, tag: str) -> Callable[[float, str], None]:
             return metrics.counter(name, METRICS[name], tag=tag)
@@ -74,7 +76,7 @@ class RunMetrics:
         self._worker_seconds = 0.0
 
     def count(self, item: Decided, *, waiting: int) -> None:
-        """Enter a decided item; `waiting` videos are left."""
+        """Add a decided item; `waiting` videos are left."""
         self._videos(1, item.status)
         frames = item.info.num_frames if item.info is not None else 0
         if frames:
@@ -96,5 +98,5 @@ class RunMetrics:
         self._left(self._throughput.seconds_left(elapsed, waiting))
 
     def utilisation(self) -> float:
-        """Share of the workers' time that was work on decided videos, until the last one was decided."""
+        """Share of the workers' time spent on decided videos, until the last decision."""
         return self._throughput.utilisation(self._counted - self._began)

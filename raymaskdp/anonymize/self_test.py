@@ -1,7 +1,7 @@
-"""A small known video, to test whether a machine works when videos fail on it.
+"""A small known video, to test a machine on which videos fail.
 
-It is drawn here, and what an analysis would say of it is known: one person, who stands still. So the stages
-can be tried on it wherever the poses of a run come from.
+It is drawn here, and its analysis is known: one person, who stands still. So the stages can be tested with it
+whatever the source of poses is.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ FOCAL_PX, DISTANCE_M = 80.0, 3.0
 
 
 def known_item(folder: Path, limits: DecodeLimits) -> Analyzed:
-    """The video, written to `folder` and looked at as any other, with its analysis.
+    """The video, written to `folder` and probed as any other, with its analysis.
 
-    Raises `UserError` where it does not decode to what was written.
+    Raises `UserError` if it does not decode to the written frames.
     """
     path = folder / "known.mp4"
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]

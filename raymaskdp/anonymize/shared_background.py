@@ -1,10 +1,10 @@
-"""Videos of one fixed camera share what is behind their people: the donors, and the two stages.
+"""Videos of one fixed camera share their background: the donors, and the two stages.
 
-Some videos of a camera (`PlateConfig.shared_videos`), its donors, are analyzed first and *observed*. From
-what they show, the camera's views are built, once. Then the donors are finished, and all other videos of the
-camera go straight through. What is kept is in a private folder and named by content: by the digests of
-sources and settings. So a run after one that was killed uses the same plates, and a run with nothing to do
-touches none. Which videos of the same camera other runs had plays no role.
+Some videos of a camera (`PlateConfig.shared_videos`), its donors, are analyzed first and *observed*. The
+camera's views are built once, from these observations. Then the donors are finished, and all other videos of
+the camera are processed in one pass. The results are in a private folder and named by content: by the digests
+of sources and settings. So a run after a killed one uses the same plates, and a run without work changes
+none. They are independent of other runs' videos of the same camera.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from raymaskdp.places import LocalPath
 
 @dataclass(frozen=True, kw_only=True)
 class SharedCamera:
-    """A camera whose plate is to be built.
+    """A camera with a plate to build.
 
     Attributes:
-      name: as the manifest has it.
+      name: as in the manifest.
       observations: files of its observed videos, in a fixed order.
       views: the file to write.
     """
@@ -45,10 +45,10 @@ class SharedCamera:
 
 
 def donors(records: Iterable[VideoRecord], most: int) -> dict[str, tuple[VideoRecord, ...]]:
-    """The videos that each camera's plate is made of, by camera; none for a camera with a single video.
+    """The videos from which each camera's plate is built, by camera; none for a camera with a single video.
 
-    Where there are more than `most`, a digest of the name chooses: neighbours on the list often show the
-    same person at the same spot.
+    If there are more than `most`, they are selected by a digest of the name, because consecutive videos often
+    show the same person at the same place.
     """
     by_camera: defaultdict[str, list[VideoRecord]] = defaultdict(list)
     for record in records:
@@ -62,12 +62,12 @@ def donors(records: Iterable[VideoRecord], most: int) -> dict[str, tuple[VideoRe
 
 
 def observation_path(plates: Path, camera: str, source_sha256: str, config_sha256: str) -> Path:
-    """Where the observation of a video lies."""
+    """The path of the observation of a video."""
     return plates / f"{_short(camera)}-{source_sha256[:24]}-{config_sha256[:16]}.npz"
 
 
 def camera_of(plates: Path, name: str, observations: Iterable[LocalPath]) -> SharedCamera | None:
-    """The camera whose plate is made of those observations that are there; None for fewer than two."""
+    """The camera whose plate is built from the existing observations; None for fewer than two."""
     there = sorted({Path(path) for path in observations if Path(path).is_file()})
     if len(there) < 2:
         return None
@@ -77,7 +77,7 @@ def camera_of(plates: Path, name: str, observations: Iterable[LocalPath]) -> Sha
 
 
 class Observe:
-    """Keeps what an analyzed video shows of its background, and puts the analysis aside."""
+    """Stores the observed background of an analyzed video, and moves its analysis to a file."""
 
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._config = config
@@ -85,7 +85,7 @@ class Observe:
         self._job = job
 
     def __call__(self, item: Item) -> Item:
-        """An analyzed video that shares its background, now with its observation; any other as it is."""
+        """An analyzed video that shares its background, now with its observation; any other unchanged."""
         if not isinstance(item, Analyzed) or item.shares is None:
             return item
         return run_item(functools.partial(self._observe, item.shares), item)
@@ -94,9 +94,9 @@ class Observe:
         path = observation_path(shares.plates, shares.camera, item.source_sha256, self._config_sha256)
         packed = item.packed()
         scene = Scene.unpack(packed)
-        # Where nobody was found, somebody may have been missed in every frame: no background for others.
+        # If no person was found, one may have been missed in every frame, so the background is not shared.
         if scene.visible_PT.any() and not path.is_file():
-            masks_TB = scene.everybody(self._config.composite.margin * item.info.height)
+            masks_TB = scene.dilated_masks(self._config.composite.margin * item.info.height)
             observe(item.source, item.info, masks_TB, self._config.plate).save(path)
         found = str(path) if path.is_file() else None
         aside = self._job.work / f"{item.record.video_id}.analysis"
@@ -105,14 +105,14 @@ class Observe:
 
 
 class BuildViews:
-    """Builds the views of a camera and writes them down; those in which a detector finds somebody are not."""
+    """Builds the views of a camera and stores them, except those in which a detector finds a person."""
 
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
         self._config = config
         self._look = LookAgain(config.verify)
 
     def __call__(self, camera: SharedCamera) -> SharedCamera:
-        """The camera, whose file of views is there now."""
+        """The camera, after its file of views was written."""
         if not Path(camera.views).is_file():
             views = [
                 view
@@ -126,10 +126,10 @@ class BuildViews:
 def cameras_of(
     items: Iterable[Item], plates: Path, observed: Mapping[str, Iterable[Path]]
 ) -> dict[str, SharedCamera]:
-    """The cameras of `items` that have a plate, by name.
+    """The cameras of `items` with a plate, by name.
 
     Args:
-      items: videos that are not decided yet; donors have been observed.
+      items: undecided videos; donors have been observed.
       plates: the folder of plates.
       observed: observations of earlier runs, by camera.
     """
@@ -144,7 +144,7 @@ def cameras_of(
 
 
 def with_views(item: Item, cameras: Mapping[str, SharedCamera]) -> Item:
-    """The item, with the views of its camera where there are any."""
+    """The item, with the views of its camera if there are any."""
     camera = cameras.get(item.record.camera or "")
     return item if camera is None else dataclasses.replace(item, views=camera.views)
 
@@ -154,5 +154,5 @@ def _draw(record: VideoRecord) -> str:
 
 
 def _short(text: str) -> str:
-    """A name of any length and letters as a part of a file's name."""
+    """A hash of a text of any length and characters, as a part of a file name."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -3,8 +3,8 @@
 >>> item = Pending(record=VideoRecord(video_id="a", path="a.mp4"))
 >>> Synthesize(config, job)(Analyze(config, job)(item))  # doctest: +SKIP
 
-`Analyze` finds people and fits bodies; `Synthesize` makes, verifies and publishes the output. What
-goes wrong with a video is caught here and becomes the item's verdict: it costs that video only.
+`Analyze` finds people and fits bodies; `Synthesize` makes, verifies and publishes the output. An error in a
+video is caught here and becomes the item's verdict, so it affects that video only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from raymaskdp.anonymize.background.background import Background, find_backgroun
 from raymaskdp.anonymize.background.flow_fill import FlowFill
 from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.background.shared_plate import Observation, load_views
-from raymaskdp.anonymize.compose.overlap import where_people_are
+from raymaskdp.anonymize.compose.overlap import drop_misplaced_avatars
 from raymaskdp.anonymize.compose.refiner import Cast, RefinerSettings
 from raymaskdp.anonymize.compose.refiners import REFINERS
 from raymaskdp.anonymize.compose.scene import Scene, avatars_of
@@ -36,24 +36,24 @@ from raymaskdp.anonymize.compose.synthesis import SynthesisInputs, WrittenLayers
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Analyzed, Decided, Item, Pending
 from raymaskdp.anonymize.outcome import (
-    doubts_told,
+    doubt_reasons,
     failed,
     figures_of,
-    held_back,
     lost_frames,
     plain_metrics,
     published_arrays,
+    quarantined,
     unfitted,
     unreleased,
 )
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.output.unfinished import (
-    forget_pieces,
-    keep_analysis,
-    kept_analysis,
-    pieces_folder,
-    pieces_of,
+    chunks_folder,
+    chunks_of,
+    forget_chunks,
+    load_analysis,
+    save_analysis,
 )
 from raymaskdp.anonymize.people.scoring import score
 from raymaskdp.anonymize.people.sources import pose_source
@@ -77,22 +77,22 @@ _log = logging.getLogger(__name__)
 
 
 KEPT_FIGURES = 64
-"""Dressed avatars that a worker keeps, some megabytes each."""
+"""Number of dressed avatars that a worker caches, some megabytes each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Where a run works.
+    """The folders of a run.
 
     Attributes:
       out: the output folder.
-      work: a private folder on the same file system, for what is not verified yet.
-      secret: where the 32 bytes are that choose the avatars; every worker reads them itself.
-      plates: a private folder that outlives the run, for what cameras see; None where none is shared.
-      pieces: a private folder that outlives a run that is killed, for what is finished of unfinished videos;
-        None where videos begin again.
-      store: the URL to publish to, None where `out` is the output folder itself; with it a worker takes
-        folders of its own instead of `out` and `work` (`object_store`).
+      work: a private folder on the same file system, for unverified files.
+      secret: the file of the 32 bytes that determine the avatars; every worker reads it itself.
+      plates: a private folder that outlives the run, for observations and views; None if none are shared.
+      pieces: a private folder that outlives a killed run, for the complete chunks of unfinished videos; None
+        if videos always start from the beginning.
+      store: the URL to publish to, None if `out` is the output folder itself; with it a worker uses its own
+        folders instead of `out` and `work` (`object_store`).
     """
 
     out: Path
@@ -119,18 +119,18 @@ class Analyze:
         self._keep_audio = config.composite.keep_audio
 
     def __call__(self, item: Item) -> Item:
-        """A pending video, analyzed, or decided (failed or quarantined); any other as it is."""
+        """A pending video, analyzed, or decided (failed or quarantined); any other unchanged."""
         if not isinstance(item, Pending):
             return item
         analyzed = run_item(self._analyze, item)
         if isinstance(analyzed, Decided):
-            forget_pieces(self._job.pieces, self._job.secret, analyzed, self._config_sha256)
+            forget_chunks(self._job.pieces, self._job.secret, analyzed, self._config_sha256)
         return analyzed
 
     def self_test(self, folder: Path) -> None:
-        """Look at a known video, in `folder`; raises what a machine out of order makes of it."""
+        """Process a known video in `folder`; raises the error of a faulty machine."""
         item = known_item(folder, self._decode)
-        # Where poses come from files there are none for it.
+        # With poses from files there are none for it.
         with contextlib.nullcontext() if self._looks else contextlib.suppress(UserError):
             self._find_people(reader.VideoFrames(item.source), item.info, item.record)
 
@@ -140,13 +140,13 @@ class Analyze:
             raise UserError(f"{item.record.path} was written by this project; outputs are never sources.")
         info = sandbox.probe(path, self._decode)
         known: dict[str, Any] = {"info": info, "source_sha256": sha256_file(path)}
-        folder = pieces_folder(
+        folder = chunks_folder(
             self._job.pieces, self._job.secret, item, known["source_sha256"], self._config_sha256
         )
-        if folder is not None and (kept := kept_analysis(folder)) is not None:
+        if folder is not None and (kept := load_analysis(folder)) is not None:
             return Analyzed.after(item, **known, **kept)
         seconds: dict[str, Any] = {}
-        if self._keep_audio and (lost := damaged_sound(path)):  # before the work, if nothing of it decodes
+        if self._keep_audio and (lost := damaged_sound(path)):  # raises before the work if no packet decodes
             seconds["sound_packets_lost"] = lost
         with _timed(seconds, "seconds_pose"):
             people = self._find_people(reader.VideoFrames(path), info, item.record)
@@ -154,12 +154,12 @@ class Analyze:
         avatars = avatars_of(item.record, len(people.persons), self._secret)
         with _timed(seconds, "seconds_fit"):
             fitted = self._fit_bodies(people, info, avatars)
-            motions = where_people_are(fitted, people, load_body(self._body))
+            motions = drop_misplaced_avatars(fitted, people, load_body(self._body))
         if self._on_doubt == "quarantine":
-            problems = unreleased(item, [*doubts_told(people), *unfitted(people, motions)])
+            problems = unreleased(item, [*doubt_reasons(people), *unfitted(people, motions)])
             if problems:
                 doubted = [doubt.frame for doubt in people.doubts]
-                return held_back(item, problems, doubted, metrics=seconds, **known)
+                return quarantined(item, problems, doubted, metrics=seconds, **known)
         seconds["doubts"] = dict(Counter(doubt.reason for doubt in people.doubts))
         seconds["unposed"] = {
             "no body fits: too little of the person in view, unclear, or turning too fast": lost_frames(
@@ -172,14 +172,14 @@ class Analyze:
             metrics["truth"] = plain_metrics(score(people, motions, item.truth, load_body(self._body)))
         analyzed = Analyzed.after(item, analysis=Scene.of(people, motions).pack(), metrics=metrics, **known)
         if folder is not None:
-            keep_analysis(folder, analyzed)
+            save_analysis(folder, analyzed)
         return analyzed
 
 
 class Synthesize:
     """Makes plate, avatars and composite, verifies the files, and publishes them or nothing.
 
-    An analyzed video is decided with it.
+    An analyzed video is decided by it.
     """
 
     def __init__(self, config: AnonymizeConfig, job: Job) -> None:
@@ -199,17 +199,17 @@ class Synthesize:
         self._figures: dict[Avatar, Figure] = {}
 
     def __call__(self, item: Item) -> Item:
-        """An analyzed video, decided; any other as it is."""
+        """An analyzed video, decided; any other unchanged."""
         decided = run_item(self._synthesize, item) if isinstance(item, Analyzed) else item
         if not isinstance(decided, Decided):
             return decided
-        forget_pieces(self._job.pieces, self._job.secret, decided, self._config_sha256)
-        if decided.status == "quarantined":  # one that failed says nothing of what was made before
+        forget_chunks(self._job.pieces, self._job.secret, decided, self._config_sha256)
+        if decided.status == "quarantined":  # a failure does not invalidate earlier outputs
             manifest.unpublish(self._job.out, item.record.video_id)
         return decided
 
     def self_test(self, folder: Path) -> None:
-        """Finish a known video, in `folder`; raises what a machine out of order makes of it."""
+        """Finish a known video in `folder`; raises the error of a faulty machine."""
         require_avatar(self._make(known_item(folder, self._config.decode), folder)[0])
 
     def _synthesize(self, item: Analyzed) -> Decided:
@@ -220,19 +220,19 @@ class Synthesize:
         return decided
 
     def _make(self, item: Analyzed, work: Path) -> tuple[Decided, dict[str, Any]]:
-        """Make and verify the files in `work`; the decided item and the per-frame counts."""
+        """Make and verify the files in `work`; returns the decided item and the per-frame counts."""
         config, info, name = self._config, item.info, item.record.video_id
         source = item.source
         scene = Scene.unpack(item.packed())
-        kept = pieces_folder(
+        kept = chunks_folder(
             self._job.pieces, self._job.secret, item, item.source_sha256, self._config_sha256
         )
         folder = kept or work / "pieces"
-        pieces = pieces_of(item, folder, config.piece_seconds)
-        metrics = dict(item.metrics) | how_shown(info)
+        pieces = chunks_of(item, folder, config.piece_seconds)
+        metrics = dict(item.metrics) | source_notes(info)
 
         with _timed(metrics, "seconds_plate"):
-            masks_TB = scene.everybody(config.composite.margin * info.height)
+            masks_TB = scene.dilated_masks(config.composite.margin * info.height)
             background = _background(item, masks_TB, config.plate, folder)
             masks_TB = bridge(masks_TB, round(config.composite.gap * float(info.fps)))
         if math.isfinite(background.drift_px):
@@ -285,7 +285,7 @@ class Synthesize:
         metrics |= figures_of(layers, files, info.width * info.height)
         metrics |= {f"avatars_{name}": count for name, count in layers.refined.items()}
         if problems:
-            return held_back(item, problems, metrics=metrics), {}
+            return quarantined(item, problems, metrics=metrics), {}
         write_npz(work / f"{name}.npz", published_arrays(scene, layers, float(info.fps)))
         digests = {
             f"{name}{suffix}": sha256_file(work / f"{name}{suffix}") for suffix in manifest.DATA_SUFFIXES
@@ -294,10 +294,10 @@ class Synthesize:
         return decided, layers.checks.summary()
 
     def _judgements(self, layers: WrittenLayers, doubts_T: np.ndarray) -> list[str]:
-        """Reasons to quarantine a video that a reviewer may overrule."""
+        """Reasons for a quarantine that a reviewer may overrule."""
         found = layers.checks.excesses()
         counts = layers.checks
-        # What the analysis doubted is background, too, and was judged there.
+        # Doubts of the analysis are background, too, and were judged there.
         seen = (counts.background_T > doubts_T) | (counts.filled_T > 0) | (counts.blanked_T > 0)
         if self._config.on_doubt == "quarantine" and seen.any():
             named = checks.name_frames(np.flatnonzero(seen))
@@ -319,7 +319,7 @@ class Synthesize:
         return draw
 
     def _dressed(self, avatar: Avatar) -> Figure:
-        """The avatar's mesh; the latest are kept, because subjects come back."""
+        """The avatar's mesh; the latest ones are cached, because subjects recur."""
         if avatar not in self._figures:
             if len(self._figures) >= KEPT_FIGURES:
                 self._figures.pop(next(iter(self._figures)))
@@ -331,12 +331,12 @@ AnyItem = TypeVar("AnyItem", bound=Item)
 
 
 def run_item(work: Callable[[AnyItem], Item], item: AnyItem) -> Item:
-    """`work(item)`, timed; what it raises becomes a failed item."""
+    """`work(item)`, timed; an exception becomes a failed item."""
     began = time.perf_counter()
     made: Item
     try:
         made = work(item)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 — whatever breaks one video must not stop the others
+    except (Exception, SystemExit) as error:  # noqa: BLE001 — an error in one video must not stop the others
         lacking = machine_lacks(error)
         if lacking:
             made = failed(item, lacking, fault=f"{MACHINE}{lacking}")
@@ -349,17 +349,17 @@ def run_item(work: Callable[[AnyItem], Item], item: AnyItem) -> Item:
     return dataclasses.replace(made, seconds=made.seconds + time.perf_counter() - began)
 
 
-def how_shown(info: VideoInfo) -> dict[str, Any]:
-    """What is not as in the source, and whether pictures have times of their own, for the row.
+def source_notes(info: VideoInfo) -> dict[str, Any]:
+    """Differences from the source, and whether frames have individual times, for the row.
 
-    And what would have told that pictures were damaged.
+    And what would detect damaged frames.
     """
     changed: dict[str, Any] = {"source_changed": list(info.changed)} if info.changed else {}
     return changed | {"source_integrity": info.integrity} | ({"variable_rate": True} if info.times else {})
 
 
 def _background(item: Analyzed, masks_TB: MaskFilm, plates: PlateConfig, folder: Path) -> Background:
-    """The background of a video, with the help of its camera's views where those could be built."""
+    """The background of a video, with its camera's views if they exist."""
     views = load_views(item.views) if item.views and Path(item.views).is_file() else ()
     observation = Path(item.observation or folder / "observation.npz")
     if not observation.is_file():
@@ -368,7 +368,7 @@ def _background(item: Analyzed, masks_TB: MaskFilm, plates: PlateConfig, folder:
 
 
 def _flow(source: str, masks_TB: MaskFilm, plates: PlateConfig) -> FlowFill | None:
-    """What fills the frames of a camera whose background could not be pieced together, where flow is to."""
+    """The optical-flow fill for a moving camera without a mosaic, if the settings enable it."""
     if plates.moving_camera != "flow":
         return None
     return FlowFill(lambda start: masked_frames(source, masks_TB, start), plates.fill)

@@ -1,4 +1,4 @@
-"""Attacks on what this project makes: on anonymized videos, and on private training."""
+"""Attacks on the outputs of this project: on anonymized videos, and on private training."""
 
 from raymaskdp.audit.anonymization import AnonymizationAudit, audit_anonymization
 from raymaskdp.audit.collect import AnonymizationAuditConfig

@@ -1,7 +1,8 @@
 """`raymaskdp audit anonymization`: try to find the people of the sources in the anonymized videos.
 
-One look at every pair of source and output collects what the attacks need; then the attackers are trained,
-each beside a control in which it must win. An attack whose control fails shows nothing, and that is said.
+One pass over every pair of source and output collects the attackers' inputs. Then the attackers are trained,
+each together with a control in which it must succeed. An attack whose control fails shows nothing, and the
+result says so.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from raymaskdp.audit.attacks.actions import ActionFidelity
 from raymaskdp.audit.attacks.attributes import Inference, infer
 from raymaskdp.audit.attacks.faces import Detections
 from raymaskdp.audit.attacks.identification import Attack, identify
-from raymaskdp.audit.collect import AnonymizationAuditConfig, CollectedPair, look
+from raymaskdp.audit.collect import AnonymizationAuditConfig, CollectedPair, collect
 from raymaskdp.audit.counts import Count, count
 from raymaskdp.audit.fidelity import PoseFidelity, measure_pose
 from raymaskdp.audit.leaks import TEXTURE_OF_ALL
@@ -29,12 +30,12 @@ from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
 
 NAMED = 8
-"""Videos that a finding names, at most."""
+"""Largest number of videos that a finding names."""
 LARGE_SET = 10
-"""Videos from which the mean texture of all of them is a test of its own."""
+"""Least number of videos for a separate test of their mean texture."""
 NOT_COVERED = (
-    "Text, screens, letters and photographs in the background are not looked for.",
-    "Voices are left out unless composite.keep_audio keeps them; sound is not attacked here.",
+    "Text, screens, letters and photographs in the background are not searched for.",
+    "Voices are removed unless composite.keep_audio keeps them; sound is not attacked here.",
     "The attackers are small and trained on these subjects alone; a stronger one may find more.",
     "The sources, and so the figures here, are of these videos. Other scenes can be harder.",
 )
@@ -51,18 +52,18 @@ class Risk:
 
 @dataclass(frozen=True, kw_only=True)
 class AnonymizationAudit:
-    """The outcome. Holds no picture and no figure of one person; but figures are of private videos.
+    """The outcome. It has no picture and no figure of one person; but the figures describe private videos.
 
     Attributes:
-      folder: where it is written: audit.json, tables as CSV, plots as SVG and PNG.
+      folder: the folder of the result: audit.json, tables as CSV, plots as SVG and PNG.
       audited: the folder of anonymized videos.
-      videos, subjects: how many were looked at.
-      attacks, counts, actions, pose: what was measured; `pose` is None without ground truth.
-      attributes: what was guessed about people.
+      videos, subjects: their numbers.
+      attacks, counts, actions, pose: results of the measurements; `pose` is None without ground truth.
+      attributes: results of attribute inference.
       risks: the three questions of WP216.
-      findings: leaks, in sentences; empty if none was found.
-      not_shown: what could not be measured, or whose control failed.
-      not_covered: what no attack here looks at.
+      findings: leaks, in sentences; empty if there are none.
+      not_shown: measurements that were impossible, or whose control failed.
+      not_covered: what no attack here examines.
     """
 
     folder: str
@@ -111,11 +112,11 @@ def audit_anonymization(
     """Attack the anonymized videos in `folder`.
 
     Args:
-      sources: the manifest that was anonymized; its `subject` says who is seen.
-      out: folder for the outcome, `FOLDER-audit` beside `folder` by default.
+      sources: the manifest that was anonymized; its `subject` names the person of each video.
+      out: folder for the result, `FOLDER-audit` beside `folder` by default.
 
     Raises:
-      UserError: nothing to compare, or a source that is gone or another.
+      UserError: nothing to compare, or a source that is missing or different.
     """
     settings = settings or AnonymizationAuditConfig()
     folder = Path(folder)
@@ -124,7 +125,7 @@ def audit_anonymization(
     cases = find_cases(folder, sources, most=settings.videos)
     files.make_folder(place)
     files.require_ours(place / "audit.json", of=folder)  # before the work
-    seen = look(cases, settings)
+    seen = collect(cases, settings)
     attacks, not_shown = identify(seen, settings)
     attributes, missing = infer(seen, seed=settings.seed)
     not_shown += missing
@@ -134,7 +135,7 @@ def audit_anonymization(
     if pose is None:
         not_shown.append("Pose fidelity needs ground truth, which these sources do not have.")
     not_shown += [
-        f"{attack.name}: the attacker fails on the sources, too, so it says nothing about the outputs."
+        f"{attack.name}: the attacker fails on the sources, too, so its result on the outputs shows nothing."
         for attack in attacks
         if attack.expected == "wins" and not attack.result.found
     ]
@@ -143,8 +144,10 @@ def audit_anonymization(
         for a in attributes
         if a.expected == "wins" and not a.likely
     ]
-    if not any(s.sightings.faces_before for s in seen):
-        not_shown.append("Faces: none is found in the sources, so finding none in the outputs says nothing.")
+    if not any(s.detections.faces_before for s in seen):
+        not_shown.append(
+            "Faces: none is detected in the sources, so their absence in the outputs shows nothing."
+        )
     result = AnonymizationAudit(
         folder=str(place),
         audited=str(folder),
@@ -164,17 +167,17 @@ def audit_anonymization(
 
 
 def _require_apart(place: Path, folder: Path, sources: Path) -> None:
-    """Raise `UserError` if the outcome would lie among the sources, or in what is passed on."""
+    """Raise `UserError` if the result would be inside the sources, or in a folder that is published."""
     keep_apart(place, sources, ())
     if places.within(place, folder) or places.within(folder, place):
         raise UserError(
-            f"The folder {place} for the outcome and {folder}, which is passed on, are the same or one is in "
+            f"The folder {place} for the result and {folder}, which is published, are the same or one is in "
             "the other; give a folder beside it."
         )
 
 
 def read_audit(path: Path) -> AnonymizationAudit:
-    """An outcome from its audit.json."""
+    """A result from its audit.json."""
     return config.read_back(AnonymizationAudit, path, without=("kind",))
 
 
@@ -182,7 +185,7 @@ def _actions(
     seen: list[CollectedPair], settings: AnonymizationAuditConfig
 ) -> tuple[tuple[ActionFidelity, ...], list[str]]:
     if not settings.action_epochs:
-        return (), ["Action fidelity was left out (action_epochs=0)."]
+        return (), ["Action fidelity was not measured (action_epochs=0)."]
     labelled = [s for s in seen if s.clips is not None]
     usable = [s for s in labelled if s.clips is not None and len(s.clips["real"]) == settings.frames]
     if labelled and not usable:
@@ -201,12 +204,16 @@ def _actions(
 
 
 def _counts(seen: list[CollectedPair]) -> tuple[Count, ...]:
-    looked = sum((s.sightings for s in seen), Detections(frames=0, faces_before=0, faces_after=0, beside=0))
+    looked = sum((s.detections for s in seen), Detections(frames=0, faces_before=0, faces_after=0, beside=0))
     videos = len(seen)
     return (
-        count("videos in which the person's pixels were left in", sum(s.leaks.person for s in seen), videos),
         count(
-            "videos whose avatar layer holds pixels of the source", sum(s.leaks.layer for s in seen), videos
+            "videos with pixels of the person left in the output", sum(s.leaks.person for s in seen), videos
+        ),
+        count(
+            "videos whose avatar layer contains pixels of the source",
+            sum(s.leaks.layer for s in seen),
+            videos,
         ),
         count("frames with a face or body beside the avatars", looked.beside, looked.frames),
         count("source frames with a face", looked.faces_before, looked.frames),
@@ -218,8 +225,8 @@ def _findings(seen: list[CollectedPair], attacks: list[Attack], attributes: list
     found = []
     for what, leaky in (
         ("The person's own pixels are in the output of", [s for s in seen if s.leaks.person]),
-        ("The avatar layer holds pixels of the source in", [s for s in seen if s.leaks.layer]),
-        ("A detector finds somebody beside the avatars in", [s for s in seen if s.sightings.beside]),
+        ("The avatar layer contains pixels of the source in", [s for s in seen if s.leaks.layer]),
+        ("A detector finds a person beside the avatars in", [s for s in seen if s.detections.beside]),
     ):
         if leaky:
             names = [s.case.row.video_id for s in leaky]
@@ -255,7 +262,7 @@ def _risks(
         if found is None:
             return "not measured"
         control = by_name.get(f"{name.split(',')[0]}, source to source")
-        blind = "" if control is None or control.found else "; but the control fails, so this says nothing"
+        blind = "" if control is None or control.found else "; but the control fails, so this shows nothing"
         return f"{found.rank1:.0%} (chance {found.chance_low:.0%}–{found.chance_high:.0%}{blind})"
 
     def share(kind: str) -> str:
@@ -268,8 +275,8 @@ def _risks(
             question="Can a person of the sources be found among the anonymized videos?",
             answer=f"By looks: rank-1 {rank1('appearance, anonymized to source')}; by limb lengths: "
             f"{rank1('limb lengths, anonymized to source')}; by the way of moving: "
-            f"{rank1('way of moving, anonymized to source')}. Whoever holds a source video can find what was "
-            "made of it: place, moment and motion are the same.",
+            f"{rank1('way of moving, anonymized to source')}. A person with a source video can find its "
+            "anonymized version: place, moment and motion are the same.",
         ),
         Risk(
             name="linkability",
@@ -290,17 +297,19 @@ def _risks(
 
 
 def _guessed(attributes: list[Inference]) -> str:
-    """What of a person can be guessed from the outputs, in sentences."""
+    """Sentences about what can be inferred about a person from the outputs."""
     found = [a for a in attributes if a.asked_about == "anonymized" and a.likely]
     if not attributes:
-        return "Masks show roughly how large somebody was; how well that can be guessed was not measured."
+        return (
+            "Masks show approximately how large a person was; how well that can be inferred was not measured."
+        )
     if not found:
         return "Stature, sex and preferred side were guessed no better than by chance."
     return (
         "Of people not seen before, these were guessed better than by chance: "
         + "; ".join(
             f"{a.attribute} from the {a.guessed_from} ({a.accuracy:.0%}, chance "
-            f"{a.chance_low:.0%}–{a.chance_high:.0%}, taught by {a.trained_on} videos)"
+            f"{a.chance_low:.0%}–{a.chance_high:.0%}, trained on {a.trained_on} videos)"
             for a in found
         )
         + "."

@@ -1,4 +1,4 @@
-"""One pass over every pair of source and output, which collects what all attacks need."""
+"""One pass over every pair of source and output, which collects the inputs of all attacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from raymaskdp.audit.attacks.embedding import (
     Embedder,
     mean_direction,
 )
-from raymaskdp.audit.attacks.faces import Detections, Lookout
+from raymaskdp.audit.attacks.faces import Detections, FrameDetectors
 from raymaskdp.audit.leaks import Leaks, find_leaks
 from raymaskdp.audit.video_pairs import Pair, VideoPair, crops, read_pair
 from raymaskdp.bodies.body import load_body
@@ -32,19 +32,19 @@ class AnonymizationAuditConfig:
     """Settings of `audit anonymization`.
 
     Attributes:
-      videos: at most so many are looked at, of each subject as many as can be.
-      frames: of each video, evenly spread.
-      detector_frames: of these, shown to the detectors of faces and bodies; 0 for none.
+      videos: largest number of videos, as evenly distributed over subjects as possible.
+      frames: of each video, evenly spaced.
+      detector_frames: of these, for the detectors of faces and bodies; 0 for none.
       epochs: of the appearance attacker.
-      action_epochs: of the networks that name actions; 0 leaves action fidelity out.
-      face_model: an ONNX network that recognizes faces (picture in, vector out), to attack with, too.
-      face_side: of its picture, pixels.
-      person_model: likewise one that recognizes people.
-      person_size: rows and columns of its picture.
+      action_epochs: of the action networks; 0 disables action fidelity.
+      face_model: an ONNX network for face recognition (image in, vector out), as an additional attacker.
+      face_side: of its input, pixels.
+      person_model: likewise one for person re-identification.
+      person_size: rows and columns of its input.
       pose: the detectors' settings; as in `anonymize`.
-      body: the SMPL-H file that `anonymize` was given; None for the embedded body.
+      body: the SMPL-H file of the `anonymize` run; None for the embedded body.
       seed: of the attackers.
-      progress: draw a progress bar.
+      progress: show a progress bar.
     """
 
     videos: Annotated[int, check.Range(1)] = 400
@@ -69,13 +69,13 @@ class AnonymizationAuditConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CollectedPair:
-    """What the attacks need of one pair; small, but of real people: never written."""
+    """The attackers' inputs from one pair; small, but of real people: never written."""
 
     case: VideoPair
     source: np.ndarray
     output: np.ndarray
     leaks: Leaks
-    sightings: Detections
+    detections: Detections
     clips: dict[str, np.ndarray] | None
     source_skeleton: motion.MovingSkeleton | None
     output_skeleton: motion.MovingSkeleton | None
@@ -85,10 +85,10 @@ class CollectedPair:
     """By attacker given by path: what it makes of source and output; None where it saw nothing."""
 
 
-def look(cases: Sequence[VideoPair], settings: AnonymizationAuditConfig) -> list[CollectedPair]:
+def collect(cases: Sequence[VideoPair], settings: AnonymizationAuditConfig) -> list[CollectedPair]:
     """Read all cases, one after another; memory grows by some hundred kilobytes a video."""
-    lookout, body = Lookout(settings.pose), load_body(settings.body)
-    given = _given(settings, lookout)
+    detectors, body = FrameDetectors(settings.pose), load_body(settings.body)
+    given = _given(settings, detectors)
     seen = []
     for case in tqdm(cases, "audit", unit="video", disable=not settings.progress):
         pair = read_pair(case, frames=settings.frames)
@@ -99,9 +99,9 @@ def look(cases: Sequence[VideoPair], settings: AnonymizationAuditConfig) -> list
                 source=crops(pair, pair.source_THW3),
                 output=crops(pair, pair.output_THW3),
                 leaks=find_leaks(pair),
-                sightings=lookout.look(pair, frames=settings.detector_frames),
+                detections=detectors.detect(pair, frames=settings.detector_frames),
                 clips=actions.kinds_of(pair) if labelled else None,
-                source_skeleton=motion.source_skeleton(case, lookout.networks) if case.alone else None,
+                source_skeleton=motion.source_skeleton(case, detectors.networks) if case.alone else None,
                 output_skeleton=motion.output_skeleton(case, body) if case.alone else None,
                 outline=motion.outline(case) if case.alone else None,
                 shape=motion.shape(case) if case.alone else None,
@@ -114,8 +114,8 @@ def look(cases: Sequence[VideoPair], settings: AnonymizationAuditConfig) -> list
 Embed = Callable[[Pair], tuple[np.ndarray | None, np.ndarray | None]]
 
 
-def _given(settings: AnonymizationAuditConfig, lookout: Lookout) -> dict[str, Embed]:
-    """The attackers given by path: what each makes of the source and the output of a pair."""
+def _given(settings: AnonymizationAuditConfig, detectors: FrameDetectors) -> dict[str, Embed]:
+    """The attackers given by path: their vectors of the source and the output of a pair."""
     given: dict[str, Embed] = {}
     if settings.face_model is not None:
         side = (settings.face_side, settings.face_side)
@@ -124,7 +124,7 @@ def _given(settings: AnonymizationAuditConfig, lookout: Lookout) -> dict[str, Em
         )
 
         def by_face(frames_THW3: np.ndarray) -> np.ndarray | None:
-            found = [lookout.face(frame_HW3) for frame_HW3 in frames_THW3]
+            found = [detectors.face(frame_HW3) for frame_HW3 in frames_THW3]
             return mean_direction([faces(face_HW3) for face_HW3 in found if face_HW3 is not None])
 
         given["face"] = lambda pair: (by_face(pair.source_THW3), by_face(pair.output_THW3))

@@ -12,9 +12,9 @@ class Count:
     """`found` of `trials`.
 
     Attributes:
-      name: of what.
-      at_most: the rate that is not exceeded, with 95 % confidence (Clopper–Pearson, one-sided); 0 to 1.
-        Nothing found in n trials gives 3 / n, nearly ("the rule of three").
+      name: of the counted events.
+      at_most: upper bound of the rate, with 95 % confidence (Clopper–Pearson, one-sided); 0 to 1. For no
+        event in n trials it is about 3 / n ("the rule of three").
     """
 
     name: str
@@ -24,7 +24,7 @@ class Count:
 
 
 def count(name: str, found: int, trials: int) -> Count:
-    """A count with its bound; without trials the rate may be anything."""
+    """A count with its bound; without trials the bound is 1."""
     all_found = found >= trials
     return Count(
         name=name,

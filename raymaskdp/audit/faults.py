@@ -1,7 +1,7 @@
-"""Faults that private training is known for, planted into the real `train` while it runs.
+"""Known faults of private training, injected into the real `train` while it runs.
 
-An audit that does not find them is blind. Each replaces a function of the loop or the plan in this process,
-for as long as its block lasts, and no run but one on canaries may be made then.
+An audit that does not detect them is useless. Each replaces a function of the loop or the plan in this
+process for the duration of its block. Only runs on canaries are allowed in it.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ def _noise(change: Callable[[PrivacyPlan, Key, int, Shapes, dict[str, Tensor]], 
 
 
 def no_noise() -> AbstractContextManager[None]:
-    """The sum is released as it is."""
+    """The sum is released without noise."""
     return _noise(lambda plan, key, step, shapes, drawn: {k: torch.zeros_like(v) for k, v in drawn.items()})
 
 
 def half_the_noise() -> AbstractContextManager[None]:
-    """A standard deviation that was halved somewhere."""
+    """The standard deviation is halved."""
     return _noise(lambda plan, key, step, shapes, drawn: {k: v // 2 for k, v in drawn.items()})
 
 
 def noise_of_every_worker() -> AbstractContextManager[None]:
-    """Two workers each add noise of their own."""
+    """Each of two workers adds its own noise."""
     draw = PrivacyPlan.whole_noise
 
     def more(plan: PrivacyPlan, key: Key, step: int, shapes: Shapes, drawn: dict[str, Tensor]) -> Any:
@@ -59,7 +59,7 @@ def noise_of_every_worker() -> AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def counted_twice() -> Iterator[None]:
-    """Every worker's share is gone through twice, as when two workers have the same one."""
+    """Every worker's share is processed twice, as if two workers had the same one."""
     once = loop.micro_batches
 
     def twice(*arguments: Any) -> Iterator[np.ndarray]:
@@ -72,7 +72,7 @@ def counted_twice() -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_lot() -> Iterator[None]:
-    """S′ = S: the public branch shows who is in the private lot."""
+    """S′ = S: the public branch shows which records are in the private lot."""
 
     def same(self: PrivacyPlan, key: Key, step: int) -> np.ndarray:
         return self.lot(key, step)
@@ -83,7 +83,7 @@ def one_lot() -> Iterator[None]:
 
 @contextlib.contextmanager
 def clipped_per_clip() -> Iterator[None]:
-    """Every clip is clipped by itself, as where a model folds clips into the batch; without public views."""
+    """Every clip is clipped separately, as if a model folded clips into the batch; without public views."""
     record, clipped_sum = GradientEngine.record, GradientEngine.clipped_sum
 
     def fold(self: GradientEngine, *, num_records: int) -> AbstractContextManager[None]:
@@ -101,7 +101,7 @@ def clipped_per_clip() -> Iterator[None]:
 
 @contextlib.contextmanager
 def public_view_of_the_composite() -> Iterator[None]:
-    """What is called the public view shows what is sensitive."""
+    """The alleged public view shows sensitive pixels."""
     opened = setup.open_inputs
 
     @dataclasses.dataclass
@@ -129,4 +129,4 @@ FAULTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str]] = {
     "clipping per clip": (clipped_per_clip, "multiclip"),
     "public views from the composite": (public_view_of_the_composite, "maskdp"),
 }
-"""By name, what plants it and the mechanism in which it shows."""
+"""By name, the injecting function and the mechanism in which the fault is visible."""

@@ -1,4 +1,4 @@
-"""How near the output's skeleton is to the source's, where the truth is known.
+"""Distance of the output's skeleton from the source's, for sources with ground truth.
 
 Shape suffixes: T frames, J = 22 joints.
 """
@@ -15,16 +15,16 @@ from raymaskdp.bodies.body import Body
 from raymaskdp.bodies.fitting.refine import BODY
 
 NEAR = (0.05, 0.1)
-"""PCK thresholds, in the person's extent in the image."""
+"""PCK thresholds, relative to the person's extent in the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoseFidelity:
-    """Over all joints and frames of the videos with a known truth and one person.
+    """Figures over all joints and frames of the videos with ground truth and one person.
 
     Attributes:
-      videos: how many.
-      error_share: mean distance of a joint in the image, in the person's extent.
+      videos: their number.
+      error_share: mean distance of a joint in the image, relative to the person's extent.
       error_px: the same, pixels.
       pck_05, pck_10: share of joints within 5 % and 10 % of the person's extent; 0 to 1.
     """
@@ -37,7 +37,7 @@ class PoseFidelity:
 
 
 def measure_pose(cases: Sequence[VideoPair], body: Body) -> PoseFidelity | None:
-    """The figures over the cases that have a truth; None if none has."""
+    """The figures over the cases with ground truth; None if there are none."""
     shares, pixels, videos = [], [], 0
     for case in cases:
         if case.truth is None or not case.alone:

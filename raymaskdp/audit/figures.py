@@ -28,7 +28,7 @@ def bars(
 
     Args:
       rows: name, value, and low and high of its interval (or None), and colour.
-      chance: interval that chance stays in, by name.
+      chance: interval of chance, by name.
       label: of the axis.
     """
     figure, axis = plt.subplots(figsize=(8, 0.9 + 0.42 * len(rows)))
@@ -49,7 +49,7 @@ def bars(
 
 
 def curves(path: Path, lines: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> None:
-    """ROC curves on logarithmic axes, as path.svg and path.png; a line is a name, and FPR and TPR."""
+    """ROC curves on logarithmic axes, as path.svg and path.png; a line has a name, FPR and TPR."""
     figure, axis = plt.subplots(figsize=(5.6, 4.4))
     for name, fpr, tpr in lines:
         axis.plot(fpr, tpr, linewidth=1.6, label=name, linestyle="--" if "not private" in name else "-")

@@ -1,4 +1,4 @@
-"""Leaks that need no learning: pixels of the person, or of the room, where there must be none.
+"""Leaks that are detected without learning: pixels of the person, or of the background, where none may be.
 
 Shape suffixes: T frames, H rows, W columns.
 """
@@ -13,25 +13,27 @@ import numpy as np
 from raymaskdp.audit.video_pairs import Pair
 
 CORE = 0.03
-"""Masks are widened; what is this much of the frame's height inside of one is the person's."""
+"""Masks are dilated; pixels this far inside a mask, as a share of the frame's height, belong to the person.
+"""
 EVIDENT = 28
-"""Levels by which a source pixel differs from the room where it shows the person."""
+"""Least difference in levels from the background of a source pixel that shows the person."""
 EQUAL = 12
-"""Levels within which an output pixel is the source's, after coding."""
+"""Largest difference in levels of an output pixel that equals the source's, after compression."""
 LEAST = 40
-"""Pixels below which a frame says nothing."""
+"""Least number of pixels of a frame that is evaluated."""
 KEPT = 0.7
-"""Share of the person's pixels that are the source's, from which somebody was left in: all of somebody is 1.
-Masks are wider than people, by more than `CORE`. Beside people they hold background, which is right where
-other videos of the camera showed it: up to 0.44 on sample data without a leak, 0.2 on people at most."""
+"""Least share of the person's pixels that equal the source, if the person was left in; it is 1 for a complete
+person. Masks are larger than people, by more than `CORE`. Beside people they contain background, which
+legitimately equals the source if other videos of the camera show it: up to 0.44 on sample data without a
+leak, 0.2 on people at most."""
 TEXTURE, TEXTURE_OF_ALL = 0.3, 0.1
-"""Correlation of fine detail of avatar layer and source, from which the layer holds source pixels: of one
-video, and the mean of many. Chance gives 0.0 ± 0.07 on sample data, at most 0.19."""
+"""Least correlation of fine detail of avatar layer and source, if the layer contains source pixels: of one
+video, and the mean of many. By chance it is 0.0 ± 0.07 on sample data, at most 0.19."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leaks:
-    """What one video shows that it must not.
+    """Leaks of one video.
 
     Attributes:
       kept: largest share, over the frames, of the person's pixels that equal the source; 0 to 1.
@@ -45,17 +47,17 @@ class Leaks:
 
     @property
     def person(self) -> bool:
-        """Whether the person was left in, at the places where the masks say that it was."""
+        """Whether the person was left in, at the places of the masks."""
         return self.kept > KEPT
 
     @property
     def layer(self) -> bool:
-        """Whether the avatar layer holds pixels of the source."""
+        """Whether the avatar layer contains pixels of the source."""
         return self.texture > TEXTURE or self.spilled > 0
 
 
 def find_leaks(pair: Pair) -> Leaks:
-    """Compare the frames of a pair where the person was and where the avatar is."""
+    """Compare the frames of a pair at the places of the person and of the avatar."""
     room_HW3 = _room(pair.source_THW3, pair.person_THW)
     kept = [
         _kept(source_HW3, output_HW3, room_HW3, person_HW)
@@ -72,7 +74,7 @@ def find_leaks(pair: Pair) -> Leaks:
 
 
 def _room(source_THW3: np.ndarray, person_THW: np.ndarray) -> np.ndarray:
-    """The room where it was seen, float32 [H, W, 3]; NaN elsewhere."""
+    """The background where it is visible, float32 [H, W, 3]; NaN elsewhere."""
     seen_THW3 = np.where(person_THW[..., None], np.nan, source_THW3.astype(np.float32))
     hidden_HW = person_THW.all(axis=0)
     seen_THW3[:, hidden_HW] = 0
@@ -86,7 +88,7 @@ def _kept(
 ) -> float:
     inside_HW = cv2.distanceTransform(person_HW.view(np.uint8), cv2.DIST_L2, 3) > CORE * len(person_HW)
     source = source_HW3.astype(np.float32)
-    # Where the room was never seen, the person never left.
+    # Where the background is never visible, the person never left.
     evident_HW = inside_HW & ~(np.abs(source - room_HW3).max(-1) <= EVIDENT)
     if np.count_nonzero(evident_HW) < LEAST:
         return 0.0
@@ -109,7 +111,7 @@ def _texture(pair: Pair) -> float:
 
 
 def _detail(frame_HW3: np.ndarray) -> np.ndarray:
-    """Brightness less that of the surroundings; noise and texture, no shapes."""
+    """Brightness minus that of the surroundings: noise and texture, no shapes."""
     grey_HW = frame_HW3.astype(np.float32).mean(-1)
-    # Clipped, so that edges do not outweigh the rest.
+    # Clipped, so that edges do not dominate.
     return np.asarray(np.clip(grey_HW - cv2.blur(grey_HW, (3, 3)), -12, 12))

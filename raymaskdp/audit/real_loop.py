@@ -1,8 +1,8 @@
-"""The whole of `train` as a program that is audited: store, lots, clipping, ledger, noise, optimizer, files.
+"""The whole of `train` as an audited program: store, lots, clipping, ledger, noise, optimizer, files.
 
-Canaries are written as a clip store, a record a video with a pixel of its own, and `train` is run on it for
-as many steps as it is told. What is attacked is what a run publishes: its checkpoint after every step, from
-whose differences every update can be read.
+Canaries are written as a clip store, one record a video with its own pixel, and `train` runs on it for a
+given number of steps. The attack uses only published files: the checkpoint after every step, from whose
+differences every update can be computed.
 
 Shape suffixes: N records, K clips, F features (N marks, N secrets, U unused), B clips of a batch.
 """
@@ -40,16 +40,16 @@ from raymaskdp.video import masks
 MODEL = "canary-pixels"
 TOKEN, COLUMNS, FILL = 8, 32, 128
 GAIN = 1e3
-"""Length of a canary's features in clipping norms, so that it is always clipped."""
+"""Length of a canary's features in clipping norms, large enough that it is always clipped."""
 RECORDS = 1000
-"""Canaries of a run: one run of so many shows every fault of `faults`."""
+"""Canaries of a run: with so many, one run detects every fault of `faults`."""
 LEARNING_RATE = 1e-10
-"""So small that scores stay zero, and with them the directions of all gradients."""
+"""So small that scores stay zero, and the directions of all gradients constant."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CanaryPixelsConfig:
-    """Options of the model: what pixels are multiplied by."""
+    """Options of the model: the factor of the pixels."""
 
     gain: Annotated[float, check.POSITIVE] = 1.0
 
@@ -80,7 +80,7 @@ models.register(MODEL, CanaryPixelsConfig, CanaryPixels)
 
 
 def reference_at(steps: int, *, mechanism: str = "maskdp", records: int = RECORDS) -> PrivacyPlan:
-    """A plan of so many steps at which a broken program shows: ε of some ones, and many canaries."""
+    """A plan of so many steps with which a broken program is detected: a small ε, and many canaries."""
     rate = 0.05
     return PrivacyPlan(
         mechanism=mechanism,  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def reference_at(steps: int, *, mechanism: str = "maskdp", records: int = RECORD
 
 
 def audit_loop(plan: PrivacyPlan | None, *, steps: int, seed: int) -> tuple[CanaryTest, ...]:
-    """Audit `train` for so many steps, at a run's plan and at a reference, whole and with every fault."""
+    """Audit `train` for so many steps, at a run's plan and at a reference, correct and with every fault."""
     where = f"through the whole of train, {steps} steps"
     cases: list[tuple[str, Expected, Callable[[], AbstractContextManager[None]], PrivacyPlan]] = [
         ("a faithful program", "holds", contextlib.nullcontext, reference_at(steps, mechanism=mechanism))
@@ -117,7 +117,7 @@ def audit_loop(plan: PrivacyPlan | None, *, steps: int, seed: int) -> tuple[Cana
 
 
 def train_on(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Release]:
-    """Run `train` on canaries as `plan` says; a `Program` for `privacy.audit.audit`."""
+    """Run `train` on canaries with `plan`; a `Program` for `privacy.audit.audit`."""
     with tempfile.TemporaryDirectory(prefix="raymaskdp-audit-") as work:
         _write_store(Path(work) / "clips", records, plan)
         config = _config(Path(work), plan)
@@ -137,7 +137,7 @@ def train_on(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Releas
 
 
 def _releases(weights: list[Tensor], norms: list[float], plan: PrivacyPlan) -> list[Release]:
-    """What every step released of each canary, from the weights after it."""
+    """The released value of each canary in every step, from the weights after it."""
     count, half = plan.num_records, weights[0].shape[1] // 2
     sign_N = torch.where(torch.arange(count) % 2 == 0, -1.0, 1.0).double()  # which class a record is of
     before, releases = torch.zeros_like(weights[0]), []
@@ -147,7 +147,7 @@ def _releases(weights: list[Tensor], norms: list[float], plan: PrivacyPlan) -> l
         before = after
         secrets_N, unused_U = along_F[half : half + count] * sign_N, along_F[-NUM_UNUSED:]
         private_F = torch.cat([torch.zeros(count, dtype=torch.float64), secrets_N, unused_U])
-        # Marks are seen through the noise, which is far smaller than any of them.
+        # Marks are visible through the noise, which is far smaller than any of them.
         mark = plan.public_scale * GAIN * plan.clipping_norm / math.sqrt(2) / 2
         seen_N = (along_F[:count] * sign_N > mark).double() if plan.is_masked else torch.zeros(count)
         public_F = torch.cat([seen_N.double(), torch.zeros(count + NUM_UNUSED, dtype=torch.float64)])
@@ -156,7 +156,7 @@ def _releases(weights: list[Tensor], norms: list[float], plan: PrivacyPlan) -> l
 
 
 def _write_store(folder: Path, records: CanaryRecords, plan: PrivacyPlan) -> None:
-    """Canaries as `prepare` would leave them: the left half of a frame is public, the right sensitive."""
+    """Canaries as a clip store of `prepare`: the left half of a frame is public, the right sensitive."""
     count = plan.num_records
     height = TOKEN * math.ceil((count + NUM_UNUSED) / COLUMNS / TOKEN)
     (folder / "clips").mkdir(parents=True)
@@ -206,7 +206,7 @@ def _config(work: Path, plan: PrivacyPlan) -> TrainConfig:
             public_weight=plan.public_weight,
             adjacency=plan.adjacency,
         ),
-        # What is released can be read from the weights: each is the one before it less the update.
+        # The release is the difference of consecutive weights.
         optimizer=OptimizerConfig(learning_rate=LEARNING_RATE, momentum=0.0, schedule="constant"),
         compute=ComputeConfig(
             workers=0, micro_batch=1 << 20, checkpoint_every=1, progress=False, tensorboard=False

@@ -1,8 +1,8 @@
 """`raymaskdp audit training`: try to learn from private training more than its ε allows.
 
-Canaries bound ε from below for the very step that a run takes, and the same audit must catch programs that
-are broken on purpose. Models trained as the run was are attacked by membership inference. A picture is read
-off a gradient, with and without privacy.
+Canaries bound ε from below for the private step of a run, and the same audit must detect deliberately broken
+programs. Models trained as the run was are attacked by membership inference. An image is reconstructed from a
+gradient, with and without privacy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from raymaskdp.train import TrainConfig
 
 NOTE = (
     "Membership figures and their plot are measured on private records and are not covered by ε: keep them "
-    "with the data. Canaries and the inverted picture are made up and may be published."
+    "with the data. Canaries and the inverted image are artificial and may be published."
 )
 
 
@@ -37,12 +37,13 @@ class TrainingAuditConfig:
     """Settings of `audit training`.
 
     Attributes:
-      runs: times that each program is run on canaries; more prove more, and few are blind.
-      loop_steps: updates for which the whole of `train` is run on canaries, as it is and with every known
-        fault; those of the run say most. Each of ten runs takes a minute for 2000 steps. 0 leaves it out.
+      runs: number of runs of each program on canaries; more runs prove a larger ε, and few are inconclusive.
+      loop_steps: updates for which the whole of `train` runs on canaries, without and with every known fault;
+        the number of the audited run is most informative. Each of ten runs takes a minute for 2000 steps. 0
+        disables it.
       models: models that membership inference trains on Ray Tune, an even number; each takes as long as the
-        run did. 0 leaves it out.
-      compare: also attack as many models without privacy, to see what there would be to find.
+        run did. 0 disables it.
+      compare: also attack as many models without privacy, which shows what an attack could find.
       seed: of canaries, halves and attackers.
     """
 
@@ -60,14 +61,14 @@ class TrainingAuditConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingAudit:
-    """The outcome.
+    """The result.
 
     Attributes:
-      folder: where it is written: audit.json, tables as CSV, plots as SVG and PNG.
-      run: the run that was audited; None for the reference plan alone.
-      canaries, membership, inversion: what was measured.
-      findings: what is wrong, in sentences; empty if nothing was found.
-      release: which of it may be published.
+      folder: the folder of the result: audit.json, tables as CSV, plots as SVG and PNG.
+      run: the audited run; None for the reference plan alone.
+      canaries, membership, inversion: results of the measurements.
+      findings: problems, in sentences; empty if there are none.
+      release: the parts that may be published.
     """
 
     folder: str
@@ -92,10 +93,10 @@ class TrainingAudit:
             for m in self.membership
         ]
         lines.append(
-            f"  a picture from a gradient: {self.inversion.not_private:.0f} dB, "
+            f"  an image from a gradient: {self.inversion.not_private:.0f} dB, "
             f"from a private update: {self.inversion.private:.0f} dB"
         )
-        lines += [f"FINDING: {finding}" for finding in self.findings] or ["Nothing was found to be wrong."]
+        lines += [f"FINDING: {finding}" for finding in self.findings] or ["No problem was found."]
         return "\n".join([*lines, self.release, f"Written to {self.folder}."])
 
 
@@ -107,7 +108,7 @@ def audit_training(
     """Audit the private step, and the run in the folder `run`, if one is given.
 
     Raises:
-      UserError: `run` is no run of `train`, or one without privacy.
+      UserError: `run` is not a run of `train`, or one without privacy.
     """
     settings = settings or TrainingAuditConfig()
     place = Path(out)
@@ -158,13 +159,13 @@ def audit_training(
 
 
 def read_audit(path: Path) -> TrainingAudit:
-    """An outcome from its audit.json."""
+    """A result from its audit.json."""
     return config.read_back(TrainingAudit, path, without=("kind",))
 
 
 def _read_run(folder: Path) -> tuple[TrainConfig, PrivacyPlan]:
     if not (folder / "result.json").is_file():
-        raise UserError(f"{folder} is no finished run; give a folder that train wrote.")
+        raise UserError(f"{folder} is not a finished run; give a folder that train wrote.")
     trained = config.load(TrainConfig, folder / "config.yaml")
     plan = config.read_back(PrivacyPlan, folder / "plan.json")
     if plan.mechanism == "sgd":
@@ -181,7 +182,8 @@ def _membership(trained: TrainConfig, place: Path, settings: TrainingAuditConfig
         kinds.append(replace(trained, privacy=plain))
     found: list[Membership] = []
     for kind in kinds:
-        # Of private records, and many times the size of what is kept; where every node of a cluster sees it.
+        # They contain private records, need much more space than the result, and must be visible to every
+        # node of a cluster.
         with tempfile.TemporaryDirectory(prefix=".models-", dir=place) as work:
             found += attack_membership(
                 kind, Path(work), models=settings.models, seed=settings.seed, train_all=train_all
@@ -200,7 +202,7 @@ def _findings(canaries: tuple[CanaryTest, ...], membership: tuple[Membership, ..
                 f"{test.noise:.2f} times its noise; {test.claimed:.2f} is claimed."
             )
         else:
-            found.append(f"{test.program} (canaries: {test.canaries}) must be caught and was not.")
+            found.append(f"{test.program} (canaries: {test.canaries}) must be detected and was not.")
     found += [
         f"Membership inference by {m.attack} proves ε ≥ {m.at_least:.2f}; {m.claimed:.2f} is claimed."
         for m in membership

@@ -1,6 +1,6 @@
-"""What an attacker compares: an anonymized video, and the source that it was made of.
+"""Pairs for the attacker: an anonymized video, and its source.
 
-Everything read here shows real people, so it stays in memory: no function of this part writes a frame.
+All frames read here show real people, so they stay in memory: no function of this package writes a frame.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from raymaskdp.video import masks, reader
 # Shape suffixes: T frames, H rows, W columns, h and w those of a crop.
 
 CROP_HW = (64, 32)
-"""Rows and columns of the crops that appearance is learned from: upright people."""
+"""Rows and columns of the crops for learning appearance: upright people."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPair:
-    """An anonymized video, its source, and whom it shows.
+    """An anonymized video, its source, and its subject.
 
     Attributes:
       row: of the manifest that `anonymize` wrote; `subject`, `camera` and `label` are the source manifest's.
-      folder: holds the anonymized video.
+      folder: the folder of the anonymized video.
       source: file of the source.
-      truth: file of ground truth, where the source was synthesized; else None.
+      truth: file of ground truth, if the source was synthesized; else None.
     """
 
     row: Row
@@ -45,13 +45,13 @@ class VideoPair:
 
     @property
     def alone(self) -> bool:
-        """Whether one person is seen, so that the subject is that person."""
+        """Whether one person is visible, so that the subject is that person."""
         return self.row.num_people == 1 and self.row.subject is not None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pair:
-    """Frames of a case at the same moments: uint8 [T, H, W, 3] RGB, and masks, bool [T, H, W]."""
+    """Frames of a case at the same times: uint8 [T, H, W, 3] RGB, and masks, bool [T, H, W]."""
 
     case: VideoPair
     source_THW3: np.ndarray
@@ -62,18 +62,19 @@ class Pair:
 
 
 def find_cases(folder: LocalPath, sources: LocalPath, *, most: int) -> tuple[VideoPair, ...]:
-    """Up to `most` anonymized videos in `folder` with their sources, as many of each subject as can be.
+    """Up to `most` anonymized videos in `folder` with their sources, as evenly distributed over subjects as
+    possible.
 
     Args:
-      sources: the manifest (or folder) that was anonymized; its subjects are who the attacker looks for.
+      sources: the manifest (or folder) that was anonymized; its subjects are the attacker's targets.
 
     Raises:
-      UserError: nothing to compare, or a source that is not the one that was anonymized.
+      UserError: nothing to compare, or a source that differs from the anonymized one.
     """
     folder = Path(folder)
     rows = [row for row in manifest.read_manifest(folder).values() if row.status == "done"]
     if not rows:
-        raise UserError(f"{folder} holds no anonymized video; give a folder that anonymize wrote.")
+        raise UserError(f"{folder} has no anonymized video; give a folder that anonymize wrote.")
     records = {record.video_id: record for record in read_source(sources)}
     found = [row for row in rows if row.video_id in records]
     if not found:
@@ -83,9 +84,11 @@ def find_cases(folder: LocalPath, sources: LocalPath, *, most: int) -> tuple[Vid
         record = records[row.video_id]
         source = Path(record.path)
         if not source.is_file():
-            raise UserError(f"The source {source} of {row.video_id} does not exist; bring it back.")
+            raise UserError(f"The source {source} of {row.video_id} does not exist; restore it.")
         if sha256_file(source) != row.source_sha256:
-            raise UserError(f"{source} is not the file that {row.video_id} was made of; anonymize it again.")
+            raise UserError(
+                f"{source} is not the file that {row.video_id} was made from; anonymize it again."
+            )
         truth = source.parent.parent / "truth" / f"{row.video_id}.npz"
         known = replace(row, subject=record.subject, camera=record.camera, label=record.label)
         cases.append(
@@ -95,7 +98,7 @@ def find_cases(folder: LocalPath, sources: LocalPath, *, most: int) -> tuple[Vid
 
 
 def read_pair(case: VideoPair, *, frames: int) -> Pair:
-    """Up to `frames` evenly spread frames of a case; raises `UserError` for a video that cannot be read."""
+    """Up to `frames` evenly spaced frames of a case; raises `UserError` for a video that cannot be read."""
     length = case.row.num_frames
     at = np.unique(np.linspace(0, length - 1, min(frames, length)).round().astype(int))
     stem = case.folder / case.row.video_id
@@ -122,10 +125,10 @@ def read_arrays(case: VideoPair) -> dict[str, np.ndarray]:
 
 
 def crops(pair: Pair, frames_THW3: np.ndarray, *, size: tuple[int, int] = CROP_HW) -> np.ndarray:
-    """Where the person is, frame by frame, uint8 [T', *size, 3]; frames without a mask are left out.
+    """Crops of the person in each frame, uint8 [T', *size, 3]; frames without a mask are omitted.
 
-    The boxes are those of the published masks, so sources and outputs are cut alike. Their heights are
-    made equal, which takes away how tall somebody appears.
+    The boxes are those of the published masks, so sources and outputs have the same crops. Their heights are
+    normalized, which removes the person's apparent height.
     """
     rows, columns = size
     cut = []

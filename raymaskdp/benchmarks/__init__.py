@@ -1,1 +1,1 @@
-"""Measurements side by side with peers, which anyone can run: `raymaskdp benchmark NAME`."""
+"""Measurements in comparison with other software, which anyone can run: `raymaskdp benchmark NAME`."""

@@ -1,9 +1,9 @@
-"""What Ray costs `anonymize`, and what it gains: `raymaskdp benchmark anonymize`.
+"""Overhead and gain of Ray for `anonymize`: `raymaskdp benchmark anonymize`.
 
-The same small videos go through the same stages in a plain loop, on one worker and on two, each with one
-thread and after a warm-up that is not counted. Poses come from files, so that no network's speed hides
-the pipeline's. No-op videos show what a row costs; one video in several lengths, each in
-a process of its own, what memory a length costs.
+The same small videos are processed by the same stages in a plain loop, on one worker and on two, each with
+one thread and after a warm-up that is not measured. Poses come from files, so that the time of networks does
+not hide that of the pipeline. No-op videos measure the cost of a row. One video in several lengths, each in a
+separate process, measures the memory by length.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ class BenchmarkAnonymizeConfig:
     """What to measure.
 
     Attributes:
-      parts: "overhead": the plain loop against one worker; "workers": one worker against two; "rows": videos
-        that do nothing, for the pipeline's own cost; "memory": peak memory by length.
-      videos, frames: so many videos of that length in each round of the first two.
+      parts: "overhead": the plain loop against one worker; "workers": one worker against two; "rows": no-op
+        videos, for the pipeline's own cost; "memory": peak memory by length.
+      videos, frames: number of videos, and their length, in each round of the first two.
       width, height: of their frames.
-      rounds: of the plain loop, of one worker and of two, in turns; medians are given.
+      rounds: of the plain loop, of one worker and of two, in turns; results are medians.
       rows: no-op videos.
-      minutes: lengths of the films for memory, of 160×120 pixels.
-      refine: how avatars are fitted into the scene in the first two parts; "diffusion" takes networks that
-        are small and random, and most of the time.
-      memory_fps: frames a second of those; a frame costs some 40 ms, whatever its size.
+      minutes: lengths of the videos for memory, of 160×120 pixels.
+      refine: how avatars are fitted into the scene in the first two parts; "diffusion" uses small random
+        networks, which take most of the time.
+      memory_fps: frames a second of the videos for memory; a frame takes about 40 ms, whatever its size.
       seed: of the people and rooms.
     """
 
@@ -92,7 +92,7 @@ class BenchmarkAnonymizeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """Of two speeds, over the rounds: what else the machine does changes from round to round."""
+    """Ratio of two speeds, over the rounds, because the load of the machine changes from round to round."""
 
     median: float
     low: float
@@ -112,7 +112,7 @@ class Ratio:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryRow:
-    """A length of film, and the most memory that anonymizing it took, in MiB of the process; no Ray."""
+    """Length of a video, and peak memory of anonymizing it, in MiB of the process; without Ray."""
 
     minutes: float
     frames: int
@@ -122,7 +122,7 @@ class MemoryRow:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkAnonymizeResult:
-    """Figures, and the machine they are of; None or empty where not measured.
+    """Figures, and the machine; None or empty if not measured.
 
     Attributes:
       plain_fps, one_fps, two_fps: frames a second in a plain loop, on one worker, on two.
@@ -163,7 +163,7 @@ class BenchmarkAnonymizeResult:
 
 
 class Nothing:
-    """A stage that does nothing; what is left is the pipeline."""
+    """A no-op stage, which leaves only the cost of the pipeline."""
 
     def __init__(self, config: AnonymizeConfig, job: Job) -> None: ...
 
@@ -173,7 +173,7 @@ class Nothing:
 
 
 def benchmark_anonymize(settings: BenchmarkAnonymizeConfig) -> BenchmarkAnonymizeResult:
-    """Measure the pipeline. Takes some minutes, on a machine that does nothing else."""
+    """Measure the pipeline. It takes some minutes, on an otherwise idle machine."""
     rows, memory = None, list[MemoryRow]()
     speeds: dict[str, list[float]] = {}
     with _threads(1), tempfile.TemporaryDirectory() as folder:
@@ -206,7 +206,7 @@ def benchmark_anonymize(settings: BenchmarkAnonymizeConfig) -> BenchmarkAnonymiz
 
 
 def _speeds(wanted: Set[str], settings: BenchmarkAnonymizeConfig, work: Path) -> dict[str, list[float]]:
-    """Frames a second of each round, by way. Ways take turns, so that slow minutes hit all of them."""
+    """Frames a second of each round, by way. The ways alternate, so a slow minute affects all of them."""
     records = film(work / "film", settings)
     config = AnonymizeConfig(
         pose=PoseConfig(source="smpl", skeletons=work / "film" / "poses", veto=False),
@@ -247,7 +247,7 @@ def film(folder: Path, settings: BenchmarkAnonymizeConfig) -> list[VideoRecord]:
     for path in (folder / "truth").glob("*.npz"):
         write_poses(path, folder / "poses" / path.name)
     shutil.rmtree(folder / "truth")
-    # Each by itself: with shared plates, every round would go through the workers twice.
+    # Without a camera: with shared plates, every round would pass the workers twice.
     return [dataclasses.replace(record, camera=None) for record in read_source(folder)]
 
 
@@ -277,7 +277,7 @@ def _speed(
     settings: BenchmarkAnonymizeConfig,
     folder: Path,
 ) -> float:
-    """Frames a second after a third of the videos: how fast workers start is another matter."""
+    """Frames a second after a third of the videos, without the start of the workers."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "secret").write_bytes(bytes(32))
@@ -297,7 +297,7 @@ def _speed(
 
 
 def _rows_per_second(rows: int, config: AnonymizeConfig, folder: Path) -> float:
-    """No-op videos through one worker; all of it counts, but for the first row."""
+    """No-op videos a second on one worker, without the first row."""
     job = Job(out=folder, work=folder, secret=SecretFile.at(folder / "secret"))
     items = [Pending(record=VideoRecord(video_id=f"v{n}", path="none.mp4")) for n in range(rows)]
     done = pipeline.on_ray(items, _workers(config, 1), job, stages=(Nothing,))
@@ -308,7 +308,7 @@ def _rows_per_second(rows: int, config: AnonymizeConfig, folder: Path) -> float:
 
 
 def _memory(minutes: float, fps: float, folder: Path, filmed: VideoRecord) -> MemoryRow:
-    """Anonymize a film of that length in a process of its own, without Ray."""
+    """Peak memory of anonymizing a video of that length in a separate process, without Ray."""
     frames_THW3 = list(reader.stream(filmed.path))
     repeat = max(1, round(60 * fps * minutes / len(frames_THW3)))
     height, width = frames_THW3[0].shape[:2]
@@ -338,20 +338,20 @@ def _memory(minutes: float, fps: float, folder: Path, filmed: VideoRecord) -> Me
 
 
 def alone(video: str, poses: str) -> None:
-    """Anonymize a film in this process, and print the most memory that it took, in MiB."""
+    """Anonymize a video in this process, and print its peak memory, in MiB."""
     pose = PoseConfig(source="smpl", skeletons=Path(poses), veto=False)
     config = AnonymizeConfig(pose=pose, workers=0)
     result = anonymize(video, Path(video).with_suffix(""), config, progress=False)
     if result.done != 1:
         raise UserError(str(result))
-    # The kernel's mark of this program alone; that of `getrusage` includes its parent, too.
+    # The kernel's value for this program alone; that of `getrusage` includes its parent.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     print(int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024)
 
 
 @contextlib.contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """So many threads in this process and in those it starts."""
+    """Limit the threads of this process and of its children."""
     import cv2
     import torch
 

@@ -1,7 +1,8 @@
-"""Estimates beside measurements: the wall time that `raymaskdp estimate` predicts, and that of the runs.
+"""Estimates and measurements: the wall time that `raymaskdp estimate` predicts, and that of the runs.
 
-`raymaskdp benchmark estimate`. Videos of several lengths are drawn; a few of them teach the plan; then all of
-them are anonymized by one worker and by two. The plan is made first, so it knows nothing of the runs.
+`raymaskdp benchmark estimate`. Videos of several lengths are rendered, and the estimate is made from a few of
+them. Then all of them are anonymized by one worker and by two. The estimate is made first, so it is
+independent of the runs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class CostEstimateConfig:
     Attributes:
       people: in as many videos of each length.
       frames: lengths of the videos.
-      sample: videos that the plan learns from.
+      sample: videos from which the estimate is made.
       workers: of each run.
     """
 
@@ -44,7 +45,9 @@ class CostEstimateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimateRow:
-    """Seconds of wall time on so many workers: predicted, with the range, and taken; error is signed."""
+    """Wall time in seconds on a number of workers: predicted, with its range, and measured; the error is
+    signed.
+    """
 
     workers: int
     predicted: float
@@ -56,7 +59,7 @@ class CostEstimateRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimateResult:
-    """One row a number of workers.
+    """One row for each number of workers.
 
     Attributes:
       machine: processors and architecture.
@@ -85,14 +88,14 @@ class CostEstimateResult:
 
 
 def benchmark_estimate(config: CostEstimateConfig) -> CostEstimateResult:
-    """Plan, run, and compare. On workers of a Ray cluster that is there already, as on a real one."""
+    """Estimate, run, and compare. The workers are those of a running Ray cluster, as in practice."""
     with tempfile.TemporaryDirectory(prefix="raymaskdp-plan-") as folder:
         source = _draw(Path(folder), config)
         profile = Path(folder) / "profile.yaml"
         first = estimate(source, EstimateConfig(sample=config.sample, nodes=(1,), save_profile=profile))
         rows = []
         for workers in config.workers:
-            # One machine with so many workers: that they slow each other down is part of the comparison.
+            # One machine with so many workers, whose mutual slowdown is part of the comparison.
             offer = estimate(source, EstimateConfig(profile=profile, nodes=(1,), workers=workers)).offers[0]
             with ray_cluster(num_cpus=workers):
                 done = anonymize(

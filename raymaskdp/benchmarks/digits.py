@@ -1,8 +1,8 @@
-"""Which masked mechanism learns most for its ε: scikit-learn's digits, with the middle of each image public.
+"""Accuracy of each masked mechanism by ε: scikit-learn's digits, with the middle of each image public.
 
-`raymaskdp benchmark digits`. A network with one hidden layer of 64 units learns from 8 x 8 images of which
-the inner 16 pixels are public and the outer 48 sensitive. Everything private goes through the engine, and
-every noise multiplier comes from the plan.
+`raymaskdp benchmark digits`. A network with one hidden layer of 64 units is trained on 8 x 8 images. The
+inner 16 pixels are public and the outer 48 sensitive. All private computations use the engine, and every
+noise multiplier comes from the plan.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsRun:
-    """One training run but for its seed.
+    """One training run, without its seed.
 
     Attributes:
       method: a mechanism of the plan, or `public` for the public branch alone.
@@ -89,7 +89,7 @@ class DigitsRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsResult:
-    """All settings, in the order that they were run."""
+    """All settings, in the order of the runs."""
 
     rows: tuple[DigitsRow, ...]
 
@@ -117,7 +117,7 @@ class DigitsResult:
 
 
 def benchmark_digits(config: DigitsConfig) -> DigitsResult:
-    """Train every setting with every seed. About two seconds a run on one core."""
+    """Train every setting with every seed. It takes about two seconds a run on one core."""
     settings = list(_settings(config))
     rows = []
     for setting in tqdm(settings, desc="digits", unit="setting"):
@@ -142,7 +142,7 @@ def train(setting: DigitsRun, config: DigitsConfig, seed: int) -> float:
 def fit(
     model: nn.Module, plan: PrivacyPlan, key: Key, setting: DigitsRun, images_NP: Tensor, labels_N: Tensor
 ) -> None:
-    """Train a model as a setting and its plan say."""
+    """Train a model with a setting and its plan."""
     public_NP = images_NP * public_pixels()
     engine = GradientEngine(model, plan)
     parameters = dict(model.named_parameters())
@@ -175,12 +175,12 @@ def fit(
 
 @torch.no_grad()
 def accuracy(model: nn.Module, images_NP: Tensor, labels_N: Tensor) -> float:
-    """Share of images whose digit is named, 0 to 1."""
+    """Share of images that are classified correctly, 0 to 1."""
     return float((model(images_NP).argmax(1) == labels_N).float().mean())
 
 
 def make_plan(setting: DigitsRun, config: DigitsConfig, num_records: int) -> PrivacyPlan:
-    """The plan of a setting; that of `public` serves for its public lots only."""
+    """The plan of a setting; for `public`, only its public lots are used."""
     draft = PrivacyPlan(
         mechanism="maskdp" if setting.method == "public" else setting.method,
         num_records=num_records,

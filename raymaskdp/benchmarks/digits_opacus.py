@@ -1,7 +1,7 @@
-"""DP-SGD on scikit-learn's digits beside the same in a few lines of Opacus.
+"""DP-SGD on scikit-learn's digits, compared with the same in a few lines of Opacus.
 
-`raymaskdp benchmark digits-opacus`. Equal data, models, initial weights, ε, σ, C, sampling rate, steps and
-learning rate; lots and noise are each library's own. `linear` is one layer, `full` has a hidden one.
+`raymaskdp benchmark digits-opacus`. Data, models, initial weights, ε, σ, C, sampling rate, steps and learning
+rate are equal; lots and noise are each library's own. `linear` is one layer, `full` has a hidden one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DigitsOpacusConfig:
 
     Attributes:
       epsilons: targets at `delta`.
-      seeds: how many; each has its own split and start.
+      seeds: their number; each has its own split and initial weights.
       epochs, rate, delta, learning_rate, clipping_norm: of every run; a step takes each image with
         probability `rate`.
     """
@@ -71,7 +71,7 @@ class DigitsOpacusRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsOpacusResult:
-    """All rows, in the order that they were run."""
+    """All rows, in the order of the runs."""
 
     rows: tuple[DigitsOpacusRow, ...]
 
@@ -89,7 +89,7 @@ class DigitsOpacusResult:
 
 
 def benchmark_digits_opacus(config: DigitsOpacusConfig) -> DigitsOpacusResult:
-    """Train every model at every ε with every seed, by turns in both libraries."""
+    """Train every model at every ε with every seed, alternating between the libraries."""
     rows = []
     points = [(name, epsilon) for name in MODELS for epsilon in config.epsilons]
     for name, epsilon in tqdm(points, "digits", unit="setting"):
@@ -111,7 +111,7 @@ def benchmark_digits_opacus(config: DigitsOpacusConfig) -> DigitsOpacusResult:
 def _pair(
     name: str, epsilon: float, config: DigitsOpacusConfig, seed: int
 ) -> tuple[float, float, float, float]:
-    """Accuracy of ours and of Opacus, and the seconds of each."""
+    """Our accuracy and that of Opacus, and the seconds of each."""
     images_NP, labels_N, test_images_NP, test_labels_N = digits.load(seed)
     setting = DigitsRun(
         method="dpsgd",
@@ -139,7 +139,7 @@ def _pair(
 def train_with_opacus(
     model: nn.Module, plan: PrivacyPlan, learning_rate: float, images_NP: Tensor, labels_N: Tensor, seed: int
 ) -> None:
-    """The script that this is compared with: DP-SGD of the same plan, as Opacus' documentation writes it."""
+    """The script for the comparison: DP-SGD with the same plan, as in the documentation of Opacus."""
     torch.manual_seed(seed)
     loader = DataLoader(TensorDataset(images_NP, labels_N), batch_size=round(plan.expected_batch))
     with warnings.catch_warnings():

@@ -1,8 +1,8 @@
-"""How long a private training step takes, and how much memory, beside plain SGD and Opacus.
+"""Time and memory of a private training step, compared with plain SGD and Opacus.
 
-`raymaskdp benchmark dp-step`. All rivals train the same model on the same views of the same records;
-what they compute differs, and the table says so: Opacus clips every view on its own, this engine clips a
-record's signed sum. `engine` draws the noise of a step within it; `engine-ahead` as training does, in a
+`raymaskdp benchmark dp-step`. All contestants train the same model on the same views of the same records.
+Their computations differ, and the table says so: Opacus clips every view separately; this engine clips a
+record's signed sum. `engine` draws the noise within the step; `engine-ahead` draws it as training does, in a
 thread, while the gradients are computed.
 """
 
@@ -34,7 +34,7 @@ SCHEMES = ("all", "norms+head", "head")
 RIVALS = ("sgd", "opacus-hooks", "opacus-ghost", "engine", "engine-ahead")
 NUM_CLASSES = 100
 PATCH = 768  # 16 · 16 pixels of 3 colours
-STEPS = 1_000_000  # more than any benchmark takes: prices are not what is measured
+STEPS = 1_000_000  # more than any benchmark needs, because prices are not measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,12 @@ class DpStepConfig:
       masked: measure MaskDP too, which sends twice the views through the model.
       views: clips in a step; there are views / K records.
       rounds: rounds of one step each.
-      minutes: after which fewer rounds are made, and no case is begun; the result says so. 0 is no limit.
-      whole_proof: prove on whole views that records stay apart, which takes many steps, and count its memory.
+      minutes: after this time fewer rounds are run, and no case is started; the result says so. 0 for no
+        limit.
+      whole_proof: prove the separation of records on whole views, which takes many steps, and include its
+        memory.
       device: `cpu` or `cuda`.
-      threads: threads of each process; 0 is one a core.
+      threads: threads of each process; 0 for one on each core.
     """
 
     models: tuple[str, ...] = ("vit-196", "vit-784")
@@ -85,11 +87,11 @@ class DpStepRow:
       rival: `sgd`, `opacus-hooks`, `opacus-ghost`, `engine`, `engine-ahead`, or one of these with ` maskdp`.
       seconds: median time of a step.
       over_sgd: median over rounds of its time over plain SGD's on the same views.
-      peak_mib: peak memory of a step beyond the process's before the first, MiB.
+      peak_mib: peak memory of a step above the process's memory before the first, MiB.
       memory_over_sgd: the same over plain SGD's.
-      noise: share of the step's time that was spent on noise: on drawing it, or with `engine-ahead` on
-        waiting for it. None for the others.
-      refused: why it could not, or None.
+      noise: share of the step's time spent on noise: on drawing it, or with `engine-ahead` on waiting for it.
+        None for the others.
+      refused: why it was impossible, or None.
     """
 
     model: str
@@ -107,7 +109,7 @@ class DpStepRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DpStepResult:
-    """The rows, the machine they were measured on, and the cases for which there was no time left."""
+    """The rows, the machine, and the cases for which there was no time left."""
 
     machine: str
     rows: tuple[DpStepRow, ...]
@@ -137,7 +139,7 @@ class DpStepResult:
 
 
 def benchmark_dp_step(config: DpStepConfig) -> DpStepResult:
-    """Measure every case of the configuration. Takes seconds to minutes a case."""
+    """Measure every case of the configuration. It takes seconds to minutes for each case."""
     threads = config.threads or os.cpu_count() or 1
     rows: list[DpStepRow] = []
     left_out: list[str] = []
@@ -159,7 +161,7 @@ def benchmark_dp_step(config: DpStepConfig) -> DpStepResult:
             "device": config.device,
             "whole_proof": config.whole_proof,
         }
-        # Opacus has no residual, and what it computes does not depend on K: one row of each will do.
+        # Opacus has no residual, and its computation is independent of K, so one row of each suffices.
         rivals = ("sgd", "engine", "engine-ahead") if masked or clips > 1 else RIVALS
         measured = paired.measure(
             "raymaskdp.benchmarks.dp_step:make_step",
@@ -168,7 +170,7 @@ def benchmark_dp_step(config: DpStepConfig) -> DpStepResult:
             warmup=1,
             threads=threads,
             title=title,
-            # Of what is left, more for those that are yet to come and are larger.
+            # The remaining time is divided in favour of later, larger cases.
             until=now + (end - now) * 2 / (len(cases) - number + 1),
         )
         rows += _rows(case, measured)
@@ -176,11 +178,11 @@ def benchmark_dp_step(config: DpStepConfig) -> DpStepResult:
 
 
 Step = Callable[[], float | None]
-"""A training step; returns the seconds that it spent on noise, if it knows them."""
+"""A training step; returns the seconds that it spent on noise, if known."""
 
 
 def make_step(spec: dict[str, Any]) -> Step:
-    """One rival's training step, made in its own process."""
+    """One contestant's training step, created in its own process."""
     torch.manual_seed(0)
     device = torch.device(spec["device"])
     model = _model(spec["model"], spec["scheme"]).to(device)
@@ -232,7 +234,7 @@ def _engine_step(model: nn.Module, inputs: Tensor, labels: Tensor, spec: dict[st
             return engine.clipped_sum(functional.cross_entropy(model(views), labels, reduction="none"))
 
     if isinstance(model, VisionTransformer) and not spec.get("whole_proof"):
-        # That a model keeps records apart is proven once a run; with views of one token that is quick.
+        # The separation of records is proven once in a run; with views of one token that is fast.
         clipped_sum(inputs[:, :1])
     ahead = NoiseAhead(plan, key, shapes, range(STEPS)) if spec["rival"] == "engine-ahead" else None
 
@@ -300,7 +302,9 @@ def _ghost_step(model: nn.Module, inputs: Tensor, labels: Tensor, spec: dict[str
 
 
 class VisionTransformer(nn.Module):
-    """Six pre-norm blocks of width 192 on patches, with layers that every rival takes: no raw parameter."""
+    """Six pre-norm blocks of width 192 on patches, with layers that every contestant supports: no raw
+    parameter.
+    """
 
     def __init__(self, depth: int = 6, width: int = 192, heads: int = 3) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
-"""What anonymizing costs the action: one head on one backbone, on sources, anonymized videos and empty rooms.
+"""Effect of anonymizing on action recognition: one head on one backbone, on sources, anonymized videos and
+empty rooms.
 
-`raymaskdp benchmark fidelity --out DIR`. Sample videos are made, a backbone is trained on public ones as in
-the demo, and a linear head without privacy on each version of the private ones. What a head can tell of the
-sources is the most that any version can keep; of videos without people it must be chance.
+`raymaskdp benchmark fidelity --out DIR`. Sample videos are rendered, a backbone is trained on public ones as
+in the demo, and a linear head without privacy on each version of the private ones. The accuracy on the
+sources is the upper bound for all versions; on videos without people it must be chance.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class FidelityConfig:
 
     Attributes:
       people: in the private videos; each has a video of every action.
-      folds: parts that the people are divided into. Each part is the test of heads that learn from the
-        others, so every video is tested, and one person who is badly told does not decide.
+      folds: number of parts of the people. Each part is the test of heads that learn from the others, so
+        every video is tested, and no single person dominates the result.
       variants: settings of `anonymize` to compare with the default ones, each as KEY=VALUE[,KEY=VALUE].
       steps: of the head.
       seeds: heads that are trained on each fold of each version; accuracies are means over them.
@@ -86,7 +87,7 @@ class FidelityResult:
     versions: tuple[VideoVersion, ...]
 
     def accuracy(self, name: str) -> float:
-        """That of a version; raises `KeyError` for one that was not measured."""
+        """The accuracy on a version; raises `KeyError` for one that was not measured."""
         return {version.name: version.accuracy for version in self.versions}[name]
 
     def __str__(self) -> str:
@@ -100,7 +101,7 @@ class FidelityResult:
 
 
 def benchmark_fidelity(out: Path, settings: FidelityConfig) -> FidelityResult:
-    """Make everything in the folder `out`, which is resumed, and compare."""
+    """Make all data in the folder `out`, which is resumed, and compare."""
     demo = DemoConfig.load()
     backbone = _backbone(out, demo)
     private = out / "private"
@@ -150,8 +151,8 @@ def _prepared(source: Path, store: Path, settings: PrepareConfig) -> Path:
 def _measured(
     name: str, store: Path, backbone: Path, like: TrainConfig, settings: FidelityConfig
 ) -> VideoVersion:
-    """Heads on each fold of one version, and what they tell of the videos that they have not seen."""
-    told: dict[str, float] = defaultdict(float)
+    """Heads on each fold of one version, and their results on the videos of the test."""
+    named: dict[str, float] = defaultdict(float)
     tested: Counter[str] = Counter()
     for fold in range(settings.folds):
         with tempfile.TemporaryDirectory(dir=store.parent, prefix="fold-") as folder:
@@ -173,9 +174,9 @@ def _measured(
                 )
                 outcome = evaluate(train(head).run)
                 for action, share in outcome.per_class.items():
-                    told[action] += share * tests[action]
+                    named[action] += share * tests[action]
                 tested += tests
-    accuracy, videos = sum(told.values()) / sum(tested.values()), sum(tested.values()) // settings.seeds
+    accuracy, videos = sum(named.values()) / sum(tested.values()), sum(tested.values()) // settings.seeds
     low, high = wilson(accuracy, videos)
     return VideoVersion(
         name=name,
@@ -183,17 +184,17 @@ def _measured(
         accuracy=round(accuracy, 4),
         low=low,
         high=high,
-        per_class={action: round(told[action] / tested[action], 3) for action in sorted(tested)},
+        per_class={action: round(named[action] / tested[action], 3) for action in sorted(tested)},
     )
 
 
 def fold_of(store: Path, out: Path, fold: int, folds: int) -> Path:
-    """The store again as the new folder `out`, of links to its clips, with another test.
+    """The store as the new folder `out`, with links to its clips, and another test.
 
     The test is every `folds`-th person from number `fold` on. People are numbered by name, so versions of the
     same videos have the same folds.
     """
-    # Links to clips alone: what runs write beside them would be written to the store itself.
+    # Only clips are links, because runs write other files, which must not go to the store itself.
     own = shutil.ignore_patterns("store.json", "*.parquet", "private", "features", ".*")
     shutil.copytree(store, out, copy_function=os.link, ignore=own)
     videos = pd.read_parquet(store / "videos.parquet")

@@ -1,8 +1,8 @@
-"""Timing rivals fairly: each in a fresh process, turn by turn, so that a busy machine slows all alike.
+"""Fair timing of contestants: each in a fresh process, alternating, so that load on the machine affects all.
 
-A rival is a function `make(spec) -> step` in an importable module, where `step()` does one unit of work, and
-may return the seconds that a part of it took.
-Every round runs one step of each rival, one at a time; ratios are taken within a round.
+A contestant is a function `make(spec) -> step` in an importable module. `step()` does one unit of work, and
+may return the seconds that a part of it took. Every round runs one step of each contestant, one at a time;
+ratios are computed within a round.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from tqdm import tqdm
 from raymaskdp.errors import UserError
 
 FEWEST_ROUNDS = 2
-"""Rounds that are run even where time is up."""
+"""Rounds that are run even after the time limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one rival took.
+    """The measurements of one contestant.
 
     Attributes:
       seconds: time of each round's step.
-      parts: seconds of each round's step that went into what the rival says; empty if it says nothing.
-      peak_bytes: the most memory the steps held beyond what the process had before the first: resident
-        memory on the CPU, allocated memory on a GPU.
-      refused: why the rival could not do it, in its own words; then the rest is empty.
+      parts: seconds that the step of each round returned; empty if it returns none.
+      peak_bytes: peak memory of the steps above the process's memory before the first: resident memory on the
+        CPU, allocated memory on a GPU.
+      refused: why the contestant could not run, in its own words; then the rest is empty.
     """
 
     seconds: tuple[float, ...] = ()
@@ -49,12 +49,12 @@ class Measurement:
         return statistics.median(self.seconds) if self.seconds else float("nan")
 
     def share_of_part(self) -> float | None:
-        """Median share of a step's time that went into the part; None if there is none."""
+        """Median share of the part in a step's time; None without a part."""
         shares = [part / whole for part, whole in zip(self.parts, self.seconds, strict=False)]
         return statistics.median(shares) if shares else None
 
     def ratio_to(self, other: Measurement) -> float:
-        """Median over rounds of this rival's time over the other's in the same round; NaN if refused."""
+        """Median over rounds of this contestant's time over the other's in the same round; NaN if refused."""
         ratios = [a / b for a, b in zip(self.seconds, other.seconds, strict=False)]
         return statistics.median(ratios) if ratios else float("nan")
 
@@ -69,11 +69,10 @@ def measure(
     title: str,
     until: float = math.inf,
 ) -> dict[str, Measurement]:
-    """Run `rounds` rounds of the rivals' steps, after `warmup` steps of each.
+    """Run `rounds` rounds of the contestants' steps, after `warmup` steps of each.
 
-    After `until`, of `time.monotonic`, no third round begins.
-
-    `make` is `"module:function"`; `rivals` maps a name to the JSON-able `spec` that is given to it.
+    After `until`, of `time.monotonic`, no third round begins. `make` is `"module:function"`; `rivals` maps a
+    name to the JSON-able `spec` of a contestant.
     """
     workers = {name: _Worker(make, spec, threads) for name, spec in rivals.items()}
     try:
@@ -106,7 +105,7 @@ def measure(
 
 
 class _Worker:
-    """The near end of a rival's process; one JSON line out, one JSON line back."""
+    """The near end of a contestant's process; one JSON line out, one JSON line back."""
 
     def __init__(self, make: str, spec: Mapping[str, Any], threads: int) -> None:
         self.refused: str | None = None
@@ -146,7 +145,7 @@ class _Worker:
 
 
 def _serve(lines: Iterator[str], reply: Callable[[dict[str, Any]], None]) -> None:
-    """The far end: make the rival, then do what is asked until the input ends."""
+    """The far end: create the contestant, then answer requests until the input ends."""
     import torch
 
     order = json.loads(next(lines))
@@ -186,7 +185,7 @@ def _status(field: str) -> int:
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is in use now."""
+    """Present resident memory of this process."""
     return _status("VmRSS")
 
 
@@ -201,7 +200,7 @@ def _forget_peak() -> None:
 
 if __name__ == "__main__":
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not mix with the replies
+    os.dup2(2, 1)  # output of libraries must not mix with the replies
 
     def _reply(answer: dict[str, Any]) -> None:
         replies.write(json.dumps(answer) + "\n")

@@ -1,8 +1,9 @@
-"""What `anonymize` does with real clips: how many are done, as what, and how many people are still seen.
+"""Results of `anonymize` on real clips: how many are done, by which rungs, and how many people remain
+visible.
 
-`raymaskdp benchmark real DIR`. DIR holds clips, an `index.csv` (file, category, …), and, where recall is to
-be measured, `stills/NAME.jpg` with `people.csv` (still, left, top, right, bottom as fractions, kind).
-Kinds are "none" for a still without people, "ignore" for a region that does not count, and any others.
+`raymaskdp benchmark real DIR`. DIR has clips, an `index.csv` (file, category, …), and, for recall,
+`stills/NAME.jpg` with `people.csv` (still, left, top, right, bottom as fractions, kind). Kinds are "none" for
+a still without people, "ignore" for a region that does not count, and any others.
 
 Shape suffixes: H rows, W columns, N boxes.
 """
@@ -28,7 +29,7 @@ from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.box_search import BoxSearch
-from raymaskdp.anonymize.people.networks.given import given_networks
+from raymaskdp.anonymize.people.networks.configured import configured_networks
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.errors import UserError
@@ -39,21 +40,22 @@ from raymaskdp.video.reader import VideoInfo
 RUNGS = ("avatars", "silhouettes", "background", "filled", "blank")
 
 FOUND_IOU = 0.3
-"""Overlap from which a box is the marked person's; `FOUND_INSIDE` of the marked box inside it does, too."""
+"""Least overlap (IoU) of a box with a marked person; `FOUND_INSIDE` of the marked box inside it suffices,
+too."""
 
 FOUND_INSIDE = 0.7
 
 FATES = ("avatar", "covered otherwise", "in sight", "not published")
-"""What becomes of a marked person."""
+"""Outcomes of a marked person."""
 
 AVATAR_SHARE, COVERED_SHARE = 0.12, 0.6
-"""Share of a marked person's box that an avatar fills at least, and that a redaction covers."""
+"""Least share of a marked person's box that an avatar fills, and that a redaction covers."""
 
 SAME_FRAME = 12.0
-"""Most levels by which small copies of a still and of its frame differ on average."""
+"""Largest mean difference in levels of small copies of a still and of its frame."""
 
 EXPLAINED = 0.3
-"""Share of what a detector sees in an output that avatars and redactions may cover and explain it."""
+"""Least share of a detection in an output that avatars and redactions must cover to explain it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +64,8 @@ class RealConfig:
 
     Attributes:
       only: names of clips, without the suffix; all of the index where empty.
-      every: every so many frames of an output are looked at by the independent detectors.
-      sheet: a picture (.png or .jpg) of some frames of every clip, source above output; None for none.
+      every: interval of the output's frames that independent detectors process.
+      sheet: an image (.png or .jpg) of some frames of every clip, source above output; None for none.
       anonymize: settings.
     """
 
@@ -83,7 +85,7 @@ class ClipOutcome:
     Attributes:
       status, reason: of the row.
       person_frames: by rung of the ladder.
-      seen: frames looked at in which a detector sees somebody whom nothing explains, by number.
+      seen: numbers of processed frames with an unexplained detection.
       milliseconds: of a worker, a frame.
     """
 
@@ -98,12 +100,13 @@ class ClipOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class RealResult:
-    """All of them.
+    """The results of all clips.
 
     Attributes:
-      recall: people whom detectors find of those marked in stills, by kind: (found, marked).
-      false_boxes: boxes in stills that are nobody's; stills: how many there are.
-      fates: what became of marked people in the frames that the stills are of, as `FATES`.
+      recall: detected people of those marked in stills, by kind: (found, marked).
+      false_boxes: false detections in stills.
+      stills: number of stills.
+      fates: outcomes of marked people in the frames of the stills, as `FATES`.
     """
 
     clips: tuple[ClipOutcome, ...]
@@ -123,7 +126,7 @@ class RealResult:
             f"{len(self.clips)} clips: {status['done']} done, {status['quarantined']} quarantined, "
             f"{status['failed']} failed",
             "person-frames: " + ", ".join(f"{rungs[name] / people:.1%} {name}" for name in RUNGS),
-            f"clips with somebody in sight: {sum(bool(clip.seen) for clip in self.clips)}",
+            f"clips with a visible person: {sum(bool(clip.seen) for clip in self.clips)}",
             f"milliseconds a frame: {np.median([clip.milliseconds for clip in self.clips]):.0f} (median)",
         ]
         if self.stills:
@@ -144,11 +147,11 @@ class RealResult:
 
 
 def benchmark_real(folder: Path, out: Path, config: RealConfig) -> RealResult:
-    """Anonymize the clips of a folder and measure what came of it.
+    """Anonymize the clips of a folder and measure the results.
 
     Args:
       folder: clips with an index.
-      out: the folder for the outputs; a run that was interrupted resumes.
+      out: the folder for the outputs; an interrupted run resumes.
 
     Raises `UserError` without an index.
     """
@@ -169,7 +172,7 @@ def benchmark_real(folder: Path, out: Path, config: RealConfig) -> RealResult:
     if config.sheet is not None:
         sources = [folder / row["file"] for row in index]
         _sheet([(source, out / f"{source.stem}.mp4") for source in sources], config.sheet)
-    search = BoxSearch(given_networks(config.anonymize.pose).detector)
+    search = BoxSearch(configured_networks(config.anonymize.pose).detector)
     recall, false_boxes, stills = _recall(folder, {Path(row["file"]).stem for row in index}, search)
     return RealResult(
         clips=clips,
@@ -197,7 +200,7 @@ def _index(folder: Path, only: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _outcome(row: Row, category: str, out: Path, look: LookAgain, every: int) -> ClipOutcome:
-    """One clip, and what detectors see in the output."""
+    """One clip, and the detections in its output."""
     done = row.status == "done"
     name = row.video_id
     return ClipOutcome(
@@ -212,7 +215,7 @@ def _outcome(row: Row, category: str, out: Path, look: LookAgain, every: int) ->
 
 
 def _seen(look: LookAgain, video: Path, arrays: Path, every: int) -> tuple[int, ...]:
-    """Frames of an output in which detectors see somebody whom no avatar and no redaction explains."""
+    """Frames of an output with a detection that no avatar and no redaction explains."""
     with np.load(arrays, allow_pickle=False) as stored:
         height, width = int(stored["height"]), int(stored["width"])
         covered_TB = stored["person_masks"] | stored["avatar_masks"]
@@ -222,7 +225,7 @@ def _seen(look: LookAgain, video: Path, arrays: Path, every: int) -> tuple[int, 
             continue
         covered_HW = masks.unpack(covered_TB[index], height, width)
         for box_4 in look(frame_HW3):
-            x0, y0, x1, y1 = boxes.within(box_4, height=height, width=width)
+            x0, y0, x1, y1 = boxes.clip_to_frame(box_4, height=height, width=width)
             if covered_HW[y0:y1, x0:x1].mean() < EXPLAINED:
                 found.append(index)
                 break
@@ -230,7 +233,7 @@ def _seen(look: LookAgain, video: Path, arrays: Path, every: int) -> tuple[int, 
 
 
 def _recall(folder: Path, names: set[str], search: BoxSearch) -> tuple[dict[str, tuple[int, int]], int, int]:
-    """People found of those marked in stills, by kind; boxes that are nobody's; the number of stills."""
+    """Detected people of those marked in stills, by kind; number of false detections; number of stills."""
     people = _marked(folder, names)
     if not people:
         return {}, 0, 0
@@ -245,12 +248,12 @@ def _recall(folder: Path, names: set[str], search: BoxSearch) -> tuple[dict[str,
                 continue
             box_4 = _box_of(row, frame_HW3.shape[0], frame_HW3.shape[1])
             if row["kind"] == "ignore":
-                explained |= boxes.inside(found_N4, box_4[None])[:, 0] > 0.5
+                explained |= boxes.share_inside(found_N4, box_4[None])[:, 0] > 0.5
                 continue
             hit = (boxes.iou(found_N4, box_4[None])[:, 0] >= FOUND_IOU) | (
-                boxes.inside(box_4[None], found_N4)[0] >= FOUND_INSIDE
+                boxes.share_inside(box_4[None], found_N4)[0] >= FOUND_INSIDE
             )
-            explained |= hit | (boxes.inside(found_N4, box_4[None])[:, 0] > 0.5)
+            explained |= hit | (boxes.share_inside(found_N4, box_4[None])[:, 0] > 0.5)
             counts[row["kind"]][0] += bool(hit.any())
             counts[row["kind"]][1] += 1
         false_boxes += int(np.count_nonzero(~explained))
@@ -258,7 +261,7 @@ def _recall(folder: Path, names: set[str], search: BoxSearch) -> tuple[dict[str,
 
 
 def _marked(folder: Path, names: set[str]) -> dict[str, list[dict[str, str]]]:
-    """Rows of people.csv by still; nothing where there is no such file."""
+    """Rows of people.csv by still; empty without such a file."""
     people: dict[str, list[dict[str, str]]] = defaultdict(list)
     marked = folder / "people.csv"
     if marked.is_file():
@@ -284,7 +287,7 @@ def _box_of(row: dict[str, str], height: int, width: int) -> np.ndarray:
 
 
 def _fates(folder: Path, index: Sequence[dict[str, str]], out: Path) -> Iterator[str]:
-    """What became of each marked person in the frame that the still is of; without one it is left out."""
+    """The outcome of each marked person in the frame of the still; stills without a frame are omitted."""
     files = {Path(row["file"]).stem: folder / row["file"] for row in index}
     for name, rows in sorted(_marked(folder, set(files)).items()):
         people = [row for row in rows if row["kind"] not in ("none", "ignore")]
@@ -300,7 +303,7 @@ def _fates(folder: Path, index: Sequence[dict[str, str]], out: Path) -> Iterator
                 masks.unpack(stored[film][at], height, width) for film in ("avatar_masks", "person_masks")
             )
         for row in people:
-            x0, y0, x1, y1 = boxes.within(_box_of(row, height, width), height=height, width=width)
+            x0, y0, x1, y1 = boxes.clip_to_frame(_box_of(row, height, width), height=height, width=width)
             if avatar_HW[y0:y1, x0:x1].mean() >= AVATAR_SHARE:
                 yield "avatar"
             elif removed_HW[y0:y1, x0:x1].mean() >= COVERED_SHARE:
@@ -310,7 +313,7 @@ def _fates(folder: Path, index: Sequence[dict[str, str]], out: Path) -> Iterator
 
 
 def _frame_of(video: Path, still_HW3: np.ndarray) -> int | None:
-    """The number of the frame that a still is of; None if it is of none."""
+    """Number of the frame of a still; None without one."""
 
     def small(frame_HW3: np.ndarray) -> np.ndarray:
         return cv2.resize(frame_HW3, (64, 36), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -322,7 +325,7 @@ def _frame_of(video: Path, still_HW3: np.ndarray) -> int | None:
 
 
 def _found(search: BoxSearch, frame_HW3: np.ndarray) -> np.ndarray:
-    """Boxes of everybody whom the search would follow in a still, float64 [N, 4]."""
+    """Boxes of all people that the search would track in a still, float64 [N, 4]."""
     height, width = frame_HW3.shape[:2]
     info = VideoInfo(width=width, height=height, fps=Fraction(1), num_frames=1, full_range=False)
     looked = search([frame_HW3], info)
@@ -356,7 +359,7 @@ def _tiles(source: Path, output: Path, size: tuple[int, int] = (240, 160)) -> It
 
 
 def _fitted(image_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The image as large as fits in `size` (width, height), on black."""
+    """The image scaled to fit `size` (width, height), on black."""
     height, width = image_HW3.shape[:2]
     scale = min(size[0] / width, size[1] / height)
     small = cv2.resize(image_HW3, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""How long a step of training takes on n workers: fitted to one worker's steps, carried to many on paper."""
+"""Time of a training step on n workers: fitted to one worker's steps, extrapolated by a model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from raymaskdp.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class StepModel:
-    """A step is what is the same on every worker, its clips, and adding the sums up.
+    """The time of a step: a constant part, its clips, and the sum over workers.
 
     Attributes:
-      fixed_seconds: of a step without a clip: drawing the whole noise, the update, the ledger.
-      clip_seconds: of each clip view that a worker's model sees.
+      fixed_seconds: of a step without clips: drawing the noise, the update, the ledger.
+      clip_seconds: of each clip view of a worker.
       exchanged_bytes: of a worker's sums.
-      bytes_per_second, latency_seconds: of the network, of one worker and one message.
+      bytes_per_second, latency_seconds: of the network, for one worker and one message.
     """
 
     fixed_seconds: Annotated[float, check.Range(0)]
@@ -43,10 +43,10 @@ class StepModel:
         bytes_per_second: float,
         latency_seconds: float,
     ) -> Self:
-        """Fitted to the steps of one worker, whose lots differ in size: Theil and Sen's line.
+        """Fitted to the steps of one worker with lots of different sizes: Theil and Sen's line.
 
-        The median of all slopes (Sen 1968), so that single slow steps do not count. Neither part is
-        negative: where one would be, the other takes all. Raises `UserError` for fewer than two steps.
+        The median of all slopes (Sen 1968) is robust against single slow steps. Neither part is negative: a
+        negative one is set to zero. Raises `UserError` for fewer than two steps.
         """
         sizes, times = np.asarray(clips, dtype=float), np.asarray(seconds, dtype=float)
         if len(sizes) < 2:
@@ -54,7 +54,9 @@ class StepModel:
         slope, fixed = -1.0, 0.0
         if np.ptp(sizes) > 0:
             slope, fixed, *_ = (float(value) for value in stats.theilslopes(times, sizes))
-        if fixed < 0 or (np.ptp(sizes) == 0 and sizes[0] > 0):  # one size tells nothing of what is fixed
+        if fixed < 0 or (
+            np.ptp(sizes) == 0 and sizes[0] > 0
+        ):  # one size does not determine the constant part
             seen = sizes > 0
             slope, fixed = float(np.median(times[seen] / sizes[seen])), 0.0
         if slope < 0:
@@ -68,18 +70,18 @@ class StepModel:
         )
 
     def seconds(self, workers: int, clips: float) -> float:
-        """Of a step in which each of `workers` has `clips`.
+        """Time of a step in which each of `workers` has `clips`.
 
-        A ring adds up: 2 (n - 1) messages of 1/n of what is exchanged (Patarasuk and Yuan 2009).
+        Ring all-reduce: 2 (n - 1) messages of 1/n of the exchanged bytes (Patarasuk and Yuan 2009).
         """
         messages = 2 * (workers - 1)
         message = self.latency_seconds + self.exchanged_bytes / workers / self.bytes_per_second
         return self.fixed_seconds + self.clip_seconds * clips + messages * message
 
     def weak(self, workers: int, clips: float) -> float:
-        """Share of ideal speed, in (0, 1], where the lot grows with the workers: `clips` each."""
+        """Share of ideal speed, in (0, 1], if the lot grows with the workers: `clips` each."""
         return self.seconds(1, clips) / self.seconds(workers, clips)
 
     def strong(self, workers: int, clips: float) -> float:
-        """How many times as fast as one worker, where all share a lot of `clips`."""
+        """Speed-up over one worker, if all share a lot of `clips`."""
         return self.seconds(1, clips) / self.seconds(workers, clips / workers)

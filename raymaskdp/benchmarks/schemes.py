@@ -1,4 +1,4 @@
-"""What each fine-tuning scheme costs: an epoch's private gradients, paired, and with features kept.
+"""Cost of each fine-tuning scheme: an epoch's private gradients, paired, and with cached features.
 
 raymaskdp benchmark schemes --config configs/benchmark_schemes.yaml train.data=clips
 """
@@ -24,7 +24,7 @@ from raymaskdp.train.device import CPU
 from raymaskdp.train.run.setup import set_up
 
 KEPT = "linear, features kept"
-KEY = Key(secret=bytes(32))  # which clips are drawn does not matter here
+KEY = Key(secret=bytes(32))  # the choice of clips does not matter here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class SchemesConfig:
 
     Attributes:
       train: the run whose schemes are compared.
-      schemes: which; `linear` is measured with features kept, too.
+      schemes: the schemes; `linear` is measured with cached features, too.
       records: in a step.
       rounds: of one step each.
       threads: of each process.
@@ -56,10 +56,10 @@ class SchemesRow:
     """One scheme.
 
     Attributes:
-      trained: how many numbers learn.
-      epoch_seconds: as many steps' median time as show every record once.
+      trained: number of trained parameters.
+      epoch_seconds: median time of the steps of an epoch.
       over_first: median over rounds of its time over the first scheme's in the same round.
-      peak_mib: peak memory of the steps beyond the process's before the first, MiB.
+      peak_mib: peak memory of the steps above the process's memory before the first, MiB.
     """
 
     scheme: str
@@ -71,10 +71,10 @@ class SchemesRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SchemesResult:
-    """The schemes, and how long the features took that `linear` may keep.
+    """The schemes, and the time of computing the features that `linear` can cache.
 
     Attributes:
-      times_faster: median over rounds of the time of `linear` over that with features kept; None if not
+      times_faster: median over rounds of the time of `linear` over that with cached features; None if not
         measured.
     """
 
@@ -99,7 +99,7 @@ class SchemesResult:
 
 
 def benchmark_schemes(config: SchemesConfig) -> SchemesResult:
-    """Time private gradients scheme by scheme, each in a process of its own, turn by turn."""
+    """Time private gradients scheme by scheme, each in a separate process, alternating."""
     begin = time.perf_counter()
     set_up(_of_scheme(config.train, KEPT)).cache_features()
     features_seconds = time.perf_counter() - begin

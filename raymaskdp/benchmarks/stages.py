@@ -1,9 +1,8 @@
-"""Where the time of `anonymize` goes: milliseconds a frame of each stage, at several sizes of frame.
+"""Time of each stage of `anonymize`: milliseconds a frame, at several sizes of frame.
 
-`raymaskdp benchmark stages`. One person is filmed, enlarged where the frame is large, or a video is given,
-and it is anonymized by the stages themselves, in this process. Clocks are put around their parts from
-outside, for as long as the measurement takes; time counts for the innermost clock, and what lies between
-them is "other".
+`raymaskdp benchmark stages`. One person is rendered, upscaled for large frames, or a video is given. It is
+anonymized by the stages themselves, in this process. Clocks are attached to their parts for the duration of
+the measurement. Time counts for the innermost clock; time outside all clocks is "other".
 """
 
 from __future__ import annotations
@@ -48,7 +47,8 @@ from raymaskdp.video.writer import VideoWriter
 STAGES = ("decode", "pose", "fit", "plate", "render", "composite", "encode", "verify", "other")
 FPS = 15.0
 CAMERA_CRF = 23
-"""x264's quality of a source, its default: cameras leave no more noise, and noise takes all the time."""
+"""x264's quality of a source, its default: cameras leave as little noise, and noise would dominate the time.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class StagesConfig:
       sizes: frames as WIDTHxHEIGHT.
       video: file whose first frames are anonymized at each size; one person is rendered if unset.
       frames: of each video.
-      rounds: times that each video is anonymized; medians are given. One more goes before, to warm up.
+      rounds: number of times that each video is anonymized; results are medians. One more warms up.
       seed: of the person, the movement and the room.
     """
 
@@ -78,7 +78,7 @@ class StagesConfig:
 
 
 def width_height(size: str) -> tuple[int, int]:
-    """`640x480` as numbers; even ones from 64 up, as video codecs want them."""
+    """`640x480` as numbers; even ones from 64 up, as video codecs require."""
     numbers = [int(part) if part.isdigit() else 0 for part in size.split("x")]
     if len(numbers) != 2 or min(numbers) < 64 or any(number % 2 for number in numbers):
         raise UserError(f"sizes must be like 640x480, of even numbers from 64 up, but one is {size!r}.")
@@ -117,7 +117,7 @@ class StagesResult:
 
 
 def benchmark_stages(settings: StagesConfig) -> StagesResult:
-    """Anonymize the video at every size, and say where the time went."""
+    """Anonymize the video at every size, and report the time of each stage."""
     rows: list[StagesRow] = []
     speeds: dict[str, float] = {}
     with (
@@ -151,9 +151,9 @@ def benchmark_stages(settings: StagesConfig) -> StagesResult:
 
 
 def film(folder: Path, size: str, settings: StagesConfig) -> Path:
-    """A video of that size, as a camera encodes it: of one person, or the beginning of the one that is named.
+    """A video of that size, as a camera encodes it: of one person, or the beginning of the given one.
 
-    Large ones are enlarged from half as large, with new noise.
+    Large ones are upscaled from half the size, with new noise.
     """
     width, height = width_height(size)
     if settings.video is not None:
@@ -205,7 +205,7 @@ def _anonymize(video: Path, analyze: Analyze, finish: Synthesize) -> dict[str, f
 
 
 class _Clocks:
-    """Stopwatches of the stages; a running one stands still while one inside it runs."""
+    """Stopwatches of the stages; one is paused while another inside it runs."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -214,7 +214,7 @@ class _Clocks:
 
     @contextlib.contextmanager
     def run(self, stage: str) -> Iterator[None]:
-        """Count time for `stage`; all of a verification counts for it."""
+        """Count time for `stage`; a verification counts as a whole."""
         if self._running and self._running[-1] == "verify":
             stage = "verify"
         self._switch()
@@ -233,7 +233,7 @@ class _Clocks:
 
     @contextlib.contextmanager
     def around(self) -> Iterator[None]:
-        """Clocks around the parts of the stages, until the block is left."""
+        """Attach the clocks to the parts of the stages for the duration of the block."""
         parts: list[tuple[Any, str, str]] = [
             (FindPeople, "__call__", "pose"),
             (FitBodies, "__call__", "fit"),

@@ -1,8 +1,8 @@
-"""How training scales over workers: in process, on one worker of Ray Train, and on several.
+"""Scaling of training over workers: in process, on one worker of Ray Train, and on several.
 
-raymaskdp benchmark train-scaling --config configs/benchmark_train_scaling.yaml train.data=clips
+    raymaskdp benchmark train-scaling --config configs/benchmark_train_scaling.yaml train.data=clips
 
-For public data only: it writes down how long steps take, and the time of a step tells the size of its lot.
+For public data only: it records the time of steps, which reveals the size of their lots.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from raymaskdp.train.run.ray_workers import run_on_ray, this_worker
 from raymaskdp.train.run.setup import set_up
 
 KEY = Key(secret=bytes(32))
-"""The same lots for every number of workers; what is measured is public."""
+"""The same lots for every number of workers; the measured data are public."""
 
 MODELLED = (1, 2, 4, 8, 16, 32, 64)
-"""Workers that the model is carried to."""
+"""Numbers of workers for the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +47,12 @@ class TrainScalingConfig:
     """What to measure.
 
     Attributes:
-      train: the run, on public data; its steps, workers, threads and places are set here.
-      workers: numbers of workers to measure; 0 is in process, and what the others are compared with.
+      train: the run, on public data; its steps, workers, threads and paths are set here.
+      workers: numbers of workers to measure; 0 is in process, the reference of the others.
       steps: measured, after `warmup` others.
       warmup: steps before the measured ones.
-      link_gb_s, link_latency_s: of the network that the model assumes, gigabytes a second of one worker
-        and seconds of one message.
+      link_gb_s, link_latency_s: of the modelled network, gigabytes a second of one worker and seconds of one
+        message.
     """
 
     train: TrainConfig
@@ -73,11 +73,11 @@ class TrainScalingRow:
     """One number of workers.
 
     Attributes:
-      clips_per_second: views of clips that went through the model, over the time of the measured steps.
-      over_first: that over the first row's.
-      wait_share: of the time of its steps, what the first worker spent waiting for clips, 0 to 1.
-      exchange_share: and waiting for the others' sums, slower workers included.
-      memory_growth_mib: of the first worker's resident memory, from the first to the last tenth of the
+      clips_per_second: clip views that the model processed, over the time of the measured steps.
+      over_first: ratio to the first row's.
+      wait_share: share of its steps that the first worker spent waiting for clips, 0 to 1.
+      exchange_share: share spent waiting for the others' sums, slower workers included.
+      memory_growth_mib: growth of the first worker's resident memory, from the first to the last tenth of the
         measured steps, medians.
     """
 
@@ -91,13 +91,13 @@ class TrainScalingRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainScalingResult:
-    """What was measured, and what follows on paper.
+    """The measurements, and the model's predictions.
 
     Attributes:
       model: fitted to the steps of the first row.
       clips: of a step, on average.
-      weak_scaling: by workers, the share of ideal speed where lots grow with them.
-      strong_scaling: by workers, how many times as fast as one, where they share the same lots.
+      weak_scaling: by workers, the share of ideal speed if lots grow with them.
+      strong_scaling: by workers, the speed-up over one if they share the same lots.
     """
 
     rows: tuple[TrainScalingRow, ...]
@@ -123,7 +123,7 @@ class TrainScalingResult:
             f"Fitted: {model.fixed_seconds * 1e3:.2f} ms a step, {model.clip_seconds * 1e3:.3f} ms a clip; "
             f"{self.clips:.0f} clips and {model.exchanged_bytes / 2**20:.1f} MiB exchanged a step.",
             "",
-            "| workers, on paper | " + " | ".join(map(str, self.weak_scaling)) + " |",
+            "| workers, modelled | " + " | ".join(map(str, self.weak_scaling)) + " |",
             "| --- " * (1 + len(self.weak_scaling)) + "|",
             "| lots grow with them: of ideal speed | "
             + " | ".join(f"{share:.1%}" for share in self.weak_scaling.values())
@@ -170,14 +170,14 @@ def benchmark_train_scaling(config: TrainScalingConfig) -> TrainScalingResult:
 
 
 def bytes_exchanged(config: TrainConfig) -> int:
-    """What a worker adds up with the others in a step: two float32 sums over everything that learns."""
+    """Bytes that a worker exchanges in a step: two float32 sums over all trained parameters."""
     model = set_up(config).model
     return 2 * 4 * sum(value.numel() for value in model.parameters() if value.requires_grad)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What the first worker saw of the measured steps: seconds, bytes, and clips of all workers."""
+    """The first worker's measurements: seconds, bytes, and clips of all workers."""
 
     step_seconds: tuple[float, ...]
     step_clips: tuple[int, ...]
@@ -216,12 +216,12 @@ def _measure(config: TrainScalingConfig, workers: int, out: Path) -> Measured:
 
 
 def measure_in_worker(job: TrainingJob) -> None:
-    """What every worker of Ray Train runs."""
+    """The function of every worker of Ray Train."""
     measure_here(job, this_worker(job))
 
 
 def measure_here(job: TrainingJob, worker: Worker) -> None:
-    """Run the loop with a stop-watch; the first worker writes `measured.json` into the job's folder."""
+    """Run the loop with a stopwatch; the first worker writes `measured.json` to the job's folder."""
     warmup = json.loads((job.folder / "warmup.json").read_text(encoding="utf-8"))
     watch = StopWatch(worker)
     waited = loop.run(job, replace(worker, all_reduce=watch.all_reduce), watch.on_step)
@@ -246,13 +246,15 @@ class StopWatch:
         self._exchanging += time.perf_counter() - begin
 
     def on_step(self, report: StepReport) -> None:
-        """Note the end of a step."""
+        """Record the end of a step."""
         self._ends.append(time.perf_counter())
         self._exchanged.append(self._exchanging)
         self._memory.append(resident_bytes())
 
     def measured(self, plan: PrivacyPlan, warmup: int, waited: float) -> Measured:
-        """What the steps after the first `warmup` took; `waited` is of all, and taken to be spread evenly."""
+        """The measurements after the first `warmup` steps; `waited` is of all steps, and assumed to be
+        uniform.
+        """
         steps = len(self._ends) - warmup
         clips = tuple(
             len(plan.lot(KEY, step)) * plan.num_views + len(plan.public_lot(KEY, step)) * plan.clips

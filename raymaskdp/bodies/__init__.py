@@ -1,1 +1,1 @@
-"""The SMPL-H body: its file, its poses, its avatars' looks."""
+"""The SMPL-H body: its file, its poses, and the appearance of avatars."""

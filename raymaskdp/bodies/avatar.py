@@ -1,4 +1,4 @@
-"""The look of an avatar, drawn from a keyed hash, which says nothing about the person."""
+"""The appearance of an avatar, drawn from a keyed hash, independent of the person."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SKINS: tuple[Color, ...] = (
     (0.96, 0.84, 0.75), (0.91, 0.74, 0.62), (0.85, 0.66, 0.52), (0.76, 0.57, 0.42), (0.65, 0.46, 0.32),
     (0.54, 0.36, 0.25), (0.42, 0.28, 0.19), (0.30, 0.20, 0.14),
 )  # fmt: skip
-"""Skin tones from light to dark, evenly spread."""
+"""Skin tones from light to dark, evenly spaced."""
 
 HAIRS: tuple[Color, ...] = (
     (0.08, 0.07, 0.06), (0.17, 0.11, 0.08), (0.30, 0.19, 0.11), (0.45, 0.29, 0.16), (0.70, 0.53, 0.32),
@@ -27,7 +27,7 @@ HAIRS: tuple[Color, ...] = (
 )  # fmt: skip
 
 GREYS: tuple[Color, ...] = ((0.38, 0.36, 0.34), (0.52, 0.50, 0.48), (0.66, 0.65, 0.63))
-"""Hair of the old."""
+"""Hair colours of old people."""
 
 CLOTHS: tuple[Color, ...] = (
     (0.86, 0.86, 0.84), (0.13, 0.14, 0.16), (0.42, 0.43, 0.45), (0.15, 0.22, 0.42), (0.25, 0.42, 0.66),
@@ -47,34 +47,35 @@ SHOES: tuple[Color, ...] = (
 MAX_BETA = 2.0
 
 MALE = (0.72, -0.26, -0.24, -0.56, 0.15, 0.07, 0.06, -0.02, 0.08, 0.09)
-"""The direction in the embedded body's shapes along which women become men, of length 1: the correlations
-of the coefficients with the sex of the people that the body was built from."""
+"""Unit direction from women to men in the embedded body's shape space: the correlations of the coefficients
+with the sex of the people that the body was built from."""
 
 SEX_DISTANCE = 0.7
-"""Standard deviations between the middle and the least female or male body drawn."""
+"""Least distance of a drawn male or female shape from the middle, in standard deviations."""
 
 DIFFERENT, LEGIBLE, REDRAWS = 0.2, 0.25, 16
-"""Contrast below which two avatars can be mistaken for each other (one pair in eight), legibility below which
-an avatar's limbs are lost against each other (two in three), and how often one is drawn again for either."""
+"""Two avatars with a contrast below the first can be confused (one pair in eight). Limbs of an avatar with a
+legibility below the second are hard to see (two in three). In either case an avatar is drawn again, up to
+this many times."""
 
 LONGEST_SKIRT = 1.0
-"""Where the skirt of an avatar may end at most, in the wardrobe's units: at the knees. A longer one hides a
-kick and a step."""
+"""Lowest hem of an avatar's skirt, in the wardrobe's units: at the knees. A longer one hides kicks and steps.
+"""
 
 ADULT_YEARS = (18.0, 80.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Avatar:
-    """The look of one avatar; every field may be published.
+    """The appearance of one avatar; every field may be published.
 
     Attributes:
       betas: ten SMPL-H shape coefficients in standard deviations, at most 2 from the mean adult.
       skin, hair, top, bottom, shoes, accent: colours, sRGB in [0, 1].
       hairstyle: a name in `hair.HAIRSTYLES`.
       beard: a name in `hair.BEARDS`.
-      years: age, which greys the hair; an adult's.
-      fold: in [0, 1), picks one of a folder's textures, where there is one.
+      years: age of an adult; it greys the hair.
+      fold: in [0, 1), selects a texture if there is a folder of textures.
       outfit: a name in `wardrobe.OUTFITS`.
     """
 
@@ -100,8 +101,8 @@ class Avatar:
 def draw_avatar(secret: bytes, name: str) -> Avatar:
     """The avatar of `name` (a subject or a track) under the run's secret.
 
-    The same secret and name give the same avatar on every machine. Without the secret nothing links
-    the two: the draw is seeded by HMAC-SHA-256, and nothing of the person enters but the name.
+    The same secret and name give the same avatar on every machine. Without the secret the two cannot be
+    linked: the draw is seeded by HMAC-SHA-256, and the name is its only input about the person.
     """
     seed = hmac.digest(secret, name.encode(), hashlib.sha256)
     rng = np.random.default_rng(int.from_bytes(seed, "big"))
@@ -111,8 +112,8 @@ def draw_avatar(secret: bytes, name: str) -> Avatar:
     grey = rng.uniform() < (years - 35) / 40
     return Avatar(
         betas=tuple(float(b) for b in betas_S),
-        skin=_between(rng, SKINS),
-        hair=_between(rng, GREYS) if grey else _one(rng, HAIRS),
+        skin=_blended(rng, SKINS),
+        hair=_blended(rng, GREYS) if grey else _one(rng, HAIRS),
         top=CLOTHS[top],
         bottom=_one(rng, BOTTOMS),
         shoes=_one(rng, SHOES),
@@ -126,10 +127,10 @@ def draw_avatar(secret: bytes, name: str) -> Avatar:
 
 
 def draw_avatars(secret: bytes, names: Sequence[str]) -> list[Avatar]:
-    """The avatars of people who are seen together: their motion shows, and they are told apart.
+    """Avatars of people who appear together: their motion is visible, and they can be distinguished.
 
-    Of each the first of several draws is taken that is legible and looks like none before it, or else the
-    best. So the first person's depends on their name alone.
+    For each, the first of several draws is taken that is legible and differs from the previous ones; if there
+    is none, the best draw. So the first person's avatar depends on their name alone.
     """
     avatars: list[Avatar] = []
     for name in names:
@@ -141,10 +142,10 @@ def draw_avatars(secret: bytes, names: Sequence[str]) -> list[Avatar]:
 
 
 def legibility(avatar: Avatar) -> float:
-    """How well the limbs of an avatar show before its body, 0 to 1; 0 where a skirt hides the legs.
+    """Visibility of an avatar's limbs in front of its body, 0 to 1; 0 if a skirt hides the legs.
 
-    It is the least difference in colour between hands and top, top and bottom, and bottom and shoes: an arm
-    before the chest or a foot before the other leg is seen by it.
+    It is the smallest colour difference between hands and top, top and bottom, and bottom and shoes. These
+    differences show an arm before the chest, or a foot before the other leg.
     """
     if OUTFITS[avatar.outfit].skirt > LONGEST_SKIRT:
         return 0.0
@@ -153,7 +154,7 @@ def legibility(avatar: Avatar) -> float:
 
 
 def contrast(one: Avatar, other: Avatar) -> float:
-    """How far two avatars differ in colour, 0 to 1: half of it counts the top, the rest bottom and skin."""
+    """Colour difference of two avatars, 0 to 1: half of it is the top, the rest bottom and skin."""
     top, bottom, skin = (
         _difference(first, second)
         for first, second in ((one.top, other.top), (one.bottom, other.bottom), (one.skin, other.skin))
@@ -166,13 +167,15 @@ def _difference(one: Color, other: Color) -> float:
 
 
 def _fitness(avatar: Avatar, others: Sequence[Avatar]) -> float:
-    """At least 1 for a legible avatar that cannot be mistaken for one of the others; else how near it is."""
+    """At least 1 for a legible avatar that differs from the others; below 1, how close it is to that."""
     apart = min((contrast(avatar, other) for other in others), default=1.0)
     return min(apart / DIFFERENT, legibility(avatar) / LEGIBLE)
 
 
 def _sexed(drawn_S: np.ndarray) -> tuple[np.ndarray, bool]:
-    """A shape, clearly a man's or a woman's as most adults' are, from ten normal numbers; and which."""
+    """A shape from ten normal numbers, clearly male or female as those of most adults; and whether it is
+    male.
+    """
     direction_S = np.array(MALE) / np.linalg.norm(MALE)
     along = float(drawn_S @ direction_S)
     apart = np.copysign(SEX_DISTANCE, along) - along if abs(along) < SEX_DISTANCE else 0.0
@@ -191,7 +194,7 @@ def _one(rng: np.random.Generator, palette: tuple[Color, ...]) -> Color:
     return palette[int(rng.integers(len(palette)))]
 
 
-def _between(rng: np.random.Generator, palette: tuple[Color, ...]) -> Color:
+def _blended(rng: np.random.Generator, palette: tuple[Color, ...]) -> Color:
     position = rng.uniform(0, len(palette) - 1)
     low = min(int(position), len(palette) - 2)
     mixed = np.array(palette[low]) * (low + 1 - position) + np.array(palette[low + 1]) * (position - low)

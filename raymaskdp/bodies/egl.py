@@ -1,4 +1,4 @@
-"""OpenGL without a screen (EGL): which device draws, and its context."""
+"""OpenGL without a screen (EGL): selection of the device, and the context."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NEAR, FAR = 0.05, 100.0
 
 
 EGL_PACKAGES = "libegl1 libgl1 libgl1-mesa-dri"
-"""What Debian and Ubuntu call the libraries that draw without a screen."""
+"""The names of these libraries in Debian and Ubuntu."""
 
 
 class GlContext:
     """An OpenGL context of EGL with pyrender's renderer in it.
 
-    pyrender's own wrapper ends the whole EGL display when it is deleted, and with it every other
-    context of the process; this one ends its own context only.
+    pyrender's own wrapper terminates the whole EGL display when it is deleted, and with it every other
+    context of the process. This one deletes its own context only.
     """
 
     def __init__(self, device: Any, width: int, height: int) -> None:
@@ -55,10 +55,10 @@ class GlContext:
 def _lasting_parts() -> tuple[Any, Any]:
     """pyrender's platform and renderer, changed in three ways.
 
-    They do not clean up when they are collected as garbage: that would end the display, and delete
-    the buffers, of whatever renderer is in use at that moment. And large regions get one sample a
-    pixel, others four: in software four samples double the cost, and in large pictures nobody sees them.
-    And depth is turned into metres in a few operations on the whole picture.
+    They do not clean up when they are garbage-collected, because that would terminate the display, and delete
+    the buffers, of the renderer in use at that moment. Large regions have one sample a pixel, others four: in
+    software rendering four samples double the cost, and in large images the difference is not visible. Depth
+    is converted to metres in a few operations on the whole image.
     """
     from OpenGL import GL
     from pyrender.platforms.egl import EGLPlatform
@@ -119,7 +119,7 @@ def load_pyrender() -> Any:
 
 
 def start_context(width: int, height: int) -> GlContext:
-    """A context on the first device that gives one, the assigned GPU before the others."""
+    """A context on the first device that provides one; the assigned GPU is tried first."""
     load_pyrender()
     from OpenGL.error import Error
     from pyrender.platforms import egl
@@ -138,11 +138,11 @@ def start_context(width: int, height: int) -> GlContext:
 
 
 def preferred_devices(devices: Sequence[Any], cuda_index: Callable[[Any], int | None]) -> list[Any]:
-    """Devices in the order in which to try them.
+    """Devices in the order in which they are tried.
 
-    EGL counts devices in an order of its own and knows nothing of CUDA_VISIBLE_DEVICES, by which Ray
-    assigns GPUs. A GPU is taken only where it is the assigned one; without an assigned GPU, and as a
-    last resort, drawing is done in software.
+    EGL has its own order of devices and does not know CUDA_VISIBLE_DEVICES, by which Ray assigns GPUs. A GPU
+    is used only if it is the assigned one. Without an assigned GPU, and as a last resort, rendering is done
+    in software.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     by_cuda = {device: cuda_index(device) for device in devices}
@@ -157,7 +157,7 @@ def preferred_devices(devices: Sequence[Any], cuda_index: Callable[[Any], int | 
 
 
 def _cuda_index(device: Any) -> int | None:
-    """The CUDA index of an EGL device, None where it is no NVIDIA GPU."""
+    """The CUDA index of an EGL device; None if it is not an NVIDIA GPU."""
     from OpenGL import EGL
 
     address = EGL.eglGetProcAddress("eglQueryDeviceAttribEXT")

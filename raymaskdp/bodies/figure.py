@@ -1,4 +1,4 @@
-"""A dressed avatar as one mesh: what the renderer draws."""
+"""A dressed avatar as one mesh, the input of the renderer."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from raymaskdp.bodies.skinning import skin
 
 
 CELLS_M = (0.0, 0.004, 0.008, 0.012, 0.018)
-"""Sizes of the cells, in metres, in which the coarser copies of a figure keep one vertex."""
+"""Cell sizes, in metres, of the coarser copies of a figure. Each cell keeps one vertex."""
 
 
 REFINED = ("tights", "skirt", "hair")
 """The surfaces of the body file that are too coarse for folds and hems."""
 
 SHADE = 0.35
-"""What is left of the light where none arrives."""
+"""Brightness of a vertex that no ambient light reaches."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +38,7 @@ class Detail:
     """A figure's triangles at one level of detail.
 
     Attributes:
-      used: the figure's vertices that it keeps, int64 [U].
+      used: the figure's vertices that are kept, int64 [U].
       faces_F3: int64 [F, 3], indices into `used`.
       colors_U3: float32 [U, 3], sRGB in [0, 1].
     """
@@ -49,18 +49,18 @@ class Detail:
     normal_operator: scipy.sparse.csr_array
 
     def normals(self, vertices_U3: np.ndarray) -> np.ndarray:
-        """Unit normals, float32 [U, 3], of the posed vertices that it keeps."""
+        """Unit normals, float32 [U, 3], of the posed vertices that are kept."""
         return tools.vertex_normals(vertices_U3, self.normal_operator, self.faces_F3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Paint:
-    """An image on a figure, which multiplies its colours.
+    """An image on a figure. It multiplies the figure's colours.
 
     Attributes:
       image: uint8 RGB [rows, columns, 3].
       uv_V2: float32 [V, 2], columns and rows from the upper left, in [0, 1].
-      vertex_V: int64 [V]; vertices with the same number are one, cut apart by the layout of the image.
+      vertex_V: int64 [V]; vertices with the same number are one vertex, duplicated at a seam of the image.
     """
 
     image: np.ndarray
@@ -74,7 +74,7 @@ class Figure:
     Attributes:
       faces_F3: int64 [F, 3].
       colors_V3: float32 [V, 3], sRGB in [0, 1].
-      dyes_V: what each vertex is of, `wardrobe.Dye` by name.
+      dyes_V: the part of each vertex, `wardrobe.Dye` by name.
       paint: its texture, or None.
     """
 
@@ -85,7 +85,7 @@ class Figure:
         joints_J3: np.ndarray,
         paint: Paint | None = None,
     ) -> None:
-        """`parts` are meshes and what they are of; `colors_V3` the colours of all their vertices."""
+        """`parts` are meshes with their dyes; `colors_V3` are the colours of all their vertices."""
         mesh = tools.merge([part for part, _ in parts])
         self.faces_F3 = mesh.faces_F3
         self.colors_V3 = colors_V3
@@ -99,14 +99,14 @@ class Figure:
         )
         owner_V = np.repeat(np.arange(len(parts)), [len(part) for part, _ in parts])
         self.paint = paint
-        # Vertices that are joined would tear an image.
+        # Merged vertices would distort an image.
         self._cells = CELLS_M if paint is None else CELLS_M[:1]
         self._details = tuple(self._detail(cell, owner_V) for cell in self._cells)
 
     def pose(self, rotations_TJ3: np.ndarray, translation_T3: np.ndarray) -> np.ndarray:
         """Posed vertices, float32 [T, V, 3], in the frame of the root rotation, metres.
 
-        Memory grows with T (about 0.2 MB a frame): pose long videos in pieces.
+        Memory grows with T (about 0.2 MB a frame), so long videos should be posed in parts.
         """
         return skin(
             self._rest_V3,
@@ -128,7 +128,7 @@ class Figure:
         faces = faces.reshape(-1, 3)
         if self.paint is None:
             operator = tools.normal_operator(faces, len(used))
-        else:  # light does not show where the image is cut
+        else:  # seams of the image do not affect the light
             _, vertex_U = np.unique(self.paint.vertex_V[used], return_inverse=True)
             operator = tools.normal_operator(vertex_U[faces], vertex_U.max() + 1)[vertex_U]
         return Detail(
@@ -140,9 +140,9 @@ class Figure:
 
 
 def dress(body: Body, avatar: Avatar, textures: Path | None = None) -> Figure:
-    """The mesh of `avatar` in `body`: shape, clothes, hair and colours. Takes some 0.5 s.
+    """The mesh of `avatar` in `body`: shape, clothes, hair and colours. Takes about 0.5 s.
 
-    With a folder of `textures` it wears one of them and nothing else (see `textures.py`).
+    With a folder of `textures` the avatar wears one of them and nothing else (see `textures.py`).
     """
     betas_S = avatar.betas_S
     if textures is not None:
@@ -160,7 +160,7 @@ def dress(body: Body, avatar: Avatar, textures: Path | None = None) -> Figure:
     )
     outfit = OUTFITS[avatar.outfit]
     dyes = _dyes(avatar)
-    # Skin under cloth would show through where cloth folds; it is not drawn at all.
+    # Skin under folded cloth would be visible through it, so it is not drawn.
     bare = tools.select(wearer.skin, ~covered(wearer, outfit)[wearer.skin.faces_F3].all(axis=1))
     pieces: list[tuple[Mesh, Dye]] = [
         (bare, "skin"),
@@ -178,7 +178,7 @@ def dress(body: Body, avatar: Avatar, textures: Path | None = None) -> Figure:
 
 
 def _painted(body: Body, avatar: Avatar, textures: Textures) -> Figure:
-    """The bare body, with an image on it."""
+    """The bare body with an image."""
     layout = textures.layout
     whole = _shaped(body.surface, avatar.betas_S, body.pose_directions_PV3)
     open_V = fabric.openness(whole)[layout.vertex_C]
@@ -194,7 +194,7 @@ def _painted(body: Body, avatar: Avatar, textures: Textures) -> Figure:
 
 
 def _complexion(wearer: Wearer, bare: Mesh, avatar: Avatar, dyes: dict[Dye, Color]) -> np.ndarray:
-    """Colours [V, 3] of the skin that shows: paint on the face, and a little of everything else."""
+    """Colours [V, 3] of the visible skin: paint on the face, and small variations elsewhere."""
     colors_V3 = np.tile(np.array(dyes["skin"], dtype=np.float32), (len(bare), 1))
     colors_V3 *= fabric.variation(bare, strands=False)[:, None]
     for dye, share_V in face_paint(wearer, bare, avatar.beard).items():

@@ -1,4 +1,4 @@
-"""The pose of hands that were not observed: relaxed, not stretched out flat."""
+"""The pose of hands that are not observed: relaxed, not flat."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from raymaskdp.bodies.skeleton import FINGERS
 
-# Bend of the three joints of a finger, degrees, hand hanging loosely (fingers bend more to the outside).
+# Bend of the three joints of a finger, degrees, of a relaxed hand (outer fingers bend more).
 _BEND = {
     "index": (18, 22, 14), "middle": (24, 26, 16), "ring": (28, 28, 18), "pinky": (30, 28, 18),
     "thumb": (6, 8, 12),
@@ -16,8 +16,8 @@ _BEND = {
 def relaxed_hands() -> np.ndarray:
     """Axis-angle rotations of the 30 finger joints relative to the flat hand, float64 [30, 3].
 
-    In the rest pose arms point sideways and palms down: fingers bend about the axis that points forward,
-    the left hand's one way and the right hand's the other; thumbs bend toward the fingers.
+    In the rest pose arms point sideways and palms down. Fingers bend about the axis that points forward, in
+    opposite directions for the two hands; thumbs bend toward the fingers.
     """
     turns = np.zeros((2, len(FINGERS), 3, 3))
     for hand, sign in enumerate((1.0, -1.0)):

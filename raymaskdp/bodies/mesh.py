@@ -1,4 +1,4 @@
-"""Meshes that move with the skeleton, and the few tailor's tools that clothes are made with."""
+"""Meshes that move with the skeleton, and the operations from which clothes are made."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Mesh:
 def clip(mesh: Mesh, keep_V: np.ndarray) -> Mesh:
     """The part of a mesh where the field `keep_V` [V] is positive, cut exactly where it is zero.
 
-    Faces that the cut crosses are split, so the new edge is as straight as the field and does not
-    show the triangles. Everything a vertex carries is interpolated.
+    Faces that the cut crosses are split, so the new edge is as straight as the field and independent of the
+    triangles. All values of a vertex are interpolated.
     """
     inside_F3 = keep_V[mesh.faces_F3] > 0
     count_F = inside_F3.sum(axis=1)
     crossed = np.flatnonzero((count_F == 1) | (count_F == 2))
-    # Turn every crossed face so that its odd vertex (alone on its side) comes first.
+    # Rotate the vertices of every crossed face so that the one alone on its side comes first.
     lonely = inside_F3[crossed] == (count_F[crossed] == 1)[:, None]
     turn = (lonely.argmax(axis=1)[:, None] + np.arange(3)) % 3
     apex, right, left = np.take_along_axis(mesh.faces_F3[crossed], turn, axis=1).T
@@ -93,14 +93,14 @@ def select(mesh: Mesh, faces: np.ndarray) -> Mesh:
 
 
 def offset(mesh: Mesh, metres: float | np.ndarray) -> Mesh:
-    """The mesh moved outwards along its normals, by one distance or one a vertex."""
+    """The mesh moved outwards along its normals, by one distance or one for each vertex."""
     normals_V3 = vertex_normals(mesh.rest_V3, normal_operator(mesh.faces_F3, len(mesh)), mesh.faces_F3)
     distance = np.broadcast_to(np.asarray(metres, dtype=np.float32), len(mesh))[:, None]
     return dataclasses.replace(mesh, rest_V3=mesh.rest_V3 + normals_V3 * distance)
 
 
 def refine(mesh: Mesh) -> Mesh:
-    """Four smooth faces for every one (Loop 1987); borders stay borders."""
+    """Each face subdivided into four (Loop 1987); borders stay borders."""
     corners = mesh.faces_F3
     sides = np.sort(np.stack([corners, np.roll(corners, -1, axis=1)], axis=-1), axis=-1).reshape(-1, 2)
     edges_E2, side_to_edge, count_E = np.unique(sides, axis=0, return_inverse=True, return_counts=True)
@@ -144,7 +144,7 @@ def refine(mesh: Mesh) -> Mesh:
 
 
 def span(mesh: Mesh, rounds: int) -> Mesh:
-    """The mesh with its hollows filled, as cloth spans them; what bulges stays where it is."""
+    """The mesh with its concave parts filled, as cloth spans them; convex parts stay unchanged."""
     corners = mesh.faces_F3
     edges_E2 = np.unique(np.stack([corners, np.roll(corners, -1, axis=1)], axis=-1).reshape(-1, 2), axis=0)
     around_VV = _neighbours(edges_E2, len(mesh))
@@ -168,7 +168,7 @@ def _neighbours(edges_E2: np.ndarray, num_vertices: int) -> scipy.sparse.csr_arr
     joined = scipy.sparse.csr_array(
         (np.ones(len(rows), np.float32), (rows, columns)), shape=(num_vertices, num_vertices)
     )
-    joined.data[:] = 1  # an edge that is listed twice joins its ends once
+    joined.data[:] = 1  # duplicate edges count once
     return joined
 
 
@@ -197,7 +197,7 @@ def normal_operator(faces_F3: np.ndarray, num_vertices: int) -> scipy.sparse.csr
 def vertex_normals(
     vertices_V3: np.ndarray, operator: scipy.sparse.csr_array, faces_F3: np.ndarray
 ) -> np.ndarray:
-    """Unit normals, float32 [V, 3]: faces weigh in by area."""
+    """Unit normals, float32 [V, 3]: faces weighted by area."""
     corner = vertices_V3[faces_F3[:, 0]]
     first, second = vertices_V3[faces_F3[:, 1]] - corner, vertices_V3[faces_F3[:, 2]] - corner
     summed = operator @ (
@@ -208,15 +208,15 @@ def vertex_normals(
 
 
 def lining(mesh: Mesh) -> Mesh:
-    """The inner side of a mesh: its faces turned around. Only the front of a face is drawn."""
+    """The inner side of a mesh: its faces reversed. Only the front of a face is drawn."""
     return dataclasses.replace(mesh, faces_F3=mesh.faces_F3[:, ::-1])
 
 
 def cluster(vertices_V3: np.ndarray, faces_F3: np.ndarray, owner_V: np.ndarray, cell: float) -> np.ndarray:
-    """Faces [F, 3] of a coarser mesh on the same vertices: one stays in every cell of a grid.
+    """Faces [F, 3] of a coarser mesh on the same vertices: one vertex is kept in every cell of a grid.
 
-    Vertices of different owners are never joined. Faces that collapse are left out. (Rossignac and
-    Borrel 1993.) A cell of 0 keeps every face.
+    Vertices of different owners are never merged. Faces that collapse are removed. (Rossignac and Borrel
+    1993.) A cell of 0 keeps every face.
     """
     if cell == 0:
         return faces_F3

@@ -1,4 +1,4 @@
-"""How one avatar moves through a video: SMPL-H poses in the camera frame."""
+"""The motion of one avatar through a video: SMPL-H poses in the camera frame."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from raymaskdp.bodies.skeleton import NUM_JOINTS
 class Motion:
     """The motion of one track, ready to be drawn.
 
-    The camera frame is OpenCV's: x right, y down, z forward, metres. Rotations are those of
-    `smplx`: axis-angle, relative to the parent joint, hands relative to the flat hand
-    (`flat_hand_mean=True`). Where `visible_T` is false, the other rows mean nothing but are finite.
+    The camera frame is OpenCV's: x right, y down, z forward, metres. Rotations are those of `smplx`:
+    axis-angle, relative to the parent joint, hands relative to the flat hand (`flat_hand_mean=True`). Where
+    `visible_T` is false, the other rows are finite but meaningless.
 
     Attributes:
       rotations_TJ3: float32 [T, 52, 3]; row 0 is the global orientation in the camera frame.
-      translation_T3: float32 [T, 3], the `transl` of `smplx`: added after the root rotation, which
-        turns about the rest position of the pelvis.
+      translation_T3: float32 [T, 3], the `transl` of `smplx`: added after the root rotation, whose centre is
+        the rest position of the pelvis.
       visible_T: bool [T], the frames in which the avatar is drawn.
       betas_S: float32 [10], the avatar's shape, never the person's.
       camera_33: float64 [3, 3], intrinsics in pixels, pixel centres at +0.5.
@@ -52,5 +52,5 @@ class Motion:
 
     @property
     def num_frames(self) -> int:
-        """Frames of the video, drawn or not."""
+        """Number of frames of the video, drawn or not."""
         return len(self.visible_T)

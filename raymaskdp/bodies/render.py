@@ -1,4 +1,4 @@
-"""Draw avatars: dressed meshes in, colour, depth and mask out. pyrender over EGL."""
+"""Render avatars: dressed meshes in, colour, depth and mask out. pyrender over EGL."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from raymaskdp.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
-    """How a scene is lit, in linear light: a white, frontal surface has the sum of all as its value.
+    """The light of a scene, in linear light. The value of a white surface that faces the light is the sum of
+    both parts.
 
     Attributes:
-      ambient: light from everywhere, RGB; the lower half of the sphere gives half of it.
-      key: a lamp's light, RGB.
-      direction: where the lamp is, seen from the person, in the camera frame (y down).
+      ambient: light from all directions, RGB; the lower half of the sphere has half of it.
+      key: light of one lamp, RGB.
+      direction: direction from the person to the lamp, in the camera frame (y down).
     """
 
     ambient: tuple[float, float, float] = (0.42, 0.42, 0.42)
@@ -46,7 +47,7 @@ class RenderConfig:
     """How avatars are drawn.
 
     Attributes:
-      light: the light where a call gives no other.
+      light: the light if a call specifies no other.
       textures: a folder of images in the UV layout of `body`, which avatars wear in place of clothes; None
         for clothes.
     """
@@ -61,14 +62,14 @@ class RenderConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rendered:
-    """One drawn frame. A pixel is an avatar's wholly (mask true) or not at all (all zero).
+    """One drawn frame. A pixel belongs to an avatar entirely (mask true) or not at all (all zero).
 
     Attributes:
       color_HW3: uint8 RGB, 0 outside the mask.
       depth_HW: float32, distance along the camera's z axis in metres, 0 outside the mask.
       mask_HW: bool.
-      normals_HW3: float32, the surface's unit normals in the camera frame, to about half a degree, 0
-        outside the mask; None unless asked for.
+      normals_HW3: float32, the surface's unit normals in the camera frame, to about half a degree, 0 outside
+        the mask; None unless requested.
     """
 
     color_HW3: np.ndarray
@@ -78,7 +79,7 @@ class Rendered:
 
 
 def nothing_drawn(height: int, width: int) -> Rendered:
-    """A frame in which nobody is drawn."""
+    """A frame without avatars."""
     return Rendered(
         color_HW3=np.zeros((height, width, 3), np.uint8),
         depth_HW=np.zeros((height, width), np.float32),
@@ -87,18 +88,18 @@ def nothing_drawn(height: int, width: int) -> Rendered:
 
 
 class Renderer:
-    """Draws with OpenGL through EGL, on a GPU where there is one and on the CPU elsewhere.
+    """Draws with OpenGL through EGL, on a GPU if there is one and on the CPU otherwise.
 
-    The OpenGL context is made at the first call, in the thread that calls, because a context belongs
-    to one thread and Ray constructs and calls actors in different ones. Another thread that calls
-    later gets an error.
+    The OpenGL context is created at the first call, in the calling thread, because a context belongs to one
+    thread, and Ray constructs and calls actors in different ones. A later call from another thread is an
+    error.
     """
 
     def __init__(self, config: RenderConfig) -> None:
         self._config = config
         self._gl: GlContext | None = None
         self._thread: int | None = None
-        # Kept, because pyrender uploads an image once for each of these.
+        # Cached, because pyrender uploads an image once for each of these.
         self._materials: weakref.WeakKeyDictionary[Figure, Any] = weakref.WeakKeyDictionary()
 
     def render(
@@ -113,11 +114,11 @@ class Renderer:
     ) -> Rendered:
         """Draw `people`, pairs of a figure and its posed vertices [V, 3] in the camera frame.
 
-        Nearer people hide farther ones. Only the region that they cover is drawn, with the principal
-        point moved accordingly, so the cost follows their size and not the frame's. `normals` are a
-        second drawing and double the cost.
+        Nearer people hide farther ones. Only the region that they cover is drawn, with the principal point
+        moved accordingly, so the cost depends on their size and not on the frame's. `normals` need a second
+        rendering and double the cost.
 
-        Raises `UserError`, which names the missing packages, where OpenGL cannot be started.
+        Raises `UserError`, which names the missing packages, if OpenGL cannot be started.
         """
         color_HW3 = np.zeros((height, width, 3), dtype=np.uint8)
         depth_HW = np.zeros((height, width), dtype=np.float32)
@@ -139,7 +140,7 @@ class Renderer:
         return Rendered(color_HW3=color_HW3, depth_HW=depth_HW, mask_HW=mask_HW, normals_HW3=normals_HW3)
 
     def start(self) -> None:
-        """Start OpenGL now and not at the first picture; raises `UserError` where that is impossible."""
+        """Start OpenGL before the first call of `render`; raises `UserError` if that is impossible."""
         self._context(8, 8)
 
     def close(self) -> None:
@@ -158,7 +159,7 @@ class Renderer:
         *,
         painted: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """RGBA and depth of the region; `shading` makes vertex colours from their own and from normals."""
+        """RGBA and depth of the region; `shading` computes vertex colours from colours and normals."""
         pyrender = load_pyrender()
         rows, columns = region
         scene = pyrender.Scene(bg_color=np.zeros(4))
@@ -175,11 +176,11 @@ class Renderer:
         )
         scene.add(camera, pose=_OPENCV_TO_OPENGL)
         width, height = columns.stop - columns.start, rows.stop - rows.start
-        # In steps, so that buffers are not made anew for every frame of someone who moves.
+        # In steps, so that buffers are not reallocated for every frame of a moving person.
         wide, tall = (-(-size // _STEP) * _STEP for size in (width, height))
         gl = self._context(wide, tall)
-        # Light is computed at the vertices, here: on a CPU that is five times faster than pyrender's
-        # shading of every pixel, and at the size of the triangles it looks the same.
+        # Light is computed here, at the vertices: on a CPU that is five times faster than pyrender's shading
+        # of every pixel, and at the size of the triangles it looks the same.
         flags = pyrender.RenderFlags.RGBA | pyrender.RenderFlags.FLAT
         color, depth = gl.render(scene, flags, width=wide, height=tall)
         return color[:height, :width], depth[:height, :width]
@@ -197,7 +198,9 @@ class Renderer:
             self._gl = start_context(width, height)
             self._thread = threading.get_ident()
         elif self._thread != threading.get_ident():
-            raise RuntimeError("a Renderer belongs to the thread that first called it; make one a thread")
+            raise RuntimeError(
+                "a Renderer belongs to the thread that first called it; create one for each thread"
+            )
         return self._gl
 
 
@@ -239,10 +242,10 @@ def _mesh(
 
 
 def _lit(colors_V3: np.ndarray, normals_V3: np.ndarray, light: Light) -> np.ndarray:
-    """Colours, sRGB, of a matt surface under the light; none falls below black or above white."""
+    """Colours, sRGB, of a matt surface under the light, limited to the range from black to white."""
     direction = np.array(light.direction) / np.linalg.norm(light.direction)
     sky = 0.75 - 0.25 * normals_V3[:, 1:2]
-    # Skin and cloth scatter some light past the edge of the shadow: half-wrapped Lambert.
+    # Skin and cloth scatter some light past the edge of a shadow: half-wrapped Lambert.
     lamp = np.clip((normals_V3 @ direction[:, None] + 0.25) / 1.25, 0, None)
     arriving = sky * np.array(light.ambient) + lamp * np.array(light.key)
     return np.minimum(colors_V3 * arriving.astype(np.float32) ** np.float32(1 / _GAMMA), 1)
@@ -265,7 +268,7 @@ def _region(
     depths = points[:, 2]
     if (depths <= NEAR).all():
         return None
-    if (depths <= NEAR).any():  # someone reaches behind the camera: no bound is safe
+    if (depths <= NEAR).any():  # a vertex behind the camera: no bound is safe
         return slice(0, height), slice(0, width)
     pixels = points[:, :2] / depths[:, None] * camera_33[[0, 1], [0, 1]] + camera_33[:2, 2]
     left, top = np.floor(pixels.min(axis=0)).astype(int) - 1
@@ -279,8 +282,8 @@ def _region(
 def _whole_pixels(rgba: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Colours of the pixels `inside`, zero elsewhere.
 
-    The four samples of a pixel were averaged with black where nothing was drawn; dividing by the
-    coverage takes the black out again, so an edge pixel has the avatar's own colour.
+    The four samples of a pixel were averaged with black where nothing was drawn. Division by the coverage
+    removes the black, so an edge pixel has the avatar's own colour.
     """
     color = rgba[..., :3] * inside[..., None].view(np.uint8)
     rows, columns = np.nonzero(inside & (rgba[..., 3] < 255))
@@ -290,14 +293,14 @@ def _whole_pixels(rgba: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def _fill_depth(depth: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Depth of the pixels inside: that of a neighbour where the sample that is read missed."""
+    """Depth of the pixels inside: that of a neighbour if the sample that is read has none."""
     filled = np.where(inside, depth, 0).astype(np.float32)
     rows, columns = np.nonzero(inside & (depth == 0))
     while len(rows):
         padded = np.pad(filled, 1)
         around = [padded[rows + 1 + i, columns + 1 + j] for i, j in _AROUND]
         found = np.max(around, axis=0)
-        if not found.any():  # pixels with nobody beside them
+        if not found.any():  # pixels without a drawn neighbour
             found[:] = filled.max() or FAR
         filled[rows, columns] = found
         rows, columns = rows[found == 0], columns[found == 0]

@@ -2,7 +2,7 @@
 
 The model is that of Loper et al., "SMPL: a skinned multi-person linear model" (2015), section 3.2, and Romero
 et al., "Embodied hands" (2017). The code is the project's own: the reference implementation, the package
-`smplx`, may be used for non-commercial purposes only, so it is a reference of tests and nothing else.
+`smplx`, is licensed for non-commercial purposes only, so only tests use it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def rodrigues(turns: Tensor) -> Tensor:
 
 
 def joint_transforms(rest_joints_J3: np.ndarray, rotations_TJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Posed joints [T, 52, 3], and the transforms [T, 52, 3, 4] that take rest vertices to posed ones.
+    """Posed joints [T, 52, 3], and the transforms [T, 52, 3, 4] from rest vertices to posed ones.
 
-    The root turns about its own place in the rest pose.
+    The root rotates about its own position in the rest pose.
     """
     local_TJ33, rest_J3 = rodrigues(_tensor(rotations_TJ3)), _tensor(rest_joints_J3)
     turned, placed = [local_TJ33[:, 0]], [rest_J3[0].expand(len(local_TJ33), 3)]
@@ -52,7 +52,7 @@ def skin(
     translation_T3: np.ndarray,
     pose_directions_PV3: np.ndarray | None,
 ) -> np.ndarray:
-    """Posed vertices, float32 [T, V, 3], one product for all frames.
+    """Posed vertices, float32 [T, V, 3], by one matrix product for all frames.
 
     Args:
       rest_V3: of the shape, in the rest pose.

@@ -104,14 +104,14 @@ def _with_outcomes(path: Path) -> Path | None:
 
 def _anonymized(folder: Path) -> Progress:
     rows = manifest.read_manifest(folder)
-    running, total = progress.going_on(folder)
-    began = progress.begun(folder)
+    running, total = progress.run_state(folder)
+    began = progress.started_at(folder)
     if running:
         return _decided(str(folder), rows, total, "running", f"begun {_clock(began)}")
     if began is None:
         return _decided(str(folder), rows, None, "finished")
     table = folder / manifest.MANIFEST
-    last = max(progress.last_sign(folder), table.stat().st_mtime if table.exists() else 0)
+    last = max(progress.last_activity(folder), table.stat().st_mtime if table.exists() else 0)
     said = f"begun {_clock(began)}, and no sign of life since {_clock(last)}; the same command takes it up"
     return _decided(str(folder), rows, progress.read(folder), "stopped", said)
 

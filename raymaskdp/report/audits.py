@@ -20,17 +20,15 @@ READERS: dict[str, Callable[[Path], AnonymizationAudit | TrainingAudit]] = {
 HEADINGS = {
     "identification": "How often the attacker names the right person (rank-1), beside chance",
     "attributes": "How often stature, sex and preferred side of unknown people are guessed, beside chance",
-    "actions": "How often the action is named, by what the network was trained on and asked about",
+    "actions": "How often the action is recognized, by training and test videos",
     "membership": "Membership inference: true against false positive rate, both logarithmic",
 }
-INVERSION = (
-    "A drawn picture, what is read off its gradient without privacy, and what is read off a private update"
-)
+INVERSION = "A drawn image, its reconstruction without privacy, and its reconstruction from a private update"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """A plot of an audit: what it shows, and its `data:` URI."""
+    """A plot of an audit: its caption, and its `data:` URI."""
 
     caption: str
     uri: str
@@ -51,7 +49,7 @@ class Shown:
 
 
 def read_all(root: Path, damaged: list[str]) -> tuple[Shown, ...]:
-    """The audits below `root`, those of videos first; what cannot be read is a sentence in `damaged`."""
+    """The audits below `root`, those of videos first; unreadable ones are named in `damaged`."""
     read = functools.partial(_read, root=root)
     found = [one for one in readable(read, sorted(root.rglob("audit.json")), damaged) if one is not None]
     return tuple(sorted(found, key=lambda audit: not audit.of_videos))
@@ -59,7 +57,7 @@ def read_all(root: Path, damaged: list[str]) -> tuple[Shown, ...]:
 
 def _read(path: Path, *, root: Path) -> Shown | None:
     kind = read_json(path).get("kind")
-    if kind not in READERS:  # others have files of that name, too
+    if kind not in READERS:  # other programs have files of that name, too
         return None
     outcome = READERS[kind](path)
     return Shown(name=str(path.parent.relative_to(root)), outcome=outcome, plots=_plots(path.parent))

@@ -1,4 +1,4 @@
-"""What anonymizing took, stage by stage, beside the estimate of `raymaskdp estimate --out DIR`."""
+"""The cost of anonymizing, stage by stage, and the estimate of `raymaskdp estimate --out DIR`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECONDS = "seconds_"
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """One stage, written out: frames a second of one worker, share of the time, and what was planned."""
+    """One stage, formatted: frames a second of one worker, share of the time, and their estimates."""
 
     name: str
     rate: str
@@ -28,7 +28,7 @@ class StageCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What all videos took together; `planned` says whether there was a plan to compare with."""
+    """The cost of all videos; `planned` says whether there is an estimate to compare with."""
 
     sentence: str
     planned: bool
@@ -36,10 +36,10 @@ class Costs:
 
 
 def read(folder: Path, table: pd.DataFrame, measured: pd.DataFrame) -> Costs | None:
-    """Of the videos that went through all stages; None where no times are known.
+    """The cost of the videos that passed all stages; None without recorded times.
 
     Args:
-      folder: what `anonymize` wrote, where the plan lies, too, if there is one.
+      folder: the output folder of `anonymize`, with the estimate if there is one.
       table: rows of the finished videos; `measured` has their metrics, in the same order.
     """
     stages = [name for name in measured if name.startswith(_SECONDS)]
@@ -58,9 +58,7 @@ def read(folder: Path, table: pd.DataFrame, measured: pd.DataFrame) -> Costs | N
         sentence += "."
     else:
         ratio = plan["frames_per_second"] * total / frames
-        sentence += (
-            f"; the plan had said {plan['frames_per_second']:.3g} a second, {ratio:.2f} times as many."
-        )
+        sentence += f"; the estimate was {plan['frames_per_second']:.3g} a second, {ratio:.2f} times as many."
     return Costs(
         sentence=sentence,
         planned=plan is not None,
@@ -90,5 +88,5 @@ def _plan(path: Path) -> dict[str, Any] | None:
         return {"frames_per_second": float(found["frames_per_second"]), "shares": dict(found["shares"])}
     except (Damaged, ValueError, KeyError, TypeError) as error:
         raise Damaged(
-            f"{path} is no plan that `raymaskdp estimate` wrote; remove it, or plan again."
+            f"{path} is not an estimate of `raymaskdp estimate`; remove it, or run it again."
         ) from error

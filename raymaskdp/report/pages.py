@@ -1,4 +1,4 @@
-"""HTML pages from the templates beside this file: escaped, and strict about names."""
+"""HTML pages from the templates in this folder: escaped; unknown names are errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML file about everything below a folder."""
+"""One self-contained HTML file about all outputs below a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raymaskdp import files
 from raymaskdp.errors import UserError, readable
 from raymaskdp.places import LocalPath
 from raymaskdp.report import audits, exports, pages, summary, trainings, videos
-from raymaskdp.report.pictures.video_players import Shelf
+from raymaskdp.report.pictures.video_players import PlayerFiles
 from raymaskdp.report.trainings import Fact
 
 PACKAGES = ("ray", "torch", "opacus", "dp-accounting", "mediapipe", "anny", "pyrender", "numpy")
@@ -23,9 +23,9 @@ PACKAGES = ("ray", "torch", "opacus", "dp-accounting", "mediapipe", "anny", "pyr
 
 @dataclass(frozen=True, kw_only=True)
 class ReportResult:
-    """The report that was written, and how much is in it.
+    """The report that was written, and its contents in numbers.
 
-    `files` are its tables and plots as files; `damaged` says what could not be read, a sentence each.
+    `files` are its tables and plots as files; `damaged` names unreadable files, a sentence each.
     """
 
     path: str
@@ -40,7 +40,7 @@ class ReportResult:
     def __str__(self) -> str:
         parts = f"{self.videos} videos, {self.runs} trainings, {self.sweeps} sweeps, {self.audits} audits"
         lines = [f"{self.path}: {parts}, {self.megabytes:.1f} MB"]
-        return "\n".join([*lines, *(f"left out: {text}" for text in self.damaged)])
+        return "\n".join([*lines, *(f"not included: {text}" for text in self.damaged)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +60,18 @@ def report(
 ) -> ReportResult:
     """Write an HTML file about the anonymized videos, trainings, sweeps and audits below `folder`.
 
-    Its tables and plots are written beside it, too, as CSV, SVG and PNG, and what its players play.
+    Its tables and plots are also written beside it, as CSV, SVG and PNG, together with the videos of its
+    players.
 
     Args:
-      folder: searched through for what `anonymize`, `train`, `sweep` and `audit` wrote.
+      folder: searched for outputs of `anonymize`, `train`, `sweep` and `audit`.
       out: the file, `folder/report.html` by default.
-      show_sources: put frames of the *source* videos into the file, and the videos beside it, for data
-        without real people, or for eyes that may see them. Both then need the same care as the sources.
-      embed_videos: put what the players play into the file, so that it needs no other.
+      show_sources: add frames of the *source* videos to the file, and the videos beside it, for data without
+        real people, or for authorized readers. Both then need the same protection as the sources.
+      embed_videos: embed the videos of the players, so that the file needs no other file.
 
     Raises:
-      UserError: `folder` holds nothing to report. What is damaged is named, and left out.
+      UserError: there is nothing to report in `folder`. Damaged files are named and omitted.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -78,10 +79,14 @@ def report(
     path = Path(out) if out else root / "report.html"
     files.require_ours(path, of=root)  # before the work
     beside = path.with_name(f"{path.stem if path.suffix == '.html' else path.name}-files")
-    shelf = Shelf(folder=beside / "players", link=f"{quote(beside.name)}/players", embed=embed_videos)
+    player_files = PlayerFiles(
+        folder=beside / "players", link=f"{quote(beside.name)}/players", embed=embed_videos
+    )
     damaged: list[str] = []
     manifests = videos.find(root, damaged)
-    read_videos = functools.partial(videos.read, root=root, show_sources=show_sources, shelf=shelf)
+    read_videos = functools.partial(
+        videos.read, root=root, show_sources=show_sources, player_files=player_files
+    )
     collections = readable(read_videos, manifests, damaged)
     sweeps = readable(
         functools.partial(trainings.read_sweep, root=root), trainings.find_sweeps(root), damaged
@@ -92,9 +97,7 @@ def report(
     found = audits.read_all(root, damaged)
     if not (collections or sweeps or runs):
         raise UserError(
-            damaged[0]
-            if damaged
-            else f"The folder {folder} holds nothing that anonymize, train or sweep wrote."
+            damaged[0] if damaged else f"The folder {folder} has no outputs of anonymize, train or sweep."
         )
     page = pages.render(
         "template.html",
@@ -140,7 +143,7 @@ def _cards(
         ):
             count = sum(collection.count(status) for collection in collections)
             cards.append(Card(label=label, value=str(count)))
-    # The model that is handed on comes first; trials of a sweep say less, of fewer steps each.
+    # The final model comes first; trials of a sweep are less informative, because they have fewer steps.
     first = runs[:2] or sweeps[:1]
     return cards + [Card(label=fact.name, value=fact.value) for part in first for fact in part.headline]
 

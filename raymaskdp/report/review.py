@@ -1,7 +1,7 @@
-"""`raymaskdp review`: look at the frames for which videos were quarantined, and decide, on the record.
+"""`raymaskdp review`: inspect the frames for which videos were quarantined, and record decisions.
 
-The page shows frames of the *sources*, people included. It is written beside the output folder, not into
-it, and only its owner can read it.
+The page shows frames of the *sources*, including people. It is written beside the output folder, not into it,
+and only its owner can read it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from raymaskdp.video import reader
 
 WIDTH_PX = 300
 FRAMES = 6
-"""Frames shown of a video whose row names none."""
+"""Number of frames shown for a video whose row names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewFrame:
-    """A frame of a source: its number, and its picture as a data URI."""
+    """A frame of a source: its number, and its image as a data URI."""
 
     frame: int
     picture: str
@@ -40,7 +40,7 @@ class ReviewFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewCase:
-    """A quarantined video as the page shows it; `missing` says why there are no pictures, or is empty."""
+    """A quarantined video on the page; `missing` says why there are no images, or is empty."""
 
     video_id: str
     reasons: tuple[str, ...]
@@ -51,12 +51,12 @@ class ReviewCase:
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewResult:
-    """What there is to look at, and what was decided now.
+    """The videos to review, and the decisions of this call.
 
     Attributes:
       page: the HTML file; None if only decisions were entered.
-      quarantined: videos that are held back.
-      undecided: of them, those that were neither released nor dropped.
+      quarantined: number of videos that are held back.
+      undecided: number of those without a decision.
       released, dropped: ids decided in this call.
     """
 
@@ -73,7 +73,7 @@ class ReviewResult:
         if self.dropped:
             lines.append(f"Dropped: {', '.join(self.dropped)}.")
         if self.page:
-            lines.append(f"{self.page} shows people as they are: look at it, and do not pass it on.")
+            lines.append(f"{self.page} shows people as they are: do not share it.")
         return "\n".join(lines)
 
 
@@ -92,12 +92,12 @@ def review(
       out: a folder that `anonymize` wrote.
       page: the HTML file, `OUT-review.html` beside the folder by default.
       release, drop: ids of quarantined videos.
-      by, because: the reviewer, and why; needed for a decision.
+      by, because: the reviewer, and the justification; required for a decision.
     """
     out = Path(out)
     rows = manifest.read_manifest(out)
     if not rows:
-        raise UserError(f"{out} holds no manifest of anonymize; give the folder that it wrote.")
+        raise UserError(f"{out} has no manifest of anonymize; give the folder that it wrote.")
     for name in (*release, *drop):
         if name not in rows:
             raise UserError(f"The manifest of {out} has no video {name!r}.")

@@ -1,4 +1,4 @@
-"""Person-frames of some videos by rung of the redaction ladder, and why."""
+"""Person-frames of some videos by rung of the redaction ladder, and the reasons."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from raymaskdp.files import read_json
 
 RUNGS = {
     "avatars": "an avatar with the person's motion",
-    "silhouettes": "a silhouette: no body could be fitted, or it would stand beside the person",
-    "background": "nothing but the background: somebody may be there who could not be followed",
-    "filled": "a solid fill: something was still seen there when the frame was looked at again",
-    "blank": "in a blank frame: something was seen to the last",
+    "silhouettes": "a silhouette: no body could be fitted, or it would be beside the person",
+    "background": "background only: a person may have been missed, or could not be tracked",
+    "filled": "a solid fill: a detector still found a person when the frame was checked again",
+    "blank": "in a blank frame: a detector found a person even after that",
 }
-"""Rungs, the highest first, and what they say of a person in a frame."""
+"""Rungs, the highest first, and their meaning for a person in a frame."""
 
 WEIGHT = {"silhouettes": 1, "background": 2, "filled": 3, "blank": 4}
-"""How bad a rung is where frames are chosen to be looked at."""
+"""Severity of a rung, for the selection of frames to inspect."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RungRow:
-    """One rung: what it is, person-frames, and their share of all, written out."""
+    """One rung: its meaning, person-frames, and their share of all, formatted."""
 
     name: str
     person_frames: int
@@ -35,11 +35,11 @@ class RungRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Rungs:
-    """What became of everybody.
+    """The rungs of all people.
 
     Attributes:
-      rows: one a rung.
-      reasons: why people are no avatars, and in how many person-frames, the most frequent first.
+      rows: one for each rung.
+      reasons: why people have no avatar, and in how many person-frames, the most frequent first.
     """
 
     rows: tuple[RungRow, ...]
@@ -47,15 +47,15 @@ class Rungs:
 
     @property
     def avatars(self) -> str:
-        """The share of avatars, written out."""
+        """The share of avatars, formatted."""
         return self.rows[0].share
 
 
 def rungs(measured: pd.DataFrame) -> Rungs | None:
-    """What became of the people of videos with these measurements; None where that is not known.
+    """The rungs of the people of videos with these measurements; None if unknown.
 
     Args:
-      measured: a row a video, with columns such as `person_frames.avatars` and `doubts.REASON`.
+      measured: one row for each video, with columns such as `person_frames.avatars` and `doubts.REASON`.
     """
     counts = {name: int(_column(measured, f"person_frames.{name}").sum()) for name in RUNGS}
     total = sum(counts.values())
@@ -75,14 +75,14 @@ def rungs(measured: pd.DataFrame) -> Rungs | None:
 
 
 def below_avatars(measured: pd.DataFrame) -> pd.Series:
-    """Share of each video's person-frames that are no avatars; NaN where there is nobody."""
+    """Share of each video's person-frames without an avatar; NaN without people."""
     counts = pd.DataFrame({name: _column(measured, f"person_frames.{name}") for name in RUNGS})
     total = counts.sum(axis=1)
     return (total - counts["avatars"]) / total.where(total > 0)
 
 
 def worst_frames(provenance: Path, num_frames: int, count: int) -> list[int]:
-    """Up to `count` frames of a video: from as many even stretches the one with the lowest rungs in each."""
+    """Up to `count` frames of a video: the one with the lowest rungs in each of as many equal parts."""
     badness_T = np.zeros(num_frames)
     if provenance.is_file():
         counts = read_json(provenance).get("frames", {})
@@ -95,7 +95,7 @@ def worst_frames(provenance: Path, num_frames: int, count: int) -> list[int]:
 
 
 def _worst_of(stretch: np.ndarray, badness_T: np.ndarray) -> int:
-    """The worst frame of a stretch; of equals, the one nearest its middle."""
+    """The worst frame of a part; of equal ones, the one nearest its middle."""
     worst = stretch[badness_T[stretch] == badness_T[stretch].max()]
     return int(worst[np.abs(worst - stretch.mean()).argmin()])
 

@@ -17,9 +17,9 @@ class Verdict:
     """Three answers, each a few sentences.
 
     Attributes:
-      protected: what was done to protect people.
-      measured: how well that went, as far as it was measured.
-      remains: what is left open; never empty.
+      protected: the measures that protect people.
+      measured: their measured effect.
+      remains: remaining risks; never empty.
       alarms: findings of audits, which must be read first.
     """
 
@@ -30,19 +30,19 @@ class Verdict:
 
 
 GLOSSARY = (
-    ("adjacency", "which change of one record ε hides: that it is blank, missing, or another."),
-    ("avatar", "the rendered body that moves where a person was; its looks are drawn by lot."),
-    ("chance", "how often a guess is right; here found by dealing names out anew, subject by subject."),
+    ("adjacency", "the change of one record that ε hides: that it is blank, missing, or replaced."),
+    ("avatar", "the rendered body that replaces a person; its appearance is random."),
+    ("chance", "how often a guess is right; here estimated by permuting the names of the subjects."),
     ("composite", "the video that is written: avatars over the background without people."),
-    ("δ (delta)", "the probability of anything at all going wrong with ε; below one over the records."),
+    ("δ (delta)", "the probability that the bound ε fails; below one over the number of records."),
     (
         "ε (epsilon)",
-        "how much a trained model can tell about one record, at most: odds change by a factor of e^ε.",
+        "upper bound on what a trained model reveals about one record: odds change by at most e^ε.",
     ),
-    ("ledger", "the file that says what was released in each step; its digest names this very training."),
-    ("mAP", "mean average precision: how early the right entries come in a ranked list."),
-    ("MaskDP", "training in which only what is still real, the background, costs privacy."),
-    ("quarantined", "kept back: that nobody is left in it could not be shown. Nothing of it is written."),
+    ("ledger", "the record of what was released in each step; its digest identifies the training."),
+    ("mAP", "mean average precision: how early the right entries appear in a ranked list."),
+    ("MaskDP", "training in which only real pixels, the background, cost privacy."),
+    ("quarantined", "held back: that no person remains could not be verified. None of it is published."),
     ("rank-1", "how often the most similar entry of a gallery is of the right person."),
     ("record", "the unit of privacy, a video or all videos of a person."),
     ("rule of three", "nothing found in n trials: the rate is at most 3 / n, with 95 % confidence."),
@@ -51,7 +51,7 @@ GLOSSARY = (
 
 
 def leak_counts(collections: Sequence[Collection], audits: Sequence[Shown]) -> list[Count]:
-    """What must be zero, how often it was looked for, and the rate that is not excluded."""
+    """The counts that must be zero, the numbers of trials, and the bounds on their rates."""
     counts = [
         count(
             "written videos with source pixels surviving under a mask",
@@ -70,7 +70,7 @@ def leak_counts(collections: Sequence[Collection], audits: Sequence[Shown]) -> l
 def verdict(
     collections: Sequence[Collection], runs: Sequence[Run], sweeps: Sequence[Sweep], audits: Sequence[Shown]
 ) -> Verdict:
-    """The three answers, from everything that was found."""
+    """The three answers, from all results."""
     protected, measured, alarms = [], [], []
     done = sum(collection.count("done") for collection in collections)
     held = sum(collection.count("quarantined") for collection in collections)
@@ -80,7 +80,7 @@ def verdict(
         everybody = sum(row.person_frames for rungs in shown for row in rungs.rows)
         share = f"{avatars / everybody:.0%} of them" if everybody else "none"
         protected.append(
-            f"In {done} videos everybody who was found is replaced: {share} by avatars, the others by "
+            f"In {done} videos all detected people are replaced: {share} by avatars, the others by "
             f"silhouettes, the background or a fill. {held} more are held back."
         )
     tested = [run.tested for run in runs if run.tested]
@@ -88,7 +88,7 @@ def verdict(
     private = [run for run in runs if run.private]
     protected += [f"{run.name}: {run.sentence}" for run in private[:3]]
     if sweeps:
-        protected.append("Settings were chosen by sweeps; their selection cost says what choosing costs.")
+        protected.append("Settings were chosen by sweeps; the selection cost states the price of choosing.")
     for audit in audits:
         outcome = audit.outcome
         alarms += [f"{audit.name}: {finding}" for finding in outcome.findings]
@@ -99,8 +99,8 @@ def verdict(
             wanted = sum(test.expected == "caught" for test in outcome.canaries)
             held_up = [test for test in outcome.canaries if test.expected == "holds" and test.as_expected]
             measured.append(
-                f"Canaries proved no more than was claimed of {len(held_up)} faithful programs, and exposed "
-                f"{caught} of {wanted} that are unprotected or broken on purpose."
+                f"Canaries proved no more than the claimed ε for {len(held_up)} faithful programs, and "
+                f"exposed {caught} of {wanted} unprotected or deliberately broken programs."
             )
     if not any(audit.of_videos for audit in audits):
         measured.append(
@@ -109,16 +109,16 @@ def verdict(
     if not any(not audit.of_videos for audit in audits):
         measured.append("No audit of the training is in this report (raymaskdp audit training).")
     unknown = (
-        ("Which mechanism is best is not known from a sweep whose intervals overlap; see its table.",)
+        ("A sweep with overlapping intervals does not show which mechanism is best; see its table.",)
         if sweeps
         else ()
     )
     remains = (
         *unknown,
-        "Motion, gait, place and action stay in the videos; people may be recognised by them.",
-        "Text, screens and photographs in the background are not looked for.",
-        "ε covers training alone: not the videos, not figures measured on test videos, and not what was "
-        "looked at to choose settings, beyond the sweep's selection cost.",
+        "Motion, gait, place and action stay in the videos; people may be recognized by them.",
+        "Text, screens and photographs in the background are not searched for.",
+        "ε covers training alone: not the videos, not figures measured on test videos, and not the data "
+        "used to choose settings, beyond the sweep's selection cost.",
         "No count of zero proves zero; see the bounds below.",
     )
     return Verdict(

@@ -26,7 +26,7 @@ from raymaskdp.train.run.result import TrainResult, read_result
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """A name and a value, written out."""
+    """A name and a value, formatted."""
 
     name: str
     value: str
@@ -37,8 +37,8 @@ class Run:
     """One finished training run.
 
     Attributes:
-      tradeoff: a plot of all that it promises; None if it is not private.
-      tested: what was measured on its test videos, and how well that is known; "" where nothing was.
+      tradeoff: a plot of its guarantee; None if it is not private.
+      tested: the result on its test videos and its uncertainty; "" without one.
     """
 
     name: str
@@ -60,7 +60,7 @@ def find_runs(root: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def _of_this_version(folder: Path, again: str) -> Iterator[None]:
-    """Says what to do where a file lacks what this version reads."""
+    """Name the action for a file that lacks data which this version reads."""
     try:
         yield
     except KeyError as error:
@@ -68,8 +68,8 @@ def _of_this_version(folder: Path, again: str) -> Iterator[None]:
 
 
 def read_run(folder: Path, *, root: Path) -> Run:
-    """The run in a folder that `train` wrote; raises `Damaged` if another version did."""
-    with _of_this_version(folder, "run `raymaskdp evaluate` on it again, or leave it out"):
+    """The run in a folder that `train` wrote; raises `Damaged` for one of another version."""
+    with _of_this_version(folder, "run `raymaskdp evaluate` on it again, or remove it"):
         return _read_run(folder, root=root)
 
 
@@ -136,7 +136,7 @@ def _read_run(folder: Path, *, root: Path) -> Run:
 
 
 def _known(measured: Mapping[str, Any]) -> str:
-    """How well an accuracy is known from its test videos alone (Wilson's interval)."""
+    """The uncertainty of an accuracy from its test videos alone (Wilson's interval)."""
     if measured["metric"] != "top1" or not measured["videos"]:
         return ""
     right = round(measured["score"] * measured["videos"])
@@ -146,7 +146,7 @@ def _known(measured: Mapping[str, Any]) -> str:
 
 def _sentence(result: TrainResult) -> str:
     if result.epsilon is None:
-        return "Trained without privacy: whatever is in the videos may be in the model."
+        return "Trained without privacy: the model may contain any information in the videos."
     return " ".join(
         [
             f"Trained with {result.mechanism}: on data sets that differ in any one {result.unit} "
@@ -158,7 +158,7 @@ def _sentence(result: TrainResult) -> str:
 
 
 def epsilon_of(result: TrainResult) -> float:
-    """ε of a private run's model, with what its initial weights cost on the same data."""
+    """ε of a private run's model, including the cost of its initial weights on the same data."""
     assert result.epsilon is not None  # a run without privacy has none to show
     return result.epsilon if result.model_epsilon is None else result.model_epsilon
 
@@ -175,7 +175,7 @@ class Column:
 class Sweep:
     """One finished sweep: its plots, and one table row for each setting, over its seeds.
 
-    `parallel` is every trial through the settings that differ; None where none do.
+    `parallel` shows every trial by the settings that differ; None if none do.
     """
 
     name: str
@@ -215,8 +215,8 @@ def _is_over(path: Path) -> bool:
 
 
 def read_sweep(folder: Path, *, root: Path) -> Sweep:
-    """The sweep in a folder that `sweep` wrote; raises `Damaged` if another version did."""
-    with _of_this_version(folder, "sweep again into another folder, or leave it out"):
+    """The sweep in a folder that `sweep` wrote; raises `Damaged` for one of another version."""
+    with _of_this_version(folder, "sweep again into another folder, or remove it"):
         return _read_sweep(folder, root=root)
 
 
@@ -234,7 +234,7 @@ def _read_sweep(folder: Path, *, root: Path) -> Sweep:
     sentence += f" {cost.verdict}" if cost.one_run is not None else "".join(f" {w}" for w in cost.warnings)
     if source:
         sentence += f" Published: {source}."
-    # Which data is of interest only where there are several.
+    # The data are shown only if there are several.
     shown = [key for key in SETTINGS if key != "data" or done["data"].nunique() > 1]
     columns = [
         Column(name=SETTINGS[key][0], numeric=key not in ("data", "mechanism", "scheme")) for key in shown
@@ -302,7 +302,7 @@ def _headline(groups: list[Group], measure: str) -> tuple[Fact, ...]:
 
 
 def _cost_rows(cost: SelectionCost) -> tuple[Fact, ...]:
-    """What passing on one trial of a sweep, or all, costs, by how it was chosen."""
+    """The cost of publishing one trial of a sweep, or all, by the way of choosing."""
     if cost.one_run is None:
         return ()
     prices = {"one_run": cost.one_run, "best_of_random": cost.best_of_random, "all_runs": cost.all_runs}

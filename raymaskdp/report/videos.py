@@ -16,18 +16,18 @@ from raymaskdp.errors import UserError, readable
 from raymaskdp.report import costs
 from raymaskdp.report.pictures import filmstrips
 from raymaskdp.report.pictures.filmstrips import frame_indices
-from raymaskdp.report.pictures.video_players import Shelf
+from raymaskdp.report.pictures.video_players import PlayerFiles
 from raymaskdp.report.rungs import RUNGS, Rungs, below_avatars, rungs, worst_frames
 
 MAX_STRIPS, WORST, STRIP_FRAMES = 6, 4, 6
 
 BELOW_AVATARS = "below_avatars"
-"""The measurement that says which share of the person-frames are no avatars."""
+"""The measurement of the share of person-frames without an avatar."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """One video as pictures and players: `src` values; those of the source are None unless asked for."""
+    """One video as images and players: `src` values; those of the source are None unless requested."""
 
     video_id: str
     label: str | None
@@ -39,7 +39,7 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One measurement over all videos, written out; `worst` is the mean of its worst tenth."""
+    """One measurement over all videos, formatted; `worst` is the mean of its worst tenth."""
 
     name: str
     mean: str
@@ -67,9 +67,9 @@ class Collection:
 
     Attributes:
       strips: some videos of all labels; worst: those with the worst measurements.
-      surviving: written videos in which masked source pixels have influence; must be 0.
-      rungs: what became of everybody; None where nobody is.
-      costs: what it took; None where that is not known.
+      surviving: written videos with surviving masked source pixels; must be 0.
+      rungs: the rungs of all people; None without people.
+      costs: the costs; None if unknown.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Collection:
 
     @property
     def compact(self) -> list[list[str]]:
-        """The rows as the page's script wants them: a list each, which is a third of the size."""
+        """The rows in the format of the page's script: lists, a third of the size."""
         return [list(astuple(row)) for row in self.rows]
 
     def count(self, status: str) -> int:
@@ -95,7 +95,7 @@ class Collection:
 def find(folder: Path, damaged: list[str]) -> list[Path]:
     """Manifests that `anonymize` wrote below `folder`; other manifests have no outcomes.
 
-    What cannot be read is a sentence in `damaged`.
+    For unreadable ones a sentence is added to `damaged`.
     """
     return [
         path for path in readable(_with_outcomes, sorted(folder.rglob("manifest.parquet")), damaged) if path
@@ -106,10 +106,10 @@ def _with_outcomes(path: Path) -> Path | None:
     return path if "status" in read_parquet(path).columns else None
 
 
-def read(manifest_path: Path, *, root: Path, show_sources: bool, shelf: Shelf) -> Collection:
-    """The collection of one manifest; `show_sources` puts frames of the source videos beside the avatars.
+def read(manifest_path: Path, *, root: Path, show_sources: bool, player_files: PlayerFiles) -> Collection:
+    """The collection of one manifest; `show_sources` adds frames of the source videos.
 
-    Copies for the players go onto the `shelf`.
+    Copies for the players are added to `player_files`.
     """
     table = read_parquet(manifest_path).sort_values("video_id")
     run = manifest.last_run(table)
@@ -121,7 +121,7 @@ def read(manifest_path: Path, *, root: Path, show_sources: bool, shelf: Shelf) -
     by_id = {values["video_id"]: values for values in chosen + bad}
     worst = {values["video_id"] for values in bad}
     drawn = {
-        name: _strip(manifest_path.parent, values, show_sources, shelf, worst=name in worst)
+        name: _strip(manifest_path.parent, values, show_sources, player_files, worst=name in worst)
         for name, values in by_id.items()
     }
     sentence = f"{len(table)} videos: {', '.join(parts)}. {frames} frames were written."
@@ -141,7 +141,7 @@ def read(manifest_path: Path, *, root: Path, show_sources: bool, shelf: Shelf) -
 
 
 def _worst(done: pd.DataFrame) -> pd.DataFrame:
-    """The videos that are worst on average over the measurements, by their ranks; worst first."""
+    """The videos with the lowest mean rank over the measurements; worst first."""
     measured = _measured(done)
     bad = pd.DataFrame(
         {
@@ -164,7 +164,7 @@ def _measured(done: pd.DataFrame) -> pd.DataFrame:
 
 
 def _varied(done: pd.DataFrame) -> pd.DataFrame:
-    """A few videos of different labels, each from another place in its label's list, for other people."""
+    """A few videos of different labels, from different positions in the lists, for different people."""
     groups = [group for _, group in done.groupby(done.label.fillna(""))]
     rounds = [
         group.iloc[[(turn + place) % len(group)]]
@@ -175,8 +175,10 @@ def _varied(done: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rounds[:MAX_STRIPS]) if rounds else done
 
 
-def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf, *, worst: bool) -> Strip:
-    """A video as pictures; of a bad one those frames whose people came lowest."""
+def _strip(
+    folder: Path, values: dict, show_sources: bool, player_files: PlayerFiles, *, worst: bool
+) -> Strip:
+    """A video as images; of a bad one the frames with the lowest rungs."""
     length, fps = int(values["num_frames"]), float(values["fps"])
     frames = frame_indices(length, STRIP_FRAMES)
     if worst:
@@ -186,18 +188,18 @@ def _strip(folder: Path, values: dict, show_sources: bool, shelf: Shelf, *, wors
         try:
             film = original(values["source"], values["source_sha256"])
             source = filmstrips.jpeg_uri(filmstrips.strip(film, frames))
-            source_player = shelf.put(film, fps=fps)
+            source_player = player_files.put(film, fps=fps)
         except UserError as error:
             raise UserError(
                 f"The source of {values['video_id']} cannot be shown: {error} "
-                "Bring it back, or leave out show_sources."
+                "Restore it, or remove show_sources."
             ) from error
     return Strip(
         video_id=values["video_id"],
         label=None if pd.isna(values["label"]) else values["label"],
         anonymized=filmstrips.jpeg_uri(filmstrips.strip(folder / values["path"], frames)),
         source=source,
-        anonymized_player=shelf.put(folder / values["path"], fps=fps),
+        anonymized_player=player_files.put(folder / values["path"], fps=fps),
         source_player=source_player,
     )
 
@@ -224,11 +226,11 @@ def _rungs_of(values: dict) -> str:
     return ", ".join(f"{counts[name]} {name}" for name in RUNGS if counts.get(name))
 
 
-# Which end of a measurement is bad. Measurements that are not here are left out of the table.
+# Whether high or low values are bad. Other measurements are not in the table.
 LARGER_IS_WORSE = {
-    "surviving_pixels": "masked source pixels with influence on the output",
-    BELOW_AVATARS: "share of a video's person-frames that are no avatars",
-    "plate_unseen": "share of the background that was never seen and is filled",
+    "surviving_pixels": "masked source pixels that influence the output",
+    BELOW_AVATARS: "share of a video's person-frames without an avatar",
+    "plate_unseen": "share of the background that was never observed and is inpainted",
     "truth.joint_error_mm": "against the truth: joint error (mm, root aligned)",
     "truth.joint_error_px": "against the truth: joint error (px)",
     "truth.joint_error_share": "against the truth: joint error (share of the person's extent in the image)",
@@ -238,7 +240,7 @@ SMALLER_IS_WORSE = {
     "background_psnr": "background after encoding (dB)",
     "truth.person_recall": "against the truth: share of person-frames found",
     "truth.mask_recall": "against the truth: share of a person's pixels under the mask",
-    "truth.mask_iou": "against the truth: intersection over union of the (widened) mask",
+    "truth.mask_iou": "against the truth: intersection over union of the (dilated) mask",
 }
 
 

@@ -1,4 +1,4 @@
-"""Many trainings, the frontier that they draw, and what choosing one of them costs."""
+"""Many trainings, their privacy–utility frontier, and the cost of choosing one of them."""
 
 from raymaskdp.sweep.config import Stopping, SweepConfig, Trial, trials
 from raymaskdp.sweep.results import SweepResult

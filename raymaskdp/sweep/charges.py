@@ -1,4 +1,4 @@
-"""What the trials of a sweep released of its data, for the selection cost."""
+"""The releases of a sweep's trials, for the selection cost."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from raymaskdp.train.run.identity import plan_of
 
 
 def require_apart(config: SweepConfig) -> None:
-    """Raise `UserError` if a choice that is paid for looks at people whose videos are trained on.
+    """Raise `UserError` if a paid choice uses data of people whose videos are trained on.
 
-    What is paid for is the choice among models, as far as the scores say of the training videos only what
-    the models do. Subjects that are not named are taken as apart, as their videos are.
+    The payment covers the choice among models, if the scores depend on the training videos only through the
+    models. Unnamed subjects are assumed to be different, as their videos are.
     """
     if not config.pays:
         return
@@ -32,7 +32,7 @@ def require_apart(config: SweepConfig) -> None:
         if shared:
             raise UserError(
                 f"tuning=papernot-steinke pays for choosing among models, but {len(shared)} subjects of "
-                f"{name} ({part!r}), {shared[0]} for one, are in the training videos too, and scores on them "
+                f"{name} ({part!r}), such as {shared[0]}, are in the training videos too, and scores on them "
                 "are not paid for; split the data by subject."
             )
 
@@ -42,8 +42,8 @@ def selection_cost_of(
 ) -> SelectionCost:
     """The selection cost of a sweep whose best configuration is `best`.
 
-    Every trial counts with all its steps, also those that failed or were stopped on the way: that they were
-    is seen of private data. A trial that failed because it could not even be planned made none.
+    Every trial counts with all its steps, also those that failed or were stopped early, because these events
+    depend on private data. A trial whose plan failed released nothing.
     """
     made: list[PrivacyPlan] = []
     before: dict[str, PrivacyPlan] = {}

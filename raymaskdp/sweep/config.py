@@ -1,4 +1,4 @@
-"""Settings of a sweep: one training configuration, what is varied, and how one is chosen."""
+"""Settings of a sweep: one training configuration, the variations, and the choice of the best."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from raymaskdp.train.data.splits import VALIDATION
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedScore:
-    """What a publication measured at a point.
+    """A published result for a point.
 
     Attributes:
       score: accuracy or AUROC, 0 to 1.
-      settings: settings of `train` (dotted) and their values; all trials that have them are this point.
+      settings: settings of `train` (dotted) and their values; all trials with these values are this point.
     """
 
     score: Annotated[float, check.FRACTION]
@@ -42,10 +42,10 @@ class PublishedScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Numbers to compare with.
+    """Published results for comparison.
 
     Attributes:
-      source: where they were published.
+      source: the publication.
       scores: one for each point.
     """
 
@@ -55,12 +55,12 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Stopping:
-    """Early stopping of trials that are behind the others (ASHA, Li et al. 2020).
+    """Early stopping of inferior trials (ASHA, Li et al. 2020).
 
     Attributes:
       every: steps between measurements of a trial.
-      grace: steps that every trial is given.
-      keep: at each rung, the best 1 / `keep` of the trials go on to `keep` times as many steps.
+      grace: least number of steps of every trial.
+      keep: at each rung, the best 1 / `keep` of the trials continue to `keep` times as many steps.
     """
 
     every: Annotated[int, check.POSITIVE]
@@ -74,26 +74,27 @@ class Stopping:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
-    """Many trainings that differ from one.
+    """Many variations of one training.
 
     Attributes:
-      out: folder for results and runs; one sweep a folder.
-      train: the configuration that trials start from. The noise of its ε is what the best one is chosen at.
-      grids: by name, settings of `train` (dotted, as on the command line) and the values they take; every
-        combination is a trial, for every seed. The plot shows the grids "frontier" and "not private".
-      search: trials drawn from a space, beside the grids.
+      out: folder for results and runs; one for each sweep.
+      train: the base configuration of the trials. The best trial is chosen among those with the noise of its
+        ε.
+      grids: by name, settings of `train` (dotted, as on the command line) and their values; every combination
+        is a trial, for every seed. The plot shows the grids "frontier" and "not private".
+      search: trials drawn from a space, in addition to the grids.
       seeds: initial weights, one trial each. Lots, noise and clips are fresh in every trial anyway.
-      split: what trials are measured on.
-      choose_on: what the best one is chosen on; where it is not given, what `train.validation` holds out,
-        or else `split`, which flatters the best one.
-      views, crops: clips a video, and windows of each, that are averaged over when measuring.
+      split: the data on which trials are measured.
+      choose_on: the data on which the best trial is chosen; by default the part held out by
+        `train.validation`, or else `split`, which makes the best one look too good.
+      views, crops: clips a video, and windows of each, that are averaged in a measurement.
       tuning: how the choice is paid for. none: it is not, and the report says so. papernot-steinke: the
-        number of trials is drawn at random, and only the best one may be published. public: all data here
-        are public, so there is nothing to pay.
-      stopping: ends trials early that are behind the others.
-      published: numbers that the report prints beside the measured ones.
-      cpus, gpus: of one trial; up to one GPU, in parts if need be; 0 trains on the CPU. As many trials run at
-        a time as there is room.
+        number of trials is random, and only the best one may be published. public: all data are public, so
+        there is no cost.
+      stopping: early stopping of inferior trials.
+      published: results that the report prints beside the measured ones.
+      cpus, gpus: of one trial; up to one GPU, or a share of one; 0 trains on the CPU. As many trials run in
+        parallel as there is room for.
     """
 
     out: Path
@@ -118,7 +119,7 @@ class SweepConfig:
         if searches.NAME in self.grids:
             raise UserError(f"No grid may be called {searches.NAME!r}; give it another name.")
         _check_choosing(self)
-        planned = trials(self)  # values that a training would refuse are refused here, before anything runs
+        planned = trials(self)  # invalid values of a training are refused here, before any run
         if self.search is not None:
             for corner in self.search.corners():
                 drawn_trial(self, corner)
@@ -127,17 +128,17 @@ class SweepConfig:
 
     @property
     def chosen_on(self) -> str:
-        """What part of the data the best trial is chosen on."""
+        """The part of the data on which the best trial is chosen."""
         return self.choose_on or (VALIDATION if self.train.validation else self.split)
 
     @property
     def learns(self) -> bool:
-        """Whether later trials depend on how good earlier ones were."""
+        """Whether later trials depend on the results of earlier ones."""
         return self.search is not None and self.search.method == "optuna"
 
     @property
     def pays(self) -> bool:
-        """Whether the number of trials is drawn at random, to pay for the choice."""
+        """Whether the number of trials is random, to pay for the choice."""
         return self.tuning == "papernot-steinke"
 
 
@@ -146,8 +147,8 @@ class Trial:
     """One training of a sweep.
 
     Attributes:
-      grids: the grids it is a point of, or "search"; a point of several is trained once.
-      settings: what its grids set, or what was drawn.
+      grids: the grids that contain it, or "search"; a point of several is trained once.
+      settings: the settings of its grids, or the drawn ones.
       config: the whole configuration.
     """
 
@@ -157,10 +158,10 @@ class Trial:
 
 
 def trials(sweep: SweepConfig) -> tuple[Trial, ...]:
-    """The trials that are known beforehand: grid by grid, seed by seed, then those drawn at random.
+    """The trials that are known in advance: grid by grid, seed by seed, then those drawn at random.
 
-    Equal configurations are one trial. Raises `UserError` for a setting that does not exist or a value that
-    it cannot take, naming the grid.
+    Equal configurations are one trial. Raises `UserError` for an unknown setting or an invalid value, naming
+    the grid.
     """
     found: dict[str, Trial] = {}
     for name, grid in sweep.grids.items():
@@ -176,7 +177,7 @@ def trials(sweep: SweepConfig) -> tuple[Trial, ...]:
 
 
 def drawn_trial(sweep: SweepConfig, drawn: dict[str, Any]) -> Trial:
-    """The trial of some drawn settings, maybe with a `seed`; raises `UserError` as `trials` does."""
+    """The trial of drawn settings, possibly with a `seed`; raises `UserError` as `trials` does."""
     settings = dict(drawn)
     seed = settings.pop("seed", sweep.train.seed)
     return _trial(sweep, searches.NAME, settings, seed, where="search.space")
@@ -205,7 +206,7 @@ def _add(found: dict[str, Trial], trial: Trial) -> None:
 
 
 def _check_choosing(sweep: SweepConfig) -> None:
-    """Whether the choice can be paid for as is asked, and looks at no test videos on the way."""
+    """Check that the choice can be paid for as requested, and that it uses no test videos."""
     if sweep.pays:
         if sweep.stopping is not None:
             raise UserError(
@@ -231,8 +232,8 @@ def _check_choosing(sweep: SweepConfig) -> None:
         what = "stopping" if sweep.stopping is not None else "search.method=optuna"
         if sweep.chosen_on == sweep.split:
             raise UserError(
-                f"{what} chooses on the way, and would do so on the {sweep.split} videos that trials are "
-                "measured on; hold some out with train.validation=0.2, or give choose_on."
+                f"{what} makes choices during the sweep, and would use the {sweep.split} videos "
+                "that trials are measured on; hold some out with train.validation=0.2, or give choose_on."
             )
     priced = sweep.search.priced_differently() if sweep.search is not None else None
     if priced is not None and (sweep.pays or sweep.learns):
@@ -244,7 +245,7 @@ def _check_choosing(sweep: SweepConfig) -> None:
 
 
 def published_score(sweep: SweepConfig, trial: TrainConfig) -> float | None:
-    """What was published for a trial, or None."""
+    """The published result for a trial, or None."""
     if sweep.published is None:
         return None
     plain = config.to_dict(trial)
@@ -252,7 +253,7 @@ def published_score(sweep: SweepConfig, trial: TrainConfig) -> float | None:
 
 
 def _check_published(published: Published, planned: tuple[Trial, ...]) -> None:
-    """Every score is of a trial, and no trial has two."""
+    """Check that every published score has a trial, and no trial has two."""
     matched = set()
     for trial in planned:
         plain = config.to_dict(trial.config)

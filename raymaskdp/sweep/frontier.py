@@ -86,7 +86,7 @@ def draw(results: pd.DataFrame, path: Path, *, classes: int, caption: str) -> No
     axes = figure.add_subplot()
     private = [name for name in curves if name != "sgd"]
     for place, name in enumerate(private):
-        # A few per cent aside, so that intervals at the same ε do not hide each other.
+        # Shifted by a few per cent, so that intervals at the same ε do not hide each other.
         aside = 1.04 ** (place - (len(private) - 1) / 2)
         _draw_curve(axes, name, curves[name], aside)
     if "sgd" in curves:
@@ -127,7 +127,7 @@ def _draw_curve(axes: Axes, name: str, curve: list[tuple[float | None, Point]], 
 def _dress(axes: Axes, curves: dict[str, list[tuple[float | None, Point]]], metric: str) -> None:
     epsilons = sorted({e for curve in curves.values() for e, _ in curve if e is not None})
     axes.set_xscale("log")
-    if epsilons:  # a single ε would be spread over the whole width
+    if epsilons:  # otherwise a single ε would span the whole width
         axes.set_xlim(epsilons[0] / MARGIN, epsilons[-1] * MARGIN)
     axes.xaxis.set_major_locator(FixedLocator(epsilons))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -143,5 +143,5 @@ def _dress(axes: Axes, curves: dict[str, list[tuple[float | None, Point]]], metr
 
 
 def without_date(suffix: str) -> dict[str, None] | None:
-    """The same results give the same file."""
+    """Metadata without a date, so that the same results give the same file."""
     return {"Date": None} if suffix == ".svg" else None

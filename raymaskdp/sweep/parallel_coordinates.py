@@ -1,4 +1,4 @@
-"""Parallel coordinates: a line a trial through all settings that differ, to the score it reached."""
+"""Parallel coordinates: a line for each trial through all settings that differ, to its score."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from raymaskdp.files import atomic_path
 from raymaskdp.sweep.frontier import NAMES, without_date
 
 DECADES = 30.0
-"""From this ratio of the largest to the smallest value on, an axis is logarithmic."""
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
 TICKS = 6
-"""Values written beside an axis of numbers, at most."""
+"""Largest number of labels on an axis of numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Line:
 
 
 def draw(lines: Sequence[Line], path: Path, *, measure: str, caption: str) -> None:
-    """Draw trials to `path`.png and `path`.svg; the better a trial, the lighter and the further in front.
+    """Draw trials to `path`.png and `path`.svg; better trials are lighter and in front.
 
     `measure` is the name of the score. Trials differ in at least one setting.
     """
@@ -70,7 +70,7 @@ def draw(lines: Sequence[Line], path: Path, *, measure: str, caption: str) -> No
 
 
 class _Scale:
-    """Values of one setting as heights from 0 to 1: numbers by size, everything else in order."""
+    """Values of one setting as heights from 0 to 1: numbers by size, other values in order."""
 
     def __init__(self, values: Sequence[Any], *, per_cent: bool = False) -> None:
         self._per_cent = per_cent
@@ -85,14 +85,14 @@ class _Scale:
         self._span = (self._at(low), self._at(high)) if numbers and high > low else None
 
     def height(self, value: Any) -> float:
-        """Where a value is drawn."""
+        """The height of a value."""
         if self._span is not None:
             return float((self._at(value) - self._span[0]) / (self._span[1] - self._span[0]))
         count = len(self._values)
         return self._values.index(value) / (count - 1) if count > 1 else 0.5
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Heights and texts of what is written beside the axis."""
+        """Heights and texts of the axis labels."""
         if self._span is None or len(self._values) <= TICKS:
             return [(self.height(value), self._text(value)) for value in self._values]
         heights = np.linspace(0, 1, TICKS)

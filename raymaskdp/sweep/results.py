@@ -26,17 +26,17 @@ class SweepResult:
 
     Attributes:
       out: its folder.
-      trials, failed, stopped: how many, how many of them failed, and how many were stopped early.
+      trials, failed, stopped: numbers of all trials, of failed ones, and of those stopped early.
       results: the table, Parquet; the same as CSV is beside it.
       frontier: the plot, PNG; the same as SVG is beside it.
-      parallel: all settings and scores as parallel coordinates, likewise; None where no two trials differ.
-      best: the best private configuration at the base configuration's ε, as YAML for `raymaskdp train`;
-        None if no private trial finished there.
+      parallel: all settings and scores as parallel coordinates, likewise; None if no two trials differ.
+      best: the best private configuration at the base configuration's ε, as YAML for `raymaskdp train`; None
+        if no private trial finished there.
       best_run: folder of its best run.
-      best_score: its mean accuracy (or AUROC) over the seeds, on what it was chosen on.
-      chosen_on: the part of the data that was.
-      bill: the selection cost; the name that it has in `sweep.json`.
-      finished_before: whether the sweep was there already, and nothing was done.
+      best_score: its mean accuracy (or AUROC) over the seeds, on the data of the choice.
+      chosen_on: the part of the data of the choice.
+      bill: the selection cost; the name is that in `sweep.json`.
+      finished_before: whether the sweep was finished already, and nothing was done.
     """
 
     out: str
@@ -67,13 +67,13 @@ class SweepResult:
 
 
 PLOTTED = {"frontier", "not private"}
-"""The grids that the plot shows; a sweep that has neither shows the best of its search."""
+"""The grids in the plot; for a sweep without these, the best trials of its search."""
 
 
 def table_of(
     sweep: SweepConfig, planned: Sequence[Trial], outcomes: dict[int, dict[str, Any]]
 ) -> pd.DataFrame:
-    """One row a trial: what it was, and what came of it."""
+    """One row for each trial: its settings and its results."""
     rows = []
     for number, trial in enumerate(planned):
         outcome, config = outcomes[number], trial.config
@@ -139,9 +139,9 @@ def write_up(
 
 
 def plotted(results: pd.DataFrame) -> pd.DataFrame:
-    """The trials of the results that the frontier shows.
+    """The trials in the frontier.
 
-    Of a search these are the ones that would be chosen for each mechanism and ε.
+    For a search these are the ones that would be chosen for each mechanism and ε.
     """
     in_grids = results["grids"].str.split(",").map(lambda names: not PLOTTED.isdisjoint(names))
     if in_grids.any():
@@ -152,13 +152,13 @@ def plotted(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _caption(config: SweepConfig, shown: pd.DataFrame) -> str:
-    """What the frontier shows, and what it does not promise."""
+    """The meaning of the frontier, and its limits."""
     if set(shown["grids"]) == {search.NAME}:
-        points = f"Of each mechanism the trial that is best on {config.chosen_on} videos: single runs."
+        points = f"For each mechanism, the best trial on {config.chosen_on} videos: single runs."
     else:
         points = f"Means over {len(config.seeds)} seeds with 95 % intervals; dots are single runs."
     covered = {
-        "none": "Each point is a run of its own with that ε: several of them together cost more, and no ε "
+        "none": "Each point is a separate run with that ε: several of them together cost more, and no ε "
         "covers runs without privacy. Measured on private videos, which ε does not cover.",
         "papernot-steinke": "Not for publishing: only the best run was paid for.",
         "public": "All data are public.",
@@ -169,7 +169,7 @@ def _caption(config: SweepConfig, shown: pd.DataFrame) -> str:
 def _draw_parallel(
     config: SweepConfig, out: Path, planned: Sequence[Trial], results: pd.DataFrame
 ) -> str | None:
-    """Draw what differs between trials, and what came of it; None where nothing does."""
+    """Draw the settings that differ between trials, and the scores; None if none differ."""
     names = list(dict.fromkeys(name for trial in planned for name in trial.settings))
     rows = [
         (values_of(trial, names), float(score), status == "stopped")
@@ -194,7 +194,7 @@ def _draw_parallel(
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The private configuration that was chosen, its best run, and its score."""
+    """The chosen private configuration, its best run, and its score."""
 
     config: TrainConfig
     run: str
@@ -204,7 +204,7 @@ class Best:
 def _best(config: SweepConfig, planned: Sequence[Trial], results: pd.DataFrame) -> Best | None:
     """The private configuration with the best mean over the seeds, among those of the base's ε.
 
-    Where the choice is paid for it is the best single run: that is what was paid for.
+    If the choice is paid for, it is the best single run, because the payment covers only that.
     """
     groups: dict[str, list[Best]] = {}
     for trial, row in zip(planned, results.itertuples(), strict=True):

@@ -1,4 +1,4 @@
-"""Command `sweep`: which trials there are, what is left of them to run, and the outcome."""
+"""Command `sweep`: determine the trials, run the missing ones, and write the results."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from raymaskdp.train import ClipStore
 
 
 def sweep(config: SweepConfig) -> SweepResult:
-    """Run the trials of a sweep, or what is left of them, and write up all of them.
+    """Run the trials of a sweep, or the missing ones, and write the results of all of them.
 
-    A trial that fails stops no other, and is in the table with its reason. Raises `UserError` for
-    settings that do not go together, and if `config.out` holds another sweep.
+    A failed trial stops no other, and is in the table with its reason. Raises `UserError` for incompatible
+    settings, and if `config.out` has another sweep.
     """
-    # Of the annotated types, which `SweepConfig(...)` in Python does not see to; equal settings, equal sweep.
+    # Converted to the annotated types, which `SweepConfig(...)` in Python does not check; so equal settings
+    # are equal sweeps.
     config = configuration.build(SweepConfig, configuration.to_dict(config), where="the configuration")
     out = config.out.absolute()
     store = ClipStore.open(config.train.data)
@@ -42,7 +43,7 @@ def sweep(config: SweepConfig) -> SweepResult:
     if about.is_file():
         earlier = read_json(about)
         if earlier.get("digest") != digest:
-            raise UserError(f"{out} holds another sweep; give another folder, or remove it.")
+            raise UserError(f"{out} has another sweep; give another folder, or remove it.")
         if earlier.get("result") is not None:
             result = configuration.build(SweepResult, earlier["result"], where=str(about))
             return replace(result, out=str(out), finished_before=True)
@@ -67,7 +68,7 @@ def sweep(config: SweepConfig) -> SweepResult:
     results = table_of(config, planned, outcomes)
     result = write_up(config, out, planned, results, classes=len(store.classes))
     write_json(about, {"digest": digest, "published": source, "result": configuration.to_dict(result)})
-    events.write("sweep ends", sweep=digest[:12])  # how many trials there were may be chance, and private
+    events.write("sweep ends", sweep=digest[:12])  # the number of trials may be random, and private
     return result
 
 
@@ -79,24 +80,22 @@ def _drawn_once(config: SweepConfig, out: Path) -> list[Trial]:
     assert config.search is not None
     path = private_folder(out) / "draws.json"
     if not path.is_file():
-        generator = np.random.default_rng()  # of the operating system: neither data nor settings decide
+        generator = np.random.default_rng()  # from the operating system: independent of data and settings
         count = draw_runs(config.search.trials, generator)
         write_json(path, search.draw(config.search, config.seeds, generator, count))
     return [drawn_trial(config, one) for one in _read_draws(path)]
 
 
 def _read_draws(path: Path) -> list[Any]:
-    """The draws that were written down; they cannot be drawn again, for their number would be another."""
+    """The recorded draws; they cannot be redrawn, because their number would be different."""
     try:
         return list(json.loads(read_file(path)))
     except (ValueError, TypeError) as error:
-        raise Damaged(
-            f"{path} is damaged; bring it back from a copy, or sweep into another folder."
-        ) from error
+        raise Damaged(f"{path} is damaged; restore it from a copy, or sweep into another folder.") from error
 
 
 def _digest(config: SweepConfig, store: ClipStore) -> str:
-    """What a sweep is: its settings but where it is and how fast, and the data."""
+    """The identity of a sweep: its settings, without its folder and its resources, and the data."""
     settings = configuration.to_dict(config)
     for name in ("out", "cpus", "gpus"):
         del settings[name]

@@ -1,4 +1,4 @@
-"""Settings drawn from a space instead of a grid: blindly at random, or by Optuna, which learns on the way."""
+"""Settings drawn from a space instead of a grid: at random, or by Optuna, which uses earlier results."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from raymaskdp import check
 from raymaskdp.errors import UserError
 
 NAME = "search"
-"""What stands where the table names a trial's grids."""
+"""The name of a search in the table's column of grids."""
 
 CORNERS = 512
-"""At most so many combinations of extreme values are tried for being settings at all."""
+"""Largest number of combinations of extreme values that are validated."""
 
 PRICED = ("data", "split", "validation", "steps", "privacy.epsilon", "privacy.noise_multiplier",
           "privacy.delta", "privacy.expected_batch", "privacy.adjacency", "privacy.unit")  # fmt: skip
-"""Settings on which the price of a training depends."""
+"""Settings that determine the price of a training."""
 
 EQUALLY_PRICED = {"dpsgd", "multiclip", "maskdp"}
-"""Mechanisms that cost the same at the same noise (one record counts once in all of them)."""
+"""Mechanisms with the same price at the same noise (one record counts once in all of them)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Numbers from `low` to `high`, both included, all as likely.
+    """Numbers from `low` to `high`, both included, uniformly distributed.
 
     Attributes:
-      log: all orders of magnitude are as likely instead.
-      whole: whole numbers only.
+      log: uniform in the logarithm instead.
+      whole: integers only.
     """
 
     low: float
@@ -49,12 +49,13 @@ class Range:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The smallest and the largest value, as trials get them."""
+        """The smallest and the largest value of a trial."""
         return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
 
     def draw(self, generator: np.random.Generator) -> float:
         """One value."""
-        # Whole numbers own the half on either side of them, so the ends are as likely as the others.
+        # Integers are rounded from an interval that extends by a half on both sides, so the ends are as
+        # likely as the others.
         half = 0.5 if self.whole else 0.0
         low, high = self.low - half, self.high + half
         drawn = math.exp(generator.uniform(math.log(low), math.log(high))) if self.log else None
@@ -66,15 +67,15 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """Trials whose settings are drawn.
+    """Trials with drawn settings.
 
     Attributes:
-      method: random; or optuna, whose tree-structured Parzen estimator proposes what earlier trials speak
-        for, one training after another.
-      trials: how many trainings; with tuning=papernot-steinke how many on average.
-      space: settings of `train` (dotted) and where their values come from: a range, or a list to pick from.
-        A trial's seed is picked from the sweep's.
-      seed: draws what is drawn, so that the same sweep is the same again.
+      method: random; or optuna, whose tree-structured Parzen estimator proposes settings from earlier
+        results, one training after another.
+      trials: number of trainings; with tuning=papernot-steinke their mean number.
+      space: settings of `train` (dotted) and the sources of their values: a range, or a list to pick from. A
+        trial's seed is picked from the sweep's.
+      seed: of the draws, so that the same sweep can be repeated.
     """
 
     method: Literal["random", "optuna"] = "random"
@@ -88,13 +89,13 @@ class Search:
             raise UserError("search.space needs at least one setting, and every list in it a value.")
 
     def corners(self) -> Iterator[dict[str, Any]]:
-        """The extreme settings of the space; where they can run, what lies between can."""
+        """The extreme settings of the space; if they are valid, so are those between them."""
         extremes = [source.ends if isinstance(source, Range) else source for source in self.space.values()]
         for values in itertools.islice(itertools.product(*extremes), CORNERS):
             yield dict(zip(self.space, values, strict=True))
 
     def priced_differently(self) -> str | None:
-        """A setting of the space on which the price of a trial depends; None if all cost the same."""
+        """A setting of the space that affects the price of a trial; None if all cost the same."""
         for name, source in self.space.items():
             same = isinstance(source, tuple) and EQUALLY_PRICED.issuperset(source)
             if name in PRICED or (name == "privacy.mechanism" and not same):

@@ -1,4 +1,4 @@
-"""What a sweep costs: the price of one run, and of having chosen it among others."""
+"""The cost of a sweep: the price of one run, and of choosing it among others."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ Tuning = Literal["none", "papernot-steinke", "public"]
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionCost:
-    """Upper bounds on ε at `delta` for what may be passed on of a sweep. None where nothing is promised.
+    """Upper bounds on ε at `delta` for publishing parts of a sweep. None if there is no guarantee.
 
     Attributes:
-      runs: the private runs that there were, at any ε, with all seeds, and those that were stopped or
-        failed. Their expected number where it was drawn at random, since the drawn one must not be
-        published.
+      runs: number of private runs, at any ε, with all seeds, including stopped and failed ones. If their
+        number is random, its expectation, because the drawn number must not be published.
       not_private: trials without noise.
-      one_run: the chosen run, had it been picked without looking at the private data.
-      best_of_random: the best run, had the number of runs been drawn at random (geometric, mean `runs`)
-        and nothing else been published (Papernot and Steinke 2022).
-      all_runs: all private runs together, or the best of them: the composition of what each of them
-        released, whatever its own ε is.
+      one_run: the chosen run, if it was picked without using the private data.
+      best_of_random: the best run, if the number of runs was random (geometric, mean `runs`) and nothing else
+        is published (Papernot and Steinke 2022).
+      all_runs: all private runs together, or the best of them: the composition of their releases, whatever
+        the ε of each.
       tuning: how the choice was paid for.
       about: what the figures of several runs are about, if these protect different things
         (`raymaskdp.privacy.composition`).
@@ -51,7 +50,7 @@ class SelectionCost:
 
     @property
     def verdict(self) -> str:
-        """What may be passed on, and at which price."""
+        """What may be published, and at which price."""
         return " ".join([VERDICTS[self.tuning], *self.warnings])
 
     @property
@@ -65,7 +64,7 @@ class SelectionCost:
         )
         without = (
             f"{self.not_private} of the trials had no privacy: no ε covers their models, nor the table and "
-            "the plots, which show their scores. Pass on the folders of private runs only.",
+            "the plots, which show their scores. Publish only the folders of private runs.",
         )
         return (about if self.about else ()) + (without if self.not_private else ())
 
@@ -73,7 +72,7 @@ class SelectionCost:
 VERDICTS: dict[Tuning, str] = {
     "none": (
         "The choice was not paid for: the ε of the chosen run alone does not cover it. "
-        "What is passed on of several runs, at whatever ε, costs what all of them do."
+        "Publishing parts of several runs, at whatever ε, costs as much as all of them."
     ),
     "papernot-steinke": (
         "The choice is paid for if only the best run is published: not the table, the plots, the other "
@@ -81,12 +80,12 @@ VERDICTS: dict[Tuning, str] = {
     ),
     "public": "All data here are declared public, so the choice cost nothing.",
 }
-"""What each way of tuning lets one say."""
+"""The statement that each way of tuning permits."""
 
 
 def ways(tuning: Tuning, runs: int) -> dict[str, str]:
-    """What the figures of a `SelectionCost` that matter are for, by field, in the order to show them."""
-    one = "one run, picked without looking at private data"
+    """Descriptions of the relevant figures of a `SelectionCost`, by field, in the order of display."""
+    one = "one run, picked without using private data"
     if tuning == "public":
         return {"one_run": "one run with these settings, on as many private records"}
     if tuning == "papernot-steinke":

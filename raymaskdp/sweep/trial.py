@@ -1,4 +1,4 @@
-"""One trial of a sweep: plain values that a worker anywhere can train and measure by."""
+"""One trial of a sweep: plain values with which any worker can train and measure."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from raymaskdp.train.run.curve import StepReport
 from raymaskdp.train.run.setup import set_up
 
 MEASURED = ("metric", "score", "chosen_by", "mean_class")
-"""What a trial reports of its measurement, by the column of the table."""
+"""The measurement in a trial's report, by the column of the table."""
 TRAINED = (
     "run", "epsilon", "epsilon_rdp", "epsilon_pld", "delta", "noise_multiplier", "adjacency", "unit", "steps",
     "records", "trainable",
 )  # fmt: skip
-"""What it reports of its training."""
+"""The training in a trial's report."""
 
 
 def make_point(number: int, trial: Trial, config: SweepConfig, out: Path) -> dict[str, Any]:
-    """The plain values that Ray hands to a trial; raises `UserError` if it cannot run."""
+    """The plain values that Ray passes to a trial; raises `UserError` if it cannot run."""
     point = plain_point(trial.config, config, out)
     settings = point["train"]
     if config.pays:
-        # Equal draws are trainings of their own: they count as such. A folder's name must not tell how many
-        # there were before it.
+        # Equal draws are separate trainings, and count as such. A folder's name must not reveal the number of
+        # earlier ones.
         settings["out"] += f"/{_names(out).commit('trial', str(number))[:12]}"
     setup = set_up(trial.config)
     if trial.config.privacy.epsilon is not None:
-        # Calibrated here, where equal prices are computed once; it takes longer than some trainings.
+        # Calibrated here, where equal prices are computed once, because it takes longer than some trainings.
         settings["privacy"]["noise_multiplier"] = setup.job.plan.noise_multiplier
         settings["privacy"]["epsilon"] = None
-    setup.cache_features()  # once, here: trials that need them run at the same time
+    setup.cache_features()  # once, here, because trials that need them run in parallel
     return {"number": number, **point}
 
 
 def plain_point(train_config: TrainConfig, config: SweepConfig, out: Path) -> dict[str, Any]:
-    """A trial's configuration for a worker anywhere, and how it is measured."""
+    """A trial's configuration for any worker, and how it is measured."""
     settings = configuration.to_dict(train_config)
     settings["out"] = str(out / "runs")
     settings["data"] = str(absolute(train_config.data))
     here = {"workers": 0, "threads": 1, "gpus": config.gpus, "progress": False}
     settings["compute"] = {**settings["compute"], **here}
     if config.stopping is not None:
-        settings["compute"]["checkpoint_every"] = config.stopping.every  # checkpoints are what is measured
+        settings["compute"]["checkpoint_every"] = config.stopping.every  # checkpoints are measured
     if train_config.init is not None:
         settings["init"] = str(Path(train_config.init).absolute())
     return {
@@ -64,21 +64,21 @@ def plain_point(train_config: TrainConfig, config: SweepConfig, out: Path) -> di
 
 
 def _names(out: Path) -> Key:
-    """What a sweep's folders are named from, so that their names tell nothing, and stay."""
+    """A key for the names of a sweep's folders, so that they reveal nothing, and are reproducible."""
     return Key.load_or_draw(private_folder(out) / "names")
 
 
 def run_trial(
     point: dict[str, Any], report: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
-    """What Ray runs for a trial: train in process, then measure.
+    """The function that Ray runs for a trial: train in process, then measure.
 
-    `report` is called on the way, where trials may be stopped early, and may not return.
+    `report` is called during training if trials may be stopped early, and may not return.
     """
     config = configuration.build(TrainConfig, point["train"], where="trial")
     looks = {name: MeasuredClips(split=point[name], views=point["views"], crops=point["crops"])
              for name in ("split", "chosen_on")}  # fmt: skip
-    measuring = set_up(config)  # beside the one that is trained
+    measuring = set_up(config)  # besides the trained one
 
     def on_step(done: StepReport) -> None:
         if report is not None and done.step < config.steps and done.step % point["every"] == 0:

@@ -1,4 +1,4 @@
-"""Trials on Ray Tune: all of a grid, what Optuna suggests, plain trainings. The one file that knows it."""
+"""Trials on Ray Tune: all of a grid, those that Optuna suggests, plain trainings. No other file uses it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from raymaskdp.train.run.setup import set_up
 
 
 def run_grid(points: Sequence[dict[str, Any]], config: SweepConfig, out: Path) -> dict[int, dict[str, Any]]:
-    """What each trial reports, by number; `{"error": reason}` for those that failed."""
+    """The report of each trial, by number; `{"error": reason}` for failed ones."""
     from ray import tune
 
     steps = max(point["train"]["steps"] for point in points)
@@ -39,12 +39,12 @@ def run_grid(points: Sequence[dict[str, Any]], config: SweepConfig, out: Path) -
 
 
 def run_suggested(config: SweepConfig, out: Path) -> list[tuple[Trial, dict[str, Any]]]:
-    """The trials that Optuna proposes, with what they report."""
+    """The trials that Optuna proposes, with their reports."""
     import optuna
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the bar says it all
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the progress bar suffices
     assert config.search is not None
     set_up(config.train).cache_features()
     space = {name: _tune_source(source) for name, source in config.search.space.items()}
@@ -71,13 +71,13 @@ def _tune_source(source: Range | tuple[Any, ...]) -> Any:
     if not isinstance(source, Range):
         return tune.choice(list(source))
     low, high = source.ends
-    if source.whole:  # the upper end is left out there
+    if source.whole:  # Tune excludes the upper end
         return (tune.lograndint if source.log else tune.randint)(int(low), int(high) + 1)
     return (tune.loguniform if source.log else tune.uniform)(low, high)
 
 
 def _scheduler(config: SweepConfig, steps: int) -> Any:
-    """What ends trials early, if anything does."""
+    """The scheduler for early stopping, if it is enabled."""
     from ray.tune.schedulers import ASHAScheduler
 
     if config.stopping is None:
@@ -105,12 +105,12 @@ def _fit(
     Reports are of the last step; `{"error": reason}` for trials that failed, `"stopped"` in those ended
     early.
     """
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the table holds all of it
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the table has the same data
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     from ray import tune
 
     class Progress(tune.Callback):
-        """Moves the bar when a trial ends. Holds nothing: Tune pickles it, to restore it with the sweep."""
+        """Advances the bar when a trial ends. It has no state, because Tune pickles it with the sweep."""
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             _advance_bars()
@@ -147,7 +147,7 @@ _bars: list[tqdm] = []
 
 @contextlib.contextmanager
 def _bar(total: int) -> Iterator[None]:
-    """A progress bar that `_advance_bars` moves."""
+    """A progress bar for `_advance_bars`."""
     with tqdm(total=total, desc="sweep", unit="trial", disable=events.wanted()) as bar:
         _bars.append(bar)
         try:
@@ -162,11 +162,11 @@ def _advance_bars() -> None:
 
 
 def train_all(configs: Sequence[TrainConfig], folder: Path) -> list[Path]:
-    """Train on Ray Tune, as many at a time as there is room for; the folders of the runs, in order.
+    """Train on Ray Tune, as many in parallel as there is room for; returns the folders of the runs, in order.
 
     Args:
       configs: each trains in the process of its trial, so `compute.workers` is 0.
-      folder: for what Tune keeps; every node sees it.
+      folder: for Tune's files; every node must be able to access it.
 
     Raises `UserError` with the reason of the first training that fails.
     """
@@ -204,12 +204,12 @@ def _tune_trial(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tune_suggestion(settings: dict[str, Any]) -> dict[str, Any]:
-    """A trial whose settings were only just proposed."""
+    """A trial whose settings were just proposed."""
     from ray import tune
 
     config = configuration.build(SweepConfig, settings["sweep"], where="sweep")
     point = plain_point(drawn_trial(config, settings["drawn"]).config, config, Path(settings["out"]))
-    # What is proposed twice is trained twice, maybe at the same time.
+    # Duplicate proposals are trained twice, possibly in parallel.
     point["train"]["out"] += f"/{tune.get_context().get_trial_id()}"
     return _run_and_report(point)
 

@@ -1,1 +1,3 @@
-"""Rendered people in rendered rooms: sample data with exact ground truth, and lessons for small networks."""
+"""Rendered people in rendered rooms: sample data with exact ground truth, and training data of small
+networks.
+"""

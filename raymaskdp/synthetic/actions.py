@@ -1,4 +1,4 @@
-"""Actions of the sample data: what each does with the limbs."""
+"""Actions of the sample data: how each moves the limbs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def clap(take: Take) -> Pose:
 
 
 def jumping_jack(take: Take) -> Pose:
-    """Jumps with arms and legs apart and together."""
+    """Jumps with arms and legs apart and then together."""
     pose = standing(take)
     phase = take.cycle((0.9, 1.3))
     spread = swell(phase)
@@ -81,7 +81,7 @@ def kick(take: Take) -> Pose:
 
 
 def walk(take: Take) -> Pose:
-    """Walks on the spot."""
+    """Walks in place."""
     pose = standing(take)
     phase = take.cycle((0.9, 1.3))
     knees = take.vary(0.6, 1.0)
@@ -104,7 +104,7 @@ def bow(take: Take) -> Pose:
 
 
 def punch(take: Take) -> Pose:
-    """Boxes straight ahead, left and right in turn."""
+    """Punches straight ahead, left and right in turn."""
     pose = standing(take)
     phase = take.cycle((0.9, 1.3))
     guard = (np.array([0.25, -0.9, 0.35]), np.array([-0.1, 0.75, 0.65]))

@@ -1,8 +1,8 @@
-"""How cameras of the sample data move: on a tripod, turned, held in the hand, or on rails.
+"""Camera motions of the sample data: static, pan, handheld, dolly.
 
-A camera that only turns sees every picture from the same place, so one plane of colours explains all of
-them. One on rails does not: near things pass far ones. That is the case in which a background must not
-be pieced together.
+A camera that only rotates sees all frames from one point, so a homography relates them. A dolly causes
+parallax: near objects move faster than far ones. In that case a background must not be assembled from several
+frames.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from raymaskdp.synthetic.rooms import RoomCamera
 # Shape suffixes: T frames.
 
 MOTIONS = ("static", "pan", "handheld", "dolly")
-"""Names of the motions; a hand also shifts the camera by a centimetre or two."""
+"""Names of the motions; "handheld" also shifts the camera by one or two centimetres."""
 
 
 def moved(
     camera: RoomCamera, motion: str, *, frames: int, fps: float, rng: np.random.Generator
 ) -> tuple[RoomCamera, ...]:
-    """The camera at each frame of a video; `camera` itself at every frame where it is static."""
+    """The camera in each frame of a video; `camera` itself in every frame if it is static."""
     if motion == "static":
         return (camera,) * frames
     time_T = np.arange(frames) / fps
-    if motion == "pan":  # there and back, degrees and metres
+    if motion == "pan":  # forth and back, degrees and metres
         turn_T3 = np.outer(np.sin(0.9 * time_T + rng.uniform(-0.5, 0.5)), [1.5, 8.0, 0.0])
         turn_T3 *= rng.choice([-1, 1], 3)
         shift_T3 = np.zeros((frames, 3))
@@ -48,7 +48,7 @@ def _placed(camera: RoomCamera, turn_3: np.ndarray, shift_3: np.ndarray) -> Room
 
 
 def _sway(time_T: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Slow and quick waves of a hand, about 1 at most, [T, 3]."""
+    """Slow and fast oscillations of a hand, about 1 at most, [T, 3]."""
     sway_T3 = np.zeros((len(time_T), 3))
     for share, hertz in ((0.6, 0.35), (0.3, 0.9), (0.1, 2.2)):
         phase_3 = rng.uniform(0, 2 * np.pi, 3)

@@ -1,4 +1,4 @@
-"""What sample data is made of: its settings, and the people in it."""
+"""The settings of the sample data, and the people in it."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ from raymaskdp.synthetic.poses import Manner, draw_manner
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesizeConfig:
-    """What to film. Every person does every action `takes` times.
+    """What to render. Every person performs every action `takes` times.
 
     Attributes:
-      seed: of everything; the same configuration gives the same videos.
+      seed: of all random numbers; the same configuration gives the same videos.
       actions: names in `actions.PERFORMED`; the labels.
-      people: different people; each has one body, look, set of clothes and manner of moving.
-      takes: videos a person and action.
-      rooms, cameras: rooms, and cameras in each.
-      camera_height, camera_distance: of the cameras, least and most, metres: above the floor, and along the
-        floor from the middle of the room. Nearer cameras have wider lenses.
+      people: number of people; each has one body, appearance, outfit and manner of moving.
+      takes: videos for each person and action.
+      rooms, cameras: number of rooms, and of cameras in each.
+      camera_height, camera_distance: least and greatest of the cameras, metres: above the floor, and along
+        the floor from the middle of the room. Nearer cameras have wider lenses.
       motion: of the cameras, a name in `cameras.MOTIONS`.
       frames, fps, width, height: of every video.
-      persons_per_video: people seen at once, doing the same action beside each other.
-      spread: how far from the middle people stand, metres to each side and along the view; in recorded data
-        sets it is some half a metre, and then others show what is behind somebody.
-      test_share: share of the people (not of the videos) that are in the split "test".
+      persons_per_video: people in one video, who perform the same action side by side.
+      spread: largest distance of people from the middle, metres to each side and along the line of sight. In
+        recorded data sets it is about half a metre, so that other videos show the background that one person
+        hides.
+      test_share: share of the people (not of the videos) in the split "test".
       noise: standard deviation of the camera's noise, in 8-bit levels.
     """
 
@@ -78,7 +79,7 @@ class SynthesizeConfig:
 
 
 def cast(settings: SynthesizeConfig) -> tuple[Avatar, ...]:
-    """The people of the sample data: outfits and hair are dealt out evenly, the rest is drawn."""
+    """The people of the sample data: outfits and hair are distributed evenly, the rest is random."""
     rng = np.random.default_rng([settings.seed, 2])
     outfits, hair = rng.permutation(sorted(OUTFITS)), rng.permutation(sorted(HAIRSTYLES))
     secret = f"sample data {settings.seed}".encode()
@@ -93,7 +94,7 @@ def cast(settings: SynthesizeConfig) -> tuple[Avatar, ...]:
 
 
 def manners(settings: SynthesizeConfig) -> tuple[Manner, ...]:
-    """How each of the people of the sample data moves."""
+    """The manner of moving of each person of the sample data."""
     return tuple(
         draw_manner(np.random.default_rng([settings.seed, 6, person])) for person in range(settings.people)
     )

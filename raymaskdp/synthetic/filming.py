@@ -1,4 +1,4 @@
-"""Film a scene: dress people, light the room, render every frame, and write the truth beside it."""
+"""Render a scene: dress people, light the room, render every frame, and write the ground truth."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from raymaskdp.video.writer import VideoWriter
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedVideo:
-    """One video to be: who does what where."""
+    """A video to render: its action, people and place."""
 
     people: tuple[int, ...]
     action: str
@@ -56,7 +56,7 @@ class PlannedVideo:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Set:
-    """A room as one camera sees it, where it was put up."""
+    """A room as seen by one of its cameras, with its light."""
 
     room: rooms.Room
     camera: rooms.RoomCamera
@@ -66,7 +66,7 @@ class _Set:
 
 
 class Studio:
-    """Films scenes, keeping the people dressed and the rooms lit."""
+    """Renders scenes. Dressed people and lit rooms are cached."""
 
     def __init__(self, settings: SynthesizeConfig) -> None:
         self._settings = settings
@@ -82,7 +82,7 @@ class Studio:
         self._renderer.close()
 
     def film(self, scene: PlannedVideo, folder: Path) -> None:
-        """Write the video and the truth of a scene."""
+        """Write the video and the ground truth of a scene."""
         settings = self._settings
         width, height = settings.width, settings.height
         stage = self._set(scene.room, scene.camera)
@@ -164,13 +164,13 @@ class Studio:
                 writer.write(clean_picture(self._view(stage, camera)))
 
     def _view(self, stage: _Set, camera: rooms.RoomCamera) -> rooms.RoomView:
-        """The empty room as a camera of the set sees it now."""
+        """The empty room as a camera of the set sees it in one frame."""
         if camera is stage.camera:
             return stage.view
         return rooms.view(stage.room, camera, width=self._settings.width, height=self._settings.height)
 
     def _places(self, scene: PlannedVideo, rng: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
-        """Where each person stands: (who, [x, z, heading])."""
+        """The place of each person: (person, [x, z, heading])."""
         for number, person in enumerate(scene.people):
             beside = (number - (len(scene.people) - 1) / 2) * 1.25
             x, z = rng.uniform(-self._settings.spread, self._settings.spread, 2)
@@ -192,7 +192,7 @@ class Studio:
         rotations_TJ3 = done.rotations_TJ3.copy()
         turns_T33 = np.array([camera.rotation_33 for camera in cameras_T])
         shifts_T3 = np.array([camera.translation_3 for camera in cameras_T])
-        # People look about at the camera, wherever it stands.
+        # People look roughly at the camera, wherever it is.
         eye = -turns_T33[0].T @ shifts_T3[0]
         heading = Rotation.from_euler("y", place[2] + np.arctan2(eye[0] - place[0], eye[2] - place[1]))
         in_world = heading * Rotation.from_rotvec(done.rotations_TJ3[:, 0])
@@ -211,7 +211,7 @@ class Studio:
         )
         world_TV3 = (world_TV3 + shift_T3[:, None]).astype(np.float32)
         rotations_TJ3[:, 0] = (Rotation.from_matrix(turns_T33) * in_world).as_rotvec()
-        # smplx turns about the pelvis' rest place and then shifts.
+        # smplx rotates about the rest position of the pelvis and then shifts.
         centre_T3 = np.einsum("tij,tj->ti", turns_T33, pelvis + shift_T3) + shifts_T3
         translation_T3 = (centre_T3 - pelvis).astype(np.float32)
         return _Actor(
@@ -227,7 +227,7 @@ class Studio:
         settings = self._settings
         room = rooms.draw_room(np.random.default_rng([settings.seed, 4, room_index]))
         rng = np.random.default_rng([settings.seed, 5, room_index, camera_index])
-        # The picture shows some 2.5 m at the person's place: tall people with raised arms just fit.
+        # The image covers about 2.5 m at the person's place: tall people with raised arms just fit.
         nearest, farthest = settings.camera_distance
         focal = 0.4 * (nearest + farthest) / 2 * settings.height
         away = rng.uniform(nearest, farthest) * (1.0 if settings.persons_per_video == 1 else 1.2)
@@ -245,7 +245,7 @@ class Studio:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Actor:
-    """One person's take, in the world and before the camera."""
+    """One person's take, in world and camera coordinates."""
 
     figure: Figure
     world_TV3: np.ndarray

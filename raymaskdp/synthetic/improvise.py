@@ -1,4 +1,4 @@
-"""Movement without a meaning, from pose to pose or in steps: what networks are calibrated on."""
+"""Random movement, from pose to pose or in steps: calibration data for networks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from raymaskdp.synthetic.poses import HANGING, SIDES, STRAIGHT, Limbs, Pose, Tak
 
 
 def improvise(take: Take) -> Pose:
-    """Moves anyhow: from one drawn pose to the next, turned anywhere. What networks are calibrated on."""
+    """Random movement and orientation: from one random pose to the next."""
     pose = standing(take)
     poses = [_drawn(take) for _ in range(2 + int(take.time_T[-1] / 0.5))]
-    # A pose is reached every half second or so; in between, everything moves evenly or rests.
+    # A pose is reached about every half second; between two poses, limbs move evenly or rest.
     place_T = np.clip(take.time_T / take.rng.uniform(0.4, 0.8), 0, len(poses) - 1.001)
     before_T = place_T.astype(int)
     share_T = swell(np.pi * np.clip((place_T - before_T) * take.rng.uniform(1.0, 1.5), 0, 1))
@@ -31,7 +31,7 @@ def improvise(take: Take) -> Pose:
 
 
 def step_about(take: Take) -> Pose:
-    """Steps, marches, kicks or swings a leg, upright, while the arms do anything."""
+    """Steps, marches, kicks or swings a leg, upright, with random arms."""
     pose = improvise(take)
     rng = take.rng
     pose.legs = _stepping(take, heels=0.04)
@@ -40,14 +40,15 @@ def step_about(take: Take) -> Pose:
 
 
 STEPPING = 0.6
-"""Share of the takes whose legs step, swing or fold in a rhythm; in the others they go from pose to pose."""
+"""Share of the takes whose legs step, swing or fold in a rhythm; in the others they move from pose to pose.
+"""
 
 
 def _stepping(take: Take, heels: float = 0.12) -> Limbs:
-    """Legs that people lift: in turn or one alone, thighs ahead, back or aside, knees folded much or little.
+    """Raised legs: in turn or one alone, thighs forward, back or sideways, knees bent a little or much.
 
-    A foot that goes up in the image may do so with the knee ahead or with the heel behind. People do either,
-    the first far more often (`heels` is the share of the second), and a network learns from here which it is.
+    A foot that rises in the image may do so with the knee in front or with the heel behind. The first is far
+    more frequent (`heels` is the share of the second). A network learns this prior from these data.
     """
     rng = take.rng
     phase_T = 2 * np.pi * take.time_T / rng.uniform(0.6, 1.8) + rng.uniform(0, 2 * np.pi)
@@ -69,7 +70,7 @@ def _stepping(take: Take, heels: float = 0.12) -> Limbs:
 
 
 def _drawn(take: Take) -> dict[str, np.ndarray]:
-    """Directions of limbs and angles of the trunk, drawn within what joints allow."""
+    """Random directions of limbs and angles of the trunk, within the limits of joints."""
     rng = take.rng
     stands, squats = rng.random() < 0.4, rng.random() < 0.2
     drawn = {

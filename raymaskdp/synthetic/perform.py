@@ -1,4 +1,4 @@
-"""Turn what limbs do into SMPL-H rotations, by the smallest turns from the T-pose."""
+"""Convert the limb directions of actions to SMPL-H rotations, by the smallest rotations from the T-pose."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PERFORMED: Mapping[str, Callable[[Take], Pose]] = {
     "improvise": improvise,
     "step_about": step_about,
 }
-"""All that can be filmed: the actions, and movement without a meaning."""
+"""All movements that can be rendered: the actions, and random movement."""
 
 
 def perform(
@@ -54,7 +54,7 @@ def _carried(limbs: Limbs, own: Mapping[str, np.ndarray]) -> Limbs:
 
 
 def _in_manner(pose: Pose, manner: Manner) -> Pose:
-    """The pose as this person holds it."""
+    """The pose with the manner of this person."""
     return replace(
         pose,
         arms=_carried(pose.arms, manner.arms),
@@ -75,7 +75,7 @@ def _rotations(pose: Pose, frames: int, sway: np.ndarray, gaze: np.ndarray) -> n
     bend, lean, turn, heading = (
         np.broadcast_to(value, frames) for value in (pose.bend, pose.lean, pose.turn, pose.heading)
     )
-    # A bend is shared by hip and spine; the legs stay where they are told to.
+    # Hip and spine share a bend; the legs keep their given directions.
     tilt = Rotation.from_euler("yxz", np.stack([0.3 * turn, 0.55 * bend, sway], axis=1))
     root = put("pelvis", Rotation.from_euler("y", heading[:, None]) * tilt)
     chest = root
@@ -86,7 +86,7 @@ def _rotations(pose: Pose, frames: int, sway: np.ndarray, gaze: np.ndarray) -> n
     for side, sign in (("left", 1.0), ("right", -1.0)):
         outward = np.array([sign, 1.0, 1.0])
         upper, forearm = (_unit(direction * outward, frames) for direction in pose.arms[side])
-        # Above the shoulder line the shoulder blade takes a part of the way.
+        # Above the shoulder line the shoulder blade performs a part of the rotation.
         shrug = 0.35 * np.clip(np.arctan2(upper[:, 1], np.abs(upper[:, 0]) + np.abs(upper[:, 2])), 0, None)
         collar = put(f"{side}_collar", Rotation.from_rotvec(np.outer(sign * shrug, [0, 0, 1.0])))
         bone = np.array([sign, 0.0, 0.0])
@@ -96,7 +96,7 @@ def _rotations(pose: Pose, frames: int, sway: np.ndarray, gaze: np.ndarray) -> n
         leg = np.array([0.05 * sign, -1.0, 0.0])
         hip = root * put(f"{side}_hip", _aim(root, leg, thigh))
         knee = hip * put(f"{side}_knee", _aim(hip, leg, shin))
-        # The foot keeps to the floor, or follows the shin where that is far from upright.
+        # The foot stays parallel to the floor, or follows the shin if that is far from upright.
         tilt = np.arccos(np.clip(-shin[:, 1], -1, 1))
         follow = Rotation.from_rotvec(knee.as_rotvec() * np.clip(tilt / 1.2 - 0.5, 0, 0.7)[:, None])
         put(f"{side}_ankle", knee.inv() * follow)

@@ -1,7 +1,7 @@
-"""What limbs do over time, as directions, and how a person differs from others and a take from takes.
+"""Limb directions over time, and the variation between people and between takes.
 
-Every person has a manner of moving of their own, as everybody has: a tempo, a reach, a carriage, a preferred
-side. Speeds and ranges differ from take to take, too.
+Each person has a manner of moving: a tempo, a reach, a posture, a preferred side. Speeds and ranges also vary
+from take to take.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Limbs = dict[str, tuple[Direction, Direction]]
 
 @dataclass(kw_only=True, eq=False)
 class Pose:
-    """What a body does in T frames, before it becomes rotations. Fields default to standing still.
+    """A body in T frames, before it is converted to rotations. The defaults are those of standing still.
 
     Attributes:
       arms: directions of (upper arm, forearm) for the left and the right side; x points outwards.
@@ -53,21 +53,21 @@ STRAIGHT = (np.array([0.07, -1.0, 0.02]), np.array([0.05, -1.0, -0.03]))
 
 
 OWN = 0.75
-"""How far the person decides tempo and reach; the rest is the take's."""
+"""Share of tempo and reach that depends on the person; the rest depends on the take."""
 CARRIAGE, POSTURE = 0.11, 0.09
-"""Standard deviations over people: of directions of limbs of length 1, and of the trunk in radians."""
+"""Standard deviations between people: of directions of limbs of length 1, and of the trunk in radians."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Manner:
-    """How a person moves, whatever they do: what gait recognition recognizes.
+    """A person's manner of moving in all actions, the subject of gait recognition.
 
     Attributes:
       side: "left" or "right", the preferred side.
-      tempo, reach: where in an action's ranges of periods and of sizes this person is, 0 to 1.
-      stoop, tilt, twist: bend forward and lean and turn to the left that the trunk always has, radians.
+      tempo, reach: this person's place in an action's ranges of periods and of sizes, 0 to 1.
+      stoop, tilt, twist: constant forward bend, leftward lean and leftward turn of the trunk, radians.
       arms, legs: added to the directions of (upper arm, forearm) and (thigh, shin), for each side.
-      sway: how far the hips sway, radians.
+      sway: amplitude of the hips' sway, radians.
     """
 
     side: str
@@ -87,7 +87,7 @@ def draw_manner(rng: np.random.Generator) -> Manner:
     carried = {side: rng.normal(0, CARRIAGE, (4, 3)).clip(-2 * CARRIAGE, 2 * CARRIAGE) for side in SIDES}
     for carried_43 in carried.values():
         carried_43[2:] *= 0.5  # legs bear the body
-        carried_43[:, 0] = np.abs(carried_43[:, 0])  # outwards: no limb goes through the body
+        carried_43[:, 0] = np.abs(carried_43[:, 0])  # outwards: no limb intersects the body
     return Manner(
         side=SIDES[int(rng.integers(2))],
         tempo=float(rng.uniform()),
@@ -103,11 +103,11 @@ def draw_manner(rng: np.random.Generator) -> Manner:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Take:
-    """What differs from take to take, handed to an action.
+    """The variables of one take, the argument of an action.
 
     Attributes:
       time_T: seconds.
-      rng: the take's own randomness.
+      rng: the take's own random numbers.
       manner: the person's.
     """
 
@@ -145,7 +145,7 @@ def swell(phase_T: np.ndarray) -> np.ndarray:
 
 
 def mix(share_T: np.ndarray, start: Direction, end: Direction) -> Direction:
-    """From the one at 0 to the other at 1."""
+    """Blend from `start` (share 0) to `end` (share 1)."""
     return (1 - share_T[:, None]) * start + share_T[:, None] * end
 
 
@@ -160,7 +160,7 @@ def step(angle_T: np.ndarray) -> Direction:
 
 
 def standing(take: Take) -> Pose:
-    """Stands still with hanging arms."""
+    """Stands still with lowered arms."""
     still = np.zeros_like(take.time_T)
     return Pose(
         arms={"left": HANGING, "right": HANGING},

@@ -1,7 +1,7 @@
-"""Rooms of the sample data: textured boxes, seen by casting a ray through every pixel.
+"""Rooms of the sample data: textured boxes, rendered by ray casting.
 
-A room is a handful of axis-parallel boxes and a lamp. Nothing is loaded: textures are functions of
-the place on a surface, so every room is different and all of them have plenty of detail.
+A room consists of axis-parallel boxes and a lamp. Nothing is loaded from files: textures are functions of the
+position on a surface, so every room is different and rich in detail.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Room:
       low, high: corners of the room, metres; `low[1]` is 0.
       surfaces: textures of the floor, the ceiling and the walls.
       boxes: furniture, pictures, windows.
-      lamp: where the light comes from.
+      lamp: position of the lamp.
       color: of the light, linear RGB.
     """
 
@@ -63,7 +63,7 @@ class Room:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RoomView:
-    """What a camera sees of an empty room.
+    """An image of an empty room.
 
     Attributes:
       color_HW3: float32 RGB in [0, 255], not rounded, so that noise can be added.
@@ -76,13 +76,13 @@ class RoomView:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Traced:
-    """Where rays meet a room.
+    """Intersections of rays with a room.
 
     Attributes:
       points_N3, normals_N3: of the surfaces, world.
       albedo_N3: their colour, linear RGB.
-      glow_N: light that they give themselves.
-      floor_N: whether they are the floor.
+      glow_N: emitted light.
+      floor_N: whether the surface is the floor.
     """
 
     points_N3: np.ndarray
@@ -111,7 +111,7 @@ class RoomCamera:
 
 
 def look_at(position: np.ndarray, target: np.ndarray, *, focal: float, width: int, height: int) -> RoomCamera:
-    """A level camera at `position` with `target` in the middle of its picture."""
+    """A level camera at `position` with `target` in the middle of its image."""
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.cross(forward, [0.0, 1.0, 0.0])
     right /= np.linalg.norm(right)
@@ -125,7 +125,7 @@ def draw_room(rng: np.random.Generator) -> Room:
     width, depth, tall = rng.uniform(5.0, 7.5), rng.uniform(6.5, 8.0), rng.uniform(2.5, 3.0)
     back = -rng.uniform(1.6, 2.6)
     low, high = np.array([-width / 2, 0.0, back]), np.array([width / 2, tall, back + depth])
-    # No rosy walls: in them, networks that look for people see skin.
+    # No reddish walls, because networks for people mistake them for skin.
     hue = rng.uniform(0.12, 0.72)
     walls = from_hsv(hue, rng.uniform(0.05, 0.35), rng.uniform(0.55, 0.85))
     trim = from_hsv(hue + rng.uniform(-0.1, 0.1), 0.3, rng.uniform(0.25, 0.5))
@@ -144,7 +144,7 @@ def draw_room(rng: np.random.Generator) -> Room:
 
 
 def view(room: Room, camera: RoomCamera, *, width: int, height: int, samples: int = 2) -> RoomView:
-    """The empty room as a camera sees it, `samples`² rays a pixel."""
+    """The empty room as a camera sees it, with `samples`² rays a pixel."""
     traced = trace(room, camera, width=width, height=height, samples=samples)
     light_N3 = _light(room, traced.points_N3, traced.normals_N3)
     color_N3 = traced.albedo_N3 * np.maximum(light_N3, traced.glow_N[:, None])
@@ -154,7 +154,7 @@ def view(room: Room, camera: RoomCamera, *, width: int, height: int, samples: in
 
 
 def trace(room: Room, camera: RoomCamera, *, width: int, height: int, samples: int = 1) -> Traced:
-    """What a camera's rays meet, row by row, `samples`² of them a pixel."""
+    """Intersections of a camera's rays, row by row, `samples`² of them a pixel."""
     columns = (np.arange(width * samples) + 0.5) / samples
     rows = (np.arange(height * samples) + 0.5) / samples
     grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
@@ -183,7 +183,7 @@ def _trace(room: Room, origin: np.ndarray, rays_N3: np.ndarray) -> Traced:
     normals_N3 = np.zeros_like(points_N3)
     rows = np.arange(len(points_N3))
     normals_N3[rows, axis_N] = -np.sign(rays_N3[rows, axis_N])
-    # Texture coordinates: the two axes of the surface, the upright one second.
+    # Texture coordinates: the two axes of the surface, the vertical one second.
     flat_N2 = np.stack(
         [
             np.where(axis_N == 0, points_N3[:, 2], points_N3[:, 0]),
@@ -209,7 +209,7 @@ def _trace(room: Room, origin: np.ndarray, rays_N3: np.ndarray) -> Traced:
 
 
 def _light(room: Room, points_N3: np.ndarray, normals_N3: np.ndarray) -> np.ndarray:
-    """Light that arrives [N, 3]: the lamp by distance and angle, and less from everywhere in corners."""
+    """Light at points [N, 3]: the lamp by distance and angle, and ambient light, reduced in corners."""
     way = room.lamp - points_N3
     square = (way**2).sum(axis=1)
     facing = np.clip((way * normals_N3).sum(axis=1) / np.sqrt(square), 0, 1)
@@ -218,12 +218,12 @@ def _light(room: Room, points_N3: np.ndarray, normals_N3: np.ndarray) -> np.ndar
 
 
 def open_share(room: Room, points_N3: np.ndarray, normals_N3: np.ndarray) -> np.ndarray:
-    """The share [N] of light from everywhere that reaches points: less in corners and beside furniture."""
+    """Share [N] of the ambient light at points: less in corners and beside furniture."""
     gap = np.minimum(points_N3 - room.low, room.high - points_N3)
-    # A surface is at no distance from itself: leave its own axis out.
+    # A surface has distance zero from itself, so its own axis is ignored.
     open_N = np.prod(1 - 0.35 * np.exp(-np.where(normals_N3 != 0, np.inf, gap) / 0.35), axis=1)
     for box in room.boxes:
-        if float(np.min(box.high - box.low)) > 0.1:  # flat things hide no light
+        if float(np.min(box.high - box.low)) > 0.1:  # flat objects block no light
             outside = np.maximum(np.maximum(box.low - points_N3, points_N3 - box.high), 0)
             beside = np.sqrt((outside**2).sum(axis=1))
             open_N *= np.where(beside > 1e-6, 1 - 0.45 * np.exp(-beside / 0.12), 1)
@@ -320,7 +320,7 @@ def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> l
 
 
 def _spread(rng: np.random.Generator, low: float, high: float, count: int) -> np.ndarray:
-    """`count` places between low and high, one in each equal part."""
+    """`count` random numbers between low and high, one in each equal part."""
     edges = np.linspace(low, high, count + 1)
     return edges[:-1] + rng.uniform(0.3, 0.7, count) * (high - low) / count
 

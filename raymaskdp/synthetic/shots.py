@@ -1,4 +1,4 @@
-"""The parts of a sample picture: shadows on the floor, the lens, and people before a camera."""
+"""The parts of a sample image: shadows on the floor, the lens, and people in camera coordinates."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def to_camera(turns_T33: np.ndarray, shifts_T3: np.ndarray, points_TV3: np.ndarr
 
 
 def clean_picture(view: rooms.RoomView) -> np.ndarray:
-    """The room alone through the lens, uint8 [H, W, 3]."""
+    """The empty room through the lens, uint8 [H, W, 3]."""
     return np.clip(np.rint(through_lens(view.color_HW3)), 0, 255).astype(np.uint8)
 
 
 def cast_shadow(
     camera: rooms.RoomCamera, lamp: np.ndarray, people: list[np.ndarray], width: int, height: int
 ) -> np.ndarray:
-    """How dark the floor is [H, W], 0 to 1: what the lamp does not reach, and the contact at the feet."""
+    """Darkness of the floor [H, W], 0 to 1: the lamp's shadow, and the contact shadow at the feet."""
     shade = np.zeros((height, width), dtype=np.float32)
     for vertices_V3 in people:
         some = vertices_V3[::7].astype(np.float64)
@@ -40,7 +40,7 @@ def cast_shadow(
 
 
 def _blot(pixels: np.ndarray, radius: float, width: int, height: int) -> np.ndarray:
-    """A soft blot [H, W] that covers the points, 0 to 1."""
+    """A soft spot [H, W] that covers the points, 0 to 1."""
     hit = np.zeros((height, width), dtype=np.float32)
     column, row = np.floor(pixels).astype(int).T
     seen = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -51,5 +51,5 @@ def _blot(pixels: np.ndarray, radius: float, width: int, height: int) -> np.ndar
 
 
 def through_lens(picture: np.ndarray) -> np.ndarray:
-    """The slight blur of a real lens, which also joins people and room."""
+    """The slight blur of a real lens, which also blends the edges of people into the room."""
     return cv2.GaussianBlur(picture, (0, 0), 0.5)

@@ -1,4 +1,4 @@
-"""Sample data: labelled videos of rendered people in rooms, with everything about them known.
+"""Sample data: labelled videos of rendered people in rooms, with full ground truth.
 
 >>> synthesize("sample", SynthesizeConfig(people=2, actions=("wave",), frames=8))  # doctest: +SKIP
 """
@@ -28,11 +28,11 @@ from raymaskdp.synthetic.filming import PlannedVideo, Studio
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesizeResult:
-    """What was filmed.
+    """The rendered data.
 
     Attributes:
       manifest: path of the manifest.
-      videos, people, actions, frames: how many.
+      videos, people, actions, frames: their numbers.
     """
 
     manifest: str
@@ -49,16 +49,16 @@ class SynthesizeResult:
 
 
 def synthesize(out: LocalPath, settings: SynthesizeConfig) -> SynthesizeResult:
-    """Film the sample data into the folder `out`.
+    """Render the sample data into the folder `out`.
 
-    Writes `manifest.parquet` (columns of `VideoRecord`), `videos/ID.mp4`, and for each video
-    `truth/ID.npz` (`joints2d` [P, T, 52, 2] px, `joints3d` [P, T, 52, 3] and `translation` [P, T, 3] in
-    camera metres, `rotations` [P, T, 52, 3], `betas` [P, 10], `camera` [3, 3], `masks` packed [T, …]: the
-    pixels that show a person, `height`, `width`, `fps`) and `truth/ID.background.png`, the room alone; where
-    the camera moves `truth/ID.background.mp4`, lossless. Videos of a moving camera have none in the manifest.
+    Writes `manifest.parquet` (columns of `VideoRecord`), `videos/ID.mp4`, and for each video `truth/ID.npz`
+    (`joints2d` [P, T, 52, 2] px, `joints3d` [P, T, 52, 3] and `translation` [P, T, 3] in camera metres,
+    `rotations` [P, T, 52, 3], `betas` [P, 10], `camera` [3, 3], `masks` packed [T, …]: the pixels that show a
+    person, `height`, `width`, `fps`) and `truth/ID.background.png`, the empty room; for a moving camera
+    `truth/ID.background.mp4`, lossless. Videos of a moving camera have no camera in the manifest.
 
-    A folder that already holds the same data is left as it is. Raises `UserError` where it holds other
-    data, and where the renderer cannot start.
+    A folder with the same data is left unchanged. Raises `UserError` if it has other data, and if the
+    renderer cannot start.
     """
     folder = Path(out)
     result = SynthesizeResult(
@@ -82,11 +82,11 @@ def synthesize(out: LocalPath, settings: SynthesizeConfig) -> SynthesizeResult:
 
 
 VIDEOS_A_PROCESS = 48
-"""A process takes some seconds to start; with fewer videos than this, it is not worth it."""
+"""Least number of videos for each process, because a process takes some seconds to start."""
 
 
 def _film_all(scenes: list[PlannedVideo], folder: Path, settings: SynthesizeConfig) -> Iterator[None]:
-    """Film scenes one after another, or several at a time; a scene is the same either way."""
+    """Render scenes one after another, or several in parallel; the result is the same."""
     processes = min(os.cpu_count() or 1, len(scenes) // VIDEOS_A_PROCESS)
     if processes < 2:
         studio = Studio(settings)
@@ -117,16 +117,16 @@ def _is_finished(folder: Path, settings: SynthesizeConfig) -> bool:
     if made.exists():
         if config.load(SynthesizeConfig, made) != settings:
             raise UserError(
-                f"{folder} holds sample data with other settings; give another folder or remove it."
+                f"{folder} has sample data with other settings; give another folder or remove it."
             )
         return (folder / "manifest.parquet").exists()
     if folder.is_dir() and any(folder.glob("manifest.*")):
-        raise UserError(f"{folder} holds a manifest that is not of sample data; give another folder.")
+        raise UserError(f"{folder} has a manifest that is not of sample data; give another folder.")
     return False
 
 
 def _scenes(settings: SynthesizeConfig) -> Iterator[PlannedVideo]:
-    """Every video, the same list every time. Rooms and cameras say nothing about the action."""
+    """All videos, in a fixed order. Rooms and cameras are independent of the action."""
     rng = np.random.default_rng([settings.seed, 1])
     held_out = round(settings.test_share * settings.people)
     tested = set(rng.permutation(settings.people)[:held_out].tolist())

@@ -1,4 +1,4 @@
-"""What surfaces of rooms look like: wood, cloth, books, pictures, walls and a view outdoors."""
+"""Textures of rooms: wood, cloth, books, pictures, walls and a view outdoors."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def woven(rng: np.random.Generator) -> Texture:
 
 
 def shelved(rng: np.random.Generator) -> Texture:
-    """Backs of books on shelves."""
+    """Spines of books on shelves."""
     seed = int(rng.integers(2**31))
 
     def texture(points_N2: np.ndarray) -> np.ndarray:
@@ -96,7 +96,7 @@ def shelved(rng: np.random.Generator) -> Texture:
 def painted(rng: np.random.Generator, low: float, high: float) -> Texture:
     """A painted landscape between two heights, in muted colours.
 
-    Bright shapes on a wall look like people to networks that look for them; hills and sky do not.
+    Networks for people mistake bright shapes on a wall for people; they do not mistake hills and sky.
     """
     seed = int(rng.integers(2**31))
     hue, layers = rng.random(), int(rng.integers(3, 6))
@@ -119,7 +119,7 @@ def painted(rng: np.random.Generator, low: float, high: float) -> Texture:
 
 
 def outdoors(rng: np.random.Generator, x: float) -> Texture:
-    """What a window shows: sky, hills and trees."""
+    """The view from a window: sky, hills and trees."""
     seed = int(rng.integers(2**31))
 
     def texture(points_N2: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Pixels in and out: decoding, encoding and bit-packed masks. Frames are RGB uint8 [H, W, 3]."""
+"""Input and output of pixels: decoding, encoding and bit-packed masks. Frames are RGB uint8 [H, W, 3]."""

@@ -1,7 +1,7 @@
-"""Give a silent video the sound of another file, encoded anew, so that nothing but sound is copied.
+"""Add the sound of another file to a silent video. It is re-encoded, so that nothing but sound is copied.
 
-Every sample stays with the picture at which it was heard: time is counted from the first picture on, sound
-from before it is cut off, and holes become silence.
+The sound stays synchronous with the frames: time is counted from the first frame on, earlier sound is cut
+off, and gaps become silence.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ import numpy as np
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.places import LocalPath
-from raymaskdp.video.decoding import decoded, heard, opened
+from raymaskdp.video.decoding import decoded, decoded_sound, opened
 from raymaskdp.video.writer import CONTAINER_OPTIONS
 
 FRAME_SAMPLES = 1024
 """Samples in a frame of AAC."""
 
 JUMP_S = 0.01
-"""Seconds by which sound may be off before it is set right; containers round its times to milliseconds."""
+"""Offset of the sound in seconds from which it is corrected; containers round times to milliseconds."""
 
 
 def damaged_sound(path: LocalPath) -> int:
-    """How many packets of the sound of `path` do not decode; 0 where it has no sound.
+    """Number of packets of the sound of `path` that do not decode; 0 without sound.
 
-    Raises `UserError` if it has sound of which nothing decodes.
+    Raises `UserError` if it has sound of which no packet decodes.
     """
     with opened(path) as (container, _):
         sound = _sound(path, container)
         if sound is None:
             return 0
         lost: list[int] = []
-        if not sum(1 for _ in heard(container, sound, lost)) and lost:
+        if not sum(1 for _ in decoded_sound(container, sound, lost)) and lost:
             raise UserError(
                 f"The sound of {path} is damaged; set composite.keep_audio=false to leave it out."
             )
@@ -49,17 +49,17 @@ def damaged_sound(path: LocalPath) -> int:
 def add_sound(video: Path, source: LocalPath) -> bool:
     """Add the first audio stream of `source` that can be decoded to the MP4 file `video`, in place.
 
-    The sound is in time with the pictures, of which the first ones of `video` and `source` belong together.
-    Packets of pictures are copied as they are. Packets of sound that do not decode become silence. False, and
-    nothing is changed, where there is no sound. Raises `UserError` for sound without a decoder.
-    Voices identify people: this is for recordings of which that does not matter.
+    The sound is synchronized by the first frames of `video` and `source`. Video packets are copied unchanged.
+    Sound packets that do not decode become silence. Without sound, the result is False and nothing is
+    changed. Raises `UserError` for sound without a decoder. Voices identify people: use this only for
+    recordings in which that does not matter.
     """
     with opened(source) as (seen, picture):
         first = next(decoded(source, seen, picture), None)
         begin = Fraction(0) if first is None else _time(first) or Fraction(0)
     with opened(source) as (listened, _), av.open(f"file:{video}") as silent:
         sound = _sound(source, listened)
-        frames = iter(()) if sound is None else heard(listened, sound, [])
+        frames = iter(()) if sound is None else decoded_sound(listened, sound, [])
         opening = next(frames, None)
         if opening is None:
             return False
@@ -73,14 +73,14 @@ def add_sound(video: Path, source: LocalPath) -> bool:
             end = Fraction(silent.duration or 0, int(av.time_base))
             track = _Track(made, opening)
             sounds = track.packets(itertools.chain([opening], frames), begin, end)
-            # By turns, as they are played, so that neither waits in memory for the other.
+            # Interleaved in the order of time, so that neither stream is buffered in memory.
             for packet in heapq.merge(_pictures(silent, pictures), sounds, key=_when):
                 made.mux(packet)
     return True
 
 
 class _Track:
-    """The sound of the output: AAC from the first picture on, without a hole."""
+    """The sound of the output: AAC from the first frame on, without a gap."""
 
     def __init__(self, made: av.container.OutputContainer, like: av.AudioFrame) -> None:
         rates = sorted(av.codec.Codec("aac", "w").audio_rates or ())
@@ -97,8 +97,8 @@ class _Track:
         """Encoded sound.
 
         Args:
-          begin: when the first picture is shown, in seconds of the frames' clock.
-          end: how long the pictures last, in seconds; silence is not made beyond it.
+          begin: time of the first frame, in seconds of the source's clock.
+          end: duration of the frames, in seconds; no silence is added beyond it.
         """
         resampler: av.AudioResampler | None = None
         kind: tuple[str, str, int] | None = None
@@ -127,7 +127,7 @@ class _Track:
         return av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
 
     def _go_to(self, position: int) -> Iterator[av.Packet]:
-        """Silence up to a sample; or drop as many of those to come as are before what there is."""
+        """Add silence up to a sample; or drop as many of the next samples as are before the present one."""
         missing = position - self._encoded - self._waiting_CN.shape[1]
         self._skip = max(0, -missing)
         while missing > 0:
@@ -159,15 +159,15 @@ class _Track:
 
 
 def _sound(path: LocalPath, container: av.container.InputContainer) -> av.AudioStream | None:
-    """The first audio stream that can be decoded; None where there is no sound at all."""
+    """The first audio stream that can be decoded; None without sound."""
     streams = container.streams.audio
     for stream in streams:
-        if stream.codec_context is not None:  # what PyAV gives where FFmpeg has no decoder, whatever it says
+        if stream.codec_context is not None:  # PyAV's value if FFmpeg has no decoder, despite its type
             return stream
     if streams:
         raise UserError(
-            f"The sound of {path} is coded in a way that this FFmpeg does not decode; "
-            "convert it, or leave it out (composite.keep_audio=false)."
+            f"The sound of {path} has a codec that this FFmpeg build does not have; "
+            "convert it, or remove it (composite.keep_audio=false)."
         )
     return None
 
@@ -180,7 +180,7 @@ def _pictures(silent: av.container.InputContainer, to: av.VideoStream) -> Iterat
 
 
 def _time(frame: av.AudioFrame | av.VideoFrame) -> Fraction | None:
-    """When a frame begins, in seconds of its file's clock; None where the file does not say."""
+    """Time of the beginning of a frame, in seconds of its file's clock; None if the file has none."""
     return None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
 
 

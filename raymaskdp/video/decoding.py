@@ -1,7 +1,7 @@
-"""Opening the files of users and decoding their pictures; damaged and truncated files are errors.
+"""Opening users' files and decoding their frames; damaged and truncated files are errors.
 
-FFmpeg shows what it can of a broken file. Here a file is whole or it is refused, because pictures that are
-missing or wrong would be released as if they were the video.
+FFmpeg decodes as much as it can of a damaged file. Here such a file is refused, because missing or wrong
+frames would be published as if they were the video.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from av.stream import Disposition
 from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
 from raymaskdp.video.containers import avi, matroska
-from raymaskdp.video.containers.cut_off import lacks_bytes, require_whole
+from raymaskdp.video.containers.cut_off import lacks_bytes, require_complete
 
-# Containers only: no playlists, concatenation scripts, subtitles or pictures, whose demuxers open
-# other files or URLs, or find a "video" in a text file.
+# Containers only: no playlists, concatenation scripts, subtitles or images, whose demuxers open other files
+# or URLs, or detect a "video" in a text file.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,ivf,h264,hevc,m4v,nut,mxf,rm"
 )
 
-OUTSPOKEN = {
+LOGGED_DAMAGE = {
     *("hevc", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4"),
     *("msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "flv", "h263"),
 }
-"""Decoders whose logged errors mean damage; H.264 marks frames, and others report what does not matter."""
+"""Decoders whose logged errors mean damage. H.264 marks damaged frames; others log irrelevant messages."""
 
-PROMISE_A_LENGTH = {"matroska", "webm", "flv", "nut", "mxf"}
-"""Containers whose header says how long they are; of others FFmpeg estimates it."""
+DECLARE_LENGTH = {"matroska", "webm", "flv", "nut", "mxf"}
+"""Containers whose header declares their duration; for others FFmpeg estimates it."""
 
 ROUNDED_LENGTH_S = 0.3
-"""Seconds by which such a promise may be wrong: some writers count to the end of a picture or of a second."""
+"""Tolerance of such a duration in seconds; some writers round to the end of a frame or of a second."""
 
 COUNT_FRAMES = {"ivf"}
-"""Containers whose header says how many frames follow, and that have no way to hide one."""
+"""Containers whose header declares the number of frames, and that cannot hide a frame."""
 
 Watch = Callable[[av.Packet, int], None]
-"""Looks at a packet that was decoded behind so many frames; raises `UserError` where it was damaged."""
+"""Called for a decoded packet and the number of frames before it; raises `UserError` if it was damaged."""
 
 
 @contextlib.contextmanager
 def opened(path: LocalPath) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """The file and its film, closed behind the block; one decoder thread, and no other file is opened.
+    """The file and its video stream, closed after the block; one decoder thread, and no other file is opened.
 
-    Raises `UserError` for a file that is missing, empty, no video, or has no film that can be decoded.
+    Raises `UserError` for a file that is missing, empty, not a video, or has no stream that can be decoded.
     """
     require_file(path)
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
@@ -78,19 +78,19 @@ def decoded(
     video: av.VideoStream,
     watch: Watch | None = None,
 ) -> Iterator[av.VideoFrame]:
-    """Decoded frames; an error in the middle or an end before the declared one is a `UserError`.
+    """Decoded frames; an error in the middle, or an end before the declared one, is a `UserError`.
 
     Args:
-      watch: what looks at each packet behind the decoder (`watched`).
+      watch: called for each packet after it is decoded (`damage_watch`).
     """
-    require_whole(path)
+    require_complete(path)
     count = packets = 0
     ends: dict[int, Fraction] = {}
     try:
         for packet in container.demux():
             if packet.size:
                 ends[packet.stream.index] = max(ends.get(packet.stream.index, Fraction(0)), _end(packet))
-            if packet.stream.index != video.index:  # the last ones, which are empty, have no other number
+            if packet.stream.index != video.index:  # the final, empty packets have no other index
                 continue
             packets += bool(packet.size)
             if packet.is_corrupt:
@@ -104,29 +104,29 @@ def decoded(
                 yield frame
                 count += 1
     except av.error.MemoryError:
-        raise  # of this process; nothing is known about the file
+        raise  # an error of this process, not of the file
     except av.error.FFmpegError as error:
         raise UserError(f"The video {path} is damaged or truncated near frame {count}.") from error
     _require_end(path, container, video, packets, ends)
 
 
 @contextlib.contextmanager
-def watched(path: LocalPath, video: av.VideoStream) -> Iterator[Watch]:
-    """What looks for damage that a decoder shows in no frame, for one decoding in this thread.
+def damage_watch(path: LocalPath, video: av.VideoStream) -> Iterator[Watch]:
+    """A callback for damage that is visible in no frame, for one decoder in this thread.
 
-    FFmpeg marks frames of H.264 that it mended. Of other codings it only writes into its log that something
-    was wrong, and goes on with what came of it. libvpx notices wrong bits of VP9 that FFmpeg's decoder takes.
-    HEVC may have a checksum for each picture, and Matroska one for each part, at which FFmpeg looks when it
-    is told to, and never. Without them no decoder here notices changed bits of VP8 and HEVC (docs/limits.md).
-    That of a part is of its sound, too: where that does not decode, it is what was damaged.
+    FFmpeg marks frames of H.264 that it repaired. For other codecs it only logs an error, and continues with
+    the result. libvpx detects damage of VP9 that FFmpeg's decoder does not. HEVC may have a checksum for each
+    frame, which FFmpeg verifies if requested, and Matroska may have one for each part, which FFmpeg never
+    verifies. Without them no decoder here detects changed bits of VP8 and HEVC (docs/limits.md). The checksum
+    of a part includes its sound: if sound packets do not decode, they are the damaged data.
     """
     if (place := matroska.damaged_at(path)) is not None and not _sounds_broken(path):
-        raise UserError(f"The video {path} is damaged behind byte {place}: its checksum differs.")
+        raise UserError(f"The video {path} is damaged after byte {place}: its checksum differs.")
     name = video.codec_context.codec.name
     if name == "hevc":
         video.codec_context.options = {"err_detect": "crccheck"}
     second = None
-    if name == "vp9" and video.codec_context.pix_fmt == "yuv420p":  # libvpx is seldom built for more bits
+    if name == "vp9" and video.codec_context.pix_fmt == "yuv420p":  # libvpx is rarely built for more bits
         second = av.CodecContext.create("libvpx-vp9", "r")
         second.thread_count = 1
     level = av.logging.get_level()
@@ -137,7 +137,7 @@ def watched(path: LocalPath, video: av.VideoStream) -> Iterator[Watch]:
             def look(packet: av.Packet, count: int) -> None:
                 if second is not None and packet.size:
                     second.decode(packet)
-                said = [text.strip() for _, of, text in lines if of == name and name in OUTSPOKEN]
+                said = [text.strip() for _, of, text in lines if of == name and name in LOGGED_DAMAGE]
                 lines.clear()
                 if said:
                     raise UserError(f"The video {path} is damaged near frame {count} ({name}: {said[0]}).")
@@ -147,7 +147,7 @@ def watched(path: LocalPath, video: av.VideoStream) -> Iterator[Watch]:
         av.logging.set_level(level)
 
 
-def heard(
+def decoded_sound(
     container: av.container.InputContainer, sound: av.AudioStream, lost: list[int]
 ) -> Iterator[av.AudioFrame]:
     """Decoded sound; the numbers of packets that do not decode are appended to `lost`."""
@@ -155,23 +155,23 @@ def heard(
         try:
             yield from packet.decode()
         except av.error.MemoryError:
-            raise  # of this process; nothing is known about the file
+            raise  # an error of this process, not of the file
         except av.error.FFmpegError:
             lost.append(number)
 
 
 def _sounds_broken(path: LocalPath) -> bool:
-    """Whether the sound of a file has packets that do not decode."""
+    """Whether a file has sound packets that do not decode."""
     lost: list[int] = []
     with opened(path) as (container, _):
         for sound in container.streams.audio[:1]:
             if sound.codec_context is not None and not lost:
-                collections.deque(heard(container, sound, lost), maxlen=0)
+                collections.deque(decoded_sound(container, sound, lost), maxlen=0)
     return bool(lost)
 
 
 def _end(packet: av.Packet) -> Fraction:
-    """When what a packet holds ends, in seconds of the file's clock; 0 where that is not known."""
+    """Time of the end of a packet, in seconds of the file's clock; 0 if unknown."""
     stamp = packet.pts if packet.pts is not None else packet.dts
     return Fraction(0) if stamp is None else (stamp + (packet.duration or 0)) * packet.time_base
 
@@ -183,14 +183,14 @@ def _require_end(
     packets: int,
     ends: Mapping[int, Fraction],
 ) -> None:
-    """Raise `UserError` where less was there than the header promised.
+    """Raise `UserError` if the file contains less than its header declares.
 
     Args:
-      packets: of pictures that were there.
-      ends: seconds at which the streams ended, by their numbers.
+      packets: number of video packets.
+      ends: seconds at which the streams ended, by their indices.
     """
-    # A header promises a number of frames; edit lists may hide some of them, so the time must be
-    # short as well before the file is called truncated.
+    # A header declares a number of frames, some of which edit lists may hide. So a file is truncated only if
+    # the time is short as well.
     if packets < video.frames and video.duration and video.time_base:
         begin = video.start_time or 0
         missing = float((begin + video.duration) * video.time_base - ends.get(video.index, Fraction(0)))
@@ -201,8 +201,8 @@ def _require_end(
             raise UserError(
                 f"The video {path} is truncated: {packets} of its {video.frames} frames are there."
             )
-    if container.duration and set(container.format.name.split(",")) & PROMISE_A_LENGTH:
-        promised = container.duration / av.time_base  # counted from 0, where the first picture may be later
+    if container.duration and set(container.format.name.split(",")) & DECLARE_LENGTH:
+        promised = container.duration / av.time_base  # counted from 0, although the first frame may be later
         there = float(max(ends.values(), default=Fraction(0)))
         picture_S = 1 / float(video.average_rate or video.guessed_rate or 25)
         within = picture_S / 2 if lacks_bytes(path) else ROUNDED_LENGTH_S
@@ -213,7 +213,7 @@ def _require_end(
 
 
 def is_cover(video: av.VideoStream) -> bool:
-    """Whether a stream is a picture that stands for the film, as on a disc's cover."""
+    """Whether a stream is a cover image, not a video."""
     return bool(video.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
@@ -226,7 +226,8 @@ def require_file(path: LocalPath) -> None:
                 opened.read(1)
     except OSError as error:
         raise UserError(
-            f"The video {path} cannot be read: {error.strerror}; change its rights, or leave it out."
+            f"The video {path} cannot be read: {error.strerror}; change its permissions, or "
+            "remove it from the source."
         ) from error
     if not path.is_file():
         what = "is a folder, not a video" if path.is_dir() else "does not exist"

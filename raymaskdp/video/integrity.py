@@ -1,6 +1,6 @@
-"""How damaged pictures of a source would be noticed: by its checksums, by its decoder, or not at all.
+"""How damage of a source's frames would be detected: by checksums, by the decoder, or not at all.
 
-Measured with films that were damaged on purpose (docs/limits.md).
+Measured with deliberately damaged videos (docs/limits.md).
 """
 
 from __future__ import annotations
@@ -10,25 +10,26 @@ from typing import Literal
 
 Integrity = Literal["checksums", "decoder", "none"]
 
-TELLING = ("h264", "vp9", "av1", "mpeg4", "mpeg2video", "prores", "wmv2")
-"""Codings whose decoders notice more than half of changed bits. What was not measured is not among them."""
+DAMAGE_DETECTING = ("h264", "vp9", "av1", "mpeg4", "mpeg2video", "prores", "wmv2")
+"""Codecs whose decoders detect more than half of changed bits. Codecs that were not measured are not listed.
+"""
 
 _SEI, _PICTURE_HASH = (39, 40), 132
-"""In HEVC: kinds of units with messages about pictures, and the message that holds a picture's checksum."""
+"""In HEVC: types of units with messages, and the message that contains a frame's checksum."""
 
 LOOKED_AT = 10
-"""Pictures in which a checksum is looked for; a film has one for each picture, or none."""
+"""Frames in which a checksum is searched; a video has one for each frame, or none."""
 
 
 def integrity(codec: str, *, checked: bool) -> Integrity:
-    """What tells of damage in a film of this coding; `checked` where there are checksums."""
+    """What detects damage in a video with this codec; `checked` if there are checksums."""
     if checked:
         return "checksums"
-    return "decoder" if codec in TELLING else "none"
+    return "decoder" if codec in DAMAGE_DETECTING else "none"
 
 
 def has_picture_hash(packet: bytes, head: bytes | None) -> bool:
-    """Whether a coded picture of HEVC has a checksum; `head`, the stream's, says how units are divided."""
+    """Whether a coded frame of HEVC has a checksum; `head`, the stream's, defines how units are separated."""
     for unit in _units(packet, head or b""):
         if len(unit) > 2 and (unit[0] >> 1) & 0x3F in _SEI and _PICTURE_HASH in _messages(unit[2:]):
             return True
@@ -36,7 +37,7 @@ def has_picture_hash(packet: bytes, head: bytes | None) -> bool:
 
 
 def _units(packet: bytes, head: bytes) -> Iterator[bytes]:
-    """The units of a packet, each behind its length (MP4, MKV) or behind a start code (streams)."""
+    """The units of a packet, each after its length (MP4, MKV) or after a start code (streams)."""
     if head[:1] != b"\x01" or len(head) < 22:
         yield from (unit.rstrip(b"\0") for unit in packet.split(b"\0\0\1")[1:])
         return
@@ -48,7 +49,7 @@ def _units(packet: bytes, head: bytes) -> Iterator[bytes]:
 
 
 def _messages(content: bytes) -> Iterator[int]:
-    """The kinds of the messages in a unit: each kind and each size may take several bytes of 255."""
+    """The types of the messages in a unit; each type and each size may have several bytes of 255."""
     at = 0
     while at + 2 <= len(content) and content[at:] != b"\x80":
         said = []

@@ -1,4 +1,4 @@
-"""Joining films without decoding: the pieces of a video become one file to publish."""
+"""Join videos without decoding: the chunks of a video become one file."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from raymaskdp.video.writer import CONTAINER_OPTIONS
 def join(
     parts: Sequence[Path], path: Path, *, times: Sequence[int] = (), tick: Fraction = Fraction(1, 1000)
 ) -> None:
-    """Write the pictures of MP4 files, in order, to the marked MP4 file `path`; none is coded anew.
+    """Write the frames of MP4 files, in order, to the marked MP4 file `path`, without re-encoding.
 
     Args:
-      parts: of the same size, coding and constant rate, each beginning with a key frame (`VideoWriter`'s do).
-      times: when pictures are to be shown instead, and when the last one ends, in ticks; empty to keep the
-      rate. tick: seconds.
+      parts: of the same size, codec and constant rate, each beginning with a key frame (`VideoWriter`'s do).
+      times: new times of the frames, and the end of the last one, in ticks; empty to keep the rate.
+      tick: seconds.
 
-    The same parts give the same bytes. Raises `ValueError` for parts that are not coded alike.
+    The same parts give the same bytes. Raises `ValueError` for parts that are coded differently.
     """
     with av.open(f"file:{path}", "w", format="mp4", options=CONTAINER_OPTIONS) as joined:
         joined.metadata["comment"] = COMMENT
         with av.open(f"file:{parts[0]}") as first:
             pictures = joined.add_stream_from_template(first.streams.video[0])
             coded = first.streams.video[0].codec_context.extradata
-        # Pictures are decoded before they are shown, in short parts a little less. In one file it is as long
-        # for all, so that one is decoded in every tick and the rate stays what it is.
+        # The decoding time of frames precedes their presentation time, by less in short parts. In one file
+        # the offset is constant, so that one frame is decoded in every tick and the rate is unchanged.
         ahead = max(-(next(_packets(part, coded)).dts or 0) for part in parts)
         if times:
             pictures.time_base = tick
@@ -45,27 +45,29 @@ def join(
                 if times:
                     _move(packet, packet.pts // step, count - ahead // step, times, tick)
                     if count == last:
-                        packet.duration = times[-1] - (packet.dts or 0)  # so that the film ends where it did
+                        packet.duration = times[-1] - (packet.dts or 0)  # so that the duration is unchanged
                 packet.stream = pictures
                 joined.mux(packet)
                 count += 1
 
 
 def _move(packet: av.Packet, shown: int, decoded: int, times: Sequence[int], tick: Fraction) -> None:
-    """Give a coded picture its own time.
+    """Set the times of a coded frame.
 
     Args:
-      shown: its number among those that are shown.
-      decoded: its number among those that are decoded, less as many as decoding is ahead of showing.
+      shown: its number in presentation order.
+      decoded: its number in decoding order, minus the offset of decoding.
     """
     packet.time_base = tick
     packet.pts = times[shown]
     packet.duration = times[shown + 1] - times[shown]
-    packet.dts = times[decoded] if decoded >= 0 else decoded  # one tick each, before the first is shown
+    packet.dts = (
+        times[decoded] if decoded >= 0 else decoded
+    )  # one tick each, before the first presentation time
 
 
 def _packets(part: Path, coded: bytes | None) -> Iterator[av.Packet]:
-    """The coded pictures of a film, in the order in which they are decoded."""
+    """The coded frames of a video, in decoding order."""
     with av.open(f"file:{part}") as opened:
         video = opened.streams.video[0]
         if video.codec_context.extradata != coded:

@@ -1,7 +1,7 @@
-"""The masks of all frames of a video, small enough to be held for an hour of it.
+"""The masks of all frames of a video, small enough to keep those of an hour in memory.
 
-A packed mask of 1920×1080 pixels has 259 kB, an hour of them 23 GB. Most of it is nothing, so each frame
-is kept compressed: some hundred bytes a person, none where nobody is.
+A packed mask of 1920×1080 pixels has 259 kB; those of an hour have 23 GB. Most bits are zero, so each frame
+is compressed: some hundred bytes for each person, none without people.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from raymaskdp.video.masks import pack, unpack
 # Shape suffixes: T frames, B bytes of a packed mask, N compressed bytes.
 
 _FAST = 1
-"""zlib's quickest level: masks are plain enough."""
+"""zlib's fastest level, which suffices for masks."""
 
 
 def _compress(packed_B: np.ndarray) -> bytes:
@@ -30,20 +30,20 @@ def _compress(packed_B: np.ndarray) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class SmallMask:
-    """One mask as a film keeps them: packed and compressed."""
+    """One mask as stored in a film: packed and compressed."""
 
     shape: tuple[int, int]
     compressed: bytes
 
     @classmethod
     def of(cls, mask_HW: np.ndarray) -> SmallMask:
-        """Of a bool mask [H, W]."""
+        """The compressed form of a bool mask [H, W]."""
         height, width = mask_HW.shape
         return cls(shape=(height, width), compressed=_compress(pack(mask_HW)))
 
     @property
     def mask_HW(self) -> np.ndarray:
-        """The mask, bool [H, W], a copy of its own."""
+        """The mask, bool [H, W], as a new array."""
         if not self.compressed:
             return np.zeros(self.shape, bool)
         packed_B = np.frombuffer(zlib.decompress(self.compressed), np.uint8)
@@ -51,14 +51,14 @@ class SmallMask:
 
 
 class MaskFilm:
-    """A packed mask a frame, compressed; read and written by the frame's number.
+    """One packed mask for each frame, compressed; read and written by frame number.
 
     >>> film = MaskFilm(3, 2)
     >>> film[1] = np.array([0, 255], np.uint8)
     >>> film[1].tolist(), film[2].tolist(), film.any_T().tolist()
     ([0, 255], [0, 0], [False, True, False])
 
-    NumPy takes it for an array uint8 [T, B] where one is asked for, with the memory that this needs.
+    NumPy functions accept it as an array uint8 [T, B], with the memory that this needs.
 
     Args:
       num_frames: T.
@@ -71,7 +71,7 @@ class MaskFilm:
 
     @classmethod
     def of(cls, masks_TB: np.ndarray | MaskFilm) -> MaskFilm:
-        """The film of packed masks uint8 [T, B]; a film is returned as it is."""
+        """The film of packed masks uint8 [T, B]; a film is returned unchanged."""
         if isinstance(masks_TB, MaskFilm):
             return masks_TB
         film = cls(*masks_TB.shape)
@@ -105,11 +105,11 @@ class MaskFilm:
         return np.array([bool(frame) for frame in self._frames], bool)
 
     def paste(self, start: int, film: MaskFilm) -> None:
-        """Put the frames of another film in the place of those from `start` on."""
+        """Replace the frames from `start` on by those of another film."""
         self._frames[start : start + len(film)] = film._frames
 
     def packed(self) -> tuple[np.ndarray, np.ndarray]:
-        """All compressed bytes uint8 [N], and how many each frame has, int64 [T]."""
+        """All compressed bytes uint8 [N], and their number for each frame, int64 [T]."""
         sizes_T = np.array([len(frame) for frame in self._frames], np.int64)
         return np.frombuffer(b"".join(self._frames), np.uint8), sizes_T
 
@@ -123,7 +123,7 @@ class MaskFilm:
 
 
 def union(films: Sequence[np.ndarray | MaskFilm], num_frames: int, size: int) -> MaskFilm:
-    """What any of some films covers, frame by frame; nothing for none."""
+    """The union of films, frame by frame; empty for no films."""
     joined = MaskFilm(num_frames, size)
     for index in range(num_frames if len(films) else 0):
         joined[index] = np.bitwise_or.reduce([film[index] for film in films])
@@ -131,7 +131,9 @@ def union(films: Sequence[np.ndarray | MaskFilm], num_frames: int, size: int) ->
 
 
 def bridge(film: np.ndarray | MaskFilm, reach: int) -> MaskFilm:
-    """The film with a pixel set where it is set at most `reach` frames before and after (or now)."""
+    """The film with each pixel set that is set at most `reach` frames before and after (or in the frame
+    itself).
+    """
     num_frames = len(film)
     bridged = MaskFilm(num_frames, film.shape[1])
     near: deque[tuple[int, np.ndarray]] = deque()
@@ -148,7 +150,7 @@ def bridge(film: np.ndarray | MaskFilm, reach: int) -> MaskFilm:
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Arrays as a compressed `.npz`, as NumPy writes it; films frame by frame, as arrays uint8 [T, B]."""
+    """Write arrays as a compressed `.npz`, as NumPy does; films frame by frame, as arrays uint8 [T, B]."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:

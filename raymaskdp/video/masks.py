@@ -21,16 +21,16 @@ def unpack(packed: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def empty(num_frames: int, height: int, width: int) -> np.ndarray:
-    """Packed masks without a pixel, uint8 [T, ceil(H·W / 8)]."""
+    """Empty packed masks, uint8 [T, ceil(H·W / 8)]."""
     return np.zeros((num_frames, -(-height * width // 8)), dtype=np.uint8)
 
 
 def dilate(mask_HW: np.ndarray, radius_px: float) -> np.ndarray:
-    """Pixels at most `radius_px` (Euclidean) from a pixel of the mask; bool [H, W]."""
+    """The mask dilated by `radius_px` (Euclidean), bool [H, W]."""
     mask_HW = np.asarray(mask_HW, dtype=bool)
     grown_HW = mask_HW.copy()
     if radius_px > 0 and mask_HW.any():
-        box = around(mask_HW, math.ceil(radius_px))
+        box = bounding_slices(mask_HW, math.ceil(radius_px))
         grown_HW[box] = distance(mask_HW[box]) <= radius_px
     return grown_HW
 
@@ -40,8 +40,8 @@ def distance(mask_HW: np.ndarray) -> np.ndarray:
     return cv2.distanceTransform((~mask_HW).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
-def around(mask_HW: np.ndarray, margin_px: int = 0) -> tuple[slice, slice]:
-    """The box of a mask that is not empty, `margin_px` larger on each side; index with it."""
+def bounding_slices(mask_HW: np.ndarray, margin_px: int = 0) -> tuple[slice, slice]:
+    """The bounding box of a mask that is not empty, enlarged by `margin_px` on each side, as slices."""
     x, y, width, height = cv2.boundingRect(mask_HW.view(np.uint8))
     rows = slice(max(0, y - margin_px), y + height + margin_px)
     return rows, slice(max(0, x - margin_px), x + width + margin_px)

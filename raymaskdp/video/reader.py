@@ -1,9 +1,9 @@
 """Decoding. PyAV streams whole videos in constant memory; decord seeks in short-lived readers.
 
-Measured: an idle decord reader holds 848 MB on a 5 MB clip and hangs after a fork, PyAV 35 MB; decord
-is several times faster at a few frames from the middle. So there are two functions, each where it
-is right, and both yield the frames that a player shows: rotated as the file says, of square pixels, without
-combs, in the colours of an ordinary screen, RGB.
+Measured: an idle decord reader holds 848 MB on a 5 MB clip and hangs after a fork, PyAV 35 MB; decord is
+several times faster for a few frames from the middle. So there are two functions for the two purposes. Both
+yield the frames as a player shows them: rotated, with square pixels, deinterlaced, in the colours of a
+standard display, RGB.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
 from raymaskdp.video import tone
 from raymaskdp.video.containers import matroska
-from raymaskdp.video.decoding import decoded, opened, require_file, watched
+from raymaskdp.video.decoding import damage_watch, decoded, opened, require_file
 from raymaskdp.video.integrity import LOOKED_AT, Integrity, has_picture_hash, integrity
 from raymaskdp.video.timing import Timing
 
 MOST_STRETCHED = 8
-"""Times as wide as high, or as high as wide, that pixels may be; beyond that a file is wrong."""
+"""Largest ratio of the sides of a pixel; a larger one is an error in the file."""
 HD_HEIGHT = 720
 """Untagged video is BT.709 from this height on and BT.601 below, as browsers assume."""
 
@@ -42,18 +42,18 @@ _SWSCALE_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVCOL_SPC_* �
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a video is, measured by decoding it once.
+    """Properties of a video, measured by decoding it once.
 
     Attributes:
       width, height: of the frames that `stream` yields, after rotation, in square pixels.
       fps: mean frame rate, frames a second.
-      num_frames: frames that decode, exactly.
-      rotation: counter-clockwise degrees that the file asks for and `stream` applies; 0, 90, 180 or 270.
+      num_frames: exact number of frames that decode.
+      rotation: counter-clockwise degrees that the file specifies and `stream` applies; 0, 90, 180 or 270.
       full_range: whether luma uses 0…255 ("pc") instead of 16…235 ("tv").
       matrix: "bt709" or "bt601", the one used to convert to RGB; others by their FFmpeg number.
-      times, tick: when pictures are shown, where that is not at a constant rate; see `Timing`.
-      changed: what is not as in the file, so that it is shown right everywhere; a few words each.
-      integrity: what would tell that pictures were damaged; see `video.integrity`.
+      times, tick: presentation times of frames, if the rate is not constant; see `Timing`.
+      changed: differences from the file that make it look right on every display; a few words each.
+      integrity: what would detect damaged frames; see `video.integrity`.
     """
 
     width: int
@@ -70,7 +70,7 @@ class VideoInfo:
 
     @property
     def shown_T(self) -> np.ndarray:
-        """When each frame is shown, float64 [T] seconds behind the first one."""
+        """Presentation time of each frame, float64 [T], in seconds after the first one."""
         if self.times:
             return np.array(self.times[:-1]) * float(self.tick)
         return np.arange(self.num_frames) / float(self.fps)
@@ -82,17 +82,17 @@ class VideoInfo:
 
 
 def probe(path: LocalPath) -> VideoInfo:
-    """Decode `path` once, in constant memory, and say what it is.
+    """Decode `path` once, in constant memory, and return its properties.
 
-    Raises `UserError` for a file that is missing, empty, truncated, damaged, no video, or has no
-    video stream.
+    Raises `UserError` for a file that is missing, empty, truncated, damaged, not a video, or has no video
+    stream.
     """
     first: av.VideoFrame | None = None
     coded: list[int] = []  # time stamps of coded pictures
     stamps: list[int | None] = []
     last: int | None = None
     interlaced = checked = False
-    with opened(path) as (container, video), watched(path, video) as watch:
+    with opened(path) as (container, video), damage_watch(path, video) as watch:
         codec, head = video.codec_context.codec.name, video.codec_context.extradata
 
         def look(packet: av.Packet, count: int) -> None:
@@ -115,7 +115,8 @@ def probe(path: LocalPath) -> VideoInfo:
             raise UserError(f"The video {path} has no frame that decodes; it may be truncated.")
         width, height = _square(path, video, first)
         if container.format.name == "avi" and len(coded) == len(stamps):
-            # AVI numbers coded pictures. FFmpeg guesses when they are shown, wrongly where some are left out.
+            # AVI numbers coded frames. FFmpeg estimates their presentation times, wrongly if some are
+            # missing.
             stamps = [*sorted(coded)]
         rates = (video.average_rate, video.guessed_rate)
         if video.duration and stamps[-1] is not None:
@@ -144,15 +145,15 @@ def probe(path: LocalPath) -> VideoInfo:
 
 
 def stream(path: LocalPath, start: int = 0) -> Generator[np.ndarray, None, None]:
-    """Frames in the order they are shown, uint8 [H, W, 3] RGB; one decoder thread, constant memory.
+    """Frames in presentation order, uint8 [H, W, 3] RGB; one decoder thread, constant memory.
 
-    Those before number `start` are decoded and dropped: no seeking, which is exact in few files.
-    Raises `UserError` where `probe` does, when the trouble is reached.
+    Those before number `start` are decoded and dropped, because seeking is exact in few files. Raises
+    `UserError` as `probe` does, when decoding reaches the error.
     """
     reformatter = VideoReformatter()
     with opened(path) as (container, video):
         size: tuple[int, int] | None = None
-        frames = _whole(decoded(path, container, video))
+        frames = _deinterlaced(decoded(path, container, video))
         for frame in itertools.islice(frames, start, None):
             size = size or _square(path, video, frame)
             yield _to_rgb(frame, reformatter, size)
@@ -161,9 +162,9 @@ def stream(path: LocalPath, start: int = 0) -> Generator[np.ndarray, None, None]
 def read_frames(path: LocalPath, indices: Sequence[int] | np.ndarray) -> np.ndarray:
     """The frames at `indices` (any order, repeats allowed), uint8 [T, H, W, 3] RGB, by seeking.
 
-    The reader lives for this call only. Of a video that decord does not show as a player does, frames are
-    decoded up to the last one that is wanted. Raises `UserError` for a file that cannot be read and
-    `IndexError` for an index outside the video.
+    The reader exists for this call only. If decord shows a video differently from a player, frames are
+    decoded up to the last requested one. Raises `UserError` for a file that cannot be read and `IndexError`
+    for an index outside the video.
     """
     import decord  # here, because it starts threads that do not survive a fork
 
@@ -172,7 +173,7 @@ def read_frames(path: LocalPath, indices: Sequence[int] | np.ndarray) -> np.ndar
     if not _is_ordinary(path):
         return _picked(path, wanted)
     with tempfile.TemporaryDirectory(prefix="raymaskdp-") as folder:
-        readable = Path(folder) / "video"  # decord takes no name that is not UTF-8
+        readable = Path(folder) / "video"  # decord requires names in UTF-8
         readable.symlink_to(Path(path).absolute())
         try:
             reader = decord.VideoReader(str(readable), num_threads=1)
@@ -180,12 +181,12 @@ def read_frames(path: LocalPath, indices: Sequence[int] | np.ndarray) -> np.ndar
                 frames: np.ndarray = reader.get_batch(wanted.tolist()).asnumpy()
                 return frames
         except (decord.DECORDError, RuntimeError):
-            pass  # it refuses some widths below 80 pixels; what is wrong with a file is detected below
+            pass  # it refuses some widths below 80 pixels; errors of the file are detected below
     return _picked(path, wanted)
 
 
 def _is_ordinary(path: LocalPath) -> bool:
-    """Whether the frames of a video are shown as they are coded, but for rotation, by their first one."""
+    """Whether the frames of a video are shown as coded, apart from rotation, by its first frame."""
     with contextlib.suppress(UserError), opened(path) as (container, video):
         frame = next(decoded(path, container, video), None)
         if frame is None:
@@ -210,16 +211,16 @@ def _picked(path: LocalPath, wanted: np.ndarray) -> np.ndarray:
             if count > wanted.max(initial=0):
                 break
     if wanted.size and (wanted.min() < 0 or wanted.max() >= count):
-        raise IndexError(f"frames {wanted.min()}…{wanted.max()} of {path} asked for, but it has {count}")
+        raise IndexError(f"frames {wanted.min()}…{wanted.max()} of {path} requested, but it has {count}")
     return np.stack([kept[index] for index in wanted.tolist()])
 
 
-def _whole(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Frames with all of their lines at one time: from the first interlaced one on, combs are taken out.
+def _deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Progressive frames: from the first interlaced frame on, frames are deinterlaced.
 
-    Of an interlaced frame the first field stays, and the lines between are made from it and from the fields
-    before and after (bwdif). Frames that are not marked as interlaced stay as they are. As many come out as
-    go in.
+    The first field of an interlaced frame is kept, and the other lines are interpolated from it and from the
+    neighbouring fields (bwdif). Frames that are not marked as interlaced are unchanged. The number of frames
+    is unchanged.
     """
     graph: av.filter.Graph | None = None
     for frame in frames:
@@ -261,12 +262,12 @@ def _square(path: LocalPath, video: av.VideoStream, frame: av.VideoFrame) -> tup
 
 
 def _even(side: Fraction) -> int:
-    """The nearest even number of pixels, which every player takes."""
+    """The nearest even number of pixels, which all players support."""
     return 2 * round(side / 2)
 
 
 def _kind(frame: av.VideoFrame) -> str | None:
-    """What colours have to be brought back from; None for those of an ordinary screen."""
+    """The kind of colours that have to be converted; None for those of a standard display."""
     return tone.name_of(int(frame.color_trc), int(frame.color_primaries))
 
 
@@ -282,8 +283,8 @@ def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int
         src_colorspace=Colorspace(_matrix(frame)),
         src_color_range=ColorRange.JPEG if _full_range(frame) else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
-        # Without accurate rounding swscale takes a short cut that darkens by up to two levels. Between chroma
-        # samples a straight line is 0.3 levels from a cubic, and takes half of the time.
+        # Without accurate rounding swscale uses a fast path that darkens by up to two levels. Between chroma
+        # samples linear interpolation differs from a cubic by 0.3 levels, and takes half of the time.
         interpolation=kernel | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
         threads=1,
     ).to_ndarray()
@@ -302,7 +303,7 @@ def _full_range(frame: av.VideoFrame) -> bool:
 
 
 def _matrix(frame: av.VideoFrame) -> int:
-    """swscale's number of the YUV matrix; the usual guess where the file does not say."""
+    """swscale's number of the YUV matrix; the usual default if the file has none."""
     untagged = 1 if frame.height >= HD_HEIGHT else 5
     return _SWSCALE_MATRICES.get(int(frame.colorspace), untagged)
 
@@ -313,10 +314,10 @@ def _matrix_name(frame: av.VideoFrame) -> str:
 
 
 class VideoFrames:
-    """The frames of a video, uint8 RGB [H, W, 3], to go through as often as one likes.
+    """The frames of a video, uint8 RGB [H, W, 3], as an iterable that can be iterated repeatedly.
 
     Args:
-      path: a readable video file. `UserError` is raised where it cannot be read.
+      path: a readable video file. `UserError` is raised if it cannot be read.
     """
 
     def __init__(self, path: LocalPath) -> None:

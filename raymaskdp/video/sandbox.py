@@ -1,14 +1,14 @@
-"""Probing a video in a process of its own, with limits on time and memory.
+"""Probe a video in a separate process, with limits on time and memory.
 
-A decoder is a large program that reads files from anywhere. A file may crash it, claim a size that no memory
-holds, or be so compressed that a megabyte decodes for days. So each video is decoded once, whole, where that
-costs nobody else anything: in a process that the kernel ends. What has passed decodes in the workers the same
-way, by the same library with the same single thread.
+A decoder is a large program that reads files of any origin. A file may crash it, declare a size that exceeds
+all memory, or be compressed so much that a megabyte decodes for days. So each video is first decoded
+completely in a process that the kernel can terminate without harm to others. A video that passes decodes in
+the workers in the same way, by the same library with the same single thread.
 
-The other way would be to read every frame through such a process: a copy of each through shared memory, three
-times, since a video is read that often. Here a video costs one decoding, which was needed anyhow to count
-frames, and a fork of a small process with nothing but the decoder in it, which each worker starts once.
-(Workers themselves have threads and must not fork.)
+The alternative is to read every frame through such a process: a copy of each through shared memory, three
+times, because a video is read that often. Here a video costs one decoding, which is needed anyway to count
+frames, and a fork of a small process that contains only the decoder. Each worker starts it once. (Workers
+have threads and must not fork themselves.)
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from raymaskdp.video import reader
 from raymaskdp.video.reader import VideoInfo
 
 WALL_FACTOR = 10
-"""Of the limit on CPU seconds: what a stalled disk, or a busy machine, may take."""
+"""Ratio of the limits on wall-clock time and on CPU time; it allows for a slow disk, or a busy machine."""
 
 EXACT = ("fps", "tick")
-"""Fractions in a `VideoInfo`, which cross over as text."""
+"""Fractions in a `VideoInfo`, which are transferred as text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeLimits:
-    """What decoding one video once may take.
+    """Limits of decoding one video once.
 
     Attributes:
-      seconds: of CPU. Half an hour is ten hours of video in high definition.
+      seconds: of CPU. Half an hour suffices for ten hours of video in high definition.
       gigabytes: of address space.
-      megapixels: of a frame, which a worker has to hold some times over; 8K has 33.
+      megapixels: of a frame; a worker keeps several frames; 8K has 33.
     """
 
     seconds: Annotated[float, check.Range(1, 1_000_000), Unit("s")] = 1800.0
@@ -60,9 +60,9 @@ class DecodeLimits:
 
 
 def probe(path: LocalPath, limits: DecodeLimits) -> VideoInfo:
-    """What `reader.probe` says, within limits, whatever the file does to the decoder.
+    """The result of `reader.probe`, within limits, even if the file crashes the decoder.
 
-    Raises `UserError` where `reader.probe` does, where a limit is reached, and where the decoder crashes.
+    Raises `UserError` as `reader.probe` does, if a limit is reached, and if the decoder crashes.
     """
     folder = "/" if os.path.isabs(path) else os.getcwd()
     answer = _process().ask({"path": os.fspath(path), "folder": folder, **asdict(limits)})
@@ -89,11 +89,11 @@ def _last_words(answer: dict[str, Any], limits: DecodeLimits) -> str:
         return f"takes longer than decode.seconds={limits.seconds:g} to decode"
     if number is not None:
         return f"crashes the decoder ({signal.Signals(number).name})"
-    return "ends the decoder without a word"
+    return "ends the decoder without a message"
 
 
 class _Process:
-    """The small process from which one is forked for every video."""
+    """The small process that forks once for every video."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -130,7 +130,7 @@ _starting = threading.Lock()
 
 
 def _process() -> _Process:
-    """The one of this process, started at first use and again where it has gone."""
+    """The process of this worker, started at first use and again if it has ended."""
     global _started
     with _starting:
         if _started is None or _started.owner != os.getpid() or not _started.alive():
@@ -139,7 +139,7 @@ def _process() -> _Process:
 
 
 def serve() -> None:
-    """Answer questions on standard input, one line each, until it ends; runs in the small process."""
+    """Answer requests on standard input, one line each, until it ends; runs in the small process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     for line in sys.stdin.buffer:
         sys.stdout.buffer.write(json.dumps(_forked(json.loads(line))).encode() + b"\n")
@@ -150,7 +150,7 @@ def _forked(question: dict[str, Any]) -> dict[str, Any]:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        with contextlib.suppress(BaseException):  # a child that came back would answer twice
+        with contextlib.suppress(BaseException):  # a returning child would answer twice
             os.close(reading)
             os.write(writing, json.dumps(_decoded(question)).encode())
         os._exit(0)
@@ -172,9 +172,9 @@ def _decoded(question: dict[str, Any]) -> dict[str, Any]:
     seconds = math.ceil(question["seconds"])
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     signal.alarm(WALL_FACTOR * seconds)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a codec says of a damaged file helps nobody
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # discard the codec's messages about damaged files
     try:
-        os.chdir(question["folder"])  # where the path starts, wherever this process was started
+        os.chdir(question["folder"])  # the base of a relative path
         info = reader.probe(question["path"])
     except UserError as error:
         return {"refused": str(error)}

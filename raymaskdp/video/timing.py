@@ -1,7 +1,8 @@
-"""Times of pictures: a constant rate, or a time stamp for each picture, which is kept.
+"""Presentation times of frames: a constant rate, or a time stamp for each frame, which is kept.
 
-What a file says about its rate is believed where the times of its pictures agree with it. A browser's
-recording says nothing, or thousands a second, and a phone's camera waits for light: those have times.
+The declared rate of a file is used if the times of its frames agree with it. A browser's recording declares
+no rate, or one of thousands a second, and a phone's camera reduces the rate in low light: these have
+individual times.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 USUAL = Fraction(25)
-"""Frames a second where nothing at all is known."""
+"""Frame rate if nothing is known."""
 
 ROUNDED_S = 0.001
-"""Seconds by which times at a constant rate may be off: containers round them, at worst to milliseconds."""
+"""Tolerance in seconds of times at a constant rate; containers round them, at worst to milliseconds."""
 
 _STANDARD = tuple(
     Fraction(rate) for rate in ("24000/1001", "24", "25", "30000/1001", "30", "48", "50", "60000/1001", "60")
@@ -26,12 +27,12 @@ _LONGEST_TICK = Fraction(1, 1000)
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """When the pictures of a film are shown.
+    """Presentation times of the frames of a video.
 
     Attributes:
-      fps: frames a second; the mean where the rate is not constant.
-      times: where it is not, when each picture is shown and when the last one ends, in ticks from the first
-        picture on; empty at a constant rate.
+      fps: frames a second; the mean if the rate is not constant.
+      times: for a variable rate, the time of each frame and the end of the last one, in ticks after the first
+        frame; empty at a constant rate.
       tick: seconds.
     """
 
@@ -47,15 +48,15 @@ class Timing:
         declared: Iterable[Fraction | None],
         last: int | None = None,
     ) -> Timing:
-        """The timing of pictures with these time stamps.
+        """The timing of frames with these time stamps.
 
         Args:
-          stamps: of each picture, in the order in which they are shown; None where there is none.
+          stamps: of each frame, in presentation order; None for a missing one.
           tick: of the stamps, in seconds.
-          declared: rates that the file claims, the most trusted first.
-          last: how long the last picture is shown, in ticks, if that is known.
+          declared: rates that the file declares, the most reliable first.
+          last: duration of the last frame, in ticks, if known.
 
-        Stamps that are missing or go backwards say nothing; then the rate that is claimed is believed.
+        If stamps are missing or decrease, the declared rate is used.
         """
         claimed = [Fraction(rate) for rate in declared if rate]
         known = [stamp for stamp in stamps if stamp is not None]
@@ -72,7 +73,7 @@ class Timing:
         return cls(fps=len(times) / (end * tick), times=(*times, end), tick=tick)
 
     def at(self, index: int) -> Fraction:
-        """When a picture is shown, seconds behind the first one."""
+        """Presentation time of a frame, in seconds after the first one."""
         return self.times[index] * self.tick if self.times else index / self.fps
 
 

@@ -1,8 +1,7 @@
-"""From high dynamic range (HLG, PQ) and wide gamut (BT.2020) to what every screen shows: BT.709, 8 bits.
+"""From high dynamic range (HLG, PQ) and wide gamut (BT.2020) to the standard of all displays: BT.709, 8 bits.
 
-Light is taken back to what a reference display emits (BT.2100), highlights above its white are rolled off
-(BT.2390-11, section 5.4.1), the primaries are changed, and the picture is coded for an ordinary display
-(BT.1886).
+The light of a reference display is computed (BT.2100), highlights above its white are compressed (BT.2390-11,
+section 5.4.1), the primaries are converted, and the image is encoded for a standard display (BT.1886).
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ BT2020 = 9
 """AVColorPrimaries."""
 
 PEAK = 1000.0
-"""What HLG's reference display emits at most, and what most PQ material is graded for."""
+"""Peak luminance of HLG's reference display, and of most PQ material."""
 WHITE = 100.0
-"""What an ordinary reference display emits at most (BT.2035)."""
+"""Peak luminance of a standard reference display (BT.2035)."""
 
 _LEVELS = 1 << 16
 _M1, _M2, _C1, _C2, _C3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
@@ -37,18 +36,18 @@ _TO_BT709_33 = np.array(
 
 
 def name_of(transfer: int, primaries: int) -> str | None:
-    """What a picture has to be brought back from; None for an ordinary one."""
+    """The kind of image that has to be converted; None for a standard one."""
     if transfer in (PQ, HLG):
         return "PQ" if transfer == PQ else "HLG"
     return "BT.2020" if primaries == BT2020 else None
 
 
 def to_sdr(coded_HW3: np.ndarray, kind: str) -> np.ndarray:
-    """A picture for ordinary displays, uint8 [H, W, 3].
+    """An image for standard displays, uint8 [H, W, 3].
 
     Args:
       coded_HW3: uint16 R'G'B' of BT.2020 primaries, full range.
-      kind: what `name_of` says.
+      kind: a value of `name_of`.
     """
     light_HW3 = _light_of(kind)[coded_HW3]
     if kind == "HLG":
@@ -76,7 +75,9 @@ def light_of_pq(code: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _light_of(kind: str) -> np.ndarray:
-    """What each code means: light for PQ, scene light from 0 to 1 for HLG, light from 0 to 1 for BT.2020."""
+    """The light of each code value: light for PQ, scene light from 0 to 1 for HLG, light from 0 to 1 for
+    BT.2020.
+    """
     code = np.linspace(0, 1, _LEVELS)
     if kind == "PQ":
         return light_of_pq(code).astype(np.float32)
@@ -88,7 +89,7 @@ def _light_of(kind: str) -> np.ndarray:
 
 @functools.cache
 def _gains() -> tuple[np.ndarray, np.ndarray]:
-    """By what light is multiplied, so that nothing is brighter than white."""
+    """Gains of the light that limit it to white."""
     light = np.concatenate([[0.0], np.geomspace(0.01, 10_000, 4096)])
     source = float(pq_of(np.array(PEAK)))
     most = float(pq_of(np.array(WHITE))) / source

@@ -1,4 +1,4 @@
-"""Encoding: H.264 in MP4 that browsers play, or bit-exact RGB. No audio; no metadata but a comment."""
+"""Encoding: H.264 in MP4 that browsers play, or bit-exact RGB. No audio; no metadata except a comment."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from raymaskdp.places import LocalPath
 from raymaskdp.video.reader import HD_HEIGHT
 
 CRF = 14
-"""x264's quality; 40 dB and more on real clips, where 18 falls short of it."""
+"""x264's quality; at least 40 dB on real clips, which 18 does not reach."""
 
 CONTAINER_OPTIONS = {"movflags": "+faststart", "fflags": "+bitexact"}
 """The index first, for browsers; no dates, no version strings."""
 
-# AVColorSpace, AVColorTransferCharacteristic and AVColorPrimaries of what is written.
+# AVColorSpace, AVColorTransferCharacteristic and AVColorPrimaries of written files.
 _TAGS_HD = (1, 1, 1)  # BT.709
 _TAGS_SD = (6, 6, 6)  # SMPTE 170M, the BT.601 of 525 lines
 
@@ -31,13 +31,13 @@ class VideoWriter:
     ...     writer.write(frame_HW3)
 
     Args:
-      path: the file, written in place; give a temporary name where it must be complete or absent.
+      path: the file, written in place; give a temporary name if it must be complete or absent.
       width, height: pixels. Odd sizes are kept (in 4:4:4, as 4:2:0 has none).
       fps: frames a second, constant.
       lossless: write the RGB values themselves (H.264 High 4:4:4 at quantizer 0).
-      full_range: tag and write luma in 0…255 as some cameras do.
-      crf: x264's quality where it is not lossless; less is better.
-      comment: that of the file; such as `mark.COMMENT`.
+      full_range: tag and write luma in 0…255, as some cameras do.
+      crf: x264's quality of a lossy file; lower is better.
+      comment: of the file, such as `mark.COMMENT`.
 
     The same frames give the same bytes: one encoder thread, no dates, no version strings.
     """
@@ -65,8 +65,8 @@ class VideoWriter:
         if comment:
             self._container.metadata["comment"] = comment
         codec = "libx264rgb" if lossless else "libx264"
-        # Without mbtree: its vectorized code reads uninitialized memory, so that equal frames gave up to
-        # fourteen different files in forty tries.
+        # Without mbtree, whose vectorized code reads uninitialized memory: equal frames gave up to fourteen
+        # different files in forty attempts.
         lossy = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
         options = {"qp": "0", "preset": "ultrafast"} if lossless else lossy
         video = cast(av.VideoStream, self._container.add_stream(codec, rate=rate, options=options))

@@ -36,7 +36,7 @@ REASONS = {
     "sound": "has no video stream",
     "unposed": "There are no skeletons",
     "bomb": "longer than decode.seconds=2",
-    "misposed": "none of the dumps that can be read",
+    "misposed": "a format that is not supported",
 }
 
 

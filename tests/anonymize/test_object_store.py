@@ -134,5 +134,5 @@ def test_mistakes_are_found_before_the_work(run, films: Path) -> None:
     with pytest.raises(UserError, match="There is no video"):
         run(f"{BUCKET}/nothing")
     storage.write(f"{BUCKET}/torn/{decisions.DECISIONS}", b"{")
-    with pytest.raises(UserError, match="is no decision"):
+    with pytest.raises(UserError, match="is not a decision"):
         run(SOURCE, f"{BUCKET}/torn")

@@ -12,7 +12,7 @@ from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.audit import AnonymizationAuditConfig, audit_anonymization, video_pairs
 from raymaskdp.audit.anonymization import read_audit
 from raymaskdp.audit.attacks import actions, motion
-from raymaskdp.audit.attacks.faces import Lookout
+from raymaskdp.audit.attacks.faces import FrameDetectors
 from raymaskdp.audit.attacks.matching import Entries, compare, match
 from raymaskdp.audit.leaks import find_leaks
 from raymaskdp.audit.video_pairs import Pair, VideoPair, read_pair
@@ -204,7 +204,7 @@ def test_somebody_beside_the_avatars_is_seen(tmp_path: Path) -> None:
         avatar_THW=nobody,
     )  # type: ignore[arg-type]
     assert made.videos == 1
-    assert Lookout(PoseConfig()).look(left_in, frames=2).beside == 2
+    assert FrameDetectors(PoseConfig()).detect(left_in, frames=2).beside == 2
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_face_on_a_poster(large: Film, shared_videos: Path, tmp_path: Path) ->
     photo = cv2.imread(str(still))[..., ::-1]
     look = LookAgain(VerifyConfig())
     faces_N5 = look.faces(photo)
-    x0, y0, x1, y1 = boxes.within(
+    x0, y0, x1, y1 = boxes.clip_to_frame(
         boxes.expand(faces_N5[faces_N5[:, 4].argmax()], 0.4), height=photo.shape[0], width=photo.shape[1]
     )
     poster = cv2.resize(photo[y0:y1, x0:x1], (90, 110), interpolation=cv2.INTER_AREA)

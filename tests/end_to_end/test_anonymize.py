@@ -306,7 +306,7 @@ def test_real_people_are_replaced(shared_videos: Path, config: AnonymizeConfig, 
         face_N5 = look.faces(before_HW3)
         assert len(face_N5), index
         height, width = before_HW3.shape[:2]
-        x0, y0, x1, y1 = boxes.within(face_N5[face_N5[:, 4].argmax()], height=height, width=width)
+        x0, y0, x1, y1 = boxes.clip_to_frame(face_N5[face_N5[:, 4].argmax()], height=height, width=width)
         assert unpack(removed_TB[index], height, width)[y0:y1, x0:x1].mean() > 0.97, index
         changed = np.abs(after_HW3.astype(int) - before_HW3)[y0:y1, x0:x1].max(-1)
         assert np.median(changed) > 20, index

@@ -35,7 +35,7 @@ ELSEWHERE = {
     r"review \S+ --(release|drop)": ("report/test_review.py", "release=[one]"),
     r"estimate \S+( sample=.*)?$": ("operate/test_estimate.py", 'cli.main(["estimate"'),
     r"anonymize .* (pose.detector=|--config configs/anonymize_gpu)": (
-        "anonymize/people/test_given_networks.py",
+        "anonymize/people/test_configured_networks.py",
         "def test_a_whole_run_hides_everybody",
     ),
     r"anonymize .* pose.source=ntu": ("anonymize/people/test_sources.py", '("ntu", write_ntu'),

@@ -11,7 +11,7 @@ from support.field_films import Films, Run
 from support.filmed import write
 
 from raymaskdp.errors import UserError
-from raymaskdp.video.containers.matroska import damaged_at, promised_size
+from raymaskdp.video.containers.matroska import damaged_at, declared_size
 from raymaskdp.video.reader import probe, stream
 from raymaskdp.video.sandbox import DecodeLimits
 from raymaskdp.video.sandbox import probe as probe_apart
@@ -71,7 +71,7 @@ def test_a_file_that_is_cut_off_between_pictures_is_refused(name: str, share: fl
 def test_one_byte_too_few_is_too_few(name: str, tmp_path: Path) -> None:
     whole = film(tmp_path / "whole", name)
     size = whole.stat().st_size
-    assert promised_size(whole.read_bytes()[:4096]) == size
+    assert declared_size(whole.read_bytes()[:4096]) == size
     (tmp_path / "cut").write_bytes(whole.read_bytes()[:-1])
     with pytest.raises(UserError, match=f"truncated: {size - 1} of its {size} bytes"):
         probe(tmp_path / "cut")
@@ -92,9 +92,9 @@ def test_files_written_live_say_nothing_of_their_length(tmp_path: Path, field: P
     whole = bytearray(film(tmp_path / "x.mkv", "mkv").read_bytes())
     at = whole.index(b"\x18\x53\x80\x67")
     whole[at + 4 : at + 12] = b"\x01" + b"\xff" * 7
-    assert promised_size(bytes(whole)) is None
-    assert promised_size(b"\x00\x00\x00\x18ftypmp42") is None
-    assert promised_size(b"\x1a\x45\xdf\xa3") is None
+    assert declared_size(bytes(whole)) is None
+    assert declared_size(b"\x00\x00\x00\x18ftypmp42") is None
+    assert declared_size(b"\x1a\x45\xdf\xa3") is None
     assert probe(field / "videos/mediarecorder.webm").num_frames == 20
 
 
@@ -206,7 +206,7 @@ def test_a_done_row_says_what_would_have_told_of_damage(films: Films, run: Run, 
     result = run(tmp_path / "videos", tmp_path / "out")
     said = {row.video_id: json.loads(row.metrics)["source_integrity"] for row in result.rows}
     assert said == {"a": "decoder", "b.webm": "none"}
-    note = "note: 1 of a coding that does not show damaged pictures (docs/limits.md): b.webm"
+    note = "note: 1 with a codec that does not detect damaged frames (docs/limits.md): b.webm"
     assert note in str(result)
     assert note in str(run(tmp_path / "videos", tmp_path / "out"))  # of what was finished before, too
 

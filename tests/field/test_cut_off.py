@@ -212,7 +212,7 @@ def test_sizes_are_read_where_they_stand(tmp_path: Path) -> None:
     assert refused(stale, tmp_path / "stale") == ""
     for head in (b"", b"FLV", b"OggS", b"\x00\x00\x01\xba", b"\x47" * 3):
         assert cut_off.flv_size(head) is cut_off.asf_size(head) is None
-        assert matroska.promised_size(head) is None
+        assert matroska.declared_size(head) is None
         (tmp_path / "short").write_bytes(head)
         if head in (b"", b"FLV", b"\x47" * 3):
-            cut_off.require_whole(tmp_path / "short")  # what it is not is said elsewhere
+            cut_off.require_complete(tmp_path / "short")  # what it is not is said elsewhere

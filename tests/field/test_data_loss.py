@@ -381,14 +381,14 @@ def test_no_decision_goes_into_a_file_of_the_users(mine: bytes, tmp_path: Path) 
     """Nor is a line of it ended or cut off; and a link is followed by none."""
     out = write_anonymized(tmp_path / "out", train=1, test=0)
     (out / "decisions.jsonl").write_bytes(mine)
-    with pytest.raises(UserError, match=r"Line 1 of .*decisions\.jsonl is no decision"):
+    with pytest.raises(UserError, match=r"Line 1 of .*decisions\.jsonl is not a decision"):
         review(out, release=["hidden"], by="Ann", because="seen")
     assert (out / "decisions.jsonl").read_bytes() == mine
     (out / "decisions.jsonl").rename(tmp_path / "mine")
     for content in (mine, b""):
         (tmp_path / "mine").write_bytes(content)
         link(out / "decisions.jsonl", tmp_path / "mine")
-        with pytest.raises(UserError, match="is a link, or no file"):
+        with pytest.raises(UserError, match="is a link, or not a file"):
             review(out, drop=["hidden"], by="Ann", because="seen")
         assert (tmp_path / "mine").read_bytes() == content
         (out / "decisions.jsonl").unlink()
@@ -428,7 +428,7 @@ def test_what_was_written_below_the_source_is_left_out_and_named(
     }
     again = run(tmp_path / "videos", tmp_path / "out")
     assert (len(again.rows), again.reused) == (2, 2)
-    assert "6 left out, written by this project: anonymized/a.avatar.mp4" in str(again)
+    assert "6 ignored, written by this project: anonymized/a.avatar.mp4" in str(again)
     globbed = find_source(f"{tmp_path}/videos/**/*.mp4")
     assert [record.video_id for record in globbed.records] == ["a", "b"]
 
@@ -762,7 +762,7 @@ def test_a_note_beside_the_output_folder_is_not_written_over(films: Films, run: 
     films.put(tmp_path / "videos/a.mp4")
     note = tmp_path / ".out.progress"
     note.write_text("mine")
-    with pytest.raises(UserError, match="is needed for a note of the run"):
+    with pytest.raises(UserError, match="is the place of a note of the run"):
         run(tmp_path / "videos", tmp_path / "out")
     assert note.read_text() == "mine"
 
@@ -777,9 +777,7 @@ def test_a_manifest_that_is_a_link_stays_one(films: Films, run: Run, tmp_path: P
     link(out / "manifest.parquet", tmp_path / ("kept" if there else "nothing"))
     films.put(tmp_path / "videos/b.mp4")
     before = everything(tmp_path)
-    with pytest.raises(
-        UserError, match=r"manifest\.parquet is a link, and what it leads to is not written over"
-    ):
+    with pytest.raises(UserError, match=r"manifest\.parquet is a link, and its target is not overwritten"):
         run(tmp_path / "videos", out)
     assert everything(tmp_path) == before
     assert (out / "manifest.parquet").is_symlink()
@@ -880,7 +878,7 @@ def test_two_machines_do_not_write_to_one_place_on_a_store(
     monkeypatch.setattr(progress, "BEAT_SECONDS", 2)
     monkeypatch.setattr(progress, "SILENT_SECONDS", 10)
     monkeypatch.setenv("RAYMASKDP_CACHE", one)
-    with progress.told(out, 1):
+    with progress.record_progress(out, 1):
         note = storage.read(f"{out}/{progress.STORED}")
         progress.require_alone(out)  # the lock tells of runs here
         monkeypatch.setenv("RAYMASKDP_CACHE", other)

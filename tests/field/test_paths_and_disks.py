@@ -185,10 +185,10 @@ def test_what_is_left_out_of_a_folder_is_counted_and_named(
     result = run(videos, tmp_path / "out")
     assert [row.video_id for row in result.rows] == ["a"]
     assert set(result.notes) == {
-        "3 left out, a hidden file, or in a hidden folder: .Trash/, ._a.mp4, .hidden.mp4",
-        "1 left out, no file, or a link to none: gone.mp4",
-        "1 left out, of a kind that is not read here: old.dv",
-        "1 left out, called .ts, but no transport stream: code.ts",
+        "3 ignored, a hidden file, or in a hidden folder: .Trash/, ._a.mp4, .hidden.mp4",
+        "1 ignored, no file, or a link to none: gone.mp4",
+        "1 ignored, of a kind that is not read here: old.dv",
+        "1 ignored, called .ts, but no transport stream: code.ts",
     }
 
 
@@ -257,17 +257,17 @@ def test_an_output_folder_of_ones_own_in_a_folder_of_others(
             (own / "deep").mkdir()
             out.mkdir()
             (own / "deep").chmod(0o555)
-            work = folders.passing(out, "work")
+            work = folders.staging(out, "work")
             assert work == out / ".raymaskdp.work"
             files.scratch_folder(work)
             assert folders.existing(out, "work") == work
             files.remove_scratch(work)
             assert not work.exists()
-            secret = folders.lasting(out, "secret")
+            secret = folders.persistent(out, "secret")
             assert secret.is_relative_to(own / "cache")
             secret.write_bytes(bytes(32))
             (own / "deep").chmod(0o755)
-            assert folders.lasting(out, "secret") == secret  # once chosen, it stays
+            assert folders.persistent(out, "secret") == secret  # once chosen, it stays
             (own / "deep").chmod(0o555)
             with pytest.raises(UserError, match="Cannot write to the folder"):
                 files.write_text(own / "deep" / "x.txt", "x")

@@ -86,7 +86,7 @@ def test_finished_videos_that_are_in_no_manifest_are_taken_into_it(
     for name in ("mine.json", "mine.mp4", "mine.avatar.mp4", "mine.npz"):
         (out / name).write_text('{"row": {}, "outputs": {}}')
     again = run(tmp_path / "videos/b.mp4", out)
-    assert "2 finished before, but in no manifest: a, b; now they are in it" in str(again)
+    assert "2 finished before, but missing in the manifest: a, b; now added" in str(again)
     after = {
         name: dataclasses.replace(row, seconds=before[name].seconds)
         for name, row in read_manifest(out).items()
@@ -118,7 +118,7 @@ def test_a_try_that_failed_takes_back_nothing(
         result = run(tmp_path / "list.csv", out)
         assert (result.done, result.failed, result.reused) == (1, 1, 1)
         assert result.rows[0].status == "failed"
-        assert "1 failed now and stay done, with its files, as an earlier run left them: a" in str(result)
+        assert "1 failed now and stay done, with its files, from an earlier run: a" in str(result)
         after = everything(out)
         assert {name for name in before | after if before.get(name) != after.get(name)} <= {
             "manifest.parquet"

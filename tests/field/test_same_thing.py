@@ -106,7 +106,7 @@ def test_no_other_films_are_drawn_into_a_folder(tmp_path: Path) -> None:
     drawn = SynthesizeConfig(people=1, actions=("wave",), frames=1, width=64, height=48)
     synthesize(tmp_path / "data", drawn)
     before = everything(tmp_path / "data")
-    with pytest.raises(UserError, match="holds sample data with other settings"):
+    with pytest.raises(UserError, match="has sample data with other settings"):
         synthesize(
             tmp_path / "data", SynthesizeConfig(people=1, actions=("wave",), frames=2, width=64, height=48)
         )

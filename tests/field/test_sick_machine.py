@@ -14,9 +14,9 @@ from support.field_films import Films
 
 from raymaskdp.anonymize import anonymize
 from raymaskdp.anonymize import run as runs
-from raymaskdp.anonymize.alone import alone
 from raymaskdp.anonymize.item import Decided, Item, Pending
 from raymaskdp.anonymize.output.manifest import read_manifest
+from raymaskdp.anonymize.run_locally import run_locally
 from raymaskdp.anonymize.stages import run_item
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import MACHINE, MachineError, UserError
@@ -38,7 +38,7 @@ def settings_of(films: Films) -> list[str]:
 @contextlib.contextmanager
 def after_the_first(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> Iterator[None]:
     """Something happens as soon as a first video is decided."""
-    tell, told = runs._tell, []
+    tell, told = runs._log_outcome, []
 
     def first(item: Item) -> None:
         tell(item)
@@ -47,7 +47,7 @@ def after_the_first(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object])
             then()
 
     with monkeypatch.context() as changed:
-        changed.setattr(runs, "_tell", first)
+        changed.setattr(runs, "_log_outcome", first)
         yield
 
 
@@ -76,7 +76,7 @@ def test_a_disk_that_fills_stops_the_run_and_keeps_what_is_done(
         (small / "filler").unlink()
         result = anonymize(tmp_path / "videos", out, films.settings, progress=False)
         assert (result.done, result.failed) == (4, 0)
-        assert result.reused == 1 or "finished before, but in no manifest" in str(result)
+        assert result.reused == 1 or "finished before, but missing in the manifest" in str(result)
 
 
 def test_a_disk_that_may_no_longer_be_written_stops_the_run(
@@ -142,7 +142,7 @@ class Scripted:
 
 
 def names(work: Scripted) -> list[str]:
-    return [name for name, _ in alone({f"{n}": item(f"{n}") for n in range(len(work.said))}, work)]
+    return [name for name, _ in run_locally({f"{n}": item(f"{n}") for n in range(len(work.said))}, work)]
 
 
 def test_broken_videos_fail_and_the_machine_is_seldom_tried() -> None:
@@ -161,12 +161,12 @@ def test_what_a_sick_machine_failed_is_not_decided() -> None:
     sick = UserError("OpenGL cannot be started here.")
     done = item("v", "done")
     work = Scripted(done, *(item("v", "failed") for _ in range(9)), sick=sick)
-    going = alone({f"{n}": done for n in range(10)}, work)
+    going = run_locally({f"{n}": done for n in range(10)}, work)
     assert next(going)[0] == "0"
     with pytest.raises(UserError, match=rf"{SICK} \(the self-test says: OpenGL cannot"):
         next(going)
     work = Scripted(done, item("v", "failed", "RuntimeError: x"), done, sick=RuntimeError("it\nis broken"))
-    going = alone({f"{n}": done for n in range(3)}, work)
+    going = run_locally({f"{n}": done for n in range(3)}, work)
     assert next(going)[0] == "0"
     with pytest.raises(
         UserError, match=rf"^{SICK} \(the self-test says: RuntimeError: it is broken\); fix that"

@@ -13,7 +13,7 @@ from support.field_films import Films
 from support.formats import Truth, write_amass
 
 from raymaskdp.anonymize import AnonymizeConfig
-from raymaskdp.anonymize.object_store import Carried
+from raymaskdp.anonymize.object_store import StoreStages
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.self_test import known_item
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
@@ -92,10 +92,10 @@ def test_where_no_machine_can_draw_the_run_ends_in_a_sentence(
     assert not table.exists() or not len(pd.read_parquet(table))  # no video is called failed
 
 
-def carried(folder: Path) -> Carried:
+def carried(folder: Path) -> StoreStages:
     (folder / "work").mkdir()
     job = Job(out=folder, work=folder / "work", secret=SecretFile.at(folder / "secret"))
-    return Carried((Analyze, Synthesize), AnonymizeConfig(), job)
+    return StoreStages((Analyze, Synthesize), AnonymizeConfig(), job)
 
 
 @pytest.mark.slow

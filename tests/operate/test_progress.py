@@ -17,7 +17,7 @@ from object_store import BUCKET, served
 from raymaskdp import places, storage
 from raymaskdp.anonymize.item import Decided
 from raymaskdp.anonymize.output import manifest, progress
-from raymaskdp.anonymize.output.progress import told
+from raymaskdp.anonymize.output.progress import record_progress
 from raymaskdp.anonymize.run import _locked
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
@@ -57,15 +57,17 @@ def test_a_run_that_was_killed_is_stopped(tmp_path: Path) -> None:
     """Killed, it has no time to write anything; what it wrote at its beginning says what was to be done."""
     out = tmp_path / "out"
     program = (
-        "import os, sys; from pathlib import Path; from raymaskdp.anonymize.output.progress import told\n"
-        "with told(Path(sys.argv[1]), 7): os.kill(os.getpid(), 9) if sys.argv[2] == 'killed' else None"
+        "import os, sys; from pathlib import Path\n"
+        "from raymaskdp.anonymize.output.progress import record_progress\n"
+        "with record_progress(Path(sys.argv[1]), 7):\n"
+        "    os.kill(os.getpid(), 9) if sys.argv[2] == 'killed' else None"
     )
     manifest.write_manifest(out, rows("done", "failed"))
     for how, state, total in (("killed", "stopped", 7), ("ended", "finished", None)):
         subprocess.run([sys.executable, "-c", program, out, how], check=False, timeout=120)
         (found,) = status(tmp_path).runs
         assert (found.done, found.total, found.state) == (2, total, state)
-    with pytest.raises(RuntimeError), told(out, 9):
+    with pytest.raises(RuntimeError), record_progress(out, 9):
         raise RuntimeError("it breaks off")
     (found,) = status(tmp_path).runs
     assert (found.total, found.state) == (9, "stopped")
@@ -77,11 +79,11 @@ def test_a_run_that_was_killed_before_it_decided_anything_is_stopped(tmp_path: P
     out = tmp_path / "a/out"
     program = (
         "import os, sys; from pathlib import Path\n"
-        "from raymaskdp.anonymize.output.progress import told\n"
+        "from raymaskdp.anonymize.output.progress import record_progress\n"
         "from raymaskdp.anonymize.run import _locked\n"
         "with _locked(Path(sys.argv[1])) as work:\n"
         "    if sys.argv[2] == 'early': os.kill(os.getpid(), 9)\n"
-        "    with told(Path(sys.argv[1]), 7): os.kill(os.getpid(), 9)"
+        "    with record_progress(Path(sys.argv[1]), 7): os.kill(os.getpid(), 9)"
     )
     for when, total in (("early", None), ("late", 7)):
         subprocess.run([sys.executable, "-c", program, out, when], check=False, timeout=120)
@@ -116,7 +118,7 @@ def test_a_run_on_a_store_is_running_as_long_as_it_says_so(monkeypatch: pytest.M
         with pytest.raises(UserError, match=r"no manifest\.parquet"):
             status(out)
         monkeypatch.setattr(progress, "BEAT_SECONDS", 0.05)
-        with told(out, 5):
+        with record_progress(out, 5):
             (found,) = status(out).runs
             assert (found.done, found.total, found.state) == (0, 5, "running")
             storage.remove(places.join(out, progress.STORED))
@@ -130,10 +132,10 @@ def test_a_run_on_a_store_is_running_as_long_as_it_says_so(monkeypatch: pytest.M
         (found,) = status(out).runs
         assert (found.done, found.total, found.state) == (1, 5, "stopped")
         monkeypatch.setattr(progress, "SILENT_SECONDS", 100)
-        with pytest.raises(KeyboardInterrupt), told(out, 5):
+        with pytest.raises(KeyboardInterrupt), record_progress(out, 5):
             raise KeyboardInterrupt
         assert status(out).runs[0].state == "stopped"  # at once
-        with told(out, 5):
+        with record_progress(out, 5):
             pass
         assert status(out).runs[0].state == "finished"
 

@@ -1,1 +1,3 @@
-"""What is behind people: plates, mosaics, inpainting, shadows, and the count of what leaks."""
+"""The background behind people: plates, mosaics, inpainting, shadows, and the count of source pixels that
+leak.
+"""

@@ -1,4 +1,4 @@
-"""What a video shows behind its people: a streaming pass over it, and the views of its camera."""
+"""The background of a video: a streaming pass over it, combined with the views of its camera."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from raymaskdp.anonymize.background.drift import CameraCheck
 from raymaskdp.anonymize.background.mosaic import Mosaic, find_mosaic
-from raymaskdp.anonymize.background.passing import Passing
 from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, PlateConfig, filled
-from raymaskdp.anonymize.background.shared_plate import Observation, joined_with
+from raymaskdp.anonymize.background.rarely_visible import RarelyVisible
+from raymaskdp.anonymize.background.shared_plate import Observation, merge_views
 from raymaskdp.errors import UserError
 from raymaskdp.video import masks, reader
 from raymaskdp.video.mask_film import MaskFilm
@@ -21,19 +21,19 @@ from raymaskdp.video.reader import VideoInfo
 
 
 SHOWN_S = 0.3
-"""Seconds for which a pixel that people cover most of the time must have shown the background."""
+"""Seconds for which a mostly covered pixel must have shown the background."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Background:
-    """What a video shows behind its people.
+    """The background of a video.
 
     Attributes:
       plate: of a fixed camera.
-      mosaic: of a moving one. Where there is neither, each frame is filled by itself.
-      never_observed: fraction of the frame that was never uncovered, in no video of the camera.
-      shared_fraction: fraction that only other videos of the camera showed.
-      drift_px: the largest motion of the camera that was seen.
+      mosaic: of a moving camera. Without plate and mosaic, each frame is filled separately.
+      never_observed: fraction of the frame that no video of the camera shows uncovered.
+      shared_fraction: fraction that only other videos of the camera show.
+      drift_px: the largest measured motion of the camera.
       fit_failure: why a moving camera has no mosaic; "" otherwise.
     """
 
@@ -45,7 +45,7 @@ class Background:
     fit_failure: str = ""
 
     def at(self, index: int) -> np.ndarray | None:
-        """The background of frame `index`, uint8 [H, W, 3]; None where it is filled by itself."""
+        """The background of frame `index`, uint8 [H, W, 3]; None if the frame is filled separately."""
         if self.mosaic is not None:
             return self.mosaic.at(index)
         return None if self.plate is None else self.plate.color_HW3
@@ -54,7 +54,7 @@ class Background:
 def masked_frames(
     path: str, masks_TB: np.ndarray | MaskFilm, start: int = 0
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Frames uint8 [H, W, 3] of a video from number `start` on with their masks bool [H, W].
+    """Frames uint8 [H, W, 3] of a video from number `start` on, with their masks bool [H, W].
 
     Raises `UserError` if the video has changed.
     """
@@ -64,7 +64,7 @@ def masked_frames(
             break
         yield frame_HW3, masks.unpack(masks_TB[count - 1], *frame_HW3.shape[:2])
     if count != len(masks_TB):
-        raise UserError(f"The video {path} changed while it was worked on.")
+        raise UserError(f"The video {path} changed during the run.")
 
 
 def find_background(
@@ -75,18 +75,18 @@ def find_background(
     views: Sequence[Plate] = (),
     observed: Observation | None = None,
 ) -> Background:
-    """The background of a video, as far as it, the `views` of its camera, and a fill go.
+    """The background of a video, from the video itself, the `views` of its camera, and inpainting.
 
     Args:
-      path, info, masks_TB: the video, and what must not be looked at.
+      path, info, masks_TB: the video, and the pixels that must not be used.
       plates: settings.
-      views: what the camera sees in other videos.
-      observed: of the video, where that is known; else it is observed first.
+      views: the views of the camera from other videos.
+      observed: the observation of the video, if it exists; otherwise the video is observed first.
     """
     observed = observed or observe(path, info, masks_TB, plates)
     if observed.drift_px > plates.max_drift_px:
         return _moving(path, info, masks_TB, plates, observed.drift_px)
-    joined = joined_with(observed.plate, views, plates)
+    joined = merge_views(observed.plate, views, plates)
     return Background(
         plate=filled(joined, plates),
         never_observed=joined.never_observed,
@@ -98,7 +98,7 @@ def find_background(
 def _moving(
     path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig, drift_px: float
 ) -> Background:
-    """The background of a moving camera, pieced together where that can be done."""
+    """The background of a moving camera, as a mosaic if one can be made."""
 
     def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return masked_frames(path, masks_TB)
@@ -110,16 +110,16 @@ def _moving(
 
 
 def observe(path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig) -> Observation:
-    """The first pass: what the pixels outside `masks_TB` show of the background."""
+    """The first pass: the background as shown by the pixels outside `masks_TB`."""
     visible_HW = np.full((info.height, info.width), info.num_frames, np.int32)
     for packed in masks_TB:
         visible_HW -= masks.unpack(packed, info.height, info.width)
     seldom_HW = visible_HW < plates.min_visible * info.num_frames
-    passing = Passing(masks.unpack(packed, info.height, info.width) for packed in masks_TB)
+    rarely_visible = RarelyVisible(masks.unpack(packed, info.height, info.width) for packed in masks_TB)
     shown_HW = np.zeros_like(visible_HW)
     for index in range(info.num_frames):
-        shown_HW += passing.shown(index)
-    # Shown for long enough, a pixel that is seldom uncovered is taken from these frames alone.
+        shown_HW += rarely_visible.shown(index)
+    # A mostly covered pixel that shows the background for long enough is taken from these frames alone.
     trusted_HW = seldom_HW & (shown_HW >= max(3, SHOWN_S * float(info.fps)))
     builder = PlateBuilder(
         plates,
@@ -128,6 +128,6 @@ def observe(path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates:
     )
     camera = CameraCheck(info.num_frames)
     for index, (frame_HW3, mask_HW) in enumerate(masked_frames(path, masks_TB)):
-        builder.add(frame_HW3, mask_HW | (trusted_HW & ~passing.shown(index)))
+        builder.add(frame_HW3, mask_HW | (trusted_HW & ~rarely_visible.shown(index)))
         camera.add(index, frame_HW3, mask_HW)
-    return Observation(plate=builder.seen(), drift_px=camera.drift_px())
+    return Observation(plate=builder.observed(), drift_px=camera.drift_px())

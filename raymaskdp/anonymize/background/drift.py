@@ -1,4 +1,4 @@
-"""Does the camera stand still? ORB features of the background and a homography between frames."""
+"""Whether the camera is static: ORB features of the background and a homography between frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LOOKS = 12
 
 
 class CameraCheck:
-    """Compares frames spread over a video with its first one, outside the person masks.
+    """Compares frames at intervals with the first frame of a video, outside the person masks.
 
     >>> check = CameraCheck(num_frames=2)
     >>> for index in range(2):
@@ -28,7 +28,7 @@ class CameraCheck:
         self._drifts: list[float] = []
 
     def add(self, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
-        """Look at frame `index` (uint8 RGB) outside `mask_HW`, if it is one of those to look at."""
+        """Add frame `index` (uint8 RGB) outside `mask_HW`; only some frames are compared."""
         if index not in self._looks:
             return
         scale = min(1.0, _MAX_WIDTH / frame_HW3.shape[1])
@@ -39,7 +39,9 @@ class CameraCheck:
         if scale < 1:
             gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             free = cv2.resize(free, gray.shape[::-1], interpolation=cv2.INTER_NEAREST)
-        free = cv2.erode(free, np.ones((7, 7), np.uint8))  # the erased rim has corners of its own
+        free = cv2.erode(
+            free, np.ones((7, 7), np.uint8)
+        )  # the edge of the erased region has corners of its own
         keypoints, descriptors = self._orb.detectAndCompute(gray, free)
         points = np.array([keypoint.pt for keypoint in keypoints], np.float32).reshape(-1, 2)
         if self._reference is None:
@@ -48,7 +50,7 @@ class CameraCheck:
         self._drifts.append(self._drift(gray, free, points, descriptors) / scale)
 
     def drift_px(self) -> float:
-        """The largest background motion against the first frame seen so far, in pixels."""
+        """The largest motion of the background relative to the first frame so far, in pixels."""
         return max(self._drifts, default=0.0)
 
     def _drift(
@@ -66,7 +68,7 @@ class CameraCheck:
                     at = source[inliers.ravel() > 0]
                     moved = cv2.perspectiveTransform(at[:, None], homography)[:, 0]
                     return float(np.median(np.linalg.norm(moved - at, axis=1)))
-        # Too plain for features, or too different: the same picture means the same view.
+        # Too few features, or too different: if the images are equal, the view is.
         both = (free > 0) & (free_0 > 0)
         if not both.any():
             return float("inf")

@@ -1,15 +1,16 @@
-"""The background of a carried camera, filled from neighbouring frames along the optical flow.
+"""The background of a translating camera, filled from neighbouring frames along the optical flow.
 
-Where near things pass far ones no homography explains a frame, but from one frame to the next the flow does.
-Each masked pixel is followed through the frames before and behind, step by step (DIS, Kroeger et al. 2016),
-until it comes out from under the masks; what does not come back to where it started on the way is lost. The
-flow under a mask is made up from that around it.
+With parallax no homography relates two frames, but the optical flow does for consecutive frames. Each masked
+pixel is tracked through the previous and the next frames, step by step (DIS, Kroeger et al. 2016), until it
+leaves the masks. A pixel that fails the forward-backward check is lost. The flow under a mask is interpolated
+from its surroundings.
 
-What was never uncovered is made up. Made up anew in every frame it would flicker, so it is the mean of what
-all frames around would make up there, moved along with the camera, and joins on to what is around it.
+Pixels that are never uncovered are inpainted. Separate inpainting of every frame would flicker, so the result
+is the mean of the inpainted values of all surrounding frames, moved with the camera, and blended with its
+surroundings.
 
-Every colour is found twice, the second time with all masked pixels of all frames altered, and pixels that
-differ are counted. What both times is computed from the same bytes is computed once.
+Every colour is computed twice, the second time with all masked pixels of all frames altered, and pixels that
+differ are counted. A value with identical inputs in both computations is computed once.
 """
 
 from __future__ import annotations
@@ -27,31 +28,32 @@ from raymaskdp.video import masks
 # Shape suffixes: H rows, W columns, N pixels, 2 column and row, 3 RGB.
 
 REACH = 12
-"""Frames that are searched before and behind: errors add up, and light changes."""
+"""Frames that are searched in each direction. It is limited because errors accumulate and light changes."""
 
 RETURN_PX = 1.0
-"""Distance within which a step there and back must end."""
+"""Largest error of the forward-backward check of one step."""
 
 JOIN_PX = 10.0
-"""Distance from what is known over which what is made up goes over from joining on to being steady."""
+"""Width of the transition, from known pixels, between inpainting that joins its surroundings and the stable
+mean."""
 
 GRID_PX = 8
-"""Pixels of the flow's picture between two that say how the camera moved, and whether there is a cut."""
+"""Spacing of the pixels of the flow from which the camera's motion and cuts are estimated."""
 
 LEAST_RETURNING = 0.3
-"""Share of these that must come back to where they started, or there is a cut. In six real clips 0.54 and
-more did in each frame, and 0.02 across the one cut among them."""
+"""Least share of these that must pass the forward-backward check; below it there is a cut. In six real clips
+the share was at least 0.54 in each frame, and 0.02 across the only cut."""
 
 FLOW_WIDTH = 640
-"""The flow is found at this width at most."""
+"""Largest width at which the flow is computed."""
 
 _FOOTPRINT = 3
-"""A bicubic value is mixed from pixels at most two away in each direction; one more, for rounding."""
+"""A bicubic value uses pixels at most two away in each direction; one more, for rounding."""
 
 _ROW = 1024
 
 MaskedFrames = Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]
-"""Frames uint8 [H, W, 3] with their masks bool [H, W], from some number on."""
+"""Frames uint8 [H, W, 3] with their masks bool [H, W], from a given number on."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,7 +62,7 @@ class _View:
 
     Attributes:
       gray_hw: uint8, small, with people covered by the colours around them.
-      free_HW: bool, pixels that no masked one is mixed into.
+      free_HW: bool, pixels that are independent of masked ones.
     """
 
     frame_HW3: np.ndarray
@@ -70,30 +72,29 @@ class _View:
 
 
 class FlowFill:
-    """Fills the masked pixels of frames, asked for in order; any frame may be the first.
+    """Fills the masked pixels of frames. Frames are requested in order; the first may be any.
 
     Args:
       frames: the video.
-      method: of what no frame shows, a name in `inpaint.FILLS` or a path.
+      method: the inpainting of pixels that no frame shows, a name in `inpaint.FILLS` or a path.
     """
 
     def __init__(self, frames: MaskedFrames, method: str) -> None:
-        once = _Once()
+        once = _SharedResults()
         self._sides = tuple(
-            _Side(frames, altered=altered, method=method, once=once) for altered in (False, True)
+            _Side(frames, altered=altered, method=method, shared=once) for altered in (False, True)
         )
 
     def at(self, index: int) -> tuple[np.ndarray, int]:
-        """Frame `index` with its masked pixels made up, uint8 [H, W, 3].
-
-        And how many of its pixels depend on a masked one.
+        """Frame `index` with filled masked pixels, uint8 [H, W, 3], and how many of its pixels depend on a
+        masked one.
         """
         filled_HW3, other_HW3 = (side.at(index) for side in self._sides)
         return filled_HW3, int(np.count_nonzero((filled_HW3 != other_HW3).any(axis=2)))
 
 
-class _Once:
-    """Results of functions that depend on their arguments alone, for the two sides, which often agree."""
+class _SharedResults:
+    """Results of pure functions, shared by the two computations, whose inputs are often equal."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int, int], tuple[tuple[np.ndarray, ...], np.ndarray]] = {}
@@ -101,7 +102,7 @@ class _Once:
     def __call__(
         self, key: tuple[str, int, int], function: Callable[..., np.ndarray], *given: np.ndarray
     ) -> np.ndarray:
-        """What the function makes of the arrays: the result known under `key`, if it was made of the same."""
+        """The function's result for the arrays: the stored one of `key` if its inputs were equal."""
         known = self._known.get(key)
         if known is not None and all(map(np.array_equal, known[0], given)):
             return known[1]
@@ -110,17 +111,17 @@ class _Once:
         return made
 
     def forget(self, before: int) -> None:
-        """Drop what is of frames before that number."""
+        """Drop the results of frames before that number."""
         for key in [key for key in self._known if min(key[1:]) < before]:
             del self._known[key]
 
 
 class _Side:
-    """The window of frames and flows around the one that is asked for."""
+    """One of the two computations: the window of frames and flows around the requested one."""
 
-    def __init__(self, frames: MaskedFrames, *, altered: bool, method: str, once: _Once) -> None:
+    def __init__(self, frames: MaskedFrames, *, altered: bool, method: str, shared: _SharedResults) -> None:
         self._frames = frames
-        self._once = once
+        self._shared = shared
         self._altered = altered
         self._method = method
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -150,7 +151,7 @@ class _Side:
         return self._made_up(index, found_HW3, unknown_HW)
 
     def _made_up(self, index: int, found_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
-        """A frame whose unknown pixels are those that the frames around would make up, on average."""
+        """A frame whose unknown pixels are the mean of the surrounding frames' inpainted values."""
         joined_HW3 = fill(found_HW3, unknown_HW, self._method)
         if not unknown_HW.any():
             return joined_HW3
@@ -165,7 +166,7 @@ class _Side:
             )  # fmt: skip
             count += 1
         part = (slice(y, y + height), slice(x, x + width))
-        # The margin is what is beyond the part: known, or outside the frame.
+        # The margin is outside the part: known pixels, or outside the frame.
         known_hw = np.pad(unknown_HW, 1, mode="edge")[y : y + height + 2, x : x + width + 2].view(np.uint8)
         away_hw = cv2.distanceTransform(known_hw, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
         steady_hw1 = (1 - np.exp(-np.maximum(away_hw - 1, 0) / JOIN_PX))[..., None]
@@ -175,7 +176,9 @@ class _Side:
         return joined_HW3
 
     def _carried(self, index: int) -> Iterator[tuple[int, np.ndarray]]:
-        """The frames of the window that the camera's motion leads to, and this one's place in each [2, 3]."""
+        """The frames of the window that the camera's motion connects, and this frame's transform to each, [2,
+        3].
+        """
         yield index, np.eye(2, 3)
         for direction in (1, -1):
             carried_33 = np.eye(3)
@@ -188,7 +191,7 @@ class _Side:
                 yield after, carried_33[:2]
 
     def _camera(self, before: int, after: int) -> np.ndarray | None:
-        """How the picture moved from one frame to its neighbour, [2, 3] in pixels; None across a cut."""
+        """The camera's motion from one frame to its neighbour, [2, 3] in pixels; None across a cut."""
         if (before, after) not in self._cameras:
             self._cameras[before, after] = self._similarity(before, after)
         return self._cameras[before, after]
@@ -211,12 +214,12 @@ class _Side:
         return None if camera_23 is None else np.asarray(camera_23)
 
     def _filled(self, index: int) -> np.ndarray:
-        """A frame filled by itself."""
+        """A frame inpainted separately."""
         if index not in self._made:
             view = self._views[index]
             erased_HW3 = erase(view.frame_HW3, view.mask_HW)
             key = ("fill", index, index)
-            self._made[index] = self._once(key, self._fill, erased_HW3, view.mask_HW)
+            self._made[index] = self._shared(key, self._fill, erased_HW3, view.mask_HW)
         return self._made[index]
 
     def _fill(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
@@ -225,7 +228,9 @@ class _Side:
     def _follow(
         self, index: int, direction: int, start_N2: np.ndarray, distance_N: np.ndarray, colours_N3: np.ndarray
     ) -> None:
-        """Follow pixels through one side's frames; the nearest that shows one gives its colour, in place."""
+        """Track pixels through the frames in one direction; the nearest frame that shows one gives its
+        colour, in place.
+        """
         at_N2 = start_N2.astype(np.float32)
         alive = np.arange(len(at_N2))
         for step in range(1, REACH + 1):
@@ -249,19 +254,19 @@ class _Side:
             at_N2, alive = at_N2[~free_N], alive[~free_N]
 
     def _moved(self, before: int, after: int, at_N2: np.ndarray) -> np.ndarray:
-        """Where places of one frame are in its neighbour, float32 [N, 2]."""
+        """Positions of one frame in its neighbour, float32 [N, 2]."""
         scale = self._views[before].gray_hw.shape[1] / self._views[before].mask_HW.shape[1]
         small_N2 = (at_N2 + 0.5) * np.float32(scale) - 0.5
         return at_N2 + _sampled(self._between(before, after), small_N2, cv2.INTER_LINEAR) / np.float32(scale)
 
     def _between(self, before: int, after: int) -> np.ndarray:
-        """The flow from one frame to its neighbour, float32 [h, w, 2], under the masks that around them."""
+        """The flow from one frame to its neighbour, float32 [h, w, 2]; under masks it is interpolated."""
         if (before, after) not in self._flows:
             one, other = self._views[before], self._views[after]
             hidden = masks.dilate(one.mask_HW | other.mask_HW, _FOOTPRINT + 1).view(np.uint8)
             hidden_hw = cv2.resize(hidden, one.gray_hw.shape[::-1], interpolation=cv2.INTER_NEAREST)
             key = ("flow", before, after)
-            self._flows[before, after] = self._once(
+            self._flows[before, after] = self._shared(
                 key, self._flow_outside, one.gray_hw, other.gray_hw, hidden_hw
             )
         return self._flows[before, after]
@@ -272,7 +277,7 @@ class _Side:
         return np.dstack([cv2.inpaint(part, hidden_hw, 3, cv2.INPAINT_NS) for part in parts])
 
     def _load(self, index: int) -> None:
-        """Have the frames around `index`, and no others."""
+        """Load the frames around `index`, and drop the others."""
         first = max(0, index - REACH)
         if not (self._views and first <= self._next <= index + REACH + 1 and min(self._views) <= first):
             self._views, self._flows, self._cameras, self._made = {}, {}, {}, {}
@@ -286,7 +291,7 @@ class _Side:
         for old in [number for number in self._views if number < first]:
             del self._views[old]
             self._made.pop(old, None)
-        self._once.forget(first)
+        self._shared.forget(first)
         for known in (self._flows, self._cameras):
             for pair in [pair for pair in known if min(pair) < first]:
                 del known[pair]
@@ -310,11 +315,11 @@ class _Side:
 
 
 def _sampled(picture: np.ndarray, at_N2: np.ndarray, flags: int) -> np.ndarray:
-    """Values of a picture [H, W, ...] at places between its pixels, [N, ...]."""
+    """Values of an image [H, W, ...] at positions between its pixels, [N, ...]."""
     count = len(at_N2)
-    padded = np.zeros((-(-count // _ROW) * _ROW, 2), np.float32)  # a picture has at most 32767 columns
+    padded = np.zeros((-(-count // _ROW) * _ROW, 2), np.float32)  # an image has at most 32767 columns
     padded[:count] = at_N2
     grid = padded.reshape(-1, _ROW, 2)
-    # One map holds both coordinates; the stubs do not know of that.
+    # One map has both coordinates; the stubs do not declare that.
     found: np.ndarray = cv2.remap(picture, grid, None, flags, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     return found.reshape(-1, *picture.shape[2:])[:count]

@@ -1,13 +1,13 @@
-"""Where a camera that turns or shakes looks in each frame: homographies, chained through key frames.
+"""Registration of the frames of a rotating or shaking camera: homographies, chained through key frames.
 
-Points outside the person masks are followed (Lucas and Kanade 1981, there and back) from a *key frame* to
-each frame, and a homography is fitted to them robustly. Each frame is registered to the earliest key frame
-with enough overlap. Where that fails, the frame before becomes a key frame. So errors accumulate from key
-frame to key frame, not from frame to frame, and a camera that comes back is registered to its first place.
+Points outside the person masks are tracked (Lucas and Kanade 1981, with a forward-backward check) from a *key
+frame* to each frame, and a homography is fitted robustly. Each frame is registered to the earliest key frame
+with enough overlap. If that fails, the previous frame becomes a key frame. So errors accumulate from key
+frame to key frame, not from frame to frame, and a camera that returns is registered to its first position.
 
-A homography is right for a camera that turns about itself, and for a flat scene. Where near things pass
-far ones it is not: then too few points agree, and `MovingCamera.fit_failure` says so. Nothing under a mask
-has any influence: it is covered with the colours around it first, and no point near it is used.
+A homography is exact for a camera that rotates about its centre, and for a planar scene. With parallax too
+few points agree, and `MovingCamera.fit_failure` states this. Pixels under a mask have no influence: they are
+first covered with the surrounding colours, and no point near them is used.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ import numpy as np
 # Shape suffixes: T frames, H rows, W columns, h w of a small copy, N points.
 
 WORK_WIDTH = 640
-"""Frames are compared at this width at most."""
+"""Largest width at which frames are compared."""
 
 MOST_POINTS = 400
 
 LEAST_POINTS = 24
-"""Followed points without which nothing can be said."""
+"""Least number of tracked points for a decision."""
 
 LEAST_AGREEING = 0.6
-"""Share of the followed points that a homography must explain, or the scene is too deep for one."""
+"""Least share of the tracked points that must fit a homography. Below it the scene has too much parallax."""
 
 AGREE_PX = 1.0
-"""Distance within which a point is explained, and within which it comes back to where it started."""
+"""Largest distance of a point that fits the homography, and largest error of the forward-backward check."""
 
 LEAST_COMMON = 0.55
-"""Share of the picture that a frame must have in common with its key frame."""
+"""Least overlap of a frame with its key frame, as a share of the frame."""
 
 MOST_KEYS = 64
 MOST_TRIES = 4
-"""Key frames in all, and those that a frame is compared with before the last frame becomes one."""
+"""Largest number of key frames, and of those that are tried for a frame before the previous frame becomes
+one."""
 
 _WINDOW = 21
 _EDGE = 5
@@ -46,10 +47,10 @@ _EDGE = 5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _View:
-    """A frame as it is compared.
+    """A frame prepared for registration.
 
     Attributes:
-      gray_hw: uint8, in a light that is the same for all frames; people are covered with what is around.
+      gray_hw: uint8, normalized in brightness; people are covered with the surrounding colours.
       free_hw: uint8, 255 where points may be.
     """
 
@@ -67,7 +68,7 @@ class _View:
         around = (size[0] // 8 | 1, size[0] // 8 | 1)
         smooth_hw = cv2.blur(sum_hw, around) / np.maximum(cv2.blur(weight_hw, around), 1e-3)
         gray_hw = np.where(weight_hw > 0.999, sum_hw, smooth_hw)
-        # Points are followed by their brightness, which a camera adjusts: bring all frames to one.
+        # Points are tracked by their brightness, which cameras adjust, so all frames are normalized.
         known = gray_hw[weight_hw > 0.999] if (weight_hw > 0.999).any() else gray_hw
         gray_hw = 128 + 48 * (gray_hw - known.mean()) / max(4.0, float(known.std()))
         free_hw = cv2.erode(
@@ -79,19 +80,19 @@ class _View:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Key:
-    """A key frame: its picture, points to follow from it, and its homography to the first frame."""
+    """A key frame: its image, its points, and its homography to the first frame."""
 
     view: _View
     points_N2: np.ndarray
     to_first_33: np.ndarray
 
 
-class _TooDeep(Exception):
-    """Points were followed well, and no homography explains where they went."""
+class _ParallaxFound(Exception):
+    """Enough points were tracked, but no homography fits them."""
 
 
 class MovingCamera:
-    """Takes in the frames of one video in order.
+    """Processes the frames of one video in order.
 
     >>> camera = MovingCamera(height=48, width=64)
     >>> noise = np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8)
@@ -102,8 +103,7 @@ class MovingCamera:
     (True, None)
 
     Attributes:
-      fit_failure: why no homography fits, in words, with the frame; None as long as all do. Frames after that
-        are not looked at.
+      fit_failure: why no homography fits, with the frame; None while all fit. Later frames are ignored.
     """
 
     def __init__(self, *, height: int, width: int) -> None:
@@ -115,7 +115,7 @@ class MovingCamera:
         self._to_first: list[np.ndarray] = []
 
     def add(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
-        """Look at the next frame (uint8 RGB) outside `mask_HW` (bool)."""
+        """Process the next frame (uint8 RGB) outside `mask_HW` (bool)."""
         if self.fit_failure is not None:
             return
         view = _View.of(frame_HW3, mask_HW, self._scale)
@@ -131,12 +131,12 @@ class MovingCamera:
                 view, self._new_key(last_view, guess_33), guess_33
             ):
                 return
-        except _TooDeep:
-            pass  # no new key frame: from one frame to the next, any depth looks flat
+        except _ParallaxFound:
+            pass  # no new key frame: between consecutive frames parallax is too small to detect
         self.fit_failure = f"the camera's motion fits no turn at frame {len(self._to_first)}"
 
     def _register(self, view: _View, key: _Key, guess_33: np.ndarray) -> bool:
-        """Place a frame, which lies near `guess_33`, by a key frame, if that can be done well."""
+        """Register a frame near `guess_33` to a key frame; returns whether that succeeded."""
         fitted_33 = _registered(key, view, np.linalg.inv(guess_33) @ key.to_first_33)
         if fitted_33 is None:
             return False
@@ -156,7 +156,7 @@ class MovingCamera:
         self._to_first.append(to_first_33)
 
     def _keys_near(self, to_first_33: np.ndarray) -> list[_Key]:
-        """Key frames that have enough in common with a frame that lies there, the earliest first."""
+        """Key frames with enough overlap for this homography, the earliest first."""
         return [
             key
             for key in self._keys
@@ -173,9 +173,9 @@ class MovingCamera:
 
 
 def _registered(key: _Key, view: _View, guess_33: np.ndarray) -> np.ndarray | None:
-    """The homography from a key frame to a frame, near `guess_33`; None where too little was followed.
+    """The homography from a key frame to a frame, near `guess_33`; None if too few points were tracked.
 
-    Raises `_TooDeep` where enough was, but there is none.
+    Raises `_ParallaxFound` if enough were tracked, but none fits.
     """
     if len(key.points_N2) < LEAST_POINTS:
         return None
@@ -193,17 +193,17 @@ def _registered(key: _Key, view: _View, guess_33: np.ndarray) -> np.ndarray | No
         return None
     fitted_33, agreeing = cv2.findHomography(key.points_N2[sure_N], there_N2[sure_N], cv2.RANSAC, AGREE_PX)
     if fitted_33 is None or np.mean(agreeing) < LEAST_AGREEING:
-        raise _TooDeep
-    # A frame is not turned over, torn apart or shrunk to a dot by any camera.
+        raise _ParallaxFound
+    # Implausible transforms are rejected: no camera mirrors a frame or shrinks it to a point.
     if not 0.25 < np.linalg.det(fitted_33 / fitted_33[2, 2]) < 4:
-        raise _TooDeep
+        raise _ParallaxFound
     return fitted_33
 
 
 def _followed(
     before: _View, after: _View, points_N2: np.ndarray, guess_N2: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where points went, float32 [N, 2], and whether they were found, bool [N]."""
+    """Tracked positions of points, float32 [N, 2], and whether they were found, bool [N]."""
     there, found, _ = cv2.calcOpticalFlowPyrLK(
         before.gray_hw,
         after.gray_hw,
@@ -218,7 +218,7 @@ def _followed(
 
 
 def _common(between_33: np.ndarray, size: tuple[int, ...]) -> float:
-    """Share of a frame that lies within another after a homography."""
+    """Share of a frame that is inside another after a homography."""
     rows, columns = np.mgrid[0 : size[0] : 9j, 0 : size[1] : 9j]
     grid = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2)
     at_N2 = cv2.perspectiveTransform(grid, between_33)[:, 0]
@@ -226,5 +226,5 @@ def _common(between_33: np.ndarray, size: tuple[int, ...]) -> float:
 
 
 def _shrinking(scale: float) -> np.ndarray:
-    """From a pixel of a frame to that of its small copy; pixels are counted from their centres."""
+    """From a pixel of a frame to that of its small copy, in pixel-centre coordinates."""
     return np.array([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5], [0, 0, 1]])

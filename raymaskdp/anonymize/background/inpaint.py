@@ -1,4 +1,6 @@
-"""Inpainting: pixels that were never seen, filled from those that were. Once a plate, not once a frame."""
+"""Inpainting: pixels that were never observed, filled from those that were. Once for a plate, not for each
+frame.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,17 @@ from raymaskdp.extensions import Registry
 # Shape suffixes: H rows, W columns, 3 RGB.
 
 NETWORK_SIZE = 512
-"""Side in pixels of the picture that inpainting networks are made for."""
+"""Side in pixels of the input of inpainting networks."""
 
 GRAIN = 14.0
-"""Largest departure from a row's mean colour, in levels, that is texture and not an object."""
+"""Largest deviation from a row's mean colour, in levels, that counts as texture and not as an object."""
 
 
 def fill(color_HW3: np.ndarray, unknown_HW: np.ndarray, method: str) -> np.ndarray:
-    """A copy of `color_HW3` with the pixels of `unknown_HW` made up from the others.
+    """A copy of `color_HW3` with the pixels of `unknown_HW` inpainted.
 
-    `method` is a name in `FILLS` or the path of an ONNX network. The unknown values are erased first, so
-    that no method can make use of them.
+    `method` is a name in `FILLS` or the path of an ONNX network. The unknown values are erased first, so that
+    no method can use them.
     """
     erased_HW3 = color_HW3.copy()
     erased_HW3[unknown_HW] = 0
@@ -52,11 +54,11 @@ def check_fill(name: str, method: str) -> None:
 
 
 def _fill_rows(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
-    """Each gap in a row goes from the colour on its left to that on its right, with their texture.
+    """Each gap in a row is interpolated from the colour on its left to that on its right, with their texture.
 
-    Right for walls and floors, and never a smear of an edge. The colours are means over a few pixels;
-    what is left of the neighbours beside them (bricks, boards, grain, not pictures) is mirrored into the
-    gap, so that it shows no streaks. A row without a known pixel takes the nearest row that has one.
+    It suits walls and floors, and never smears an edge. The colours are means over a few pixels. The residual
+    of the neighbours (bricks, boards, grain, but no objects) is mirrored into the gap, so that there are no
+    streaks. A row without a known pixel copies the nearest row that has one.
     """
     known_HW = ~unknown_HW
     weight_HW = cv2.blur(known_HW.astype(np.float32), (7, 3))
@@ -71,7 +73,7 @@ def _fill_rows(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
         for start, end in zip(np.flatnonzero(steps > 0), np.flatnonzero(steps < 0), strict=True):
             inside = np.arange(end - start)
             share = ((inside + 1) / (end - start + 1))[:, None]
-            if start == 0 or end > last:  # one side only
+            if start == 0 or end > last:  # known on one side only
                 share = np.full_like(share, 1.0 if start == 0 else 0.0)
             left, right = mean_HW3[row, max(start - 1, 0)], mean_HW3[row, min(end, last)]
             mirrored_left = grain_HW3[row, np.maximum(start - 1 - inside, 0)]
@@ -90,7 +92,7 @@ def _fill_telea(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
 
 
 def _fill_shiftmap(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
-    """Copies of patches from elsewhere in the picture: keeps texture, takes seconds to minutes."""
+    """Copies of patches from elsewhere in the image: keeps texture, takes seconds to minutes."""
     lab_HW3 = cv2.cvtColor(color_HW3, cv2.COLOR_RGB2Lab)
     filled_HW3 = lab_HW3.copy()
     known_HW = np.where(unknown_HW, 0, 255).astype(np.uint8)
@@ -99,7 +101,7 @@ def _fill_shiftmap(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
 
 
 def _fill_blur(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
-    """The colours around a gap, blurred over a sixth of the height, or all of it."""
+    """The colours around a gap, blurred over a sixth of the height, or over all of it."""
     known_HW = (~unknown_HW).astype(np.float32)
     sums_HW4 = np.dstack([color_HW3 * known_HW[..., None], known_HW]).astype(np.float32)
     side = len(color_HW3) // 6 | 1
@@ -110,8 +112,8 @@ def _fill_blur(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
 def _fill_by_network(color_HW3: np.ndarray, unknown_HW: np.ndarray, path: Path) -> np.ndarray:
     """An ONNX network like LaMa (Suvorov et al. 2022), run by OpenCV.
 
-    It takes "image", RGB in [0, 1], [1, 3, 512, 512], and "mask", 1 where unknown, [1, 1, 512, 512], and
-    gives RGB in [0, 255] or in [0, 1]. Known pixels keep the size of the frame.
+    Its inputs are "image", RGB in [0, 1], [1, 3, 512, 512], and "mask", 1 where unknown, [1, 1, 512, 512];
+    its output is RGB in [0, 255] or in [0, 1]. Known pixels keep the resolution of the frame.
     """
     height, width = unknown_HW.shape
     size = (NETWORK_SIZE, NETWORK_SIZE)
@@ -126,7 +128,7 @@ def _fill_by_network(color_HW3: np.ndarray, unknown_HW: np.ndarray, path: Path) 
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"The network {path} cannot fill a plate ({reason}); see plate.fill.") from error
     if made.shape != (1, 3, *size) or not np.isfinite(made).all():
-        raise UserError(f"The network {path} makes no picture of 512 by 512 pixels; see plate.fill.")
+        raise UserError(f"The network {path} returns no image of 512 by 512 pixels; see plate.fill.")
     scale = 255 if made.max() <= 1.5 else 1
     picture = np.clip(np.rint(scale * made[0].transpose(1, 2, 0)), 0, 255).astype(np.uint8)
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -138,4 +140,4 @@ FILLS: Registry[Callable[[np.ndarray, np.ndarray], np.ndarray]] = Registry(
     what="function of a picture and its unknown pixels",
     is_one=callable,
 )
-"""Ways to fill unknown pixels: (uint8 [H, W, 3], bool [H, W]) → uint8 [H, W, 3]."""
+"""Inpainting methods: (uint8 [H, W, 3], bool [H, W]) → uint8 [H, W, 3]."""

@@ -1,9 +1,9 @@
-"""The background that a moving camera sees: one large plate, pieced together in the place of the first frame.
+"""The background of a moving camera: a mosaic, one large plate in the coordinates of the first frame.
 
-Frames are laid onto the large plate by their homographies (`homography`), and the statistics are those
-of a fixed camera (`plate`): the median of what no mask covered, streamed. For each frame the plate is then
-laid back. Pixels between pixels are mixed from neighbours, so whatever could mix in a masked one is left
-out; that this is enough is counted for every frame.
+Frames are warped onto the large plate by their homographies (`homography`), and the statistics are those of a
+fixed camera (`plate`): the streaming median of the unmasked pixels. For each frame the plate is warped back.
+Resampling interpolates between pixels, so any pixel whose interpolation window touches a mask is discarded.
+That this suffices is verified for every frame by counting.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, PlateConfi
 # Shape suffixes: T frames, H rows, W columns, h w of the large plate, 3 RGB.
 
 MOST_AREA = 4.0
-"""Area of the large plate, in frames; a camera that looks farther around is not followed."""
+"""Largest area of the plate, in frames. A camera with a wider sweep has no mosaic."""
 
 _FOOTPRINT = 3
-"""A bicubic value is mixed from pixels at most two away in each direction; one more, for rounding."""
+"""A bicubic value uses pixels at most two away in each direction; one more, for rounding."""
 
 MaskedFrames = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
 """Frames uint8 [H, W, 3] with their masks bool [H, W], from the first one on at each call."""
@@ -32,14 +32,14 @@ MaskedFrames = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mosaic:
-    """What a moving camera sees behind its people.
+    """The background of a moving camera.
 
     Attributes:
-      plate: the large plate [h, w], its never-seen pixels filled in.
+      plate: the large plate [h, w], with inpainted pixels where nothing was observed.
       onto_T33: homographies from each frame to it, float64.
       height, width: of the frames.
-      never_observed: share of what the frames show that no frame showed without people.
-      surviving: pixels laid onto the plate that depend on a masked pixel; must be 0.
+      never_observed: share of the area of the frames that no frame shows without people.
+      surviving: pixels warped onto the plate that depend on a masked pixel; must be 0.
     """
 
     plate: Plate
@@ -50,7 +50,7 @@ class Mosaic:
     surviving: int
 
     def at(self, index: int) -> np.ndarray:
-        """The plate as frame `index` would show it, uint8 [H, W, 3]."""
+        """The plate, warped to frame `index`, uint8 [H, W, 3]."""
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         size = (self.width, self.height)
         return cv2.warpPerspective(
@@ -59,7 +59,7 @@ class Mosaic:
 
 
 def find_mosaic(frames: MaskedFrames, *, height: int, width: int, config: PlateConfig) -> Mosaic | str:
-    """The background of a moving camera, or why there is none. Reads the frames three times."""
+    """The mosaic of a moving camera, or why there is none. Reads the frames three times."""
     camera = MovingCamera(height=height, width=width)
     for frame_HW3, mask_HW in frames():
         camera.add(frame_HW3, mask_HW)
@@ -76,7 +76,7 @@ def find_mosaic(frames: MaskedFrames, *, height: int, width: int, config: PlateC
         in_view_hw += cv2.warpPerspective(whole_HW, onto_33, size[::-1], flags=cv2.INTER_NEAREST) > 0
     builder = PlateBuilder(config, visible_HW=visible_hw, num_frames=in_view_hw)
     surviving = sum(_lay(frames(), onto_T33, size, builder))
-    plate = builder.seen()
+    plate = builder.observed()
     return Mosaic(
         plate=filled(plate, config),
         onto_T33=onto_T33,
@@ -93,7 +93,9 @@ def _lay(
     size: tuple[int, int],
     builder: PlateBuilder,
 ) -> Iterator[int]:
-    """Add all frames to the large plate, in its light; of each, how many pixels depend on a masked one."""
+    """Add all frames to the large plate, in its light; yields for each how many pixels depend on a masked
+    one.
+    """
     for (frame_HW3, mask_HW), onto_33 in zip(frames, onto_T33, strict=True):
         free_hw = _free(mask_HW, onto_33, size)
 
@@ -111,9 +113,9 @@ def _lay(
 
 
 def _free(mask_HW: np.ndarray, onto_33: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Pixels of the large plate that a frame shows and whose values no masked pixel is mixed into; bool."""
+    """Pixels of the large plate that a frame shows and that are independent of its masked pixels; bool."""
     near = np.ones((2 * _FOOTPRINT + 1, 2 * _FOOTPRINT + 1), np.uint8)
-    # Beyond its border a frame is black, which must not be mixed in either.
+    # Outside its border a frame is black, which must not be interpolated either.
     free_HW = cv2.erode((~mask_HW).view(np.uint8), near, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return cv2.warpPerspective(free_HW, onto_33, size[::-1], flags=cv2.INTER_NEAREST) > 0
 
@@ -121,7 +123,9 @@ def _free(mask_HW: np.ndarray, onto_33: np.ndarray, size: tuple[int, int]) -> np
 def _on_canvas(
     to_first_T33: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, tuple[int, int]] | None:
-    """Homographies onto a canvas that holds all frames, and its size [rows, columns]; None if too large."""
+    """Homographies onto a canvas that contains all frames, and its size [rows, columns]; None if it is too
+    large.
+    """
     corners = np.array([[[0, 0]], [[width, 0]], [[0, height]], [[width, height]]], np.float64)
     depths_TN = np.concatenate([corners[:, 0], np.ones((4, 1))], axis=1) @ to_first_T33[:, 2].T
     if (depths_TN <= 0.1).any():  # a corner behind the first frame's camera

@@ -1,8 +1,8 @@
-"""The background plate: what a fixed camera sees behind people, from pixels no person covers.
+"""The background plate of a fixed camera, from the pixels that no person covers.
 
-Statistics are streaming (a bounded sample of each pixel's unmasked history), so memory does not
-grow with the video. Pixels under a person mask never enter: a plain median over all frames would
-keep whoever stands still.
+Statistics are streaming (a bounded sample of each pixel's unmasked history), so memory does not grow with the
+video. Pixels under a person mask are never used: a plain median over all frames would keep a person who
+stands still.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class PlateConfig:
     """How the background behind people is made.
 
     Attributes:
-      samples: unmasked values kept of each pixel, whose median is the plate.
-      min_visible: a pixel outside the masks in a smaller share of the frames counts as never seen.
-        More than a half means that a limb that the masks miss now and then is not taken for
-        background, so it differs from the plate and goes, too.
-      fill: how never-seen pixels are filled: rows, telea, shiftmap, blur, the name of an installed part, or
-        the path of an ONNX network.
+      samples: unmasked values kept of each pixel; the plate is their median.
+      min_visible: a pixel that is unmasked in a smaller share of the frames counts as never observed. With
+        more than a half, a limb that the masks miss in some frames does not become background; it then
+        differs from the plate and is removed, too.
+      fill: how never-observed pixels are inpainted: rows, telea, shiftmap, blur, the name of an installed
+        part, or the path of an ONNX network.
       max_drift_px: a camera whose background moves more than this is not fixed.
-      shared_videos: the background of a camera (the column of the manifest) is made of at most this many of
-        its videos; 0 shares no background.
-      moving_camera: how frames are filled where no single background can be made, because the camera was
-        carried through the room. "flow" takes what neighbouring frames show, along the optical flow, and
-        fills the rest. "fill" fills each frame from its own unmasked pixels; "blur" blurs them into the gaps.
+      shared_videos: the shared plate of a camera (a column of the manifest) is built from at most this many
+        of its videos; 0 shares no background.
+      moving_camera: how frames are filled if no single background can be made because of parallax. "flow"
+        uses neighbouring frames, along the optical flow, and inpaints the rest. "fill" inpaints each frame
+        from its own unmasked pixels; "blur" blurs them into the gaps.
     """
 
     samples: Annotated[int, check.Range(1, 255)] = 15
@@ -58,8 +58,8 @@ class Plate:
 
     Attributes:
       color_HW3: uint8 RGB.
-      seen_HW: bool, pixels that were uncovered often enough. The others are filled in, or black where the
-        plate is not finished.
+      seen_HW: bool, pixels that were uncovered often enough. The others are inpainted, or black in an
+        unfinished plate.
     """
 
     color_HW3: np.ndarray
@@ -67,12 +67,12 @@ class Plate:
 
     @property
     def never_observed(self) -> float:
-        """Fraction of the pixels that no frame showed."""
+        """Fraction of the pixels that were not observed."""
         return float(1.0 - self.seen_HW.mean())
 
 
 class PlateBuilder:
-    """Collects frames one by one and makes the plate.
+    """Builds a plate from frames, one by one.
 
     >>> frame, nobody = np.full((2, 2, 3), 7, np.uint8), np.zeros((2, 2), bool)
     >>> builder = PlateBuilder(PlateConfig(), visible_HW=np.full((2, 2), 3), num_frames=3)
@@ -83,9 +83,9 @@ class PlateBuilder:
 
     Args:
       config: settings.
-      visible_HW: int [H, W], in how many of the frames to come each pixel is outside the mask. Masks
-        are known before pixels, so samples can be spread evenly over all that will be seen.
-      num_frames: how many frames will come; int [H, W] where not all of them show every pixel.
+      visible_HW: int [H, W], the number of frames in which each pixel is unmasked. Masks are known before
+        pixels, so samples can be spread evenly over these frames.
+      num_frames: number of frames; int [H, W] if not all of them show every pixel.
     """
 
     def __init__(self, config: PlateConfig, *, visible_HW: np.ndarray, num_frames: int | np.ndarray) -> None:
@@ -97,7 +97,7 @@ class PlateBuilder:
         self._samples_KHW3 = np.zeros((config.samples, *visible_HW.shape, 3), np.uint8)
 
     def add(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
-        """Learn from the pixels of `frame_HW3` (uint8 RGB) outside `mask_HW` (bool, True = person)."""
+        """Add the pixels of `frame_HW3` (uint8 RGB) outside `mask_HW` (bool, True = person)."""
         free_HW = ~mask_HW
         due_HW = free_HW & (self._ahead_HW == 0)
         if due_HW.any():
@@ -109,15 +109,15 @@ class PlateBuilder:
         self._ahead_HW -= free_HW
 
     def first(self) -> tuple[np.ndarray, np.ndarray]:
-        """What each pixel showed first, uint8 [H, W, 3], and where that is known yet, bool [H, W]."""
+        """The first observed value of each pixel, uint8 [H, W, 3], and where there is one, bool [H, W]."""
         return self._samples_KHW3[0], self._count_HW > 0
 
     def build(self) -> Plate:
-        """The median of what was seen, with the never-seen pixels filled in."""
-        return filled(self.seen(), self._config)
+        """The median of the observed values, with inpainted pixels where there are none."""
+        return filled(self.observed(), self._config)
 
-    def seen(self, rank: float = 0.5) -> Plate:
-        """The median of what was seen, or another quantile, in [0.5, 1]; black elsewhere."""
+    def observed(self, rank: float = 0.5) -> Plate:
+        """The median of the observed values, or another quantile, in [0.5, 1]; black elsewhere."""
         color_HW3 = np.zeros(self._samples_KHW3.shape[1:], np.uint8)
         for top in range(0, color_HW3.shape[0], 64):  # in strips, to sort without a second copy
             rows = slice(top, top + 64)
@@ -127,17 +127,17 @@ class PlateBuilder:
 
 
 def filled(plate: Plate, config: PlateConfig) -> Plate:
-    """A plate whose never-seen pixels are made up from the others."""
+    """A plate whose never-observed pixels are inpainted."""
     color_HW3 = fill(plate.color_HW3, ~plate.seen_HW, config.fill)
     return Plate(color_HW3=color_HW3, seen_HW=plate.seen_HW)
 
 
 def lighting(frame_HW3: np.ndarray, plate_HW3: np.ndarray, usable_HW: np.ndarray) -> np.ndarray:
-    """Gain [3] that brings the plate to the light of a frame, from the pixels of `usable_HW`.
+    """Gain [3] from the light of the plate to that of a frame, from the pixels of `usable_HW`.
 
-    Near 1; exactly 1 where there is too little to go by.
+    It is near 1, and exactly 1 if there are too few pixels.
     """
-    step = max(1, frame_HW3.shape[0] // 48)  # some thousand pixels are plenty
+    step = max(1, frame_HW3.shape[0] // 48)  # some thousand pixels suffice
     grid = (slice(None, None, step), slice(None, None, step))
     usable = usable_HW[grid].ravel()
     plate_3N = plate_HW3[grid].reshape(-1, 3)[usable].T.astype(np.float32)
@@ -158,7 +158,7 @@ def relit(plate_HW3: np.ndarray, gain_3: np.ndarray) -> np.ndarray:
 
 
 def _masked_quantile(samples_KHW3: np.ndarray, count_HW: np.ndarray, rank: float = 0.5) -> np.ndarray:
-    """Quantile over the first `count_HW` samples of each pixel, the mean of two for a median; 0 for none."""
+    """Quantile over the first `count_HW` samples of each pixel; for a median, the mean of two; 0 for none."""
     index_K = np.arange(len(samples_KHW3))[:, None, None, None]
     padded_KHW3 = np.where(index_K < count_HW[..., None], samples_KHW3, 255)
     _sort_planes(padded_KHW3)
@@ -176,8 +176,8 @@ def _masked_quantile(samples_KHW3: np.ndarray, count_HW: np.ndarray, rank: float
 def _sort_planes(planes_KHW3: np.ndarray) -> None:
     """Sort along the first axis, in place: Batcher's odd-even merge network (Knuth, TAOCP 3, 5.2.2, M).
 
-    Each exchange works on whole planes, so that all pixels are sorted at once; about ten times as fast as
-    sorting along an axis whose elements lie apart.
+    Each exchange works on whole planes, so all pixels are sorted together. It is about ten times as fast as
+    sorting along an axis with a large stride.
     """
     count = len(planes_KHW3)
     smaller_HW3 = np.empty_like(planes_KHW3[0])

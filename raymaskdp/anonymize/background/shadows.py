@@ -1,7 +1,7 @@
-"""Shadows of people, which show a person's outline on the floor and are removed with the person.
+"""Shadows of people. They show a person's outline on the floor and are removed with the person.
 
-A shadow takes a share of the light, of all colours alike, and leaves the texture. So it is told from things
-by comparing two pictures of the same place: one is darker, in all colours by the same share.
+A shadow removes the same share of light from all colours, and keeps the texture. It is therefore detected by
+comparing two images of the same place: one is darker, by the same share in all colours.
 """
 
 from __future__ import annotations
@@ -12,26 +12,27 @@ import numpy as np
 # Shape suffixes: H rows, W columns, 3 RGB.
 
 LEAST = 3.0
-"""Levels that a shadow takes at least; noise and coding take less from some pixels together."""
+"""Least darkening by a shadow, in levels; noise and compression cause less."""
 
 DEEPEST = 0.4
-"""Share of the light that the deepest shadow leaves."""
+"""Share of the light that remains in the deepest shadow."""
 
 TINT = 0.4
-"""By how much the shares that are taken from the three colours may differ, of the largest; sky is blue."""
+"""Largest difference between the colours' shares of removed light, relative to the largest; sky light is
+blue."""
 
 _NEAR = np.ones((5, 5), np.uint8)
 
 
 def in_shade(dark_HW3: np.ndarray, light_HW3: np.ndarray, known_HW: np.ndarray) -> np.ndarray:
-    """Where a picture is in a shadow that another, in the same light, does not have; bool [H, W].
+    """Where an image has a shadow that another, in the same light, does not have; bool [H, W].
 
     Args:
       dark_HW3, light_HW3: uint8 or float RGB.
       known_HW: bool, pixels that may be compared; no other has any influence.
     """
     weight_HW = cv2.blur(known_HW.astype(np.float32), (5, 5)) + np.float32(1e-6)
-    # Plane by plane: OpenCV takes a minimum of planes five times as fast as NumPy along the last axis.
+    # Plane by plane, because OpenCV's minimum of planes is five times as fast as NumPy's along the last axis.
     dark, light = (
         [plane / weight_HW for plane in cv2.split(_smooth(picture, known_HW))]
         for picture in (dark_HW3, light_HW3)
@@ -51,11 +52,13 @@ def _smooth(picture_HW3: np.ndarray, known_HW: np.ndarray) -> np.ndarray:
     return cv2.blur(np.where(known_HW[..., None], picture_HW3, 0).astype(np.float32), (5, 5))
 
 
-def thrown(frame_HW3: np.ndarray, plate_HW3: np.ndarray, mask_HW: np.ndarray, most: float) -> np.ndarray:
-    """The shadows in a frame that begin at its masks, bool [H, W]; no pixel under a mask has any influence.
+def cast_shadows(
+    frame_HW3: np.ndarray, plate_HW3: np.ndarray, mask_HW: np.ndarray, most: float
+) -> np.ndarray:
+    """The shadows in a frame that touch its masks, bool [H, W]; no pixel under a mask has any influence.
 
     Args:
-      most: share of the frame; more than that is no shadow of people, and nothing comes back.
+      most: share of the frame; a larger area is not a shadow of people, and the result is empty.
     """
     shaded_HW = in_shade(frame_HW3, plate_HW3, ~mask_HW)
     joined_HW = (shaded_HW | mask_HW).view(np.uint8)

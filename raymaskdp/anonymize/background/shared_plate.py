@@ -1,10 +1,10 @@
-"""The background of a fixed camera, made of all its videos.
+"""The background of a fixed camera, built from all its videos.
 
-A video tells no more than its own finished statistics: pixels that no mask covered in most of its
-frames, black elsewhere. So nothing under a mask can get into the plate of a camera.
+A video contributes only its own finished statistics: pixels that are unmasked in most of its frames, black
+elsewhere. So no pixel under a mask can enter the plate of a camera.
 
-Cameras are moved, and rooms are changed between two videos. Videos that do not agree are kept apart: a
-camera has as many *views* as it saw different rooms, and a video that agrees with none is left to itself.
+Cameras are moved, and rooms change between two videos. Videos that disagree are kept separate: a camera has
+one *view* for each state of the room, and a video that agrees with none uses its own background only.
 """
 
 from __future__ import annotations
@@ -26,34 +26,35 @@ from raymaskdp.places import LocalPath
 # Shape suffixes: H rows, W columns, 3 RGB.
 
 LEAST_COMMON = 0.25
-"""Share of the frame that two plates must both show, so that it can be told whether they agree."""
+"""Least share of the frame that two plates must have in common to be compared."""
 
 ALIKE = 20
-"""Largest difference, in levels and in the same light, of pixels that show the same thing."""
+"""Largest difference, in levels and in the same light, of pixels that show the same object."""
 
 MOST_UNLIKE = 0.1
-"""Share of the common pixels that may show something else: a bag, an open door."""
+"""Largest share of the common pixels that may differ, such as a bag or an open door."""
 
 LIGHT_ROWS = 96
-"""Differences of light are smooth, and found in a picture of this height."""
+"""Rows of the image in which differences of light, which are smooth, are computed."""
 
 MOST_SHADE = 0.25
-"""Share of the frame from which on it is no shadow, but another light."""
+"""Share of the frame from which a darker area is a change of light and not a shadow."""
 
 BRIGHTER = 0.75
-"""Where videos show a pixel differently, the share of them that may be darker than what is taken: people
-throw shadows, and none throws light."""
+"""Quantile of the videos' values of a pixel that is used if they differ. It is above the median because
+people cast shadows."""
 
 MOST_VIEWS = 4
-"""Views that are kept of a camera; one that moves more often is not fixed, whatever the manifest says."""
+"""Largest number of views of a camera. A camera that moves more often is not fixed, whatever the manifest
+says."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Observation:
-    """What one video shows of the background.
+    """The background as one video shows it.
 
     Attributes:
-      plate: not filled in, black where it was not seen.
+      plate: not inpainted, black where nothing was observed.
       drift_px: the largest motion of the camera within the video.
     """
 
@@ -92,13 +93,13 @@ def load_views(path: LocalPath) -> tuple[Plate, ...]:
 
 
 def build_views(paths: Sequence[LocalPath], config: PlateConfig) -> tuple[Plate, ...]:
-    """The views of one camera from the observations of its videos, in the order given.
+    """The views of one camera from the observations of its videos, in the given order.
 
-    Two streaming passes: memory grows with the views, not with the videos. What one video alone shows
-    is no view, since no other video can use it.
+    Two streaming passes: memory grows with the views, not with the videos. The plate of a single video is not
+    a view, because no other video can use it.
     """
     groups: list[_Group] = []
-    for path, observed in _steady(paths, config):
+    for path, observed in _static_plates(paths, config):
         group = next((g for g in groups if agree(observed, g.reference, config)), None)
         if group is not None:
             group.add(path, observed)
@@ -107,10 +108,10 @@ def build_views(paths: Sequence[LocalPath], config: PlateConfig) -> tuple[Plate,
     return tuple(group.build(config) for group in groups if len(group.paths) > 1)
 
 
-def joined_with(own: Plate, views: Sequence[Plate], config: PlateConfig) -> Plate:
-    """A video's own plate, and what its camera saw in other videos where it saw nothing, or a shadow.
+def merge_views(own: Plate, views: Sequence[Plate], config: PlateConfig) -> Plate:
+    """A video's own plate, completed by its camera's views where it observed nothing, or a shadow.
 
-    Not filled in. `own` itself comes back where no view agrees with it.
+    It is not inpainted. `own` is returned unchanged if no view agrees with it.
     """
     view = next((view for view in views if agree(view, own, config)), None)
     if view is None:
@@ -122,7 +123,7 @@ def joined_with(own: Plate, views: Sequence[Plate], config: PlateConfig) -> Plat
 
 
 def agree(plate: Plate, reference: Plate, config: PlateConfig) -> bool:
-    """Whether two plates show the same room from the same place, whatever the light."""
+    """Whether two plates show the same room from the same position, independent of the light."""
     if plate.seen_HW.shape != reference.seen_HW.shape:
         return False
     common_HW = plate.seen_HW & reference.seen_HW
@@ -153,18 +154,20 @@ class _Group:
         self._visible_HW += plate.seen_HW
 
     def build(self, config: PlateConfig) -> Plate:
-        """What most that show a pixel agree on, in the light of the first; no shadow, if few have one."""
-        config = dataclasses.replace(config, min_visible=0.0)  # each video asked for that before
+        """The majority value of each pixel, in the light of the first video; without shadows that few videos
+        have.
+        """
+        config = dataclasses.replace(config, min_visible=0.0)  # each video has applied it already
         builder = PlateBuilder(config, visible_HW=self._visible_HW, num_frames=len(self.paths))
-        for _, plate in _steady(self.paths, config):
+        for _, plate in _static_plates(self.paths, config):
             common_HW = plate.seen_HW & self.reference.seen_HW
             gain_3 = lighting(self.reference.color_HW3, plate.color_HW3, common_HW)
             builder.add(relit(plate.color_HW3, gain_3), ~plate.seen_HW)
-        return builder.seen(BRIGHTER)
+        return builder.observed(BRIGHTER)
 
 
-def _steady(paths: Sequence[LocalPath], config: PlateConfig) -> Iterator[tuple[LocalPath, Plate]]:
-    """The plates of the videos in which the camera stood still."""
+def _static_plates(paths: Sequence[LocalPath], config: PlateConfig) -> Iterator[tuple[LocalPath, Plate]]:
+    """The plates of the videos with a static camera."""
     for path in paths:
         observed = Observation.load(path)
         if observed.drift_px <= config.max_drift_px:
@@ -172,16 +175,16 @@ def _steady(paths: Sequence[LocalPath], config: PlateConfig) -> Iterator[tuple[L
 
 
 def _in_light_of(own: Plate, view: Plate) -> np.ndarray:
-    """The colours of a view as they would be in the video of `own`, uint8 [H, W, 3].
+    """The colours of a view in the light of the video of `own`, uint8 [H, W, 3].
 
-    After a gain for the whole picture, what is left of the difference is carried smoothly from where both
-    are seen to where only the view is: no seam shows where a lamp was moved.
+    After a gain for the whole image, the remaining difference is extrapolated smoothly from the pixels that
+    both show to those of the view alone, so that there is no seam if a lamp was moved.
     """
     common_HW = own.seen_HW & view.seen_HW
     lit_HW3 = relit(view.color_HW3, lighting(own.color_HW3, view.color_HW3, common_HW))
     difference_HW3 = own.color_HW3.astype(np.float32) - lit_HW3
     alike_HW = common_HW & (np.abs(difference_HW3).max(axis=2) <= ALIKE)
-    # Shadows are smaller than differences of light, and must not be carried anywhere.
+    # Shadows are smaller than differences of light, and must not be extrapolated.
     rough_HW3 = np.clip(lit_HW3 + _spread(difference_HW3, alike_HW, LIGHT_ROWS / 3), 0, 255)
     alike_HW &= ~_shaded(own.color_HW3, rough_HW3, common_HW)
     offset_HW3 = _spread(difference_HW3, alike_HW, LIGHT_ROWS / 12)
@@ -189,7 +192,7 @@ def _in_light_of(own: Plate, view: Plate) -> np.ndarray:
 
 
 def _spread(values_HW3: np.ndarray, where_HW: np.ndarray, reach: float) -> np.ndarray:
-    """Values blurred from where they count to everywhere, over `reach` of `LIGHT_ROWS` rows."""
+    """Values blurred from `where_HW` to all pixels, over `reach` of `LIGHT_ROWS` rows."""
     height, width = where_HW.shape
     shrink = max(1.0, height / LIGHT_ROWS)
     small = (max(1, round(width / shrink)), max(1, round(height / shrink)))
@@ -197,12 +200,12 @@ def _spread(values_HW3: np.ndarray, where_HW: np.ndarray, reach: float) -> np.nd
     sums_hw3 = cv2.resize(values_HW3 * weight_HW[..., None], small, interpolation=cv2.INTER_AREA)
     weight_hw = cv2.resize(weight_HW, small, interpolation=cv2.INTER_AREA)
     sums_hw3, weight_hw = (cv2.GaussianBlur(part, (0, 0), reach) for part in (sums_hw3, weight_hw))
-    spread_hw3 = sums_hw3 / (weight_hw + 0.02)[..., None]  # far from where anything counts it fades to none
+    spread_hw3 = sums_hw3 / (weight_hw + 0.02)[..., None]  # it fades to zero with the distance
     return cv2.resize(spread_hw3, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _shaded(own_HW3: np.ndarray, other_HW3: np.ndarray, common_HW: np.ndarray) -> np.ndarray:
-    """Where a video shows a shadow that others do not; bool [H, W], none where it must be another light."""
+    """Where a video has a shadow that others do not; bool [H, W], empty if it is a change of light."""
     shaded_HW = shadows.in_shade(own_HW3, other_HW3, common_HW)
     return shaded_HW if shaded_HW.mean() <= MOST_SHADE else np.zeros_like(common_HW)
 

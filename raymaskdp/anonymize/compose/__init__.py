@@ -1,1 +1,1 @@
-"""Putting avatars into the emptied frames."""
+"""Compositing avatars into the emptied frames."""

@@ -1,6 +1,6 @@
 """The output frame: background outside the person masks, plate inside, avatars over both.
 
-Inside a mask no value of the source is ever used; `background.leakage.surviving_pixels` proves it.
+Inside a mask no value of the source is ever used; `background.leakage.surviving_pixels` verifies it.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from raymaskdp.video import masks
 
 @dataclass(frozen=True, kw_only=True)
 class CompositeConfig:
-    """How the layers are put together.
+    """How the layers are composited.
 
     Attributes:
-      margin: person masks are grown by this fraction of the frame height before anything is removed.
-      gap: a pixel that is masked within this many seconds before and after a frame is masked in it, too:
-        masks lose feet and hands for some frames, but no foot is gone for half a second.
-      feather_px: width of the soft seam between background and plate, outside the grown mask.
-      soften_px: how far an avatar's outline blends into what is behind it, inside its silhouette.
-      change_level: a pixel outside the masks that differs from the plate by more than this
-        (0…255) belongs to something that moved: a missed hand, a shadow, a carried thing.
-      change_area: smallest such patch to be replaced by the plate too, as a fraction of the frame.
-      max_shade: a shadow that begins at a person and is at most this fraction of the frame is replaced, too,
-        however soft it is; a larger one is a change of light, and stays.
-      keep_objects: which of such patches stay as they are: "named" ones, things for which the detector has a
-        name, such as balls, cups and chairs, outside the masks; "none"; or "all", and with them any part of a
-        person that the masks missed: look at the results before you pass them on.
-      refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their
-        feet; "embedded" corrects both with the bundled network; "diffusion" makes harmonized avatars look
-        filmed with a large pretrained model, which needs weights; "none" leaves them as they were rendered.
-        Installed packages add others. The avatar layer on disk is the render each time.
-      keep_audio: give the output the source's sound. By default it is left out, because voices identify
+      margin: person masks are dilated by this fraction of the frame height before anything is removed.
+      gap: a pixel that is masked within this many seconds before and after a frame is masked in it, too.
+        Masks miss feet and hands in some frames, but no foot disappears for half a second.
+      feather_px: width of the soft seam between background and plate, outside the dilated mask.
+      soften_px: width over which an avatar's outline blends into the background, inside its silhouette.
+      change_level: a pixel outside the masks that differs from the plate by more than this (0…255) belongs to
+        something that moved: a missed hand, a shadow, a carried object.
+      change_area: smallest area of such pixels that is replaced by the plate, as a fraction of the frame.
+      max_shade: a shadow that touches a person and is at most this fraction of the frame is replaced, too,
+        even a very soft one; a larger one is a change of light, and stays.
+      keep_objects: which moved objects outside the masks stay: "named" for those that the detector has a
+        class for, such as balls, cups and chairs; "none"; or "all". "all" also keeps any part of a person
+        that the masks miss, so inspect the results before you share them.
+      refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their feet;
+        "embedded" corrects both with the bundled network; "diffusion" makes harmonized avatars more realistic
+        with a large pretrained model, which needs weights; "none" leaves them as rendered. Installed packages
+        add others. The avatar layer on disk is always the plain render.
+      keep_audio: copy the source's sound to the output. By default it is removed, because voices identify
         people.
     """
 
@@ -70,16 +70,16 @@ def changed(
     config: CompositeConfig,
     things_HW: np.ndarray | None = None,
 ) -> np.ndarray:
-    """What moved outside the masks, bool [H, W]: patches that differ from the plate, grown a little, and
-    shadows that begin at the masks, however soft. Nothing where `keep_objects` is "all", and no things (bool
-    [H, W], where they are known) where it is "named".
+    """Pixels outside the masks that changed, bool [H, W]: areas that differ from the plate, dilated a little,
+    and shadows that touch the masks, even soft ones. With `keep_objects` "all" there are none; with "named",
+    detected objects (`things_HW`, bool [H, W]) are excluded.
 
-    Looked for at a height of some 360 rows, where noise is averaged away.
+    The difference is computed at a height of about 360 rows, where noise is averaged out.
     """
     if config.keep_objects == "all":
         return np.zeros_like(mask_HW)
     height, width = mask_HW.shape
-    # The plate under the masks, so that no masked value reaches its neighbours through the blur.
+    # The plate under the masks, so that the blur spreads no masked value to its neighbours.
     unmasked_HW3 = cv2.copyTo(plate_HW3, mask_HW.view(np.uint8), frame_HW3.copy())
     shrink = max(1, height // 360)
     small = (max(1, width // shrink), max(1, height // shrink))
@@ -90,7 +90,7 @@ def changed(
     found_HW = np.zeros_like(mask_HW)
     for found_hw, margin_px in (
         (_patches(seen_hw3, behind_hw3, config), config.margin * height + shrink),
-        (shadows.thrown(seen_hw3, behind_hw3, masked_hw, config.max_shade), 2.0 * shrink),
+        (shadows.cast_shadows(seen_hw3, behind_hw3, masked_hw, config.max_shade), 2.0 * shrink),
     ):
         if found_hw.any():
             patches = cv2.resize(found_hw.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
@@ -101,7 +101,7 @@ def changed(
 
 
 def _patches(frame_HW3: np.ndarray, plate_HW3: np.ndarray, config: CompositeConfig) -> np.ndarray:
-    """Patches of some size that differ much, bool [H, W]."""
+    """Connected areas of a minimum size that differ much, bool [H, W]."""
     red, green, blue = cv2.split(cv2.absdiff(cv2.blur(frame_HW3, (3, 3)), cv2.blur(plate_HW3, (3, 3))))
     largest = cv2.max(cv2.max(red, green), blue)
     different: np.ndarray = (largest > config.change_level).view(np.uint8)
@@ -119,7 +119,7 @@ def backdrop(
 ) -> np.ndarray:
     """The frame without people, uint8 [H, W, 3]: the source outside `mask_HW`, the plate inside.
 
-    The seam is soft and lies outside the mask.
+    The seam is soft and outside the mask.
     """
     backdrop_HW3 = erase(frame_HW3, mask_HW)
     if mask_HW.any():
@@ -138,20 +138,20 @@ def overlay(
 
 
 Box = tuple[slice, slice]
-"""Rows and columns; nothing outside is touched, so the cost follows the people's size, not the frame's."""
+"""Rows and columns. Only they are processed, so the cost depends on the people's size, not the frame's."""
 
 
 def _outer_ramp(mask_HW: np.ndarray, width_px: float) -> tuple[Box, np.ndarray]:
-    """1 in the mask, falling to 0 over `width_px` outside it; float32, in the box that comes with it."""
-    box = masks.around(mask_HW, math.ceil(width_px) + 1)
+    """1 in the mask, falling to 0 over `width_px` outside it; float32, in the returned box."""
+    box = masks.bounding_slices(mask_HW, math.ceil(width_px) + 1)
     if width_px <= 0:
         return box, mask_HW[box].astype(np.float32)
     return box, np.clip(1 - masks.distance(mask_HW[box]) / np.float32(width_px + 1), 0, 1)
 
 
 def _inner_ramp(mask_HW: np.ndarray, soften_px: float) -> tuple[Box, np.ndarray]:
-    """The mask with its rim softened inwards: 0 outside, 1 deep inside; float32, in its box."""
-    box = masks.around(mask_HW, math.ceil(4 * soften_px))
+    """The mask with its edge softened inwards: 0 outside, 1 deep inside; float32, in the returned box."""
+    box = masks.bounding_slices(mask_HW, math.ceil(4 * soften_px))
     ramp = mask_HW[box].astype(np.float32)
     return box, cv2.GaussianBlur(ramp, (0, 0), soften_px) * ramp if soften_px > 0 else ramp
 
@@ -160,7 +160,7 @@ def _blend(under_HW3: np.ndarray, over_HW3: np.ndarray, box: Box, weight: np.nda
     """Blend `over` into `under` in place with the weights of the pixels in the box."""
     under, over = under_HW3[box], over_HW3[box]
     over_only = weight >= 1
-    # Few pixels are neither all one nor all the other: places are cheaper to find and use than masks.
+    # Few pixels are blended, so indices are faster to find and use than masks.
     rim = np.nonzero((weight > 0) & ~over_only)
     before, after = under[rim].astype(np.float32), over[rim].astype(np.float32)
     cv2.copyTo(over, over_only.view(np.uint8), under)

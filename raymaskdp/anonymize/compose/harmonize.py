@@ -1,8 +1,8 @@
 """Harmonization: the scene's light on avatars, and their shadow on its floor. In the composite only.
 
-The avatar layer on disk stays as it was rendered. What is made here mixes real background into
-avatars, so training treats it as sensitive (provenance rule), and nothing under a person mask may
-enter: all of it is computed from the emptied frame and the render.
+The avatar layer on disk stays as rendered. The harmonized layer mixes real background into avatars, so
+training treats it as sensitive (provenance rule). No pixel under a person mask may enter: it is computed from
+the emptied frame and the render only.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from raymaskdp.video import masks
 GAMMA = 2.2
 
 USUAL_LIGHT = 0.14
-"""Mean linear value of a picture in which the renderer's own light looks right."""
+"""Mean linear value of an image in which the renderer's own light looks right."""
 
 LIGHT_SHARE, CAST_SHARE = 0.6, 0.4
-"""Powers to which the scene's brightness and its colour cast are taken on: a background may be dark or red
-because it is painted so, hence less than 1."""
+"""Exponents with which the scene's brightness and its colour cast are applied; below 1, because a background
+may also be dark or red by its paint."""
 
 SHADOW = 0.6
-"""Share of light that a floor loses right under a foot."""
+"""Share of light that a floor loses directly under a foot."""
 
 REACH_M = 0.25
-"""Height above the floor from which a body throws 1/e of that shadow."""
+"""Height above the floor at which a body casts 1/e of that shadow."""
 
 JUMP_S = 0.6
-"""Nobody is in the air for longer, so somebody touches the floor at least this often."""
+"""Longest jump; a person touches the floor at least once in this time."""
 
 
-class Plain(FrameRefiner):
-    """Leaves everything as it is."""
+class Unrefined(FrameRefiner):
+    """Leaves all layers unchanged."""
 
     def __init__(self, motions: tuple[Motion, ...], camera_33: np.ndarray, fps: float) -> None:
         pass
 
     def __call__(self, emptied_HW3: np.ndarray, drawn: Rendered, index: int) -> Refined:
-        """Both layers untouched."""
+        """Both layers unchanged."""
         nowhere = np.zeros(drawn.mask_HW.shape, bool)
         return Refined(backdrop_HW3=emptied_HW3, avatar_HW3=drawn.color_HW3, shaded_HW=nowhere)
 
 
 class Harmonize(FrameRefiner):
-    """Takes on the scene's light and throws contact shadows; frames come in order."""
+    """Applies the scene's light and adds contact shadows; frames in order."""
 
     def __init__(self, motions: tuple[Motion, ...], camera_33: np.ndarray, fps: float) -> None:
         self._motions = motions
@@ -67,7 +67,7 @@ class Harmonize(FrameRefiner):
         shaded_HW = np.zeros((height, width), bool)
         shade_hw = self._shade(drawn, index)
         if shade_hw.any():
-            box = _enlarged(masks.around(shade_hw > 0), shade_hw.shape, (height, width))
+            box = _enlarged(masks.bounding_slices(shade_hw > 0), shade_hw.shape, (height, width))
             shade = _window(shade_hw, (height, width), box) * ~drawn.mask_HW[box]
             shaded_HW[box] = shade > 1 / 512
             light = (1 - SHADOW * shade * shaded_HW[box]) ** np.float32(1 / GAMMA)
@@ -76,25 +76,25 @@ class Harmonize(FrameRefiner):
         return Refined(backdrop_HW3=backdrop_HW3, avatar_HW3=relight(drawn, emptied_HW3), shaded_HW=shaded_HW)
 
     def state(self) -> bytes:
-        """The floors that were seen lately, some hundred bytes."""
+        """The recent floors, some hundred bytes."""
         return json.dumps([list(floors) for floors in self._floors_P]).encode()
 
     def resume(self, state: bytes) -> None:
-        """Go on with the floors that another one saw."""
+        """Continue with the floors of another refiner."""
         for floors, seen in zip(self._floors_P, json.loads(state), strict=True):
             floors.clear()
             floors.extend(seen)
 
     def floor(self, person: int) -> float | None:
-        """The floor's place along `up` under a person, as frames so far showed it; None if none did."""
+        """Position of the floor along `up` under a person, from the frames so far; None if unknown."""
         return min(self._floors_P[person], default=None)
 
     def up(self, person: int) -> np.ndarray:
-        """Which way is up for a person, a unit vector in the camera's frame."""
+        """The upward direction of a person, a unit vector in the camera's frame."""
         return self._up_P3[person]
 
     def _shade(self, drawn: Rendered, index: int) -> np.ndarray:
-        """How much of the shadow lies on each pixel of a small copy, float32 [h, w] from 0 to 1."""
+        """Strength of the shadow on each pixel of a small copy, float32 [h, w] from 0 to 1."""
         height, width = drawn.mask_HW.shape
         step = max(1, height // 240)
         shade_hw = np.zeros((-(-height // step), -(-width // step)), np.float32)
@@ -112,7 +112,7 @@ class Harmonize(FrameRefiner):
         return shade_hw
 
     def _see_floor(self, own_N3: np.ndarray, person: int, height: int) -> None:
-        """Note where the lowest point of a person is, unless its feet are not in the picture."""
+        """Record the lowest point of a person, unless its feet are outside the image."""
         if len(own_N3):
             low_3 = own_N3[np.argmin(own_N3 @ self._up_P3[person])]
             row = low_3[1] / low_3[2] * self._camera_33[1, 1] + self._camera_33[1, 2]
@@ -121,17 +121,17 @@ class Harmonize(FrameRefiner):
 
 
 def relight(drawn: Rendered, emptied_HW3: np.ndarray) -> np.ndarray:
-    """The avatars in the light around them, uint8 [H, W, 3]: exposure and colour cast.
+    """The avatars in the surrounding light, uint8 [H, W, 3]: exposure and colour cast.
 
-    The light is the emptied frame, blurred over a third of its height, so it changes smoothly in place
-    and time.
+    The light is the emptied frame, blurred over a third of its height, so it changes smoothly in space and
+    time.
     """
     if not drawn.mask_HW.any():
         return drawn.color_HW3
     height, width = drawn.mask_HW.shape
     rows = 48
     small = (max(1, round(rows * width / height)), rows)
-    step = max(1, height // 240)  # the blur below leaves nothing of what this misses
+    step = max(1, height // 240)  # the blur below removes finer detail anyway
     around_hw3 = (
         cv2.resize(
             np.ascontiguousarray(emptied_HW3[step // 2 :: step, step // 2 :: step]),
@@ -144,18 +144,18 @@ def relight(drawn: Rendered, emptied_HW3: np.ndarray) -> np.ndarray:
     value_hw = np.maximum(linear_hw3.mean(axis=2, keepdims=True), 1e-3)
     gain_hw3 = np.clip((value_hw / USUAL_LIGHT) ** LIGHT_SHARE, 0.4, 1.6)
     gain_hw3 = gain_hw3 * np.clip(linear_hw3 / value_hw, 0.5, 2) ** CAST_SHARE
-    box = masks.around(drawn.mask_HW)
+    box = masks.bounding_slices(drawn.mask_HW)
     gain = _window(gain_hw3 ** np.float32(1 / GAMMA), (height, width), box)
     lit = drawn.color_HW3[box] / np.float32(255) * gain
     glaring = lit > 0.8
-    lit[glaring] = 1 - 0.2 * np.exp(4 - 5 * lit[glaring])  # nothing is cut off at white
+    lit[glaring] = 1 - 0.2 * np.exp(4 - 5 * lit[glaring])  # compress highlights instead of clipping them
     avatar_HW3 = np.zeros_like(drawn.color_HW3)
     avatar_HW3[box] = np.rint(255 * lit * drawn.mask_HW[box][..., None]).astype(np.uint8)
     return avatar_HW3
 
 
 def _window(small: np.ndarray, size: tuple[int, int], box: tuple[slice, slice]) -> np.ndarray:
-    """The part `box` of `small`, enlarged to `size` (rows, columns)."""
+    """The part `box` of `small`, resampled to `size` (rows, columns)."""
     (height, width), (rows, columns) = size, box
     down, across = small.shape[0] / height, small.shape[1] / width
     place = np.array(
@@ -167,7 +167,7 @@ def _window(small: np.ndarray, size: tuple[int, int], box: tuple[slice, slice]) 
 
 
 def _enlarged(box: tuple[slice, slice], small: tuple[int, ...], size: tuple[int, ...]) -> tuple[slice, slice]:
-    """The box of a small copy in pixels of the frame, a pixel of the copy larger on each side."""
+    """The box of a small copy in pixels of the frame, enlarged by one pixel of the copy on each side."""
     rows, columns = (
         slice(max(0, (part.start - 1) * full // few), min(full, -(-(part.stop + 1) * full // few)))
         for part, few, full in zip(box, small, size, strict=True)
@@ -176,7 +176,7 @@ def _enlarged(box: tuple[slice, slice], small: tuple[int, ...], size: tuple[int,
 
 
 def _upright(motion: Motion) -> np.ndarray:
-    """Which way is up, in the camera frame: that of the pelvis in most frames."""
+    """The upward direction in the camera frame: that of the pelvis in most frames."""
     roots_T3 = motion.rotations_TJ3[motion.visible_T, 0]
     if not len(roots_T3):
         return np.array([0.0, -1.0, 0.0])
@@ -187,7 +187,7 @@ def _upright(motion: Motion) -> np.ndarray:
 
 
 def owners(drawn: Rendered, motions: tuple[Motion, ...], index: int, camera_33: np.ndarray) -> np.ndarray:
-    """Whose avatar each pixel shows, int16 [H, W]: the person with the nearest hips; -1 for none."""
+    """The person of each avatar pixel, int16 [H, W]: the person with the nearest hips; -1 for none."""
     owner_HW = np.full(drawn.mask_HW.shape, -1, np.int16)
     if drawn.mask_HW.any() and _present(motions, index):
         owner_HW[drawn.mask_HW] = _nearest(_surface(drawn, camera_33, 1), motions, index)
@@ -225,7 +225,7 @@ def _drop(
     camera_33: np.ndarray,
     step: int,
 ) -> None:
-    """Add the shadow that points throw on the floor right below them, in place."""
+    """Add the shadow of points to the floor below them, in place."""
     above_N = points_N3 @ up_3 - floor
     below_N3 = points_N3 - above_N[:, None] * up_3
     ahead = below_N3[:, 2] > 0.1
@@ -239,7 +239,7 @@ def _drop(
     dropped_hw = np.zeros_like(shade_hw)
     np.maximum.at(dropped_hw, (rows[inside], columns[inside]), strength_N[inside])
     metre = camera_33[0, 0] / float(np.median(below_N3[:, 2])) / step
-    # A dot of shadow is as wide as a foot; floors are seen aslant, so it is lower than wide.
+    # A spot of shadow is as wide as a foot, and lower than wide, because floors are seen at an angle.
     size = (2 * round(0.05 * metre) + 1, 2 * round(0.025 * metre) + 1)
     dropped_hw = cv2.dilate(dropped_hw, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size))
     dropped_hw = cv2.GaussianBlur(dropped_hw, (0, 0), 0.045 * metre + 0.3, sigmaY=0.025 * metre + 0.3)

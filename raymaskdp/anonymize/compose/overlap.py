@@ -1,6 +1,6 @@
-"""Whether an avatar covers its person. One that does not is replaced by a silhouette.
+"""Whether an avatar covers its person. An avatar that does not is replaced by a silhouette.
 
-The body is drawn as its limbs, each as thick as a person's, on a small grid: some 1.3 ms a frame.
+The body is drawn as limbs of a person's thickness on a small grid; it takes about 1.3 ms a frame.
 
 Shape suffixes: T frames, N frames with a body, J = 22 joints.
 """
@@ -20,27 +20,27 @@ from raymaskdp.bodies.skeleton import BODY_JOINTS, JOINT, PARENTS
 from raymaskdp.video.masks import unpack
 
 GRID = 160
-"""Cells along the width of the picture."""
+"""Cells along the width of the image."""
 
 LEAST, WINDOW_S = 0.4, 1.0
-"""Least overlap (IoU) of limbs and outline, the median over so many seconds.
+"""Least overlap (IoU) of limbs and outline, as the median over this many seconds.
 
-Of the avatars of 45 real clips, those that looked right had 0.46 and more, most of those that did not 0.06 to
-0.4; two clips of hands had 0.46 and 0.53, and are caught by how the torso spins.
+In 45 real clips, avatars that looked right had 0.46 or more, and most of the others 0.06 to 0.4. Two clips of
+hands had 0.46 and 0.53; they are detected by the spin of the torso.
 """
 
 RADIUS_MM = {
     "pelvis": 150, "hip": 90, "knee": 70, "ankle": 50, "foot": 50, "spine1": 140, "spine2": 140,
     "spine3": 150, "neck": 80, "head": 110, "collar": 100, "shoulder": 80, "elbow": 50, "wrist": 45,
 }  # fmt: skip
-"""Of the cylinder that ends at a joint."""
+"""Radius of the cylinder that ends at a joint."""
 
 _RADIUS_J = np.array([RADIUS_MM[name.split("_")[-1]] for name in BODY_JOINTS]) / 1000
 _TORSO = [JOINT[name] for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
 
 
-def where_people_are(motions: Sequence[Motion], people: People, body: Body) -> list[Motion]:
-    """The motions without the frames in which an avatar would stand beside its person's outline."""
+def drop_misplaced_avatars(motions: Sequence[Motion], people: People, body: Body) -> list[Motion]:
+    """The motions without the frames in which an avatar would be beside its person's outline."""
     return [
         motion if person.outlines_T is None else _checked(motion, person.outlines_T, people, body)
         for motion, person in zip(motions, people.persons, strict=True)
@@ -73,7 +73,7 @@ def _limbs(joints_J3: np.ndarray, camera_33: np.ndarray, scale: float, size: tup
     width, height = size
     depth_J = np.maximum(joints_J3[:, 2], 0.1)
     place_J2 = (joints_J3[:, :2] / depth_J[:, None] * camera_33[0, 0] + camera_33[:2, 2]) * scale
-    # Far outside the grid it does not matter where; OpenCV counts in 16 bits.
+    # Clipped far outside the grid, because OpenCV's coordinates have 16 bits.
     place_J2 = np.clip(place_J2, -20 * GRID, 20 * GRID)
     radius_J = np.clip(_RADIUS_J * camera_33[0, 0] / depth_J * scale, 0.5, 2 * GRID)
     image = np.zeros((height, width), np.uint8)

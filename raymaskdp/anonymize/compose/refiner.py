@@ -1,7 +1,7 @@
-"""What fits avatars into the frames of one video: the protocol of all refiners, and what they are given.
+"""The protocol of refiners, which fit avatars into the frames of one video, and their inputs.
 
-There is no argument for a source frame. All that a refiner sees is the emptied frame, the render, and how the
-avatars move, so nothing under a person mask can come back through it.
+There is no argument for a source frame. The inputs of a refiner are the emptied frame, the render, and the
+avatars' motions, so no pixel under a person mask can return through it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from raymaskdp.bodies.render import Rendered
 
 @dataclass(frozen=True, kw_only=True)
 class Cast:
-    """The people of one video: how they move, and as whom.
+    """The people of one video: their motions and avatars.
 
     Attributes:
-      motions, figures, avatars: one a person, in the same order.
+      motions, figures, avatars: one for each person, in the same order.
       camera_33: intrinsics, float64.
       fps: frames a second.
     """
@@ -42,12 +42,12 @@ class Cast:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shot:
-    """All that a refiner sees of one frame: no pixel of the source under a mask is in it.
+    """All inputs of a refiner for one frame. It has no pixel of the source under a mask.
 
     Attributes:
       index: its number.
       emptied_HW3: uint8, the frame without people.
-      drawn: the avatars for it.
+      drawn: the rendered avatars.
     """
 
     index: int
@@ -57,7 +57,7 @@ class Shot:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Refined:
-    """What a refiner makes of one frame.
+    """A refiner's output for one frame.
 
     Attributes:
       backdrop_HW3: uint8, the emptied frame, shaded.
@@ -74,34 +74,34 @@ class Refiner(Protocol):
     """Fits avatars into the frames of one video."""
 
     def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
-        """One result a shot, in order; it may read some shots ahead."""
+        """One result for each shot, in order; it may read some shots ahead."""
 
     def state(self) -> bytes:
-        """All that frames still to come need of those before; to be asked for when `over` has ended."""
+        """The state for the next frames; to be called after `over` has ended."""
 
     def resume(self, state: bytes) -> None:
-        """Go on where another refiner of the same video was asked for its `state`."""
+        """Continue from the `state` of another refiner of the same video."""
 
     def counted(self) -> Mapping[str, int]:
-        """What it counted in the frames so far, for the video's row; not of those before `resume`."""
+        """Counts of the frames so far, for the video's row; without those before `resume`."""
 
 
 class FrameRefiner:
-    """A refiner that is called with every frame, and counts nothing; it has no state unless it adds one."""
+    """A refiner that is called for every frame and counts nothing; without state by default."""
 
     def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
-        """One result a shot, in order."""
+        """One result for each shot, in order."""
         return (self(shot.emptied_HW3, shot.drawn, shot.index) for shot in shots)
 
     def state(self) -> bytes:
-        """Nothing: every frame is made by itself."""
+        """Empty: every frame is refined separately."""
         return b""
 
     def resume(self, state: bytes) -> None:
-        """Nothing to do."""
+        """No operation."""
 
     def counted(self) -> Mapping[str, int]:
-        """Nothing."""
+        """An empty mapping."""
         return {}
 
     def __call__(self, emptied_HW3: np.ndarray, drawn: Rendered, index: int) -> Refined:
@@ -111,7 +111,7 @@ class FrameRefiner:
 
 @dataclass(frozen=True, kw_only=True)
 class RefinerSettings:
-    """The settings that a refiner may depend on.
+    """The settings that are available to a refiner.
 
     Attributes:
       composite, diffusion, pose: groups of `AnonymizeConfig`.
@@ -129,9 +129,9 @@ class RefinerKind:
     """A kind of refiner, for the registry.
 
     Attributes:
-      load: called once in each worker; what it returns is called once a video, and makes its refiner. It is
-        the place to keep networks, which should be loaded at the first video.
-      normals: whether shots are to have the normals of what is drawn.
+      load: called once in each worker. It returns a function that is called once for each video, and creates
+        its refiner. It is the place to keep networks, which should be loaded at the first video.
+      normals: whether shots need normals.
     """
 
     load: Callable[[RefinerSettings], Callable[[Cast], Refiner]]

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined
 from raymaskdp.anonymize.compose.refiner import Cast, Refiner, RefinerKind, RefinerSettings
 from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks
 from raymaskdp.extensions import Registry
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
 
 DIFFUSION = "diffusion"
-"""The kind that needs weights, and has settings of its own: `raymaskdp.anonymize.compose.diffusion`."""
+"""The kind that needs weights and has its own settings: `raymaskdp.anonymize.compose.diffusion`."""
 
 
 def _plain(settings: RefinerSettings) -> Callable[[Cast], Refiner]:
-    return lambda cast: Plain(cast.motions, cast.camera_33, cast.fps)
+    return lambda cast: Unrefined(cast.motions, cast.camera_33, cast.fps)
 
 
 def _harmonize(settings: RefinerSettings) -> Callable[[Cast], Refiner]:
@@ -29,15 +29,15 @@ def _harmonize(settings: RefinerSettings) -> Callable[[Cast], Refiner]:
 
 def _embedded(settings: RefinerSettings) -> Callable[[Cast], Refiner]:
     def make(cast: Cast) -> Refiner:
-        from raymaskdp.anonymize.compose.diffusion.relight import Embedded
+        from raymaskdp.anonymize.compose.diffusion.relight import Relight
 
-        return Embedded(cast.motions, cast.camera_33, cast.fps)
+        return Relight(cast.motions, cast.camera_33, cast.fps)
 
     return make
 
 
 class _Diffusion:
-    """Makes diffusion refiners; diffusers is imported at the first video, as that takes seconds."""
+    """Creates diffusion refiners. diffusers is imported at the first video, because that takes seconds."""
 
     def __init__(self, settings: RefinerSettings) -> None:
         self._settings = settings
@@ -76,4 +76,4 @@ REFINERS: Registry[RefinerKind] = Registry(
     what="RefinerKind",
     is_one=lambda part: isinstance(part, RefinerKind),
 )
-"""Ways to fit avatars into a scene."""
+"""Kinds of refiners by name."""

@@ -1,4 +1,4 @@
-"""The people of one video between analysis and synthesis: where they are, and the avatars for them."""
+"""The people of one video between analysis and synthesis: their masks and their avatars."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from raymaskdp.video import masks
 from raymaskdp.video.mask_film import MaskFilm, union
 
 HELD_S = 0.25
-"""Seconds before and after a frame for which a doubt about it holds; a rung is held for twice as long."""
+"""Seconds by which a doubt is extended before and after its frame; a rung is held for twice as long."""
 
 # Shape suffixes: P persons, T frames, H rows, W columns, B bytes of a packed mask, V vertices.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """Masks and motions of everybody.
+    """Masks and motions of all people.
 
     Attributes:
       height, width: pixels.
-      masks_PTB: P films of packed person masks [T, B] as the analysis gave them.
+      masks_PTB: P films of packed person masks [T, B] from the analysis.
       visible_PT: bool [P, T].
-      motions: P of them, in the same order; a person without a pose in a frame is a silhouette there.
-      doubts_TB: film of the regions in which somebody may be whom nobody follows.
-      doubts_T: int64 [T], how many such regions a frame has.
-      things_TB: film of the things that a detector names, such as balls, cups and chairs.
+      motions: P of them, in the same order; a person without a pose in a frame is a silhouette in it.
+      doubts_TB: film of the regions in which there may be a person without a track.
+      doubts_T: int64 [T], the number of such regions in each frame.
+      things_TB: film of the objects that a detector finds, such as balls, cups and chairs.
     """
 
     height: int
@@ -50,7 +50,7 @@ class Scene:
 
     @classmethod
     def of(cls, people: People, motions: list[Motion]) -> Scene:
-        """What synthesis needs of an analysis."""
+        """The scene of an analysis."""
         held = round(HELD_S * people.fps)
         visible_PT = np.array([p.visible_T for p in people.persons], bool).reshape(-1, people.num_frames)
         steady = [
@@ -71,20 +71,20 @@ class Scene:
 
     @property
     def num_frames(self) -> int:
-        """Frames of the video."""
+        """Number of frames of the video."""
         return self.visible_PT.shape[1]
 
     @property
     def camera_33(self) -> np.ndarray:
-        """Intrinsics, float64 [3, 3]; those of the first motion, as all share the camera."""
+        """Intrinsics, float64 [3, 3]; those of the first motion, because all share the camera."""
         return self.motions[0].camera_33 if self.motions else np.eye(3)
 
     def person_mask(self, person: int, index: int) -> np.ndarray:
         """Bool [H, W] of one person in frame `index`."""
         return masks.unpack(self.masks_PTB[person][index], self.height, self.width)
 
-    def everybody(self, margin_px: float) -> MaskFilm:
-        """Packed masks of everybody in each frame, and of doubts, grown by `margin_px`; [T, B]."""
+    def dilated_masks(self, margin_px: float) -> MaskFilm:
+        """Packed masks of all people and doubts in each frame, dilated by `margin_px`; [T, B]."""
         films = [*self.masks_PTB, self.doubts_TB]
         union_TB = union(films, self.num_frames, packed_size(self.height, self.width))
         for index in np.flatnonzero(union_TB.any_T()).tolist():
@@ -93,7 +93,7 @@ class Scene:
         return union_TB
 
     def pack(self) -> bytes:
-        """As bytes, for `Item.analysis`."""
+        """The scene as bytes, for `Item.analysis`."""
         motions = self.motions
         films = [MaskFilm.of(film).packed() for film in (*self.masks_PTB, self.doubts_TB, self.things_TB)]
         return pack_arrays(
@@ -147,7 +147,7 @@ class Scene:
         )
 
     def posed(self, figures: Sequence[Figure], index: int) -> list[tuple[Figure, np.ndarray]]:
-        """Figures, one a person, and posed vertices [V, 3] of those in frame `index`."""
+        """Figures, one for each person, and posed vertices [V, 3] of those in frame `index`."""
         frame = slice(index, index + 1)
         return [
             (figure, figure.pose(motion.rotations_TJ3[frame], motion.translation_T3[frame])[0])
@@ -157,7 +157,7 @@ class Scene:
 
 
 def steady_T(posed_T: np.ndarray, visible_T: np.ndarray, least: int) -> np.ndarray:
-    """Frames with an avatar, bool [T], without stretches of fewer than `least` frames between silhouettes.
+    """Frames with an avatar, bool [T], without runs of fewer than `least` frames between silhouettes.
 
     >>> steady_T(np.array([1, 1, 0, 1, 0, 1, 1], bool), np.ones(7, bool), 2).astype(int).tolist()
     [1, 1, 0, 0, 0, 1, 1]
@@ -172,14 +172,14 @@ def steady_T(posed_T: np.ndarray, visible_T: np.ndarray, least: int) -> np.ndarr
 
 
 def doubt_film(people: People, held: int) -> tuple[MaskFilm, np.ndarray]:
-    """Where doubts are, each for `held` frames before and after, as a film; and how many a frame has, [T]."""
+    """Doubts, extended by `held` frames before and after, as a film; and their number in each frame, [T]."""
     film = MaskFilm(people.num_frames, packed_size(people.height, people.width))
     counts_T = np.zeros(people.num_frames, np.int64)
     patches: dict[int, list[Patch]] = {}
     held_T = np.zeros(people.num_frames, bool)
     for doubt in people.doubts:
         patches.setdefault(doubt.frame, []).append(box_patch(np.array(doubt.box)))
-        if not doubt.is_part:  # the person whose part it is counts already
+        if not doubt.is_part:  # its person is counted already
             counts_T[doubt.frame] += 1
             held_T[max(0, doubt.frame - held) : doubt.frame + held + 1] = True
     for frame in range(people.num_frames):
@@ -193,9 +193,9 @@ def doubt_film(people: People, held: int) -> tuple[MaskFilm, np.ndarray]:
 
 
 def avatars_of(record: VideoRecord, num_persons: int, secret: bytes) -> list[Avatar]:
-    """An avatar a track: the first is the subject's, where the manifest names one, in every video.
+    """An avatar for each track. The first is the subject's, if the manifest names one, in every video.
 
-    People of one video can be told apart.
+    People of one video can be distinguished.
     """
     names = [f"video/{record.video_id}/{person}" for person in range(num_persons)]
     if names and record.subject is not None:

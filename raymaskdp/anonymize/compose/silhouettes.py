@@ -1,8 +1,7 @@
-"""Plain silhouettes for people without an avatar: flat colour where the person's mask is.
+"""Silhouettes of people without an avatar: a flat colour over the person's mask.
 
-Where a silhouette ends is where the person's dilated mask ends, so it is made of the source and no
-rendering. It is drawn into the composite and never into the avatar layer: for masked training it stays
-sensitive.
+The shape of a silhouette is the person's dilated mask, so it depends on the source and is not a render. It is
+drawn into the composite and never into the avatar layer: masked training treats it as sensitive.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from raymaskdp.bodies.avatar import Avatar
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FlatPeople:
-    """The people of one frame without an avatar.
+class SilhouetteFrame:
+    """A frame with silhouettes of its people without an avatar.
 
     Attributes:
       frame_HW3: uint8 RGB, the frame with their silhouettes.
-      mask_HW: bool, where these are.
-      avatars, silhouettes: how many people have an avatar, and how many a silhouette.
+      mask_HW: bool, the pixels of the silhouettes.
+      avatars, silhouettes: number of people with an avatar, and with a silhouette.
     """
 
     frame_HW3: np.ndarray
@@ -39,8 +38,8 @@ class Silhouettes:
 
     Args:
       scene: people and motions.
-      avatars: one a person.
-      min_overlap: an avatar that covers less of the person's mask than this fraction is not enough.
+      avatars: one for each person.
+      min_overlap: an avatar that covers less of the person's mask than this fraction does not suffice.
     """
 
     def __init__(self, scene: Scene, avatars: Sequence[Avatar], min_overlap: float) -> None:
@@ -48,7 +47,7 @@ class Silhouettes:
         self._colours = [np.rint(255 * np.array(avatar.top)).astype(np.uint8) for avatar in avatars]
         self._min_overlap = min_overlap
 
-    def over(self, frame_HW3: np.ndarray, index: int, avatar_mask_HW: np.ndarray) -> FlatPeople:
+    def over(self, frame_HW3: np.ndarray, index: int, avatar_mask_HW: np.ndarray) -> SilhouetteFrame:
         """Frame `index`, uint8 [H, W, 3], with its silhouettes.
 
         Args:
@@ -69,4 +68,4 @@ class Silhouettes:
             frame_HW3[mask_HW] = self._colours[person]
             flat_HW |= mask_HW
             silhouettes += 1
-        return FlatPeople(frame_HW3=frame_HW3, mask_HW=flat_HW, avatars=avatars, silhouettes=silhouettes)
+        return SilhouetteFrame(frame_HW3=frame_HW3, mask_HW=flat_HW, avatars=avatars, silhouettes=silhouettes)

@@ -1,7 +1,7 @@
 """Write the layers of a video frame by frame: background, avatars, silhouettes, and the composite.
 
-Two streaming passes over the source. In the second every frame is made twice, once with all masked
-pixels altered, and the two are compared: what survives of a person is counted, not assumed.
+There are two streaming passes over the source. In the second every frame is made twice, once with all masked
+pixels altered, and the results are compared: the source pixels that survive are counted, not assumed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,19 @@ from raymaskdp.anonymize.compose import composite
 from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.refiner import Refiner, Shot
 from raymaskdp.anonymize.compose.scene import Scene
-from raymaskdp.anonymize.compose.silhouettes import FlatPeople, Silhouettes
-from raymaskdp.anonymize.output.chunks import Piece, Pieces
+from raymaskdp.anonymize.compose.silhouettes import SilhouetteFrame, Silhouettes
+from raymaskdp.anonymize.output.chunks import Chunk, Chunks
 from raymaskdp.anonymize.people.people import packed_size
 from raymaskdp.anonymize.verify.checks import Digest, FrameChecks
 from raymaskdp.anonymize.verify.config import VerifyConfig
-from raymaskdp.anonymize.verify.ladder import LadderFrame, Rung, SecondLook, num_regions, redacted, warm_up
+from raymaskdp.anonymize.verify.ladder import (
+    LadderFrame,
+    Rung,
+    SecondDetector,
+    num_regions,
+    redacted,
+    warm_up,
+)
 from raymaskdp.bodies.render import Rendered, nothing_drawn
 from raymaskdp.files import atomic_path
 from raymaskdp.video import masks
@@ -48,7 +55,7 @@ class Emptied:
 
     Attributes:
       frame_HW3: uint8 RGB.
-      removed_HW: bool, what was replaced: the person masks, and what moved beside them.
+      removed_HW: bool, the replaced pixels: person masks, and changes beside them.
     """
 
     frame_HW3: np.ndarray
@@ -63,7 +70,7 @@ def empty(
     config: CompositeConfig,
     things_HW: np.ndarray | None = None,
 ) -> Emptied:
-    """Remove everything under `mask_HW`, and what moves outside it where the background is known.
+    """Remove everything under `mask_HW`, and changes outside it if the background is known.
 
     No value of `frame_HW3` under the mask has any influence on the result.
     """
@@ -81,16 +88,16 @@ def empty(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SynthesisInputs:
-    """All that the second pass works from.
+    """All inputs of the second pass.
 
     Attributes:
-      source, info, scene, background: the video and what is known of it.
+      source, info, scene, background: the video and its analysis.
       draw: the avatars of a frame, by its index.
       refiner: a new refiner; it fits avatars into the scene.
       silhouettes: of people without a pose; behind the avatars, and not in their layer.
-      masks_TB: packed, everything that must go.
-      flow: fills frames without a background from their neighbours; None where that is not wanted.
-      look: sees people in frames that must show nobody.
+      masks_TB: packed, all pixels that must be removed.
+      flow: fills frames without a background from their neighbours; None if disabled.
+      look: detects people in frames that must show none.
       plates, composites, verify: settings.
     """
 
@@ -103,7 +110,7 @@ class SynthesisInputs:
     silhouettes: Silhouettes
     masks_TB: np.ndarray | MaskFilm
     flow: FlowFill | None = None
-    look: SecondLook
+    look: SecondDetector
     plates: PlateConfig
     composites: CompositeConfig
     verify: VerifyConfig
@@ -111,15 +118,15 @@ class SynthesisInputs:
 
 @dataclass(kw_only=True, eq=False)
 class WrittenLayers:
-    """What the second pass wrote, and what was counted on the way.
+    """The files and the counts of the second pass.
 
     Attributes:
       checks: counts of every frame.
-      removed_TB, seams_TB, avatar_TB: packed masks of what was replaced, the same with its soft rim and
-        the avatars' shadows, and the avatars.
+      removed_TB, seams_TB, avatar_TB: packed masks of the replaced pixels, of the same with the soft seam and
+        the avatars' shadows, and of the avatars.
       digest: of the avatar frames.
-      refined: what the refiners counted.
-      resumed: pieces that were finished before.
+      refined: the refiners' counts.
+      resumed: number of chunks that were completed before.
     """
 
     checks: FrameChecks
@@ -132,7 +139,7 @@ class WrittenLayers:
 
     @classmethod
     def of(cls, work: SynthesisInputs) -> WrittenLayers:
-        """Nothing yet."""
+        """An empty instance."""
         height, width, num_frames = work.scene.height, work.scene.width, work.scene.num_frames
         size = packed_size(height, width)
         return cls(
@@ -142,13 +149,13 @@ class WrittenLayers:
             avatar_TB=MaskFilm(num_frames, size),
         )
 
-    def take(self, piece: Piece, frames: range) -> None:
-        """Enter a finished piece."""
-        self.checks.paste(frames, piece.counts_T)
+    def take(self, chunk: Chunk, frames: range) -> None:
+        """Add a completed chunk."""
+        self.checks.paste(frames, chunk.counts_T)
         for name, film in self._films().items():
-            film.paste(frames.start, piece.films[name])
-        self.digest.frames += piece.digests
-        self.refined.update(piece.refined)
+            film.paste(frames.start, chunk.films[name])
+        self.digest.frames += chunk.digests
+        self.refined.update(chunk.refined)
 
     def _films(self) -> dict[str, MaskFilm]:
         return {"removed": self.removed_TB, "seams": self.seams_TB, "avatar": self.avatar_TB}
@@ -156,38 +163,38 @@ class WrittenLayers:
 
 def write_layers(
     work: SynthesisInputs,
-    pieces: Pieces,
+    chunks: Chunks,
     *,
     composite_path: Path,
     avatar_path: Path,
 ) -> WrittenLayers:
-    """The second pass: write composite and avatar layer, and count what the checks need.
+    """The second pass: write composite and avatar layer, and count the pixels for the checks.
 
     Args:
-      work: what to work from.
-      pieces: where each piece is written to when it is finished, and where finished ones are found.
+      work: the inputs.
+      chunks: the folder of chunks, completed and new ones.
       composite_path, avatar_path: the files to write.
     """
     layers = WrittenLayers.of(work)
-    layers.resumed = pieces.finished()
+    layers.resumed = chunks.finished()
     state: bytes | None = None
     for number in range(layers.resumed):
-        piece = Piece.load(pieces.notes(number))
-        layers.take(piece, pieces.frames(number))
-        state = piece.state
-    start = min(layers.resumed * pieces.length, pieces.num_frames)
+        chunk = Chunk.load(chunks.notes(number))
+        layers.take(chunk, chunks.frames(number))
+        state = chunk.state
+    start = min(layers.resumed * chunks.length, chunks.num_frames)
     with contextlib.closing(_redacted_frames(work, start)) as frames:
-        for number in range(layers.resumed, len(pieces)):
-            piece = _write_piece(work, pieces, number, frames, state)
-            piece.save(pieces.notes(number))
+        for number in range(layers.resumed, len(chunks)):
+            chunk = _write_chunk(work, chunks, number, frames, state)
+            chunk.save(chunks.notes(number))
             if number:
-                pieces.drop_state(number - 1)
-            layers.take(piece, pieces.frames(number))
-            state = piece.state
-        next(frames, None)  # what is behind the last frame says whether the video has changed
-    for layer, path in ((pieces.composite, composite_path), (pieces.avatar, avatar_path)):
+                chunks.drop_state(number - 1)
+            layers.take(chunk, chunks.frames(number))
+            state = chunk.state
+        next(frames, None)  # reading past the last frame detects a changed video
+    for layer, path in ((chunks.composite, composite_path), (chunks.avatar, avatar_path)):
         join(
-            [layer(number) for number in range(len(pieces))], path, times=work.info.times, tick=work.info.tick
+            [layer(number) for number in range(len(chunks))], path, times=work.info.times, tick=work.info.tick
         )
     if work.composites.keep_audio:
         add_sound(composite_path, work.source)
@@ -195,7 +202,7 @@ def write_layers(
 
 
 def _redacted_frames(work: SynthesisInputs, start: int) -> Generator[LadderFrame, None, None]:
-    """Frames without their people from number `start` on, in which detectors see nobody."""
+    """Frames without people from number `start` on, redacted until detectors find nobody."""
     fps = float(work.info.fps)
     first = warm_up(start, fps)
     with contextlib.closing(masked_frames(work.source, work.masks_TB, first)) as frames:
@@ -208,15 +215,15 @@ def _redacted_frames(work: SynthesisInputs, start: int) -> Generator[LadderFrame
                 yield shown
 
 
-def _write_piece(
+def _write_chunk(
     work: SynthesisInputs,
-    pieces: Pieces,
+    chunks: Chunks,
     number: int,
     frames: Iterator[LadderFrame],
     state: bytes | None,
-) -> Piece:
-    """Make the films of one piece from the next frames; what is to be remembered of it comes back."""
-    span, scene, info = pieces.frames(number), work.scene, work.info
+) -> Chunk:
+    """Write the files of one chunk from the next frames; returns its data."""
+    span, scene, info = chunks.frames(number), work.scene, work.info
     counts = FrameChecks(work.verify, num_frames=scene.num_frames, height=scene.height, width=scene.width)
     films = {
         name: MaskFilm(len(span), packed_size(scene.height, scene.width))
@@ -228,7 +235,7 @@ def _write_piece(
 
     def shots() -> Iterator[Shot]:
         for index, shown in zip(span, frames, strict=False):
-            # The source is gone: what follows sees the emptied frame and the render only.
+            # From here on only the emptied frame and the render are used, not the source.
             drawn = nothing_drawn(scene.height, scene.width) if shown.rung == Rung.BLANK else work.draw(index)
             waiting.append((shown, drawn))
             yield Shot(index=index, emptied_HW3=shown.frame_HW3, drawn=drawn)
@@ -238,8 +245,8 @@ def _write_piece(
         refiner.resume(state)
     width, height = scene.width, scene.height
     with (
-        atomic_path(pieces.composite(number), ours=True) as composite_path,
-        atomic_path(pieces.avatar(number), ours=True) as avatar_path,
+        atomic_path(chunks.composite(number), ours=True) as composite_path,
+        atomic_path(chunks.avatar(number), ours=True) as avatar_path,
         VideoWriter(
             composite_path, width=width, height=height, fps=info.fps, full_range=info.full_range
         ) as composite_out,
@@ -258,7 +265,7 @@ def _write_piece(
             films["seams"][at] = masks.pack(masks.dilate(shown.removed_HW, rim_px) | refined.shaded_HW)
             films["avatar"][at] = masks.pack(drawn.mask_HW)
             counts.add(index, **_counts(scene, shown, drawn, people))
-    return Piece(
+    return Chunk(
         counts_T=counts.counts_T(span),
         films=films,
         digests=bytes(digest.frames),
@@ -269,16 +276,16 @@ def _write_piece(
 
 def _people(
     work: SynthesisInputs, shown: LadderFrame, drawn: Rendered, backdrop_HW3: np.ndarray
-) -> FlatPeople:
-    """The silhouettes of a frame; a blank one shows none, and nothing that a refiner made of it."""
+) -> SilhouetteFrame:
+    """The silhouettes of a frame; a blank one has none, and no output of a refiner."""
     if shown.rung == Rung.BLANK:
         nothing_HW = np.zeros(shown.mask_HW.shape, bool)
-        return FlatPeople(frame_HW3=shown.frame_HW3, mask_HW=nothing_HW, avatars=0, silhouettes=0)
+        return SilhouetteFrame(frame_HW3=shown.frame_HW3, mask_HW=nothing_HW, avatars=0, silhouettes=0)
     return work.silhouettes.over(backdrop_HW3, shown.index, drawn.mask_HW)
 
 
-def _counts(scene: Scene, shown: LadderFrame, drawn: Rendered, people: FlatPeople) -> dict[str, int]:
-    """What `FrameChecks` counts of a frame."""
+def _counts(scene: Scene, shown: LadderFrame, drawn: Rendered, people: SilhouetteFrame) -> dict[str, int]:
+    """The counts of a frame for `FrameChecks`."""
     blank = shown.rung == Rung.BLANK
     things_HW = masks.unpack(scene.things_TB[shown.index], *shown.mask_HW.shape)
     doubts, regions = int(scene.doubts_T[shown.index]), num_regions(shown, things_HW)
@@ -299,7 +306,7 @@ def _counts(scene: Scene, shown: LadderFrame, drawn: Rendered, people: FlatPeopl
 
 
 def _emptied(work: SynthesisInputs, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> LadderFrame:
-    """A frame without its people, and how many of its pixels depend on a masked one."""
+    """A frame without its people, and the number of its pixels that depend on a masked one."""
     behind_HW3, surviving = work.background.at(index), 0
     things_HW = masks.unpack(work.scene.things_TB[index], *mask_HW.shape)
     if work.flow is not None:

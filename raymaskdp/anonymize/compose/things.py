@@ -1,4 +1,5 @@
-"""Objects that a detector names, such as a ball or a cup. They stay by default: they belong to the action.
+"""Objects that a detector finds, such as a ball or a cup. They stay by default, because they belong to the
+action.
 
 Shape suffixes: T frames, H rows, W columns, N boxes, 4 coordinates, B bytes of a packed mask.
 """
@@ -10,37 +11,39 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from raymaskdp.anonymize.people.masks import box_patch
-from raymaskdp.anonymize.people.networks.nanodet import PERSON, Things
+from raymaskdp.anonymize.people.networks.nanodet import PERSON, BoxDetections
 from raymaskdp.anonymize.people.people import packed_size
 from raymaskdp.video import masks
 from raymaskdp.video.mask_film import MaskFilm
 
 LEAST_SCORE = 0.25
-"""Score from which a thing is named for certain."""
+"""Least score of an object that is kept."""
 
 HELD_FRAMES = 6
-"""A thing that is not named for so many frames is still where it was."""
+"""Frames for which an object without a detection is assumed to stay at its place."""
 
 REACH = 2.0
-"""Farthest that a thing moves between two looks, times its longer side."""
+"""Largest motion of an object between two detections, in longer sides of its box."""
 
 FURNITURE = (56, 57, 59, 60, 61)
-"""Classes of COCO: chair, couch, bed, dining table, toilet. People sit and lie in their boxes, and limbs that
-the masks miss would stay with them; furniture that does not move stays as background."""
+"""Classes of COCO: chair, couch, bed, dining table, toilet. People sit and lie inside their boxes, and limbs
+that the masks miss would be kept with them. Static furniture stays as background."""
 
 RIDDEN = (1, 2, 3, 4, 5, 6, 7, 8, 17, 20)
-"""Classes of COCO: bicycle, car, motorcycle, aeroplane, bus, train, lorry, boat, horse, elephant. Whoever is
-on or in one is in its box, and would stay with it where the finding misses them."""
+"""Classes of COCO: bicycle, car, motorcycle, aeroplane, bus, train, lorry, boat, horse, elephant. A missed
+person on or in one is inside its box, and would be kept with it."""
 
 LARGEST = 1 / 8
-"""A larger share of the picture than this is no thing that anybody holds or throws; somebody may be in it."""
+"""Objects larger than this share of the image are not kept, because they are too large to be held or thrown,
+and may contain a person."""
 
 ROUNDING = 0.3
-"""Corners of a thing's box are rounded by this share of its shorter side: they show what is beside it."""
+"""Radius of the rounded corners of an object's box, as a share of its shorter side. Corners show its
+surroundings."""
 
 
-def thing_film(things: Mapping[int, Things], num_frames: int, height: int, width: int) -> MaskFilm:
-    """Packed masks of all things, [T, B]: their boxes, moved along between the frames that were looked at."""
+def thing_film(things: Mapping[int, BoxDetections], num_frames: int, height: int, width: int) -> MaskFilm:
+    """Packed masks of all kept objects, [T, B]: their boxes, interpolated between the processed frames."""
     film = MaskFilm(num_frames, packed_size(height, width))
     looked = sorted(things)
     for position, frame in enumerate(looked):
@@ -57,8 +60,10 @@ def thing_film(things: Mapping[int, Things], num_frames: int, height: int, width
     return film
 
 
-def _between(earlier: Things, later: Things | None, share: float, *, held: bool) -> Iterator[np.ndarray]:
-    """Boxes of things between two looks: on their way where both name them, else where they were."""
+def _between(
+    earlier: BoxDetections, later: BoxDetections | None, share: float, *, held: bool
+) -> Iterator[np.ndarray]:
+    """Boxes of objects between two detections: interpolated if both have the object, else unchanged."""
     before, after = _named(earlier), _named(later)
     for kind, box_4 in before:
         near = [
@@ -73,7 +78,7 @@ def _between(earlier: Things, later: Things | None, share: float, *, held: bool)
             yield box_4
 
 
-def _named(things: Things | None) -> list[tuple[int, np.ndarray]]:
+def _named(things: BoxDetections | None) -> list[tuple[int, np.ndarray]]:
     if things is None:
         return []
     certain = ~np.isin(things.class_N, (PERSON, *FURNITURE, *RIDDEN)) & (things.score_N >= LEAST_SCORE)

@@ -1,1 +1,1 @@
-"""What is written: the manifest, decisions of reviewers, chunks of unfinished videos."""
+"""Output files: the manifest, reviewers' decisions, and chunks of unfinished videos."""

@@ -1,11 +1,11 @@
-"""A video in chunks of some seconds ("pieces"), each written to disk when it is finished.
+"""A video in chunks of some seconds, each written to disk when it is completed.
 
-The worker that takes over from a dead one resumes after the last finished piece. Pieces are cut at the same
-places whether a worker died or not, and each starts with a key frame and with the state that its refiner
-had at the end of the one before. So the joined files are the same to the last byte.
+If a worker dies, another one resumes after the last completed chunk. The chunk boundaries are fixed, and each
+chunk starts with a key frame and with the refiner's state at the end of the previous chunk. So the joined
+files are byte-identical with those of an uninterrupted run.
 
-A folder of pieces shows nobody's pixels, but outlines and motions of people and an output that nobody has
-verified: it is private, and goes when the video is decided.
+A folder of chunks contains no source pixels, but outlines and motions of people and an unverified output. It
+is private, and deleted when the video is decided.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ import numpy as np
 from raymaskdp.files import atomic_path
 from raymaskdp.video.mask_film import MaskFilm
 
-# Shape suffixes: T frames of a piece, H rows, W columns.
+# Shape suffixes: T frames of a chunk, H rows, W columns.
 
 _LIBRARIES = ("raymaskdp", "av", "numpy", "opencv-contrib-python", "pyrender", "torch")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Piece:
-    """What is known of finished frames, beside the two films.
+class Chunk:
+    """The data of a chunk's frames, besides its two video files.
 
     Attributes:
       counts_T: counts of each frame, by name (`verify.FrameChecks`).
       films: packed masks by name.
       digests: of the avatar frames (`verify.Digest`).
-      state: of the refiner behind the last frame; empty where it was dropped.
-      refined: what the refiner counted.
+      state: of the refiner after the last frame; empty after it was dropped.
+      refined: the refiner's counts.
     """
 
     counts_T: Mapping[str, np.ndarray]
@@ -47,7 +47,7 @@ class Piece:
     refined: Mapping[str, int]
 
     def save(self, path: Path) -> None:
-        """Write it atomically; the state to a file of its own, first, because it is soon dropped."""
+        """Write it atomically; the state to a separate file, first, because it is dropped soon."""
         with atomic_path(_state_of(path), ours=True) as temporary:
             temporary.write_bytes(self.state)
         arrays = {f"count_{name}": values_T for name, values_T in self.counts_T.items()}
@@ -60,7 +60,7 @@ class Piece:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
     @classmethod
-    def load(cls, path: Path) -> Piece:
+    def load(cls, path: Path) -> Chunk:
         """The inverse of `save`."""
         with np.load(path, allow_pickle=False) as opened:
             stored = {name: opened[name] for name in opened.files}
@@ -78,13 +78,13 @@ class Piece:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pieces:
-    """The pieces of one video, in a folder.
+class Chunks:
+    """The chunks of one video, in a folder.
 
     Attributes:
-      folder: where they lie.
+      folder: the folder.
       num_frames: of the video.
-      length: frames of a piece; the last one may be shorter.
+      length: frames of a chunk; the last one may be shorter.
     """
 
     folder: Path
@@ -95,27 +95,27 @@ class Pieces:
         return -(-self.num_frames // self.length)
 
     def frames(self, number: int) -> range:
-        """The frames of a piece."""
+        """The frames of a chunk."""
         return range(number * self.length, min(self.num_frames, (number + 1) * self.length))
 
     def composite(self, number: int) -> Path:
-        """Its film."""
+        """The path of its composite."""
         return self.folder / f"{number:05d}.mp4"
 
     def avatar(self, number: int) -> Path:
-        """Its avatar layer."""
+        """The path of its avatar layer."""
         return self.folder / f"{number:05d}.avatar.mp4"
 
     def notes(self, number: int) -> Path:
-        """The rest of it, written last: a piece is finished when this is there."""
+        """The path of its data, written last: a chunk is complete if this file exists."""
         return self.folder / f"{number:05d}.npz"
 
     def drop_state(self, number: int) -> None:
-        """Remove the state of a piece that has a finished one behind it; networks remember a lot."""
+        """Remove the state of a chunk whose successor is complete, because states of networks are large."""
         _state_of(self.notes(number)).unlink(missing_ok=True)
 
     def finished(self) -> int:
-        """How many pieces are finished from the first one on, with the state that the next starts from."""
+        """Number of complete chunks from the first one on, with the state for the next."""
         found = next((n for n in range(len(self)) if not self.notes(n).is_file()), len(self))
         while 0 < found < len(self) and not _state_of(self.notes(found - 1)).is_file():
             found -= 1
@@ -126,14 +126,14 @@ def _state_of(notes: Path) -> Path:
     return notes.with_suffix(".state")
 
 
-def folder_of(pieces: Path, made_of: Mapping[str, Any]) -> Path:
-    """The folder for a video in the private folder `pieces`, named by all that decides what is made.
+def folder_of(chunks: Path, made_of: Mapping[str, Any]) -> Path:
+    """The folder for a video in the private folder `chunks`, named by everything that determines the output.
 
     Args:
-      made_of: digests and names; the versions of libraries are added, since they decide, too.
+      made_of: digests and names; the versions of libraries are added, because they matter, too.
     """
     decides = dict(made_of) | {library: version(library) for library in _LIBRARIES}
     key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
-    folder = pieces / key
+    folder = chunks / key
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder

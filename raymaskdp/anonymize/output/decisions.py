@@ -1,8 +1,8 @@
-"""Decisions of reviewers about quarantined videos: a log with one line each, never changed.
+"""Reviewers' decisions about quarantined videos: an append-only log with one line each.
 
-A release accepts the reasons that a reviewer has seen, of one source file under one configuration. If
-either changes, or other reasons turn up, the video is quarantined again. What is counted and not judged,
-such as surviving source pixels, cannot be released.
+A release accepts the reasons that a reviewer has seen, of one source file under one configuration. If either
+changes, or there are other reasons, the video is quarantined again. Measured failures, such as surviving
+source pixels, cannot be released.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from raymaskdp.places import Place
 
 DECISIONS = "decisions.jsonl"
 _BEGIN = '{"video_id": "'
-"""What each line of the record begins with."""
+"""The beginning of each line of the log."""
 
 BETWEEN = "; "
-"""What stands between the reasons of a row."""
+"""The separator of the reasons in a row."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +37,11 @@ class Decision:
     """A reviewer's decision on one quarantined video.
 
     Attributes:
-      video_id, source_sha256, config_sha256: what was looked at.
+      video_id, source_sha256, config_sha256: the reviewed video, source and configuration.
       decision: "release" or "drop".
-      reasons: why it was quarantined, as the person saw it.
-      by, because: the reviewer, and why.
-      at: when, UTC.
+      reasons: the reasons of the quarantine that the reviewer saw.
+      by, because: the reviewer, and the justification.
+      at: time, UTC.
     """
 
     video_id: str
@@ -55,7 +55,7 @@ class Decision:
 
 
 def read(out: Place) -> list[Decision]:
-    """All decisions on the record of an output folder, the oldest first; raises `UserError` if damaged."""
+    """All decisions of an output folder, the oldest first; raises `UserError` if the log is damaged."""
     path: Place
     if isinstance(out, str):
         path = places.join(out, DECISIONS)
@@ -71,18 +71,16 @@ def read(out: Place) -> list[Decision]:
         except (ValueError, TypeError) as error:
             last = isinstance(out, Path) and number == len(lines) and not text.endswith("\n")
             if last and _is_torn(line):
-                _log.warning(
-                    "The last line of %s was cut off, and counts for nothing; decide that again.", path
-                )
+                _log.warning("The last line of %s is incomplete and is ignored; decide that again.", path)
                 break
             raise UserError(
-                f"Line {number} of {path} is no decision; restore the file, or move it away."
+                f"Line {number} of {path} is not a decision; restore the file, or move it away."
             ) from error
     return found
 
 
 def _is_torn(line: str) -> bool:
-    """Whether a line is the beginning of a decision, which a process that was killed left of it."""
+    """Whether a line is the beginning of a decision, left by a process that was killed."""
     if not (line.startswith(_BEGIN) or _BEGIN.startswith(line)):
         return False
     try:
@@ -93,18 +91,18 @@ def _is_torn(line: str) -> bool:
 
 
 def _require_own(out: Path) -> None:
-    """Raise `UserError` where the record is another file of the user's, or a link to one."""
+    """Raise `UserError` if the log is another file of the user's, or a link to one."""
     path = out / DECISIONS
     if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
-        raise UserError(f"{path} is a link, or no file, and is not written to; move it away.")
+        raise UserError(f"{path} is a link, or not a file, and is not written to; move it away.")
     read(out)
 
 
 def enter(out: Path, row: Row, decision: Literal["release", "drop"], *, by: str, because: str) -> Decision:
-    """Put a decision on the record. Raises `UserError` without a name and a reason, or for another status."""
+    """Append a decision to the log. Raises `UserError` without a name and a reason, or for another status."""
     if row.status != "quarantined":
         raise UserError(
-            f"The video {row.video_id} is {row.status}, not quarantined; nothing is to be decided."
+            f"The video {row.video_id} is {row.status}, not quarantined; there is nothing to decide."
         )
     if not by.strip() or not because.strip():
         raise UserError("A decision needs a name and a reason; give --by NAME and --because TEXT.")
@@ -120,7 +118,7 @@ def enter(out: Path, row: Row, decision: Literal["release", "drop"], *, by: str,
     )
     _require_own(out)
     if end_last_line(out / DECISIONS):
-        _log.warning("The last line of %s was cut off, and is removed; decide that again.", out / DECISIONS)
+        _log.warning("The last line of %s is incomplete and is removed; decide that again.", out / DECISIONS)
     with open(out / DECISIONS, "a", encoding="utf-8") as record:
         record.write(json.dumps(asdict(entered), ensure_ascii=False) + "\n")
         record.flush()
@@ -135,7 +133,7 @@ def of(decisions: Iterable[Decision], row: Row) -> list[Decision]:
 
 
 def accepted(decisions: Iterable[Decision], row: Row) -> tuple[str, ...]:
-    """Reasons that do not keep the video of a row back any more; none after it was dropped."""
+    """Reasons that no longer hold the video back; none after it was dropped."""
     found = of(decisions, row)
     if not found or found[-1].decision == "drop":
         return ()
@@ -143,5 +141,5 @@ def accepted(decisions: Iterable[Decision], row: Row) -> tuple[str, ...]:
 
 
 def overruled(released: Iterable[str], row: Row) -> bool:
-    """Whether a row is held back by a reason that was released since: then its video is done again."""
+    """Whether a row is held back by a reason that was released since; the video is then processed again."""
     return row.status == "quarantined" and bool(set(row.reason.split(BETWEEN)) & set(released))

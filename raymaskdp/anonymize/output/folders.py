@@ -1,4 +1,4 @@
-"""Where a run keeps what is private: beside its output folder, as far as that can be."""
+"""The private folders of a run: next to its output folder if possible."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from raymaskdp.files import cache_dir, make_folder
 from raymaskdp.places import Place
 
 INSIDE = ".raymaskdp"
-"""What the names of private folders in an output folder begin with."""
+"""Prefix of the names of private folders inside an output folder."""
 
 
 def home_of(out: Place) -> Path:
-    """The output folder; for one on a store a folder of this machine, for what never goes there."""
+    """The output folder; for an output on a store, a local folder for files that are never published."""
     if isinstance(out, Path):
         return out
     return cache_dir() / "stores" / hashlib.sha256(out.encode()).hexdigest()[:16] / "out"
 
 
 def beside(out: Path, kind: str) -> Path:
-    """The hidden path next to an output folder: not in what is published."""
+    """The hidden path next to an output folder; it is not part of the published folder."""
     full = out.resolve()
     return full.with_name(f".{full.name}.{kind}")
 
@@ -33,16 +33,19 @@ def inside(out: Path, kind: str) -> Path:
     return out.resolve() / f"{INSIDE}.{kind}"
 
 
-def passing(out: Path, kind: str) -> Path:
-    """The path of a folder from which files can be moved into the output folder, and that goes with the run.
+def staging(out: Path, kind: str) -> Path:
+    """The path of a folder for unverified files, from which files can be moved into the output folder.
 
-    In the output folder where that is a mount point, or where nothing may be written beside it.
+    It is inside the output folder if that is a mount point, or if its parent folder is not writable. It is
+    deleted at the end of the run.
     """
     return beside(out, kind) if _moves(out) else inside(out, kind)
 
 
-def lasting(out: Path, kind: str) -> Path:
-    """The path of what outlives runs and must never be published; in the cache where none may be beside."""
+def persistent(out: Path, kind: str) -> Path:
+    """The path of data that outlive runs and must never be published; in the cache if the parent is not
+    writable.
+    """
     near = beside(out, kind)
     far = _far(out, kind)
     if near.exists() or (not far.exists() and _writable(near.parent)):
@@ -51,25 +54,25 @@ def lasting(out: Path, kind: str) -> Path:
     return far
 
 
-def kept(out: Path, kind: str) -> Path:
-    """Where `lasting` has put something, looked up without writing anything."""
+def find_persistent(out: Path, kind: str) -> Path:
+    """The path that `persistent` returned earlier, without writing anything."""
     near = beside(out, kind)
     return near if near.exists() else _far(out, kind)
 
 
 def existing(out: Path, kind: str) -> Path:
-    """Where a running run has its folder of this kind."""
+    """The path of this kind of folder of a running run."""
     return inside(out, kind) if inside(out, kind).exists() else beside(out, kind)
 
 
 def private(folder: Path) -> Path:
-    """A folder that only its owner can look into."""
+    """A folder that only its owner can read."""
     make_folder(folder, mode=0o700)
     return folder
 
 
 def ignores_case(folder: Path) -> bool:
-    """Whether a folder takes names that differ in capitals for the same."""
+    """Whether the file system of a folder is case-insensitive."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{INSIDE}-a") as probe:
         return Path(probe.name).with_name(Path(probe.name).name.upper()).exists()
 
@@ -87,7 +90,9 @@ def _writable(folder: Path) -> bool:
 
 
 def _moves(out: Path) -> bool:
-    """Whether a file beside an output folder can be moved into it: tried, as mounts do not always show."""
+    """Whether a file next to an output folder can be moved into it. It is tried, because mounts are not
+    always visible.
+    """
     full = out.resolve()
     try:
         with tempfile.NamedTemporaryFile(dir=full.parent, prefix=INSIDE, delete=False) as probe:

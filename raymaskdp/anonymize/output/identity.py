@@ -1,4 +1,4 @@
-"""Which videos an output folder knows already, perhaps under another id, so that none is entered twice."""
+"""Which videos an output folder already has, possibly under another id, so that none is entered twice."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from raymaskdp.places import Place
 
 
 def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[VideoRecord, ...]:
-    """The records; those that the output folder has under ids of another kind take these over.
+    """The records; those that the output folder has under ids of another kind take over these ids.
 
-    Ids that files got from their paths were made otherwise once, and are others where a folder is given
-    instead of one of its files. So a row that no record claims is looked for by its file, and by its content.
-    Ids that a table gives are never changed.
+    Ids from paths were built differently in earlier versions, and depend on whether a folder or one of its
+    files is given. So a row that no record claims is matched by its file, and by its content. Ids from a
+    table are never changed.
     """
     mine = {record.video_id for record in records}
     left = [row for row in rows.values() if row.video_id not in mine]
@@ -49,14 +49,14 @@ def known_ids(records: Sequence[VideoRecord], rows: Mapping[str, Row]) -> tuple[
 
 
 def require_same(out: Place, record: VideoRecord, row: Row | None, about: bytes | None) -> None:
-    """Raise `UserError` where a video would replace another of the same id.
+    """Raise `UserError` if a video would replace another one with the same id.
 
-    That is one whose files are there, wherever it is now, or on which there is a verdict and which is still
-    there. The film of one place may change, and its outputs with it.
+    The other one is a video whose files exist, or that has a verdict and whose source still exists. The file
+    at one path may change, and its outputs with it.
 
     Args:
-      row: what the manifest says of the id.
-      about: the content of its `ID.json`, which tells of the files better.
+      row: the manifest's row of the id.
+      about: the content of its `ID.json`, which has more details.
     """
     known = [] if row is None or not (row.status == "done" or _is_there(row)) else [_Made.by(row)]
     written = _Made.said_in(about)
@@ -65,15 +65,15 @@ def require_same(out: Place, record: VideoRecord, row: Row | None, about: bytes 
     for made in known:
         if made.sha256 and made.place != _place(record) and not _is_content(record, made):
             raise UserError(
-                f"In {out} the id {record.video_id} is of {made.source or 'another film'}, and {record.path} "
-                "would replace it; give another output folder or a manifest with other ids, or remove the "
-                f"files {record.video_id}.* there."
+                f"In {out} the id {record.video_id} is of {made.source or 'another video'}, and "
+                f"{record.path} would replace it; give another output folder or a manifest with other "
+                f"ids, or remove the files {record.video_id}.* there."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Made:
-    """What something was made from: where it was, "" where that is not known, and its content."""
+    """The source of an output: its path, "" if unknown, and its content."""
 
     source: str
     sha256: str
@@ -86,7 +86,7 @@ class _Made:
 
     @classmethod
     def said_in(cls, about: bytes | None) -> _Made | None:
-        """The same from an `ID.json`, or from the claim that stands there while files are replaced."""
+        """The same from an `ID.json`, or from the claim in it while files are replaced."""
         try:
             values = json.loads(about or b"")
             if not isinstance(values, dict) or not values.keys() >= ownership.MARKS:
@@ -103,7 +103,7 @@ class _Made:
 
 
 def require_distinct(out: Path, names: Iterable[str]) -> None:
-    """Raise `UserError` where files of two videos would be one on the file system of the output folder."""
+    """Raise `UserError` if files of two videos would be one on the file system of the output folder."""
     by_folded: dict[str, str] = {}
     for name in sorted(names):
         other = by_folded.setdefault(name.casefold(), name)
@@ -119,23 +119,23 @@ def _place(record: VideoRecord) -> str:
 
 
 def _place_of(source: str) -> str:
-    """Where the video of a row was; "" where an earlier version kept what was typed in some folder."""
+    """The path of a row's video; "" if an earlier version stored a relative path."""
     if places.is_url(source):
         return source
     return os.path.realpath(places.named(source)) if os.path.isabs(source) else ""
 
 
 def _is_there(row: Row) -> bool:
-    """Whether there is still something where the video of a row was."""
+    """Whether the path of a row's video still exists."""
     if places.is_url(row.source):
         return storage.version(row.source) is not None
     return Path(places.named(row.source)).is_file()
 
 
 def _is_content(record: VideoRecord, made: _Made) -> bool:
-    """Whether a video has the content that something was made from; so has one that cannot be read.
+    """Whether a video has the content of an output's source; also true for one that cannot be read.
 
-    It will fail, by name, and a video that fails replaces nothing.
+    Such a video fails later, with its name, and a failed video replaces nothing.
     """
     if not places.is_url(record.path):
         return _content(record.path) in ("", made.sha256)
@@ -150,7 +150,7 @@ def _content(path: str) -> str:
     try:
         return sha256_file(path) if Path(path).is_file() else ""
     except OSError:
-        return ""  # that it cannot be read is said when it is its turn
+        return ""  # an unreadable file is reported when it is processed
 
 
 def _version(row: Row) -> tuple[str, str] | None:
@@ -159,7 +159,7 @@ def _version(row: Row) -> tuple[str, str] | None:
 
 
 def _is_from_path(record: VideoRecord) -> bool:
-    """Whether the id is one that a path gives."""
+    """Whether the id was derived from a path."""
     ways = {record.path.split("://")[-1]}
     if not places.is_url(record.path):
         here = os.path.abspath(record.path)

@@ -25,13 +25,13 @@ from raymaskdp.places import Place
 
 MANIFEST = "manifest.parquet"
 COST_PLAN = "cost-plan.json"
-"""What `plan out=DIR` foretold of the run in DIR."""
+"""The estimate that `estimate` wrote for the run in a folder."""
 
 DATA_SUFFIXES = (".mp4", ".avatar.mp4", ".npz")
-"""Files of a finished video, beside the provenance `ID.json`, which is written last."""
+"""Files of a finished video, besides the provenance `ID.json`, which is written last."""
 
 SOURCE_VERSION = "source_version"
-"""Metric of a video that was read from an object store: what the store called this version of it."""
+"""Metric of a video that was read from an object store: the store's version of it."""
 
 _LIBRARIES = ("raymaskdp", "av", "mediapipe", "numpy", "opencv-contrib-python", "pyrender", "torch")
 
@@ -41,14 +41,15 @@ class Row:
     """One video in the manifest of the output.
 
     Attributes:
-      video_id, source, label, split, subject, camera: of the video; `source` is the file read, from the root
-        on, or its URL.
+      video_id, source, label, split, subject, camera: of the video; `source` is the absolute path of the
+        file, or its URL.
       path: of the anonymized video, relative to the manifest; None unless `status` is "done".
-      status: "done", "quarantined" or "failed"; reason: why; what a reviewer released, when done.
-      num_frames, width, height, fps: of the video; 0 where it could not be read.
+      status: "done", "quarantined" or "failed".
+      reason: of the status; for "done", the reasons that a reviewer released.
+      num_frames, width, height, fps: of the video; 0 if it could not be read.
       num_people: tracks that were replaced.
       seconds: working time.
-      source_sha256, config_sha256: what it was made from.
+      source_sha256, config_sha256: digests of source and configuration.
       metrics: JSON object of figures.
     """
 
@@ -101,19 +102,19 @@ def row_of(item: Decided, config_sha256: str) -> Row:
 
 
 def place_of(record: VideoRecord) -> str:
-    """What a row says of where its video was: a path means the same wherever a command is typed."""
+    """The path of a video as stored in a row: absolute, so independent of the working directory."""
     where = record.path if places.is_url(record.path) else os.path.abspath(record.path)
     return places.printable(where)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """How the last run that decided anything got on; kept in the manifest's metadata.
+    """Progress of the last run that decided any video, stored in the manifest's metadata.
 
     Attributes:
-      seconds: wall-clock time from its begin to its last decided video.
+      seconds: wall-clock time from its start to its last decided video.
       working: working time of all workers on decided videos, seconds.
-      decided, waiting: videos.
+      decided, waiting: numbers of videos.
     """
 
     seconds: float
@@ -125,12 +126,12 @@ class RunFacts:
         busy = self.working / max(self.seconds, 1e-9)
         said = (
             f"The last run decided {self.decided} videos in {_time(self.seconds)}, "
-            f"with {busy:.2g} workers at work on average"
+            f"with {busy:.2g} active workers on average"
         )
         if not self.waiting:
             return f"{said}."
         left = self.seconds / max(self.decided, 1) * self.waiting
-        return f"{said}; {self.waiting} wait, for about {_time(left)}."
+        return f"{said}; {self.waiting} are waiting, for about {_time(left)}."
 
 
 def _time(seconds: float) -> str:
@@ -138,7 +139,7 @@ def _time(seconds: float) -> str:
 
 
 def last_run(table: pd.DataFrame) -> RunFacts | None:
-    """The facts in a manifest that was read; None where there are none."""
+    """The facts in a manifest; None if there are none."""
     facts = table.attrs.get("run")
     return None if facts is None else RunFacts(**facts)
 
@@ -146,8 +147,8 @@ def last_run(table: pd.DataFrame) -> RunFacts | None:
 def write_manifest(out: Place, rows: Iterable[Row], run: RunFacts | None = None) -> None:
     """Write the table of all videos, sorted by id, atomically; `out` may be a URL.
 
-    Without `run`, the facts of a local manifest that is replaced are kept. So are columns that were
-    added to it, for the videos that are still in it.
+    Without `run`, the facts of the replaced local manifest are kept. So are columns that were added to it,
+    for the videos that are still in it.
     """
     columns = [column.name for column in dataclasses.fields(Row)]
     ordered = sorted(rows, key=lambda row: row.video_id)
@@ -165,28 +166,25 @@ def write_manifest(out: Place, rows: Iterable[Row], run: RunFacts | None = None)
             table.to_parquet(Path(folder) / MANIFEST, index=False)
             storage.publish(Path(folder) / MANIFEST, places.join(out, MANIFEST))
         return
-    with atomic_path(out / MANIFEST, ours=True) as temporary:  # `read_manifest` refuses another's
+    with atomic_path(out / MANIFEST, ours=True) as temporary:  # `read_manifest` refuses foreign tables
         table.to_parquet(temporary, index=False)
 
 
 def require_writable(out: Place) -> None:
-    """Raise `UserError` where the manifest is a link: another file, perhaps of others, that is to stay.
-
-    Or where it is no file, so that the table could not take its place after all the work.
-    """
+    """Raise `UserError` if the manifest is a link, possibly to a file of others, or not a file."""
     if not isinstance(out, Path):
         return
     if (out / MANIFEST).is_symlink():
         raise UserError(
-            f"{out / MANIFEST} is a link, and what it leads to is not written over; put the table itself "
+            f"{out / MANIFEST} is a link, and its target is not overwritten; put the table itself "
             "there, or give another output folder."
         )
     if os.path.exists(out / MANIFEST) and not os.path.isfile(out / MANIFEST):
-        raise UserError(f"{out / MANIFEST} is to be a table, but is no file; move it away.")
+        raise UserError(f"{out / MANIFEST} should be a table, but is not a file; move it away.")
 
 
 def read_manifest(out: Place) -> dict[str, Row]:
-    """Rows by video id; empty where there is no manifest. Raises `UserError` for a foreign table."""
+    """Rows by video id; empty if there is no manifest. Raises `UserError` for a foreign table."""
     if isinstance(out, str):
         path = places.join(out, MANIFEST)
         if storage.version(path) is None:
@@ -199,7 +197,7 @@ def read_manifest(out: Place) -> dict[str, Row]:
 
 
 def _rows(table_path: Path, path: Place) -> dict[str, Row]:
-    """The rows of a table; `path` is what it is called."""
+    """The rows of a table; `path` is its name in messages."""
     columns = [column.name for column in dataclasses.fields(Row)]
     try:
         table = read_parquet(table_path)
@@ -211,7 +209,7 @@ def _rows(table_path: Path, path: Place) -> dict[str, Row]:
     return {str(values["video_id"]): Row(**values) for values in records}
 
 
-def kept(
+def reusable_row(
     record: VideoRecord,
     old: Row | None,
     provenance: dict[str, Any] | None,
@@ -222,8 +220,8 @@ def kept(
 ) -> Row | None:
     """The row of a video that needs no more work, or None.
 
-    That is a video whose verdict came from the same source, subject and configuration, and, if it is done,
-    whose files are still what was written down. The two questions are asked last, because they read files.
+    Its verdict comes from the same source, subject and configuration, and, if it is done, its files have the
+    recorded digests. These two checks come last, because they read files.
     """
     if provenance is not None:
         old = Row(**provenance["row"])
@@ -247,8 +245,8 @@ def kept(
 def publish(work: Path, out: Path, item: Decided, config_sha256: str, frames: Mapping[str, Any]) -> None:
     """Move the files of a verified video from `work` to `out`, the provenance last.
 
-    Both folders are on one file system. A reader sees nothing, or files that passed verification. A file that
-    this project did not write, or that was changed since, is set aside and not written over.
+    Both folders are on one file system. A reader sees no files, or files that passed verification. A file
+    that this project did not write, or that was changed since, is renamed and not overwritten.
     """
     name = item.record.video_id
     made_from = {
@@ -278,10 +276,10 @@ def publish(work: Path, out: Path, item: Decided, config_sha256: str, frames: Ma
     write_json(out / f"{name}.json", provenance, ours=True)
 
 
-def standing(out: Place, video_id: str, old: Row | None) -> Row | None:
-    """What a try that failed leaves as it was: the verdict of an earlier run, with the files that it made.
+def previous_verdict(out: Place, video_id: str, old: Row | None) -> Row | None:
+    """The row that a failed attempt leaves in place: the verdict of an earlier run, with its files.
 
-    None where there is no verdict, or where no provenance vouches for files any more.
+    None if there is no verdict, or if no valid provenance names the files.
     """
     if isinstance(out, str):
         content = storage.read_all([places.join(out, f"{video_id}.json")])
@@ -300,9 +298,9 @@ def standing(out: Place, video_id: str, old: Row | None) -> Row | None:
 
 
 def unpublish(out: Place, video_id: str) -> None:
-    """Remove what an earlier run published of a video: files that its provenance names, as they were written.
+    """Remove the published files of a video from an earlier run: unchanged files that its provenance names.
 
-    The provenance no longer vouches for them first, and goes last. Whatever else has such a name stays.
+    The provenance is invalidated first and removed last. Other files with such a name stay.
     """
     if isinstance(out, str):
         stored.unpublish(out, video_id)
@@ -319,7 +317,7 @@ def unpublish(out: Place, video_id: str) -> None:
 
 
 def read_provenance(out: Path, video_id: str) -> dict[str, Any] | None:
-    """What was written down about a finished video; None where that is absent or torn."""
+    """The provenance of a finished video; None if it is absent or incomplete."""
     try:
         return parse_provenance(read_file(out / f"{video_id}.json"))
     except Damaged:
@@ -327,7 +325,7 @@ def read_provenance(out: Path, video_id: str) -> dict[str, Any] | None:
 
 
 def parse_provenance(content: bytes) -> dict[str, Any] | None:
-    """The content of a provenance file; None if it is torn: the video is done again."""
+    """The content of a provenance file; None if it is incomplete: the video is then processed again."""
     try:
         values = json.loads(content)
     except ValueError:
@@ -337,15 +335,15 @@ def parse_provenance(content: bytes) -> dict[str, Any] | None:
 
 
 def same_source(record: VideoRecord, row: Row) -> bool:
-    """Whether a source file still has the bytes that a row came from."""
+    """Whether a source file still has the digest of a row."""
     try:
         return Path(record.path).is_file() and sha256_file(record.path) == row.source_sha256
     except OSError:
-        return False  # that it cannot be read is said when it is its turn
+        return False  # an unreadable file is reported when it is processed
 
 
 def intact(out: Path, digests: Mapping[str, str]) -> bool:
-    """Whether the files of a finished video have the digests that were written down."""
+    """Whether the files of a finished video have the recorded digests."""
     return bool(digests) and all(
         (out / name).is_file() and sha256_file(out / name) == digest for name, digest in digests.items()
     )

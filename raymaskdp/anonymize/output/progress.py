@@ -1,7 +1,7 @@
-"""How many videos a run has that has not ended, for `raymaskdp status`, which looks from outside.
+"""The number of videos of an unfinished run, for `raymaskdp status`, which is another process.
 
-A folder's lock says whether a run is running. A store has no locks, so the run writes there every
-`BEAT_SECONDS` that it still works, however long a single video takes.
+A folder's lock shows whether a run is active. A store has no locks, so the run writes a heartbeat there every
+`BEAT_SECONDS`, however long a single video takes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from raymaskdp.files import SCRATCH, write_json, write_text
 from raymaskdp.places import Place
 
 BEAT_SECONDS = 30.0
-"""How often a run on a store says that it still works."""
+"""Interval of the heartbeat of a run on a store."""
 
 SILENT_SECONDS = 120.0
-"""A run that has not said so for this long is taken to be stopped."""
+"""A run without a heartbeat for this long is considered dead."""
 
 STORED = f"{folders.INSIDE}.progress.json"
-"""The object on a store that says so."""
+"""The object of the heartbeat on a store."""
 
 WORK = "progress.json"
 """The note of a running run, in its private folder."""
@@ -40,10 +40,12 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def told(out: Place, videos: int) -> Iterator[None]:
-    """Write down how many videos the run of this block has, until it ends; what breaks off leaves it."""
+def record_progress(out: Place, videos: int) -> Iterator[None]:
+    """Write the number of videos of the run in this block until it ends; after an interruption the note
+    remains.
+    """
     if isinstance(out, Path):
-        path = folders.lasting(out, "progress")
+        path = folders.persistent(out, "progress")
         _require_note(path)
         write_json(path, {"videos": videos}, ours=True)
         yield
@@ -57,7 +59,7 @@ def told(out: Place, videos: int) -> Iterator[None]:
             try:
                 _publish(out, note)
             except UserError as error:
-                _log.warning("How far the run is could not be written down: %s", error)
+                _log.warning("The progress of the run could not be written: %s", error)
 
     _publish(out, note)
     thread = threading.Thread(target=beat, daemon=True)
@@ -67,7 +69,7 @@ def told(out: Place, videos: int) -> Iterator[None]:
     except BaseException:
         over.set()
         thread.join()
-        with contextlib.suppress(UserError):  # what broke it off is to be said
+        with contextlib.suppress(UserError):  # the original error is reported
             _publish(out, note | {"ended": True})
         raise
     over.set()
@@ -76,10 +78,11 @@ def told(out: Place, videos: int) -> Iterator[None]:
 
 
 def require_alone(out: str) -> None:
-    """Raise `UserError` if a run of another machine is running on a store; of this one a lock tells.
+    """Raise `UserError` if a run of another machine is active on a store; on this machine a lock prevents
+    that.
 
-    Each of them would write a table of all videos, without those of the other. A killed run says nothing
-    any more: it is waited for that, for `SILENT_SECONDS` since its last word.
+    Each of them would write a table of all videos without those of the other. A killed run has no heartbeat:
+    after its last one, `SILENT_SECONDS` must pass.
     """
     url, last = places.join(out, STORED), 0.0
     while True:
@@ -98,14 +101,14 @@ def require_alone(out: str) -> None:
             raise UserError(f"A run of another machine writes to {out}; wait for it, or give another folder.")
         if not last:
             _log.warning(
-                "A run of another machine wrote to %s %.0f s ago; checking whether it is running.", out, age
+                "A run of another machine wrote to %s %.0f s ago; checking whether it is active.", out, age
             )
         last = max(age, 0.001)
         time.sleep(1)
 
 
 def is_running(out: str) -> bool:
-    """Whether a run on a store has said lately that it is running."""
+    """Whether a run on a store has a recent heartbeat."""
     note = _note(_stored(out))
     return (
         note is not None and not note.get("ended") and storage.age(places.join(out, STORED)) < SILENT_SECONDS
@@ -113,15 +116,15 @@ def is_running(out: str) -> bool:
 
 
 def read(out: Place) -> int | None:
-    """How many videos a run has that is running or was killed; None where the last one has ended."""
+    """Number of videos of a run that is active or was killed; None if the last one has ended."""
     if isinstance(out, Path):
-        path = folders.kept(out, "progress")
+        path = folders.find_persistent(out, "progress")
         return _videos(path.read_bytes() if path.is_file() else b"")
     return _videos(_stored(out))
 
 
-def going_on(out: Path) -> tuple[bool, int | None]:
-    """Whether a run works on a folder, and how many videos it has, once it knows."""
+def run_state(out: Path) -> tuple[bool, int | None]:
+    """Whether a run is active on a folder, and its number of videos, if known."""
     try:
         handle = os.open(out, os.O_RDONLY)
     except OSError as error:
@@ -136,31 +139,31 @@ def going_on(out: Path) -> tuple[bool, int | None]:
         os.close(handle)
 
 
-def begun(out: Path) -> float | None:
-    """When the run of a folder began that is running or was killed, in seconds; None where none did."""
-    return min(_signs(out), default=None)
+def started_at(out: Path) -> float | None:
+    """Start time of the run of a folder that is active or was killed, in seconds; None if there is none."""
+    return min(_activity_times(out), default=None)
 
 
-def last_sign(out: Path) -> float:
-    """When it last wrote something that still is there; what it has decided is in the manifest."""
+def last_activity(out: Path) -> float:
+    """Time of the last file that it wrote and that still exists. Its decisions are in the manifest."""
     times = [path.stat().st_mtime for path in folders.existing(out, "work").rglob("*") if path.is_file()]
-    return max([0.0, *_signs(out), *times])
+    return max([0.0, *_activity_times(out), *times])
 
 
-def _signs(out: Path) -> list[float]:
-    signs = (folders.kept(out, "progress"), folders.existing(out, "work") / SCRATCH)
+def _activity_times(out: Path) -> list[float]:
+    signs = (folders.find_persistent(out, "progress"), folders.existing(out, "work") / SCRATCH)
     return [path.stat().st_mtime for path in signs if path.is_file()]
 
 
 def folders_below(root: Path) -> set[Path]:
-    """Folders, `root` among them, that have signs of a run, whether or not it has decided anything."""
-    found = {root} if begun(root) is not None else set()
+    """Folders, including `root`, with traces of a run, even if it has decided nothing."""
+    found = {root} if started_at(root) is not None else set()
     for kind in ("progress", "work"):
         for path in root.rglob(f".*.{kind}"):
             within = path.name == f"{folders.INSIDE}.{kind}"
             name = path.name.removeprefix(".").removesuffix(f".{kind}")
             found.add(path.parent if within else path.with_name(name))
-    return {folder for folder in found if folder.is_dir() and begun(folder) is not None}
+    return {folder for folder in found if folder.is_dir() and started_at(folder) is not None}
 
 
 def _stored(out: str) -> bytes:
@@ -168,7 +171,7 @@ def _stored(out: str) -> bytes:
 
 
 def _machine(out: str) -> str:
-    """What this machine is called in notes: something of chance, kept where its locks are."""
+    """A random name of this machine in notes, stored with its locks."""
     path = folders.home_of(out).with_name("machine")
     if not path.is_file():
         write_text(path, uuid.uuid4().hex, ours=True)
@@ -176,7 +179,7 @@ def _machine(out: str) -> str:
 
 
 def _require_note(path: Path) -> None:
-    """Raise `UserError` if something else than such a note is in its place."""
+    """Raise `UserError` if another file is in the place of such a note."""
     places.require_ordinary(path, "The note of a run")
     try:
         content = path.read_bytes()
@@ -186,8 +189,8 @@ def _require_note(path: Path) -> None:
         raise UserError(f"Cannot read {path}, the note of a run: {error.strerror}.") from error
     if (
         content.strip(b"\0 \n") and _videos(content) is None
-    ):  # what a disk that failed leaves of it is nobody's
-        raise UserError(f"{path} is needed for a note of the run, but is another file; move it away.")
+    ):  # an incomplete note after a disk failure is ignored
+        raise UserError(f"{path} is the place of a note of the run, but is another file; move it away.")
 
 
 def _videos(content: bytes) -> int | None:

@@ -1,7 +1,7 @@
-"""The secret of a run: a file that every worker reads for itself.
+"""The secret of a run: a file that every worker reads itself.
 
-Ray keeps what it hands to workers in places of its own: in its object store, which may go to a disk, and in
-its logs. So the secret stays where it is, and what travels is its path, with a check that all read the same.
+Ray stores the arguments of workers: in its object store, which may spill to a disk, and in its logs. So the
+secret itself is never passed. Its path is, with a check value that all workers compare.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import make_folder
 
 LENGTH = 32
-"""Bytes."""
+"""Length in bytes."""
 
 SHARE = "give secret_file= a file on storage that every worker sees"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecretFile:
-    """Where the secret of a run is.
+    """The location of the secret of a run.
 
     Attributes:
-      path: of a file of `LENGTH` bytes, a full one.
-      check: a digest of it, from which it cannot be found.
+      path: absolute path of a file of `LENGTH` bytes.
+      check: a digest of it, from which it cannot be computed.
     """
 
     path: Path
@@ -37,12 +37,12 @@ class SecretFile:
 
     @classmethod
     def at(cls, path: Path) -> SecretFile:
-        """The secret in a file, which is made of the system's randomness where there is none (mode 600).
+        """The secret in a file. A missing file is created from the system's randomness (mode 600).
 
         Raises `UserError` for a file that cannot be read or has another length.
         """
         full = path.absolute()
-        if not os.path.lexists(full):  # a link that leads nowhere is the user's
+        if not os.path.lexists(full):  # a dangling link belongs to the user
             make_folder(full.parent)
             with tempfile.NamedTemporaryFile(dir=full.parent, prefix=".secret.", delete=False) as fresh:
                 fresh.write(secrets.token_bytes(LENGTH))
@@ -50,14 +50,16 @@ class SecretFile:
         return cls(path=full, check=_check(_content(full)))
 
     def read(self, machine: str = "this machine") -> bytes:
-        """The secret. Raises `UserError`, which names the machine, where its file is missing or another."""
+        """The secret. Raises `UserError`, which names the machine, if its file is missing or has another
+        content.
+        """
         content = _content(self.path, machine)
         if _check(content) != self.check:
             raise UserError(f"The secret file {self.path} of {machine} is not that of the run; {SHARE}.")
         return content
 
     def refusal(self, machine: str) -> str:
-        """Why it cannot be read on a machine, as a sentence; "" where it can."""
+        """Why a machine cannot read it, as a sentence; "" if it can."""
         try:
             self.read(machine)
         except UserError as error:

@@ -1,4 +1,4 @@
-"""The files of finished videos on an object store, where versions stand for digests: see `ownership`."""
+"""The files of finished videos on an object store, with versions in place of digests: see `ownership`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from raymaskdp.anonymize.output.ownership import MARKS
 from raymaskdp.files import sha256_file, write_json
 
 COMING = "coming"
-"""Key of a provenance under which stand the digests of objects that are on their way, by name."""
+"""Key of a provenance with the digests of objects that are being uploaded, by name."""
 
 
 def publish(out: Path, store: str, video_id: str) -> None:
-    """Bring the files of a video from the folder `out` to the store, and note their versions there."""
+    """Upload the files of a video from the folder `out` to the store, and record their versions."""
     about = out / f"{video_id}.json"
     provenance: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
     old = _read(store, video_id)
@@ -40,7 +40,7 @@ def publish(out: Path, store: str, video_id: str) -> None:
 
 
 def unpublish(store: str, video_id: str) -> None:
-    """Remove the objects of a video that its provenance names, in the versions that it names."""
+    """Remove the objects of a video that its provenance names, in the recorded versions."""
     old = _read(store, video_id)
     if old is None:
         return
@@ -55,21 +55,21 @@ def unpublish(store: str, video_id: str) -> None:
 
 
 def names(content: bytes) -> set[str]:
-    """The objects that an `ID.json` names as this project's, itself among them."""
+    """The objects that an `ID.json` names as this project's, including itself."""
     values = _parsed(content) or {}
     about = [f"{values['video_id']}.json"] if values else []
     return {*about, *values.get("stored", {}), *values.get(COMING, ())}
 
 
 def _read(store: str, video_id: str) -> dict[str, Any] | None:
-    """The provenance of a video on the store; None where there is none that this project wrote."""
+    """The provenance of a video on the store; None if this project wrote none."""
     url = places.join(store, f"{video_id}.json")
     found = storage.read_all([url])
     return _parsed(found[url]) if url in found else None
 
 
 def _parsed(content: bytes) -> dict[str, Any] | None:
-    """A provenance, with nothing in it about objects that lie elsewhere than beside it."""
+    """A provenance, without objects in other folders."""
     try:
         values = json.loads(content)
     except ValueError:
@@ -88,7 +88,7 @@ def _coming(old: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _is_ours(store: str, name: str, old: Mapping[str, Any]) -> bool:
-    """Whether there is no such object, or one that is as it was brought, or was about to be."""
+    """Whether there is no such object, or one in the recorded or the coming version."""
     url = places.join(store, name)
     version = storage.version(url)
     if version is None or version == old.get("stored", {}).get(name):

@@ -1,4 +1,6 @@
-"""Finished videos in an output folder that its manifest lacks: a run was killed, or the table was removed."""
+"""Finished videos in an output folder that are missing in its manifest, because a run was killed or the table
+was removed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from raymaskdp.places import Place
 
 
 def unlisted(out: Place, rows: Mapping[str, Row]) -> dict[str, Row]:
-    """Their rows by id, as their provenance has them. Nothing else that lies there is one."""
+    """Their rows by id, from their provenance. Other files in the folder are ignored."""
     names = set(storage.versions(out, below=False)) if isinstance(out, str) else _files(out)
     candidates = [
         name.removesuffix(".json")

@@ -1,1 +1,1 @@
-"""Finding people: detection, tracking, masks, and the evidence that nobody was missed."""
+"""Finding people: detection, tracking, masks, and regions in which a person may have been missed."""

@@ -1,4 +1,4 @@
-"""The first pass over a video: boxes of everybody, followed through the frames."""
+"""The first pass over a video: detect people as boxes, and link the boxes to tracks."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.anonymize.people.box_tracker import BoxTrack, FrameBoxes, follow
-from raymaskdp.anonymize.people.look import Look
+from raymaskdp.anonymize.people.box_tracker import BoxTrack, FrameBoxes, track_boxes
+from raymaskdp.anonymize.people.frame_detector import FrameDetector
 from raymaskdp.anonymize.people.networks.multipose import MultiPose
-from raymaskdp.anonymize.people.networks.nanodet import NanoDet, Things
+from raymaskdp.anonymize.people.networks.nanodet import BoxDetections, NanoDet
 from raymaskdp.anonymize.people.networks.roles import BoxNetwork
 from raymaskdp.video.reader import VideoInfo
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Looked:
-    """What the first pass found.
+class BoxSearchResult:
+    """The result of the first pass.
 
     Attributes:
       frames: boxes of each frame.
-      things: what the box network saw in the frames that it looked at, by frame.
-      tracks: people, and what may be people.
+      things: detections of the box network, people and objects, by frame; only some frames have them.
+      tracks: people, and tracks that may be people.
     """
 
     frames: Sequence[FrameBoxes]
-    things: dict[int, Things]
+    things: dict[int, BoxDetections]
     tracks: list[BoxTrack]
 
 
@@ -42,17 +42,17 @@ class BoxSearch:
         self._detector = detector or NanoDet()
         self._multipose = MultiPose()
 
-    def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo) -> Looked:
-        """Look for everybody in `frames`, uint8 RGB [H, W, 3] each."""
-        look = Look(self._detector, self._multipose, float(info.fps))
-        seen = [boxes for some in some_at_once(frames, self._detector.batch) for boxes in look(some)]
-        return Looked(frames=seen, things=look.things, tracks=follow(seen, float(info.fps)))
+    def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo) -> BoxSearchResult:
+        """Detect and track the people in `frames`, uint8 RGB [H, W, 3] each."""
+        detector = FrameDetector(self._detector, self._multipose, float(info.fps))
+        seen = [boxes for some in frame_batches(frames, self._detector.batch) for boxes in detector(some)]
+        return BoxSearchResult(frames=seen, things=detector.things, tracks=track_boxes(seen, float(info.fps)))
 
 
-def some_at_once(frames: Iterable[np.ndarray], most: int) -> Iterator[list[np.ndarray]]:
-    """The frames in order, in lists of at most so many.
+def frame_batches(frames: Iterable[np.ndarray], most: int) -> Iterator[list[np.ndarray]]:
+    """The frames in order, in lists of at most `most` frames.
 
-    >>> [len(some) for some in some_at_once([np.zeros(1)] * 5, 2)]
+    >>> [len(batch) for batch in frame_batches([np.zeros(1)] * 5, 2)]
     [2, 2, 1]
     """
     left = iter(frames)

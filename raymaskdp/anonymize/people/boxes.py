@@ -1,4 +1,4 @@
-"""Boxes in a picture: x0, y0, x1, y1 in pixels, the last two exclusive.
+"""Boxes in an image: x0, y0, x1, y1 in pixels, the last two exclusive.
 
 Shape suffixes: N and M boxes, 4 coordinates; further columns of a box are ignored.
 """
@@ -20,14 +20,14 @@ def areas(boxes_N4: np.ndarray) -> np.ndarray:
 
 
 def intersections(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
-    """Area that each two boxes share, [N, M]."""
+    """Area of the intersection of each pair of boxes, [N, M]."""
     low_NM2 = np.maximum(boxes_N4[:, None, :2], others_M4[None, :, :2])
     high_NM2 = np.minimum(boxes_N4[:, None, 2:4], others_M4[None, :, 2:4])
     return np.asarray(np.prod(np.maximum(high_NM2 - low_NM2, 0), axis=2))
 
 
 def iou(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
-    """Intersection over union of each two boxes, [N, M].
+    """Intersection over union of each pair of boxes, [N, M].
 
     >>> iou(np.array([[0, 0, 2, 2.0]]), np.array([[1, 0, 3, 2.0]])).round(3).tolist()
     [[0.333]]
@@ -37,15 +37,15 @@ def iou(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
     return np.asarray(shared_NM / np.maximum(union_NM, 1e-9))
 
 
-def inside(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
-    """Share of each box of the first kind that lies inside each of the second, [N, M]."""
+def share_inside(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
+    """Share of the area of each of the N boxes that is inside each of the M boxes, [N, M]."""
     return np.asarray(intersections(boxes_N4, others_M4) / np.maximum(areas(boxes_N4), 1e-9)[:, None])
 
 
-def suppressed(boxes_N4: np.ndarray, score_N: np.ndarray, most_iou: float) -> np.ndarray:
-    """Indices of the boxes that are left when each removes those of a lower score that overlap it more.
+def nms(boxes_N4: np.ndarray, score_N: np.ndarray, most_iou: float) -> np.ndarray:
+    """Indices of the boxes that non-maximum suppression keeps, by descending score.
 
-    Non-maximum suppression, by descending score.
+    A box is removed if its IoU with a kept box of a higher score exceeds `most_iou`.
     """
     order = np.argsort(-score_N, kind="stable")
     overlap_NN = iou(boxes_N4, boxes_N4)
@@ -57,13 +57,13 @@ def suppressed(boxes_N4: np.ndarray, score_N: np.ndarray, most_iou: float) -> np
 
 
 def expand(box_4: Sequence[float] | np.ndarray, share: float) -> np.ndarray:
-    """A box with `share` of its longer side more on every side, float64 [4]."""
+    """A box enlarged on every side by `share` of its longer side, float64 [4]."""
     box_4 = np.asarray(box_4, np.float64)[:4]
     margin = share * max(box_4[2] - box_4[0], box_4[3] - box_4[1])
     return box_4 + np.array([-margin, -margin, margin, margin])
 
 
-def within(box_4: Sequence[float] | np.ndarray, *, height: int, width: int) -> BoxXYXY:
+def clip_to_frame(box_4: Sequence[float] | np.ndarray, *, height: int, width: int) -> BoxXYXY:
     """The whole pixels of a frame that a box touches; at least one."""
     x0, y0, x1, y1 = np.asarray(box_4, np.float64)[:4]
     left, top = int(np.clip(np.floor(x0), 0, width - 1)), int(np.clip(np.floor(y0), 0, height - 1))
@@ -71,14 +71,16 @@ def within(box_4: Sequence[float] | np.ndarray, *, height: int, width: int) -> B
     return left, top, right, bottom
 
 
-def around_points(points_L2: np.ndarray) -> np.ndarray:
-    """The box of some points, float64 [4]; NaNs are ignored."""
+def bounding_box(points_L2: np.ndarray) -> np.ndarray:
+    """The bounding box of some points, float64 [4]; NaNs are ignored."""
     low_2, high_2 = np.nanmin(points_L2[:, :2], 0), np.nanmax(points_L2[:, :2], 0)
     return np.array([*low_2, *high_2], np.float64)
 
 
-def apart(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
-    """Distance of the boxes' centres by the larger one's longer side; infinite where sizes do not fit."""
+def centre_distances(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
+    """Distances of the boxes' centres, in longer sides of the larger box; infinite if the sizes differ too
+    much.
+    """
     centres_N2, centres_M2 = ((b[:, :2] + b[:, 2:]) / 2 for b in (boxes_N4, others_M4))
     side_N, side_M = ((b[:, 2:] - b[:, :2]).max(1) for b in (boxes_N4, others_M4))
     larger = np.maximum(side_N[:, None], side_M)
@@ -87,13 +89,13 @@ def apart(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(smaller > 0.45 * larger, away, np.inf))
 
 
-def carried(box_4: np.ndarray, camera_23: np.ndarray) -> np.ndarray:
-    """Where a box of the frame before is, after the motion of the camera."""
+def moved_by_camera(box_4: np.ndarray, camera_23: np.ndarray) -> np.ndarray:
+    """A box of the previous frame, moved by the camera to this frame."""
     corners_22 = box_4.reshape(2, 2) @ camera_23[:, :2].T + camera_23[:, 2]
     return np.concatenate([corners_22.min(0), corners_22.max(0)])
 
 
-def inverse(camera_23: np.ndarray) -> np.ndarray:
-    """The affine map [2, 3] that undoes one."""
+def inverse_affine(camera_23: np.ndarray) -> np.ndarray:
+    """The inverse of an affine map [2, 3]."""
     turn_22 = np.linalg.inv(camera_23[:, :2])
     return np.column_stack([turn_22, -turn_22 @ camera_23[:, 2]])

@@ -1,4 +1,4 @@
-"""Which tracks are people for certain, which may be, and which are nobody.
+"""Classify tracks: people for certain, possible people (doubts), and false detections.
 
 Coordinates are x0, y0, x1, y1 in pixels. Shape suffixes: N frames of a track, 4 coordinates.
 """
@@ -12,31 +12,32 @@ from raymaskdp.anonymize.people.box_tracker import BoxTrack
 from raymaskdp.anonymize.people.people import Doubt
 
 LEAST_HITS = 3
-"""Frames in which a person must have been detected to be more than a glimpse."""
+"""Least number of frames with a detection of a track that is a person for certain."""
 
 LEAST_BEST = 0.5
-"""Score that the best box of a person must have."""
+"""Least score of the best box of a person."""
 
 LEAST_DOUBT, LEAST_UNVOTED = 0.52, 0.65
-"""Score from which a box that is no person for certain is a doubt, and the same without a vote; fainter
-ones are left to `look_again`."""
+"""Least scores of a track that is a doubt: with a vote, and without one. Fainter detections are left to
+`look_again`."""
 
 LEAST_VOTES, VOTED = 2, 0.25
-"""Frames, and share of a track's frames, in which a network that may begin a track saw a person."""
+"""Least number of frames, and least share of a track's frames, in which a network that may begin a track
+detected a person."""
 
 BODIES = 0.3
-"""Share of a track's frames with a body in it that makes a person of it without these votes."""
+"""Share of a track's frames with a body from which the track is a person without these votes."""
 
 BOX_MARGIN = 0.06
-"""Growth of a box that is covered as it is, as a share of its longer side."""
+"""Margin of a box that is painted into a mask, as a share of its longer side."""
 
 
 def is_certain(track: BoxTrack, bodies: int, num_frames: int) -> bool:
-    """Whether a track is a person for certain: seen often enough, and by votes or by its body.
+    """Whether a track is a person for certain: detected often enough, and confirmed by votes or by its body.
 
     Args:
-      bodies: frames in which the landmark network found a body in the track's box.
-      num_frames: of the video; a video of one frame has no person in three.
+      bodies: number of frames in which the landmark network found a body in the track's box.
+      num_frames: of the video; in a video of one frame, one detection is enough.
     """
     brief = track.seen_N.sum() < min(LEAST_HITS, num_frames)
     if brief or track.score_N.max() < LEAST_BEST or track.against > track.votes:
@@ -46,13 +47,15 @@ def is_certain(track: BoxTrack, bodies: int, num_frames: int) -> bool:
 
 
 def is_doubtful(track: BoxTrack) -> bool:
-    """Whether a track that is no person for certain may be one; what looks like a dog more often is not."""
+    """Whether a track that is not a person for certain may be one. A track with more votes for something
+    else, such as a dog, is not.
+    """
     least = LEAST_DOUBT if track.votes else LEAST_UNVOTED
     return track.against <= track.votes and float(track.score_N.max()) >= least
 
 
 def doubts_of(track: BoxTrack, reason: str, *, is_part: bool = False) -> list[Doubt]:
-    """A doubt about each of a track's boxes, from where it was first seen to where it was last."""
+    """One doubt for each box of a track, from its first detection to its last."""
     seen = np.flatnonzero(track.seen_N)
     return [
         Doubt(
@@ -62,5 +65,5 @@ def doubts_of(track: BoxTrack, reason: str, *, is_part: bool = False) -> list[Do
             is_part=is_part,
         )
         for index, box_4 in enumerate(track.boxes_N4)
-        if seen[0] <= index <= seen[-1]  # what is doubted is held later, before and after
+        if seen[0] <= index <= seen[-1]  # doubts are extended in time later
     ]

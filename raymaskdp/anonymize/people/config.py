@@ -1,4 +1,4 @@
-"""Settings of finding people."""
+"""Settings of person detection and tracking."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from raymaskdp import check
 
 @dataclass(frozen=True, kw_only=True)
 class PoseConfig:
-    """How people are found.
+    """How people are detected and tracked.
 
     Attributes:
-      source: where poses come from, a name in `sources.SOURCES`: "mediapipe" looks for people in the
-        video; the others ("ntu", "smarthome", "smpl" and those of entry points) read files.
-      skeletons: the folder of those files, one a video.
-      veto: with poses from files, detectors look for people whom the files do not know.
-      detector: a network of transformers that finds boxes instead of NanoDet, a folder or a hub id: RT-DETR
-        or D-FINE with a class "person".
-      keypoints: the same for keypoints beside the landmarks: ViTPose of COCO's 17.
-      masks: the same for masks beside the segmenter: SAM 2.
-      batch: pictures that these three look at at once.
-      landmarks: the landmark network, an ONNX file with the form of BlazePose's; None for the bundled one.
-      confidence: least probability that the landmark network sees somebody, in (0, 1).
-      max_people: people a frame for whom landmarks are looked for, the largest first; the others are
-        silhouettes.
-      max_gap: longest time between two poses of a person that is filled in, seconds.
-      dilation: growth of the masks, as a share of the body's height.
-      foreground: confidence from which a pixel beside a person counts as that person's for the segmenter.
+      source: where poses come from, a name in `sources.SOURCES`. "mediapipe" detects people in the video; the
+        others ("ntu", "smarthome", "smpl" and those of entry points) read files.
+      skeletons: the folder of these files, one a video.
+      veto: with poses from files, also run detectors, which find people who are missing in the files.
+      detector: a detector of `transformers` that replaces NanoDet, a folder or a hub id: RT-DETR or D-FINE
+        with a class "person".
+      keypoints: a keypoint network in addition to the landmarks, a folder or a hub id: ViTPose with COCO's 17
+        keypoints.
+      masks: a segmentation network in addition to the segmenter, a folder or a hub id: SAM 2.
+      batch: images in one batch of these three networks.
+      landmarks: the landmark network, an ONNX file with BlazePose's inputs and outputs; None for the bundled
+        one.
+      confidence: least probability of a person in the output of the landmark network, in (0, 1).
+      max_people: number of people a frame for whom landmarks are computed, the largest first; the others
+        become silhouettes.
+      max_gap: longest gap between two poses of a person that is interpolated, seconds.
+      dilation: dilation of the masks, as a share of the body's height.
+      foreground: least confidence of the segmenter for a pixel beside a person to be added to that person's
+        mask.
     """
 
     source: str = "mediapipe"

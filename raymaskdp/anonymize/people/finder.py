@@ -1,11 +1,12 @@
-"""Find and follow everybody in a video by boxes, and look closely at each of them for landmarks and a mask.
+"""Detect and track the people of a video by boxes, then compute landmarks and a mask for each of them.
 
     people = FindPeople(PoseConfig())(VideoFrames("video.mp4"), probe("video.mp4"))
 
-Two passes over the frames. In the first, detectors look at each frame (`look`), and their boxes are followed
-to tracks (`box_tracker`). In the second, the landmark network looks at each person (`networks.following`). A
-person with landmarks gets a pose and a mask; a person without is covered as a box. A box that was seen too
-briefly to be a person for certain is a doubt with a region, which later stages cover or refuse.
+There are two passes over the frames. In the first, detectors process each frame (`frame_detector`), and the
+boxes are linked to tracks (`box_tracker`). In the second, the landmark network processes each person
+(`networks.landmark_tracker`). A person with landmarks gets a pose and a mask. A person without is masked by a
+box. A track that is too brief to be a person for certain is a doubt: a region that later stages redact, or
+for which they refuse the frame.
 
 Shape suffixes: T frames, H×W pixels, 33 landmarks, N boxes, 4 coordinates, B bytes of a packed mask.
 """
@@ -19,18 +20,18 @@ import numpy as np
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.body_track import (
     BodyTrack,
-    interpolated,
-    interpolated_outline,
+    interpolate,
+    interpolate_outline,
 )
-from raymaskdp.anonymize.people.box_search import BoxSearch, some_at_once
+from raymaskdp.anonymize.people.box_search import BoxSearch, frame_batches
 from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack
 from raymaskdp.anonymize.people.certainty import BODIES, BOX_MARGIN, doubts_of, is_certain, is_doubtful
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.masks import Patch, body_height, box_patch, grow, limbs, union
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
-from raymaskdp.anonymize.people.networks.following import SURE_SCORE, Following
-from raymaskdp.anonymize.people.networks.given import given_networks
+from raymaskdp.anonymize.people.networks.configured import configured_networks
 from raymaskdp.anonymize.people.networks.hub.evidence import Evidence, corrected, evidence_of
+from raymaskdp.anonymize.people.networks.landmark_tracker import SURE_SCORE, LandmarkTracker
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.anonymize.people.uncovered import uncovered_parts
@@ -39,17 +40,18 @@ from raymaskdp.video.masks import pack
 from raymaskdp.video.reader import VideoInfo
 
 POINT_SEEN = 0.3
-"""Visibility from which a landmark is seen and no guess."""
+"""Least visibility of a landmark that is observed and not guessed."""
 
 LEAST_SIDE = 24
-"""Longer side in pixels of the smallest box in which landmarks are looked for."""
+"""Least longer side, in pixels, of a box in which landmarks are computed."""
 
 PART = 0.75
-"""Share of a box that lies in another person's: so much of an arm, a head or a pair of legs does."""
+"""Share of a box inside another person's box from which it may be a part of that person: an arm, a head or
+legs."""
 
 
 class FindPeople:
-    """The pose stage: frames of one video in, `People` out. Call it as often as you like.
+    """The pose stage: frames of one video in, `People` out. It can be called for several videos.
 
     Args:
       config: settings.
@@ -58,7 +60,7 @@ class FindPeople:
 
     def __init__(self, config: PoseConfig, gpus: float = 0.0) -> None:
         self.config = config
-        self._given = given_networks(config, gpus)
+        self._given = configured_networks(config, gpus)
         self._search = BoxSearch(self._given.detector)
         self._landmarks = BlazePose(config.landmarks)
         self._networks = PoseNetworks(confidence=config.confidence, limit=1)
@@ -67,13 +69,13 @@ class FindPeople:
         """The people of a video.
 
         Args:
-          frames: uint8 RGB [H, W, 3] each; gone through twice, so no plain iterator will do.
+          frames: uint8 RGB [H, W, 3] each; an iterable that can be iterated twice, so not an iterator.
           info: size and rate.
         """
         looked = self._search(frames, info)
-        bodies = Following(self._landmarks, presence=self.config.confidence, fps=float(info.fps))
-        close = _CloseLook(self.config, bodies, self._networks, looked.tracks, info)
-        for some in some_at_once(frames if looked.tracks else (), self._given.batch):
+        bodies = LandmarkTracker(self._landmarks, presence=self.config.confidence, fps=float(info.fps))
+        close = _BodySearch(self.config, bodies, self._networks, looked.tracks, info)
+        for some in frame_batches(frames if looked.tracks else (), self._given.batch):
             at = [close.boxes_at(close.next + ahead) for ahead in range(len(some))]
             given = evidence_of(self._given.points, self._given.masks, some, at)
             for frame_HW3, evidence in zip(some, given, strict=True):
@@ -93,13 +95,13 @@ class FindPeople:
         )
 
 
-class _CloseLook:
+class _BodySearch:
     """The second pass: landmarks and masks of the people of one video, frame by frame."""
 
     def __init__(
         self,
         config: PoseConfig,
-        bodies: Following,
+        bodies: LandmarkTracker,
         networks: PoseNetworks,
         tracks: Sequence[BoxTrack],
         info: VideoInfo,
@@ -110,7 +112,7 @@ class _CloseLook:
         self._tracks = tracks
         self._info = info
         self._fps = float(info.fps)
-        self._seen = [BodyTrack(track_id=index) for index in range(len(tracks))]
+        self._body_tracks = [BodyTrack(track_id=index) for index in range(len(tracks))]
         self._given: list[dict[int, Evidence]] = [{} for _ in tracks]
         self._foreground: list[SmallMask] = []
 
@@ -125,12 +127,12 @@ class _CloseLook:
         return {index: box_4 for index, box_4 in every if box_4 is not None}
 
     def __call__(self, frame_HW3: np.ndarray, given: Mapping[int, Evidence]) -> None:
-        """Look at the next frame, of which networks that settings name say what is `given`, by track."""
+        """Process the next frame. `given` holds the output of the networks that settings name, by track."""
         now = self.next
         for index, evidence in given.items():
             self._given[index][now] = evidence
         boxes_by_track = self.boxes_at(now)
-        # Every second frame: a person's outline moves little in between.
+        # The segmenter processes every second frame, because a person's outline moves little in between.
         if now % 2 == 0:
             small_HW3 = halved(frame_HW3, FOREGROUND_SIDE)
             foreground_hw = self._networks.foreground(small_HW3) >= self._config.foreground
@@ -144,51 +146,51 @@ class _CloseLook:
             if _side(boxes_by_track[index]) >= LEAST_SIDE
         }
         for index, seen in self._bodies(frame_HW3, looked_at).items():
-            self._seen[index].seen[now] = seen
+            self._body_tracks[index].observations[now] = seen
 
     def persons(self, num_frames: int) -> tuple[tuple[Person, ...], tuple[Doubt, ...]]:
-        """The people, with gaps filled and masks made generous; and where somebody else may be."""
+        """The people, with interpolated gaps and dilated masks; and the doubts."""
         persons: list[Person] = []
         doubts: list[Doubt] = []
         certain = []
-        for index, (track, body) in enumerate(zip(self._tracks, self._seen, strict=True)):
-            if is_certain(track, body.sure(SURE_SCORE), num_frames):
+        for index, (track, body) in enumerate(zip(self._tracks, self._body_tracks, strict=True)):
+            if is_certain(track, body.count_confident(SURE_SCORE), num_frames):
                 certain.append(index)
             elif is_doubtful(track):
                 doubts += doubts_of(track, "a person was seen too briefly or faintly to be followed")
         for index in certain:
-            track, body = self._tracks[index], self._seen[index]
+            track, body = self._tracks[index], self._body_tracks[index]
             if self._is_part(index, [other for other in certain if other != index]):
                 doubts += doubts_of(track, "part of a person, or somebody close to one", is_part=True)
                 continue
-            if body.seen:
+            if body.observations:
                 body.fix_left_right()
                 body.drop_outliers()
             persons.append(self._person(track, body, num_frames))
         return tuple(persons), tuple(doubts)
 
     def _is_part(self, index: int, others: Sequence[int]) -> bool:
-        """Whether a track has hardly a body of its own and lies on a person who has one or is larger."""
-        track, body = self._tracks[index], self._seen[index]
-        if len(body.seen) >= BODIES * len(track.seen_N):
+        """Whether a track has hardly a body and is inside a person who has one, or who is larger."""
+        track, body = self._tracks[index], self._body_tracks[index]
+        if len(body.observations) >= BODIES * len(track.seen_N):
             return False
         within = np.zeros(len(track.boxes_N4), bool)
         for other in others:
-            around, theirs = self._tracks[other], self._seen[other]
-            stronger = around.votes >= track.votes
+            outer, theirs = self._tracks[other], self._body_tracks[other]
+            stronger = outer.votes >= track.votes
             for at, box_4 in enumerate(track.boxes_N4):
                 frame = track.start + at
-                outer_4 = around.at(frame)
+                outer_4 = outer.at(frame)
                 if outer_4 is None:
                     continue
                 known = self._is_known(theirs, frame)
-                if known and frame in theirs.seen:
-                    outer_4 = _with_points(outer_4, theirs.seen[frame].keypoints_33x3)
+                if known and frame in theirs.observations:
+                    outer_4 = _with_points(outer_4, theirs.observations[frame].keypoints_33x3)
                 if known or (stronger and _side(outer_4) > 1.2 * _side(box_4)):
-                    within[at] |= boxes.inside(box_4[None], outer_4[None])[0, 0] >= PART
+                    within[at] |= boxes.share_inside(box_4[None], outer_4[None])[0, 0] >= PART
         return bool(within.mean() >= 0.6)
 
-    def _person(self, track: BoxTrack, seen: BodyTrack, num_frames: int) -> Person:
+    def _person(self, track: BoxTrack, body_track: BodyTrack, num_frames: int) -> Person:
         height, width = self._info.height, self._info.width
         visible_T, detected_T = np.zeros(num_frames, bool), np.zeros(num_frames, bool)
         keypoints_T33x3 = np.full((num_frames, 33, 3), np.nan, np.float32)
@@ -200,16 +202,20 @@ class _CloseLook:
                 continue
             visible_T[frame] = True
             detected_T[frame] = track.seen_N[frame - track.start]
-            patches = [seen.seen[near].patch for near in (frame - 1, frame, frame + 1) if near in seen.seen]
-            if self._is_known(seen, frame):
-                if frame in seen.seen:
-                    now = seen.seen[frame]
+            patches = [
+                body_track.observations[near].patch
+                for near in (frame - 1, frame, frame + 1)
+                if near in body_track.observations
+            ]
+            if self._is_known(body_track, frame):
+                if frame in body_track.observations:
+                    now = body_track.observations[frame]
                     keypoints_T33x3[frame], world_T33x3[frame] = now.keypoints_33x3, now.world_33x3
                 else:
-                    keypoints_T33x3[frame], world_T33x3[frame], moved = interpolated(seen, frame)
+                    keypoints_T33x3[frame], world_T33x3[frame], moved = interpolate(body_track, frame)
                     patches += moved
                 body = self._body(patches, keypoints_T33x3[frame], frame)
-                outlines_T[frame] = pack(self._outline(seen, frame) & body)
+                outlines_T[frame] = pack(self._outline(body_track, frame) & body)
                 if not _is_covered(body, box_4):
                     _paint_box(body, box_4)
             else:
@@ -218,15 +224,15 @@ class _CloseLook:
                     patch.paint(body)
                 _paint_box(body, box_4)
                 outlines_T[frame] = pack(body)
-            evidence = self._given[seen.track_id].get(frame)
-            if evidence is not None:  # at last, so that it can only add to the mask
+            evidence = self._given[body_track.track_id].get(frame)
+            if evidence is not None:  # last, so that it can only add to the mask
                 for patch in evidence.patches():
                     grow(patch, max(2.0, self._config.dilation * _side(box_4))).paint(body)
-                if frame in seen.seen:
+                if frame in body_track.observations:
                     keypoints_T33x3[frame] = corrected(keypoints_T33x3[frame], evidence)
             masks_T[frame] = pack(body)
         return Person(
-            track_id=seen.track_id,
+            track_id=body_track.track_id,
             visible_T=visible_T,
             detected_T=detected_T,
             keypoints_TL3=keypoints_T33x3,
@@ -235,11 +241,11 @@ class _CloseLook:
             outlines_T=outlines_T,
         )
 
-    def _is_known(self, seen: BodyTrack, frame: int) -> bool:
-        """Whether a pose is known in a frame: seen there, or near enough to where it was."""
-        if frame in seen.seen:
+    def _is_known(self, body_track: BodyTrack, frame: int) -> bool:
+        """Whether a pose is known in a frame: observed there, or close enough in time to an observation."""
+        if frame in body_track.observations:
             return True
-        earlier, later = seen.seen.before(frame), seen.seen.after(frame)
+        earlier, later = body_track.observations.before(frame), body_track.observations.after(frame)
         gap, held = round(self._config.max_gap * self._fps), round(HELD_S * self._fps)
         if earlier is None or later is None:
             known = later if earlier is None else earlier
@@ -249,13 +255,14 @@ class _CloseLook:
     def _outline(self, track: BodyTrack, frame: int) -> np.ndarray:
         """The pixels that most likely show a person, bool [H, W]."""
         outline_HW = np.zeros((self._info.height, self._info.width), bool)
-        if frame not in track.seen:
-            interpolated_outline(track, frame).paint(outline_HW)
+        if frame not in track.observations:
+            interpolate_outline(track, frame).paint(outline_HW)
             return outline_HW
-        seen = track.seen[frame]
+        seen = track.observations[frame]
         seen.outline.paint(outline_HW)
-        # What both neighbours are sure of and this frame thinks possible is no hole: masks flicker.
-        sure = [track.seen[n].outline for n in (frame - 1, frame + 1) if n in track.seen]
+        # Masks flicker. A pixel that is likely in both neighbouring frames and possible in this one is not a
+        # hole.
+        sure = [track.observations[n].outline for n in (frame - 1, frame + 1) if n in track.observations]
         if len(sure) == 2:
             steady = Patch(seen.corner, seen.patch.mask_hw.copy())
             for patch in sure:
@@ -268,14 +275,14 @@ class _CloseLook:
     def _body(self, patches: list[Patch], keypoints_33x3: np.ndarray, frame: int) -> np.ndarray:
         """The frame's mask of one person with landmarks, bool [H, W]."""
         height, width = self._info.height, self._info.width
-        tall = body_height(keypoints_33x3)
+        body_scale = body_height(keypoints_33x3)
         body = union([*patches, limbs(keypoints_33x3, frame_size=(height, width))])
-        # What the segmenter calls a person next to this body belongs to it: hair, bags, skirts.
-        near = grow(body, 0.05 * tall)
+        # Pixels of the segmenter's foreground next to this body belong to it: hair, bags, skirts.
+        near = grow(body, 0.05 * body_scale)
         theirs = foreground_at(self._foreground[frame], near.box(), height, width)
         mask_HW = np.zeros((height, width), bool)
         whole = union([body, Patch(near.corner, near.mask_hw & theirs)])
-        grow(whole, max(2.0, self._config.dilation * tall)).paint(mask_HW)
+        grow(whole, max(2.0, self._config.dilation * body_scale)).paint(mask_HW)
         return mask_HW
 
 
@@ -285,18 +292,18 @@ def _side(box_4: np.ndarray) -> float:
 
 
 def _with_points(box_4: np.ndarray, keypoints_33x3: np.ndarray) -> np.ndarray:
-    """The box around a person's box and the landmarks of theirs that are seen."""
+    """The bounding box of a person's box and of the person's observed landmarks."""
     seen = keypoints_33x3[keypoints_33x3[:, 2] >= POINT_SEEN, :2]
     if not len(seen):
         return box_4
-    low_2, high_2 = np.split(boxes.around_points(seen), 2)
+    low_2, high_2 = np.split(boxes.bounding_box(seen), 2)
     return np.concatenate([np.minimum(box_4[:2], low_2), np.maximum(box_4[2:], high_2)])
 
 
 def _is_covered(mask_HW: np.ndarray, box_4: np.ndarray) -> bool:
-    """Whether a mask reaches through most of a box, as a person's does who fills it."""
+    """Whether a mask extends over most of a box, as that of a person who fills the box."""
     height, width = mask_HW.shape
-    x0, y0, x1, y1 = boxes.within(box_4, height=height, width=width)
+    x0, y0, x1, y1 = boxes.clip_to_frame(box_4, height=height, width=width)
     inside = mask_HW[y0:y1, x0:x1]
     rows, columns = inside.any(1).mean(), inside.any(0).mean()
     return bool(rows >= 0.8 and columns >= 0.7)
@@ -307,7 +314,7 @@ def _paint_box(mask_HW: np.ndarray, box_4: np.ndarray) -> None:
 
 
 def box_person(track: BoxTrack, track_id: int, info: VideoInfo, num_points: int) -> Person:
-    """A person of whom nothing is known but the boxes."""
+    """A person of whom only the boxes are known."""
     height, width, num_frames = info.height, info.width, info.num_frames
     visible_T, detected_T = np.zeros(num_frames, bool), np.zeros(num_frames, bool)
     masks_T = MaskFilm(num_frames, packed_size(height, width))
@@ -330,7 +337,7 @@ def box_person(track: BoxTrack, track_id: int, info: VideoInfo, num_points: int)
 
 
 def foreground_at(foreground: SmallMask, box: boxes.BoxXYXY, height: int, width: int) -> np.ndarray:
-    """Pixels of any person inside a box of the frame, bool; false outside the frame."""
+    """The segmenter's foreground inside a box of the frame, bool; false outside the frame."""
     small_hw = foreground.mask_HW
     x0, y0, x1, y1 = box
     rows, columns = np.arange(y0, y1), np.arange(x0, x1)

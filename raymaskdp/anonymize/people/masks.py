@@ -1,4 +1,4 @@
-"""Generous masks of people: what a network saw, plus what it misses at hair, hands, feet and shadow.
+"""Dilated masks of people: a network's mask, and what it misses at hair, hands, feet and shadow.
 
 Shape suffixes: H×W a frame, h×w a patch of it, 33 landmarks.
 """
@@ -23,13 +23,13 @@ TORSO = (11, 12, 23, 24)
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A mask given where it is not empty: `mask_hw` bool at `corner` (x, y) of the frame."""
+    """A mask that is stored only where it is not empty: `mask_hw` bool at `corner` (x, y) of the frame."""
 
     corner: tuple[int, int]
     mask_hw: np.ndarray
 
     def moved(self, dx: float, dy: float) -> Patch:
-        """The same mask elsewhere; it may stick out of the frame."""
+        """The same mask at another place. It may extend outside the frame."""
         return Patch((self.corner[0] + round(dx), self.corner[1] + round(dy)), self.mask_hw)
 
     def paint(self, frame_HW: np.ndarray) -> None:
@@ -51,10 +51,10 @@ class Patch:
 
 
 def body_height(keypoints_33x3: np.ndarray) -> float:
-    """A stable length scale of a body in pixels, about its standing height whatever the pose.
+    """The body scale: a stable length of a body in pixels, about its standing height in any pose.
 
-    The longest of torso, thighs, shins, shoulder width and head, each by its share of a standing
-    height (Winter 2009), so that foreshortened limbs do not shrink it.
+    It is the longest of torso, thighs, shins, shoulder width and head, each divided by its share of a
+    standing height (Winter 2009), so that foreshortened limbs do not reduce it.
     """
     p = keypoints_33x3[:, :2].astype(np.float64)
     shoulders, hips = p[[11, 12]].mean(0), p[[23, 24]].mean(0)
@@ -71,7 +71,7 @@ def body_height(keypoints_33x3: np.ndarray) -> float:
 
 
 def crop_to_content(mask_HW: np.ndarray, corner: tuple[int, int] = (0, 0)) -> Patch:
-    """The patch of a mask around its set pixels."""
+    """The smallest patch with all set pixels of a mask."""
     rows, columns = np.flatnonzero(mask_HW.any(1)), np.flatnonzero(mask_HW.any(0))
     if not len(rows):
         return Patch(corner, np.zeros((0, 0), bool))
@@ -88,15 +88,15 @@ def limbs(keypoints_33x3: np.ndarray, *, frame_size: tuple[int, int], thickness:
     """
     height, width = frame_size
     points = keypoints_33x3[:, :2].astype(np.float64)
-    tall = body_height(keypoints_33x3)
-    margin = 0.2 * tall
+    body_scale = body_height(keypoints_33x3)
+    margin = 0.2 * body_scale
     low = np.maximum(np.floor(points.min(0) - margin), 0).astype(int)
     high = np.minimum(np.ceil(points.max(0) + margin), (width, height)).astype(int)
     if (high <= low).any():
         return Patch((0, 0), np.zeros((0, 0), bool))
     drawn = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
     local = np.clip(points - low, -4 * max(height, width), 4 * max(height, width))
-    radius = max(1, round(thickness * tall))
+    radius = max(1, round(thickness * body_scale))
     pixel = [_pixel(p) for p in local]
     for a, b in BONES:
         cv2.line(drawn, pixel[a], pixel[b], 1, 2 * radius)
@@ -104,18 +104,18 @@ def limbs(keypoints_33x3: np.ndarray, *, frame_size: tuple[int, int], thickness:
     for wrist, finger in ((15, 19), (16, 20)):  # the landmarks end at the knuckles
         tip = local[finger] + 0.7 * (local[finger] - local[wrist])
         cv2.circle(drawn, _pixel(tip), radius, 1, -1)
-    # The face's landmarks span the face only: a head with hair is centred between and above the ears.
+    # The landmarks span the face only, so the head with hair is centred between and above the ears.
     up = local[[11, 12]].mean(0) - local[[23, 24]].mean(0)
     up /= max(float(np.linalg.norm(up)), 1e-6)
-    crown = 0.6 * local[list(EARS)].mean(0) + 0.4 * local[NOSE] + 0.025 * tall * up
-    head = max(1, round(0.085 * tall))
+    crown = 0.6 * local[list(EARS)].mean(0) + 0.4 * local[NOSE] + 0.025 * body_scale * up
+    head = max(1, round(0.085 * body_scale))
     cv2.circle(drawn, _pixel(crown), head, 1, -1)
-    # The neck, long hair beside it, and what slopes to the shoulders, wherever the head hangs.
+    # The neck, long hair beside it, and the slope to the shoulders, in any position of the head.
     cv2.line(drawn, _pixel(crown), _pixel(local[[11, 12]].mean(0)), 1, 2 * head)
     cv2.fillConvexPoly(drawn, np.array([pixel[11], pixel[12], _pixel(crown)], np.int32), 1)
     for foot in (slice(27, 33, 2), slice(28, 33, 2)):  # a soft shadow spreads sideways on the floor
         centre = local[foot].mean(0)
-        axes = (max(1, round(0.08 * tall)), max(1, round(0.035 * tall)))
+        axes = (max(1, round(0.08 * body_scale)), max(1, round(0.035 * body_scale)))
         cv2.ellipse(drawn, _pixel(centre), axes, 0, 0, 360, 1, -1)
     return Patch((int(low[0]), int(low[1])), drawn.astype(bool))
 
@@ -131,7 +131,7 @@ def grow(patch: Patch, radius: float) -> Patch:
 
 
 def box_patch(box_4: np.ndarray, rounding: float = 0.15) -> Patch:
-    """A box as a patch, its corners rounded by a share of the shorter side."""
+    """A box as a patch, with corners rounded by a share of the shorter side."""
     x0, y0 = np.floor(box_4[:2]).astype(int)
     x1, y1 = np.maximum(np.ceil(box_4[2:4]).astype(int), [x0 + 1, y0 + 1])
     height, width = int(y1 - y0), int(x1 - x0)
@@ -146,7 +146,7 @@ def box_patch(box_4: np.ndarray, rounding: float = 0.15) -> Patch:
 
 
 def union(patches: list[Patch]) -> Patch:
-    """The union of patches, on their common box."""
+    """The union of patches, on their common bounding box."""
     patches = [patch for patch in patches if patch.mask_hw.size]
     if not patches:
         return Patch((0, 0), np.zeros((0, 0), bool))

@@ -1,7 +1,6 @@
-"""Tracks of people with keypoints and masks, and the regions in which somebody may be missing.
+"""Tracks of people with keypoints and masks, and the regions in which a person may have been missed (doubts).
 
-Shapes: T frames, H×W pixels, L points of a layout, J = 52 joints, B = ceil(H*W/8) bytes of a
-packed mask.
+Shapes: T frames, H×W pixels, L points of a layout, J = 52 joints, B = ceil(H*W/8) bytes of a packed mask.
 Everything here is sensitive: it describes real people and stays inside the anonymizer.
 """
 
@@ -14,7 +13,7 @@ from typing import Annotated
 import numpy as np
 
 from raymaskdp import check
-from raymaskdp.anonymize.people.networks.nanodet import Things
+from raymaskdp.anonymize.people.networks.nanodet import BoxDetections
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE, LandmarkLayout
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.video.mask_film import MaskFilm, union
@@ -22,13 +21,14 @@ from raymaskdp.video.mask_film import MaskFilm, union
 
 @dataclass(frozen=True, kw_only=True)
 class Doubt:
-    """Where in a frame somebody may be whom no track follows.
+    """A region of one frame in which there may be a person without a track.
 
     Attributes:
-      frame: which.
-      reason: why, without personal detail.
-      box: x0, y0, x1, y1 in pixels; it may stick out of the frame.
-      is_part: it lies on a person who is followed and counted already; its region goes all the same.
+      frame: its number.
+      reason: a sentence without personal detail.
+      box: x0, y0, x1, y1 in pixels; it may extend outside the frame.
+      is_part: the region belongs to a person who has a track and is counted already; it is redacted all the
+        same.
     """
 
     frame: int
@@ -39,22 +39,22 @@ class Doubt:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """One person followed through the video.
+    """One tracked person of a video.
 
     Attributes:
       track_id: unique in its video.
-      visible_T: bool [T], the person is believed to be in the frame.
-      detected_T: bool [T], the network saw the person there; else the frame was filled in.
-      keypoints_TL3: float32 [T, L, 3], (x, y) in pixels and confidence in [0, 1]; NaN where
-        not visible.
-      world_TL3: float32 [T, L, 3], points in metres about the hips, axes of the camera or of the
-        person's crop (x right, y down, z away from the camera); NaN where not visible.
+      visible_T: bool [T], whether the person is assumed to be in the frame.
+      detected_T: bool [T], whether a network detected the person in the frame; elsewhere the frame is
+        interpolated.
+      keypoints_TL3: float32 [T, L, 3], (x, y) in pixels and confidence in [0, 1]; NaN where not visible.
+      world_TL3: float32 [T, L, 3], metres from the hips, in axes of the camera or of the person's crop (x
+        right, y down, z away from the camera); NaN where not visible.
       masks_T: packed masks [T, B], dilated to cover hair, hands and shadow.
-      outlines_T: packed [T, B], the pixels that most likely show the person and no margin;
-        inside `masks_T`. For matting, previews and figures: nothing is removed by them. None where
-        the source knows no outline.
-      rotations_TJ3: float32 [T, 52, 3] as in `bodies.motion.Motion`, where the source is a fitted
-        body; None where the pose is to be found from the points.
+      outlines_T: packed [T, B], the pixels that most likely show the person, without a margin; inside
+        `masks_T`. They serve matting, previews and figures; nothing is removed by them. None if the source
+        has no outline.
+      rotations_TJ3: float32 [T, 52, 3] as in `bodies.motion.Motion` if the source has fitted bodies; None if
+        the pose is fitted to the points.
     """
 
     track_id: int
@@ -73,11 +73,11 @@ class People:
 
     Attributes:
       width, height: pixels; fps: frames per second; num_frames: T.
-      persons: one a track, in order of appearance; empty for a scene without people.
-      doubts: regions in which somebody may be missing; a video must not show any of them.
-      things: what a detector names beside people, in the frames that it looked at.
-      layout: which points of a body the persons' L points are.
-      camera_33: float64 [3, 3], intrinsics in pixels where the source knows them, else None.
+      persons: one for each track, in order of appearance; empty for a scene without people.
+      doubts: regions in which a person may have been missed; none of them may remain in the finished video.
+      things: detections of the box network, people and objects, in the frames that it processed.
+      layout: the names of the persons' L points.
+      camera_33: float64 [3, 3], intrinsics in pixels if the source has them, else None.
     """
 
     width: Annotated[int, check.POSITIVE]
@@ -86,7 +86,7 @@ class People:
     num_frames: int
     persons: tuple[Person, ...]
     doubts: tuple[Doubt, ...] = ()
-    things: Mapping[int, Things] = field(default_factory=dict)
+    things: Mapping[int, BoxDetections] = field(default_factory=dict)
     layout: LandmarkLayout = MEDIAPIPE
     camera_33: np.ndarray | None = None
 
@@ -115,7 +115,7 @@ class People:
         return self._union([person.masks_T for person in self.persons])
 
     def outline_TB(self) -> MaskFilm | None:
-        """The packed union of all persons' outlines, [T, B]; None if any is not known."""
+        """The packed union of all persons' outlines, [T, B]; None if any outline is unknown."""
         known = [person.outlines_T for person in self.persons if person.outlines_T is not None]
         return self._union(known) if len(known) == len(self.persons) else None
 

@@ -1,4 +1,4 @@
-"""How well people were found and fitted, against exact ground truth (that of synthesized videos).
+"""Accuracy of detection, tracking and fitting against exact ground truth, that of synthesized videos.
 
 Shape suffixes: P people of the truth, T frames, J = 52 joints, B bytes of a packed mask, M motions.
 """
@@ -19,26 +19,28 @@ from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
 
 NEAR = 0.25
-"""A track is at a person if their joints are this near on average, as a share of the person's height."""
+"""Largest mean distance of the joints, as a share of the person's height, at which a track matches a person.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TruthMetrics:
-    """Figures of one video; all lengths are means over the frames where a person was matched.
+    """Figures of one video; all lengths are means over the frames in which a person is matched.
 
     Attributes:
-      person_recall: share of the truth's (person, frame) pairs with a track at the person.
-      identity_switches: times a person is handed from one track to another.
-      false_tracks: tracks that are never at a person.
-      joint_error_mm: distance of the 22 body joints after moving the pelvises together, on the
-        person's own body, so that it measures the pose and not the avatar's shape.
-      joint_error_px, joint_error_share: distance in the image, of the avatar's own joints; pixels and
+      person_recall: share of the truth's (person, frame) pairs that a track matches.
+      identity_switches: how often a person's track changes.
+      false_tracks: tracks that never match a person.
+      joint_error_mm: distance of the 22 body joints after the pelvises are aligned, on the person's own body,
+        so that it measures the pose and not the avatar's shape.
+      joint_error_px, joint_error_share: distance of the avatar's own joints in the image, in pixels and as a
         share of the person's height.
-      jitter_px: mean acceleration of the avatar's joints in the image beyond the truth's, pixels a
+      jitter_px: mean acceleration of the avatar's joints in the image relative to the truth's, pixels per
         frame squared.
-      mask_recall: share of the truth's person pixels that the masks cover; `worst` in any one frame.
-      mask_iou: intersection over union of the outlines with the truth's masks; of the (deliberately
-        generous) masks where the source knows no outlines.
+      mask_recall: share of the truth's person pixels that the masks cover; `worst` is the lowest of any
+        frame.
+      mask_iou: intersection over union of the outlines with the truth's masks; of the dilated masks if the
+        source has no outlines.
     """
 
     person_recall: float
@@ -54,14 +56,15 @@ class TruthMetrics:
 
 
 def score(people: People, motions: Sequence[Motion], truth: LocalPath, body: Body) -> TruthMetrics:
-    """Compare what was found in a video with its truth file.
+    """Compare the people found in a video with its ground-truth file.
 
     Args:
-      truth: npz with `joints2d` [P, T, 52, 2] px, `joints3d` [P, T, 52, 3] m in the camera frame,
-        `betas` [P, 10], `masks` uint8 [T, B].
-      body: the body that the truth and the motions are of.
+      truth: npz with `joints2d` [P, T, 52, 2] px, `joints3d` [P, T, 52, 3] m in the camera frame, `betas` [P,
+        10], `masks` uint8 [T, B].
+      body: the body of the truth and of the motions.
 
-    Raises `UserError` if the truth is missing, no truth file, or of another length.
+    Raises `UserError` if the file is missing, not a ground-truth file, or of a video of another length or
+    size.
     """
     try:
         with np.load(truth, allow_pickle=False) as stored:
@@ -90,7 +93,7 @@ def score(people: People, motions: Sequence[Motion], truth: LocalPath, body: Bod
             errors_mm.append(1000 * np.linalg.norm(posed - true, axis=-1).mean(-1))
             off = np.linalg.norm(image_MTJ2[index, frames] - truth_PTJ2[person, frames], axis=-1).mean(-1)
             errors_px.append(off)
-            errors_share.append(off / _tall(truth_PTJ2[person, frames]))
+            errors_share.append(off / _extent(truth_PTJ2[person, frames]))
             whole = np.flatnonzero(
                 (match_T[2:] == index) & (match_T[1:-1] == index) & (match_T[:-2] == index)
             )
@@ -129,12 +132,12 @@ def project(motion: Motion, body: Body) -> np.ndarray:
 def _match(
     truth_PTJ2: np.ndarray, image_MTJ2: np.ndarray, present_PT: np.ndarray, motions: Sequence[Motion]
 ) -> np.ndarray:
-    """Index of the motion at each person, int [P, T]; -1 where there is none."""
+    """Index of the motion that matches each person, int [P, T]; -1 for none."""
     match_PT = np.full(present_PT.shape, -1)
     if not len(motions):
         return match_PT
     apart_PMT = np.linalg.norm(truth_PTJ2[:, None] - image_MTJ2[None], axis=-1).mean(-1)
-    apart_PMT /= _tall(truth_PTJ2)[:, None]
+    apart_PMT /= _extent(truth_PTJ2)[:, None]
     apart_PMT = np.where(np.isnan(apart_PMT), np.inf, apart_PMT)
     for frame in range(present_PT.shape[1]):
         cost = np.minimum(apart_PMT[:, :, frame], 1e3)
@@ -144,7 +147,7 @@ def _match(
     return match_PT
 
 
-def _tall(joints: np.ndarray) -> np.ndarray:
+def _extent(joints: np.ndarray) -> np.ndarray:
     """Extent of joints [..., J, 2] in the image, pixels [...]; about a person's height."""
     return np.asarray(np.maximum((joints.max(-2) - joints.min(-2)).max(-1), 1.0))
 
@@ -155,7 +158,7 @@ def _switches(match_T: np.ndarray) -> int:
 
 
 def _iou(first_TB: np.ndarray, second_TB: np.ndarray) -> float:
-    """Intersection over union of packed masks, all frames together; 1 if both are empty."""
+    """Intersection over union of packed masks over all frames; 1 if both are empty."""
     both, either = (
         int(np.bitwise_count(bits).sum()) for bits in (first_TB & second_TB, first_TB | second_TB)
     )

@@ -1,6 +1,6 @@
-"""Parts of people that a detector sees and no mask hides: an arm that reaches into a close-up.
+"""Parts of people that a detector finds outside all masks, such as an arm that reaches into a close-up.
 
-Landmarks and segmenter see a torso and a head; the detector of boxes calls an arm a person, and rightly so.
+Landmarks and segmenter find a torso and a head; the box detector also detects an arm as a person.
 
 Shape suffixes: H×W pixels, 4 coordinates.
 """
@@ -12,28 +12,35 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.networks.nanodet import Things
+from raymaskdp.anonymize.people.networks.nanodet import BoxDetections
 from raymaskdp.anonymize.people.people import Doubt, Person
-from raymaskdp.video.masks import around, unpack
+from raymaskdp.video.masks import bounding_slices, unpack
 
 SURE = 0.35
-"""Score from which a box is looked at."""
+"""Least score of a box that is considered."""
 
 HIDDEN = 0.4
-"""Share of a part's box from which the masks hide it."""
+"""Share of a part's box that is under masks from which the part counts as masked."""
 
 SAME = 0.5
-"""Overlap (IoU) with the box around a mask from which a box is the whole person's, who may fill it thinly."""
+"""Overlap (IoU) with the bounding box of a mask from which a box is that of the whole person, even if the
+mask fills it sparsely."""
 
 
 def uncovered_parts(
-    persons: Sequence[Person], things: Mapping[int, Things], *, num_frames: int, height: int, width: int
+    persons: Sequence[Person],
+    things: Mapping[int, BoxDetections],
+    *,
+    num_frames: int,
+    height: int,
+    width: int,
 ) -> list[Doubt]:
-    """Boxes of people that touch somebody's mask and are hardly under it, from each look to the next.
+    """Doubts for detections of people that touch a mask but are mostly outside it, until the next processed
+    frame.
 
     Args:
-      persons: who is followed, with masks.
-      things: what the detector saw in the frames that it looked at.
+      persons: the tracked people, with masks.
+      things: detections of the box network in the frames that it processed.
     """
     found = []
     looked = sorted(things)
@@ -56,7 +63,7 @@ def uncovered_parts(
 
 
 def _is_uncovered(box_4: np.ndarray, masks: Sequence[np.ndarray], height: int, width: int) -> bool:
-    x0, y0, x1, y1 = boxes.within(box_4, height=height, width=width)
+    x0, y0, x1, y1 = boxes.clip_to_frame(box_4, height=height, width=width)
     hidden_hw = np.zeros((y1 - y0, x1 - x0), bool)
     for mask_HW in masks:
         hidden_hw |= mask_HW[y0:y1, x0:x1]
@@ -66,5 +73,5 @@ def _is_uncovered(box_4: np.ndarray, masks: Sequence[np.ndarray], height: int, w
 
 
 def _box_of(mask_HW: np.ndarray) -> np.ndarray:
-    rows, columns = around(mask_HW)
+    rows, columns = bounding_slices(mask_HW)
     return np.array([columns.start, rows.start, columns.stop, rows.stop], np.float64)

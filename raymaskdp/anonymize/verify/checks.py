@@ -1,7 +1,7 @@
-"""The proofs on a finished output. If one of them fails, the video is quarantined.
+"""Verification of finished outputs. If a check fails, the video is quarantined.
 
-Two kinds of evidence: what is counted while frames are made (`FrameChecks`), and what a second look
-at the finished files finds (`check_files`). Nothing is repaired here: doubts were redacted before (`ladder`).
+There are two kinds of evidence: counts made while frames are written (`FrameChecks`), and a second pass over
+the finished files (`check_files`). Nothing is repaired here: doubts were redacted before (`ladder`).
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _COUNTS = (*_RUNGS, "blanked_T", *_PIXELS)
 
 
 class FrameChecks:
-    """Counts of every output frame, and the rules that they must keep.
+    """Counts of every output frame, and the rules for them.
 
-    A person-frame is a person in a frame: somebody who is followed, a region in which somebody may be, or one
-    in which somebody was seen when the frame was looked at again.
+    A person-frame is a person in a frame: a tracked person, a doubt, or a region in which a person was
+    detected when the frame was checked again.
 
     Attributes:
       avatars_T, silhouettes_T, background_T, filled_T, blank_T: person-frames by rung of the ladder.
       blanked_T: frames that are blank, 0 or 1.
       masked_T, avatar_pixels_T, silhouette_pixels_T, changed_T: pixels under masks, avatars and silhouettes,
         and those that were replaced outside the masks.
-      surviving_T: pixels that depend on a masked one; -1 where the frame was not yet made.
+      surviving_T: pixels that depend on a masked one; -1 if the frame was not made yet.
     """
 
     def __init__(self, config: VerifyConfig, *, num_frames: int, height: int, width: int) -> None:
@@ -67,7 +67,7 @@ class FrameChecks:
             raise TypeError(f"there is no count named {', '.join(counts)}")
 
     def counts_T(self, frames: range) -> dict[str, np.ndarray]:
-        """What was counted in some frames, by name."""
+        """The counts of some frames, by name."""
         return {name: getattr(self, name)[frames.start : frames.stop] for name in _COUNTS}
 
     def paste(self, frames: range, counts_T: Mapping[str, np.ndarray]) -> None:
@@ -80,7 +80,7 @@ class FrameChecks:
         return {name.removesuffix("_T"): int(getattr(self, name).sum()) for name in _RUNGS}
 
     def failures(self) -> list[str]:
-        """Proofs that did not hold, with the frames; a video with one cannot be released."""
+        """Failed checks, with their frames; a video with one cannot be released."""
         found = []
         unmade = np.flatnonzero(self.surviving_T < 0)
         if unmade.size:
@@ -91,7 +91,7 @@ class FrameChecks:
         return found
 
     def excesses(self) -> list[str]:
-        """Limits of the ladder that the video is beyond."""
+        """Limits of the ladder that the video exceeds."""
         found = []
         rungs = self.by_rung()
         people = sum(rungs.values())
@@ -109,14 +109,16 @@ class FrameChecks:
 
 
 class Digest:
-    """SHA-256 of what is drawn in a sequence of frames, to compare what was written with what is read."""
+    """SHA-256 of the drawn frames, to compare the written frames with the decoded ones."""
 
     def __init__(self) -> None:
-        self.frames = bytearray()  # 32 bytes a frame, so that it can be put together from pieces
+        self.frames = bytearray()  # 32 bytes a frame, so that chunks can be concatenated
 
     def add(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
-        """Append what a frame holds in the box around its mask; that it is black elsewhere is seen apart."""
-        box = masks.around(mask_HW) if mask_HW.any() else (slice(0), slice(0))
+        """Append the frame's pixels in the bounding box of its mask. That it is black elsewhere is checked
+        separately.
+        """
+        box = masks.bounding_slices(mask_HW) if mask_HW.any() else (slice(0), slice(0))
         one = hashlib.sha256(repr((frame_HW3.shape, box)).encode())
         one.update(frame_HW3[box].tobytes())
         self.frames += one.digest()
@@ -128,12 +130,12 @@ class Digest:
 
 @dataclass(frozen=True, kw_only=True)
 class FileChecks:
-    """What a second look at the finished files found.
+    """The result of the second pass over the finished files.
 
     Attributes:
       problems: broken rules; empty if all hold.
-      background_psnr: dB of the decoded output against the source where nothing was replaced;
-        None where everything was.
+      background_psnr: dB of the decoded output against the source where nothing was replaced; None if
+        everything was.
     """
 
     problems: tuple[str, ...]
@@ -150,13 +152,13 @@ def check_files(
     avatar_TB: np.ndarray | MaskFilm,
     avatar_digest: str,
 ) -> FileChecks:
-    """Decode both outputs and compare them with what they must be.
+    """Decode both outputs and compare them with the expected frames.
 
     Args:
       source: the source video; read only outside `replaced_TB`.
       composite, avatar: the files written.
       info: of the source.
-      replaced_TB: packed, all that is not the source's, seams included.
+      replaced_TB: packed, all pixels that differ from the source, seams included.
       avatar_TB: packed avatar coverage.
       avatar_digest: `Digest` of the avatar frames as drawn.
     """
@@ -194,7 +196,7 @@ def check_files(
 
 
 def name_frames(indices: np.ndarray) -> str:
-    """Frame numbers as a person would list them, at most the first eight."""
+    """Frame numbers as a readable list, at most the first eight."""
     listed = ", ".join(map(str, indices[:8]))
     more = f" and {indices.size - 8} more" if indices.size > 8 else ""
     return f"frame{'s' if indices.size > 1 else ''} {listed}{more}"

@@ -1,4 +1,4 @@
-"""Settings of the checks, and of what happens to what they find."""
+"""Settings of the checks, and of the actions for their results."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class VerifyConfig:
     """How finished frames are checked.
 
     Attributes:
-      min_overlap: an avatar that covers less than this fraction of the person's mask is not enough; a
+      min_overlap: an avatar that covers less than this fraction of the person's mask does not suffice; a
         silhouette is drawn, too.
-      look_again: detectors that did not do the finding look at every frame without its avatars; what they
-        find is redacted. Without it a person who was missed is not noticed.
-      faces: confidence from which a face, looked at closely, is redacted.
-      people: confidence from which a person is redacted.
-      detector: an ONNX file with one more detector of people (`onnx_detector`) that looks, too.
-      detector_side: side of that detector's picture, pixels.
-      detector_confidence: confidence from which a person of that detector is redacted.
-      max_redacted: a video is quarantined where more than this fraction of its person-frames is shown as
-        less than a silhouette.
-      max_blank: and where more than this fraction of its frames is blank.
-      empty: a video in which nobody is seen in any frame is "done" with 0 people, or goes to "quarantine".
+      look_again: run independent detectors on every frame without its avatars, and redact their detections.
+        Without it a missed person remains undetected.
+      faces: least confidence, in an enlarged crop, of a face that is redacted.
+      people: least confidence of a person who is redacted.
+      detector: an ONNX file with an additional detector of people (`onnx_detector`).
+      detector_side: side of that detector's input, pixels.
+      detector_confidence: least confidence of that detector for a person to be redacted.
+      max_redacted: a video is quarantined if more than this fraction of its person-frames is shown as less
+        than a silhouette.
+      max_blank: a video is quarantined if more than this fraction of its frames is blank.
+      empty: status of a video without any detected person: "done" with 0 people, or "quarantine".
     """
 
     min_overlap: Annotated[float, check.FRACTION] = 0.05
@@ -50,6 +50,6 @@ class VerifyConfig:
             raise UserError(f"verify.detector_side must be a multiple of 32, not {self.detector_side}.")
         if self.detector is not None and not self.look_again:
             raise UserError(
-                "verify.detector names a detector that verify.look_again=false does not ask; "
+                "verify.detector names a detector that verify.look_again=false does not use; "
                 "leave one of them out."
             )

@@ -1,13 +1,13 @@
 """The redaction ladder: avatar ▸ silhouette ▸ background only ▸ solid fill ▸ blank frame.
 
-A person whose body is known is an avatar, any other person that is followed a silhouette, and a region in
-which somebody may be is background only. Frames without avatars are then looked at once more (`look_again`).
-What is seen there is filled in from its surroundings, then by one colour; a frame in which somebody is seen
-even so is blank. No rung reads a pixel under its region: that is counted, as for the masks.
+A person with a fitted body becomes an avatar, any other tracked person a silhouette, and a doubt is replaced
+by background only. Frames without avatars are then checked once more (`look_again`). A detection is
+inpainted, then filled with one colour. A frame that still has a detection becomes blank. No rung reads a
+pixel under its region; this is verified by counting, as for the masks.
 
-What is found in one frame is redacted in those around it, too, and a lower rung is held, so that nothing
-flickers between rungs. A frame's outcome depends on what is seen in the frames around it and on no others, so
-that a video that is resumed in its middle comes out the same.
+A detection in one frame is also redacted in the frames around it, and a lower rung is held for some time, so
+that there is no flicker between rungs. The result of a frame depends only on the detections in the frames
+around it, so a video that is resumed in its middle gives the same result.
 
 Shape suffixes: H rows, W columns, N boxes.
 """
@@ -29,29 +29,30 @@ from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.masks import box_patch
 
 HELD_S = 0.25
-"""Seconds before and after a frame for which what was seen in it is redacted, and a rung is held."""
+"""Seconds by which a detection is extended before and after its frame, and for which a rung is held."""
 
 MARGIN = 0.08
-"""Growth of the box of what was seen, as a share of its longer side."""
+"""Margin of the box of a detection, as a share of its longer side."""
 
 SOLID = 127
 """The colour of a solid fill and of a blank frame, all three channels."""
 
 
 SAME_LEVELS = 6.0
-"""A part of a frame that has changed by less, in levels of its small copy, looks as it did before."""
+"""A part of a frame counts as unchanged if no cell of its small copy differs by more than this many levels.
+"""
 
 INSIDE = 0.6
-"""Share of a region that the analysis removed already from which nobody is counted in it."""
+"""A region is not counted as a person if the analysis removed at least this share of it already."""
 
 _CELL = 8
 
 TURNS = 4
-"""Parts of a frame that are looked at in turn."""
+"""Number of parts of a frame that are processed in turn."""
 
 
 class Rung(IntEnum):
-    """How far down a frame's regions were taken after it was looked at again."""
+    """The lowest rung of a frame's regions after it was checked again."""
 
     CLEAN = 0
     BACKGROUND = 1
@@ -61,16 +62,16 @@ class Rung(IntEnum):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LadderFrame:
-    """A frame without its people, on its way down the ladder.
+    """A frame without its people, while it is redacted.
 
     Attributes:
       index: its number in the video.
-      mask_HW: bool, what the analysis wants removed.
-      frame_HW3: uint8 RGB, without it.
-      removed_HW: bool, everything that is not the source's.
+      mask_HW: bool, the pixels that the analysis removes.
+      frame_HW3: uint8 RGB, without them.
+      removed_HW: bool, all pixels that differ from the source.
       surviving: pixels that depend on a masked one; must be 0.
-      rung: how far down it was taken here.
-      region_HW: bool, where that was; None where it was nowhere.
+      rung: the rung that was applied here.
+      region_HW: bool, its region; None for none.
     """
 
     index: int
@@ -82,22 +83,22 @@ class LadderFrame:
     region_HW: np.ndarray | None = None
 
 
-class SecondLook(Protocol):
-    """What detectors see in a frame that must show nobody."""
+class SecondDetector(Protocol):
+    """Detects people in a frame that must show none."""
 
     def __call__(self, frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
         """Boxes, float [N, 4], of the whole frame and one of its `TURNS` parts; of all parts for None."""
 
 
-class Attention:
-    """Looks at the frames of one video that do not look like the last one that was looked at.
+class ChangedFrames:
+    """Runs the detectors on the frames of one video that differ from the last processed one.
 
-    Compared are means of small cells, all of them: a person who comes in changes some by far more than noise.
-    A frame that has changed is looked at as a whole and in one part, another one from frame to frame:
-    what is seen is redacted for longer than a round takes. What stays is looked at once in each part.
+    The means of all small cells are compared: a person who enters changes some of them by far more than
+    noise. A changed frame is processed as a whole and in one part, which alternates from frame to frame.
+    Detections are redacted for longer than one cycle. A static frame is processed once in each part.
     """
 
-    def __init__(self, look: SecondLook, fps: float) -> None:
+    def __init__(self, look: SecondDetector, fps: float) -> None:
         self._look = look
         self._every = _every(fps)
         self._takes_turns = 2 * _held(fps) + 1 >= TURNS
@@ -105,7 +106,7 @@ class Attention:
         self._found: dict[int | None, np.ndarray] = {}
 
     def __call__(self, frame_HW3: np.ndarray, index: int) -> np.ndarray:
-        """What is seen in frame `index`, float64 [N, 4]; once a second in all parts, whatever has changed."""
+        """Detections in frame `index`, float64 [N, 4]; once a second in all parts, even without a change."""
         height, width = frame_HW3.shape[:2]
         size = (max(1, width // _CELL), max(1, height // _CELL))
         small = cv2.resize(frame_HW3, size, interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -119,20 +120,20 @@ class Attention:
 
 
 def warm_up(start: int, fps: float) -> int:
-    """The frame from which to read on, so that what is said of frame `start` and later ones is right."""
+    """The first frame to process so that the results for frame `start` and later ones are right."""
     held, every = _held(fps), _every(fps)
     return max(0, (start - 3 * held) // every * every)
 
 
-def redacted(frames: Iterable[LadderFrame], look: SecondLook, fps: float) -> Iterator[LadderFrame]:
-    """The frames with everybody redacted whom `look` sees.
+def redacted(frames: Iterable[LadderFrame], look: SecondDetector, fps: float) -> Iterator[LadderFrame]:
+    """The frames with all people redacted that `look` detects.
 
     Args:
       frames: in order; the first is that of `warm_up`.
-      look: boxes seen in a frame. It is not asked about frames that look like the last one it was asked of.
+      look: boxes in a frame. It is not called for frames that are like the last one it processed.
       fps: frames a second.
     """
-    held, attention = _held(fps), Attention(look, fps)
+    held, attention = _held(fps), ChangedFrames(look, fps)
     waiting: deque[tuple[LadderFrame, np.ndarray]] = deque()
     behind: deque[np.ndarray] = deque(maxlen=held)
     rungs: deque[Rung] = deque(maxlen=2 * held)
@@ -154,11 +155,10 @@ def redacted(frames: Iterable[LadderFrame], look: SecondLook, fps: float) -> Ite
 
 
 def num_regions(shown: LadderFrame, things_HW: np.ndarray | None = None) -> int:
-    """Places of a frame that were taken down the ladder and in which somebody may have been.
+    """Number of regions of a frame that were lowered on the ladder and may have contained a person.
 
-    What is seen where a person was removed is an unlucky filling: no pixel of anybody is there to be counted.
-    Nor is anybody where most of the place is a thing that the finding named, such as a dog (`things_HW`, bool
-    [H, W]).
+    A detection where a person was removed comes from the inpainting, so it is not counted. A region that is
+    mostly a detected object, such as a dog (`things_HW`, bool [H, W]), is not counted either.
     """
     if shown.region_HW is None:
         return 0
@@ -176,12 +176,12 @@ def _held(fps: float) -> int:
 
 
 def _every(fps: float) -> int:
-    """Frames between two that are looked at however much they resemble those before."""
+    """Largest distance of two processed frames, whatever their similarity."""
     return max(1, round(fps))
 
 
-def _redacted(shown: LadderFrame, seen_N4: np.ndarray, look: SecondLook) -> LadderFrame:
-    """A frame taken down the ladder until nobody is seen in it."""
+def _redacted(shown: LadderFrame, seen_N4: np.ndarray, look: SecondDetector) -> LadderFrame:
+    """A frame lowered on the ladder until it has no detection."""
     if not len(seen_N4):
         return shown
     region_HW = _painted(seen_N4, shown.mask_HW.shape)
@@ -195,7 +195,7 @@ def _redacted(shown: LadderFrame, seen_N4: np.ndarray, look: SecondLook) -> Ladd
 
 
 def _taken(shown: LadderFrame, region_HW: np.ndarray, rung: Rung, method: str | None) -> LadderFrame:
-    """The frame with a region filled in: by a method of `inpaint`, or by one colour."""
+    """The frame with a filled region: by a method of `inpaint`, or with one colour."""
 
     def filled(frame_HW3: np.ndarray) -> np.ndarray:
         if method is not None:
@@ -216,7 +216,7 @@ def _taken(shown: LadderFrame, region_HW: np.ndarray, rung: Rung, method: str | 
 
 
 def _lowered(shown: LadderFrame, rung: Rung) -> LadderFrame:
-    """The frame at least as far down as `rung`, in the regions that it has."""
+    """The frame at rung `rung` or lower, in its regions."""
     if rung <= shown.rung or shown.region_HW is None:
         return shown
     return _blank(shown) if rung == Rung.BLANK else _taken(shown, shown.region_HW, rung, None)
@@ -232,7 +232,7 @@ def _blank(shown: LadderFrame) -> LadderFrame:
 
 
 def _painted(seen_N4: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Bool [H, W], the boxes of what was seen, grown."""
+    """Bool [H, W], the boxes of the detections, with a margin."""
     region_HW = np.zeros(size, bool)
     for box_4 in seen_N4:
         box_patch(boxes.expand(box_4, MARGIN)).paint(region_HW)

@@ -1,6 +1,6 @@
-"""The second look: detectors that did not find the people search frames that must show none.
+"""The second detection: independent detectors search for people in frames that must show none.
 
-They know nothing of tracks and masks, so they also find what the analysis missed.
+They are independent of tracks and masks, so they can find people whom the analysis missed.
 
 Shape suffixes: H×W pixels, h×w a small copy, N boxes, 4 coordinates.
 """
@@ -10,36 +10,36 @@ from __future__ import annotations
 import numpy as np
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.look import quarters
+from raymaskdp.anonymize.people.frame_detector import quarters
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.verify.config import VerifyConfig
-from raymaskdp.anonymize.verify.faces import close_faces
+from raymaskdp.anonymize.verify.faces import confirmed_faces
 from raymaskdp.anonymize.verify.onnx_detector import OnnxPeople
 from raymaskdp.anonymize.verify.ssd import SIDE, SsdDetector
 
 FACE_BODY = 1.5
-"""A face stands for a head with hair and a neck: its box is grown by this share of its longer side."""
+"""Margin of a face's box, as a share of its longer side, for a head with hair and a neck."""
 
 FAINT = 0.3
-"""Score of a person that counts where the segmenter sees a person, too."""
+"""Least score of a person that counts if the segmenter confirms it."""
 
 AGREED = 0.3
-"""Share of a faint person's box that the segmenter must call a person."""
+"""Least share of the person's box that the segmenter must mark for that."""
 
 
 def people_detector(config: VerifyConfig) -> OnnxPeople | None:
-    """The detector that a configuration names, if any; raises `UserError` if it is unfit."""
+    """The detector that a configuration names, if any; raises `UserError` if it is unusable."""
     if config.detector is None:
         return None
     return OnnxPeople(config.detector, side=config.detector_side, confidence=config.detector_confidence)
 
 
 class LookAgain:
-    """Looks for faces and people in frames that must show nobody.
+    """Detects faces and people in frames that must show none.
 
-    Boxes of people by SSD; faces that are faces at a closer look; a faint person of SSD where a segmenter
-    sees one, too; and people of the user's own detector, if there is one. With `config.look_again=false`
-    nothing is looked for.
+    The detections are people by SSD; faces that are confirmed in an enlarged crop; people by SSD with a low
+    score that the segmenter confirms; and people by the user's own detector, if there is one. With
+    `config.look_again=false` nothing is detected.
     """
 
     def __init__(self, config: VerifyConfig) -> None:
@@ -49,10 +49,10 @@ class LookAgain:
         self._own = people_detector(config)
 
     def __call__(self, frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
-        """What is seen, float64 [N, 4]: boxes in pixels, faces grown to heads.
+        """Detections, float64 [N, 4]: boxes in pixels, faces enlarged to heads.
 
         Args:
-          turn: the quarter of the frame that is looked at beside the whole, 0 to 3; None for all four.
+          turn: the quarter of the frame that is processed besides the whole, 0 to 3; None for all four.
         """
         if not self._config.look_again:
             return np.zeros((0, 4))
@@ -70,9 +70,9 @@ class LookAgain:
         return quarters(height, width) if max(height, width) >= 1.2 * SIDE else []
 
     def faces(self, frame_HW3: np.ndarray) -> np.ndarray:
-        """Faces [N, 5] with scores, as they are."""
+        """Faces [N, 5] with scores, not enlarged."""
         seen_N5 = self._networks.faces(frame_HW3)
-        close_N5 = close_faces(self._networks, frame_HW3, seen_N5)
+        close_N5 = confirmed_faces(self._networks, frame_HW3, seen_N5)
         return close_N5[close_N5[:, 4] >= self._config.faces]
 
     def _faces(self, frame_HW3: np.ndarray) -> np.ndarray:
@@ -95,5 +95,5 @@ class LookAgain:
 def _share_of(box_4: np.ndarray, mask_hw: np.ndarray, width: int) -> float:
     """Share of a box of a frame `width` pixels wide that a small mask covers."""
     scale = mask_hw.shape[1] / width
-    x0, y0, x1, y1 = boxes.within(box_4 * scale, height=mask_hw.shape[0], width=mask_hw.shape[1])
+    x0, y0, x1, y1 = boxes.clip_to_frame(box_4 * scale, height=mask_hw.shape[0], width=mask_hw.shape[1])
     return float(mask_hw[y0:y1, x0:x1].mean())

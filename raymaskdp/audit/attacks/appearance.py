@@ -1,7 +1,8 @@
 """Identification by appearance: a small network that is trained here, on the subjects themselves.
 
-Zhong et al. 2018 (random erasing) and Sun et al. 2018 (features of horizontal parts) are what makes few
-pictures of people go far; outside weights would be stronger, and are not needed to show what stays.
+Random erasing (Zhong et al. 2018) and features of horizontal parts (Sun et al. 2018) make training on few
+images of people effective. Pretrained weights would be stronger, but are not needed to show which information
+remains.
 
 Shape suffixes: N crops, V videos, h×w a crop, D features.
 """
@@ -44,7 +45,7 @@ class AppearanceNet(nn.Module):
 def train_embedder(
     crops: Sequence[np.ndarray], subjects: Sequence[str], *, epochs: int, seed: int
 ) -> AppearanceNet:
-    """Learn to tell subjects apart, from the crops uint8 [T, h, w, 3] of each video and whom it shows."""
+    """Learn to distinguish subjects, from the crops uint8 [T, h, w, 3] of each video and its subject."""
     names = sorted(set(subjects))
     pixels = torch.from_numpy(np.concatenate(crops))
     wanted = torch.tensor([names.index(name) for cut, name in zip(crops, subjects, strict=True) for _ in cut])
@@ -74,7 +75,9 @@ def embed(model: AppearanceNet, crops: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _disturbed(crops_Nhw3: Tensor) -> Tensor:
-    """Mirrored, shifted, of another brightness, and with a patch missing: the room must not decide."""
+    """Augmented crops: mirrored, shifted, with changed brightness and a missing patch, so that the room is no
+    cue.
+    """
     crops_Nhw3 = crops_Nhw3.clone()
     _, rows, columns, _ = crops_Nhw3.shape
     mirrored = torch.rand(len(crops_Nhw3)) < 0.5

@@ -1,11 +1,12 @@
-"""Attribute inference: stature, sex and preferred side, guessed for people unknown to the attacker.
+"""Attribute inference: stature, sex and preferred side, inferred for people unknown to the attacker.
 
-The attacker knows other people, with their attributes, and learns from their sources or, where it adapts,
-from their anonymized videos. It is a ridge regression on ±1 over all people but the one asked about, so what
-it says is linear in the attributes that it was taught. Dealing those out anew among the people gives chance
-exactly, training included. A person is guessed once, from all their videos: one avatar links them.
+The attacker has other people with known attributes, and learns from their sources or, if it adapts, from
+their anonymized videos. It is a ridge regression on ±1 over all people except the one in question, so its
+output is linear in the attributes of the training. Permuting these among the people gives the exact
+distribution of chance, training included. A person is classified once, from all their videos, because one
+avatar links them.
 
-Shape suffixes: V videos, S subjects, D features, N deals.
+Shape suffixes: V videos, S subjects, D features, N permutations.
 """
 
 from __future__ import annotations
@@ -22,27 +23,27 @@ from raymaskdp.audit.collect import CollectedPair
 from raymaskdp.bodies.avatar import MALE
 
 RIDGE = 0.1
-"""Weight of the penalty a feature, for features of spread 1."""
+"""Penalty for each feature, for features of spread 1."""
 LEAST_OF_EACH = 3
-"""People of either kind; with fewer, chance explains everything."""
+"""Least number of people of either kind; with fewer, any result is consistent with chance."""
 LIKELY = 0.05
 LIMBS, MOVING, OUTLINE = "limb lengths", "way of moving", "outline"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """One attribute, guessed from one thing.
+    """One attribute, inferred from one kind of feature.
 
     Attributes:
       attribute: "stature" (taller than half of the people), "sex" or "preferred side".
       guessed_from: "limb lengths", "way of moving" or "outline" (height and width of the published mask).
       trained_on, asked_about: "source" or "anonymized".
-      expected: "wins" for a control; "chance" where anything more is a leak; "stays" where anonymization does
-        not take it away.
-      videos, subjects: how many videos of how many people were asked about.
-      accuracy: share of people guessed right, the mean over both kinds of people; 0 to 1.
-      chance_low, chance_high: 95 % interval of `accuracy` when attributes are dealt out anew.
-      p: how often chance does as well.
+      expected: "wins" for a control; "chance" if a better result is a leak; "stays" if anonymization does not
+        remove it.
+      videos, subjects: numbers of videos and people in the test.
+      accuracy: share of people classified correctly, the mean over both kinds of people; 0 to 1.
+      chance_low, chance_high: 95 % interval of `accuracy` under permuted attributes.
+      p: share of permutations with at least this accuracy.
     """
 
     attribute: str
@@ -59,28 +60,28 @@ class Inference:
 
     @property
     def name(self) -> str:
-        """What was guessed from what."""
+        """The attribute and the feature."""
         return (
-            f"{self.attribute} from the {self.guessed_from}, taught by {self.trained_on}, "
-            f"asked about {self.asked_about}"
+            f"{self.attribute} from the {self.guessed_from}, trained on {self.trained_on}, "
+            f"tested on {self.asked_about}"
         )
 
     @property
     def found(self) -> bool:
-        """Whether chance cannot explain the result."""
+        """Whether the result cannot be explained by chance."""
         return self.p < SURE
 
     @property
     def likely(self) -> bool:
-        """Whether chance hardly explains the result: enough for a control, and to be told."""
+        """Whether the result is unlikely by chance: sufficient for a control, and to be reported."""
         return self.p < LIKELY
 
 
 def infer(seen: list[CollectedPair], *, seed: int) -> tuple[list[Inference], list[str]]:
-    """All guesses; and what could not be tried, in sentences."""
+    """All inferences; and sentences about those that were impossible."""
     usable = [s for s in seen if s.source_skeleton and s.output_skeleton]
     if not usable:
-        return [], ["Attributes: nobody is alone in a video, with a skeleton before and after."]
+        return [], ["Attributes: no video shows one person alone, with a skeleton before and after."]
     subjects_V = np.array([str(s.case.row.subject) for s in usable])
     actions_V = np.array([s.case.row.label or "" for s in usable])
     before = [s.source_skeleton for s in usable if s.source_skeleton]
@@ -102,16 +103,16 @@ def infer(seen: list[CollectedPair], *, seed: int) -> tuple[list[Inference], lis
     }
     done, not_shown = [], []
     for attribute, value_V, sources in (
-        ("stature", _tall(before, subjects_V), (LIMBS, MOVING, OUTLINE)),
+        ("stature", _is_taller(before, subjects_V), (LIMBS, MOVING, OUTLINE)),
         ("sex", _sex(usable), (LIMBS, MOVING, OUTLINE)),
         ("preferred side", _side(before, subjects_V), (MOVING,)),
     ):
         if value_V is None:
-            not_shown.append(f"{attribute} cannot be told from these sources, so guessing it was not tried.")
+            not_shown.append(f"{attribute} is not known for these sources, so it was not inferred.")
             continue
         of_each = [len(set(subjects_V[value_V == kind])) for kind in (True, False)]
         if min(of_each) < LEAST_OF_EACH:
-            not_shown.append(f"{attribute}: guessing needs {LEAST_OF_EACH} people of either kind.")
+            not_shown.append(f"{attribute}: inference needs {LEAST_OF_EACH} people of either kind.")
             continue
         for place in sources:
             for taught, asked in (
@@ -120,7 +121,7 @@ def infer(seen: list[CollectedPair], *, seed: int) -> tuple[list[Inference], lis
                 ("anonymized", "anonymized"),
             ):
                 if (place, taught) in features:
-                    weights_VV = _others_say(features[place, taught], features[place, asked], subjects_V)
+                    weights_VV = _influence(features[place, taught], features[place, asked], subjects_V)
                     expected: Expected = (
                         "wins" if asked == "source" else "chance" if place == LIMBS else "stays"
                     )
@@ -143,7 +144,7 @@ def infer(seen: list[CollectedPair], *, seed: int) -> tuple[list[Inference], lis
     return done, not_shown
 
 
-def _tall(skeletons: list[motion.MovingSkeleton], subjects_V: np.ndarray) -> np.ndarray:
+def _is_taller(skeletons: list[motion.MovingSkeleton], subjects_V: np.ndarray) -> np.ndarray:
     """Whether the person of each video has longer legs and arms than half of the people, bool [V]."""
     length_V = _of_subject(np.array([skeleton.limbs().sum() for skeleton in skeletons]), subjects_V)
     _, first = np.unique(subjects_V, return_index=True)
@@ -169,8 +170,8 @@ def _of_subject(value_V: np.ndarray, subjects_V: np.ndarray) -> np.ndarray:
     return np.asarray((np.bincount(place_V, value_V) / np.bincount(place_V))[place_V])
 
 
-def _others_say(taught_VD: np.ndarray, asked_VD: np.ndarray, subjects_V: np.ndarray) -> np.ndarray:
-    """How the guess about each video follows from what other people's videos are called, [V, V]."""
+def _influence(taught_VD: np.ndarray, asked_VD: np.ndarray, subjects_V: np.ndarray) -> np.ndarray:
+    """Weight of each other video's attribute in the inference for each video, [V, V]."""
     weights_VV = np.zeros((len(asked_VD), len(taught_VD)))
     for subject in np.unique(subjects_V):
         own_V = subjects_V == subject
@@ -183,13 +184,13 @@ def _others_say(taught_VD: np.ndarray, asked_VD: np.ndarray, subjects_V: np.ndar
 def _against_chance(
     weights_VV: np.ndarray, value_V: np.ndarray, subjects_V: np.ndarray, seed: int
 ) -> tuple[float, float, float, float]:
-    """Accuracy, 95 % interval of chance, and how often chance does as well."""
+    """Accuracy, 95 % interval of chance, and share of permutations with at least this accuracy."""
     rng = np.random.default_rng(seed)
     _, first, place_V = np.unique(subjects_V, return_index=True, return_inverse=True)
     own_S = np.where(value_V[first], 1.0, -1.0)
     called_SN = np.stack([own_S, *(rng.permutation(own_S) for _ in range(DEALS))], axis=1)
     called_VN = called_SN[place_V]
-    # The mean of what was taught is no evidence: each guess is against what the others are on average.
+    # The mean of the training attributes is no evidence, so each output is relative to it.
     known_VV = subjects_V[:, None] != subjects_V
     usual_VN = (known_VV @ called_VN) / known_VV.sum(1, keepdims=True)
     said_VN = weights_VV @ called_VN - weights_VV.sum(1, keepdims=True) * usual_VN

@@ -1,7 +1,7 @@
-"""Canary audits of the private step: the right program, programs broken on purpose, and no protection at all.
+"""Canary audits of the private step: the correct program, deliberately broken programs, and no protection.
 
 The bound is that of `privacy.audit` (Kairouz et al. 2015; many canaries in a run as in Steinke et al. 2023).
-A test that never fails shows nothing, so the same audit must catch programs that are known to be wrong.
+A test that never fails shows nothing, so the same audit must detect programs that are known to be wrong.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ REFERENCE = PrivacyPlan(
     delta=1e-5,
     noise_multiplier=0.7,
 )
-"""A plan at which every broken program shows: few steps, a low rate, little noise."""
+"""A plan with which every broken program is detected: few steps, a low rate, little noise."""
 RECORDS = dataclasses.replace(REFERENCE, mechanism="multiclip")
-"""The same where whole records are private."""
+"""The same with whole records as the private unit."""
 MOST_STEPS = 8
-"""Steps of a run's plan that are audited; its price is that of as many."""
+"""Largest number of steps of a run's plan that are audited, with the price of as many steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CanaryTest:
-    """One audit of one program. Canaries are made up, so all of this may be published.
+    """One audit of one program. Canaries are artificial, so all of this may be published.
 
     Attributes:
-      program: what was audited.
-      canaries: where the canaries' secrets were.
-      expected: "holds" where the proven ε must stay below the claimed one, "caught" where it must not.
-      claimed, at_least: ε that the plan's price is, and that the attack proves at 99 % confidence.
+      program: the audited program.
+      canaries: the location of the canaries' secrets.
+      expected: "holds" if the proven ε must stay below the claimed one, "caught" if it must not.
+      claimed, at_least: ε of the plan, and ε that the attack proves at 99 % confidence.
       delta: of both.
-      noise: measured standard deviation of the noise over the plan's.
-      as_expected: whether it went as it must.
+      noise: measured standard deviation of the noise relative to the plan's.
+      as_expected: whether the result is the expected one.
     """
 
     program: str
@@ -89,7 +89,7 @@ def audit_canaries(plan: PrivacyPlan | None, *, runs: int, seed: int) -> tuple[C
 def shortened(
     plan: PrivacyPlan, *, records: int = REFERENCE.num_records, steps: int = MOST_STEPS
 ) -> PrivacyPlan:
-    """The plan over as many canaries, for so many steps at most: the same q, σ, C and clipping."""
+    """The plan for the canaries, with limited steps: the same q, σ, C and clipping."""
     return dataclasses.replace(
         plan,
         num_records=records,
@@ -102,7 +102,7 @@ def shortened(
 
 
 def no_noise(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Release]:
-    """The sum is released as it is."""
+    """The sum is released without noise."""
     return run_plan(records, dataclasses.replace(plan, noise_multiplier=0.0), key)
 
 
@@ -116,12 +116,12 @@ def double_counting(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list
 
 
 def one_lot(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Release]:
-    """S′ = S: the public branch shows who is in the private lot."""
+    """S′ = S: the public branch shows which records are in the private lot."""
     return run_plan(records, _OneLot(**dataclasses.asdict(plan)), key)
 
 
 def unprotected(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Release]:
-    """A faithful run in which the secrets are in public tokens, where none is promised to stay one."""
+    """A faithful run with the secrets in public tokens, which are not protected."""
     shown = records.public_NKTF.clone()
     shown[:, :, 0] += records.composite_NKTF[:, :, 1]
     return run_plan(CanaryRecords(composite_NKTF=shown, public_NKTF=shown), plan, key)
@@ -133,7 +133,7 @@ class _OneLot(PrivacyPlan):
 
 
 def outcome_of(program: str, canaries: str, expected: Expected, report: AuditReport) -> CanaryTest:
-    """The outcome of one audit, beside what it must be."""
+    """The result of one audit, with the expected one."""
     return CanaryTest(
         program=program,
         canaries=canaries,

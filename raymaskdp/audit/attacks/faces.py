@@ -18,17 +18,17 @@ from raymaskdp.train.data.positive_controls import without_people
 from raymaskdp.video import masks
 
 AROUND = 0.02
-"""Avatars are taken out with this much of the frame's height around them: their outline is blended."""
+"""Margin around removed avatars, as a share of the frame's height, because their outline is blended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detections:
-    """Frames in which something was found.
+    """Numbers of frames with a detection.
 
     Attributes:
-      frames: looked at.
+      frames: processed.
       faces_before, faces_after: with a face, in the source and in the output; avatars have faces, too.
-      beside: of the output without its avatars, with a face or a body: somebody who was left in.
+      beside: of the output without its avatars, with a face or a body: a person who was left in.
     """
 
     frames: int
@@ -45,15 +45,15 @@ class Detections:
         )
 
 
-class Lookout:
+class FrameDetectors:
     """The networks, loaded once."""
 
     def __init__(self, config: PoseConfig) -> None:
         self.networks = PoseNetworks(confidence=config.confidence, limit=1)
         self._look = LookAgain(VerifyConfig())
 
-    def look(self, pair: Pair, *, frames: int) -> Detections:
-        """Look at up to `frames` evenly spread frames of a pair."""
+    def detect(self, pair: Pair, *, frames: int) -> Detections:
+        """Detections in up to `frames` evenly spaced frames of a pair."""
         at = np.unique(np.linspace(0, len(pair.output_THW3) - 1, frames).round().astype(int))
         empty_THW3 = self._empty(pair)
         return Detections(
@@ -64,7 +64,7 @@ class Lookout:
         )
 
     def face(self, frame_HW3: np.ndarray) -> np.ndarray | None:
-        """The clearest face of a frame, uint8 RGB, cut out as a square; None where none is found."""
+        """The clearest face of a frame, uint8 RGB, cropped to a square; None without a face."""
         close_N5 = self._look.faces(frame_HW3)
         if not len(close_N5):
             return None

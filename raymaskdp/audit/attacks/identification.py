@@ -16,18 +16,18 @@ from raymaskdp.audit.collect import AnonymizationAuditConfig, CollectedPair
 
 Expected = Literal["wins", "chance", "stays"]
 LEAST_SUBJECTS = 4
-"""Fewer people than this, and chance explains everything."""
+"""Least number of people; with fewer, any result is consistent with chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """One attack, and how it went.
+    """One attack and its result.
 
     Attributes:
-      name: what was compared with what.
+      name: the two compared sets.
       risk: "singling out" or "linkability" (WP216); "control" for an attack on the sources alone.
-      expected: "wins" for a control; "chance" where anything more is a leak; "stays" where anonymization
-        does not take it away, by design.
+      expected: "wins" for a control; "chance" if a better result is a leak; "stays" if anonymization does not
+        remove it by design.
       result: its figures.
     """
 
@@ -38,7 +38,7 @@ class Attack:
 
 
 def identify(seen: list[CollectedPair], settings: AnonymizationAuditConfig) -> tuple[list[Attack], list[str]]:
-    """All attacks on who somebody is; and what could not be tried, in sentences."""
+    """All attacks on identity; and sentences about those that were impossible."""
     attacks: list[Attack] = []
     not_shown = []
     for name, usable, attack in (
@@ -78,7 +78,7 @@ def _attack_appearance(seen: list[CollectedPair], settings: AnonymizationAuditCo
     gallery = entries(model, known, output=False)
     controls = match([compare(entries(model, queries, output=False), gallery)])
     plain = match([compare(entries(model, queries, output=True), gallery)])
-    # Trained on both kinds of pictures of half of the people, asked about the other half, and the other way.
+    # Trained on both kinds of images of half of the people, tested on the other half, and vice versa.
     people = np.unique(subjects_V)
     adaptive: list[Scores] = []
     adaptive_controls: list[Scores] = []
@@ -150,7 +150,7 @@ def _attack_motion(seen: list[CollectedPair], settings: AnonymizationAuditConfig
 
 
 def attack_given(name: str, seen: list[CollectedPair]) -> tuple[list[Attack], list[str]]:
-    """The attack of a network that was given by path, "face" or "looks"; and what could not be tried."""
+    """The attack with a network given by path, "face" or "looks"; and sentences about impossible ones."""
     before, after = (
         [(s, vector_D) for s in seen if name in s.vectors and (vector_D := s.vectors[name][at]) is not None]
         for at in (0, 1)
@@ -158,7 +158,7 @@ def attack_given(name: str, seen: list[CollectedPair]) -> tuple[list[Attack], li
     title = {"face": "face by the given network", "looks": "looks by the given network"}[name]
     people = {s.case.row.subject for s, _ in before}
     if len(people) < LEAST_SUBJECTS or len(before) == len(people):
-        return [], [f"{title}: needs {LEAST_SUBJECTS} people, each seen in two sources or more."]
+        return [], [f"{title}: needs {LEAST_SUBJECTS} people, each in two sources or more."]
 
     def entries(some: list[tuple[CollectedPair, np.ndarray]]) -> Entries:
         vectors_ND = np.stack([vector_D for _, vector_D in some])
@@ -169,7 +169,7 @@ def attack_given(name: str, seen: list[CollectedPair]) -> tuple[list[Attack], li
     attacks = [Attack(name=f"{title}, source to source", risk="control", expected="wins", result=control)]
     asked = [(s, vector_D) for s, vector_D in after if s.case.row.subject in people]
     if not asked:
-        return attacks, [f"{title}: none is found in the outputs, so none can be matched."]
+        return attacks, [f"{title}: none is detected in the outputs, so none can be matched."]
     attacks.append(
         Attack(
             name=f"{title}, anonymized to source",

@@ -1,7 +1,7 @@
-"""Gradient inversion: reading a picture from the gradient of one record, and from a private update.
+"""Gradient inversion: reconstruct an image from the gradient of one record, and from a private update.
 
 In a layer with a bias, the gradient of a row of weights is the input times the gradient of its bias, so one
-division gives the input back (Phong et al. 2017). The picture is drawn here, and shows nobody.
+division gives the input (Phong et al. 2017). The image is drawn here, and shows no person.
 
 Shape suffixes: H rows, W columns, F = H·W·3 inputs, R rows of weights.
 """
@@ -26,11 +26,11 @@ HIDDEN, CLASSES = 32, 8
 
 @dataclass(frozen=True, kw_only=True)
 class Inversion:
-    """How near the picture was come to, in dB (PSNR); above 30 it is the picture, below 10 it is noise.
+    """Quality of the reconstruction, in dB (PSNR); above 30 it is the image, below 10 it is noise.
 
     Attributes:
-      not_private: from the gradient of the one record.
-      private: from the update of `noise_multiplier` and `clipping_norm` that held the same record alone.
+      not_private: from the gradient of the single record.
+      private: from the update with `noise_multiplier` and `clipping_norm` that contained only this record.
     """
 
     not_private: float
@@ -40,7 +40,7 @@ class Inversion:
 
 
 def invert(plan: PrivacyPlan, *, seed: int) -> tuple[Inversion, np.ndarray]:
-    """The figures, and the picture beside both reconstructions, uint8 [48, 144, 3]."""
+    """The figures, and the image beside both reconstructions, uint8 [48, 144, 3]."""
     picture_HW3 = _card()
     inputs_F = torch.from_numpy(picture_HW3).float().flatten() / 127.5 - 1
     alone = {"num_records": 1, "expected_batch": 1.0, "clips": 1, "steps": 1, "delta": 1e-5}
@@ -62,7 +62,7 @@ def invert(plan: PrivacyPlan, *, seed: int) -> tuple[Inversion, np.ndarray]:
 
 
 def _update(inputs_F: torch.Tensor, plan: PrivacyPlan, seed: int) -> dict[str, torch.Tensor]:
-    """What a step releases of a small network that saw one record."""
+    """The released update of a small network for one record."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Linear(len(inputs_F), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, CLASSES))
@@ -75,7 +75,7 @@ def _update(inputs_F: torch.Tensor, plan: PrivacyPlan, seed: int) -> dict[str, t
 
 
 def _reconstruct(update: dict[str, torch.Tensor]) -> np.ndarray:
-    """The input that explains the first layer best: least squares over its rows."""
+    """The input that fits the gradient of the first layer best: least squares over its rows."""
     weights_RF, bias_R = update["0.weight"].double(), update["0.bias"].double()
     inputs_F = (bias_R @ weights_RF) / (bias_R @ bias_R).clamp_min(1e-30)
     levels_F = ((inputs_F + 1) * 127.5).clamp(0, 255).round()
@@ -83,7 +83,7 @@ def _reconstruct(update: dict[str, torch.Tensor]) -> np.ndarray:
 
 
 def _card() -> np.ndarray:
-    """A drawn picture: a house, a tree and the sun, uint8 [48, 48, 3]."""
+    """A drawn image: a house, a tree and the sun, uint8 [48, 48, 3]."""
     card_HW3 = np.full((SIDE, SIDE, 3), (150, 200, 240), np.uint8)
     card_HW3[34:] = (110, 160, 90)
     cv2.circle(card_HW3, (39, 9), 5, (250, 220, 90), -1)

@@ -1,8 +1,8 @@
-"""Matching of queries to a gallery, and the accuracy of chance.
+"""Matching of queries to a gallery, and the accuracy by chance.
 
 Chance is not 1 / subjects here: all videos of a subject may have one avatar, so its queries hit or miss
-together. It is found by dealing the subjects' names out anew, subject by subject, which is what avatars
-that know nothing of their subjects amount to.
+together. It is estimated by permuting the names of the subjects, which corresponds to avatars that are
+independent of their subjects.
 
 Shape suffixes: Q queries, G gallery entries.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 DEALS = 2000
 SURE = 0.005
-"""A result that chance reaches less often than this is a finding."""
+"""A result whose probability by chance is below this is a finding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +23,12 @@ class Matching:
     """Figures of one attack; 0 to 1.
 
     Attributes:
-      queries, subjects: how many.
+      queries, subjects: their numbers.
       rank1: share of queries whose nearest gallery entry is of their subject.
       mean_ap: mean average precision.
-      tar: share of true pairs above the threshold that `far` of the false pairs pass.
-      chance, chance_low, chance_high: mean and 95 % interval of `rank1` when names are dealt out anew.
-      p: how often chance does as well.
+      tar: share of true pairs above the threshold that `far` of the false pairs exceed.
+      chance, chance_low, chance_high: mean and 95 % interval of `rank1` under permuted names.
+      p: share of permutations with at least this `rank1`.
     """
 
     queries: int
@@ -44,7 +44,7 @@ class Matching:
 
     @property
     def found(self) -> bool:
-        """Whether chance cannot explain the result."""
+        """Whether the result cannot be explained by chance."""
         return self.p < SURE
 
 
@@ -79,7 +79,7 @@ class Scores:
 def compare(queries: Entries, gallery: Entries) -> Scores:
     """Cosine similarities; a video is not compared with itself, nor with one of the same camera.
 
-    Backgrounds stay, so the same room would give videos away that show different people.
+    Backgrounds stay, so videos of different people would match by the same room.
     """
     similarity_QG = _unit(queries.features_ND) @ _unit(gallery.features_ND).T
     same_QG = queries.videos_N[:, None] == gallery.videos_N
@@ -92,13 +92,15 @@ def compare(queries: Entries, gallery: Entries) -> Scores:
 
 
 def match(parts: list[Scores], *, far: float = 0.01, seed: int = 0) -> Matching:
-    """The figures over several sets of queries, each with a gallery of its own."""
+    """The figures over several sets of queries, each with its own gallery."""
     rng = np.random.default_rng(seed)
     nearest = [part.gallery_G[part.similarity_QG.argmax(1)] for part in parts]
     whole = _rank1([part.query_Q for part in parts], nearest)
-    # In each part the names of its subjects are dealt out; the same deal would serve no other part.
-    dealt = np.array([_rank1([_deal(part.query_Q, rng) for part in parts], nearest) for _ in range(DEALS)])
-    low, high = np.quantile(dealt, [0.025, 0.975])
+    # The names of the subjects are permuted within each part.
+    permuted = np.array(
+        [_rank1([_permuted(part.query_Q, rng) for part in parts], nearest) for _ in range(DEALS)]
+    )
+    low, high = np.quantile(permuted, [0.025, 0.975])
     return Matching(
         queries=sum(len(part.query_Q) for part in parts),
         subjects=len({subject for part in parts for subject in part.query_Q}),
@@ -106,14 +108,14 @@ def match(parts: list[Scores], *, far: float = 0.01, seed: int = 0) -> Matching:
         mean_ap=float(np.mean(np.concatenate([_average_precisions(part) for part in parts]))),
         tar=_tar(parts, far),
         far=far,
-        chance=float(dealt.mean()),
+        chance=float(permuted.mean()),
         chance_low=float(low),
         chance_high=float(high),
-        p=float((1 + np.count_nonzero(dealt >= whole - 1e-12)) / (1 + DEALS)),
+        p=float((1 + np.count_nonzero(permuted >= whole - 1e-12)) / (1 + DEALS)),
     )
 
 
-def _deal(subjects_Q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _permuted(subjects_Q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     names, places = np.unique(subjects_Q, return_inverse=True)
     return np.asarray(rng.permutation(names)[places])
 
@@ -123,7 +125,7 @@ def _rank1(queries: list[np.ndarray], nearest: list[np.ndarray]) -> float:
 
 
 def _average_precisions(part: Scores) -> np.ndarray:
-    """Average precision of each query, [Q]; 0 where nothing is to be found."""
+    """Average precision of each query, [Q]; 0 without a true entry."""
     found = []
     for similarity_G, subject in zip(part.similarity_QG, part.query_Q, strict=True):
         shown = np.isfinite(similarity_G)

@@ -1,11 +1,10 @@
 """Membership inference: attacks on trained models by the loss and by likelihood ratios.
 
-Models are trained as a run was, each on another half of its records, so that for every record there are
-models with and without it; each is attacked with the help of the others (LiRA, Carlini et al. 2022). What
-"without" means is the run's adjacency: a record of `dpsgd` or `multiclip` is left out; one of a masked
-mechanism stays, with its sensitive tokens blank, because that it was there is public.
-
-Losses of single records are looked at in memory, and none is written.
+Models are trained as a run was, each on a different half of its records, so that for every record there are
+models with and without it. Each is attacked with the help of the others (LiRA, Carlini et al. 2022).
+"Without" is defined by the run's adjacency: a record of `dpsgd` or `multiclip` is absent; one of a masked
+mechanism has blank sensitive tokens, because its presence is public. Losses of single records stay in memory
+and are never written.
 
 Shape suffixes: M models, N records, K clips.
 """
@@ -44,11 +43,11 @@ class Membership:
 
     Attributes:
       attack: "loss" (one threshold for all records) or "LiRA".
-      mechanism: of the models that were attacked.
-      models, records: how many.
+      mechanism: of the attacked models.
+      models, records: their numbers.
       auc: area under the ROC curve; 0.5 is guessing.
-      tpr: true positive rate where the false one is `fpr`.
-      claimed, at_least: ε of a model, and that which the attack proves; `claimed` is None without privacy.
+      tpr: true positive rate at the false positive rate `fpr`.
+      claimed, at_least: ε of a model, and ε that the attack proves; `claimed` is None without privacy.
       roc_fpr, roc_tpr: the curve.
     """
 
@@ -66,7 +65,7 @@ class Membership:
 
     @property
     def found(self) -> bool:
-        """Whether more was proven than is claimed."""
+        """Whether the proven ε exceeds the claimed one."""
         return self.claimed is not None and self.at_least > self.claimed
 
 
@@ -78,11 +77,11 @@ def attack_membership(
     seed: int,
     train_all: Callable[[Sequence[TrainConfig], Path], Sequence[Path]],
 ) -> tuple[Membership, ...]:
-    """Train `models` (even) as `settings` says, on halves of the records, and attack them both ways.
+    """Train `models` (even) as `settings` specifies, on halves of the records, and apply both attacks.
 
     Args:
       work: folder for the halves and the models; private, and to be removed afterwards.
-      train_all: trains configurations, with a folder for what it keeps, and says where the runs are.
+      train_all: trains configurations, with a folder for their files, and returns the folders of the runs.
     """
     store = ClipStore.open(settings.data)
     store.fetch(store.split(settings.split))
@@ -112,7 +111,7 @@ def attack_membership(
 
 
 def _halves(models: int, records: int, seed: int) -> np.ndarray:
-    """Which records each model has, bool [M, N]: half of them, and the next model has the others."""
+    """Which records each model has, bool [M, N]: half of them; the next model has the others."""
     rng = np.random.default_rng(seed)
     member_MN = np.zeros((models, records), dtype=bool)
     for model in range(0, models, 2):
@@ -123,7 +122,7 @@ def _halves(models: int, records: int, seed: int) -> np.ndarray:
 
 
 def _write_half(store: ClipStore, settings: TrainConfig, member_N: np.ndarray, folder: Path) -> Path:
-    """A clip store with the members as they are, and the other records left out or blank."""
+    """A clip store with the member records unchanged, and the other records absent or blank."""
     masked = settings.privacy.mechanism.startswith("maskdp")
     clips = folder / "clips"
     clips.mkdir(parents=True)
@@ -152,7 +151,7 @@ def _write_half(store: ClipStore, settings: TrainConfig, member_N: np.ndarray, f
 
 @torch.no_grad()
 def _confidence(settings: TrainConfig, store: ClipStore, run: Path) -> np.ndarray:
-    """log(p / (1 − p)) of the right answer for each record as it is, the mean over its clips; [N]."""
+    """log(p / (1 − p)) of the true class for each record, the mean over its clips; [N]."""
     model = initial_model(settings, store)
     model.load_state_dict(load_file(run / "model.safetensors"))
     model.eval()
@@ -168,11 +167,11 @@ def _confidence(settings: TrainConfig, store: ClipStore, run: Path) -> np.ndarra
 
 
 def _likelihood_ratios(confidence_MN: np.ndarray, member_MN: np.ndarray) -> np.ndarray:
-    """For each model, what the others say about a record with and without it; [M, N].
+    """For each model, the likelihood ratio of a record with and without it, from the other models; [M, N].
 
-    Of the others neither is its twin, which has the records that it has not: the twin's records tell what the
-    model's are, and an attack that tells nothing would be worse than chance. Few models: the means are a
-    record's own, the spreads are those of all records.
+    The twin of a model, which has the complementary records, is excluded: its records determine the model's,
+    and an attack without information would be worse than chance. There are few models, so the means are a
+    record's own, and the spreads are those of all records.
     """
     ratios = np.zeros_like(confidence_MN)
     if len(confidence_MN) < 4:
@@ -200,7 +199,8 @@ def _membership(
 ) -> Membership:
     inside, outside = score_MN[member_MN], score_MN[~member_MN]
     rng = np.random.default_rng(0)
-    # The bound takes thresholds from one half and counts on the other; models must not decide which.
+    # The bound takes thresholds from one half and counts on the other; the halves must be independent of the
+    # models.
     worlds = [rng.permutation(scores)[:, None] for scores in (inside, outside)]
     fpr, tpr = _roc(inside, outside)
     return Membership(
@@ -219,7 +219,7 @@ def _membership(
 
 
 def _roc(inside: np.ndarray, outside: np.ndarray) -> tuple[list[float], list[float]]:
-    """The curve at false positive rates from 0.001 to 1, evenly on a logarithmic scale."""
+    """The curve at false positive rates from 0.001 to 1, evenly spaced on a logarithmic scale."""
     fpr = np.geomspace(1e-3, 1.0, ROC_POINTS)
     thresholds = np.quantile(outside, 1 - fpr)
     return fpr.tolist(), [float(np.mean(inside > threshold)) for threshold in thresholds]

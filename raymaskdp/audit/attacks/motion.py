@@ -1,7 +1,9 @@
-"""Identification by the skeleton: limb lengths must tell nothing; the way of moving stays and is measured.
+"""Identification by the skeleton: limb lengths must be independent of the person; the way of moving stays and
+is measured.
 
-The output's skeleton is what `anonymize` publishes in `ID.npz`. The source's is its ground truth where the
-video was synthesized (the strongest attacker there is), and else what the pose network sees in the source.
+The output's skeleton is the one that `anonymize` publishes in `ID.npz`. The source's is its ground truth if
+the video was synthesized (the strongest possible attacker), and otherwise the pose network's result for the
+source.
 
 Shape suffixes: T frames, V videos, P = 12 points, D features.
 """
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks, View
+from raymaskdp.anonymize.people.networks.mediapipe import CropView, PoseNetworks
 from raymaskdp.audit.video_pairs import VideoPair, read_arrays
 from raymaskdp.bodies.body import Body
 from raymaskdp.bodies.skeleton import JOINT
@@ -29,7 +31,7 @@ BANDS_HZ = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 MOST_FRAMES = 64
 LEAST_FRAMES = 4
 LEAST_OF_ACTION = 6
-"""Videos of an action from which their mean is the action's, and not somebody's."""
+"""Least number of videos of an action whose mean represents the action and not a person."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +56,7 @@ class MovingSkeleton:
         return np.asarray(np.arccos(np.clip(cosine, -1, 1)))
 
     def left_over_right(self) -> float:
-        """How much further the left hand and foot go than the right ones, −1 to 1."""
+        """How much further the left hand and foot move than the right ones, −1 to 1."""
         way_P = np.linalg.norm(
             np.diff(self.points_TP3 - self.points_TP3[:, 6:8].mean(1, keepdims=True), axis=0), axis=-1
         ).sum(0)
@@ -62,7 +64,7 @@ class MovingSkeleton:
         return float((left - right) / max(left + right, 1e-9))
 
     def gait(self) -> np.ndarray:
-        """Where the angles are, how fast and at which frequencies they move, and on which side; [D]."""
+        """Mean, speed and frequencies of the angles, and their side; [D]."""
         angles_TA = self.angles()
         speed_TA = np.abs(np.diff(angles_TA, axis=0)) * self.fps
         moving_TA = angles_TA - angles_TA.mean(0)
@@ -77,7 +79,7 @@ class MovingSkeleton:
 
 
 def output_skeleton(case: VideoPair, body: Body) -> MovingSkeleton | None:
-    """The published skeleton of the one person of a case; None where it is hardly seen."""
+    """The published skeleton of a case with one person; None if it is rarely visible."""
     arrays = read_arrays(case)
     seen_T = arrays["visible"][0]
     if np.count_nonzero(seen_T) < LEAST_FRAMES:
@@ -101,7 +103,7 @@ def outline(case: VideoPair) -> np.ndarray:
 
 
 def shape(case: VideoPair) -> np.ndarray | None:
-    """The body of the one person in a synthesized source, ten coefficients; None where it is not known."""
+    """The body of the person in a synthesized source, ten coefficients; None if unknown."""
     if case.truth is None:
         return None
     with np.load(case.truth, allow_pickle=False) as stored:
@@ -109,7 +111,7 @@ def shape(case: VideoPair) -> np.ndarray | None:
 
 
 def source_skeleton(case: VideoPair, networks: PoseNetworks) -> MovingSkeleton | None:
-    """The skeleton of the one person in the source of a case; None where it is hardly seen."""
+    """The skeleton of the person in the source of a case; None if it is rarely visible."""
     if case.truth is None:
         return _seen(case, networks)
     try:
@@ -117,7 +119,7 @@ def source_skeleton(case: VideoPair, networks: PoseNetworks) -> MovingSkeleton |
             joints = stored["joints3d"][0][:, SMPL_P]
             return MovingSkeleton(points_TP3=joints.astype(np.float64), fps=float(stored["fps"]))
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{case.truth} is no ground truth of a video: {error}.") from error
+        raise UserError(f"{case.truth} is not ground truth of a video: {error}.") from error
 
 
 def _seen(case: VideoPair, networks: PoseNetworks) -> MovingSkeleton | None:
@@ -125,7 +127,7 @@ def _seen(case: VideoPair, networks: PoseNetworks) -> MovingSkeleton | None:
     points = []
     for frame_HW3 in reader.read_frames(case.source, np.arange(length)):
         height, width = frame_HW3.shape[:2]
-        bodies = networks.bodies(View.of(frame_HW3, (0, 0, width, height)))
+        bodies = networks.bodies(CropView.of(frame_HW3, (0, 0, width, height)))
         if bodies:
             best = max(bodies, key=lambda body: body.score)
             points.append(best.world_33x3[MEDIAPIPE_P].astype(np.float64))
@@ -135,9 +137,9 @@ def _seen(case: VideoPair, networks: PoseNetworks) -> MovingSkeleton | None:
 
 
 def standardized(features_VD: np.ndarray, actions_V: np.ndarray) -> np.ndarray:
-    """Features less their mean over the videos of the same action, in standard deviations.
+    """Features minus their mean over the videos of the same action, in standard deviations.
 
-    Two sources of skeletons differ, and what somebody does outweighs who it is: the attacker knows both.
+    Two sources of skeletons differ, and the action outweighs the person; the attacker knows both.
     """
     centred_VD = features_VD - features_VD.mean(0)
     for action in np.unique(actions_V):

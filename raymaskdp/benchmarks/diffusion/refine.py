@@ -1,15 +1,15 @@
-"""How still refined avatars stay: rendered, harmonized, and refined frame by frame or along the surface.
+"""Temporal stability of avatars: rendered, harmonized, and refined frame by frame or along the surface.
 
-`raymaskdp benchmark refine`. People are filmed in rooms of their own, so their motion is known exactly;
-they are drawn as avatars into the empty rooms and refined in four ways. Two figures follow every point of the
-body by the exact flow of its mesh:
+`raymaskdp benchmark refine`. People are rendered in rooms, so their motion is known exactly. Avatars are
+rendered into the empty rooms and refined in four ways. Two figures use the exact flow of the mesh for every
+point of the body:
 
-* the flow-warp error is the mean difference of a point's colour to that in the frame before,
-* flicker is the mean second difference over three frames: what goes one way and comes back. Light that
-  changes slowly along a movement counts for the first and hardly for the second.
+* the flow-warp error is the mean difference of a point's colour from that in the previous frame,
+* flicker is the mean second difference over three frames, that is, changes that reverse. Light that changes
+  slowly along a movement affects the first and hardly the second.
 
-Without weights, the networks are of the real classes, small and random: they show what the method does to
-noise and to a network's whims, and nothing of beauty.
+Without weights, the networks are of the real classes, small and random: they show the effect of the method on
+noise and on a network's instability, but nothing about image quality.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from raymaskdp import check
 from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
 from raymaskdp.anonymize.compose.diffusion.rasterize import Crop, OpticalFlow, body_of, flow, rasterize
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
-from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined
 from raymaskdp.anonymize.compose.refiner import Cast, Refined, Refiner, Shot
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
@@ -53,7 +53,7 @@ class RefineBenchmarkConfig:
     """What to measure.
 
     Attributes:
-      diffusion: as in `anonymize`; where it names no `model`, networks are small and random.
+      diffusion: as in `anonymize`; without a `model`, networks are small and random.
       actions: one video each.
       frames, width, height: of every video.
       seed: of people, rooms and avatars.
@@ -92,7 +92,7 @@ class RefineRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RefineResult:
-    """A row for each method, and how many pairs of frames were compared."""
+    """A row for each method, and the number of compared pairs of frames."""
 
     networks: str
     pairs: int
@@ -114,7 +114,7 @@ class RefineResult:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Film:
-    """An avatar in a room: what refiners are given, and the exact flow from each frame to the one before.
+    """An avatar in a room: the inputs of refiners, and the exact flow from each frame to the previous one.
 
     The first frame has no flow.
     """
@@ -126,7 +126,7 @@ class Film:
 
 
 def benchmark_refine(settings: RefineBenchmarkConfig) -> RefineResult:
-    """Refine the same films in all ways, and measure them along the surface."""
+    """Refine the same videos in all ways, and measure them along the surface."""
     from raymaskdp.anonymize.compose.diffusion.backends import load_backend
     from raymaskdp.anonymize.compose.diffusion.refiner import DiffusionRefiner
     from raymaskdp.benchmarks.diffusion import tiny_diffusion
@@ -147,7 +147,7 @@ def benchmark_refine(settings: RefineBenchmarkConfig) -> RefineResult:
                 motions=(film.motion,), figures=[film.figure], avatars=[avatar], camera_33=camera_33, fps=12.0
             )
             ways: dict[str, Refiner] = {
-                "render": Plain((film.motion,), camera_33, 12.0),
+                "render": Unrefined((film.motion,), camera_33, 12.0),
                 "harmonize": Harmonize((film.motion,), camera_33, 12.0),
             }
             for consistent, method in enumerate(METHODS[2:]):
@@ -227,7 +227,7 @@ def flows_of(motion: Motion, figure: Figure, size: int) -> list[OpticalFlow]:
 
 
 def composed(refiner: Refiner, shots: list[Shot], composites: CompositeConfig) -> list[np.ndarray]:
-    """The frames that a refiner leads to, uint8 [H, W, 3]."""
+    """The frames composed from a refiner's output, uint8 [H, W, 3]."""
 
     def compose(shot: Shot, refined: Refined) -> np.ndarray:
         return overlay(refined.backdrop_HW3, refined.avatar_HW3, shot.drawn.mask_HW, composites)
@@ -236,8 +236,10 @@ def composed(refiner: Refiner, shots: list[Shot], composites: CompositeConfig) -
 
 
 def _figures(made: list[np.ndarray], harmonized: list[np.ndarray], film: Film) -> np.ndarray:
-    """Flow-warp error, flicker and change, means over a film's frames."""
-    insides = [~masks.dilate(~shot.drawn.mask_HW, 2) for shot in film.shots]  # outlines mix with the room
+    """Flow-warp error, flicker and change, means over a video's frames."""
+    insides = [
+        ~masks.dilate(~shot.drawn.mask_HW, 2) for shot in film.shots
+    ]  # outlines are blended with the room
     errors, flickers = [], []
     squares = [square(frame) for frame in made]
     seen = [square(inside.astype(np.uint8))[..., None] for inside in insides]
@@ -257,7 +259,7 @@ def _figures(made: list[np.ndarray], harmonized: list[np.ndarray], film: Film) -
 
 
 def square(frame_HWC: np.ndarray) -> np.ndarray:
-    """A frame as float32, with zeros below or beside it."""
+    """A frame as float32, padded with zeros to a square."""
     height, width = frame_HWC.shape[:2]
     size = max(height, width)
     return cv2.copyMakeBorder(

@@ -1,7 +1,7 @@
-"""What refining costs: seconds and memory of a batch, by size, and with or without ways to save memory.
+"""Cost of refining: seconds and memory of a batch, by size, and with or without ways to save memory.
 
-`raymaskdp benchmark refine-cost`. Networks are random, which costs what trained ones cost, and as wide as the
-real ones times `share`. Every case runs in a process of its own, turn by turn with the others.
+`raymaskdp benchmark refine-cost`. Networks are random, which cost as much as trained ones, with the real
+number of channels times `share`. Every case runs in a separate process, alternating with the others.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from raymaskdp.benchmarks.paired import Measurement, measure
 BACKENDS = ("sd15-depth", "sdxl-depth")
 
 WAYS = ("as it is", "attention in slices", "compiled", "pictures whole", "nothing shared")
-"""As the refiner works; attention head by head; residual blocks compiled; pictures encoded and decoded all at
-once and not in tiles; and without keys and values of other frames."""
+"""As the refiner works; attention head by head; residual blocks compiled; images encoded and decoded as a
+whole and not in tiles; and without keys and values of other frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +36,11 @@ class RefineCostConfig:
     Attributes:
       backends: of `BACKENDS`.
       share: channels of the networks, as a share of the real ones; 1 needs a GPU to be of use.
-      sides: of the pictures, in pixels.
-      batches: frames at once.
+      sides: of the images, in pixels.
+      batches: frames in one batch.
       steps: of denoising.
       ways: of `WAYS`.
-      rounds: medians over so many; one more goes before, to warm up.
+      rounds: results are medians over so many; one more warms up.
       threads: of each process, on a CPU.
       device: cpu or cuda.
     """
@@ -73,7 +73,7 @@ class RefineCostRow:
     """One case: median seconds a frame, its share of the first way's time in the same rounds, peak memory.
 
     Attributes:
-      refused: why it could not be done; then the figures are NaN.
+      refused: why it was impossible; then the figures are NaN.
     """
 
     backend: str
@@ -109,7 +109,7 @@ class RefineCostResult:
 
 
 def benchmark_refine_cost(settings: RefineCostConfig) -> RefineCostResult:
-    """Refine random pictures with random networks in every way."""
+    """Refine random images with random networks in every way."""
     from raymaskdp.benchmarks.diffusion import tiny_diffusion
 
     rows: list[RefineCostRow] = []
@@ -152,7 +152,7 @@ def _row(
 
 
 def make(spec: Mapping[str, Any]) -> Callable[[], np.ndarray]:
-    """One batch of a track, refined anew at each call; `measure` asks for it in the case's own process."""
+    """One batch of a track, refined at each call; `measure` creates it in the case's own process."""
     import torch
     from diffusers.models.attention_processor import SlicedAttnProcessor
     from diffusers.models.resnet import ResnetBlock2D
@@ -177,7 +177,10 @@ def make(spec: Mapping[str, Any]) -> Callable[[], np.ndarray]:
         backend.pipe.vae.disable_tiling()
         backend.pipe.vae.disable_slicing()
     given = _takes(backend.latents(spec["side"]), spec["batch"], spec["side"])
-    shares = spec["way"] not in ("nothing shared", "attention in slices")  # slices know of no other frames
+    shares = spec["way"] not in (
+        "nothing shared",
+        "attention in slices",
+    )  # sliced attention has no other frames
 
     def step() -> np.ndarray:
         return backend(dataclasses.replace(given, memory=Memory() if shares else None))
@@ -186,7 +189,7 @@ def make(spec: Mapping[str, Any]) -> Callable[[], np.ndarray]:
 
 
 def _takes(latents: tuple[int, int, int], frames: int, side: int) -> Any:
-    """Random pictures of a person in the middle."""
+    """Random images with a person in the middle."""
     from raymaskdp.anonymize.compose.diffusion.backends import Takes
 
     rng = np.random.default_rng(0)

@@ -1,14 +1,14 @@
-"""How near avatars come to the light of their room: as rendered, harmonized, and with the embedded network.
+"""Accuracy of avatars' light: as rendered, harmonized, and with the bundled relighting network.
 
-`raymaskdp benchmark relight`. People and rooms that the network was not taught on (`synthetic.relight`)
-are drawn as refiners make them and as they should be, and compared, in the square around the person that the
-network sees. Figures are means over the frames of a scene; the table has their medians over scenes, and the
-median difference to `harmonize` with its 95 % interval (bootstrap over scenes).
+`raymaskdp benchmark relight`. People and rooms that were not in the network's training (`synthetic.relight`)
+are rendered by each refiner and with the true light, and compared in the square around the person that the
+network processes. Figures are means over the frames of a scene. The table has their medians over scenes, and
+the median difference from `harmonize` with its 95 % interval (bootstrap over scenes).
 
-* PSNR of the person and `NEAR_PX` pixels around, of everything beside that, and of both; SSIM (Wang et al.
+* PSNR of the person and `NEAR_PX` pixels around, of the rest, and of both; SSIM (Wang et al.
   2004) of both.
-* Seam error: mean difference of the slopes (Sobel), in levels a pixel, up to 2 pixels from outlines.
-* Temporal error: mean difference of how colours change along the exact flow of the mesh, in levels.
+* Seam error: mean difference of the gradients (Sobel), in levels a pixel, up to 2 pixels from outlines.
+* Temporal error: mean difference of the change of colours along the exact flow of the mesh, in levels.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from tqdm import tqdm
 from raymaskdp import check
 from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
 from raymaskdp.anonymize.compose.diffusion.rasterize import OpticalFlow
-from raymaskdp.anonymize.compose.diffusion.relight import Embedded, put_on, relit_crop
-from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain
+from raymaskdp.anonymize.compose.diffusion.relight import Relight, apply_factors, relit_crop
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined
 from raymaskdp.benchmarks.diffusion.refine import composed, flows_of, square
 from raymaskdp.files import atomic_path
 from raymaskdp.synthetic.relight.scenes import FPS, LitScene, lit_scenes
-from raymaskdp.synthetic.relight.training import wanted
+from raymaskdp.synthetic.relight.training import target_factors
 from raymaskdp.video import masks
 
 # Shape suffixes: H rows and W columns, S those of a square, N scenes, M figures.
 
 METHODS = ("none", "harmonize", "embedded", "true factors")
-"""The last one is what a network of this kind could reach at most."""
+"""The last one is the upper bound for a network of this kind."""
 
 FIGURES = ("PSNR, person", "PSNR, beside", "PSNR, both", "SSIM", "seam error", "temporal error")
 
@@ -50,9 +50,9 @@ class RelightConfig:
 
     Attributes:
       scenes: people, each in a room.
-      seed: of them; not the one of the network's lessons.
+      seed: of them; different from that of the network's training.
       frames, width, height: of every scene.
-      weights: a network that `models train-refiner` wrote; None for the one that comes with the package.
+      weights: a network from `models train-refiner`; None for the bundled one.
       pictures: a folder for a strip of each scene: every method and the truth; None for none.
     """
 
@@ -74,8 +74,8 @@ class RelightRow:
 
     Attributes:
       median: over scenes.
-      gain, low, high: median difference to `harmonize`, and its 95 % interval; positive is better.
-      better: in so many scenes.
+      gain, low, high: median difference from `harmonize`, and its 95 % interval; positive is better.
+      better: number of scenes with a better value.
     """
 
     method: str
@@ -133,14 +133,16 @@ def benchmark_relight(settings: RelightConfig) -> RelightResult:
 
 def _made(scene: LitScene, weights: Path | None) -> dict[str, list[np.ndarray]]:
     given = ((scene.motion,), scene.motion.camera_33, FPS)
-    ways = {"none": Plain(*given), "harmonize": Harmonize(*given)}
+    ways = {"none": Unrefined(*given), "harmonize": Harmonize(*given)}
     made = {name: composed(way, scene.shots, CompositeConfig()) for name, way in ways.items()}
-    made["embedded"] = composed(Embedded(*given, weights=weights), scene.shots, CompositeConfig())
+    made["embedded"] = composed(Relight(*given, weights=weights), scene.shots, CompositeConfig())
     made["true factors"] = []
     for index, shot in enumerate(scene.shots):
         own_HW = shot.drawn.mask_HW
         crop = relit_crop(own_HW, None)
-        layers = put_on(scene.plain[index], own_HW, own_HW, wanted(scene, index, crop)[0], crop)
+        layers = apply_factors(
+            scene.plain[index], own_HW, own_HW, target_factors(scene, index, crop)[0], crop
+        )
         made["true factors"].append(
             overlay(layers.backdrop_HW3, layers.avatar_HW3, own_HW, CompositeConfig())
         )

@@ -1,6 +1,6 @@
 """Pipelines of the real classes with random networks, tiny or of real sizes, saved as the real ones are.
 
-They make everything of the diffusion refiner testable but its beauty, without a network.
+They allow tests of the whole diffusion refiner except its image quality, without a download.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Shape:
 
     Attributes:
       widths: channels of the U-Net's levels; a multiple of `groups` each.
-      attending: how many transformers are in each block of a level; 0 for a level without attention.
+      attending: number of transformers in each block of a level; 0 for a level without attention.
       heads: of attention, in each level, by the library's name for them.
-      words: length of what the text encoder says of a word.
+      words: length of the text encoder's vector of a token.
       layers: blocks of a level, of the U-Net and of the autoencoder.
       picture: channels of the autoencoder's levels.
       groups: of channels that are normalized together.
-      tile: pixels beyond which the autoencoder works in tiles.
+      tile: size in pixels above which the autoencoder works in tiles.
     """
 
     widths: tuple[int, ...] = (16, 32)
@@ -105,7 +105,7 @@ def sd15(folder: Path, shape: Shape = TINY) -> dict[str, str]:
 
 
 def sdxl(folder: Path, shape: Shape = TINY_XL) -> dict[str, str]:
-    """Stable Diffusion XL; its two text encoders say half of `shape.words` each."""
+    """Stable Diffusion XL; its two text encoders have half of `shape.words` each."""
     torch.manual_seed(0)
     half = shape.words // 2
     made = unet(shape, **size_words(half))
@@ -165,7 +165,7 @@ MAKERS: Mapping[str, Callable[[Path], dict[str, str]]] = {
     "sdxl-depth": sdxl,
     "wan-vace": wan,
 }
-"""Writers of tiny weights into a folder, by backend; they give the settings that name them."""
+"""Writers of tiny weights into a folder, by backend; they return the settings that name them."""
 
 
 def _saved(pipeline: Any, folder: Path) -> dict[str, str]:
@@ -180,7 +180,7 @@ def _saved(pipeline: Any, folder: Path) -> dict[str, str]:
 
 
 def size_words(pooled: int) -> dict[str, Any]:
-    """What XL's U-Net is told beside words: six sizes, and what a text encoder says of the whole text."""
+    """Additional inputs of XL's U-Net: six sizes, and the text encoder's vector of the whole text."""
     each = 256 if pooled >= 256 else 8
     return {
         "addition_embed_type": "text_time",
@@ -213,7 +213,7 @@ def _control(unet: UNet2DConditionModel) -> ControlNetModel:
 
 
 def _moving(network: Any) -> Any:
-    """What is zero before training, made random: else a control would change nothing."""
+    """Random values for weights that are zero before training; a zero control would change nothing."""
     with torch.no_grad():
         for parameter in network.parameters():
             if not parameter.any():
@@ -222,7 +222,7 @@ def _moving(network: Any) -> Any:
 
 
 def _vae(shape: Shape) -> AutoencoderKL:
-    """Eight pixels a latent, as the real one."""
+    """Eight pixels for each latent, as in the real one."""
     return AutoencoderKL(
         block_out_channels=shape.picture,
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -235,7 +235,7 @@ def _vae(shape: Shape) -> AutoencoderKL:
 
 
 def _text(kind: type[Any], width: int) -> Any:
-    """A small text encoder of any width: texts take no time beside pictures."""
+    """A small text encoder of any width, because texts take little time compared with images."""
     return kind(
         CLIPTextConfig(
             vocab_size=len(_vocabulary()),
@@ -258,7 +258,7 @@ def _vocabulary() -> dict[str, int]:
 
 
 def _words(folder: Path) -> CLIPTokenizer:
-    """A tokenizer that spells."""
+    """A tokenizer of single letters."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps(_vocabulary()))
     (folder / "merges.txt").write_text("#version: 0.2\n")

@@ -1,4 +1,4 @@
-"""What makes surfaces look like cloth, skin and hair: folds, and shades of a colour. All in the rest pose."""
+"""Make surfaces look like cloth, skin and hair: folds, and variations of a colour. All in the rest pose."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def ripples(points_V3: np.ndarray, along_V3: np.ndarray, *, length: float, seed:
     """Irregular waves over space, float [V], of standard deviation about 1.
 
     Args:
-      points_V3: where, in metres.
-      along_V3: unit directions in which the crests follow each other.
+      points_V3: positions, in metres.
+      along_V3: unit directions across the crests.
       length: metres from crest to crest.
     """
     rng = np.random.default_rng(seed)
     total_V = np.zeros(len(points_V3))
     forward_V = np.einsum("vc,vc->v", points_V3, along_V3)
     for _ in range(_WAVES):
-        # Crests lie aslant, and bend: straight and parallel ones look like a washboard.
+        # Crests are oblique and curved, because straight and parallel ones look like a washboard.
         slant_3 = rng.normal(0, 0.45, 3)
         turn = 2 * np.pi / (length * rng.uniform(0.75, 1.5))
         bend_V = np.sin(points_V3 @ rng.normal(0, 9, 3) + rng.uniform(0, 6.3))
@@ -34,7 +34,7 @@ def ripples(points_V3: np.ndarray, along_V3: np.ndarray, *, length: float, seed:
 
 
 def variation(mesh: Mesh, *, strands: bool) -> np.ndarray:
-    """Factors [V] about 1 that keep a colour from being one flat colour; stronger for strands of hair."""
+    """Factors [V] about 1 that vary a colour slightly; more for strands of hair."""
     x, y, z = mesh.rest_V3.T
     if strands:
         around = np.arctan2(x, z)
@@ -45,10 +45,10 @@ def variation(mesh: Mesh, *, strands: bool) -> np.ndarray:
 
 
 def openness(mesh: Mesh, reach: float = 0.14, emitters: int = 900) -> np.ndarray:
-    """How much of the light from everywhere arrives at each vertex, [V] from 0 to 1.
+    """Share of the ambient light that reaches each vertex, [V] from 0 to 1.
 
-    Discs around some of the vertices shade the others (Bunnell 2005). Light that thighs or arms keep from
-    each other in the rest pose only is little: they are spread there.
+    Discs around some of the vertices shade the others (Bunnell 2005). The occlusion between thighs or arms
+    that the rest pose adds is small, because they are spread there.
     """
     normals_V3 = tools.vertex_normals(
         mesh.rest_V3, tools.normal_operator(mesh.faces_F3, len(mesh)), mesh.faces_F3
@@ -56,7 +56,7 @@ def openness(mesh: Mesh, reach: float = 0.14, emitters: int = 900) -> np.ndarray
     corners = mesh.rest_V3[mesh.faces_F3]
     double_F3 = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area_F = np.linalg.norm(double_F3, axis=1) / 2
-    # Discs of equal size: centres are drawn by area, always the same ones.
+    # Discs of equal size; their centres are drawn by area, with a fixed seed.
     ends = np.cumsum(area_F)
     chosen = np.searchsorted(ends, (np.arange(emitters) + 0.5) / emitters * ends[-1])
     centre_N3 = corners[chosen].mean(axis=1)
@@ -66,7 +66,7 @@ def openness(mesh: Mesh, reach: float = 0.14, emitters: int = 900) -> np.ndarray
     here, there, distance = pairs["i"], pairs["j"], np.maximum(pairs["v"], 1e-3)
     toward = (centre_N3[there] - mesh.rest_V3[here]) / distance[:, None]
     above = np.einsum("pc,pc->p", toward, normals_V3[here]).clip(0)
-    # Discs that look at the vertex, and (as cloth is thin) those that turn their back to it.
+    # Discs that face the vertex, and (as cloth is thin) those that face away from it.
     turned = np.abs(np.einsum("pc,pc->p", toward, facing_N3[there]))
     fading = 1 - (distance / reach) ** 2
     shade = fading * above * turned * size / (np.pi * distance**2 + size)

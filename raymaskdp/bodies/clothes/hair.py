@@ -1,4 +1,4 @@
-"""Hair, beards and faces: cut from the skin of the head and moved outwards."""
+"""Hair, beards and faces: cut from the skin of the head and offset outwards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BEARDS = ("none", "stubble", "beard")
 
 
 def hair_pieces(wearer: Wearer, hairstyle: str) -> list[tuple[Mesh, Dye]]:
-    """The hair, or what hides it; nothing for the bald."""
+    """The hair, or a cover of it; nothing for bald heads."""
     skull = tools.clip(wearer.skin, wearer.skin.weights_VJ[:, JOINT["head"]] - 0.4)
     x, y, z = wearer.head(skull)
     size = wearer.head_size()
@@ -72,7 +72,7 @@ _HAIRLINES = {
     "long": ([-0.6, 0.1, 0.2, 0.3, 0.62], [-0.3, -0.1, 0.2, 0.40, 0.64]),
     "cap": ([-0.6, 0.62], [0.28, 0.52]),
 }
-"""Hairlines as (z, y) in head coordinates; they run from the nape over the ear to the forehead."""
+"""Hairlines as (z, y) in head coordinates, from the nape over the ear to the forehead."""
 
 
 _THICKNESS = {
@@ -100,7 +100,7 @@ def _ball(centre: tuple[float, float, float], radius: float) -> tuple[np.ndarray
 
 
 def _on_head(wearer: Wearer, points_V3: np.ndarray, faces_F3: np.ndarray, size: float) -> Mesh:
-    """A solid thing, given in head coordinates, that moves with the head."""
+    """A solid object, given in head coordinates, that moves with the head."""
     weights = np.zeros((len(points_V3), len(JOINT_NAMES)), dtype=np.float32)
     weights[:, JOINT["head"]] = 1
     return Mesh(
@@ -132,7 +132,7 @@ def _beard_field(wearer: Wearer, mesh: Mesh) -> np.ndarray:
 
 
 def face_paint(wearer: Wearer, skin: Mesh, beard: str) -> dict[Dye, np.ndarray]:
-    """Where `skin`, a part of the wearer's, is not skin-coloured: shares [V] of other dyes, in order."""
+    """The parts of the skin mesh `skin` that are not skin-coloured: shares [V] of other dyes, in order."""
     x, y, z = wearer.head(skin)
     side = np.abs(x)
     of_head = skin.weights_VJ[:, JOINT["head"]] > 0.3

@@ -1,7 +1,7 @@
-"""Painted bodies: images in a body's UV layout, from a folder, in place of clothes and hair.
+"""Body textures: images in a body's UV layout, from a folder, in place of clothes and hair.
 
-A folder holds images (`.png`, `.jpg`) and one `.obj` with the layout, such as the `smpl_uv.obj` that
-comes with SMPL's own download. The images show skin and clothes together.
+A folder has images (`.png`, `.jpg`) and one `.obj` with the layout, such as the `smpl_uv.obj` in SMPL's own
+download. The images show skin and clothes together.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 
 from raymaskdp.errors import UserError
 
-# Shape suffixes: V vertices, F faces, C corners (a vertex once for every place it has in the layout).
+# Shape suffixes: V vertices, F faces, C corners (a vertex once for each of its places in the layout).
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextureLayout:
-    """Where the vertices of a body lie in its images.
+    """Positions of the vertices of a body in its images.
 
     Attributes:
       vertex_C: int64, the body's vertex at each corner.
@@ -46,7 +46,7 @@ class Textures:
     images: tuple[Path, ...]
 
     def pick(self, share: float) -> np.ndarray:
-        """One image, uint8 RGB [rows, columns, 3]; `share` in [0, 1) chooses. `UserError` if unreadable."""
+        """One image, uint8 RGB [rows, columns, 3], for a `share` in [0, 1). `UserError` if unreadable."""
         path = self.images[int(share * len(self.images))]
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
@@ -90,7 +90,7 @@ def _read_layout(path: Path) -> tuple[TextureLayout, int]:
         corners_F32 = np.array(corners, dtype=np.int64).reshape(-1, 3, 2)
         pairs_C2, index = np.unique(corners_F32.reshape(-1, 2), axis=0, return_inverse=True)
         if not len(pairs_C2) or pairs_C2.min() < 0 or pairs_C2[:, 0].max() >= vertices:
-            raise ValueError("faces name vertices that are not there")
+            raise ValueError("faces refer to vertices that do not exist")
         layout = TextureLayout(
             vertex_C=pairs_C2[:, 0],
             uv_C2=np.array(places, dtype=np.float32)[pairs_C2[:, 1]],
@@ -98,6 +98,6 @@ def _read_layout(path: Path) -> tuple[TextureLayout, int]:
         )
     except (ValueError, IndexError) as error:
         raise UserError(
-            f"render.textures: {path} is no Wavefront file with a UV layout ({error})."
+            f"render.textures: {path} is not a Wavefront file with a UV layout ({error})."
         ) from error
     return layout, vertices

@@ -1,8 +1,8 @@
-"""Clothes: cut from surfaces that already move with the body, then moved outwards a little.
+"""Clothes: cut from surfaces that already move with the body, then offset outwards a little.
 
-Every edge (sleeve, hem, neckline, hairline) is the zero of a field over the rest pose, a T-pose, so
-that it is straight and fits every shape. The suit that clothes are cut from is the body file's
-`tights` where it has them, and the body's own skin elsewhere (licensed SMPL-H files).
+Every edge (sleeve, hem, neckline, hairline) is the zero level of a field over the rest pose, a T-pose, so it
+is straight and fits every shape. Clothes are cut from the body file's `tights` if it has them, and from the
+body's own skin otherwise (licensed SMPL-H files).
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ Dye = Literal[
     "sole",
     "weave",
 ]
-"""What an avatar's colours are called."""
+"""The names of an avatar's colours."""
 
 Style = Literal["anybody", "women", "men"]
-"""Who wears an outfit or a hairstyle unless asked otherwise."""
+"""The avatars that wear an outfit or a hairstyle by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outfit:
-    """Clothes by measure. Lengths along limbs count joints.
+    """Clothes by their measures. Lengths along limbs are counted in joints.
 
     Attributes:
-      sleeve: where sleeves end: 0 shoulder, 1 elbow, 2 wrist.
-      hem: where the top ends, as a height: 0 pelvis, 1 base of the neck.
-      neck: how far the neckline lies below the throat, in metres.
-      leg: where trousers end: 0 hip, 1 knee, 2 ankle.
-      skirt: where a skirt ends, in the same units; 0 for none.
-      shoe: where shoes begin, in the same units.
-      slack: metres that cloth stands off the suit; its folds are 0.4 of that deep.
-      flare: metres that trouser legs hang away from the ankle.
-      style: who wears it.
-      dress: the skirt has the colour of the top.
-      pattern: what the accent colour is used for.
+      sleeve: end of the sleeves: 0 shoulder, 1 elbow, 2 wrist.
+      hem: end of the top, as a height: 0 pelvis, 1 base of the neck.
+      neck: distance of the neckline below the throat, in metres.
+      leg: end of the trousers: 0 hip, 1 knee, 2 ankle.
+      skirt: end of the skirt, in the same units; 0 for none.
+      shoe: upper end of the shoes, in the same units.
+      slack: distance of the cloth from the suit, in metres; its folds are 0.4 of that deep.
+      flare: distance of trouser legs from the ankle, in metres.
+      style: the avatars that wear it.
+      dress: whether the skirt has the colour of the top.
+      pattern: the use of the accent colour.
     """
 
     sleeve: float
@@ -91,7 +91,7 @@ OUTFITS: Mapping[str, Outfit] = {
 }  # fmt: skip
 
 LINED = 0.06
-"""Metres from an edge to which one can look under cloth."""
+"""Metres from an edge within which the inside of cloth is visible."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,7 +162,7 @@ def outfit_pieces(wearer: Wearer, outfit: Outfit) -> list[tuple[Mesh, Dye]]:
     suit = wearer.garments.get("tights", wearer.skin)
     cloth = tools.span(suit, 25)
     folds_V = 0.4 * outfit.slack * _folds(wearer, suit)
-    # Cloth lies close at the collar and at the shoulder seam of a sleeveless top.
+    # Cloth is close to the body at the collar and at the shoulder seam of a sleeveless top.
     edge = np.minimum(wearer.throat(suit) - outfit.neck, 0.25 * (outfit.sleeve - wearer.arm(suit)) + 0.02)
     ease = np.clip(0.3 + edge / 0.05, 0.3, 1)
     loose = tools.offset(cloth, outfit.slack * ease + ease * folds_V)
@@ -203,7 +203,7 @@ def outfit_pieces(wearer: Wearer, outfit: Outfit) -> list[tuple[Mesh, Dye]]:
 
 
 def _shoe_pieces(wearer: Wearer, suit: Mesh, outfit: Outfit) -> list[tuple[Mesh, Dye]]:
-    """Shoes: toes are hidden in a cap, and the sole is flat and stands out a little."""
+    """Shoes with a cap over the toes and a flat sole that protrudes a little."""
     shoe = tools.clip(tools.offset(tools.span(suit, 12), 0.010), wearer.leg(suit) - outfit.shoe)
     ground = float(shoe.rest_V3[:, 1].min())
     edge_V = shoe.rest_V3[:, 1] - (ground + 0.026)
@@ -215,7 +215,7 @@ def _shoe_pieces(wearer: Wearer, suit: Mesh, outfit: Outfit) -> list[tuple[Mesh,
 
 
 def _folds(wearer: Wearer, suit: Mesh) -> np.ndarray:
-    """How far cloth folds outwards [V]: most at elbows, knees, waist and above the shoes."""
+    """Outward displacement of folds [V]: largest at elbows, knees, waist and above the shoes."""
     arm, leg, height = wearer.arm(suit), wearer.leg(suit), wearer.height(suit)
 
     def near(where: np.ndarray, at: float, width: float) -> np.ndarray:
@@ -232,7 +232,7 @@ def _folds(wearer: Wearer, suit: Mesh) -> np.ndarray:
 
 
 def _pleated(wearer: Wearer, skirt: Mesh) -> Mesh:
-    """A skirt whose cloth falls in pleats, deeper towards the hem."""
+    """A skirt with pleats, deeper towards the hem."""
     x, _, z = (skirt.rest_V3 - wearer.joints_J3[JOINT["pelvis"]]).T
     around = np.arctan2(x, z)
     depth = 0.011 * np.clip(wearer.leg(skirt), 0, 1.2)
@@ -240,7 +240,7 @@ def _pleated(wearer: Wearer, skirt: Mesh) -> Mesh:
 
 
 def _sideways(mesh: Mesh, like: Mesh, metres_V: np.ndarray) -> Mesh:
-    """The mesh moved level, outwards as `like` faces, by `metres_V` [V]."""
+    """The mesh moved horizontally, outwards as `like` faces, by `metres_V` [V]."""
     normals_V3 = tools.vertex_normals(
         like.rest_V3, tools.normal_operator(like.faces_F3, len(like)), like.faces_F3
     )
@@ -250,7 +250,7 @@ def _sideways(mesh: Mesh, like: Mesh, metres_V: np.ndarray) -> Mesh:
 
 
 def covered(wearer: Wearer, outfit: Outfit) -> np.ndarray:
-    """Whether clothes hide a vertex of the skin with some margin, bool [V]."""
+    """Whether clothes hide a vertex of the skin with a margin, bool [V]."""
     arm, leg, height = wearer.arm(wearer.skin), wearer.leg(wearer.skin), wearer.height(wearer.skin)
     throat = wearer.throat(wearer.skin)
     in_top = (
@@ -315,5 +315,5 @@ def _side_field(wearer: Wearer, mesh: Mesh) -> np.ndarray:
 
 
 def clip_all(mesh: Mesh, *fields_V: np.ndarray) -> Mesh:
-    """The part where all fields are positive: their smallest is a field too."""
+    """The part in which all fields are positive: the minimum of fields is a field too."""
     return tools.clip(mesh, np.min(fields_V, axis=0))

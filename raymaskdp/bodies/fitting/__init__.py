@@ -1,1 +1,1 @@
-"""Fitting bodies to people: landmarks to poses."""
+"""Fitting bodies to people: from landmarks to poses."""

@@ -1,7 +1,7 @@
-"""Which feet stand when: a foot that rests on the ground must not skate.
+"""Foot contact: a foot that stands on the ground must not slide.
 
-Decided in the image, from smoothed landmarks, before the refinement. A camera that moves makes every foot
-move in the image, so that none is taken to stand; a foot that drifts is let go of.
+It is decided in the image, from smoothed landmarks, before the refinement. If the camera moves, every foot
+moves in the image, so no foot counts as standing. A foot that drifts is released.
 
 Shape suffixes: T frames, L points of a layout, F = 2 feet (left, right).
 """
@@ -15,18 +15,18 @@ from torch import Tensor
 from raymaskdp.bodies.fitting.landmarks import LandmarkLayout
 from raymaskdp.bodies.skeleton import JOINT
 
-# Speeds in body heights a second: a foot comes to stand below the first, and leaves above the second.
+# Speeds in body heights a second: a foot begins to stand below the first, and stops above the second.
 _STANDS, _LEAVES = 0.12, 0.2
-# In body heights: how far a standing foot may be from its mean place, and how far above the other foot.
+# In body heights: largest distance of a standing foot from its mean place, and height above the other foot.
 _STRAYS, _ABOVE = 0.02, 0.08
-# Stands of less than this many seconds are the turning points of a swing.
+# Shorter stands, in seconds, are the turning points of a swing.
 _SHORTEST = 0.2
 
 FEET = tuple((JOINT[f"{side}_ankle"], JOINT[f"{side}_foot"]) for side in ("left", "right"))
 
 
 def standing(keypoints_TL3: np.ndarray, layout: LandmarkLayout, fps: float) -> np.ndarray:
-    """Number of the stand, from 1, that a foot is in, int64 [T, F]; 0 where it does not stand.
+    """Number of the stand that a foot is in, from 1, int64 [T, F]; 0 if it does not stand.
 
     Args:
       keypoints_TL3: smoothed x, y in pixels (y down) and weight.
@@ -42,7 +42,7 @@ def standing(keypoints_TL3: np.ndarray, layout: LandmarkLayout, fps: float) -> n
         layout.rows(p for p in (f"{side}_ankle", f"{side}_toe") if layout.has(p))
         for side in ("left", "right")
     ]
-    # The fastest of a foot's points counts: on tiptoe and on the heel a foot turns, and does not stand.
+    # The fastest of a foot's points counts: a foot that turns on its toes or heel does not stand.
     speed_TL = np.linalg.norm(np.gradient(place_TL2, 1 / fps, axis=0), axis=-1)
     speed_TF = np.stack([speed_TL[:, points].max(1) for points in rows], 1)
     ankle_TF2 = np.stack([place_TL2[:, points[0]] for points in rows], 1)
@@ -57,7 +57,7 @@ def standing(keypoints_TL3: np.ndarray, layout: LandmarkLayout, fps: float) -> n
 
 
 def skating(joints_TJ3: Tensor, stands_TF: Tensor) -> Tensor:
-    """Squared distance of standing feet's joints from their mean place in the stand, mean over frames."""
+    """Mean squared distance of standing feet's joints from their mean place in the stand."""
     total = joints_TJ3.new_zeros(())
     for foot, joints in enumerate(FEET):
         stand_T = stands_TF[:, foot]

@@ -1,11 +1,11 @@
-"""Fit an avatar's SMPL-H body to the landmarks of a person: same pose, never the same shape.
+"""Fit an avatar's SMPL-H body to the landmarks of a person: the same pose, never the same shape.
 
     motions = FitBodies(FitConfig())(people, info, avatars)
 
-MediaPipe's landmarks are rid of their bias (`lift`); landmarks are smoothed, and a skeleton in the
-axes of a crop is turned into the camera's by PnP (some 6 to 14 degrees); limb directions become rotations
-analytically; the avatar is put at the depth where its own limbs are as long as in the image; a
-batched refinement does the rest. Only directions and image positions of the person enter.
+The steps: `lift` corrects the bias of MediaPipe's landmarks; landmarks are smoothed; a skeleton in the axes
+of a crop is rotated into the camera's by PnP (some 6 to 14 degrees); limb directions become rotations
+analytically; the avatar is placed at the depth at which its own limbs are as long as in the image; a batched
+refinement follows. Of the person, only directions and image positions are used.
 
 Shape suffixes: T frames of the video, N fitted frames, J = 52 joints, L points of a layout.
 """
@@ -28,33 +28,36 @@ from raymaskdp import check
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import Body, load_body
 from raymaskdp.bodies.fitting.gaps import BRIDGED_S, bridge, runs
+from raymaskdp.bodies.fitting.hidden_limbs import straighten_hidden_limbs
+from raymaskdp.bodies.fitting.implausible_turns import flips, spinning
 from raymaskdp.bodies.fitting.kinematics import inverse_kinematics, matrices, vectors
 from raymaskdp.bodies.fitting.landmarks import LIMB_POINTS, MEDIAPIPE, LandmarkLayout, Landmarks, landmarks_of
-from raymaskdp.bodies.fitting.lift import LIFTED, lift, moved
+from raymaskdp.bodies.fitting.lift import LIFTED, correction_size, lift
 from raymaskdp.bodies.fitting.refine import BODY, RefineConfig, forward, refine
 from raymaskdp.bodies.fitting.smooth import one_euro
-from raymaskdp.bodies.fitting.steady import flips, spinning
-from raymaskdp.bodies.fitting.unseen import hung
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
 from raymaskdp.bodies.skinning import joint_transforms
 
 SEGMENT = 1800
-"""Frames that are fitted at once; a long run is fitted in segments, so that memory does not grow with it."""
+"""Frames that are fitted in one call. A long run is fitted in segments, so that memory does not grow with it.
+"""
 
 MOST_MOVED = 0.08
-"""A correction that moves what is clearly seen further than this share of a person's extent has not learned
-the pose, such as sitting in profile. Rendered people are moved by 0.02, real ones by 0.04 mostly."""
+"""A correction that moves visible points by more than this share of a person's extent is wrong, because the
+pose is unlike those of the training, such as sitting in profile. It moves rendered people by 0.02 and most
+real ones by 0.04."""
 
 OUTSIDE, GUESSED = 0.03, 0.02
-"""Points further outside the frame than this share of its longer side weigh so much of their confidence."""
+"""Points outside the frame by more than the first, as a share of its longer side, have their confidence
+multiplied by the second."""
 
 OVERLAP_S = 2.0
-"""Seconds on either side that a segment looks at and leaves to its neighbours, so that no seam shows."""
+"""Overlap of a segment with its neighbours on either side, in seconds, which prevents a visible seam."""
 
 
 class FittedTrack(Protocol):
-    """What a fit needs to know of a person (`anonymize.people.Person` says more)."""
+    """The inputs of a fit about one person (`anonymize.people.Person` documents them)."""
 
     @property
     def track_id(self) -> int: ...
@@ -69,7 +72,7 @@ class FittedTrack(Protocol):
 
 
 class Tracks(Protocol):
-    """What a fit needs to know of a video's people (`anonymize.people.People` says more)."""
+    """The inputs of a fit about a video's people (`anonymize.people.People` documents them)."""
 
     @property
     def persons(self) -> Sequence[FittedTrack]: ...
@@ -80,7 +83,7 @@ class Tracks(Protocol):
 
 
 class Frames(Protocol):
-    """What a fit needs to know of a video (`video.reader.VideoInfo` says more)."""
+    """The inputs of a fit about a video (`video.reader.VideoInfo` documents them)."""
 
     @property
     def width(self) -> int: ...
@@ -95,11 +98,11 @@ class FitConfig:
     """How bodies are fitted.
 
     Attributes:
-      field_of_view: angle over the image's diagonal that is assumed for the camera, degrees.
-      lift: take what is systematically wrong out of MediaPipe's landmarks (`lift`).
+      field_of_view: assumed angle of view over the image's diagonal, degrees.
+      lift: correct the bias of MediaPipe's landmarks (`lift`).
       smoothing: cut-off of the one-euro filter for a landmark at rest, hertz.
-      max_misfit: a body whose points lie further than this from the person's in the image, on average and
-        as a share of the person's extent, is not fitted.
+      max_misfit: largest reprojection error of a fitted body: the mean distance of its points from the
+        person's in the image, as a share of the person's extent. Frames above it are not fitted.
       refine: weights of the refinement.
     """
 
@@ -114,12 +117,12 @@ class FitConfig:
 
 
 class FitBodies:
-    """The fit stage: `People` and one avatar a person in, one `Motion` a person out.
+    """The fit stage: `People` and one avatar for each person in, one `Motion` for each person out.
 
-    A person is fitted where the shoulders or most of the torso can be seen, the body comes to lie on the
-    person's points, and the torso turns no faster than people do (`steady`); `visible_T` of the motion is
-    false elsewhere, and the person is then to be drawn as a silhouette. Points outside the frame are guesses
-    of the network, and hardly count.
+    A person is fitted in frames in which the shoulders or most of the torso are visible, the reprojection
+    error is small, and the torso rotates no faster than people do (`implausible_turns`). In other frames
+    `visible_T` of the motion is false, and the person is drawn as a silhouette. Points outside the frame are
+    guesses of the network and have a small weight.
 
     Args:
       body_path: an SMPL-H file; None for the embedded body.
@@ -164,10 +167,10 @@ class FitBodies:
             below = ~inside & (keypoints[..., 1] > info.height)
             if self.config.lift and layout == MEDIAPIPE:
                 image, points = lift(keypoints, world, camera_33, fps, inside_NL=inside)
-                lifted = moved(image, keypoints, inside) <= MOST_MOVED
+                lifted = correction_size(image, keypoints, inside) <= MOST_MOVED
                 keypoints, world = (image, points) if lifted else (keypoints, world)
             if layout == MEDIAPIPE:
-                world = hung(world, below, layout)
+                world = straighten_hidden_limbs(world, below, layout)
             landmarks = landmarks_of(body, avatar.betas_S, LIFTED if lifted else layout)
             keypoints[..., 2] *= np.where(inside, 1.0, GUESSED)
             common: dict[str, Any] = {
@@ -181,7 +184,7 @@ class FitBodies:
                 rotations, pelvis = follow_run(turns, keypoints, world, config=self.config, **common)
             else:
                 rotations, pelvis = fit_run(keypoints, world, config=self.config, **common)
-            off = misfit(
+            off = reprojection_error(
                 rotations, pelvis, keypoints, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33
             )
             inner = slice(kept.start - seen.start, kept.stop - seen.start)
@@ -217,7 +220,7 @@ def fit_run(
     scale = np.median(keypoints_NL3[:, :, :2].max(1) - keypoints_NL3[:, :, :2].min(1))
     keypoints = keypoints_NL3.copy()
     keypoints[..., :2] = scale * one_euro(keypoints[..., :2] / scale, fps, cutoff=config.smoothing)
-    # Only directions count: the person's own size is divided out before anything else is done.
+    # Only directions are used: the person's own size is divided out first.
     size = np.sqrt(np.mean((world_NL3 - world_NL3.mean(1, keepdims=True)) ** 2))
     world = one_euro(0.4 * world_NL3 / size, fps, cutoff=config.smoothing)
     points = to_camera(world, keypoints, camera_33, landmarks.layout)
@@ -253,8 +256,9 @@ def follow_run(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rotations [N, 52, 3] near the given ones, and pelvis positions [N, 3].
 
-    The body that the rotations are of has its joints elsewhere than the avatar: hips are turned by degrees,
-    so that feet and hands come to lie where they were. Feet are held by nothing else; the file's stand still.
+    The given rotations belong to a body with other joint positions than the avatar's. Hips are therefore
+    rotated by some degrees, so that feet and hands keep their places. There is no contact term, because feet
+    stand still in the file.
     """
     local = matrices(rotations_NJ3)
     pelvis = place(local, keypoints_NL3, rest_J3=rest_J3, landmarks=landmarks, camera_33=camera_33)
@@ -275,7 +279,7 @@ def follow_run(
     return vectors(local), pelvis
 
 
-def misfit(
+def reprojection_error(
     rotations_NJ3: np.ndarray,
     pelvis_N3: np.ndarray,
     keypoints_NL3: np.ndarray,
@@ -284,7 +288,9 @@ def misfit(
     landmarks: Landmarks,
     camera_33: np.ndarray,
 ) -> np.ndarray:
-    """Mean distance in the image of a posed body's points from the person's, by the person's extent, [N]."""
+    """Mean distance of a posed body's points from the person's in the image, as a share of the person's
+    extent, [N].
+    """
     joints, transforms = joint_transforms(rest_J3, rotations_NJ3)
     turned = transforms[:, landmarks.joint_L, :3, :3]
     points = joints[:, landmarks.joint_L] + np.einsum("nlij,lj->nli", turned, landmarks.offset_L3)
@@ -297,7 +303,7 @@ def misfit(
 
 
 def guess_camera(width: int, height: int, field_of_view: float) -> np.ndarray:
-    """Intrinsics [3, 3] of a pinhole camera with that angle (degrees) over the image's diagonal."""
+    """Intrinsics [3, 3] of a pinhole camera with this angle of view (degrees) over the image's diagonal."""
     focal = 0.5 * float(np.hypot(width, height)) / float(np.tan(np.radians(field_of_view) / 2))
     return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
 
@@ -305,7 +311,7 @@ def guess_camera(width: int, height: int, field_of_view: float) -> np.ndarray:
 def to_camera(
     world_NL3: np.ndarray, keypoints_NL3: np.ndarray, camera_33: np.ndarray, layout: LandmarkLayout
 ) -> np.ndarray:
-    """World landmarks [N, L, 3] in the camera's axes: turned by PnP where they have those of a crop."""
+    """World landmarks [N, L, 3] in the camera's axes: rotated by PnP if they have those of a crop."""
     if layout.in_camera:
         return world_NL3
     result = np.empty_like(world_NL3)
@@ -316,7 +322,7 @@ def to_camera(
         use = [i for i in steady if keypoints[i, 2] > 0.3]
         if len(use) < 8:
             use = [i for i in steady if keypoints[i, 2] > GUESSED]
-        if len(use) < 8:  # a head and shoulders say too little of how a crop is turned
+        if len(use) < 8:  # a head and shoulders are not enough to estimate the rotation
             result[index] = world
             turn = np.zeros(0)
             continue
@@ -324,13 +330,13 @@ def to_camera(
             _, turn, move = cv2.solvePnP(
                 world[use], keypoints[use, :2], camera_33, None, flags=cv2.SOLVEPNP_SQPNP
             )
-        # Started from the frame before, so that the two-fold ambiguity does not flip between frames.
+        # Initialized with the previous frame, so that the two-fold ambiguity does not flip between frames.
         _, turn, move = cv2.solvePnP(
             world[use], keypoints[use, :2], camera_33, None, turn.copy(), move.copy(), True,
             cv2.SOLVEPNP_ITERATIVE,
         )  # fmt: skip
         tilt = float(np.linalg.norm(turn))
-        if tilt > 0.6 or move[2, 0] <= 0:  # no crop turns a person that far: trust the network instead
+        if tilt > 0.6 or move[2, 0] <= 0:  # implausible for a crop: keep the network's axes
             result[index] = world
             turn = np.zeros(0)
             continue
@@ -368,21 +374,23 @@ def place(
 
 
 def _enough_in_view(person: FittedTrack, layout: LandmarkLayout, info: Frames) -> np.ndarray:
-    """Frames in which three of shoulders and hips, or both shoulders, can place a body, bool [T]."""
+    """Frames in which three of shoulders and hips, or both shoulders, are visible enough to place a body,
+    bool [T].
+    """
     torso = layout.rows(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
     inside = _in_view(np.nan_to_num(person.keypoints_TL3[:, torso], nan=-1e6), info, 0.1)
     return np.asarray((inside.sum(-1) >= 3) | inside[:, :2].all(-1))
 
 
 def _in_view(keypoints_NL3: np.ndarray, info: Frames, margin: float) -> np.ndarray:
-    """Points inside the frame, or outside by less than a share of its longer side, bool [N, L]."""
+    """Points inside the frame, or outside by less than `margin` of its longer side, bool [N, L]."""
     size, reach = np.array([info.width, info.height]), margin * max(info.width, info.height)
     points = keypoints_NL3[..., :2]
     return np.asarray(((points > -reach) & (points < size + reach)).all(-1))
 
 
 def _segments(run: slice, overlap: int) -> Iterator[tuple[slice, slice]]:
-    """A run in parts of some `SEGMENT` frames: the frames to look at, and those of them to keep."""
+    """A run in parts of about `SEGMENT` frames: the frames of the input, and those of them to keep."""
     parts = max(1, round((run.stop - run.start) / SEGMENT))
     cuts = np.linspace(run.start, run.stop, parts + 1).round().astype(int).tolist()
     for begin, end in itertools.pairwise(cuts):

@@ -1,4 +1,4 @@
-"""Short stretches of a motion without a fit, filled from both their ends.
+"""Interpolation of short gaps in a motion.
 
 Shape suffixes: T frames, J joints.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 BRIDGED_S = 0.5
-"""Seconds without a fit between two frames with one over which the body is moved on."""
+"""Longest gap between two fitted frames that is interpolated, seconds."""
 
 
 def bridge(
@@ -19,13 +19,13 @@ def bridge(
     visible_T: np.ndarray,
     longest: int,
 ) -> np.ndarray:
-    """Fill short gaps of a motion in place, evenly from their ends; bool [T], where a body is known then.
+    """Interpolate short gaps of a motion in place; returns bool [T], the frames with a body afterwards.
 
     Args:
       rotations_TJ3: axis-angle rotations.
       translation_T3: metres.
-      fitted_T: frames whose body is known.
-      visible_T: frames in which the person is to be seen: nobody is put where nobody is.
+      fitted_T: frames with a fitted body.
+      visible_T: frames in which the person is visible; only these are filled.
       longest: frames of the longest gap that is filled.
     """
     known_T = fitted_T.copy()
@@ -37,7 +37,7 @@ def bridge(
         share = np.arange(1, after - before) / (after - before)
         ends = Rotation.from_rotvec(rotations_TJ3[[before, after]].reshape(-1, 3)).as_quat()
         first_J4, last_J4 = np.split(ends, 2)
-        # The shorter way round; so near each other, a blend of quaternions is a turn at even speed.
+        # The shorter arc. For nearby quaternions a linear blend is a rotation at constant speed.
         last_J4 = np.where((first_J4 * last_J4).sum(-1, keepdims=True) < 0, -last_J4, last_J4)
         blend = first_J4 + share[:, None, None] * (last_J4 - first_J4)
         turns = Rotation.from_quat(blend.reshape(-1, 4)).as_rotvec()

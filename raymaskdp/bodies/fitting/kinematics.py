@@ -1,8 +1,8 @@
 """Analytic inverse kinematics: limb directions in the camera frame to SMPL-H rotations, by swing and twist.
 
-The bones' directions come from landmarks, their lengths never do. A bone's direction fixes two of
-its three angles; the third (the twist) comes from the plane in which the elbow or knee bends, and
-where that is straight from what is natural.
+Only the bones' directions come from landmarks, never their lengths. A bone's direction determines two of its
+three angles. The third (the twist) comes from the plane in which the elbow or knee bends; for a straight
+limb, from a natural default.
 
 Shape suffixes: T frames, J = 52 joints, L points of a layout.
 """
@@ -94,7 +94,7 @@ def inverse_kinematics(points_TL3: np.ndarray, landmarks: Landmarks, rest_J3: np
         ear_line, rest_ear_line = bone("right_ear", "left_ear")
         (ears, rest_ears), (nose, rest_nose) = mean("left_ear", "right_ear"), mean("nose")
         head = frame(ear_line, nose - ears) @ frame(rest_ear_line, rest_nose - rest_ears).T
-    elif layout.has("head_centre"):  # which way the face looks is not known: straight ahead
+    elif layout.has("head_centre"):  # the direction of the face is unknown: straight ahead
         centre, rest_centre = mean("head_centre")
         head = swing(chest @ (rest_centre - rest_shoulders), centre - shoulders) @ chest
     nod = _at_most(vectors(np.swapaxes(chest, -1, -2) @ head), 1.2)

@@ -1,7 +1,7 @@
-"""Where the points of a source's skeleton lie on an SMPL-H body: points fixed to joints.
+"""Positions on an SMPL-H body of the points of a source's skeleton: points fixed to joints.
 
-Sources differ in which points of a person they give (MediaPipe 33, Kinect 25, LCR-Net 13). A `LandmarkLayout`
-names them; everything that fits knows them by name, and does with those that are there.
+Sources have different points of a person (MediaPipe 33, Kinect 25, LCR-Net 13). A `LandmarkLayout` names
+them. The code of the fit refers to points by name, and uses those that exist.
 
 Shape suffixes: J = 52 joints, V vertices, L points of a layout.
 """
@@ -41,15 +41,15 @@ POINTS = frozenset(BODY_JOINTS) | {
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkLayout:
-    """Which points of a person a source gives.
+    """The points of a person that a source has.
 
     Attributes:
-      points: names out of `POINTS`, in the order of the source's rows; `left` is what is left on a
-        person who is not seen in a mirror.
-      shift_mm: by name, how far the source's point lies from the point of that name on the body, on
-        average (x outward, y up, z forward, of the left or middle one; the right is its mirror image).
-      in_camera: the points in space have the camera's axes; else those of a crop around the person,
-        which are turned by what the image shows.
+      points: names in `POINTS`, in the order of the source's rows; `left` is the person's left in an image
+        that is not mirrored.
+      shift_mm: by name, the mean offset of the source's point from the point of that name on the body (x
+        outward, y up, z forward, of the left or middle one; the right is its mirror image).
+      in_camera: whether the points in space have the camera's axes. Otherwise they have those of a crop
+        around the person, and are rotated by means of the image points.
     """
 
     points: tuple[str, ...]
@@ -79,7 +79,7 @@ class LandmarkLayout:
         return set(points) <= set(self.points)
 
     def limbs(self) -> list[tuple[int, int]]:
-        """Rows of pairs of points whose direction tells of the pose."""
+        """Rows of pairs of points whose direction determines the pose."""
         return [(self.row(a), self.row(b)) for a, b in _limbs() if self.has(a, b)]
 
 
@@ -123,8 +123,8 @@ MEDIAPIPE = LandmarkLayout(
 )  # fmt: skip
 """MediaPipe's 33 landmarks (Bazarevsky et al. 2020).
 
-The shifts were measured on 40 rendered people in 320 random poses seen from all sides; left and
-right averaged.
+The shifts were measured on 40 rendered people in 320 random poses from all directions; left and right
+averaged.
 """
 
 
@@ -134,9 +134,9 @@ class Landmarks:
 
     Attributes:
       layout: which points.
-      joint_L: int64 [L], the joint that each point moves with.
+      joint_L: int64 [L], the joint that each point is fixed to.
       offset_L3: float64 [L, 3], from that joint, in the rest pose, metres.
-      trust_L: float64 [L], how well the point is defined on the body, in [0, 1].
+      trust_L: float64 [L], how precisely the point is defined on the body, in [0, 1].
     """
 
     layout: LandmarkLayout
@@ -170,7 +170,7 @@ def landmarks_of(body: Body, betas_S: np.ndarray, layout: LandmarkLayout = MEDIA
 
 
 def _points(body: Body, betas_S: np.ndarray, rest_J3: np.ndarray) -> dict[str, tuple[int, np.ndarray, float]]:
-    """Every point of `POINTS` in the rest pose: the joint that it moves with, where it is, its trust."""
+    """Every point of `POINTS` in the rest pose: its joint, its position, its trust."""
     skin_V3 = body.surface.shaped(betas_S).astype(np.float64)
     owner_V = body.surface.weights_VJ.argmax(1)
     placed: dict[str, tuple[int, np.ndarray, float]] = {}
@@ -179,7 +179,7 @@ def _points(body: Body, betas_S: np.ndarray, rest_J3: np.ndarray) -> dict[str, t
         placed[point] = (JOINT[joint], point_3, trust)
 
     for joint in BODY_JOINTS:
-        # Where a spine has its joints is a matter of taste; limbs have theirs where they bend.
+        # Sources place the joints of a spine differently; joints of limbs are well defined.
         place(joint, joint, rest_J3[JOINT[joint]], 1.0 if joint in LIMB_POINTS else 0.3)
     shoulders = [JOINT["left_shoulder"], JOINT["right_shoulder"]]
     place("shoulder_centre", "spine3", rest_J3[shoulders].mean(0), 0.3)
@@ -198,7 +198,7 @@ def _points(body: Body, betas_S: np.ndarray, rest_J3: np.ndarray) -> dict[str, t
         ear = np.array([sign * half_width, ear_height + 0.015, middle])
         place(f"{side}_ear", "head", ear, 0.6)
         place(f"{side}_mouth", "head", nose + np.array([sign * 0.025, -0.04, -0.02]), 0.2)
-        hand = f"{side}_wrist"  # fingers are straight, as far as the fit is concerned
+        hand = f"{side}_wrist"  # the fit treats fingers as straight
         fingers = {name: rest_J3[JOINT[f"{side}_{name}"]] for name in ("index1", "pinky1", "middle1")}
         place(f"{side}_pinky", hand, fingers["pinky1"], 0.3)
         place(f"{side}_index", hand, fingers["index1"], 0.3)

@@ -1,7 +1,7 @@
-"""Refinement of poses on the light skeleton: all frames at once, by a quasi-Newton method.
+"""Refinement of poses on the skeleton without vertices: all frames at once, by a quasi-Newton method.
 
-Pulls the projected landmarks of the avatar's skeleton onto the detected ones, within joint limits,
-near the analytic solution, smoothly in time, standing feet at rest. Vertices are never computed.
+It minimizes the distance of the projected landmarks of the avatar's skeleton from the detected ones, within
+joint limits, near the analytic solution, smoothly in time, with standing feet at rest.
 
 Shape suffixes: T frames, J = 22 body joints, L points of a layout.
 """
@@ -21,7 +21,7 @@ from raymaskdp.bodies.skinning import rodrigues
 
 BODY = 22
 
-# How far a joint may leave the analytic solution, radians (one standard deviation of the prior).
+# Deviation of a joint from the analytic solution, radians (one standard deviation of the prior).
 _LOOSE = np.full(BODY, 0.25)
 _LOOSE[[JOINT[n] for n in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]] = 0.5
 _LOOSE[[JOINT[n] for n in ("left_elbow", "right_elbow", "left_knee", "right_knee")]] = 0.5
@@ -36,10 +36,10 @@ class RefineConfig:
     Attributes:
       iterations: steps of LBFGS; 0 keeps the analytic solution.
       directions: weight of the landmarks' 3-D limb directions against their 2-D positions.
-      prior: weight of staying near the analytic solution.
-      smooth: weight of accelerations, of those between frames 1/30 s apart.
+      prior: weight of the deviation from the analytic solution.
+      smooth: weight of accelerations, measured between frames 1/30 s apart.
       limits: weight of joint limits.
-      contact: weight of feet that stand staying where they are (`contact`).
+      contact: weight of the movement of standing feet (`contact`).
     """
 
     iterations: int = 25
@@ -63,11 +63,11 @@ def refine(
     fps: float,
     config: RefineConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Better local rotations [T, 22, 3, 3] and pelvis positions [T, 3] in the camera frame.
+    """Refined local rotations [T, 22, 3, 3] and pelvis positions [T, 3] in the camera frame.
 
     Args:
       rotations_TJ33: analytic local rotations of the first 22 joints.
-      translation_T3: pelvis positions to begin with.
+      translation_T3: initial pelvis positions.
       rest_J3: the avatar's joints in the rest pose, [52, 3] or more rows than 22.
       keypoints_TL3: x, y in pixels and weight.
       points_TL3: landmarks in the camera frame, for directions.
@@ -83,7 +83,7 @@ def refine(
     weight = _tensor(keypoints_TL3[..., 2] * landmarks.trust_L)
     weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-3)
     depth = start[:, 2:].clamp_min(0.1)
-    # One unit of the image is a metre at the person's depth, whatever the distance or resolution.
+    # Image distances are in metres at the person's depth, independent of distance and resolution.
     scale = (depth / focal)[:, None]
     pairs = torch.tensor(landmarks.layout.limbs())
     wanted = torch.nn.functional.normalize(
@@ -91,10 +91,11 @@ def refine(
     )
     loose = _tensor(1 / _LOOSE**2)[:, None]
     principal = torch.tensor(centre, dtype=torch.float32)
-    # Accelerations are judged by the second, so that the frame rate does not matter.
+    # Accelerations are per second, so that the frame rate has no effect.
     smooth = config.smooth * min(1.0, fps / 30) ** 4
     stands_TF = torch.from_numpy(standing(keypoints_TL3, landmarks.layout, fps))
-    # A quasi-Newton method: Adam's equal steps would drift along directions that the image leaves open.
+    # A quasi-Newton method, because Adam's equal steps would drift along directions that the image does not
+    # determine.
     optimizer = torch.optim.LBFGS(
         [turn, shift], max_iter=max(1, config.iterations), history_size=8, line_search_fn="strong_wolfe"
     )
@@ -143,7 +144,9 @@ def forward(local: Tensor, pelvis: Tensor, bones: Tensor) -> tuple[Tensor, Tenso
 
 
 def _levels() -> tuple[list[tuple[list[int], list[int], list[int]]], list[int]]:
-    """Joints by depth: (joints, their rows in `bones`, their parents' places so far), and the order back."""
+    """Joints by depth: (joints, their rows in `bones`, the positions of their parents), and the inverse
+    order.
+    """
     placed = [0]
     levels = []
     while len(placed) < BODY:
@@ -157,9 +160,9 @@ _LEVELS, _ORDER = _levels()
 
 
 def _limits(local: Tensor) -> Tensor:
-    """How far knees and elbows bend the wrong way, squared, mean over joints.
+    """Bend of knees and elbows in the wrong direction, squared, mean over joints.
 
-    In SMPL's rest pose a knee bends by turning about +x and an elbow by turning about y, to the front.
+    In SMPL's rest pose a knee bends by rotation about +x and an elbow by rotation about y, to the front.
     """
     knees = local[:, [JOINT["left_knee"], JOINT["right_knee"]]]
     # The sine of the bend is in the off-diagonal entries of the rotation matrix.

@@ -1,4 +1,4 @@
-"""The one-euro filter (Casiez, Roussel and Vogel 2012), run both ways so that nothing lags."""
+"""The one-euro filter (Casiez, Roussel and Vogel 2012), run in both directions, so that there is no lag."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 def one_euro(
     values_TX: np.ndarray, rate: float, *, cutoff: float, speed: float = 8.0, derivative_cutoff: float = 2.0
 ) -> np.ndarray:
-    """Smooth series along their first axis; strongly at rest, hardly when fast.
+    """Smooth series along their first axis: strongly at rest, little in fast motion.
 
     Args:
       values_TX: float [T, ...].
       rate: samples a second.
       cutoff: cut-off frequency at rest, hertz.
-      speed: hertz of cut-off gained per unit a second.
+      speed: increase of the cut-off in hertz per unit a second.
       derivative_cutoff: cut-off of the speed estimate, hertz.
 
     Returns:
@@ -37,6 +37,6 @@ def _filter(values: np.ndarray, rate: float, cutoff: float, speed: float, slow: 
 
 
 def _share(cutoff: float | np.ndarray, rate: float) -> float | np.ndarray:
-    """Weight of a new sample in an exponential filter with that cut-off."""
+    """Weight of a new sample in an exponential filter with this cut-off."""
     ratio = 2 * np.pi * cutoff / rate
     return ratio / (1 + ratio)

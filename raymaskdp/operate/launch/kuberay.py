@@ -148,12 +148,12 @@ def _no_volume(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _counts(group: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, float | None]:
     """The GPUs of a pod by each place that tells."""
-    told = (
+    counts = (
         ("its limits", (asked.get("limits") or {}).get("nvidia.com/gpu")),
         ("its requests", (asked.get("requests") or {}).get("nvidia.com/gpu")),
         ("its rayStartParams", (group.get("rayStartParams") or {}).get("num-gpus")),
     )
-    return {where: None if count is None else float(count) for where, count in told}
+    return {where: None if count is None else float(count) for where, count in counts}
 
 
 def _versions(place: str, version: Any, images: Iterable[str]) -> Iterator[tuple[str, str, str]]:

@@ -23,7 +23,7 @@ MAKES_TLS = re.compile(r"tls\.sh\s+(/\S+)\s+(/\S+)")
 TOKEN_MODE = "RAY_AUTH_MODE=token"
 
 PORT = "6379"
-"""Where a head listens unless it is told otherwise."""
+"""Default port of a head."""
 
 HEAD = re.compile(r"\$RAY_HEAD_IP|\$\{RAY_HEAD_IP\}")
 
@@ -111,11 +111,11 @@ def _other_address(head: _Start, worker: _Start) -> Iterator[Fault]:
         return
     host, _, port = address.rpartition(":") if ":" in address else (address, "", "")
     listens = (head.value("--port") if head.commands else None) or PORT
-    told = f"set it to {ADDRESS.format(listens)}"
+    fix = f"set it to {ADDRESS.format(listens)}"
     if not HEAD.fullmatch(host):
-        yield worker.name, f"it joins {address}, which need not be the head of this cluster", told
+        yield worker.name, f"it joins {address}, which need not be the head of this cluster", fix
     elif port != listens:
-        yield worker.name, f"it joins port {port or 'none'}, and the head listens at {listens}", told
+        yield worker.name, f"it joins port {port or 'none'}, and the head listens at {listens}", fix
 
 
 def _no_certificate(settings: Mapping[str, Any], head: _Start, worker: _Start) -> Iterator[Fault]:

@@ -1,1 +1,1 @@
-"""Pictures of the report: plots, filmstrips, contact sheets, players."""
+"""Images of the report: plots, filmstrips, contact sheets, players."""

@@ -1,7 +1,7 @@
-"""`raymaskdp sheet`: a contact sheet of anonymized videos, from the source to the output, as one picture.
+"""`raymaskdp sheet`: a contact sheet of anonymized videos, from the source to the output, as one image.
 
-A block a video: some of its frames from left to right, and below each other the source, what was taken
-out of it, the avatars, and what was written.
+There is a block for each video: frames from left to right, and from top to bottom the source, the removed
+area, the avatars, and the output.
 
 Shape suffixes: T frames, H rows, W columns.
 """
@@ -32,11 +32,11 @@ AVATAR_GROUND = np.array([228, 228, 228], np.uint8)
 
 @dataclass(frozen=True, kw_only=True)
 class SheetResult:
-    """The picture that was written.
+    """The image that was written.
 
     Attributes:
       path: the file.
-      videos: shown in it, by name.
+      videos: the names of its videos.
     """
 
     path: str
@@ -58,24 +58,24 @@ def sheet(
     """Write a contact sheet of videos in `folder`, which `anonymize` wrote.
 
     Args:
-      folder: it holds the manifest.
+      folder: the folder with the manifest.
       out: a .png or .jpg file.
-      videos, frames: at most so many videos, and frames of each.
+      videos, frames: largest numbers of videos, and of frames of each.
       height: of a frame in the sheet, pixels.
-      show_sources: put frames of the *source* videos on top; without, what was taken out is drawn on white.
+      show_sources: add frames of the *source* videos; otherwise the removed area is drawn on white.
 
     Raises:
-      UserError: there is no anonymized video, or a source is asked for that is gone.
+      UserError: there is no anonymized video, or a requested source is missing.
     """
     if Path(out).suffix.lower() not in SUFFIXES:
-        raise UserError(f"A contact sheet is a picture; give {out} one of the endings {', '.join(SUFFIXES)}.")
+        raise UserError(f"A contact sheet is an image; give {out} one of the endings {', '.join(SUFFIXES)}.")
     require_ours(Path(out), of=Path(folder))  # before the work
     rows = manifest.read_manifest(Path(folder))
     if not rows:
-        raise UserError(f"{folder} holds no manifest.parquet; give a folder that anonymize wrote.")
+        raise UserError(f"{folder} has no manifest.parquet; give a folder that anonymize wrote.")
     done = [row for _, row in sorted(rows.items()) if row.status == "done"]
     if not done:
-        raise UserError(f"{folder} holds no anonymized video, so there is nothing to show.")
+        raise UserError(f"{folder} has no anonymized video, so there is nothing to show.")
     chosen = [done[index] for index in frame_indices(len(done), videos)]
     blocks = [_block(Path(folder), row, frames, height, show_sources) for row in chosen]
     width = max(block.shape[1] for block in blocks)

@@ -1,4 +1,4 @@
-"""Strips of frames, as pictures that an HTML file can hold."""
+"""Strips of frames, as images for an HTML file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GAP_PX = 4
 
 
 def frame_indices(num_frames: int, count: int) -> list[int]:
-    """Up to `count` frame numbers spread evenly over a video of `num_frames`, first and last included."""
+    """Up to `count` frame numbers, evenly spaced over a video of `num_frames`, including first and last."""
     return sorted({round(i) for i in np.linspace(0, num_frames - 1, min(count, num_frames))})
 
 
@@ -25,7 +25,7 @@ def strip(path: LocalPath, frames: Sequence[int], *, height: int = 132) -> np.nd
 
 
 def beside(frames: Iterable[np.ndarray], *, height: int) -> np.ndarray:
-    """Pictures side by side, uint8 RGB [height, W, 3], on white."""
+    """Images side by side, uint8 RGB [height, W, 3], on white."""
     pieces: list[np.ndarray] = []
     for frame in frames:
         width = max(1, round(frame.shape[1] * height / frame.shape[0]))
@@ -37,7 +37,7 @@ def beside(frames: Iterable[np.ndarray], *, height: int) -> np.ndarray:
 
 
 def jpeg_uri(image: np.ndarray, *, quality: int = 85) -> str:
-    """A `data:` URI of an RGB picture, uint8 [H, W, 3]."""
+    """A `data:` URI of an RGB image, uint8 [H, W, 3]."""
     encoded, data = cv2.imencode(
         ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
     )

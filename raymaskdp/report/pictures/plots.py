@@ -1,4 +1,4 @@
-"""Plots as `data:` URIs of SVG pictures, which an HTML file can hold and which run no scripts."""
+"""Plots as `data:` URIs of SVG images, which an HTML file can contain and which run no scripts."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def _training_figure(
 
 
 def privacy_tradeoff(curve: Tradeoff, *, epsilon: float, delta: float) -> str:
-    """δ against ε by both accountants, and beside it what any test must miss, as a `data:` URI.
+    """δ against ε by both accountants, and the lower bound on the errors of any test, as a `data:` URI.
 
     Args:
-      epsilon, delta: the pair that is quoted.
+      epsilon, delta: the reported pair.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), width_ratios=(3, 2))
     left.semilogy(curve.epsilons, curve.deltas_pld, color=LOSS, linewidth=1.8, label="privacy losses (PLD)")
@@ -102,12 +102,12 @@ def privacy_tradeoff(curve: Tradeoff, *, epsilon: float, delta: float) -> str:
 
 
 def svg_uri(text: str) -> str:
-    """The `data:` URI of an SVG picture."""
+    """The `data:` URI of an SVG image."""
     return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode("ascii")
 
 
 def png_uri(picture: bytes) -> str:
-    """The `data:` URI of a PNG picture."""
+    """The `data:` URI of a PNG image."""
     return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""Small copies of videos for the page's players, beside the page or inside it."""
+"""Small copies of videos for the page's players, beside the page or embedded in it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from raymaskdp.video.containers.mark import COMMENT
 from raymaskdp.video.writer import VideoWriter
 
 MOST_ROWS, MOST_SECONDS, CRF = 240, 20, 26
-"""Of a copy: its height in pixels, its length, and x264's quality."""
+"""Limits of a copy: height in pixels, length in seconds; and x264's quality."""
 
 
 @dataclass(kw_only=True, eq=False)
-class Shelf:
-    """Where copies go: files in `folder` that a page finds at `link`, or into the page itself (`embed`).
+class PlayerFiles:
+    """The copies: files in `folder` that a page refers to as `link`, or embedded in the page (`embed`).
 
-    What an earlier report left in the folder is removed, so that no source stays that is not to be shown.
+    Files of an earlier report in the folder are removed, so that no source remains that should not be shown.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class Shelf:
         remove_made(self.folder)
 
     def put(self, video: LocalPath, *, fps: float) -> str:
-        """Copy the beginning of a video; what a page writes into `src`.
+        """Copy the beginning of a video; returns the value of `src`.
 
         Raises `UserError` if the video cannot be read.
         """
@@ -58,7 +58,7 @@ def _copy(video: LocalPath, target: Path, fps: float) -> None:
     frames = itertools.islice(reader.stream(video), max(1, round(MOST_SECONDS * fps)))
     first_HW3 = next(frames)
     scale = min(1.0, MOST_ROWS / first_HW3.shape[0])
-    # Even sizes: 4:2:0 is what every browser plays.
+    # Even sizes, because every browser plays 4:2:0.
     height, width = (max(2, 2 * round(scale * side / 2)) for side in first_HW3.shape[:2])
     with VideoWriter(target, width=width, height=height, fps=fps, crf=CRF, comment=COMMENT) as writer:
         for frame_HW3 in itertools.chain([first_HW3], frames):

@@ -1,1 +1,1 @@
-"""What landmarks get wrong, taught on people whose bodies are known."""
+"""Training data and training of `bodies.fitting.lift`, which corrects the bias of landmarks."""

@@ -1,10 +1,10 @@
-"""Teach `bodies.fitting.lift` what BlazePose's landmarks get wrong, on rendered people.
+"""Train `bodies.fitting.lift` to correct the errors of BlazePose's landmarks, on rendered people.
 
-`raymaskdp models train-lift` films people who move anyhow and some who act, follows each through the film
-with the body network, and fits the corrections. The films share no person, room or camera with sample data
-of another seed.
+`raymaskdp models train-lift` renders people with random motion and some who perform actions, tracks each of
+them with the landmark network, and fits the corrections. The videos share no person, room or camera with
+sample data of another seed.
 
-Shape suffixes: N sightings, L = 33 landmarks.
+Shape suffixes: N samples, L = 33 landmarks.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from raymaskdp.files import atomic_path, require_ours
 from raymaskdp.places import LocalPath
 from raymaskdp.synthetic.actions import ACTIONS
 from raymaskdp.synthetic.cast import SynthesizeConfig
-from raymaskdp.synthetic.lift.lessons import Lesson, followed, imagined
+from raymaskdp.synthetic.lift.examples import LiftExample, rendered_examples, simulated_examples
 from raymaskdp.synthetic.synthesize import synthesize
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiftTrainingConfig:
-    """What to film and how long to learn.
+    """What to render, and how long to train.
 
     Attributes:
-      seeds: of films of random motion, 192 × 144 pixels.
-      large_seeds: of such films of twice that size.
-      high_seeds: of such films by cameras under the ceiling, which look down at people.
-      acted_seeds: of films of the sample data's actions; give none to measure on actions never seen.
-      videos: in a film, of one person each.
+      seeds: of videos with random motion, 192 × 144 pixels.
+      large_seeds: of such videos of twice that size.
+      high_seeds: of such videos by cameras under the ceiling, which look down at people.
+      acted_seeds: of videos of the sample data's actions; leave it empty to evaluate on unseen actions.
+      videos: for each seed, of one person each.
       frames, fps: of a video.
-      epochs: passes over all sightings and their mirror images.
-      batch: runs of frames in which somebody is followed.
+      epochs: passes over all samples and their mirror images.
+      batch: examples in one batch.
       learning_rate, weight_decay, dropout: of AdamW and the network.
       noise: standard deviation added to the landmarks, as a share of a person's spread.
-      imagined: people who are not rendered.
-      cut: share of the people of whom a part is outside the frame.
-      blind: share of the rendered people whose landmarks in space are held back.
+      imagined: number of simulated people, who are not rendered.
+      cut: share of the people who are partly outside the frame.
+      blind: share of the rendered people whose 3-D landmarks are withheld.
     """
 
     seeds: tuple[int, ...] = (2001, 2002, 2003, 2004, 2005)
@@ -74,35 +74,35 @@ class LiftTrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LiftTrainingResult:
-    """What was learned.
+    """The result of the training.
 
     Attributes:
       path: the file.
-      sightings: it was learned from.
+      samples: number of training samples.
       loss: of the last epoch, in units of a person's spread.
     """
 
     path: str
-    sightings: int
+    samples: int
     loss: float
 
     def __str__(self) -> str:
-        return f"{self.path}: learned from {self.sightings} sightings, loss {self.loss:.3f}."
+        return f"{self.path}: trained on {self.samples} samples, loss {self.loss:.3f}."
 
 
 def train_lift(out: LocalPath, work: LocalPath, settings: LiftTrainingConfig) -> LiftTrainingResult:
-    """Film into the folder `work` (kept, and taken up again), learn, and write the network to `out`."""
+    """Render into the folder `work` (kept, and resumed), train, and write the network to `out`."""
     require_ours(Path(out))  # before the work
     films = [_film(settings, seed) for seed in settings.seeds]
     films += [_film(settings, seed, larger=2) for seed in settings.large_seeds]
     films += [replace(_film(settings, seed), **_HIGH) for seed in settings.high_seeds]
     films += [_film(settings, seed, actions=tuple(ACTIONS)) for seed in settings.acted_seeds]
-    lessons = [lesson for film in films for lesson in _lessons(Path(work), film)]
-    network, loss = learn(lessons, settings)
+    examples = [example for film in films for example in _examples(Path(work), film)]
+    network, loss = learn(examples, settings)
     with atomic_path(Path(out)) as temporary:
         lift.save(network, temporary)
     return LiftTrainingResult(
-        path=str(out), sightings=sum(len(lesson.image_NL2) for lesson in lessons), loss=loss
+        path=str(out), samples=sum(len(example.image_NL2) for example in examples), loss=loss
     )
 
 
@@ -118,52 +118,56 @@ def _film(
     )  # fmt: skip
 
 
-def _lessons(work: Path, film: SynthesizeConfig) -> list[Lesson]:
+def _examples(work: Path, film: SynthesizeConfig) -> list[LiftExample]:
     folder = work / f"film-{film.seed}"
     synthesize(folder, film)
-    lessons = list(followed(folder, film.seed, film.fps))
-    if not lessons:
-        raise UserError(f"The body network saw nobody in {folder}; film more (videos=, frames=).")
-    return lessons
+    examples = list(rendered_examples(folder, film.seed, film.fps))
+    if not examples:
+        raise UserError(f"The body network detected no person in {folder}; render more (videos=, frames=).")
+    return examples
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """Several lessons side by side, as tensors."""
+    """Several examples side by side, as tensors."""
 
     features_NF: torch.Tensor
     places_N3: torch.Tensor
-    around: Neighbours
+    context: Neighbours
     space_NL3: torch.Tensor
     image_NL2: torch.Tensor
 
 
-def learn(lessons: Sequence[Lesson], settings: LiftTrainingConfig) -> tuple[Lift, float]:
-    """A network taught on the lessons, their mirror images and imagined people; its last pass's mean loss."""
+def learn(examples: Sequence[LiftExample], settings: LiftTrainingConfig) -> tuple[Lift, float]:
+    """A network trained on the examples, their mirror images and simulated people; the last epoch's mean
+    loss.
+    """
     torch.manual_seed(0)
     rng = np.random.default_rng([settings.seeds[0], 9])
-    both = [lesson for one in lessons for lesson in (one, one.mirrored())]
-    taught = [_tensors(lesson) for lesson in (*both, *(one.cut(rng) for one in both if _now(rng, settings)))]
-    others = imagined(
-        settings.imagined, lessons, frames=settings.frames, fps=settings.fps, seed=settings.seeds[0]
+    both = [example for one in examples for example in (one, one.mirrored())]
+    trained = [
+        _tensors(example) for example in (*both, *(one.cut(rng) for one in both if _now(rng, settings)))
+    ]
+    others = simulated_examples(
+        settings.imagined, examples, frames=settings.frames, fps=settings.fps, seed=settings.seeds[0]
     )
-    taught += [_tensors(one.cut(rng) if _now(rng, settings) else one) for one in others]
+    trained += [_tensors(one.cut(rng) if _now(rng, settings) else one) for one in others]
     network = Lift(settings.dropout)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    steps = -(-len(taught) // settings.batch)
+    steps = -(-len(trained) // settings.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.epochs * steps, pct_start=0.1
     )
     losses: list[float] = []
     for _ in tqdm(range(settings.epochs), "learn", unit="epoch"):
         losses = []
-        for rows in torch.randperm(len(taught)).tensor_split(steps):
-            batch = _together([_blinded(taught[row], settings.blind) for row in rows.tolist()])
+        for rows in torch.randperm(len(trained)).tensor_split(steps):
+            batch = _together([_blinded(trained[row], settings.blind) for row in rows.tolist()])
             given = batch.features_NF != 0
             noisy = batch.features_NF + settings.noise * given * torch.randn(given.shape)
-            result = network(noisy, batch.places_N3, batch.around)
+            result = network(noisy, batch.places_N3, batch.context)
             loss = (result[..., :3] - batch.space_NL3).norm(dim=-1).mean()
             loss = loss + (result[..., 3:] - batch.image_NL2).norm(dim=-1).mean()
             optimizer.zero_grad(set_to_none=True)
@@ -179,7 +183,7 @@ def _now(rng: np.random.Generator, settings: LiftTrainingConfig) -> bool:
 
 
 def _blinded(batch: _Batch, share: float) -> _Batch:
-    """With nothing given in space, now and then."""
+    """The batch without 3-D landmarks, with probability `share`."""
     if torch.rand(()) >= share:
         return batch
     features_NF = batch.features_NF.clone()
@@ -187,28 +191,28 @@ def _blinded(batch: _Batch, share: float) -> _Batch:
     return replace(batch, features_NF=features_NF)
 
 
-def _tensors(lesson: Lesson) -> _Batch:
+def _tensors(example: LiftExample) -> _Batch:
     return _Batch(
-        features_NF=lesson.seen.features(),
-        places_N3=lesson.seen.places(),
-        around=neighbours(len(lesson.image_NL2), lesson.fps),
-        space_NL3=_tensor(lesson.space_NL3),
-        image_NL2=_tensor(lesson.image_NL2),
+        features_NF=example.seen.features(),
+        places_N3=example.seen.places(),
+        context=neighbours(len(example.image_NL2), example.fps),
+        space_NL3=_tensor(example.space_NL3),
+        image_NL2=_tensor(example.image_NL2),
     )
 
 
 def _together(parts: list[_Batch]) -> _Batch:
-    """One after another; no frame is a neighbour of another part's."""
+    """Examples concatenated; no frame is a neighbour of another example's."""
     first = np.cumsum([0, *(len(part.features_NF) for part in parts)]).tolist()
-    around = Neighbours(
-        before_NK=torch.cat([part.around.before_NK + at for part, at in zip(parts, first, strict=False)]),
-        after_NK=torch.cat([part.around.after_NK + at for part, at in zip(parts, first, strict=False)]),
-        share_NK=torch.cat([part.around.share_NK for part in parts]),
+    context = Neighbours(
+        before_NK=torch.cat([part.context.before_NK + at for part, at in zip(parts, first, strict=False)]),
+        after_NK=torch.cat([part.context.after_NK + at for part, at in zip(parts, first, strict=False)]),
+        share_NK=torch.cat([part.context.share_NK for part in parts]),
     )
     return _Batch(
         features_NF=torch.cat([part.features_NF for part in parts]),
         places_N3=torch.cat([part.places_N3 for part in parts]),
-        around=around,
+        context=context,
         space_NL3=torch.cat([part.space_NL3 for part in parts]),
         image_NL2=torch.cat([part.image_NL2 for part in parts]),
     )

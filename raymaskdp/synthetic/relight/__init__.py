@@ -1,1 +1,1 @@
-"""Lit scenes of drawn rooms, from which a small network learns light."""
+"""Lit scenes in rendered rooms: training data of a small relighting network."""

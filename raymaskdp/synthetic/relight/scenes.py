@@ -1,10 +1,10 @@
-"""People in rooms whose light is drawn anew: what the embedded refiner learns from, and is measured on.
+"""People in rooms with random light: training and evaluation data of the bundled relighting network.
 
-A lamp of some size, place and colour, and light from everywhere. What the lamp does is seen in the empty
-room, too: walls are brighter near it, and furniture throws shadows. Of every frame there is what refiners are
-given, with a render under the renderer's own light, and the frame as it should be: the person under the
-room's light, and the shadow on floor, walls and the person's own body. Past the person, light is followed by
-pictures of depth as it is seen from the lamp (Williams 1978); past furniture, exactly.
+The light is a lamp of some size, place and colour, and ambient light. The lamp affects the empty room, too:
+walls are brighter near it, and furniture casts shadows. For every frame there are the inputs of a refiner,
+with a render under the renderer's own light, and the true frame: the person under the room's light, and the
+shadow on floor, walls and the person's own body. Occlusion by the person uses shadow maps (Williams 1978);
+occlusion by furniture is exact.
 """
 
 from __future__ import annotations
@@ -30,43 +30,44 @@ from raymaskdp.synthetic.perform import PERFORMED, perform
 from raymaskdp.synthetic.poses import draw_manner
 from raymaskdp.synthetic.relight.shade import SKIN_M, directions_around, middle_of, past_body, past_boxes
 
-# Shape suffixes: T frames, V vertices, H rows and W columns, N points, K places from which light comes.
+# Shape suffixes: T frames, V vertices, H rows and W columns, N points, K sample points of light sources.
 
 GAMMA = 2.2
 FPS = 6.0
 
 EXPOSURE = (0.09, 0.28)
-"""Mean linear value of an empty room in a picture, between: what a camera's automatic exposure aims at."""
+"""Range of the mean linear value of an image of an empty room, as of automatic exposure."""
 
 KEY = (0.35, 2.2)
-"""How bright the lamp is beside the light from everywhere."""
+"""Range of the lamp's brightness relative to the ambient light."""
 
 WARMTH = 0.15
-"""Logarithm of red over green, and of green over blue, at most: of each light, and of a white balance."""
+"""Largest logarithm of red over green, and of green over blue, of each light and of the white balance."""
 
 REFLECTED = 1.45
-"""By how much avatars' colours are brighter than rooms': so `harmonize` is right on average, and only what
-differs from scene to scene is left to be learned."""
+"""Ratio of the brightness of avatars' colours to rooms'. With it `harmonize` is right on average, so only the
+differences between scenes have to be learned."""
 
 LENS_PX = 0.6
 """Blur of outlines, in pixels."""
 
 EVERYWHERE, LAMP = 28, 5
-"""Places that stand for light from everywhere, and for the lamp."""
+"""Sample points of the ambient light, and of the lamp."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LitScene:
-    """An avatar in a room, with the truth.
+    """An avatar in a room, with the ground truth.
 
     Attributes:
-      avatar, figure, motion: who does what.
-      shots: what refiners are given, with normals.
-      plain: what `harmonize` makes of them.
-      floors: the floor's place along `up` under the person, as `harmonize` sees it; None where it does not.
+      avatar, figure, motion: the person and the action.
+      shots: the inputs of refiners, with normals.
+      plain: the output of `harmonize`.
+      floors: position of the floor along `up` under the person, as `harmonize` estimates it; None without an
+        estimate.
       lit: the avatars under the room's light, float32 [H, W, 3] in levels, 0 outside their mask.
       shaded: the emptied frames with the person's shadow, float32 [H, W, 3].
-      truth: the frames as they should be, uint8 [H, W, 3].
+      truth: the true frames, uint8 [H, W, 3].
     """
 
     avatar: Avatar
@@ -80,14 +81,14 @@ class LitScene:
     truth: list[np.ndarray]
 
     def harmonized(self, index: int) -> np.ndarray:
-        """The frame that `harmonize` leads to, uint8 [H, W, 3]."""
+        """The frame after `harmonize`, uint8 [H, W, 3]."""
         layers, mask_HW = self.plain[index], self.shots[index].drawn.mask_HW
         return overlay(layers.backdrop_HW3, layers.avatar_HW3, mask_HW, CompositeConfig())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Lit:
-    """Light of one scene: where the lamp is, its colour, and that of the light from everywhere."""
+    """The light of one scene: place and colour of the lamp, and colour of the ambient light."""
 
     lamp_K3: np.ndarray
     key_3: np.ndarray
@@ -96,14 +97,14 @@ class _Lit:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Posed:
-    """A person in one frame, in the world.
+    """A person in one frame, in world coordinates.
 
     Attributes:
       drawn: the render under the renderer's light.
       vertices_V3: the mesh.
       points_N3, normals_N3: of the pixels that show the person.
-      room_N1: the share of the light from everywhere that the person leaves to each pixel of the room.
-      own_N1: how much of it arrives at the person's pixels; 1 where a surface faces the ceiling.
+      room_N1: share of the ambient light at each pixel of the room that the person does not block.
+      own_N1: share of the ambient light at the person's pixels; 1 for a surface that faces the ceiling.
     """
 
     drawn: Rendered
@@ -124,9 +125,10 @@ def lit_scenes(
     width: int = 160,
     height: int = 120,
 ) -> Iterator[LitScene]:
-    """`count` rooms, each under some `lights`; every person visits `rooms_each`. The same for the same seed.
+    """`count` rooms, each under `lights` lights; every person is in `rooms_each` rooms. Deterministic in the
+    seed.
 
-    Nothing is shared by scenes of different seeds but the ways to move and to furnish.
+    Scenes of different seeds share only the kinds of movements and of furniture.
     """
     renderer = Renderer(RenderConfig())
     try:
@@ -162,7 +164,7 @@ def _camera(rng: np.random.Generator, width: int, height: int) -> rooms.RoomCame
 def _moved(
     figure: Figure, avatar: Avatar, camera: rooms.RoomCamera, frames: int, rng: np.random.Generator
 ) -> Motion:
-    """Somebody who does something on the floor near the middle of the room, in the camera's frame."""
+    """A person who performs a random movement near the middle of the room, in the camera's frame."""
     action = str(rng.choice(sorted(PERFORMED)))
     done = perform(action, num_frames=frames, fps=FPS, manner=draw_manner(rng), rng=rng)
     rotations_TJ3 = done.rotations_TJ3.copy()
@@ -172,7 +174,7 @@ def _moved(
     place_T3 = np.tile(rng.uniform(-0.3, 0.3, 3), (frames, 1))
     place_T3[:, 1] = done.lift_T - figure.pose(rotations_TJ3, still_T3)[..., 1].min(axis=1)
     rotations_TJ3[:, 0] = (Rotation.from_matrix(camera.rotation_33) * turned).as_rotvec()
-    # A body turns about the pelvis' rest place and is then shifted.
+    # A body rotates about the rest position of the pelvis and is then shifted.
     pelvis_3 = load_body().rest_joints(avatar.betas_S)[0]
     centre_T3 = (pelvis_3 + place_T3) @ camera.rotation_33.T + camera.translation_3
     return Motion(
@@ -207,7 +209,7 @@ def _posed(
     world_V3 = ((vertices_V3 - camera.translation_3) @ camera.rotation_33).astype(np.float32)
 
     ways_K3 = directions_around(EVERYWHERE)
-    bright_K1 = np.where(ways_K3[:, 1:2] > 0, 1.0, 0.5)  # the floor gives back half
+    bright_K1 = np.where(ways_K3[:, 1:2] > 0, 1.0, 0.5)  # the floor reflects half
     room_KN, own_KN = past_body(
         world_V3,
         middle_of(world_V3) + 12 * ways_K3,
@@ -216,7 +218,7 @@ def _posed(
     )
     facing_KN = (ways_K3 @ seen.normals_N3.T).clip(0) * bright_K1
     room_N = (facing_KN * room_KN).sum(axis=0) / np.maximum(facing_KN.sum(axis=0), 1e-6)
-    # Blurred: of so few places, each would throw a shadow of its own.
+    # Blurred, because each of the few sample points would cast a visible shadow.
     room_HW = cv2.GaussianBlur(room_N.reshape(size).astype(np.float32), (0, 0), height / 45)
     own_N = ((ways_K3 @ normals_N3.T).clip(0) * bright_K1 * own_KN).sum(axis=0)
     ceiling = float((ways_K3[:, 1:2].clip(0) * bright_K1).sum())
@@ -240,7 +242,7 @@ def _scene(
     size: tuple[int, int],
     rng: np.random.Generator,
 ) -> LitScene:
-    """The poses under a light that is drawn."""
+    """The poses under a random light."""
     height, width = size
     light = _draw_light(room, rng)
     open_N1 = rooms.open_share(room, seen.points_N3, seen.normals_N3)[:, None]
@@ -303,7 +305,7 @@ def _scene(
 
 
 def _draw_light(room: rooms.Room, rng: np.random.Generator) -> _Lit:
-    """A lamp above people's shoulders, not in furniture, and not right over the person."""
+    """A lamp above shoulder height, outside furniture, and not directly above the person."""
     low = room.low + np.array([0.3, 1.7, 0.2])
     high = np.array([room.high[0] - 0.3, room.high[1] - 0.1, min(room.high[2] - 0.3, 4.5)])
     while True:
@@ -324,7 +326,7 @@ def _tint(rng: np.random.Generator) -> np.ndarray:
 
 
 def _lamp_at(points_N3: np.ndarray, normals_N3: np.ndarray, light: _Lit, *, wrap: float) -> np.ndarray:
-    """What the lamp sends to surfaces [N, 1], by distance and angle, if nothing is between."""
+    """Unoccluded light of the lamp at surfaces [N, 1], by distance and angle."""
     way_N3 = light.lamp_K3.mean(axis=0) - points_N3
     square_N = (way_N3**2).sum(axis=1)
     facing_N = ((way_N3 * normals_N3).sum(axis=1) / np.sqrt(square_N) + wrap) / (1 + wrap)
@@ -332,7 +334,7 @@ def _lamp_at(points_N3: np.ndarray, normals_N3: np.ndarray, light: _Lit, *, wrap
 
 
 def _albedo(drawn: Rendered) -> np.ndarray:
-    """Linear colours [N, 3] of a render's pixels, whose light is the renderer's usual one."""
+    """Linear colours [N, 3] of a render's pixels under the renderer's default light."""
     assert drawn.normals_HW3 is not None
     normals_N3, usual = drawn.normals_HW3[drawn.mask_HW], Light()
     way_3 = np.array(usual.direction) / np.linalg.norm(usual.direction)

@@ -1,4 +1,4 @@
-"""How much light gets past furniture and past a body."""
+"""Occlusion of light by furniture and by a body."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import numpy as np
 
 from raymaskdp.synthetic import rooms
 
-# Shape suffixes: T frames, V vertices, H rows and W columns, N points, K places from which light comes.
+# Shape suffixes: T frames, V vertices, H rows and W columns, N points, K sample points of light sources.
 
 SKIN_M, THICK_M = 0.06, 0.03
-"""A point is in the shadow of the body if that is nearer to the lamp by more than this: of its own skin, and
-of the room."""
+"""Least difference in depth at which the body shades a point: of its own skin, and of the room."""
 
 
 def past_boxes(room: rooms.Room, points_N3: np.ndarray, places_K3: np.ndarray) -> np.ndarray:
-    """Whether light from places reaches points past the furniture, float32 [K, N]."""
+    """Whether the furniture leaves the paths from K sample points to N points free, float32 [K, N]."""
     reached_KN = np.ones((len(places_K3), len(points_N3)), np.float32)
     thick = [box for box in room.boxes if float(np.min(box.high - box.low)) > 0.025]
     points_3N = np.ascontiguousarray(points_N3.T, np.float32)
@@ -36,10 +35,11 @@ def past_boxes(room: rooms.Room, points_N3: np.ndarray, places_K3: np.ndarray) -
 def past_body(
     vertices_V3: np.ndarray, places_K3: np.ndarray, clouds: tuple[np.ndarray, ...], *, side: int
 ) -> list[np.ndarray]:
-    """Whether light from places reaches points past the person, float32 [K, N] for each cloud of points.
+    """Whether the person leaves the paths from sample points to points free, float32 [K, N] for each cloud of
+    points.
 
-    Depth as each place sees it is that of the vertices, spread over the pixels beside them; `side` pixels go
-    over the person.
+    The depth map of each sample point is that of the vertices, spread over neighbouring pixels; the person is
+    `side` pixels wide.
     """
     made = [np.ones((len(places_K3), len(points_N3)), np.float32) for points_N3 in clouds]
     clouds = tuple(points_N3.astype(np.float32) for points_N3 in clouds)
@@ -79,7 +79,7 @@ def middle_of(vertices_V3: np.ndarray) -> np.ndarray:
 
 
 def directions_around(count: int) -> np.ndarray:
-    """Directions [K, 3] spread evenly over the sphere (a Fibonacci lattice), y up."""
+    """Directions [K, 3], evenly distributed on the sphere (a Fibonacci lattice), y up."""
     at_K = np.arange(count) + 0.5
     up_K = 1 - 2 * at_K / count
     turn_K = np.pi * (1 + 5**0.5) * at_K

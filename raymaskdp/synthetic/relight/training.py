@@ -1,8 +1,7 @@
-"""Teach the network of `diffusion.embedded`, on rendered people in rendered rooms.
+"""Train the bundled relighting network, on rendered people in rendered rooms.
 
-`raymaskdp models train-refiner` draws `lit_scenes`, keeps what the network sees of them, and learns to
-denoise the factors between harmonized frames and the truth. Nobody was filmed, and no weights of others are
-used.
+`raymaskdp models train-refiner` renders `lit_scenes`, stores the network's inputs, and trains it to denoise
+the factors between harmonized frames and the truth. No recorded video and no pretrained weights are used.
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ from raymaskdp.synthetic.relight.scenes import LitScene, lit_scenes
 # Shape suffixes: N pairs, B of them in a batch, H W of a frame, S = 64 rows and columns of a crop.
 
 SHADE_SHARE = 0.35
-"""How much shadow counts in what is learned, beside each of red, green and blue on the person."""
+"""Weight of shadow in the loss, relative to each of red, green and blue on the person."""
 
 PURE_NOISE = 0.6
-"""Share of the lessons that start from nothing but noise, as the refiner does."""
+"""Share of the training samples that start from pure noise, as the refiner does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefinerTrainingConfig:
-    """What to draw, and how long to learn.
+    """What to render, and how long to train.
 
     Attributes:
-      seed: of the scenes; the benchmark measures on others.
-      rooms, rooms_each, lights, frames: so many rooms; in how many each person is; lights of each room;
+      seed: of the scenes; the benchmark uses others.
+      rooms, rooms_each, lights, frames: number of rooms; of rooms for each person; of lights in each room; of
         frames under each light.
       steps, batch, learning_rate: of AdamW.
     """
@@ -65,11 +64,11 @@ class RefinerTrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RefinerTrainingResult:
-    """What was learned.
+    """The result of the training.
 
     Attributes:
       path: the file.
-      pairs: from so many.
+      pairs: number of training pairs.
       loss: mean of the last tenth of the steps.
     """
 
@@ -78,17 +77,18 @@ class RefinerTrainingResult:
     loss: float
 
     def __str__(self) -> str:
-        return f"{self.path}: learned from {self.pairs} pairs, loss {self.loss:.3f}."
+        return f"{self.path}: trained on {self.pairs} pairs, loss {self.loss:.3f}."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pairs:
-    """What the network is shown, and what it should say; float16.
+    """Inputs and targets of the network; float16.
 
     Attributes:
-      shown_NSSC: `embedded.shown`.
-      logs_NSS4: logarithms of the factors.
-      weights_NSS2: how much those of the person and those of shadow count: by brightness, as errors are seen.
+      shown_NSSC: inputs, as of `relight.shown`.
+      logs_NSS4: targets: logarithms of the factors.
+      weights_NSS2: loss weights of the person's factors and of the shadow's, by brightness, as errors are
+        perceived.
     """
 
     shown_NSSC: np.ndarray
@@ -97,16 +97,16 @@ class Pairs:
 
 
 def train_refiner(out: LocalPath, work: LocalPath, settings: RefinerTrainingConfig) -> RefinerTrainingResult:
-    """Draw into the folder `work` (kept, and taken up again), learn, and write the network to `out`."""
+    """Render into the folder `work` (kept, and resumed), train, and write the network to `out`."""
     require_ours(Path(out))  # before the work
-    pairs = _kept(Path(work), settings)
+    pairs = _cached_pairs(Path(work), settings)
     net, loss = learn(pairs, settings)
     relight.save(net, Path(out))
     return RefinerTrainingResult(path=str(out), pairs=len(pairs.shown_NSSC), loss=loss)
 
 
-def _kept(work: Path, settings: RefinerTrainingConfig) -> Pairs:
-    """The pairs, from where they were kept before or newly drawn."""
+def _cached_pairs(work: Path, settings: RefinerTrainingConfig) -> Pairs:
+    """The pairs, from the cache or newly rendered."""
     counts = (settings.seed, settings.rooms, settings.rooms_each, settings.lights, settings.frames)
     path = work / f"pairs-{'-'.join(map(str, counts))}.npz"
     if not path.exists():
@@ -143,11 +143,11 @@ def _pairs(scene: LitScene, rng: np.random.Generator) -> Iterator[tuple[np.ndarr
             crop = _crop(own_HW, rng)
             plain, floor = scene.plain[index], scene.floors[index]
             shown_SSC = relight.shown(shot, plain, own_HW, crop, camera_33, up_3, floor)
-            yield tuple(part.astype(np.float16) for part in (shown_SSC, *wanted(scene, index, crop)))
+            yield tuple(part.astype(np.float16) for part in (shown_SSC, *target_factors(scene, index, crop)))
 
 
 def _crop(own_HW: np.ndarray, rng: np.random.Generator) -> Crop:
-    """A square around a person, who stands anywhere in its middle: crops are kept while people move."""
+    """A square with the person at a random place near its middle. Crops are kept while people move."""
     left, top, width, height = cv2.boundingRect(own_HW.view(np.uint8))
     longest = max(width, height)
     size = max(16, round(rng.uniform(0.8, 1.25) * ROOMY * longest))
@@ -161,8 +161,8 @@ def _crop(own_HW: np.ndarray, rng: np.random.Generator) -> Crop:
     )
 
 
-def wanted(scene: LitScene, index: int, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithms of the right factors [S, S, 4], and their weights [S, S, 2] (`Pairs`)."""
+def target_factors(scene: LitScene, index: int, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms of the true factors [S, S, 4], and their weights [S, S, 2] (`Pairs`)."""
     plain, mask_HW = scene.plain[index], scene.shots[index].drawn.mask_HW
     own_HW = mask_HW.astype(np.float32)
     light_HW3 = _ratio(scene.lit[index], plain.avatar_HW3)
@@ -172,12 +172,12 @@ def wanted(scene: LitScene, index: int, crop: Crop) -> tuple[np.ndarray, np.ndar
     shade_HW1 = _ratio(shaded_HW1, made_HW1)
     own_SS, room_SS = crop.cut(own_HW), crop.cut(1 - own_HW)
     logs_SS4 = np.concatenate(
-        [_beyond(light_HW3, own_HW, crop), _beyond(shade_HW1, 1 - own_HW, crop)], axis=2
+        [_extrapolated(light_HW3, own_HW, crop), _extrapolated(shade_HW1, 1 - own_HW, crop)], axis=2
     )
     level_SS = crop.cut(plain.avatar_HW3.astype(np.float32)).mean(axis=2) / np.maximum(own_SS, 1e-3)
     ground_SS = crop.cut(plain.backdrop_HW3.astype(np.float32)).mean(axis=2)
     inside_SS = crop.within(*mask_HW.shape)
-    weights = (own_SS * _seen(level_SS), room_SS * inside_SS * _seen(ground_SS))
+    weights = (own_SS * _visibility_weight(level_SS), room_SS * inside_SS * _visibility_weight(ground_SS))
     return logs_SS4, np.stack(weights, axis=2)
 
 
@@ -186,15 +186,15 @@ def _ratio(right: np.ndarray, made: np.ndarray) -> np.ndarray:
     return ratio
 
 
-def _seen(level_SS: np.ndarray) -> np.ndarray:
-    """How much a factor matters to the eye: errors in levels grow with the level."""
+def _visibility_weight(level_SS: np.ndarray) -> np.ndarray:
+    """Perceptual weight of a factor: errors in levels grow with the level."""
     return 0.1 + np.minimum(level_SS / 110, 1.6) ** 2
 
 
-def _beyond(logs_HWC: np.ndarray, where_HW: np.ndarray, crop: Crop) -> np.ndarray:
-    """Means of logarithms over the parts `where` of a crop's places, [S, S, C].
+def _extrapolated(logs_HWC: np.ndarray, where_HW: np.ndarray, crop: Crop) -> np.ndarray:
+    """Means of logarithms over the parts `where` of a crop's cells, [S, S, C].
 
-    Elsewhere they go on as they are nearby, so that enlarging them does no harm.
+    Other cells continue their neighbours' values, so that upscaling causes no artefacts.
     """
     share_SS1 = crop.cut(where_HW)[..., None]
     sum_SSC = crop.cut(logs_HWC * where_HW[..., None]).reshape(SIDE, SIDE, -1)
@@ -211,13 +211,13 @@ def _beyond(logs_HWC: np.ndarray, where_HW: np.ndarray, crop: Crop) -> np.ndarra
 
 
 def learn(pairs: Pairs, settings: RefinerTrainingConfig) -> tuple[nn.Module, float]:
-    """The running mean of a network taught on the pairs, and the mean loss of its last steps."""
+    """The running mean of a network trained on the pairs, and the mean loss of its last steps."""
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng([settings.seed, 2])
     net, steering = relight.network(), relight.scheduler()
     mean = copy.deepcopy(net).requires_grad_(False)
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _pace(step, settings.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate_factor(step, settings.steps))
     last = steering.config.num_train_timesteps
     counts = torch.tensor([1.0] * 12 + [SHADE_SHARE] * 4)[:, None, None]
     losses: list[float] = []
@@ -245,15 +245,17 @@ def learn(pairs: Pairs, settings: RefinerTrainingConfig) -> tuple[nn.Module, flo
     return mean.eval(), sum(final) / len(final)
 
 
-def _pace(step: int, steps: int) -> float:
-    """The learning rate over the highest one: up in a hundred steps, then down (a cosine)."""
+def _rate_factor(step: int, steps: int) -> float:
+    """The learning rate relative to its maximum: a linear increase in a hundred steps, then a cosine
+    decrease.
+    """
     return min(1.0, (step + 1) / 100) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
 
 
 def _batch(pairs: Pairs, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Conditions, logarithms and weights [B, C, h, w] of some pairs.
 
-    Half of them as a mirror shows them, and people in clothes of another colour: light does not ask for it.
+    Half of them are mirrored, and the colours of clothes are varied, because light does not depend on them.
     """
     shown = pairs.shown_NSSC[rows].astype(np.float32)
     logs = pairs.logs_NSS4[rows].astype(np.float32)
@@ -261,7 +263,7 @@ def _batch(pairs: Pairs, rows: np.ndarray, rng: np.random.Generator) -> tuple[Te
     for row in np.flatnonzero(rng.random(len(rows)) < 0.5):
         for part in (shown, logs, weights):
             part[row] = part[row][:, ::-1].copy()
-        shown[row][..., [7, 10]] *= -1  # the normals' and the places' way to the right
+        shown[row][..., [7, 10]] *= -1  # the rightward component of normals and positions
     tints = np.exp(rng.uniform(-0.35, 0.35, (len(rows), 1, 1, 3))).astype(np.float32)
     share = shown[..., 6:7]
     shown[..., 3:6] = np.minimum((shown[..., 3:6] + share) * tints, 2 * share) - share

@@ -65,8 +65,8 @@ def run_on_ray(job: TrainingJob, body: Callable[[TrainingJob], None]) -> None:
                 fit()
                 break
             except ray.train.TrainingFailedError as error:
-                if (told := _user_error(error)) is not None:
-                    raise UserError(str(told)) from None
+                if (user_error := _user_error(error)) is not None:
+                    raise UserError(str(user_error)) from None
                 raise
             except ActorDiedError:  # Ray's controller, and its workers with it; Ray replaces only workers
                 if failures == WORKER_FAILURES:

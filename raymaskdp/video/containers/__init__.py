@@ -1,1 +1,1 @@
-"""What containers say of themselves, read without a decoder."""
+"""Metadata of containers, read without a decoder."""

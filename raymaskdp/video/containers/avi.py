@@ -1,8 +1,8 @@
-"""How many pictures an AVI file has, those included that show the one before once more.
+"""The number of frames of an AVI file, including those that repeat the previous one.
 
-A program that records drops pictures which come too late, and writes a chunk without content in the place of
-each, or an entry in the index that leads to the chunk before. FFmpeg passes over them, so that a file seems
-to be shorter than it says (Microsoft, "AVI RIFF File Reference").
+Recorders drop frames that arrive too late, and write for each an empty chunk, or an index entry that refers
+to the previous chunk. FFmpeg ignores these, so that a file seems to be shorter than declared (Microsoft, "AVI
+RIFF File Reference").
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import BinaryIO
 from raymaskdp.places import LocalPath
 
 LISTS = {b"AVI ", b"AVIX", b"movi", b"rec "}
-"""What holds chunks with pictures, at any depth."""
+"""Lists that contain chunks with frames, at any depth."""
 
 ENTRY = 16
-"""Bytes in the index for a chunk."""
+"""Bytes of an index entry."""
 
 
 def pictures(path: LocalPath, stream: int) -> int:
-    """Chunks of a stream of pictures that are there in full, or entries of the index if these are more."""
+    """Number of complete chunks of a video stream, or of its index entries if these are more."""
     chunk = re.compile(rb"%02dd[bc]" % stream)
     chunks = entries = 0
     with open(path, "rb") as file:
@@ -36,7 +36,7 @@ def pictures(path: LocalPath, stream: int) -> int:
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place and size of what holds no chunks of its own; what is cut off is left out."""
+    """Kind, position and size of chunks without chunks of their own; truncated ones are ignored."""
     at, end = 0, file.seek(0, os.SEEK_END)
     while at + 8 <= end:
         file.seek(at)

@@ -1,16 +1,17 @@
-"""Whether a file is truncated, by the sizes that its container states, without decoding anything.
+"""Whether a file is truncated, by the sizes that its container declares, without decoding.
 
-FFmpeg shows what there is of a file and calls the rest its end. Containers tell in different ways:
+FFmpeg decodes the existing part of a file and reports its end as the end of the video. Containers differ in
+what they declare:
 
-* Matroska, WebM, ASF (WMV), FLV and MXF: how many bytes there are to be.
-* Matroska and WebM that were written live: how long each part is, so that a last one is seen not to be whole.
-* NUT: its index is the last of it.
+* Matroska, WebM, ASF (WMV), FLV and MXF: the number of bytes.
+* Matroska and WebM from a live recording: the size of each part, so that an incomplete last one is detected.
+* NUT: its index is at the end.
 * Ogg: the last page of each stream is marked, and pages are numbered (RFC 3533).
-* MPEG-TS: packets have one length (188, 192 or 204 bytes), and a file of whole ones.
-* MPEG-PS: packets say their length, so that a last one that is not whole is seen.
+* MPEG-TS: packets have one length (188, 192 or 204 bytes), and a file consists of whole ones.
+* MPEG-PS: packets declare their length, so that an incomplete last one is detected.
 
 A transport or program stream that is cut between two packets, a live Matroska file that is cut between two
-parts, and bare streams (.h264, .m2v) tell nothing.
+parts, and bare streams (.h264, .m2v) cannot be recognized as truncated.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from raymaskdp.places import LocalPath
 from raymaskdp.video.containers import matroska
 
 HEAD = 65_536
-"""Bytes in which a container says how long it is."""
+"""Bytes in which a container declares its length."""
 
 TAIL = 262_144
-"""Bytes in which a program stream has a pack header, several packets' worth."""
+"""Bytes at the end of a program stream that contain a pack header; several packets."""
 
 _FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _MXF = bytes.fromhex("060e2b34020501010d0102010102")
-"""What the name of the first partition of an MXF file begins with (SMPTE 377)."""
+"""Prefix of the key of the first partition of an MXF file (SMPTE 377)."""
 _NUT = b"nut/multimedia container\0"
 _INDEX = bytes.fromhex("4e58dd672f23e64e")
 _BROADCAST = 1
@@ -41,12 +42,12 @@ _BEGINS, _ENDS = 2, 4
 """Flags of Ogg pages."""
 
 
-def require_whole(path: LocalPath) -> None:
-    """Raise `UserError` for a file that is shorter than its container says."""
+def require_complete(path: LocalPath) -> None:
+    """Raise `UserError` for a file that is shorter than its container declares."""
     size = Path(path).stat().st_size
     with open(path, "rb") as file:
         head = file.read(HEAD)
-        promised = matroska.promised_size(head) or asf_size(head) or mxf_size(head)
+        promised = matroska.declared_size(head) or asf_size(head) or mxf_size(head)
         if promised is not None and promised > size:
             raise UserError(f"The video {path} is truncated: {size} of its {promised} bytes are there.")
         if head.startswith(b"OggS"):
@@ -62,7 +63,7 @@ def require_whole(path: LocalPath) -> None:
 
 
 def lacks_bytes(path: LocalPath) -> bool:
-    """Whether an FLV file is shorter than it says; some say what was true of another copy of them."""
+    """Whether an FLV file is shorter than declared; some files declare the size of another copy."""
     with open(path, "rb") as file:
         head = file.read(HEAD)
     promised = flv_size(head)
@@ -70,7 +71,7 @@ def lacks_bytes(path: LocalPath) -> bool:
 
 
 def asf_size(head: bytes) -> int | None:
-    """How long an ASF file is by its file properties; None for other files and those that are broadcast."""
+    """Declared size of an ASF file, by its file properties; None for other files and for broadcasts."""
     at = head.find(_FILE_PROPERTIES)
     if not head.startswith(_ASF) or at < 0 or at + 92 > len(head):
         return None
@@ -80,16 +81,16 @@ def asf_size(head: bytes) -> int | None:
 
 
 def mxf_size(head: bytes) -> int | None:
-    """How long an MXF file is at least by its first partition, which places the last; None where not."""
+    """Least size of an MXF file, by the position of the last partition in the first; None for other files."""
     if not head.startswith(_MXF) or len(head) < 64:
         return None
-    begin = 17 + (head[16] & 0x7F if head[16] & 0x80 else 0)  # behind how long the partition's head is
+    begin = 17 + (head[16] & 0x7F if head[16] & 0x80 else 0)  # after the length of the partition's header
     (last,) = struct.unpack_from(">Q", head, begin + 24)
     return int(last) + len(_MXF) if last else None
 
 
 def flv_size(head: bytes) -> int | None:
-    """How long an FLV file is by its metadata; None for other files and where it does not say."""
+    """Declared size of an FLV file, by its metadata; None for other files and without metadata."""
     mark = b"\x00\x08filesize\x00"
     at = head.find(mark)
     if not head.startswith(b"FLV") or at < 0 or at + len(mark) + 8 > len(head):
@@ -99,7 +100,7 @@ def flv_size(head: bytes) -> int | None:
 
 
 def _ogg(file: BinaryIO, size: int) -> str:
-    """What is missing of an Ogg file; "" for nothing, or where pages do not follow each other."""
+    """The problem of an Ogg file; "" for none, or if pages are not contiguous."""
     at = 0
     numbers: dict[bytes, int] = {}  # of the next page of each stream that has not ended
     while at < size:
@@ -124,7 +125,7 @@ def _ogg(file: BinaryIO, size: int) -> str:
 
 
 def _nut(file: BinaryIO, size: int) -> str:
-    """Whether a NUT file ends in its index, of which the last 12 bytes say how long it is."""
+    """The problem of a NUT file without a complete index at its end; the last 12 bytes contain its length."""
     file.seek(max(0, size - 12))
     (length,) = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))
     if length <= size:
@@ -135,7 +136,7 @@ def _nut(file: BinaryIO, size: int) -> str:
 
 
 def _transport(file: BinaryIO, head: bytes, size: int) -> str:
-    """What is missing of a transport stream; "" for nothing and for other files."""
+    """The problem of a transport stream; "" for none and for other files."""
     for packet, before in ((188, 0), (192, 4), (204, 0)):
         for start in range(packet):
             marks = range(start + before, len(head), packet)
@@ -150,7 +151,7 @@ def _transport(file: BinaryIO, head: bytes, size: int) -> str:
 
 
 def _program(file: BinaryIO, head: bytes) -> str:
-    """What is missing of a program stream; "" for nothing, for other files, and where nothing can be seen."""
+    """The problem of a program stream; "" for none, for other files, and if it cannot be determined."""
     if not head.startswith(b"\x00\x00\x01\xba"):
         return ""
     end = file.seek(0, os.SEEK_END)
@@ -159,7 +160,7 @@ def _program(file: BinaryIO, head: bytes) -> str:
     at = tail.find(b"\x00\x00\x01\xba")
     while 0 <= at < len(tail):
         if tail[at : at + 3] != b"\x00\x00\x01":
-            return ""  # zeros, as discs have them, or something that is not known here
+            return ""  # zeros, as on discs, or unknown data
         if at + 4 > len(tail):
             return "truncated: its last packet is cut off"
         kind = tail[at + 3]
@@ -173,12 +174,12 @@ def _program(file: BinaryIO, head: bytes) -> str:
 
 
 def _pack_length(tail: bytes, at: int) -> int | None:
-    """Of a pack header, that of MPEG-2 or MPEG-1; None where it is not all there."""
+    """Length of a pack header of MPEG-2 or MPEG-1; None if it is incomplete."""
     if at + 14 <= len(tail) and tail[at + 4] >> 6 == 1:
         return 14 + (tail[at + 13] & 7)
     return 12 if at + 12 <= len(tail) and tail[at + 4] >> 6 != 1 else None
 
 
 def _packet_length(tail: bytes, at: int) -> int | None:
-    """Of any other packet; None where its length is not there."""
+    """Length of any other packet; None if its length field is missing."""
     return 6 + int.from_bytes(tail[at + 4 : at + 6], "big") if at + 6 <= len(tail) else None

@@ -1,8 +1,8 @@
-"""The mark in every film that is published here, which it keeps under any name and in any folder.
+"""The mark in every published video file, which is independent of its name and folder.
 
-It is the comment of an MP4 file, so it stays when a film is copied, linked or renamed, and when FFmpeg puts
-it into another MP4 file. It is looked for without a decoder, because files of others are looked at, too: only
-heads of boxes are read (ISO 14496-12), and the one box that holds such comments.
+It is the comment of an MP4 file, so it remains when a file is copied, linked or renamed, and when FFmpeg
+remuxes it to another MP4 file. It is read without a decoder, because users' files are checked, too: only box
+headers are read (ISO 14496-12), and the one box with such comments.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import BinaryIO
 from raymaskdp.places import LocalPath
 
 COMMENT = "output of raymaskdp"
-"""What players show as the comment of a film. Of all that are published: reports may show sources, too."""
+"""The comment of a published file. It is only in published videos; reports may contain sources, too."""
 
 MOST_BOXES = 1000
-"""Heads of boxes that are read of a file; those that FFmpeg writes have a dozen before their comment."""
+"""Largest number of box headers that are read of a file; files by FFmpeg have about a dozen before their
+comment."""
 
 MOST_BYTES = 65_536
-"""Read of the box with the comments."""
+"""Largest number of bytes that are read of the box with the comments."""
 
 
 def is_marked(path: LocalPath) -> bool:
-    """Whether a file is a film that was published here; False for one that cannot be read."""
+    """Whether a file is a video that was published by this project; False for one that cannot be read."""
     if not os.path.isfile(path):
         return False  # such as a pipe that may never be written to
     try:
@@ -42,12 +43,12 @@ def is_marked(path: LocalPath) -> bool:
 
 
 def _box(file: BinaryIO, kind: bytes, at: int, end: int) -> tuple[int, int] | None:
-    """Where the content of the first box of a kind begins and ends, between two places of a file."""
+    """Begin and end of the content of the first box of a kind, between two positions of a file."""
     for _ in range(MOST_BOXES):
         file.seek(at)
         head = file.read(16)
         size, begin = int.from_bytes(head[:4], "big"), at + 8
-        if size == 1:  # then it is a long one
+        if size == 1:  # a 64-bit size follows
             size, begin = int.from_bytes(head[8:], "big"), at + 16
         after = at + size if size else end
         if len(head) < 8 or not begin <= after <= end:

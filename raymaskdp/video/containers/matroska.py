@@ -1,4 +1,4 @@
-"""Where a Matroska or WebM file is to end, by its elements (RFC 8794 and 9559)."""
+"""The declared size and the checksums of a Matroska or WebM file, by its elements (RFC 8794 and 9559)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from raymaskdp.places import LocalPath
 
 HEAD = b"\x1a\x45\xdf\xa3"
 SEGMENT, CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
-"""What holds everything, and what holds the pictures of some seconds; both may be written without a size."""
+"""The element of the whole file, and that of some seconds of video; both may be written without a size."""
 
 CHECKSUM = b"\xbf\x84"
-"""Name and size of the CRC-32 of what follows it in a part."""
+"""Name and size of the CRC-32 of the following data of a part."""
 CHECKSUM_BYTES, PIECE = 4, 2**20
 
 MOST_OF_A_NAME, LONGEST = 4, 12
@@ -24,7 +24,7 @@ MOST_OF_A_NAME, LONGEST = 4, 12
 
 @dataclass(frozen=True)
 class _Element:
-    """The name of an element, the place of its content, and the content's size; None where it is not told."""
+    """Name of an element, position of its content, and size of its content; None if not declared."""
 
     name: bytes
     begin: int
@@ -32,18 +32,18 @@ class _Element:
 
 
 class _Part(NamedTuple):
-    """Where the content of an element begins, and how long it is."""
+    """Position and length of the content of an element."""
 
     begin: int
     size: int
 
 
-def promised_size(head: bytes) -> int | None:
-    """How long a file is by its head; None for other files and where it does not say."""
+def declared_size(head: bytes) -> int | None:
+    """Declared size of a file, by its head; None for other files and without a declaration."""
     at = 0
     while head.startswith(HEAD) and (element := _element(head[at : at + LONGEST], at)) is not None:
         if element.size is None:
-            return None  # written live
+            return None  # a live recording
         at = element.begin + element.size
         if element.name == SEGMENT:
             return at
@@ -51,9 +51,9 @@ def promised_size(head: bytes) -> int | None:
 
 
 def damaged_at(path: LocalPath) -> int | None:
-    """Where a part begins whose content is not that of its checksum; None where all are, or there is none.
+    """Position of the first part whose checksum does not match; None if all match, or without checksums.
 
-    FFmpeg writes a checksum for each part of an MKV file, and looks at none. All of the file is read.
+    FFmpeg writes a checksum for each part of an MKV file, but does not verify any. The whole file is read.
     """
     with open(path, "rb") as file:
         for at, part in _parts(file):
@@ -63,7 +63,7 @@ def damaged_at(path: LocalPath) -> int | None:
 
 
 def has_checksums(path: LocalPath) -> bool:
-    """Whether every part of a file with pictures has a checksum."""
+    """Whether every part of a file that contains frames has a checksum."""
     with open(path, "rb") as file:
         found = []
         for _, part in _parts(file):
@@ -73,7 +73,7 @@ def has_checksums(path: LocalPath) -> bool:
 
 
 def _parts(file: BinaryIO) -> Iterator[tuple[int, _Part]]:
-    """Where the parts of a file begin that hold pictures and say how long they are, and those."""
+    """The parts of a file that contain frames and declare their size, with their positions."""
     if file.read(len(HEAD)) != HEAD:
         return
     at = 0
@@ -101,14 +101,14 @@ def _is_intact(file: BinaryIO, part: _Part) -> bool:
     while left > 0 and (piece := file.read(min(left, PIECE))):
         checksum = zlib.crc32(piece, checksum)
         left -= len(piece)
-    # That a part is cut off is said elsewhere.
+    # A truncated part is reported elsewhere.
     return left > 0 or first[len(CHECKSUM) :] == checksum.to_bytes(CHECKSUM_BYTES, "little")
 
 
 def ends_within(file: BinaryIO) -> bool:
-    """Whether a file that was written live ends within an element, such as a picture.
+    """Whether a live recording ends within an element, such as a frame.
 
-    Its parts say how long they are, though it does not. Between two of them nothing tells.
+    The file declares no size, but its parts do. An end between two parts cannot be detected.
     """
     end = file.seek(0, os.SEEK_END)
     at = 0
@@ -116,11 +116,11 @@ def ends_within(file: BinaryIO) -> bool:
         file.seek(at)
         head = file.read(LONGEST)
         element = _element(head, at)
-        if element is None:  # too little of one, or something else, such as zeros
+        if element is None:  # an incomplete one, or other data, such as zeros
             return len(head) < LONGEST and 0 < _length(head, 0) <= MOST_OF_A_NAME
         if element.size is None:
             if element.name not in (SEGMENT, CLUSTER):
-                return False  # nothing that is known here
+                return False  # unknown data
             at = element.begin
         else:
             at = element.begin + element.size
@@ -128,7 +128,7 @@ def ends_within(file: BinaryIO) -> bool:
 
 
 def _element(head: bytes, at: int) -> _Element | None:
-    """The element whose name begins at `at` with these bytes; None where they are none, or too few."""
+    """The element whose name begins at `at`; None for other bytes, or for too few."""
     name = _length(head, 0)
     size = _length(head, name)
     if not name or not size or name > MOST_OF_A_NAME or len(head) < name + size:
@@ -140,5 +140,5 @@ def _element(head: bytes, at: int) -> _Element | None:
 
 
 def _length(head: bytes, at: int) -> int:
-    """Of a number that says so by its first bits, in bytes; 0 where it is none."""
+    """Length in bytes of a number that encodes it in its first bits; 0 for an invalid one."""
     return 9 - head[at].bit_length() if at < len(head) and head[at] else 0

@@ -1,11 +1,11 @@
-"""Whether a file begins as a video does, whatever it is called."""
+"""Whether the first bytes of a file are those of a video, whatever its name is."""
 
 from __future__ import annotations
 
 import os
 
 HEAD = 400
-"""Bytes that are looked at: two packets of a transport stream, with the clocks of some."""
+"""Bytes that are read: two packets of a transport stream, with the clocks of some."""
 
 _BEGINNINGS = (
     b"\x1aE\xdf\xa3",  # Matroska, WebM
@@ -22,7 +22,7 @@ _PACKETS = ((0, 188), (4, 192))
 
 
 def begins_as_video(path: str | os.PathLike[str]) -> bool:
-    """Whether the first bytes are of a container of videos; not of a file that cannot be read."""
+    """Whether the first bytes are those of a video container; False for a file that cannot be read."""
     try:
         with open(path, "rb") as opened:
             head = opened.read(HEAD)

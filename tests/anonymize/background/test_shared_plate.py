@@ -12,8 +12,8 @@ from raymaskdp.anonymize.background.shared_plate import (
     Observation,
     agree,
     build_views,
-    joined_with,
     load_views,
+    merge_views,
     save_views,
 )
 from raymaskdp.datasets.manifest import VideoRecord
@@ -46,7 +46,7 @@ def stands(clean: np.ndarray, at: int, *, seed: int = 0, light: float = 1.0, per
         frame = np.clip(clean * light + rng.normal(0, 2, clean.shape), 0, 255).astype(np.uint8)
         frame[mask] = (person, 0, person)
         builder.add(frame, mask)
-    return builder.seen()
+    return builder.observed()
 
 
 def saved(folder: Path, plates: list[Plate]) -> list[Path]:
@@ -68,7 +68,7 @@ def test_what_a_person_hides_is_taken_from_other_videos(tmp_path: Path, light: f
     assert len(views) == 1
     assert views[0].never_observed == 0
     own = stands(clean, 52, seed=7, light=light)
-    whole = joined_with(own, views, CONFIG)
+    whole = merge_views(own, views, CONFIG)
     assert whole.never_observed == 0
     lit = np.clip(clean * light, 0, 255).astype(np.uint8)
     assert psnr(whole, lit, ~own.seen_HW) > 35
@@ -83,7 +83,7 @@ def test_shadows_go_where_others_throw_none(tmp_path: Path, light: float) -> Non
     (view,) = build_views(saved(tmp_path, others), CONFIG)
     own = stands(shaded(clean, 52), 52, seed=7, light=light)
     lit = np.clip(clean * light, 0, 255).astype(np.uint8)
-    whole = joined_with(own, [view], CONFIG)
+    whole = merge_views(own, [view], CONFIG)
     dark = own.seen_HW & (clean - shaded(clean, 52) > 2).all(axis=2)
     assert psnr(own, lit, dark) < 25
     assert psnr(whole, lit, dark) > 35
@@ -91,7 +91,7 @@ def test_shadows_go_where_others_throw_none(tmp_path: Path, light: float) -> Non
     # In a room where it is darker on one side than before, nobody threw that shade.
     dim = np.linspace(0.85, 1, WIDTH)[:, None]
     own = stands(clean * dim, 52, seed=7)
-    whole = joined_with(own, [view], CONFIG)
+    whole = merge_views(own, [view], CONFIG)
     assert psnr(whole, (clean * dim).astype(np.uint8), own.seen_HW) > 38
 
 
@@ -110,7 +110,7 @@ def test_nothing_under_a_mask_gets_into_a_shared_plate(tmp_path: Path) -> None:
         folder.mkdir()
         some = [stands(clean, at, seed=at, person=person) for at in (40, 50, 60)]
         (view,) = build_views(saved(folder, some), CONFIG)
-        plates.append(joined_with(some[0], [view], CONFIG))
+        plates.append(merge_views(some[0], [view], CONFIG))
     np.testing.assert_array_equal(plates[0].color_HW3, plates[1].color_HW3)
     hidden = np.zeros((HEIGHT, WIDTH), bool)
     hidden[30:110, 60:64] = True
@@ -138,10 +138,10 @@ def test_a_camera_that_was_changed_is_noticed(tmp_path: Path, change: str) -> No
     assert not any(agree(a, b, CONFIG) for a in before for b in after)
     first, second = build_views(saved(tmp_path, [*before, *after]), CONFIG)  # a view of each
     own = after[0]
-    assert joined_with(own, [first], CONFIG) is own  # left to itself
-    assert joined_with(own, [first, second], CONFIG).never_observed == 0
+    assert merge_views(own, [first], CONFIG) is own  # left to itself
+    assert merge_views(own, [first, second], CONFIG).never_observed == 0
     later = stands(room(9), 30)
-    assert joined_with(later, [first, second], CONFIG) is later
+    assert merge_views(later, [first, second], CONFIG) is later
 
 
 def test_a_camera_that_moves_within_a_video_lends_nothing(tmp_path: Path) -> None:

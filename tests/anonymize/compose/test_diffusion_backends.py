@@ -87,7 +87,7 @@ def test_pickles_are_not_opened(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="safetensors"):
         load_backend(DiffusionConfig(**named), CPU)
     shutil.rmtree(tmp_path / "control")
-    with pytest.raises(UserError, match=r"diffusion\.control is no folder"):
+    with pytest.raises(UserError, match=r"diffusion\.control is neither a folder"):
         load_backend(DiffusionConfig(**named), CPU)
 
 

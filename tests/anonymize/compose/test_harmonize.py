@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain, relight
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined, relight
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import dress
@@ -139,11 +139,11 @@ def test_the_render_and_the_emptied_frame_are_left_alone(draw) -> None:
     moving = motion([0.0])
     drawn, emptied = draw(moving, 0), gray(150)
     before = drawn.color_HW3.copy()
-    for make in (Plain, Harmonize):
+    for make in (Unrefined, Harmonize):
         refined = make((moving,), CAMERA, FPS)(emptied, drawn, 0)
         np.testing.assert_array_equal(drawn.color_HW3, before)
         np.testing.assert_array_equal(emptied, 150)
-        if make is Plain:
+        if make is Unrefined:
             np.testing.assert_array_equal(refined.avatar_HW3, before)
             np.testing.assert_array_equal(refined.backdrop_HW3, 150)
             assert not refined.shaded_HW.any()

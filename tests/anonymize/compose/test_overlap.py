@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.silhouette import silhouette
 
-from raymaskdp.anonymize.compose.overlap import where_people_are
+from raymaskdp.anonymize.compose.overlap import drop_misplaced_avatars
 from raymaskdp.anonymize.people.people import People, Person
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.motion import Motion
@@ -59,12 +59,12 @@ def moved(motion: Motion, metres: float, frames: slice = slice(None)) -> Motion:
 
 def test_an_avatar_on_its_person_stays(motion: Motion, people: People) -> None:
     for metres in (0.0, 0.05):
-        (kept,) = where_people_are([moved(motion, metres)], people, load_body())
+        (kept,) = drop_misplaced_avatars([moved(motion, metres)], people, load_body())
         assert kept.visible_T.all()
 
 
 def test_an_avatar_beside_its_person_goes(motion: Motion, people: People) -> None:
-    (kept,) = where_people_are([moved(motion, 0.6)], people, load_body())
+    (kept,) = drop_misplaced_avatars([moved(motion, 0.6)], people, load_body())
     assert not kept.visible_T.any()
 
 
@@ -75,16 +75,16 @@ def test_one_upside_down_goes(motion: Motion, people: People) -> None:
     translation = turned.translation_T3.copy()
     translation[:, 1] -= 0.9  # head down, but over the same place
     turned = dataclasses.replace(turned, translation_T3=translation)
-    (kept,) = where_people_are([turned], people, load_body())
+    (kept,) = drop_misplaced_avatars([turned], people, load_body())
     assert not kept.visible_T.any()
 
 
 def test_a_moment_beside_the_outline_is_forgiven(motion: Motion, people: People) -> None:
-    (kept,) = where_people_are([moved(motion, 0.6, slice(10, 13))], people, load_body())
+    (kept,) = drop_misplaced_avatars([moved(motion, 0.6, slice(10, 13))], people, load_body())
     assert kept.visible_T.all()
 
 
 def test_without_an_outline_nothing_is_said(motion: Motion, people: People) -> None:
     blind = dataclasses.replace(people, persons=(dataclasses.replace(people.persons[0], outlines_T=None),))
-    (kept,) = where_people_are([moved(motion, 5.0)], blind, load_body())
+    (kept,) = drop_misplaced_avatars([moved(motion, 5.0)], blind, load_body())
     assert kept.visible_T.all()

@@ -11,7 +11,7 @@ import torch
 from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.compose.composite import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion import relight
-from raymaskdp.anonymize.compose.diffusion.relight import Embedded
+from raymaskdp.anonymize.compose.diffusion.relight import Relight
 from raymaskdp.anonymize.compose.harmonize import owners
 from raymaskdp.anonymize.compose.refiner import Refined, Shot
 from raymaskdp.anonymize.compose.synthesis import empty
@@ -35,8 +35,8 @@ def scene() -> LitScene:
     return made
 
 
-def refiner(scene: LitScene) -> Embedded:
-    return Embedded((scene.motion,), scene.motion.camera_33, FPS)
+def refiner(scene: LitScene) -> Relight:
+    return Relight((scene.motion,), scene.motion.camera_33, FPS)
 
 
 @pytest.fixture(scope="module")

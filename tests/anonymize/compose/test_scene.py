@@ -107,7 +107,7 @@ def test_a_scene_removes_doubts_and_survives_being_packed() -> None:
     given = people(doubt(12, 40, 10, 50, 20), persons=(person(visible_T, body),))
     scene = Scene.of(given, [motion(posed_T)])
     for one in (scene, Scene.unpack(scene.pack())):
-        everybody = masks.unpack(one.everybody(0.0), H, W)
+        everybody = masks.unpack(one.dilated_masks(0.0), H, W)
         assert everybody[:, 10:30, 5:15].all()
         assert everybody[12 - HELD : 13 + HELD, 12:18, 42:48].all()
         assert not everybody[12 + HELD + 1 :, 10:20, 40:50].any()
@@ -119,7 +119,7 @@ def test_a_scene_removes_doubts_and_survives_being_packed() -> None:
 def test_a_scene_without_people_survives_being_packed() -> None:
     scene = Scene.unpack(Scene.of(people(), []).pack())
     assert scene.num_frames == T
-    assert not scene.everybody(1.0).any_T().any()
+    assert not scene.dilated_masks(1.0).any_T().any()
 
 
 @pytest.mark.parametrize(

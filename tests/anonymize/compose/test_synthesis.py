@@ -12,14 +12,14 @@ from raymaskdp.anonymize.background.background import Background, find_backgroun
 from raymaskdp.anonymize.background.flow_fill import FlowFill
 from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.compose.composite import CompositeConfig
-from raymaskdp.anonymize.compose.harmonize import Harmonize, Plain
+from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
 from raymaskdp.anonymize.compose.synthesis import SynthesisInputs, WrittenLayers, write_layers
-from raymaskdp.anonymize.output.chunks import Pieces
+from raymaskdp.anonymize.output.chunks import Chunks
 from raymaskdp.anonymize.people.people import packed_size
 from raymaskdp.anonymize.verify.config import VerifyConfig
-from raymaskdp.anonymize.verify.ladder import SecondLook
+from raymaskdp.anonymize.verify.ladder import SecondDetector
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered
@@ -48,9 +48,9 @@ def source(tmp_path_factory) -> Path:
         made.mux(video.encode(None))
         hum = np.sin(np.arange(1024) * 0.1, dtype=np.float32)[None]
         for index in range(15):
-            piece = av.AudioFrame.from_ndarray(hum, format="fltp", layout="mono")
-            piece.sample_rate, piece.pts = 16_000, 1024 * index
-            made.mux(audio.encode(piece))
+            chunk = av.AudioFrame.from_ndarray(hum, format="fltp", layout="mono")
+            chunk.sample_rate, chunk.pts = 16_000, 1024 * index
+            made.mux(audio.encode(chunk))
         made.mux(audio.encode(None))
     return path
 
@@ -105,11 +105,11 @@ def write(
     draw: Callable[[int], Rendered] = draw,
     *,
     flow: bool = False,
-    look: SecondLook = sees_nobody,
+    look: SecondDetector = sees_nobody,
 ) -> WrittenLayers:
     folder.mkdir(exist_ok=True)
     people, info = scene(), probe(source)
-    removed = people.everybody(1.0)
+    removed = people.dilated_masks(1.0)
     if flow:
         background = Background(never_observed=1.0, drift_px=9.0, fit_failure="the camera is carried")
     else:
@@ -120,7 +120,7 @@ def write(
         scene=people,
         background=background,
         draw=draw,
-        refiner=lambda: {"none": Plain, "harmonize": Harmonize}[config.refine](
+        refiner=lambda: {"none": Unrefined, "harmonize": Harmonize}[config.refine](
             people.motions, people.camera_33, float(info.fps)
         ),
         silhouettes=Silhouettes(people, [draw_avatar(bytes(32), "a")], 0.05),
@@ -131,8 +131,8 @@ def write(
         composites=config,
         verify=VerifyConfig(),
     )
-    pieces = Pieces(folder=folder / "pieces", num_frames=FRAMES, length=length)
-    return write_layers(work, pieces, composite_path=folder / "a.mp4", avatar_path=folder / "a.avatar.mp4")
+    chunks = Chunks(folder=folder / "chunks", num_frames=FRAMES, length=length)
+    return write_layers(work, chunks, composite_path=folder / "a.mp4", avatar_path=folder / "a.avatar.mp4")
 
 
 def test_light_and_shadow_touch_the_composite_alone(source: Path, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_pieces_are_one_film(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("finished", [0, 1, 2, 3])
 def test_what_is_finished_is_not_made_again(source: Path, tmp_path: Path, finished: int) -> None:
-    """A film that broke off in the middle of a piece is taken up behind the last one, to the same bytes."""
+    """A film that broke off in the middle of a chunk is taken up behind the last one, to the same bytes."""
 
     def breaks_off(index: int) -> Rendered:
         if index == 4 * finished + 1:
@@ -202,7 +202,7 @@ def test_what_is_finished_is_not_made_again(source: Path, tmp_path: Path, finish
             write(source, broken, CompositeConfig(), 4, breaks_off)
     else:
         write(source, broken, CompositeConfig(), 4)
-    left = {note: note.stat().st_mtime_ns for note in (broken / "pieces").glob("*.npz")}
+    left = {note: note.stat().st_mtime_ns for note in (broken / "chunks").glob("*.npz")}
     assert len(left) == finished
     again = write(source, broken, CompositeConfig(), 4)
     assert again.resumed == finished
@@ -212,7 +212,7 @@ def test_what_is_finished_is_not_made_again(source: Path, tmp_path: Path, finish
 
 
 def test_frames_filled_along_the_flow_go_on_behind_a_piece(source: Path, tmp_path: Path) -> None:
-    """The neighbours of a piece's first frame are in the piece before; nothing of the block is left."""
+    """The neighbours of a chunk's first frame are in the chunk before; nothing of the block is left."""
 
     def breaks_off(index: int) -> Rendered:
         if index == 6:
@@ -236,6 +236,6 @@ def test_frames_filled_along_the_flow_go_on_behind_a_piece(source: Path, tmp_pat
 def test_a_piece_whose_refiner_state_is_lost_is_made_again(source: Path, tmp_path: Path) -> None:
     write(source, tmp_path, CompositeConfig(), 4)
     before = (tmp_path / "a.mp4").read_bytes()
-    sorted((tmp_path / "pieces").glob("*.npz"))[-1].unlink()  # the states before it are gone by then
+    sorted((tmp_path / "chunks").glob("*.npz"))[-1].unlink()  # the states before it are gone by then
     assert write(source, tmp_path, CompositeConfig(), 4).resumed == 0
     assert (tmp_path / "a.mp4").read_bytes() == before

@@ -1,24 +1,24 @@
-"""Things that a detector names stay where they are, unless people may sit or lie in their boxes."""
+"""BoxDetections that a detector names stay where they are, unless people may sit or lie in their boxes."""
 
 import numpy as np
 
 from raymaskdp.anonymize.compose.things import thing_film
-from raymaskdp.anonymize.people.networks.nanodet import PERSON, Things
+from raymaskdp.anonymize.people.networks.nanodet import PERSON, BoxDetections
 from raymaskdp.video.masks import unpack
 
 TABLE, CUP, MOTORCYCLE, HORSE = 60, 41, 3, 17
 HEIGHT, WIDTH = 60, 80
 
 
-def look(*seen: tuple[int, float, tuple[float, float, float, float]]) -> Things:
-    return Things(
+def look(*seen: tuple[int, float, tuple[float, float, float, float]]) -> BoxDetections:
+    return BoxDetections(
         boxes_N4=np.array([box for *_, box in seen], np.float32).reshape(-1, 4),
         score_N=np.array([score for _, score, _ in seen], np.float32),
         class_N=np.array([kind for kind, *_ in seen], int),
     )
 
 
-def covered(things: dict[int, Things], num_frames: int) -> np.ndarray:
+def covered(things: dict[int, BoxDetections], num_frames: int) -> np.ndarray:
     """Share of the picture that is a thing, by frame."""
     film = thing_film(things, num_frames, HEIGHT, WIDTH)
     return np.array([unpack(np.asarray(film[i]), HEIGHT, WIDTH).mean() for i in range(num_frames)])

@@ -1,4 +1,4 @@
-"""A long video whose worker is killed goes on behind the last finished piece, to the same bytes."""
+"""A long video whose worker is killed goes on behind the last finished chunk, to the same bytes."""
 
 import contextlib
 import json
@@ -65,7 +65,7 @@ def undisturbed(film: Film, tmp_path_factory: pytest.TempPathFactory) -> Undistu
 
 
 def wait_for_pieces(folder: Path, alive: Callable[[], bool]) -> None:
-    """Until two pieces below the private folder are finished."""
+    """Until two chunks below the private folder are finished."""
     until = time.monotonic() + 300
     while alive() and not list(folder.glob("*/*/00001.npz")):
         assert time.monotonic() < until
@@ -81,20 +81,20 @@ def test_a_killed_run_is_taken_up_where_it_broke_off(undisturbed: Undisturbed, t
         f"secret_file={config.secret_file}", f"piece_seconds={PIECE_SECONDS}",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    pieces = tmp_path / ".killed.pieces"
-    wait_for_pieces(pieces, lambda: process.poll() is None)
+    chunks = tmp_path / ".killed.chunks"
+    wait_for_pieces(chunks, lambda: process.poll() is None)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not list(killed.glob("*.mp4"))  # nothing unverified is published
-    assert pieces.stat().st_mode & 0o777 == 0o700
-    finished = list(pieces.glob("*/*/*.npz"))
+    assert chunks.stat().st_mode & 0o777 == 0o700
+    finished = list(chunks.glob("*/*/*.npz"))
 
     row = anonymize(undisturbed.source, killed, config, progress=False).rows[0]
     assert row.status == "done", row.reason
     metrics = json.loads(row.metrics)
-    assert metrics["pieces"] == PIECES
+    assert metrics["chunks"] == PIECES
     assert metrics["pieces_resumed"] == len(finished) >= 2
-    assert not pieces.exists()  # it held what nobody had verified
+    assert not chunks.exists()  # it held what nobody had verified
     assert undisturbed.files_of(killed) == undisturbed.files_of(undisturbed.out)
 
 
@@ -103,12 +103,12 @@ def test_a_killed_run_is_taken_up_where_it_broke_off(undisturbed: Undisturbed, t
 def test_the_next_actor_goes_on_behind_a_killed_ones_last_piece(
     undisturbed: Undisturbed, ray_session: None, tmp_path: Path
 ) -> None:
-    """Nobody runs anything again: Ray starts another actor, and that one finds the pieces."""
+    """Nobody runs anything again: Ray starts another actor, and that one finds the chunks."""
     killed: list[int] = []
     over = threading.Event()
 
     def kill() -> None:
-        wait_for_pieces(tmp_path / ".out.pieces", lambda: not over.is_set())
+        wait_for_pieces(tmp_path / ".out.chunks", lambda: not over.is_set())
         killed.extend(pid for pid in map_workers() if not over.is_set())
         for pid in killed:
             os.kill(pid, signal.SIGKILL)

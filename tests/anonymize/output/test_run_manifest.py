@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from raymaskdp.anonymize import run
 from raymaskdp.anonymize.item import Decided, Pending
-from raymaskdp.anonymize.object_store import Earlier
+from raymaskdp.anonymize.object_store import PreviousRun
 from raymaskdp.anonymize.output.manifest import (
     MANIFEST,
     Row,
@@ -63,7 +63,7 @@ def published(folder: Path) -> tuple[Path, Decided]:
 
 
 def finished(out: Path, record: VideoRecord, old: Row | None, config_sha256: str) -> Row | None:
-    return Earlier(out, [record]).finished(record, old, config_sha256)
+    return PreviousRun(out, [record]).finished(record, old, config_sha256)
 
 
 def test_what_is_published_is_complete_and_finished(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_manifest_says_how_the_last_run_got_on(tmp_path: Path) -> None:
     write_manifest(tmp_path, [], facts)
     write_manifest(tmp_path, [])
     assert last_run(pd.read_parquet(tmp_path / MANIFEST)) == facts
-    assert "2 workers at work on average; 5 wait, for about 10.0 minutes" in str(facts)
+    assert "2 active workers on average; 5 are waiting, for about 10.0 minutes" in str(facts)
     assert last_run(pd.DataFrame()) is None
 
 

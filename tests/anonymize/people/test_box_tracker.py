@@ -15,8 +15,8 @@ from raymaskdp.anonymize.people.box_tracker import (
     HELD_S,
     BoxTrack,
     FrameBoxes,
-    follow,
     shots_of,
+    track_boxes,
 )
 
 FPS = 12.0
@@ -84,7 +84,7 @@ def test_two_people_who_cross_keep_who_they_are() -> None:
     behind = Walker(
         at=lambda t: (300 - 5 * t, 152), seen=[t for t in range(41) if t not in hidden], colour=BLUE
     )
-    tracks = follow(filmed([front, behind], 41, order=np.random.default_rng(0)), FPS)
+    tracks = track_boxes(filmed([front, behind], 41, order=np.random.default_rng(0)), FPS)
     assert len(tracks) == 2
     first, second = sorted(tracks, key=lambda track: track.boxes_N4[0, 0])
     assert is_of(first, front, frames=range(41))
@@ -108,7 +108,7 @@ def test_people_who_keep_apart_are_as_many_tracks_in_any_order_of_boxes(seed: in
                 colour=np.eye(64)[number],
             )
         )
-    one, other = (follow(filmed(walkers, 40, order=np.random.default_rng(n)), FPS) for n in (1, 2))
+    one, other = (track_boxes(filmed(walkers, 40, order=np.random.default_rng(n)), FPS) for n in (1, 2))
     assert len(one) == people
     for track, same in zip(one, other, strict=True):
         np.testing.assert_allclose(track.boxes_N4, same.boxes_N4, atol=1e-3)
@@ -123,7 +123,7 @@ def test_people_who_keep_apart_are_as_many_tracks_in_any_order_of_boxes(seed: in
 def test_a_gap_is_filled_on_the_straight_line() -> None:
     seen = [*range(10), *range(16, 30)]
     walker = Walker(at=lambda t: (100 + 4 * t, 150 - 2 * t), seen=seen)
-    (track,) = follow(filmed([walker], 30), FPS)
+    (track,) = track_boxes(filmed([walker], 30), FPS)
     assert is_of(track, walker, frames=range(30))
     assert np.flatnonzero(~track.seen_N).tolist() == list(range(10, 16))
     assert (track.score_N[10:16] == 0).all()
@@ -131,17 +131,17 @@ def test_a_gap_is_filled_on_the_straight_line() -> None:
 
 def test_a_person_who_is_away_for_too_long_is_another_one() -> None:
     seen = [*range(10), *range(50, 60)]
-    first, second = follow(filmed([Walker(at=lambda t: (100, 150), seen=seen)], 60), FPS)
+    first, second = track_boxes(filmed([Walker(at=lambda t: (100, 150), seen=seen)], 60), FPS)
     assert first.stop <= second.start
     assert second.start == 50 - HELD
 
 
 def test_a_person_is_held_before_and_after_but_not_beyond_a_cut() -> None:
     walker = Walker(at=lambda t: (100, 150), seen=range(10, 15))
-    (track,) = follow(filmed([walker], 40), FPS)
+    (track,) = track_boxes(filmed([walker], 40), FPS)
     assert (track.start, track.stop) == (10 - HELD, 15 + HELD)
     cuts = (9, 16)
-    (track,) = follow(filmed([walker], 40, camera=lambda t: None if t in cuts else STILL), FPS)
+    (track,) = track_boxes(filmed([walker], 40, camera=lambda t: None if t in cuts else STILL), FPS)
     assert (track.start, track.stop) == (9, 16)
 
 
@@ -149,7 +149,7 @@ def test_a_cut_ends_everybody() -> None:
     walker = Walker(at=lambda t: (100, 150), seen=range(20))
     frames = filmed([walker], 20, camera=lambda t: None if t == 8 else STILL)
     assert shots_of(frames).tolist() == [0] * 8 + [1] * 12
-    tracks = follow(frames, FPS)
+    tracks = track_boxes(frames, FPS)
     assert [(track.start, track.stop) for track in tracks] == [(0, 8), (8, 20)]
 
 
@@ -159,7 +159,7 @@ def test_the_cameras_motion_is_taken_out(is_known: bool) -> None:
     pan = np.array([[1.0, 0, -80], [0, 1, 0]])
     walker = Walker(at=lambda t: (2000 - 78 * t, 150), seen=[t for t in range(20) if t not in (9, 10)])
     frames = filmed([walker], 20, camera=lambda t: pan if is_known else STILL)
-    tracks = [track for track in follow(frames, FPS) if track.seen_N.sum() > 10]
+    tracks = [track for track in track_boxes(frames, FPS) if track.seen_N.sum() > 10]
     assert len(tracks) == is_known
     if is_known:
         assert is_of(tracks[0], walker, frames=range(20), atol=3)
@@ -172,7 +172,7 @@ def test_zoom_of_the_camera_is_taken_out() -> None:
         for t in range(16)
         if t not in (6, 7, 8)
     ]
-    (track,) = follow(filmed(grown, 16, camera=lambda t: zoom), FPS)
+    (track,) = track_boxes(filmed(grown, 16, camera=lambda t: zoom), FPS)
     assert (track.start, track.stop) == (0, 16)
     assert track.seen_N.sum() == 13
 
@@ -182,7 +182,7 @@ def test_two_tracks_of_which_one_at_a_time_is_seen_are_one_person() -> None:
     one = Walker(at=lambda t: (100, 150), seen=range(0, 30, 2))
     two = Walker(at=lambda t: (106, 155), seen=[0, *range(1, 30, 2)])
     assert boxes.iou(one.box(0)[None], two.box(0)[None]) > 0.6
-    (track,) = follow(filmed([one, two], 30), FPS)
+    (track,) = track_boxes(filmed([one, two], 30), FPS)
     assert (track.start, track.stop) == (0, 30)
     assert track.seen_N.all()
 
@@ -194,9 +194,9 @@ def test_a_second_box_of_a_person_in_one_frame_does_not_take_the_person_over() -
         return (112.0 if frame == 9 else 100.0, 100.0)
 
     kicker = Walker(at=at, seen=range(24))
-    (alone,) = follow(filmed([kicker], 24), FPS)
+    (alone,) = track_boxes(filmed([kicker], 24), FPS)
     double = Walker(at=lambda frame: (97.0, 100.0), seen=[9], size=(46, 100), score=lambda frame: 0.6, vote=0)
-    tracks = follow(filmed([kicker, double], 24), FPS)
+    tracks = track_boxes(filmed([kicker, double], 24), FPS)
     assert len(tracks) == 1
     assert is_of(tracks[0], kicker, frames=[*range(9), *range(10, 24)])
     both_4 = tracks[0].at(9)
@@ -209,16 +209,16 @@ def test_two_people_who_stand_close_are_two() -> None:
     one = Walker(at=lambda t: (100, 150), seen=range(30))
     two = Walker(at=lambda t: (116, 150), seen=range(30), colour=BLUE)
     assert 0.4 < boxes.iou(one.box(0)[None], two.box(0)[None]) < 0.5
-    assert len(follow(filmed([one, two], 30), FPS)) == 2
+    assert len(track_boxes(filmed([one, two], 30), FPS)) == 2
 
 
 def test_a_part_of_a_person_that_nothing_votes_for_is_no_person() -> None:
     body = Walker(at=lambda t: (100 + 3 * t, 150), seen=range(20))
     arm = Walker(at=lambda t: (110 + 3 * t, 130), seen=range(20), size=(15, 40), vote=0)
-    (track,) = follow(filmed([body, arm], 20), FPS)
+    (track,) = track_boxes(filmed([body, arm], 20), FPS)
     assert is_of(track, body, frames=range(20))
     child = Walker(at=arm.at, seen=range(20), size=(15, 40), vote=1, colour=BLUE)
-    assert len(follow(filmed([body, child], 20), FPS)) == 2
+    assert len(track_boxes(filmed([body, child], 20), FPS)) == 2
 
 
 def test_a_person_is_followed_back_through_faint_boxes() -> None:
@@ -226,7 +226,7 @@ def test_a_person_is_followed_back_through_faint_boxes() -> None:
     walker = Walker(
         at=lambda t: (100 + 3 * t, 150), seen=range(10, 30), score=lambda t: 0.2 if t < 18 else 0.9
     )
-    (track,) = follow(filmed([walker], 30), FPS)
+    (track,) = track_boxes(filmed([walker], 30), FPS)
     assert track.start == 10 - HELD
     assert track.seen_N[HELD:].all()
     assert is_of(track, walker, frames=range(10, 30))
@@ -235,7 +235,7 @@ def test_a_person_is_followed_back_through_faint_boxes() -> None:
 @given(st.lists(st.floats(0, 1), min_size=12, max_size=12))
 def test_only_a_certain_box_begins_a_track(scores: list[float]) -> None:
     walker = Walker(at=lambda t: (100, 150), seen=range(12), score=lambda t: scores[t])
-    tracks = follow(filmed([walker], 12), FPS)
+    tracks = track_boxes(filmed([walker], 12), FPS)
     assert len(tracks) == any(score >= CERTAIN for score in scores)
     for track in tracks:
         seen = [track.start + index for index in np.flatnonzero(track.seen_N)]
@@ -243,16 +243,16 @@ def test_only_a_certain_box_begins_a_track(scores: list[float]) -> None:
 
 
 def test_a_glimpse_is_a_track_and_says_so() -> None:
-    (track,) = follow(filmed([Walker(at=lambda t: (100, 150), seen=[7])], 20), FPS)
+    (track,) = track_boxes(filmed([Walker(at=lambda t: (100, 150), seen=[7])], 20), FPS)
     assert track.seen_N.sum() == 1
     assert (track.start, track.stop) == (7 - HELD, 8 + HELD)
 
 
 def test_votes_are_counted_for_and_against() -> None:
     dog = Walker(at=lambda t: (100, 150), seen=range(10), vote=-1)
-    (track,) = follow(filmed([dog], 10), FPS)
+    (track,) = track_boxes(filmed([dog], 10), FPS)
     assert (track.votes, track.against) == (0, 10)
 
 
 def test_an_empty_video_has_nobody() -> None:
-    assert follow(filmed([], 5), FPS) == follow([], FPS) == []
+    assert track_boxes(filmed([], 5), FPS) == track_boxes([], FPS) == []

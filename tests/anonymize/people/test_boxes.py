@@ -34,7 +34,7 @@ def test_overlaps_are_counted_pixels(some: np.ndarray, others: np.ndarray) -> No
     either = (mine[:, None] | theirs[None]).sum(-1)
     np.testing.assert_array_equal(boxes.intersections(some, others), shared)
     np.testing.assert_allclose(boxes.iou(some, others), shared / np.maximum(either, 1))
-    np.testing.assert_allclose(boxes.inside(some, others), shared / mine.sum(-1)[:, None])
+    np.testing.assert_allclose(boxes.share_inside(some, others), shared / mine.sum(-1)[:, None])
 
 
 @given(whole_boxes(), st.floats(0.1, 50), st.floats(-1e3, 1e3), st.floats(-1e3, 1e3))
@@ -49,14 +49,14 @@ def test_overlaps_do_not_depend_on_place_and_scale(
 
 def test_an_empty_box_overlaps_nothing() -> None:
     empty, whole = np.array([[3.0, 3, 3, 9]]), np.array([[0.0, 0, 10, 10]])
-    assert boxes.iou(empty, whole) == boxes.iou(empty, empty) == boxes.inside(empty, whole) == 0
+    assert boxes.iou(empty, whole) == boxes.iou(empty, empty) == boxes.share_inside(empty, whole) == 0
 
 
 @given(whole_boxes(12), st.floats(0.05, 0.95), st.randoms(use_true_random=False))
 def test_suppression_leaves_the_best_of_each_heap(some: np.ndarray, most_iou: float, random: object) -> None:
     score_N = np.linspace(0.1, 0.9, len(some))
     random.shuffle(score_N)
-    kept = boxes.suppressed(some, score_N, most_iou)
+    kept = boxes.nms(some, score_N, most_iou)
     overlap = boxes.iou(some, some)
     assert (np.diff(score_N[kept]) < 0).all()
     for place, index in enumerate(kept):
@@ -66,7 +66,7 @@ def test_suppression_leaves_the_best_of_each_heap(some: np.ndarray, most_iou: fl
         assert overlap[index, better].max() > most_iou
     # The order in which they come does not matter.
     order = np.array(random.sample(range(len(some)), len(some)), int)
-    again = boxes.suppressed(some[order], score_N[order], most_iou)
+    again = boxes.nms(some[order], score_N[order], most_iou)
     np.testing.assert_array_equal(order[again], kept)
 
 
@@ -76,7 +76,7 @@ def test_suppression_leaves_the_best_of_each_heap(some: np.ndarray, most_iou: fl
     st.integers(1, 99),
 )
 def test_a_box_has_at_least_one_pixel_of_a_frame(box: tuple[float, ...], height: int, width: int) -> None:
-    x0, y0, x1, y1 = boxes.within(box, height=height, width=width)
+    x0, y0, x1, y1 = boxes.clip_to_frame(box, height=height, width=width)
     assert 0 <= x0 < x1 <= width
     assert 0 <= y0 < y1 <= height
     if box[0] < width - 1 and box[1] < height - 1 and box[2] > 1 and box[3] > 1:
@@ -92,4 +92,4 @@ def test_growing_is_by_the_longer_side() -> None:
 
 def test_a_box_around_points_ignores_those_that_are_not_known() -> None:
     points = np.array([[3.0, 9], [np.nan, np.nan], [5, 1]])
-    assert boxes.around_points(points) == pytest.approx((3, 1, 5, 9))
+    assert boxes.bounding_box(points) == pytest.approx((3, 1, 5, 9))

@@ -166,7 +166,9 @@ def test_a_close_up_is_covered_in_every_frame(find: FindPeople, shared_videos: P
     for frame_HW3, covered_HW in zip(frames, covered_THW, strict=True):
         face_N5 = faces(frame_HW3)
         assert len(face_N5)
-        x0, y0, x1, y1 = boxes.within(face_N5[face_N5[:, 4].argmax()], height=info.height, width=info.width)
+        x0, y0, x1, y1 = boxes.clip_to_frame(
+            face_N5[face_N5[:, 4].argmax()], height=info.height, width=info.width
+        )
         assert covered_HW[y0:y1, x0:x1].mean() > 0.97
 
 

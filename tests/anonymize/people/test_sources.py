@@ -23,7 +23,7 @@ from support.silhouette import silhouette
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.box_search import Looked
+from raymaskdp.anonymize.people.box_search import BoxSearchResult
 from raymaskdp.anonymize.people.box_tracker import BoxTrack
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.people import People
@@ -274,7 +274,7 @@ def test_a_ghost_is_removed_where_nobody_else_looks_and_else_checked(film: Film,
     assert ghost.masks_T.any_T().all()
 
     def people(pixels: np.ndarray, *tracks: BoxTrack) -> People:
-        looked = Looked(frames=(), things={}, tracks=list(tracks))
+        looked = BoxSearchResult(frames=(), things={}, tracks=list(tracks))
         foreground = [SmallMask.of(pixels)] * film.info.num_frames
         return people_of(skeletons, film.info, PoseConfig(), looked, foreground)
 
@@ -300,7 +300,7 @@ def test_a_ghost_is_removed_where_nobody_else_looks_and_else_checked(film: Film,
     assert len(people(nothing, dog).persons) == 1
     assert not people(nothing, dog).doubts
     # ... and whom the skeletons know is one person.
-    x0, y0, x1, y1 = boxes.around_points(known.bodies[0].keypoints_TL3[0])
+    x0, y0, x1, y1 = boxes.bounding_box(known.bodies[0].keypoints_TL3[0])
     assert len(people(nothing, box_track((x0, y0, x1, y1), film.info.num_frames, votes=10)).persons) == 1
 
 
@@ -466,15 +466,15 @@ def damaged(film: Film, source: str, folder: Path) -> dict[str, tuple[str, bytes
         },
         "smpl": {
             "missing": (".other", b""),
-            "no pickle": (".pkl", b"Dear diary"),
+            "not a pickle": (".pkl", b"Dear diary"),
             "damaged": (".pkl", pickle.dumps(formats.wham(film.truth))[:500]),
             "dictionary": (".pkl", pickle.dumps([1, 2])),
             "no 'tid'": (".pkl", pickle.dumps({0: {"pose": 1}})),
             "differ in length": (".pkl", pickle.dumps(bad_wham)),
             "behind the camera": (".pkl", pickle.dumps(behind)),
             "in frame 59": (".pkl", pickle.dumps(late)),
-            "no npz": (".npz", b"Dear diary"),
-            "no file of torch": (".pt", b"Dear diary"),
+            "not an npz": (".npz", b"Dear diary"),
+            "not a torch file": (".pt", b"Dear diary"),
         },
     }
     return files[source]
@@ -498,7 +498,7 @@ def test_sources_are_checked_before_anything_starts(tmp_path: Path) -> None:
         AnonymizeConfig(pose=PoseConfig(source="kinect"))
     with pytest.raises(UserError, match=r"pose\.skeletons=DIR"):
         AnonymizeConfig(pose=PoseConfig(source="ntu"))
-    with pytest.raises(UserError, match="name the source of these files"):
+    with pytest.raises(UserError, match="reads no files; name their source"):
         AnonymizeConfig(pose=PoseConfig(skeletons=tmp_path))
     with pytest.raises(UserError, match="does not exist"):
         pose_source(PoseConfig(source="ntu", skeletons=tmp_path / "nowhere"))

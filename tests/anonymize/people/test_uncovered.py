@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raymaskdp.anonymize.people.networks.nanodet import Things
+from raymaskdp.anonymize.people.networks.nanodet import BoxDetections
 from raymaskdp.anonymize.people.people import Person
 from raymaskdp.anonymize.people.uncovered import uncovered_parts
 from raymaskdp.video.masks import pack
@@ -24,8 +24,8 @@ def somebody(x0: int, y0: int, x1: int, y1: int) -> Person:
     )
 
 
-def seen(box: tuple[float, ...], score: float = 0.5, kind: int = 0) -> dict[int, Things]:
-    one = Things(
+def seen(box: tuple[float, ...], score: float = 0.5, kind: int = 0) -> dict[int, BoxDetections]:
+    one = BoxDetections(
         boxes_N4=np.array([box], np.float32),
         score_N=np.array([score], np.float32),
         class_N=np.array([kind]),
@@ -33,7 +33,7 @@ def seen(box: tuple[float, ...], score: float = 0.5, kind: int = 0) -> dict[int,
     return {0: one, 2: one}
 
 
-def doubted(things: dict[int, Things], *persons: Person) -> list[int]:
+def doubted(things: dict[int, BoxDetections], *persons: Person) -> list[int]:
     doubts = uncovered_parts(persons, things, num_frames=FRAMES, height=HEIGHT, width=WIDTH)
     assert all(doubt.is_part for doubt in doubts)
     return [doubt.frame for doubt in doubts]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from raymaskdp.anonymize.verify import ladder
 from raymaskdp.anonymize.verify.ladder import (
     SOLID,
-    Attention,
+    ChangedFrames,
     LadderFrame,
     Rung,
-    SecondLook,
+    SecondDetector,
     num_regions,
     redacted,
     warm_up,
@@ -45,7 +45,7 @@ def red(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
     return np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float64)
 
 
-def unless(is_fine: object) -> SecondLook:
+def unless(is_fine: object) -> SecondDetector:
     """Somebody in the middle of every frame whose middle is not fine."""
 
     def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
@@ -54,7 +54,7 @@ def unless(is_fine: object) -> SecondLook:
     return look
 
 
-def run(frames: Iterable[LadderFrame], look: SecondLook = red) -> list[LadderFrame]:
+def run(frames: Iterable[LadderFrame], look: SecondDetector = red) -> list[LadderFrame]:
     return list(redacted(frames, look, FPS))
 
 
@@ -238,7 +238,7 @@ def test_frames_that_look_alike_are_looked_at_once_in_each_part() -> None:
         looked.append(turn)
         return NOBODY
 
-    attention, rng = Attention(look, 24.0), np.random.default_rng(0)
+    attention, rng = ChangedFrames(look, 24.0), np.random.default_rng(0)
     for index in range(1, 12):
         noisy = np.clip(ROOM + rng.normal(0, 4, ROOM.shape), 0, 255).astype(np.uint8)
         attention(noisy, index)
@@ -270,7 +270,7 @@ def test_slow_videos_are_looked_at_in_all_parts() -> None:
         looked.append(turn)
         return NOBODY
 
-    attention = Attention(look, 5.0)
+    attention = ChangedFrames(look, 5.0)
     for index in range(1, 4):
         attention(np.full((H, W, 3), 40 * index, np.uint8), index)
     assert looked == [None] * 3
@@ -284,7 +284,7 @@ def test_slow_change_is_seen_in_the_end() -> None:
         looked.append(int(frame_HW3[0, 0, 0]))
         return NOBODY
 
-    attention = Attention(look, 5.0)
+    attention = ChangedFrames(look, 5.0)
     for level in range(60, 90):
         attention(np.full((H, W, 3), level, np.uint8), 1)
     assert looked == [60, 67, 74, 81, 88]

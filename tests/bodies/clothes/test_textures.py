@@ -96,5 +96,5 @@ def test_what_does_not_fit_is_a_sentence(tmp_path, licensed, folder) -> None:
         dress(licensed, AVATAR, empty)
     (empty / "a.png").write_bytes(b"no image")
     (empty / "a.obj").write_text("v 0 0 0\nvt 0 0\nf 1/1 2/1 3/1\n")
-    with pytest.raises(UserError, match="no Wavefront file"):
+    with pytest.raises(UserError, match="not a Wavefront file"):
         dress(licensed, AVATAR, empty)

@@ -9,7 +9,7 @@ import torch
 from raymaskdp.bodies.fitting import lift as lifting
 from raymaskdp.bodies.fitting.fit import guess_camera
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE
-from raymaskdp.bodies.fitting.lift import OFFSETS_S, Lift, lift, moved, neighbours, turned_to_axis
+from raymaskdp.bodies.fitting.lift import OFFSETS_S, Lift, correction_size, lift, neighbours, turned_to_axis
 
 torch.set_num_threads(1)
 FPS = 12.0
@@ -95,12 +95,12 @@ def test_how_far_a_correction_moves_what_is_clearly_seen() -> None:
     inside = np.ones(keypoints.shape[:2], bool)
     other = keypoints.copy()
     other[..., 0] += 0.1 * extent[:, None]
-    assert moved(other, keypoints, inside) == pytest.approx(0.1)
+    assert correction_size(other, keypoints, inside) == pytest.approx(0.1)
     keypoints[:, MEDIAPIPE.row("left_knee"), 2] = 0.1  # what is not clear may be moved anywhere
     far = keypoints.copy()
     far[:, MEDIAPIPE.row("left_knee"), :2] += 500
-    assert moved(far, keypoints, inside) == pytest.approx(0.0)
-    assert moved(other, keypoints, np.zeros_like(inside)) == 0.0
+    assert correction_size(far, keypoints, inside) == pytest.approx(0.0)
+    assert correction_size(other, keypoints, np.zeros_like(inside)) == 0.0
 
 
 def test_rays_are_turned_to_the_axis_by_the_least_rotation() -> None:

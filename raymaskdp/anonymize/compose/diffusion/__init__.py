@@ -1,7 +1,7 @@
-"""`composite.refine=diffusion`: rendered avatars made to look filmed, and to stay still on their surface.
+"""`composite.refine=diffusion`: rendered avatars made to look recorded, stable in time.
 
-`settings` says how, `rasterize` knows which point of the body every pixel shows and where it was a frame
-before, `noise` is anchored to those points, `cross_frame_attention` hands latents and attention keys from
-frame to frame, `backends` holds the networks, and `refiner` puts it together. None of them is ever given a
-source frame.
+`settings` has the settings. `rasterize` computes the surface point of every pixel and its position in the
+previous frame. `noise` is anchored to these points. `cross_frame_attention` passes latents and attention keys
+from frame to frame. `backends` has the networks, and `refiner` combines all of these. None of them ever
+receives a source frame.
 """

@@ -1,7 +1,7 @@
-"""The networks, loaded once a worker: pictures of one person in, the same pictures refined out.
+"""The networks, loaded once per worker: images of one person in, the same images refined out.
 
-What they are given is a `Takes`: rendered composite, rendered depth and avatar mask. It has no place for a
-source frame.
+Their input is a `Takes`: rendered composite, rendered depth and avatar mask. It has no field for a source
+frame.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from diffusers import (
 from PIL import Image
 from torch import Tensor
 
-from raymaskdp.anonymize.compose.diffusion.cross_frame_attention import Memory, Sharing, carried
+from raymaskdp.anonymize.compose.diffusion.cross_frame_attention import (
+    CrossFrameAttention,
+    Memory,
+    with_previous_latents,
+)
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.diffusion.weights import load_pipeline
 
@@ -33,18 +37,18 @@ from raymaskdp.anonymize.compose.diffusion.weights import load_pipeline
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Takes:
-    """One person in some frames, one after the other, as the networks see them.
+    """One person in some consecutive frames, as input of the networks.
 
     Attributes:
       pictures_FSS3: uint8, the composite of emptied frame and avatars.
       nearness_FSS: float32 from 0 (nothing) to 1 (near), of the rendered avatar.
-      masks_FSS: bool, what may change.
+      masks_FSS: bool, the pixels that may change.
       noise_FChw: float32, standard normal.
-      links_Fhw2: float32, where each latent was in the frame before, in [-1, 1] of its crop.
+      links_Fhw2: float32, position of each latent in the previous frame, in [-1, 1] of its crop.
       known_Fhw: float32, 1 where that is known, else 0.
-      prompt: what should be seen.
-      seed: of everything that is not in `noise_FChw`.
-      memory: of the track; None to make every frame for itself.
+      prompt: the prompt.
+      seed: of all randomness outside `noise_FChw`.
+      memory: of the track; None to refine every frame separately.
     """
 
     pictures_FSS3: np.ndarray
@@ -59,11 +63,11 @@ class Takes:
 
 
 class ImageBackend:
-    """Stable Diffusion with a depth ControlNet, which inpaints what it is shown.
+    """Stable Diffusion with a depth ControlNet, as an inpainting model.
 
     Attributes:
       pipe: diffusers' pipeline.
-      device: where it computes.
+      device: the device that it runs on.
     """
 
     def __init__(
@@ -77,15 +81,15 @@ class ImageBackend:
         self.pipe.set_progress_bar_config(disable=True)
         self.pipe.vae.enable_slicing()
         self.pipe.vae.enable_tiling()
-        self._sharing = Sharing(self.pipe.unet)
+        self._sharing = CrossFrameAttention(self.pipe.unet)
 
     def latents(self, side: int) -> tuple[int, int, int]:
-        """Channels, rows and columns of the latents of a picture of `side` x `side` pixels."""
+        """Channels, rows and columns of the latents of an image of `side` x `side` pixels."""
         size = side // self.pipe.vae_scale_factor
         return int(self.pipe.vae.config.latent_channels), size, size
 
     def __call__(self, takes: Takes) -> np.ndarray:
-        """The refined pictures, float32 [F, S, S, 3] in [0, 1]; what is outside the masks is of no use."""
+        """The refined images, float32 [F, S, S, 3] in [0, 1]; pixels outside the masks are meaningless."""
         config, frames = self._config, len(takes.pictures_FSS3)
         pictures = self._tensor(takes.pictures_FSS3).permute(0, 3, 1, 2) / 255
         nearness = self._tensor(takes.nearness_FSS)[:, None].expand(-1, 3, -1, -1)
@@ -106,7 +110,7 @@ class ImageBackend:
                 num_inference_steps=max(config.steps, round(1 / config.strength + 0.5)),
                 guidance_scale=config.guidance,
                 controlnet_conditioning_scale=config.control_scale,
-                # The same for every frame, so that none depends on the others of its batch.
+                # The same for every frame, so that a frame is independent of the others of its batch.
                 generator=[torch.Generator().manual_seed(takes.seed % 2**63) for _ in range(frames)],
                 latents=noise,
                 output_type="np",
@@ -122,7 +126,7 @@ class ImageBackend:
         def carry(_: Any, step: int, __: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             if takes.memory is None:
                 return {}
-            return {"latents": carried(tensors["latents"], step, takes.memory, links, known)}
+            return {"latents": with_previous_latents(tensors["latents"], step, takes.memory, links, known)}
 
         return carry
 
@@ -131,9 +135,10 @@ class ImageBackend:
 
 
 class VideoBackend:
-    """Wan VACE: makes a window of frames at once, from the depth of the avatars and what is around them.
+    """Wan VACE: generates a window of frames in one call, from the depth of the avatars and their
+    surroundings.
 
-    Within a window it is consistent by itself. The track's first render goes with every window, so that all
+    Within a window it is consistent by itself. The track's first render is part of every window, so that all
     of them show the same clothes.
     """
 
@@ -142,22 +147,22 @@ class VideoBackend:
         self.device = device
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.pipe = load_pipeline(config, WanVACEPipeline, None, dtype).to(device)
-        self.pipe.vae.to(torch.float32)  # as its authors run it: in half precision it bands
+        self.pipe.vae.to(torch.float32)  # as its authors do: half precision causes banding
         self.pipe.vae.enable_tiling()
         self.pipe.set_progress_bar_config(disable=True)
 
     def latents(self, side: int) -> tuple[int, int, int]:
-        """Channels, rows and columns of the latents of a picture of `side` x `side` pixels."""
+        """Channels, rows and columns of the latents of an image of `side` x `side` pixels."""
         size = side // self.pipe.vae_scale_factor_spatial
         return int(self.pipe.vae.config.z_dim), size, size
 
     def __call__(self, takes: Takes) -> np.ndarray:
-        """The refined pictures, float32 [F, S, S, 3] in [0, 1]; what is outside the masks is of no use."""
+        """The refined images, float32 [F, S, S, 3] in [0, 1]; pixels outside the masks are meaningless."""
         config, frames = self._config, len(takes.pictures_FSS3)
         stride = self.pipe.vae_scale_factor_temporal
         window = (
             -(-(frames - 1) // stride) * stride + 1
-        )  # its latents are of one frame, then of `stride` each
+        )  # its first latent is of one frame, the others of `stride` each
         order = np.minimum(np.arange(window), frames - 1)
         nearness = np.repeat((255 * takes.nearness_FSS[..., None]).astype(np.uint8), 3, axis=3)
         masks = takes.masks_FSS[..., None]
@@ -172,7 +177,7 @@ class VideoBackend:
             )
         noise = torch.from_numpy(takes.noise_FChw[order[::stride]]).permute(1, 0, 2, 3)[None]
         chance = torch.Generator().manual_seed(takes.seed % 2**63)
-        # One latent more stands for the reference; the pipeline takes it off again.
+        # One more latent for the reference image; the pipeline removes it again.
         noise = torch.cat([torch.randn(noise[:, :, :1].shape, generator=chance), noise], dim=2)
         side = takes.pictures_FSS3.shape[1]
         with torch.inference_mode():
@@ -200,7 +205,7 @@ Backend = ImageBackend | VideoBackend
 
 
 def load_backend(config: DiffusionConfig, device: torch.device) -> Backend:
-    """The backend that the configuration names; raises `UserError` where its weights are not."""
+    """The backend that the configuration names; raises `UserError` if its weights are missing."""
     if config.backend == "wan-vace":
         return VideoBackend(config, device)
     kind = (
@@ -215,15 +220,15 @@ _LCM: Any = LCMScheduler
 
 
 class SameNoise(_LCM):
-    """Latent consistency sampling that puts the same noise back after each step, and not new one.
+    """Latent consistency sampling that adds the same noise again after each step, instead of new noise.
 
-    New noise would be anchored to the picture and not to the body, and flicker.
+    New noise would be anchored to the image and not to the body, and flicker.
     """
 
     noise: Tensor | None = None
 
     def step(self, *arguments: Any, return_dict: bool = True, **options: Any) -> Any:
-        """As the library's; always a tuple of the next latents and of the denoised ones."""
+        """As in the library; always a tuple of the next latents and of the denoised ones."""
         following, denoised = super().step(*arguments, return_dict=False, **options)
         if self.noise is not None and self.step_index < len(self.timesteps):
             following = self.add_noise(denoised, self.noise, self.timesteps[self.step_index][None])
@@ -238,9 +243,9 @@ _SCHEDULERS: dict[str, type[Any]] = {
 
 
 def _with_noise(kind: type[Any]) -> type[Any]:
-    """The pipeline class, changed so that `latents` is the noise that the picture gets.
+    """The pipeline class, changed so that `latents` is the noise that is added to the image.
 
-    The library takes latents for where denoising starts and forgets the picture then.
+    The library takes `latents` for the start of denoising and then ignores the image.
     """
 
     class WithNoise(kind):

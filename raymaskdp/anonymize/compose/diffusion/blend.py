@@ -1,4 +1,4 @@
-"""Changes by the networks, laid over the frame: wholly within avatars, fading out in a narrow seam."""
+"""Blend the networks' changes into the frame: fully inside avatars, fading out in a narrow seam."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def blended(
     people: list[tuple[PersonTake, np.ndarray]],
     seam_px: int,
 ) -> Refined:
-    """The layers with the changes in them, at full resolution: in avatars wholly, outside less and less."""
+    """The layers with the changes, at full resolution: fully inside avatars, fading out outside."""
     height, width = shot.drawn.mask_HW.shape
     avatar_HW3, backdrop_HW3 = plain.avatar_HW3.copy(), plain.backdrop_HW3.copy()
     shaded_HW = plain.shaded_HW.copy()
@@ -39,8 +39,10 @@ def blended(
     return Refined(backdrop_HW3=backdrop_HW3, avatar_HW3=avatar_HW3, shaded_HW=shaded_HW)
 
 
-def carried_on(track: PersonTrack, take: PersonTake, change_SS3: np.ndarray, share: float) -> np.ndarray:
-    """The change, of which points that were seen before keep `share` from then."""
+def temporally_blended(
+    track: PersonTrack, take: PersonTake, change_SS3: np.ndarray, share: float
+) -> np.ndarray:
+    """The change; points visible in the previous frame, too, keep `share` of its change."""
     if take.back is None or track.change_SS3 is None:
         return change_SS3
     before_SS3 = take.back.warp(track.change_SS3)

@@ -1,8 +1,7 @@
-"""Cross-frame attention: frames of one person share latents, keys and values while they are denoised.
+"""Cross-frame attention: frames of one person share latents, keys and values during denoising.
 
-`Memory` belongs to a track and keeps, for each step, the last frame's latents and what every layer of
-self-attention saw in the first frame and in the last. So frames may be denoised in batches of any size
-and come out the same.
+`Memory` belongs to a track. For each step it stores the last frame's latents, and the tokens of every
+self-attention layer in the first frame and in the last. So the result is independent of the batch size.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from torch.nn import functional
 # h w rows and columns of the latents, S those of a picture.
 
 SHARE = 0.5
-"""How much of a latent comes from the frame before, where the same point of the body was seen there."""
+"""Share of a latent that comes from the previous frame, where the same surface point is visible in both."""
 
 Place = tuple[str, int]
 """A layer, and a step of the schedule."""
@@ -30,12 +29,12 @@ Place = tuple[str, int]
 
 @dataclass(kw_only=True, eq=False)
 class Memory:
-    """What is kept of a track's earlier frames. Starts empty.
+    """Data of a track's earlier frames. Initially empty.
 
     Attributes:
-      first_GNC, last_GNC: what layers saw in the first frame and in the last.
+      first_GNC, last_GNC: tokens of the layers in the first frame and in the last.
       latents_Chw: of the last frame, after each step.
-      picture_SS3: uint8, the first frame before it was refined; video networks alone want it.
+      picture_SS3: uint8, the first frame before it was refined; only video networks use it.
     """
 
     first_GNC: dict[Place, Tensor] = field(default_factory=dict)
@@ -44,7 +43,7 @@ class Memory:
     picture_SS3: np.ndarray | None = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it by name, for a file."""
+        """All tensors by name, for a file."""
         named = {f"latents.{step}": latents for step, latents in self.latents_Chw.items()}
         for part, seen in (("first", self.first_GNC), ("last", self.last_GNC)):
             named |= {f"{part}.{step}.{layer}": tokens for (layer, step), tokens in seen.items()}
@@ -54,7 +53,7 @@ class Memory:
 
     @classmethod
     def of(cls, named: Mapping[str, Tensor], device: torch.device) -> Memory:
-        """The memory whose `tensors` these are, for networks on a device."""
+        """The memory with these `tensors`, for networks on a device."""
         memory = cls()
         for name, tensor in named.items():
             part, _, rest = name.partition(".")
@@ -69,7 +68,7 @@ class Memory:
         return memory
 
     def saved(self) -> Memory:
-        """A copy to go back to, should the next batch fail."""
+        """A copy for the case that the next batch fails."""
         return Memory(
             first_GNC=copy.copy(self.first_GNC),
             last_GNC=copy.copy(self.last_GNC),
@@ -78,10 +77,10 @@ class Memory:
         )
 
 
-class Sharing:
-    """Self-attention of a U-Net that also looks at the track's first frame and at the one before.
+class CrossFrameAttention:
+    """Self-attention of a U-Net, extended by the tokens of the track's first frame and of the previous one.
 
-    (Keys of other frames: Wu et al. 2023, Tune-A-Video; here frames before count, none after.)
+    (Keys of other frames: Wu et al. 2023, Tune-A-Video; here only frames before, none after.)
     """
 
     def __init__(self, unet: Any) -> None:
@@ -100,7 +99,7 @@ class Sharing:
         self._memory, self._frames, self._step = memory, frames, {}
 
     def context(self, name: str, tokens_BNC: Tensor) -> Tensor | None:
-        """What the tokens [G·F, N, C] of a layer look at, [G·F, 3N, C]; None for themselves."""
+        """The context [G·F, 3N, C] for the tokens [G·F, N, C] of a layer; None for the tokens alone."""
         if self._memory is None:
             return None
         place = name, self._step.get(name, 0)
@@ -114,9 +113,9 @@ class Sharing:
 
 
 class _Shared:
-    """The library's attention, with more to look at."""
+    """The library's attention, with an extended context."""
 
-    def __init__(self, name: str, sharing: Sharing) -> None:
+    def __init__(self, name: str, sharing: CrossFrameAttention) -> None:
         self._name = name
         self._sharing = sharing
         self._attend = AttnProcessor2_0()
@@ -126,19 +125,21 @@ class _Shared:
         return self._attend(attn, hidden_states, context)
 
 
-def carried(latents_FChw: Tensor, step: int, memory: Memory, links_Fhw2: Tensor, known_Fhw: Tensor) -> Tensor:
-    """Latents with their share of the frame before, each warped along the body; the last one is remembered.
+def with_previous_latents(
+    latents_FChw: Tensor, step: int, memory: Memory, links_Fhw2: Tensor, known_Fhw: Tensor
+) -> Tensor:
+    """Latents blended with those of the previous frame, each warped along the body; the last one is stored.
 
     Args:
       latents_FChw: of the frames of a batch, after `step`.
-      links_Fhw2: where each latent was in the frame before, in [-1, 1] of its crop (columns, rows).
+      links_Fhw2: position of each latent in the previous frame, in [-1, 1] of its crop (columns, rows).
       known_Fhw: 1 where that is known, else 0.
     """
     before = memory.latents_Chw.get(step)
     frames = []
     for latents, links, known in zip(latents_FChw, links_Fhw2, known_Fhw, strict=True):
         if before is not None:
-            # The nearest one: interpolating would take variance from the noise that is still in there.
+            # The nearest one, because interpolation would reduce the variance of the remaining noise.
             warped = functional.grid_sample(
                 before[None].float(), links[None].float(), mode="nearest", align_corners=False
             )[0].to(latents.dtype)

@@ -1,10 +1,10 @@
-"""White noise anchored to the body and to the room, so that it moves as they do.
+"""White noise anchored to the body and to the room, so that it moves with them.
 
-Space is divided into small cells: on a body by its rest pose, elsewhere by the frame's pixels. Every
-cell has normal numbers of its own, made by hashing its place. A latent pixel sums the cells that it shows,
-scaled to variance 1; different latent pixels show different cells, so the noise is white, as a diffusion
-model wants it. (The idea is that of Chang et al. 2024, who integrate noise over warped pixels; here the
-surface is known, so nothing has to be warped.)
+Space is divided into small cells: on a body by its rest pose, elsewhere by the frame's pixels. Every cell has
+its own normal numbers, computed by hashing its position. A latent pixel sums the cells that it shows, scaled
+to variance 1. Different latent pixels show different cells, so the noise is white, as a diffusion model
+requires. (The idea is that of Chang et al. 2024, who integrate noise over warped pixels; here the surface is
+known, so no warp is needed.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 # Shape suffixes: S rows and columns of a crop, h w of the latents, C channels, N cells seen, D coordinates.
 
 FINENESS = 3
-"""Cells along the side of a latent pixel."""
+"""Number of cells along the side of a latent pixel."""
 
 
 def anchored(cells_SSD: np.ndarray, *, seed: int, channels: int, shape: tuple[int, int]) -> np.ndarray:
@@ -43,7 +43,7 @@ def anchored(cells_SSD: np.ndarray, *, seed: int, channels: int, shape: tuple[in
 
 def _mixed(cells_SSD: np.ndarray, seed: int) -> np.ndarray:
     """One 64-bit number for each cell."""
-    # Scrambled before it meets a cell: seeds next to each other would else swap a few cells and no more.
+    # The seed is scrambled first, because otherwise adjacent seeds would only permute a few cells.
     mixed = np.broadcast_to(_scramble(np.array([seed % 2**64], np.uint64)), cells_SSD.shape[:-1])
     for axis in range(cells_SSD.shape[-1]):
         mixed = _scramble(mixed ^ cells_SSD[..., axis].astype(np.uint64))

@@ -1,36 +1,36 @@
-"""Check that a refined person has the pose of the render, by the landmark network."""
+"""Check by the landmark network that a refined person has the pose of the render."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks, Sighting, View
+from raymaskdp.anonymize.people.networks.mediapipe import BodyDetection, CropView, PoseNetworks
 
 # Shape suffixes: S rows and columns of a crop, N landmarks.
 
 CLEAR = 0.5
-"""Visibility from which a landmark counts."""
+"""Least visibility of a landmark that is compared."""
 
 ENOUGH = 8
-"""Landmarks that must be clear in the render for its pose to be known."""
+"""Least number of such landmarks in the render."""
 
 BODY = slice(11, 33)
-"""Landmarks below the neck; those of the face say little about a pose."""
+"""Landmarks below the neck, because those of the face contain little about a pose."""
 
 
 class PoseCheck:
-    """Compares landmarks in the render with landmarks in what was made of it.
+    """Compares landmarks in the render with landmarks in its refined version.
 
-    Both are seen by the same network, so what it gets wrong about renders cancels.
+    Both come from the same network, so its systematic errors on renders cancel.
     """
 
     def __init__(self, networks: PoseNetworks, limit: float) -> None:
-        """`limit` is the mean distance allowed, as a fraction of the person's size in the render."""
+        """`limit` is the largest allowed mean distance, as a fraction of the person's size in the render."""
         self._networks = networks
         self._limit = limit
 
     def moved(self, before_SS3: np.ndarray, after_SS3: np.ndarray) -> bool:
-        """Whether the pose moved by more than the limit, or cannot be seen in one of the pictures."""
+        """Whether the pose moved by more than the limit, or is not detected in one of the images."""
         before, after = self._look(before_SS3), self._look(after_SS3)
         if before is None or after is None:
             return True
@@ -42,7 +42,7 @@ class PoseCheck:
         size = float(np.ptp(was_N2, axis=0).max())
         return float(np.linalg.norm(is_N2 - was_N2, axis=1).mean()) > self._limit * max(size, 1.0)
 
-    def _look(self, picture_SS3: np.ndarray) -> Sighting | None:
+    def _look(self, picture_SS3: np.ndarray) -> BodyDetection | None:
         height, width = picture_SS3.shape[:2]
-        found = self._networks.bodies(View.of(picture_SS3, (0, 0, width, height)))
-        return max(found, key=lambda sighting: sighting.score, default=None)
+        found = self._networks.bodies(CropView.of(picture_SS3, (0, 0, width, height)))
+        return max(found, key=lambda detection: detection.score, default=None)

@@ -1,6 +1,6 @@
-"""Words for an avatar and for the light of the emptied scene.
+"""The prompt: words for an avatar and for the light of the emptied scene.
 
-Looks were drawn from a secret and say nothing about the person.
+The appearance of avatars is drawn from a secret and independent of the person.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from raymaskdp.errors import UserError
 # Shape suffixes: V vertices, H rows and W columns of a frame.
 
 FIELDS = ("person", "years", "build", "skin", "hair", "outfit", "top", "bottom", "shoes", "light")
-"""What a template may name in braces."""
+"""The fields that a template may have in braces."""
 
 COLORS: dict[str, Color] = {
     "black": (0.08, 0.08, 0.08), "dark gray": (0.30, 0.30, 0.31), "gray": (0.48, 0.48, 0.48),
@@ -33,17 +33,17 @@ SKINS = ("very dark", "dark", "brown", "tanned", "light", "fair")
 """Names of skin tones, from the darkest sixth of their range of brightness to the lightest."""
 
 SHORT_M, TALL_M = 1.63, 1.75
-"""Statures below and above which the prompt speaks of them: the outer thirds of 36 drawn avatars."""
+"""Statures below and above which the prompt mentions them: the outer thirds of 36 drawn avatars."""
 
 SLIM, STOUT = 0.148, 0.174
-"""The same for the trunk's depth over the stature."""
+"""The same for the ratio of the trunk's depth to the stature."""
 
 
 DIM, BRIGHT = 0.06, 0.35
-"""Mean linear values of a frame from 0 to 1 below and above which its light is called so."""
+"""Mean linear values of a frame from 0 to 1 below and above which its light is called dim or bright."""
 
 WARM, COOL = 1.35, 0.75
-"""Red over blue, in linear light, above and below which it is called so."""
+"""Ratios of red to blue, in linear light, above and below which it is called warm or cool."""
 
 
 def check_template(name: str, template: str) -> None:
@@ -58,7 +58,7 @@ def check_template(name: str, template: str) -> None:
 
 
 def prompt_for(avatar: Avatar, figure: Figure, light: str, template: str) -> str:
-    """The template with the avatar's looks and the scene's light in it."""
+    """The template, filled with the avatar's appearance and the scene's light."""
     return template.format(
         light=light,
         person=_person(avatar),
@@ -74,7 +74,7 @@ def prompt_for(avatar: Avatar, figure: Figure, light: str, template: str) -> str
 
 
 def light_of(emptied_HW3: np.ndarray) -> str:
-    """What the light in a frame without people, uint8, is like: brightness, and colour if it has one."""
+    """Words for the light in a frame without people, uint8: brightness, and colour if it has one."""
     red, green, blue = ((emptied_HW3 / np.float32(255)) ** np.float32(2.2)).mean(axis=(0, 1)) + 1e-3
     value, ratio = (red + green + blue) / 3, red / blue
     brightness = "dim" if value < DIM else "bright" if value > BRIGHT else "natural"

@@ -1,6 +1,6 @@
-"""Which point of which body every pixel of a crop shows, and where that point was in another frame.
+"""The surface point that every pixel of a crop shows, and its position in another frame.
 
-The meshes are known, so correspondence is arithmetic and not estimation: a pixel is a triangle and three
+The meshes are known, so correspondence is computed and not estimated: a pixel is a triangle and three
 weights, and the same triangle and weights in another frame are the same piece of cloth.
 """
 
@@ -17,18 +17,19 @@ from raymaskdp.bodies.figure import Figure
 # Shape suffixes: S rows and columns of a crop, V vertices, F faces, K candidate pairs of a face and a pixel.
 
 NEAR = 0.05
-"""Metres in front of the camera from which faces count."""
+"""Least distance of a face from the camera, in metres."""
 
 SAME_M = 0.03
-"""A point is seen in another frame if the surface seen there is no more than so many metres nearer."""
+"""A point is visible in another frame if the surface at its pixel is at most this many metres nearer."""
 
 AT_ONCE = 3_000_000
-"""Pairs of a face and a pixel worked on at once; 100 bytes each."""
+"""Largest number of pairs of a face and a pixel in one step; 100 bytes each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crop:
-    """A square of the frame, `size` pixels wide, seen at `side` x `side`; it may reach out of the frame.
+    """A square of the frame, `size` pixels wide, resampled to `side` x `side`; it may extend outside the
+    frame.
 
     Attributes:
       left, top: its corner in pixels of the frame.
@@ -48,7 +49,7 @@ class Crop:
         return moved_33 @ camera_33
 
     def cut(self, frame: np.ndarray) -> np.ndarray:
-        """What it shows of a frame [H, W, ...], [S, S, ...] of the same type; edges are repeated outside."""
+        """Its pixels of a frame [H, W, ...], as [S, S, ...] of the same type; edges are repeated outside."""
         height, width = frame.shape[:2]
         before = (max(0, -self.top), max(0, -self.left))
         after = (max(0, self.top + self.size - height), max(0, self.left + self.size - width))
@@ -71,12 +72,12 @@ class Crop:
         return within_SS
 
     def inside(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns of the frame that it shows."""
+        """Rows and columns of the frame that it covers."""
         rows = slice(max(0, self.top), min(height, self.top + self.size))
         return rows, slice(max(0, self.left), min(width, self.left + self.size))
 
     def paste(self, crop: np.ndarray, height: int, width: int) -> np.ndarray:
-        """A picture [S, S, ...] of it in the frame's pixels, for the part `inside` the frame."""
+        """An image [S, S, ...] of the crop in the frame's pixels, for the part `inside` the frame."""
         shrinks = self.size < self.side
         whole = cv2.resize(
             crop, (self.size, self.size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -88,7 +89,7 @@ class Crop:
 
 
 def crop_around(mask_HW: np.ndarray, before: Crop | None, side: int) -> Crop:
-    """A crop with some room around a mask that is not empty: `before`, for as long as that still fits."""
+    """A crop around a mask that is not empty, with a margin; `before` if that still fits."""
     x, y, width, height = cv2.boundingRect(mask_HW.view(np.uint8))
     longest = max(width, height)
     if before is not None:
@@ -108,7 +109,7 @@ def crop_around(mask_HW: np.ndarray, before: Crop | None, side: int) -> Crop:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlacedMesh:
-    """One person's mesh as it is placed in a frame.
+    """One person's mesh in one frame.
 
     Attributes:
       person: its number in the video.
@@ -122,7 +123,7 @@ class PlacedMesh:
 
 
 def body_of(person: int, figure: Figure, vertices_V3: np.ndarray, focal: float) -> PlacedMesh:
-    """A posed figure, at the level of detail that the renderer takes for a focal length in pixels."""
+    """A posed figure, at the level of detail that the renderer uses for a focal length in pixels."""
     nearest = max(float(vertices_V3[:, 2].min()), NEAR)
     detail = figure.detail(nearest / focal)
     return PlacedMesh(person=person, faces_F3=detail.used[detail.faces_F3], vertices_V3=vertices_V3)
@@ -130,13 +131,13 @@ def body_of(person: int, figure: Figure, vertices_V3: np.ndarray, focal: float) 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SurfaceMap:
-    """What a crop shows: for every pixel centre the nearest surface.
+    """The nearest surface at every pixel centre of a crop.
 
     Attributes:
-      person_SS: int16, whose surface; -1 where there is none.
+      person_SS: int16, the person of the surface; -1 for none.
       corners_SS3: int32, the three vertices of its face.
       weights_SS3: float32, of the vertices; they sum to 1.
-      depth_SS: float32, metres; infinite where there is none.
+      depth_SS: float32, metres; infinite for none.
     """
 
     person_SS: np.ndarray
@@ -145,13 +146,13 @@ class SurfaceMap:
     depth_SS: np.ndarray
 
     def points(self, values_V3: np.ndarray, where_SS: np.ndarray) -> np.ndarray:
-        """What the vertices' values are at the pixels `where_SS`, float64 [N, 3]."""
+        """The vertices' values, interpolated at the pixels `where_SS`, float64 [N, 3]."""
         corners_N3, weights_N3 = self.corners_SS3[where_SS], self.weights_SS3[where_SS]
         return np.einsum("nk,nkc->nc", weights_N3.astype(np.float64), values_V3[corners_N3])
 
 
 def rasterize(bodies: Sequence[PlacedMesh], camera_33: np.ndarray, side: int) -> SurfaceMap:
-    """The surfaces that a camera with a picture of `side` x `side` pixels sees; perspective is exact."""
+    """The surfaces visible to a camera with an image of `side` x `side` pixels; perspective is exact."""
     surface = SurfaceMap(
         person_SS=np.full((side, side), -1, np.int16),
         corners_SS3=np.zeros((side, side, 3), np.int32),
@@ -191,7 +192,7 @@ def _draw(
     low_F2: np.ndarray,
     spans_F2: np.ndarray,
 ) -> None:
-    """Put the pixels of some faces into `surface` where they are nearer than what is there."""
+    """Write the pixels of some faces to `surface` where they are nearer than its present surfaces."""
     if not len(faces_F3):
         return
     counts_F = spans_F2.prod(axis=1)
@@ -208,9 +209,9 @@ def _draw(
     flat_K3 = np.stack([1 - b_K - c_K, b_K, c_K], axis=1)
     hit_K = (flat_K3 >= -1e-9).all(axis=1)  # false for faces seen from the edge, whose weights are NaN
     face_K, row_K, column_K, flat_K3 = face_K[hit_K], row_K[hit_K], column_K[hit_K], flat_K3[hit_K]
-    slopes_K3 = flat_K3 / depth_V[faces_F3[face_K]]  # weights on the screen are not those on the surface
+    slopes_K3 = flat_K3 / depth_V[faces_F3[face_K]]  # screen weights differ from surface weights
     depth_K = 1 / slopes_K3.sum(axis=1)
-    # The nearest first, and of each pixel the first one.
+    # Sorted by distance; the first one of each pixel is kept.
     pixel_K = row_K * surface.depth_SS.shape[1] + column_K
     order_K = np.lexsort((depth_K, pixel_K))
     _, first = np.unique(pixel_K[order_K], return_index=True)
@@ -229,18 +230,18 @@ def _cross(one_N2: np.ndarray, other_N2: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OpticalFlow:
-    """Where the pixels of one frame's crop were in another's.
+    """Positions of the pixels of one frame's crop in another's.
 
     Attributes:
       places_SS2: float32, column and row in pixels of the other crop, pixel centres at +0.5.
-      known_SS: bool, where the same point of the same person is seen in both.
+      known_SS: bool, whether the same point of the same person is visible in both.
     """
 
     places_SS2: np.ndarray
     known_SS: np.ndarray
 
     def warp(self, other_SSC: np.ndarray) -> np.ndarray:
-        """The other crop's picture float32 [S, S, C] as it is now; right where `known_SS`."""
+        """The other crop's image float32 [S, S, C], warped to this one; valid where `known_SS`."""
         at = self.places_SS2 - np.float32(0.5)
         return cv2.remap(other_SSC, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
@@ -252,7 +253,7 @@ def flow(
 
     Args:
       surface, other: of the two frames.
-      person: whose flow.
+      person: the person.
       vertices_V3: the person's vertices in the other frame, camera metres.
       camera_33: of the other crop.
     """

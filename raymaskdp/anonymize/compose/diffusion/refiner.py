@@ -1,7 +1,7 @@
-"""Frames with avatars in, frames with refined avatars out; what fails keeps its render.
+"""Frames with avatars in, frames with refined avatars out. If a refinement fails, the render is kept.
 
-All that enters is the emptied frame, the render, and the avatars' meshes: there is no argument for a
-source frame. All that leaves differs from the harmonized frame in the avatars' pixels and a narrow seam.
+The only inputs are the emptied frame, the render, and the avatars' meshes; there is no argument for a source
+frame. The output differs from the harmonized frame only in the avatars' pixels and a narrow seam.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 
 from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
 from raymaskdp.anonymize.compose.diffusion.backends import Backend, Takes
-from raymaskdp.anonymize.compose.diffusion.blend import blended, carried_on, levels
+from raymaskdp.anonymize.compose.diffusion.blend import blended, levels, temporally_blended
 from raymaskdp.anonymize.compose.diffusion.cross_frame_attention import Memory
 from raymaskdp.anonymize.compose.diffusion.noise import anchored
 from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
@@ -53,18 +53,18 @@ from raymaskdp.video import masks
 _log = logging.getLogger(__name__)
 
 SMALLEST_PX = 24
-"""Avatars of fewer pixels in height and width keep their render: there is nothing to see."""
+"""Smaller avatars, by height and width in pixels, keep their render, because details are not visible."""
 
 
 @dataclass(kw_only=True)
 class Counts:
-    """What became of the pictures of single people.
+    """Outcomes of the refinement of single people in single frames.
 
     Attributes:
       refined: refined.
-      failed: kept as rendered, because the networks raised an error or gave no numbers.
-      moved: kept as rendered, because the pose moved or could not be seen.
-      small: kept as rendered, because they are tiny.
+      failed: kept as rendered, because the networks raised an error or returned values that are not finite.
+      moved: kept as rendered, because the pose moved or was not detected.
+      small: kept as rendered, because of their size.
     """
 
     refined: int = 0
@@ -74,10 +74,10 @@ class Counts:
 
 
 class DiffusionRefiner:
-    """Refines the frames of one video; they come in order.
+    """Refines the frames of one video in order.
 
     Attributes:
-      counts: what became of the frames so far; not of those before it took up a state.
+      counts: outcomes of the frames so far, without those before it resumed from a state.
     """
 
     def __init__(
@@ -95,15 +95,15 @@ class DiffusionRefiner:
         self._check = check
         self._cast = cast
         self._harmonize = Harmonize(cast.motions, cast.camera_33, cast.fps)
-        self._light = ""  # of the video's first frame, so that prompts do not change on the way
-        self._at_once = config.batch  # less, once memory was found to be too small for so many
+        self._light = ""  # of the video's first frame, so that the prompt is constant
+        self._at_once = config.batch  # reduced when memory does not suffice
         self._tracks = [
             PersonTrack(seed=seed_of(avatar), rest_V3=rest_pose(figure))
             for avatar, figure in zip(cast.avatars, cast.figures, strict=True)
         ]
 
     def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
-        """The refined layers of every shot; `batch` shots are read before the first is given."""
+        """The refined layers of every shot; `batch` shots are read before the first result."""
         shots = iter(shots)
         while batch := list(itertools.islice(shots, self._config.batch)):
             self._light = self._light or light_of(batch[0].emptied_HW3)
@@ -114,7 +114,7 @@ class DiffusionRefiner:
         return asdict(self.counts)
 
     def state(self) -> bytes:
-        """What the next frames need: safetensors, of which the networks' memory is the most."""
+        """The state for the next frames: safetensors, mostly the networks' memory."""
         texts = {"harmonize": self._harmonize.state(), "light": self._light.encode()}
         tensors = {name: torch.tensor(list(text), dtype=torch.uint8) for name, text in texts.items()}
         for person, track in enumerate(self._tracks):
@@ -129,7 +129,7 @@ class DiffusionRefiner:
         return save(tensors)
 
     def resume(self, state: bytes) -> None:
-        """Go on as the refiner that gave the state: to the last bit, if it ended with a whole batch."""
+        """Continue from the state of another refiner: bit-exact, if it ended with a whole batch."""
         tensors = load(state)
         self._harmonize.resume(bytes(tensors.pop("harmonize").tolist()))
         self._light = bytes(tensors.pop("light").tolist()).decode()
@@ -142,7 +142,7 @@ class DiffusionRefiner:
             track.memory = Memory.of(parts, self._backend.device)
 
     def _seen(self, person: int, index: int, left: int, top: int, size: int) -> PersonCrop:
-        """What was seen of a person in a frame, found again from its place."""
+        """A person's crop in a frame, recomputed from its place."""
         crop = Crop(left=left, top=top, size=size, side=self._config.side)
         bodies = self._bodies(index)
         (own,) = [body for body in bodies if body.person == person]
@@ -181,7 +181,7 @@ class DiffusionRefiner:
         pictures: list[np.ndarray],
         seen: list[list[PlacedMesh]],
     ) -> list[PersonTake]:
-        """The person's takes in a batch of frames, each linked to the one before."""
+        """The person's takes in a batch of frames, each linked to the previous one."""
         takes: list[PersonTake] = []
         before: PersonCrop | None = track.last
         for at, (shot, picture_HW3, bodies) in enumerate(zip(batch, pictures, seen, strict=True)):
@@ -195,7 +195,7 @@ class DiffusionRefiner:
             crop = crop_around(silhouette_HW, before.crop if before else None, self._config.side)
             surface = rasterize(bodies, crop.camera(self._cast.camera_33), crop.side)
             own_SS = surface.person_SS == person
-            if not own_SS.any():  # behind somebody else
+            if not own_SS.any():  # hidden behind another avatar
                 continue
             back = None
             if before is not None:
@@ -230,7 +230,7 @@ class DiffusionRefiner:
                 continue
             change_SS3 = 255 * made_SS3 - take.picture_SS3
             if self._config.consistent:
-                change_SS3 = carried_on(track, take, change_SS3, self._config.memory)
+                change_SS3 = temporally_blended(track, take, change_SS3, self._config.memory)
                 track.last, track.change_SS3 = take, change_SS3
             if self._check is not None and self._check.moved(
                 take.picture_SS3, levels(take.picture_SS3 + change_SS3 * take.mask_SS[..., None])
@@ -241,7 +241,7 @@ class DiffusionRefiner:
             yield take, change_SS3
 
     def _made(self, person: int, track: PersonTrack, takes: list[PersonTake]) -> list[np.ndarray | None]:
-        """What the networks make of takes; None where they fail. A batch that fails is tried in halves."""
+        """The networks' output for takes; None where they fail. A batch that fails is tried in halves."""
         if len(takes) > self._at_once:
             return self._in_parts(person, track, takes, self._at_once)
         saved = track.memory.saved()
@@ -249,16 +249,20 @@ class DiffusionRefiner:
             made_FSS3 = self._backend(self._order(person, track, takes))
             if np.isfinite(made_FSS3).all():
                 return list(made_FSS3)
-            problem = "there are no numbers in some pictures"
-        except (RuntimeError, ValueError) as error:  # not enough memory is a RuntimeError, too
+            problem = "some images have values that are not finite"
+        except (RuntimeError, ValueError) as error:  # lack of memory is a RuntimeError, too
             problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             if _out_of_memory(error) and len(takes) > 1:
                 self._at_once = len(takes) // 2
-                _log.warning("Memory is too small for %d pictures: %d at once.", len(takes), self._at_once)
+                _log.warning(
+                    "Memory does not suffice for %d images; the batch is reduced to %d.",
+                    len(takes),
+                    self._at_once,
+                )
         track.memory = saved
         if len(takes) > 1:
             return self._in_parts(person, track, takes, len(takes) // 2)
-        # The next take's links lead to this one, of which there is nothing.
+        # The next take's links refer to this one, which has no result.
         track.memory = Memory(first_GNC=saved.first_GNC, picture_SS3=saved.picture_SS3)
         _log.warning("A frame keeps its render, because it could not be refined: %s.", problem)
         return [None]
@@ -305,5 +309,7 @@ def _of(name: str, person: int) -> bool:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """On a GPU torch has a name for it; the CPU's allocator just says that it cannot."""
+    """Whether memory did not suffice. On a GPU torch has a class for it; the CPU's allocator has only a
+    message.
+    """
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -1,10 +1,9 @@
 """`composite.refine=embedded`: the bundled network, a small diffusion network that relights avatars.
 
-What differs between somebody who was filmed and somebody who was drawn under a light of its own is, for the
-most part, a factor at every place: of light on the person, and of shadow on the floor and the walls. Factors
-change slowly over the picture, whatever texture lies under them. So the network denoises the logarithms of
-the factors that bring `harmonize`'s picture to what it should be, on 64 x 64 places around a person; the
-picture at full resolution is multiplied by them, and its texture stays as sharp as it was.
+The difference between a recorded person and a rendered one is mostly a factor at every place: of light on the
+person, and of shadow on floor and walls. These factors vary slowly over the image, whatever the texture. So
+the network denoises the logarithms of the factors between the output of `harmonize` and the true image, in 64
+x 64 cells around a person. The image at full resolution is multiplied by them, and keeps its sharp texture.
 """
 
 from __future__ import annotations
@@ -33,33 +32,33 @@ from raymaskdp.bodies.motion import Motion
 from raymaskdp.models.weights import load_weights, save_weights
 
 # Shape suffixes: H rows and W columns of the frame, S = 64 those of a crop, F crops, C channels, h w those of
-# the network, each a square of 2 x 2 places.
+# the network, each a square of 2 x 2 cells.
 
 SIDE = 64
-"""Places along a crop."""
+"""Cells along a crop."""
 
 ROOMY = 1.9
-"""The crop's size over the person's: shadows, and the light on walls, are around people."""
+"""Size of the crop relative to the person, with room for shadows and for the light on walls."""
 
 LEVELS = 4.0
-"""Levels that are added before a factor is taken: what is black has none."""
+"""Offset in levels before a factor is computed, because black has no factor."""
 
 SPREAD = np.array([0.2, 0.2, 0.2, 0.06], np.float32)
-"""What a 1 of the network stands for in the logarithms: red, green and blue on the person, and shadow."""
+"""Scale of the network's outputs in the logarithms: red, green and blue on the person, and shadow."""
 
 LARGEST = 0.7
-"""Logarithms beyond this are cut off."""
+"""Logarithms are clipped to this magnitude."""
 
 STEPS = 1
-"""Of denoising. The first one, from nothing but noise, gives the mean of what is likely, which is nearest to
-the truth; more give one of the likely pictures, and were farther from it."""
+"""Denoising steps. One step from pure noise gives the mean of the likely images, which is closest to the
+truth. More steps give one of the likely images, which had a larger error."""
 
 SMOOTH = 2.0
-"""Places over which light on a person is blurred: what is finer moves on the body from frame to frame."""
+"""Blur of the light on a person, in cells, because finer structure moves on the body from frame to frame."""
 
 STEADY_S = 2.0
-"""Seconds in which a frame's factors fade to 1/e, so that light does not flicker. Meanwhile they move with
-the person's hips, so that shadows do not stay behind."""
+"""Time constant, in seconds, of the exponential smoothing of factors, which prevents flicker. Previous
+factors move with the person's hips, so that shadows do not lag."""
 
 FILE = "relight.safetensors"
 
@@ -67,7 +66,7 @@ _UNET: Any = UNet2DModel
 
 
 def network() -> nn.Module:
-    """The U-Net, untrained: noisy logarithms (4) and what is shown (13), at four places each."""
+    """The untrained U-Net: inputs are noisy logarithms (4) and conditions (13), at four cells each."""
     made: nn.Module = _UNET(
         sample_size=SIDE // 2,
         in_channels=4 * (4 + 13),
@@ -83,7 +82,9 @@ def network() -> nn.Module:
 
 
 def scheduler() -> Any:
-    """Steps from noise in which nothing else is left (Lin et al. 2024), so that no brightness is in it."""
+    """A schedule with zero terminal signal-to-noise ratio (Lin et al. 2024), so that pure noise has no
+    brightness.
+    """
     return DDIMScheduler(
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
@@ -96,7 +97,7 @@ def scheduler() -> Any:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Before:
-    """What a person had in the frame before.
+    """A person's data of the previous frame.
 
     Attributes:
       crop, logs_SS4: its logarithms.
@@ -108,7 +109,7 @@ class _Before:
     hips_3: np.ndarray
 
     def moved(self, crop: Crop, hips_3: np.ndarray) -> np.ndarray:
-        """The logarithms where the person is now, [S, S, 4]."""
+        """The logarithms, moved to the person's present position, [S, S, 4]."""
         nearer = hips_3[2] / self.hips_3[2]
         step = crop.size / self.crop.size * nearer
         corner_2 = np.array([crop.left, crop.top]) + 0.5 * crop.size / SIDE
@@ -121,13 +122,13 @@ class _Before:
         )
 
 
-class Embedded:
-    """Harmonizes, and then lights people and shades the room as the network says; frames come in order."""
+class Relight:
+    """Harmonizes, and then relights people and shades the room by the network; frames in order."""
 
     def __init__(
         self, motions: tuple[Motion, ...], camera_33: np.ndarray, fps: float, weights: Path | None = None
     ) -> None:
-        """`weights` is a file of `save`; None for the one that comes with the package."""
+        """`weights` is a file of `save`; None for the bundled one."""
         self._motions = motions
         self._camera_33 = camera_33
         self._harmonize = Harmonize(motions, camera_33, fps)
@@ -136,15 +137,15 @@ class Embedded:
         self._kept = float(np.exp(-1 / (fps * STEADY_S)))
 
     def over(self, shots: Iterable[Shot]) -> Iterator[Refined]:
-        """One result a shot, in order; shots come with normals."""
+        """One result for each shot, in order; shots need normals."""
         return map(self._refined, shots)
 
     def counted(self) -> dict[str, int]:
-        """Nothing."""
+        """An empty mapping."""
         return {}
 
     def state(self) -> bytes:
-        """The floors that were seen lately, and the factors of the last frame: 64 KB a person."""
+        """The recent floors, and the factors of the last frame: 64 KB a person."""
         harmonize = np.frombuffer(self._harmonize.state(), np.uint8)
         arrays = {"harmonize": harmonize}
         for person, before in enumerate(self._before):
@@ -156,7 +157,7 @@ class Embedded:
         return save_arrays(arrays)
 
     def resume(self, state: bytes) -> None:
-        """Go on as the refiner that gave the state, to the last bit."""
+        """Continue from the state of another refiner, bit-exact."""
         arrays = load_arrays(state)
         self._harmonize.resume(arrays["harmonize"].tobytes())
         for person in range(len(self._motions)):
@@ -186,7 +187,7 @@ class Embedded:
             if before is not None:
                 logs_SS4 += np.float32(self._kept) * (before.moved(crop, hips_3) - logs_SS4)
             self._before[person] = _Before(crop=crop, logs_SS4=logs_SS4, hips_3=hips_3)
-            layers = put_on(layers, own_HW, shot.drawn.mask_HW, logs_SS4, crop)
+            layers = apply_factors(layers, own_HW, shot.drawn.mask_HW, logs_SS4, crop)
         return layers
 
     def _hips(self, person: int, index: int) -> np.ndarray:
@@ -212,7 +213,7 @@ class Embedded:
 
 
 def relit_crop(own_HW: np.ndarray, before: Crop | None) -> Crop:
-    """The square around a person: `before`, for as long as the person is well inside."""
+    """The square around a person: `before`, while the person is well inside it."""
     left, top, width, height = cv2.boundingRect(own_HW.view(np.uint8))
     longest = max(width, height)
     if before is not None:
@@ -241,7 +242,7 @@ def shown(
     up_3: np.ndarray,
     floor: float | None,
 ) -> np.ndarray:
-    """What the network sees of a person, float32 [S, S, 13].
+    """The network's input for a person, float32 [S, S, 13].
 
     The harmonized backdrop (3), the harmonized person (3), its mask (1), normals (3), and metres from the
     person's feet: to the right, up, and away (3).
@@ -270,9 +271,9 @@ def shown(
 def _places(
     depth_SS: np.ndarray, camera_33: np.ndarray, up_3: np.ndarray, floor: float | None, middle_3: np.ndarray
 ) -> np.ndarray:
-    """Where the surfaces of a crop are, in units of 2 m: right of `middle_3`, above the floor, and away.
+    """Positions of the surfaces of a crop, in units of 2 m: right of `middle_3`, above the floor, and away.
 
-    Where no person is, `depth_SS` is NaN, and the surface is taken for the floor, or for a far wall.
+    Outside persons `depth_SS` is NaN, and the surface is assumed to be the floor, or a far wall.
     """
     far = 30.0
     at_S = np.arange(SIDE) + 0.5
@@ -302,13 +303,13 @@ def _places(
 
 
 def conditions(shown_FSSC: np.ndarray) -> Tensor:
-    """What is shown, as the network wants it: float32 [F, 4 C, h, w]."""
+    """The input in the network's layout: float32 [F, 4 C, h, w]."""
     whole = torch.from_numpy(np.ascontiguousarray(shown_FSSC.transpose(0, 3, 1, 2), np.float32))
     return functional.pixel_unshuffle(whole, 2)
 
 
 def denoised(net: nn.Module, given_FChw: Tensor, noise_FChw: Tensor, steps: int) -> Tensor:
-    """What the network makes of noise, in its own units, [F, 16, h, w]."""
+    """The network's output from noise, in its own units, [F, 16, h, w]."""
     steering = scheduler()
     steering.set_timesteps(steps)
     sample = noise_FChw
@@ -319,17 +320,17 @@ def denoised(net: nn.Module, given_FChw: Tensor, noise_FChw: Tensor, steps: int)
 
 
 def answer(logs_FChw: Tensor) -> np.ndarray:
-    """Logarithms of factors, float32 [F, S, S, 4], from what the network says."""
+    """Logarithms of factors, float32 [F, S, S, 4], from the network's output."""
     whole: np.ndarray = functional.pixel_shuffle(logs_FChw, 2).permute(0, 2, 3, 1).numpy() * SPREAD
     return whole
 
 
-def put_on(
+def apply_factors(
     layers: Refined, own_HW: np.ndarray, mask_HW: np.ndarray, logs_SS4: np.ndarray, crop: Crop
 ) -> Refined:
-    """The layers with the factors on them: of light on the person `own_HW`, of shadow where nobody is.
+    """The layers multiplied by the factors: of light on the person `own_HW`, of shadow outside all persons.
 
-    Towards the crop's rim shadows fade.
+    Shadows fade towards the crop's edge.
     """
     height, width = mask_HW.shape
     box = crop.inside(height, width)
@@ -357,13 +358,13 @@ def _multiplied(levels: np.ndarray, logs: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def packaged() -> nn.Module:
-    """The network that comes with the package."""
+    """The bundled network."""
     with resources.as_file(resources.files("raymaskdp.anonymize.compose.diffusion") / FILE) as path:
         return load(path)
 
 
 def load(path: Path) -> nn.Module:
-    """A network that `save` wrote; `UserError` if the file is none."""
+    """A network from a file of `save`; `UserError` if the file is not one."""
     net = network().half()
     load_weights(path, net)
     return net.float().eval()

@@ -12,7 +12,7 @@ from raymaskdp import check
 from raymaskdp.anonymize.compose.diffusion.prompts import check_template
 
 BACKENDS = ("sd15-depth", "sdxl-depth", "wan-vace")
-"""Networks by name: Stable Diffusion 1.5 and XL with a depth ControlNet, and the video network Wan VACE."""
+"""Names of networks: Stable Diffusion 1.5 and XL with a depth ControlNet, and the video network Wan VACE."""
 
 SCHEDULERS = ("ddim", "euler", "lcm")
 
@@ -28,27 +28,27 @@ class DiffusionConfig:
     """How `composite.refine=diffusion` works.
 
     Attributes:
-      backend: which networks.
-      model: a folder with a pipeline of that backend saved by diffusers, or a hub id; None for the usual
-        one, which `raymaskdp models pull` fetches.
+      backend: the kind of networks.
+      model: a folder with a pipeline of that backend saved by diffusers, or a hub id; None for the default
+        one, which `raymaskdp models pull` downloads.
       control: the same for its ControlNet; wan-vace has none.
-      adapter: a safetensors file of LoRA weights for that pipeline, such as those that need few steps.
+      adapter: a safetensors file of LoRA weights for that pipeline, such as one for few steps.
       scheduler: "ddim" and "euler" for ordinary weights; "lcm" for weights distilled to few steps.
-      steps: of the whole schedule, of which the share `strength` is done.
-      strength: how much noise a render gets before it is denoised, from 0 to 1. More changes more, and the
-        pose too. wan-vace makes people from noise alone and knows no strength.
-      guidance: how much the prompt counts; at 1 or less it is not followed at all, and each step costs half.
-      control_scale: how much the rendered depth counts.
-      side: pixels to which the square around a person is brought; a multiple of 64.
-      batch: frames of a person denoised at once.
-      consistent: noise, latents, attention and pixels follow the body's surface; without it every frame is
-        made for itself, and flickers.
-      memory: share of the change at a point of the body that is taken over from the frame before.
-      seam_px: pixels around an avatar that may change with it.
-      max_pose_shift: a frame keeps its render if joints, as a network sees them, move from it by more than
-        this fraction of the person's size on average, or cannot be seen; 0 does not look.
+      steps: of the whole schedule, of which the share `strength` is run.
+      strength: amount of noise added to a render before denoising, from 0 to 1. A larger value changes more,
+        including the pose. wan-vace generates people from pure noise and ignores it.
+      guidance: weight of the prompt; at 1 or less it is ignored, and each step costs half.
+      control_scale: weight of the rendered depth.
+      side: size in pixels to which the square around a person is resampled; a multiple of 64.
+      batch: frames of a person in one batch.
+      consistent: whether noise, latents, attention and pixels follow the body's surface; otherwise every
+        frame is refined separately, and flickers.
+      memory: share of the change at a surface point that is taken from the previous frame.
+      seam_px: width in pixels of the seam around an avatar that may change with it.
+      max_pose_shift: a frame keeps its render if its joints, as detected by a network, move by more than this
+        fraction of the person's size on average, or are not detected; 0 disables the check.
       prompt: with fields in braces, of `prompts.FIELDS`.
-      negative_prompt: what should not be seen.
+      negative_prompt: the negative prompt.
     """
 
     backend: str = "sd15-depth"

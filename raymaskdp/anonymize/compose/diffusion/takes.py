@@ -1,4 +1,4 @@
-"""One person in one frame: the square that is refined, and what the networks are told of it."""
+"""One person in one frame: the square that is refined, and the inputs of the networks."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from raymaskdp.bodies.skeleton import NUM_JOINTS
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PersonCrop:
-    """Where one person was in one frame.
+    """The crop of one person in one frame.
 
     Attributes:
-      index: its number in the video.
-      crop, surface: the square around the person, and what it shows.
+      index: the frame's number in the video.
+      crop, surface: the square around the person, and its surfaces.
       vertices_V3: the person's, camera metres.
     """
 
@@ -48,8 +48,8 @@ class PersonTake(PersonCrop):
     Attributes:
       at: the number of the frame in its batch.
       picture_SS3: uint8, the composite that is refined.
-      mask_SS: bool, what may change.
-      back: flow to the take before; None in the first.
+      mask_SS: bool, the pixels that may change.
+      back: flow to the previous take; None in the first.
     """
 
     at: int
@@ -60,13 +60,13 @@ class PersonTake(PersonCrop):
 
 @dataclass(kw_only=True, eq=False)
 class PersonTrack:
-    """What is kept of a person from batch to batch.
+    """Data of a person that is kept from batch to batch.
 
     Attributes:
       seed: of the avatar; the same in all videos.
       memory: of the networks.
-      last: the take before; None at first.
-      change_SS3: float32, by how much that was changed.
+      last: the previous take; None at first.
+      change_SS3: float32, the change of that take.
       cell_px, cell_m: sizes of the noise's cells in the room and on the body, chosen in the first take.
     """
 
@@ -80,10 +80,10 @@ class PersonTrack:
 
 
 def silhouette_of(body: PlacedMesh, camera_33: np.ndarray, drawn_HW: np.ndarray) -> np.ndarray:
-    """Where a person's avatar is, roughly: drawn pixels in the box of its vertices."""
+    """Approximate pixels of a person's avatar: drawn pixels in the bounding box of its vertices."""
     pixels_V2, depth_V = project(body.vertices_V3, camera_33)
     own_HW = np.zeros_like(drawn_HW)
-    if (depth_V <= NEAR).any():  # somebody reaches behind the camera
+    if (depth_V <= NEAR).any():  # a vertex behind the camera
         return drawn_HW
     left, top = np.floor(pixels_V2.min(axis=0)).astype(int).clip(0)
     right, bottom = np.ceil(pixels_V2.max(axis=0)).astype(int).clip(0)
@@ -98,7 +98,7 @@ def choose_cells(track: PersonTrack, take: PersonTake, person: int, latent_rows:
 
 
 def noise_cells(take: PersonTake, person: int, track: PersonTrack) -> np.ndarray:
-    """The noise's cells that a take shows, int64 [S, S, 4]: on the body in its rest pose, or in the frame."""
+    """The noise's cells of a take's pixels, int64 [S, S, 4]: on the body at rest, or in the frame."""
     crop, own_SS = take.crop, take.surface.person_SS == person
     cells_SSD = np.zeros((*own_SS.shape, 4), np.int64)
     along = (np.arange(crop.side) + 0.5) * crop.size / crop.side
@@ -110,7 +110,7 @@ def noise_cells(take: PersonTake, person: int, track: PersonTrack) -> np.ndarray
 
 
 def links_of(back: OpticalFlow | None, side: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the middles of latents were a take before, [h, w, 2] in [-1, 1], and where that is known."""
+    """Positions of latents in the previous take, [h, w, 2] in [-1, 1], and where that is known."""
     if back is None:
         return np.zeros((rows, rows, 2), np.float32), np.zeros((rows, rows), np.float32)
     step = side // rows
@@ -120,7 +120,7 @@ def links_of(back: OpticalFlow | None, side: int, rows: int) -> tuple[np.ndarray
 
 
 def nearness_of(depth_SS: np.ndarray) -> np.ndarray:
-    """Depth as depth networks give it: 1 the nearest, 0 nothing, the farthest of a body at 0.4."""
+    """Depth in the convention of depth networks: 1 the nearest, 0 nothing, the farthest of a body at 0.4."""
     seen_SS = np.isfinite(depth_SS)
     nearness_SS = np.zeros_like(depth_SS)
     if seen_SS.any():
@@ -131,7 +131,7 @@ def nearness_of(depth_SS: np.ndarray) -> np.ndarray:
 
 
 def seed_of(avatar: Avatar) -> int:
-    """Of the avatar's looks, which are public, and of nothing else."""
+    """A seed from the avatar's appearance, which is public, and from nothing else."""
     return int.from_bytes(hashlib.sha256(repr(avatar).encode()).digest()[:8], "big")
 
 

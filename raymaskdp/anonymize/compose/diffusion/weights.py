@@ -1,4 +1,4 @@
-"""Where weights come from: folders saved by diffusers, or the Hugging Face hub; safetensors only."""
+"""Sources of weights: folders saved by diffusers, or the Hugging Face hub; safetensors only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Hub:
-    """What a backend takes from the hub unless told otherwise: ids of a pipeline and of its ControlNet."""
+    """The default weights of a backend on the hub: ids of a pipeline and of its ControlNet."""
 
     model: str
     control: str | None = None
@@ -38,7 +38,7 @@ HUB: Mapping[str, Hub] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PulledDiffusion:
-    """What `pull_diffusion` fetched, and the folders where it lies."""
+    """The folders of the downloaded weights."""
 
     backend: str
     model: str
@@ -69,7 +69,7 @@ def check_weights(config: DiffusionConfig) -> None:
 def load_pipeline(config: DiffusionConfig, kind: type[Any], control: type[Any] | None, dtype: Any) -> Any:
     """The pipeline of class `kind`, with its ControlNet of class `control`, from this machine's disk.
 
-    Only safetensors are read, and no code that comes with them is run.
+    Only safetensors are read, and no code in the folder is run.
     """
     check_weights(config)
     chosen = places(config)
@@ -94,7 +94,7 @@ def load_pipeline(config: DiffusionConfig, kind: type[Any], control: type[Any] |
 
 
 def _adapted(pipeline: Any, config: DiffusionConfig) -> Any:
-    """The pipeline with its adapter merged into the weights, so that it costs nothing at each step."""
+    """The pipeline with its adapter merged into the weights, so that it adds no cost."""
     if config.adapter is None:
         return pipeline
     try:
@@ -103,7 +103,7 @@ def _adapted(pipeline: Any, config: DiffusionConfig) -> Any:
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"diffusion.adapter: {config.adapter} is no LoRA of {config.backend}: {reason}."
+            f"diffusion.adapter: {config.adapter} is not a LoRA of {config.backend}: {reason}."
         ) from error
     if not found:
         raise UserError(f"diffusion.adapter: nothing in {config.adapter} belongs to {config.backend}.")
@@ -113,14 +113,14 @@ def _adapted(pipeline: Any, config: DiffusionConfig) -> Any:
 
 
 _UNUSED: Mapping[str, dict[str, Any]] = {
-    # It paints pictures black, by a judgement that is made for other pictures than rendered people.
+    # It blanks images, by a classifier that was not trained on rendered people.
     "sd15-depth": {"safety_checker": None, "requires_safety_checker": False},
     "sdxl-depth": {"add_watermarker": False},
 }
 
 
 def pull_diffusion(backend: str) -> PulledDiffusion:
-    """Download the usual weights of a backend into the hub's cache; raises `UserError` without a network."""
+    """Download the default weights of a backend to the hub's cache; raises `UserError` without a network."""
     check.one_of("the backend", backend, BACKENDS)
     import diffusers
 
@@ -146,7 +146,7 @@ def pull_diffusion(backend: str) -> PulledDiffusion:
 
 
 def _silence() -> None:
-    """No progress bars of files on this disk, and no advice that is meant for programmers."""
+    """Disable progress bars of local files, and warnings that are meant for programmers."""
     import diffusers
     import transformers
 
@@ -161,7 +161,7 @@ def _check_place(name: str, place: str, file: str, backend: str) -> None:
             raise UserError(f"{name}: {place} holds no {file}; give a folder saved by diffusers.")
         return
     if not HUB_ID.fullmatch(place):
-        raise UserError(f"{name} is no folder, and no hub id such as NAME/MODEL: {place}.")
+        raise UserError(f"{name} is neither a folder nor a hub id such as NAME/MODEL: {place}.")
     from huggingface_hub import try_to_load_from_cache
 
     if not isinstance(try_to_load_from_cache(place, file), str):

@@ -1,1 +1,1 @@
-"""Networks that look for people: boxes, landmarks, faces and foreground; where their weights come from."""
+"""Networks for people: boxes, landmarks, faces and foreground; and the sources of their weights."""

@@ -1,4 +1,4 @@
-"""MediaPipe's networks behind three plain functions: bodies, faces, and what looks like people.
+"""MediaPipe's networks behind three plain functions: bodies, faces, and people in the foreground.
 
 Shape suffixes: H×W pixels, N boxes, 33 landmarks, h×w a patch.
 """
@@ -21,18 +21,18 @@ FOREGROUND_SIDE = 256
 
 
 LONGEST = 512
-"""Longer side of what the body networks are shown; they work at 224 and 256 pixels."""
+"""Longer side of the input of the body networks; they work at 224 and 256 pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sighting:
-    """One body seen in one frame.
+class BodyDetection:
+    """One body detected in one frame.
 
     Attributes:
       keypoints_33x3: float32, x and y in pixels of the whole frame, visibility in [0, 1].
-      world_33x3: float32, metres about the hips.
+      world_33x3: float32, metres from the hips.
       corner: (x, y) of the patch in the frame, pixels.
-      mask_hw: float32, the probability that a pixel is this person; patch of the frame.
+      mask_hw: float32, the probability of a pixel to belong to this person; a patch of the frame.
       score: mean visibility of shoulders and hips, in [0, 1].
     """
 
@@ -44,34 +44,35 @@ class Sighting:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class View:
-    """Part of a frame as a network looks at it.
+class CropView:
+    """Part of a frame, as input of a network.
 
     Attributes:
       box: x0, y0, x1, y1 of the part in the frame, pixels.
-      image_hw3: uint8 RGB of that part, perhaps smaller.
+      image_hw3: uint8 RGB of that part, possibly scaled.
     """
 
     box: tuple[int, int, int, int]
     image_hw3: np.ndarray
 
     @classmethod
-    def of(cls, frame_HW3: np.ndarray, box: tuple[int, int, int, int]) -> View:
-        """The part `box` of a frame with a longer side of `LONGEST` pixels."""
+    def of(cls, frame_HW3: np.ndarray, box: tuple[int, int, int, int]) -> CropView:
+        """The part `box` of a frame, scaled to a longer side of `LONGEST` pixels."""
         x0, y0, x1, y1 = box
         image = halved(frame_HW3[y0:y1, x0:x1], LONGEST)
         scale = LONGEST / max(x1 - x0, y1 - y0)
         if max(image.shape[:2]) != LONGEST:
             size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
-            # The network's own enlarging is coarse: landmarks of small people are a tenth nearer with this.
+            # The network's own upscaling is coarse. This one reduces the error of small people's landmarks by
+            # a tenth.
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
         return cls(box=box, image_hw3=image)
 
 
 def halved(image_HW3: np.ndarray, least: int) -> np.ndarray:
-    """The image made half as large, again and again, while its longer side stays above `least`.
+    """The image halved repeatedly, while its longer side stays above `least`.
 
-    Halving is many times faster than other shrinking and what follows then has little to do.
+    Halving is many times faster than other downscaling, and leaves little work for the final resize.
     """
     while max(image_HW3.shape[:2]) >= 2 * least:
         height, width = image_HW3.shape[:2]
@@ -81,23 +82,23 @@ def halved(image_HW3: np.ndarray, least: int) -> np.ndarray:
 
 
 class PoseNetworks:
-    """The three networks, each loaded on first use in the thread that uses it.
+    """The three networks. Each is loaded on first use, in the thread that uses it.
 
     Args:
       confidence: least detector and presence confidence of a body, in [0, 1].
-      limit: most bodies reported by one look.
+      limit: most bodies that one call returns.
     """
 
     def __init__(self, *, confidence: float, limit: int) -> None:
         self._confidence = confidence
         self._limit = limit
 
-    def bodies(self, view: View) -> list[Sighting]:
-        """Bodies in a view of a frame, in the frame's coordinates."""
+    def bodies(self, view: CropView) -> list[BodyDetection]:
+        """Bodies in a part of a frame, in the frame's coordinates."""
         x0, y0, x1, y1 = view.box
         width, height = x1 - x0, y1 - y0
         found = self._body_network.detect(_image(view.image_hw3))
-        sightings = []
+        detections = []
         for landmarks, world, mask in zip(
             found.pose_landmarks, found.pose_world_landmarks, found.segmentation_masks or [], strict=True
         ):
@@ -107,8 +108,8 @@ class PoseNetworks:
             mask_hw: np.ndarray = np.array(mask.numpy_view(), np.float32).reshape(view.image_hw3.shape[:2])
             if mask_hw.shape != (height, width):
                 mask_hw = cv2.resize(mask_hw, (width, height), interpolation=cv2.INTER_LINEAR)
-            sightings.append(
-                Sighting(
+            detections.append(
+                BodyDetection(
                     keypoints_33x3=keypoints,
                     world_33x3=np.array([(p.x, p.y, p.z) for p in world], np.float32),
                     corner=(x0, y0),
@@ -116,7 +117,7 @@ class PoseNetworks:
                     score=float(keypoints[[11, 12, 23, 24], 2].mean()),
                 )
             )
-        return sightings
+        return detections
 
     def faces(self, frame_HW3: np.ndarray) -> np.ndarray:
         """Faces in the frame, float32 [N, 5]: x0, y0, x1, y1 in pixels, score."""
@@ -134,7 +135,7 @@ class PoseNetworks:
         return np.array(boxes, np.float32).reshape(-1, 5)
 
     def foreground(self, frame_HW3: np.ndarray) -> np.ndarray:
-        """Probability that a pixel is some person, float32 [h, w] with the longer side 256."""
+        """Probability of each pixel to show a person, float32 [h, w] with the longer side 256."""
         height, width = frame_HW3.shape[:2]
         scale = FOREGROUND_SIDE / max(height, width)
         small = cv2.resize(
@@ -145,7 +146,7 @@ class PoseNetworks:
         masks = self._foreground_network.segment(_image(small)).confidence_masks
         return np.array(masks[0].numpy_view(), np.float32).reshape(small.shape[:2])
 
-    # One at a time: where a data set has skeletons of its own, the body network is never opened.
+    # Each is opened separately, so that the body network is not opened for data sets with skeletons.
 
     @functools.cached_property
     def _body_network(self) -> Any:
@@ -194,7 +195,7 @@ class PoseNetworks:
 
 
 def _closed_at_exit(network: Any) -> Any:
-    # Closed before the pools that serve it are; its own destructor fails during exit.
+    # Closed before the thread pools that serve it. Its own destructor fails at exit.
     threading._register_atexit(network.close)  # type: ignore[attr-defined]
     return network
 

@@ -1,8 +1,9 @@
-"""MoveNet MultiPose: people as boxes with 17 keypoints, from dense heads, so with no limit of six people.
+"""MoveNet MultiPose: people as boxes with 17 keypoints, from the dense heads, so without the limit of six
+people.
 
-Google 2021, "MoveNet MultiPose Lightning", Apache-2.0: centres of people in a heat map a quarter as large as
-the picture; at each centre the size of the box and the way to the keypoints, which are then taken from heat
-maps near there.
+Google 2021, "MoveNet MultiPose Lightning", Apache-2.0. A heat map a quarter as large as the input has the
+centres of people. At each centre, other maps have the size of the box and the offsets of the keypoints. The
+keypoints are then located in heat maps near these offsets.
 
 Shape suffixes: N people, h×w the heat maps, 17 COCO keypoints.
 """
@@ -18,12 +19,12 @@ from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.networks.onnx_session import bundled, letterboxed
 
 SIDE = 256
-"""Longer side of the network's picture, pixels."""
+"""Longer side of the network's input, pixels."""
 
 STRIDE = 4
 LEAST_SCORE = 0.05
 MOST = 40
-"""People reported of one picture, at most."""
+"""Most people that are reported for one image."""
 
 OVERLAP = 0.6
 _HEADS = ("center", "box_scale", "box_offset", "kpt_heatmap", "kpt_regress", "kpt_offset")
@@ -31,11 +32,11 @@ _HEADS = ("center", "box_scale", "box_offset", "kpt_heatmap", "kpt_regress", "kp
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Poses:
-    """People of one picture.
+    """People of one image.
 
     Attributes:
-      boxes_N4: float32, pixels of the picture that was given.
-      score_N: float32, of the centre, in [0, 1]; a quarter is a good one.
+      boxes_N4: float32, pixels of the original image.
+      score_N: float32, of the centre, in [0, 1]; 0.25 is a high score.
       keypoints_N17x3: float32, x, y in pixels and score.
     """
 
@@ -45,7 +46,7 @@ class Poses:
 
 
 class MultiPose:
-    """Looks at one picture, uint8 RGB [H, W, 3]."""
+    """The loaded network. It processes one image, uint8 RGB [H, W, 3]."""
 
     def __init__(self) -> None:
         self._session = bundled("movenet_multipose.onnx")
@@ -54,7 +55,7 @@ class MultiPose:
         self._outputs = [next(name for name in names if head in name) for head in _HEADS]
 
     def __call__(self, image_HW3: np.ndarray) -> Poses:
-        """People, the likeliest first."""
+        """People, in order of their scores."""
         picture, scale = letterboxed(image_HW3, SIDE, multiple=32)
         blob = picture[None].astype(np.float32)
         heads = [head[0] for head in self._session.run(self._outputs, {self._input: blob})]
@@ -66,7 +67,7 @@ class MultiPose:
         boxes_N4 = _boxes(heads[1], heads[2], rows, columns)
         keypoints_N17x3 = _keypoints(heads[3], heads[4], heads[5], rows, columns, boxes_N4)
         score_N = centre_hw[rows, columns]
-        kept = boxes.suppressed(boxes_N4, score_N, OVERLAP)
+        kept = boxes.nms(boxes_N4, score_N, OVERLAP)
         keypoints_N17x3[..., :2] *= STRIDE / scale
         height, width = image_HW3.shape[:2]
         whole_N4 = np.clip(boxes_N4[kept] * STRIDE / scale, 0, [width, height, width, height])
@@ -78,7 +79,7 @@ class MultiPose:
 
 
 def _boxes(size_hw2: np.ndarray, offset_hw2: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Boxes [N, 4] in cells of the heat maps, inside them."""
+    """Boxes [N, 4] in cells of the heat maps, clipped to them."""
     size_N2 = np.maximum(size_hw2[rows, columns], 0)
     centre_N2 = np.column_stack([rows, columns]) + offset_hw2[rows, columns]
     low_N2, high_N2 = centre_N2 - size_N2 / 2, centre_N2 + size_N2 / 2
@@ -95,7 +96,7 @@ def _keypoints(
     columns: np.ndarray,
     boxes_N4: np.ndarray,
 ) -> np.ndarray:
-    """Keypoints [N, 17, 3] in cells of the heat maps: peaks near where the centre points to, in the box."""
+    """Keypoints [N, 17, 3] in cells of the heat maps: peaks near the centre's offsets, inside the box."""
     h, w = heat_hw17.shape[:2]
     heat_hw17 = _sigmoid(heat_hw17)
     offset_hw17x2 = offset_hw34.reshape(h, w, 17, 2)

@@ -1,4 +1,4 @@
-"""Bundled ONNX networks, run by onnxruntime: on a GPU where onnxruntime has one, else in one CPU thread."""
+"""Bundled ONNX networks, run by onnxruntime: on a GPU if onnxruntime supports it, else in one CPU thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ DIGESTS = {
     "movenet_multipose.onnx": "e7749c9bb7dd47836b2b92ab24bf9fdf5345d1d5e4417d47be2da626d4859f70",
     "blazepose_full.onnx": "4908b9ed790356186e104116dd67739b5a706b9d9f4335462b05479b2653903c",
 }
-"""SHA-256 of each bundled file; `weights/NOTICE` says whose they are, `make_weights.py` there makes them."""
+"""SHA-256 of each bundled file. `weights/NOTICE` names their authors; `weights/make_weights.py` makes them.
+"""
 
 
 def bundled(name: str) -> Any:
@@ -30,9 +31,9 @@ def bundled(name: str) -> Any:
 
 
 def session(content: bytes) -> Any:
-    """An inference session of an ONNX model: CUDA where onnxruntime was built with it, else one CPU thread.
+    """An inference session of an ONNX model: CUDA if onnxruntime was built with it, else one CPU thread.
 
-    Workers share the cores of a machine, so a session takes one thread, as everything else in a worker does.
+    Workers share the cores of a machine, so a session uses one thread, as all code in a worker does.
     """
     import onnxruntime
 
@@ -47,10 +48,10 @@ def session(content: bytes) -> Any:
 
 
 def letterboxed(image_HW3: np.ndarray, side: int, *, multiple: int | None = None) -> tuple[np.ndarray, float]:
-    """An image whose longer side has `side` pixels, on black, and the scale.
+    """An image scaled to a longer side of `side` pixels, padded with black; and the scale.
 
     Args:
-      multiple: the picture's sides are rounded up to a multiple of it; None for a square.
+      multiple: the sides of the result are rounded up to a multiple of it; None for a square.
     """
     height, width = image_HW3.shape[:2]
     scale = side / max(height, width)

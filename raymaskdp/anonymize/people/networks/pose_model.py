@@ -1,9 +1,9 @@
-"""The networks that look for people, taken once from a pinned wheel on the package index.
+"""MediaPipe's networks for people, taken once from a pinned wheel on the package index.
 
-MediaPipe's present wheels carry no models, but `mediapipe==0.10.21` holds Apache-2.0 networks for
-bodies, faces and foreground people. They are extracted from that wheel (nothing in it is run),
-checked against SHA-256 digests, given the TFLite metadata that MediaPipe Tasks asks for, and kept
-in the cache. Any Python on any system can do so: the wheel is only a container.
+MediaPipe's present wheels contain no models, but `mediapipe==0.10.21` contains Apache-2.0 networks for
+bodies, faces and foreground people. They are extracted from that wheel (no code in it is run), checked
+against SHA-256 digests, given the TFLite metadata that MediaPipe Tasks requires, and cached. This works with
+any Python on any system, because the wheel is only a container.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from raymaskdp.anonymize.people.networks.wheels import wheel_members
 from raymaskdp.files import atomic_path, cache_dir
 
 WHEEL = "mediapipe==0.10.21"
-# One fixed build of the wheel, whatever the host is.
+# One fixed build of the wheel, on all hosts.
 _BUILD = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"]
 _BUILD += ["--platform", "manylinux_2_28_x86_64"]
 
@@ -74,12 +74,12 @@ class PoseModels:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All of them."""
+        """All model files."""
         return (self.landmarker, self.face_detector, self.segmenter)
 
 
 def cached_pose_models() -> PoseModels:
-    """Where the model files are in the cache, or will be."""
+    """The paths of the model files in the cache, whether they exist or not."""
     folder = cache_dir() / WHEEL.replace("==", "-")
     return PoseModels(
         landmarker=folder / "pose_landmarker_full.task",
@@ -89,9 +89,9 @@ def cached_pose_models() -> PoseModels:
 
 
 def pull_pose_models() -> PoseModels:
-    """Model files in the cache, built on the first call; later calls touch no network.
+    """The model files in the cache. The first call builds them; later calls access no network.
 
-    Raises `UserError` if the package index cannot be reached or serves something else.
+    Raises `UserError` if the package index cannot be reached or serves a different file.
     """
     models = cached_pose_models()
     if not all(path.is_file() for path in models.files):
@@ -119,10 +119,10 @@ def _download(*networks: Network) -> list[bytes]:
 
 
 def with_metadata(model: bytes, *, mean: float, std: float) -> bytes:
-    """A TFLite model whose metadata names its RGB input normalisation, as MediaPipe Tasks needs it.
+    """A TFLite model with metadata of its RGB input normalization, which MediaPipe Tasks requires.
 
-    Source: TensorFlow Lite Metadata schema; a flatbuffer of type ModelMetadata is stored as the
-    buffer that the model's `metadata` lists under TFLITE_METADATA.
+    Source: TensorFlow Lite Metadata schema; a flatbuffer of type ModelMetadata is stored as the buffer that
+    the model's `metadata` lists under TFLITE_METADATA.
     """
     # The schemas' generated classes ship with mediapipe; its own writer does not load in 1.2.
     import flatbuffers
@@ -173,11 +173,11 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _write_bundle(path: Path, members: dict[str, bytes]) -> None:
-    """A zip of stored files, each starting at a multiple of 4 bytes: MediaPipe maps it unread."""
+    """A zip of stored files, aligned to 4 bytes, because MediaPipe maps it into memory."""
     local_header = 30  # bytes before the name in a zip entry
     with open(path, "wb") as opened, zipfile.ZipFile(opened, "w", zipfile.ZIP_STORED) as bundle:
         for name, content in members.items():
-            # A fixed date keeps the bundle the same wherever and whenever it is built.
+            # A fixed date makes the bundle reproducible.
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             # A private extra field (id, length, zeros) of 4 to 7 bytes pads the header.
             padding = -(opened.tell() + local_header + len(name)) % 4

@@ -1,7 +1,8 @@
-"""What a network does for finding people, one protocol a role; whoever fills a role is chosen by a setting.
+"""The roles of networks for finding people, one protocol for each role. A setting chooses the network of a
+role.
 
-Boxes: NanoDet, which is shipped, or a network of `hub`. Points and masks: a network of `hub`, or nobody;
-the landmark network and the segmenter of `mediapipe` work in either case.
+Boxes: NanoDet, which is bundled, or a network of `hub`. Points and masks: a network of `hub`, or none. The
+landmark network and the segmenter of `mediapipe` run in either case.
 
 Shape suffixes: H×W pixels, N people of a frame, 4 coordinates x0, y0, x1, y1, 17 COCO keypoints.
 """
@@ -14,29 +15,29 @@ from typing import Protocol
 import numpy as np
 
 from raymaskdp.anonymize.people.masks import Patch
-from raymaskdp.anonymize.people.networks.nanodet import Things
+from raymaskdp.anonymize.people.networks.nanodet import BoxDetections
 
 
 class BoxNetwork(Protocol):
-    """Finds people and things.
+    """Detects people and objects.
 
     Attributes:
-      side: longer side of the network's picture, pixels; larger frames are also looked at in quarters.
-      batch: pictures that are looked at at once.
+      side: longer side of the network's input, pixels; larger frames are also processed in quarters.
+      batch: images in one batch.
     """
 
     side: int
     batch: int
 
-    def things(self, images: Sequence[np.ndarray]) -> list[Things]:
-        """People and things of each picture, uint8 RGB [H, W, 3], the likeliest first."""
+    def detect(self, images: Sequence[np.ndarray]) -> list[BoxDetections]:
+        """People and objects of each image, uint8 RGB [H, W, 3], in order of their scores."""
 
 
 class PointNetwork(Protocol):
-    """Finds the keypoints of people whose boxes are known.
+    """Locates the keypoints of people with known boxes.
 
     Attributes:
-      batch: crops that are looked at at once.
+      batch: crops in one batch.
     """
 
     batch: int
@@ -51,13 +52,13 @@ class PointNetwork(Protocol):
 
 
 class MaskNetwork(Protocol):
-    """Finds the pixels of people whose boxes are known.
+    """Segments people with known boxes.
 
     Attributes:
-      batch: frames that are looked at at once.
+      batch: frames in one batch.
     """
 
     batch: int
 
     def masks(self, frames: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[list[Patch]]:
-        """The pixels of each frame's people, one patch a box; arguments as of `PointNetwork.points`."""
+        """The pixels of each frame's people, a patch for each box; arguments as of `PointNetwork.points`."""

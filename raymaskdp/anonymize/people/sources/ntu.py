@@ -1,22 +1,22 @@
 """Kinect skeletons of NTU RGB+D (Shahroudy et al. 2016, Liu et al. 2019): `.skeleton` text files.
 
-A file holds the number of frames; for each frame the number of bodies; for each body a line of ten
-fields (identity, clipped edges, four of the hands, restricted, lean x and y, tracking state), the number
-of joints, 25, and a line of twelve numbers a joint: x, y, z in metres in the frame of the Kinect, x and y
-in the depth picture, x and y in the colour picture (1920×1080), a quaternion, and the tracking state
-(0 not tracked, 1 inferred, 2 tracked). So says `read_skeleton_file.m` of the data set's repository.
+A file has the number of frames; for each frame the number of bodies; for each body a line of ten fields
+(identity, clipped edges, four of the hands, restricted, lean x and y, tracking state), the number of joints,
+25, and a line of twelve numbers for each joint: x, y, z in metres in the Kinect's axes, x and y in the depth
+image, x and y in the colour image (1920×1080), a quaternion, and the tracking state (0 not tracked, 1
+inferred, 2 tracked). The source is `read_skeleton_file.m` in the data set's repository.
 
-Kinect shows its pictures as mirrors do: x of a joint and of its pixel grow together, while the joints
-keep the person's own names. A person as the picture shows her has left and right exchanged.
+Kinect's images are mirrored: x of a joint and of its pixel grow together, while the names of the joints are
+the person's own. In the image as shown, left and right are therefore exchanged.
 
-**Ghosts.** Kinect also sees people in furniture. Of several bodies in a file, one is a ghost that is
-there for at most 11 frames and not half of the file, or that is wider than 0.8 of its height in 70 % of
-its frames (limits that most works on these data use), or that stands within 0.2 m of a body that moves
-more, for half of its frames. If all are ghosts, the one that moves most is a person. Identities change
-while a person acts: a body that begins where another one ended a moment before is joined to it first.
+**Ghosts.** Kinect also detects people in furniture. Of several bodies in a file, a body is a ghost if it
+exists for at most 11 frames and less than half of the file, or if it is wider than 0.8 of its height in 70 %
+of its frames (limits of most publications on these data), or if it is within 0.2 m of a body that moves more,
+for half of its frames. If all are ghosts, the one that moves most is a person. Identities change during an
+action. A body that begins where another one ended a moment before is therefore joined to it first.
 
-**Missing.** A file `*missing_skeletons*.txt` in the folder, as the data set's authors publish it, names
-the samples whose skeletons are missing or incomplete; these are refused.
+**Missing.** A file `*missing_skeletons*.txt` in the folder, as published by the data set's authors, lists the
+samples whose skeletons are missing or incomplete. These are refused.
 
 Shape suffixes: T frames, L = 25 joints.
 """
@@ -48,21 +48,22 @@ LAYOUT = LandmarkLayout(
         "shoulder_centre", "right_hand_tip", "right_thumb_tip", "left_hand_tip", "left_thumb_tip",
     )
 )  # fmt: skip
-"""Kinect's 25 joints in their order, left and right as the picture shows them."""
+"""Kinect's 25 joints in their order, left and right as in the image."""
 
 CONFIDENCE = (0.05, 0.4, 1.0)
-"""Of a joint that is not tracked, inferred, tracked."""
+"""Confidence of a joint that is not tracked, inferred, tracked."""
 
 GHOST_FRAMES = 11
 GHOST_WIDTH = 0.8
 GHOST_SHARE = 0.7
 SAME_PLACE = 0.2
 REJOINED = 0.6
-"""Metres between the end of one identity and the beginning of the next of the same person."""
+"""Largest distance in metres between the end of one identity and the beginning of the next of the same
+person."""
 
 
 def read(folder: Path, info: VideoInfo, record: VideoRecord) -> Skeletons:
-    """The skeletons of a video; raises `UserError` where they are missing, listed as such or damaged."""
+    """The skeletons of a video; raises `UserError` if they are missing, listed as missing, or damaged."""
     path = file_of(folder, record, ["{name}.skeleton"])
     if path.stem in _missing(folder):
         raise UserError(f"The skeletons of {path.stem} are listed as missing or incomplete.")
@@ -91,9 +92,9 @@ def _missing(folder: Path) -> set[str]:
 
 
 def _parse(path: Path) -> tuple[int, dict[str, np.ndarray]]:
-    """How many frames, and joints by identity, float64 [T, 25, 6]; NaN where there is no such body.
+    """Number of frames, and joints by identity, float64 [T, 25, 6]; NaN in frames without this body.
 
-    Of a joint: x, y, z, colour x and y, tracking state.
+    For each joint: x, y, z, colour x and y, tracking state.
     """
     try:
         words = path.read_text(encoding="ascii").split()
@@ -122,7 +123,7 @@ def _parse(path: Path) -> tuple[int, dict[str, np.ndarray]]:
 
 
 def _stretched(points_TL6: np.ndarray, num_frames: int) -> np.ndarray:
-    """The same with the video's number of frames: cut, or absent at the end."""
+    """The same points for the video's number of frames: cut, or absent at the end."""
     result = np.full((num_frames, *points_TL6.shape[1:]), np.nan)
     kept = min(num_frames, len(points_TL6))
     result[:kept] = points_TL6[:kept]
@@ -130,12 +131,12 @@ def _stretched(points_TL6: np.ndarray, num_frames: int) -> np.ndarray:
 
 
 def _there(points_TL6: np.ndarray) -> np.ndarray:
-    """Frames with this body, bool [T]."""
+    """The frames with this body, bool [T]."""
     return np.asarray(np.isfinite(points_TL6[..., :3]).all((1, 2)))
 
 
 def _joined(bodies: list[np.ndarray], gap: int) -> list[np.ndarray]:
-    """Bodies with those joined that are one person under several identities, in order of appearance."""
+    """Bodies in order of appearance; several identities of one person are joined."""
     people: list[np.ndarray] = []
     for body in sorted((b for b in bodies if _there(b).any()), key=lambda b: int(_there(b).argmax())):
         begin = int(_there(body).argmax())
@@ -151,7 +152,7 @@ def _joined(bodies: list[np.ndarray], gap: int) -> list[np.ndarray]:
 
 
 def _apart(bodies: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """People and ghosts. A body alone in its file is a person, and there is always one."""
+    """People and ghosts. The only body of a file is a person, and there is always at least one."""
     if len(bodies) < 2:
         return bodies, []
     order = sorted(range(len(bodies)), key=lambda index: -_motion(bodies[index]))
@@ -172,7 +173,7 @@ def _motion(points_TL6: np.ndarray) -> float:
 
 
 def _brief(points_TL6: np.ndarray) -> bool:
-    """Whether a body is there for hardly more than a moment."""
+    """Whether a body exists for a moment only."""
     frames = int(_there(points_TL6).sum())
     return frames <= GHOST_FRAMES and 2 * frames < len(points_TL6)
 
@@ -185,7 +186,7 @@ def _wide(points_TL6: np.ndarray) -> float:
 
 
 def _together(body: np.ndarray, other: np.ndarray) -> float:
-    """Share of a body's frames in which its pelvis is where the other's is."""
+    """Share of a body's frames in which its pelvis is at the place of the other's."""
     apart = np.linalg.norm(body[:, 0, :3] - other[:, 0, :3], axis=-1)
     return float((apart < SAME_PLACE).sum() / _there(body).sum())
 
@@ -193,7 +194,7 @@ def _together(body: np.ndarray, other: np.ndarray) -> float:
 def _skeleton(points_TL6: np.ndarray, scale: tuple[float, float], camera_33: np.ndarray) -> Skeleton:
     world = points_TL6[..., :3] * (1, -1, 1)  # Kinect's y points up
     pixels = points_TL6[..., 3:5] * scale
-    # Joints outside the colour picture have no pixel in some files.
+    # Joints outside the colour image have no pixel in some files.
     depth = np.where(world[..., 2:] > 0.1, world[..., 2:], np.nan)
     projected = world[..., :2] / depth * camera_33[0, 0] + camera_33[:2, 2]
     there = _there(points_TL6)

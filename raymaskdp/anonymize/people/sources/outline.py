@@ -1,7 +1,7 @@
-"""Any skeleton as the 33 landmarks from which limbs are drawn: for masks, never for the fit.
+"""Convert any skeleton to the 33 landmarks from which limbs are drawn: for masks, never for the fit.
 
-What a skeleton lacks (a face, fingers, toes) is put where it is on most people; what may be anywhere
-within reach is covered by a disc.
+Parts that a skeleton lacks (face, fingers, toes) are placed where they are on most people. Discs cover the
+reach of parts whose place is unknown.
 
 Shape suffixes: T frames, L points of a layout, N points.
 """
@@ -15,14 +15,14 @@ from raymaskdp.anonymize.people.masks import Patch, body_height
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE, LandmarkLayout
 
 HAND = 0.075
-"""How far a hand and what it holds reach from the wrist, as a share of the body's height."""
+"""Reach of a hand and of an object in it from the wrist, as a share of the body's height."""
 
 FOOT = 0.09
-"""How far a shoe reaches from the ankle, as a share of the body's height."""
+"""Reach of a shoe from the ankle, as a share of the body's height."""
 
 
 def outline_of(layout: LandmarkLayout, keypoints_TL3: np.ndarray) -> np.ndarray:
-    """The 33 landmarks, float [T, 33, 3] in pixels; NaN where the skeleton is."""
+    """The 33 landmarks, float [T, 33, 3] in pixels; NaN where the skeleton has NaN."""
     if layout == MEDIAPIPE:
         return keypoints_TL3
     result = np.full((len(keypoints_TL3), len(MEDIAPIPE.points), 3), np.nan)
@@ -50,22 +50,22 @@ def outline_of(layout: LandmarkLayout, keypoints_TL3: np.ndarray) -> np.ndarray:
 
 
 def extremities(outline_33x3: np.ndarray, layout: LandmarkLayout) -> list[Patch]:
-    """Discs over hands and feet of which the skeleton does not say where they point."""
-    tall = body_height(outline_33x3)
+    """Discs over hands and feet whose direction the skeleton does not have."""
+    body_scale = body_height(outline_33x3)
     discs = []
     for side in ("left", "right"):
         if not layout.has(f"{side}_index"):
             share = 0.6 if layout.has(f"{side}_hand_tip") else 1.0
-            discs.append(_disc(outline_33x3[MEDIAPIPE.row(f"{side}_index"), :2], share * HAND * tall))
+            discs.append(_disc(outline_33x3[MEDIAPIPE.row(f"{side}_index"), :2], share * HAND * body_scale))
         if not layout.has(f"{side}_heel"):
-            discs.append(_disc(outline_33x3[MEDIAPIPE.row(f"{side}_ankle"), :2], FOOT * tall))
+            discs.append(_disc(outline_33x3[MEDIAPIPE.row(f"{side}_ankle"), :2], FOOT * body_scale))
         if layout.has(f"{side}_hand_tip"):  # limbs are drawn to the knuckles of the outline
-            discs.append(_disc(outline_33x3[MEDIAPIPE.row(f"{side}_wrist"), :2], 0.5 * HAND * tall))
+            discs.append(_disc(outline_33x3[MEDIAPIPE.row(f"{side}_wrist"), :2], 0.5 * HAND * body_scale))
     return discs
 
 
 def _head(layout: LandmarkLayout, keypoints_TL3: np.ndarray) -> np.ndarray:
-    """The middle of the head, [T, 3]."""
+    """The centre of the head, [T, 3]."""
 
     def given(point: str) -> np.ndarray:
         return np.asarray(keypoints_TL3[:, layout.row(point)])

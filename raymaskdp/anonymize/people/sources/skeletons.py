@@ -1,8 +1,8 @@
-"""From the points of a data set's skeletons to people with masks: no pose network is needed.
+"""Make people with masks from the points of a data set's skeletons, without a pose network.
 
-Masks are the limbs, drawn generously, and what an independent segmenter calls a person right beside
-them. Detectors look for people whom the skeletons do not know of; these are followed by their boxes and
-become silhouettes.
+A mask consists of the limbs, drawn with a margin, and of the foreground of an independent segmenter beside
+them. Detectors find people who are missing in the skeletons. These are tracked by their boxes and become
+silhouettes.
 
 Shape suffixes: T frames, L points of a layout, J = 52 joints, H×W pixels, B bytes of a packed mask.
 """
@@ -19,13 +19,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.box_search import BoxSearch, Looked
+from raymaskdp.anonymize.people.box_search import BoxSearch, BoxSearchResult
 from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack
 from raymaskdp.anonymize.people.certainty import doubts_of, is_certain, is_doubtful
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.finder import box_person, foreground_at
 from raymaskdp.anonymize.people.masks import body_height, limbs
-from raymaskdp.anonymize.people.networks.given import given_networks
+from raymaskdp.anonymize.people.networks.configured import configured_networks
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.anonymize.people.sources.outline import extremities, outline_of
@@ -37,22 +37,22 @@ from raymaskdp.video.mask_film import MaskFilm, SmallMask
 from raymaskdp.video.reader import VideoInfo
 
 REACH = 2.4
-"""Fastest believable motion, body heights a second (a sprinter covers about five metres)."""
+"""Fastest plausible motion, body heights a second (that of a sprinter is about five metres a second)."""
 
 KNOWN = 0.5
 """Share of a box, or of a body in it, from which they are the same person."""
 
 GHOST_SHARE = 0.3
-"""A body taken for a ghost is suspicious where the segmenter calls this share of its limbs a person."""
+"""A ghost is a doubt if the segmenter marks at least this share of its limbs as a person."""
 
 THICKNESS = 0.05
 """Radius of a drawn limb, as a share of the body's height."""
 
 NEAR = 0.08
-"""Persons' pixels within this share of the body's height from a limb belong to the body."""
+"""Foreground pixels within this distance from a limb, as a share of the body's height, belong to the body."""
 
 FRINGE = 0.1
-"""Seconds that a person is taken to be there before the first and after the last skeleton."""
+"""Seconds by which a person is extended before the first and after the last skeleton."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,10 +60,10 @@ class Skeleton:
     """One body of a file.
 
     Attributes:
-      keypoints_TL3: float [T, L, 3], (x, y) in pixels of the video and confidence in [0, 1]; NaN in
-        frames without this body.
+      keypoints_TL3: float [T, L, 3], (x, y) in pixels of the video and confidence in [0, 1]; NaN in frames
+        without this body.
       world_TL3: float [T, L, 3], metres, axes of the camera (x right, y down, z away), any origin.
-      rotations_TJ3: float [T, 52, 3] as in `bodies.motion.Motion`, where the file has fitted bodies.
+      rotations_TJ3: float [T, 52, 3] as in `bodies.motion.Motion` if the file has fitted bodies.
     """
 
     keypoints_TL3: np.ndarray
@@ -72,7 +72,7 @@ class Skeleton:
 
     @property
     def seen_T(self) -> np.ndarray:
-        """Bool [T], frames with this body."""
+        """The frames with this body, bool [T]."""
         return np.asarray(np.isfinite(self.keypoints_TL3).all((1, 2)))
 
 
@@ -81,10 +81,10 @@ class Skeletons:
     """The bodies of one file.
 
     Attributes:
-      layout: what the L points are.
+      layout: the names of the L points.
       bodies: people.
-      ghosts: bodies that the file has where, by its source's rule, nobody is.
-      camera_33: float64 [3, 3], intrinsics in pixels of the video, where they are known.
+      ghosts: bodies that are false detections by the rules of the source.
+      camera_33: float64 [3, 3], intrinsics in pixels of the video, if known.
     """
 
     layout: LandmarkLayout
@@ -94,15 +94,15 @@ class Skeletons:
 
 
 Read = Callable[[Path, VideoInfo, VideoRecord], Skeletons]
-"""Reads the skeletons of a video from a folder; raises `UserError` where they are missing or damaged."""
+"""Reads the skeletons of a video from a folder; raises `UserError` if they are missing or damaged."""
 
 
 class FromFiles:
     """A pose source that reads files.
 
     Args:
-      config: `skeletons` is the folder, `veto` asks for the independent networks.
-      read: the format.
+      config: `skeletons` is the folder; `veto` enables the independent detectors.
+      read: reads the format.
       gpus: share of a GPU for a detector that settings name; 0 for the CPU.
     """
 
@@ -110,12 +110,12 @@ class FromFiles:
         self._config = config
         self._read = read
         self._networks = PoseNetworks(confidence=config.confidence, limit=1)
-        self._search = BoxSearch(given_networks(config, gpus).detector) if config.veto else None
+        self._search = BoxSearch(configured_networks(config, gpus).detector) if config.veto else None
 
     def __call__(self, frames: Iterable[np.ndarray], info: VideoInfo, record: VideoRecord) -> People:
         """The people of one video."""
         if self._config.skeletons is None:
-            raise UserError("A source of skeletons needs their folder; give it as pose.skeletons=DIR.")
+            raise UserError("A source of skeletons needs a folder; give it as pose.skeletons=DIR.")
         skeletons = self._read(self._config.skeletons, info, record)
         if self._search is None:
             return people_of(skeletons, info, self._config)
@@ -123,7 +123,9 @@ class FromFiles:
         return people_of(skeletons, info, self._config, looked, self._foreground(frames))
 
     def _foreground(self, frames: Iterable[np.ndarray]) -> Iterator[SmallMask]:
-        """What the segmenter calls people, frame by frame; an outline moves little from one to the next."""
+        """The segmenter's foreground of each frame, computed every second frame, because outlines move
+        little.
+        """
         kept = SmallMask.of(np.zeros((1, 1), bool))
         for index, frame_HW3 in enumerate(frames):
             if index % 2 == 0:
@@ -136,14 +138,14 @@ def people_of(
     skeletons: Skeletons,
     info: VideoInfo,
     config: PoseConfig,
-    looked: Looked | None = None,
+    looked: BoxSearchResult | None = None,
     foreground: Iterable[SmallMask] | None = None,
 ) -> People:
-    """People with masks, and the regions in which somebody may be missing.
+    """People with masks, and doubts.
 
     Args:
-      looked: people whom detectors saw; None if nobody looked.
-      foreground: what the segmenter calls people, of each frame; None if nobody looked.
+      looked: people found by detectors; None without detectors.
+      foreground: the segmenter's foreground of each frame; None without detectors.
     """
     layout, fps = skeletons.layout, float(info.fps)
     gap = max(1, round(config.max_gap * fps))
@@ -163,16 +165,16 @@ def people_of(
                 age = int(away[person][frame])
                 drawn = _outlined(outline, info, look)
                 thin[person][frame] = masks.pack(drawn)
-                wide[person][frame] = masks.pack(_generous(drawn, outline, layout, info, config, age))
+                wide[person][frame] = masks.pack(_dilated(drawn, outline, layout, info, config, age))
         for ghost, body in enumerate(ghosts):
             outline = _outline_at(layout, body, frame)
             if not np.isfinite(outline).all():
                 continue
-            if look is None:  # nobody else would notice a person who was taken for a ghost
+            if look is None:  # without detectors, no other check covers a false ghost
                 drawn = _outlined(outline, info, None)
-                gone[ghost][frame] = masks.pack(_generous(drawn, outline, layout, info, config, 0))
-            elif _is_somebody(outline, look, [mask_TB[frame] for mask_TB in wide], info):
-                box_4 = boxes.expand(boxes.around_points(outline[:, :2]), 0.1)
+                gone[ghost][frame] = masks.pack(_dilated(drawn, outline, layout, info, config, 0))
+            elif _shows_a_person(outline, look, [mask_TB[frame] for mask_TB in wide], info):
+                box_4 = boxes.expand(boxes.bounding_box(outline[:, :2]), 0.1)
                 doubts.append(_doubt(frame, "a ghost among the skeletons looks human", box_4))
     persons = [
         _person(index, body, skeletons.bodies[index].seen_T, wide[index], thin[index])
@@ -203,12 +205,12 @@ def people_of(
 
 
 def _is_known(track: BoxTrack, bodies: Sequence[MaskFilm], info: VideoInfo) -> bool:
-    """Whether the skeletons know a person whom the detectors saw: in most frames one is in the box."""
+    """Whether a detected person is one of the skeletons: a body is in the box in most frames."""
     known = []
     for frame in range(track.start, track.stop)[:: max(1, len(track.boxes_N4) // 16)]:
         box_4 = track.at(frame)
         assert box_4 is not None
-        x0, y0, x1, y1 = boxes.within(box_4, height=info.height, width=info.width)
+        x0, y0, x1, y1 = boxes.clip_to_frame(box_4, height=info.height, width=info.width)
         shared = [
             _share_in(masks.unpack(film[frame], info.height, info.width), x0, y0, x1, y1) for film in bodies
         ]
@@ -217,7 +219,7 @@ def _is_known(track: BoxTrack, bodies: Sequence[MaskFilm], info: VideoInfo) -> b
 
 
 def _share_in(mask_HW: np.ndarray, x0: int, y0: int, x1: int, y1: int) -> float:
-    """The larger of two shares: of a mask that lies in a box, and of the box that it covers."""
+    """The larger of two shares: of a mask that is inside a box, and of the box that the mask covers."""
     inside = int(np.count_nonzero(mask_HW[y0:y1, x0:x1]))
     area = int(np.count_nonzero(mask_HW))
     return max(inside / max(1, area) if inside else 0.0, inside / max(1, (x1 - x0) * (y1 - y0)))
@@ -229,7 +231,7 @@ def _doubt(frame: int, reason: str, box_4: np.ndarray) -> Doubt:
 
 
 def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: SmallMask | None) -> np.ndarray:
-    """Limbs, and what the segmenter calls a person beside them: hair, skirts; bool [H, W]."""
+    """Limbs, and the segmenter's foreground beside them (hair, skirts); bool [H, W]."""
     size = (info.height, info.width)
     mask_HW = np.zeros(size, bool)
     limbs(outline_33x3, frame_size=size, thickness=THICKNESS).paint(mask_HW)
@@ -239,7 +241,7 @@ def _outlined(outline_33x3: np.ndarray, info: VideoInfo, look: SmallMask | None)
     return mask_HW
 
 
-def _generous(
+def _dilated(
     outlined_HW: np.ndarray,
     outline_33x3: np.ndarray,
     layout: LandmarkLayout,
@@ -247,23 +249,23 @@ def _generous(
     config: PoseConfig,
     age: int,
 ) -> np.ndarray:
-    """An outline with all that hands and feet may reach, and a margin, larger the older it is; bool [H, W].
+    """An outline with the reach of hands and feet, dilated by a margin that grows with `age`; bool [H, W].
 
     Args:
-      age: frames to the next in which the skeleton is known.
+      age: number of frames to the nearest one with a skeleton.
     """
     mask_HW = outlined_HW.copy()
     for patch in extremities(outline_33x3, layout):
         patch.paint(mask_HW)
-    tall = body_height(outline_33x3)
-    moved = 0.25 * REACH * tall * age / float(info.fps)
-    return masks.dilate(mask_HW, max(2.0, config.dilation * tall) + moved)
+    body_scale = body_height(outline_33x3)
+    moved = 0.25 * REACH * body_scale * age / float(info.fps)
+    return masks.dilate(mask_HW, max(2.0, config.dilation * body_scale) + moved)
 
 
-def _is_somebody(
+def _shows_a_person(
     outline_33x3: np.ndarray, look: SmallMask, known_PB: list[np.ndarray], info: VideoInfo
 ) -> bool:
-    """Whether the segmenter sees a person where a ghost is and no known person."""
+    """Whether the segmenter's foreground shows a person at a ghost, outside the known people."""
     size = (info.height, info.width)
     drawn_HW = np.zeros(size, bool)
     limbs(outline_33x3, frame_size=size).paint(drawn_HW)
@@ -280,7 +282,7 @@ def _person(
     rotations = None if body.rotations_TJ3 is None else body.rotations_TJ3.astype(np.float32, copy=False)
     return Person(
         track_id=track_id,
-        visible_T=body.seen_T & masks_TB.any_T(),  # outside the picture nobody is to be replaced
+        visible_T=body.seen_T & masks_TB.any_T(),  # nothing is replaced outside the image
         detected_T=seen_T,
         keypoints_TL3=body.keypoints_TL3.astype(np.float32, copy=False),
         world_TL3=(body.world_TL3 - middle).astype(np.float32, copy=False),
@@ -291,12 +293,12 @@ def _person(
 
 
 def _outline_at(layout: LandmarkLayout, body: Skeleton, frame: int) -> np.ndarray:
-    """The landmarks of one frame, [33, 3]: those of an hour would take more memory than the skeleton."""
+    """The landmarks of one frame, [33, 3]. Those of an hour would need more memory than the skeleton."""
     return outline_of(layout, body.keypoints_TL3[frame : frame + 1])[0]
 
 
 def _away_T(seen_T: np.ndarray) -> np.ndarray:
-    """Frames to the next one that was seen, int [T]; many where none was."""
+    """Distance in frames to the nearest one with a skeleton, int [T]; large if there is none."""
     frames_T = np.arange(len(seen_T))
     before_T = np.maximum.accumulate(np.where(seen_T, frames_T, -len(seen_T)))
     after_T = np.minimum.accumulate(np.where(seen_T, frames_T, 2 * len(seen_T))[::-1])[::-1]
@@ -304,7 +306,7 @@ def _away_T(seen_T: np.ndarray) -> np.ndarray:
 
 
 def _filled(body: Skeleton, gap: int, fringe: int) -> Skeleton:
-    """The body with gaps of at most `gap` frames filled in, and held at its ends for `fringe` frames."""
+    """The body with interpolated gaps of at most `gap` frames, extended at its ends by `fringe` frames."""
     if body.seen_T.all():
         return body  # nothing is missing, and an hour's skeleton is large
     keypoints, world = body.keypoints_TL3.copy(), body.world_TL3.copy()
@@ -340,7 +342,7 @@ def _turned(start_J3: np.ndarray, end_J3: np.ndarray, share: float) -> np.ndarra
 
 
 def _gaps(seen_T: np.ndarray) -> Iterator[tuple[int, int]]:
-    """The last frame before and the first after each gap."""
+    """The last frame before each gap, and the first after it."""
     known = np.flatnonzero(seen_T)
     for before, after in itertools.pairwise(known):
         if after - before > 1:
@@ -348,14 +350,16 @@ def _gaps(seen_T: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _doubts(body: Skeleton, info: VideoInfo, gap: int) -> Iterator[Doubt]:
-    """Where this person may be without a skeleton: in long gaps, and before and after, inside the frame."""
+    """Regions in which this person may be without a skeleton: in long gaps, and next to a beginning or an end
+    inside the frame.
+    """
     known = np.flatnonzero(body.seen_T)
     if not len(known):
         return
     fringe, held = round(FRINGE * float(info.fps)), round(HELD_S * float(info.fps))
 
     def box_at(frame: int) -> np.ndarray:
-        return boxes.expand(boxes.around_points(body.keypoints_TL3[frame, :, :2]), 0.15)
+        return boxes.expand(boxes.bounding_box(body.keypoints_TL3[frame, :, :2]), 0.15)
 
     for before, after in _gaps(body.seen_T):
         if after - before - 1 > gap:
@@ -373,7 +377,7 @@ def _doubts(body: Skeleton, info: VideoInfo, gap: int) -> Iterator[Doubt]:
 
 
 def _at_border(keypoints_L3: np.ndarray, info: VideoInfo) -> bool:
-    """Whether the next step may lead out of the frame: at its sides, or over its upper or lower edge."""
+    """Whether the next step may lead out of the frame, at its sides or over its upper or lower edge."""
     points = keypoints_L3[:, :2]
     low, high = points.min(0), points.max(0)
     reach = 1.5 * REACH / float(info.fps) * float((high - low).max())

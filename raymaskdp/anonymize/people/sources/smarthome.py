@@ -1,9 +1,9 @@
 """Skeletons of Toyota Smarthome (Das et al. 2019): JSON files of LCR-Net++ (Rogez et al. 2019).
 
-`{"njts": 13, "frames": [[{"pose2d": […], "pose3d": […], "cumscore": …}, …], …]}`: for each frame the
-bodies that were seen, without identities. Coordinates are in order of the axis: `pose2d` is x of all 13
-joints and then y, in pixels of the 640×480 video; `pose3d` x, y, z in metres. Its x and y point left and
-up (half a turn about the line of sight); files in which they point right and down are read as well.
+`{"njts": 13, "frames": [[{"pose2d": […], "pose3d": […], "cumscore": …}, …], …]}`: for each frame the detected
+bodies, without identities. Coordinates are ordered by axis: `pose2d` is x of all 13 joints and then y, in
+pixels of the 640×480 video; `pose3d` is x, y, z in metres. Its x and y point left and up (half a turn about
+the line of sight). Files in which they point right and down are supported as well.
 
 Shape suffixes: T frames, L = 13 joints, N bodies of a frame.
 """
@@ -35,11 +35,12 @@ LAYOUT = LandmarkLayout(
 """LCR-Net's 13 joints in their order."""
 
 LEAST_SECONDS = 0.2
-"""Bodies that are seen for less than this long are mistakes of the network; their place is still checked."""
+"""Bodies with a shorter total time are false detections of the network; their regions are checked all the
+same."""
 
 
 def read(folder: Path, info: VideoInfo, record: VideoRecord) -> Skeletons:
-    """The skeletons of a video; raises `UserError` where they are missing or damaged."""
+    """The skeletons of a video; raises `UserError` if they are missing or damaged."""
     path = file_of(folder, record, ["{name}.json", "{name}_pose3d.json"])
     frames = _parse(path)
     check_length(len(frames), info.num_frames, float(info.fps), path)
@@ -57,7 +58,7 @@ def read(folder: Path, info: VideoInfo, record: VideoRecord) -> Skeletons:
 
 
 def _parse(path: Path) -> list[np.ndarray]:
-    """The bodies of each frame, float64 [N, 13, 5]: x and y in the picture, x, y, z in space."""
+    """The bodies of each frame, float64 [N, 13, 5]: x and y in the image, x, y, z in space."""
     try:
         stored: Any = json.loads(path.read_text(encoding="utf-8"))
         num_joints = int(stored.get("njts", len(LAYOUT.points)))

@@ -1,20 +1,20 @@
 """Fitted bodies of other projects: 4D-Humans and PHALP, WHAM, TRAM, GVHMR, and AMASS-style files.
 
-A body's pose is where the fit starts, and hands are taken as they are where the file has them; its shape is
-not read. Where it stands comes from the file's camera: the joints of SMPL's mean body in that pose. The
-names are those that the projects give their files, and `NAME` is the video's:
+A body's pose is the initial value of the fit. Hands are used unchanged if the file has them; the shape is not
+read. The position comes from the file's camera and the joints of SMPL's mean body in that pose. The names are
+those of the projects' output files; `NAME` is the video's:
 
 | project | files | camera |
 | --- | --- | --- |
 | 4D-Humans, PHALP (Goel et al. 2023) | `demo_NAME.pkl`, `NAME.pkl`, joblib | 5000 px on a side of 256 |
-| WHAM (Shin et al. 2024) | `NAME/wham_output.pkl`, joblib | the picture's diagonal |
+| WHAM (Shin et al. 2024) | `NAME/wham_output.pkl`, joblib | the image's diagonal |
 | TRAM (Wang et al. 2024) | `NAME/hps/*.npy`, `NAME/camera.npy` | `img_focal`, `img_center` |
 | GVHMR (Shen et al. 2024) | `NAME/hmr4d_results.pt`, `NAME.pt` | `K_fullimg` |
 | AMASS (Mahmood et al. 2019) | `NAME.npz`, or `NAME/*.npz`, one a person | below |
 
-AMASS-style files hold `poses` [N, 156] (SMPL-H), [N, 165] (SMPL-X) or [N, 72] (SMPL), `trans` [N, 3] and
-`mocap_framerate`. They know no camera; give it in the same file as `camera` [3, 3], in pixels of the
-video, and, where the motion is in a world of its own, `world_to_camera` [4, 4] (OpenCV's axes).
+AMASS-style files have `poses` [N, 156] (SMPL-H), [N, 165] (SMPL-X) or [N, 72] (SMPL), `trans` [N, 3] and
+`mocap_framerate`. They have no camera; add it to the same file as `camera` [3, 3], in pixels of the video,
+and, if the motion is in world axes, `world_to_camera` [4, 4] (OpenCV's axes).
 
 Shape suffixes: T frames of the video, N frames of a body, J = 52 joints.
 """
@@ -52,7 +52,7 @@ PATTERNS = (
     "{name}/hps", "{name}.npz", "{name}",
 )  # fmt: skip
 
-# Where the pelvis of the mean shape rests: `transl` of `smplx` is counted from there.
+# Rest position of the pelvis of the mean shape, the origin of `transl` in `smplx`.
 SMPL_PELVIS = np.array([-0.002, -0.223, 0.028])
 SMPLX_PELVIS = np.array([0.003, -0.351, 0.012])
 
@@ -64,18 +64,20 @@ REST_J3 = np.array(
         (430, 436, -70), (-430, 436, -70), (683, 444, -73), (-683, 444, -73),
     ]
 ) / 1000  # fmt: skip
-"""Joints of SMPL's neutral mean body at rest, from the pelvis, metres, left and right averaged.
+"""Joints of SMPL's neutral mean body at rest, relative to the pelvis, metres, left and right averaged.
 
-Another body has them elsewhere in the flesh: the embedded one's hips lie 75 mm higher and 44 mm further out.
+Joint positions differ between body models: the hips of the embedded one are 75 mm higher and 44 mm further
+out.
 """
 
 PHALP_FOCAL = 5000 / 256
-"""Focal length of 4D-Humans and PHALP, in sides of the square around the picture."""
+"""Focal length of 4D-Humans and PHALP, in sides of the square around the image."""
 
 BODY = len(BODY_JOINTS)
 
 CHUNK = 2048
-"""Frames whose joints are found at once: the turns of all joints take much more memory than the joints."""
+"""Frames whose joints are computed in one call, because the joint rotations need much more memory than the
+joints."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,7 +88,7 @@ class Fitted:
       frames_N: int, frames of the video.
       rotations_NJ3: axis-angle, SMPL-H; row 0 in the camera's frame.
       pelvis_N3: metres, in the camera's frame.
-      sure_N: bool, seen and not only predicted there.
+      sure_N: bool, observed and not only predicted.
     """
 
     frames_N: np.ndarray
@@ -96,17 +98,17 @@ class Fitted:
 
 
 def read(folder: Path, info: VideoInfo, record: VideoRecord) -> Skeletons:
-    """The bodies of a video; raises `UserError` where the files are missing, damaged or of another kind."""
+    """The bodies of a video; raises `UserError` if the files are missing, damaged or of another kind."""
     path = file_of(folder, record, PATTERNS)
     try:
         bodies, camera_33 = _bodies(path, info)
         for body in bodies:
             _check(body, info, path)
     except KeyError as error:
-        raise UserError(f"{path} has no {error}, so it is none of the dumps that can be read.") from error
+        raise UserError(f"{path} has no {error}, so its format is not supported.") from error
     except (ValueError, TypeError, IndexError, AttributeError) as error:
         raise UserError(
-            f"{path} is none of the dumps that can be read: {' '.join(str(error).split())}."
+            f"{path} has a format that is not supported: {' '.join(str(error).split())}."
         ) from error
     return Skeletons(
         layout=LAYOUT,
@@ -131,7 +133,7 @@ def _bodies(path: Path, info: VideoInfo) -> tuple[list[Fitted], np.ndarray]:
         return _gvhmr(_tensors(path))
     dump = load_plain(path)
     if not isinstance(dump, Mapping) or not all(isinstance(value, Mapping) for value in dump.values()):
-        raise ValueError("it is no dictionary of dictionaries")
+        raise ValueError("it is not a dictionary of dictionaries")
     if any("frame_ids" in value for value in dump.values()):
         return _wham(dump, info)
     return _phalp(dump, info)
@@ -147,7 +149,7 @@ def _phalp(dump: Mapping[Any, Any], info: VideoInfo) -> tuple[list[Fitted], np.n
             turns = np.concatenate(
                 [_array(smpl["global_orient"]).reshape(-1, 3, 3), _array(smpl["body_pose"]).reshape(-1, 3, 3)]
             )
-            # A person whom nobody saw in this frame is predicted: `tracked_time` counts up from 0.
+            # A person who is not detected in this frame is predicted: `tracked_time` counts up from 0.
             sure = int(np.ravel(frame["tracked_time"][person])[0]) <= 0
             place = _array(frame["camera"][person]).reshape(3)
             found.setdefault(int(identity), []).append((int(frame.get("time", index)), turns, place, sure))
@@ -205,11 +207,11 @@ def _gvhmr(dump: Mapping[str, Any]) -> tuple[list[Fitted], np.ndarray]:
 
 
 def _amass(body: Mapping[str, np.ndarray], info: VideoInfo) -> tuple[Fitted, np.ndarray]:
-    """A motion at its own rate, before a camera that the file may give."""
+    """A motion at its own frame rate, and the camera if the file has one."""
     poses = _array(body["poses"])
     turns = poses.reshape(len(poses), -1, 3)
     pelvis = SMPL_PELVIS
-    if turns.shape[1] == 55:  # SMPL-X: jaw and eyes stand between body and hands
+    if turns.shape[1] == 55:  # SMPL-X: jaw and eyes are between body and hands
         turns, pelvis = np.delete(turns, [22, 23, 24], axis=1), SMPLX_PELVIS
     elif turns.shape[1] == 24:
         turns = _from_smpl(turns)
@@ -242,7 +244,7 @@ def _sure(frames_N: np.ndarray, rotations_NJ3: np.ndarray, pelvis_N3: np.ndarray
 
 
 def _from_smpl(turns_N243: np.ndarray) -> np.ndarray:
-    """SMPL's 24 joints as SMPL-H's 52: the body is the same, SMPL's two rigid hands become relaxed ones."""
+    """SMPL's 24 joints as SMPL-H's 52: the body is the same, and the rigid hands become relaxed ones."""
     if turns_N243.shape[1] != 24:
         raise ValueError(f"{turns_N243.shape[1]} joints, not 24")
     return _with_hands(turns_N243[:, :BODY])
@@ -269,7 +271,7 @@ def _array(values: Any) -> np.ndarray:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz that matter; others, such as the shape, are not read."""
+    """The arrays of an npz that are used; others, such as the shape, are not read."""
     wanted = {
         "poses", "trans", "mocap_framerate", "mocap_frame_rate", "camera", "world_to_camera",
         "pred_rotmat", "pred_trans", "frame",
@@ -277,15 +279,19 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files if name in wanted}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:  # a ValueError advises to trust the file
-        raise ValueError("it is no npz of plain arrays") from error
+    except (
+        OSError,
+        ValueError,
+        zipfile.BadZipFile,
+    ) as error:  # NumPy's message would advise to trust the file
+        raise ValueError("it is not an npz of plain arrays") from error
 
 
 def _tensors(path: Path) -> Any:
     try:
         return torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError("it is no file of torch with nothing but tensors") from error
+        raise ValueError("it is not a torch file of tensors only") from error
 
 
 def _check(body: Fitted, info: VideoInfo, path: Path) -> None:
@@ -310,7 +316,7 @@ def _skeleton(body: Fitted, info: VideoInfo, camera_33: np.ndarray) -> Skeleton:
     shape = (info.num_frames, BODY, 3)
     keypoints, world = (np.full(shape, np.nan, np.float32) for _ in range(2))
     all_rotations = np.zeros((info.num_frames, NUM_JOINTS, 3), np.float32)
-    rest_J3 = np.concatenate([REST_J3, np.zeros((NUM_JOINTS - BODY, 3))])  # nobody asks for fingers
+    rest_J3 = np.concatenate([REST_J3, np.zeros((NUM_JOINTS - BODY, 3))])  # fingers are not used
     inside = np.flatnonzero(body.frames_N < info.num_frames)
     for some in np.array_split(inside, max(1, -(-len(inside) // CHUNK))):
         at = body.frames_N[some]

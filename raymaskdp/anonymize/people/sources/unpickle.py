@@ -1,9 +1,9 @@
-"""Read arrays out of other projects' pickles without running anything that they name.
+"""Read arrays from other projects' pickles without executing anything that they name.
 
 A pickle is a program: it may call any function by name. Here names are not looked up but translated by a
-table of a few harmless ones (arrays, tensors, plain containers); any other name is an error. Covered are
-plain pickles, `joblib` dumps (whose arrays follow their header in the stream; compressed with zlib or
-not), object arrays of `numpy.save`, and pickled `torch` tensors.
+table of a few harmless ones (arrays, tensors, plain containers); any other name is an error. Supported are
+plain pickles, `joblib` dumps (whose arrays follow their header in the stream, compressed with zlib or not),
+object arrays of `numpy.save`, and pickled `torch` tensors.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import torch
 from raymaskdp.errors import UserError
 
 MOST_BYTES = 4 * 2**30
-"""A file that is larger when decompressed is refused."""
+"""Larger files, after decompression, are refused."""
 
 
 def load_plain(path: Path) -> Any:
     """Dictionaries, lists, text, numbers, arrays and tensors in a pickle, joblib dump or `.npy` file.
 
-    Raises `UserError` for a file that is missing, damaged, or asks for anything else.
+    Raises `UserError` for a file that is missing, damaged, or refers to anything else.
     """
     try:
         with open(path, "rb") as opened:
@@ -46,12 +46,12 @@ def load_plain(path: Path) -> Any:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except _Refused as error:
         raise UserError(f"{path} is refused: {error}.") from error
-    # Damaged pickles fail in many ways: the machine underneath is not made for them.
+    # Damaged pickles raise many kinds of errors, because the pickle machine does not validate its input.
     except (
         ValueError, TypeError, KeyError, IndexError, EOFError, AttributeError, MemoryError, OverflowError,
         RuntimeError, zlib.error, pickle.UnpicklingError,
     ) as error:  # fmt: skip
-        raise UserError(f"{path} is damaged or no pickle: {' '.join(str(error).split())}.") from error
+        raise UserError(f"{path} is damaged or not a pickle: {' '.join(str(error).split())}.") from error
 
 
 def _numpy(stream: io.BytesIO) -> Any:
@@ -69,11 +69,11 @@ def _numpy(stream: io.BytesIO) -> Any:
 
 
 class _Refused(Exception):
-    """The pickle asks for something that is not given."""
+    """The pickle refers to something that is not allowed."""
 
 
 class _Inline:
-    """Stands for joblib's header of an array whose bytes follow in the stream."""
+    """Placeholder for joblib's header of an array whose bytes follow in the stream."""
 
     shape: tuple[int, ...]
     order: str
@@ -82,7 +82,7 @@ class _Inline:
 
     def read(self, stream: io.BytesIO) -> np.ndarray:
         if np.dtype(self.dtype).hasobject:
-            raise _Refused("it holds an array of objects")
+            raise _Refused("it contains an array of objects")
         if self.numpy_array_alignment_bytes is not None:
             stream.read(stream.read(1)[0])
         count = int(np.prod(self.shape, dtype=np.int64))
@@ -97,12 +97,12 @@ def _order(order: str) -> Any:
 def _tensor_bytes(data: bytes) -> Any:
     try:
         return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:  # whose message advises to trust the file
-        raise _Refused("it holds a tensor that is not only numbers") from error
+    except pickle.UnpicklingError as error:  # its message advises to trust the file
+        raise _Refused("it contains a tensor of other objects than numbers") from error
 
 
 def _encoded(text: str, encoding: str = "latin1") -> bytes:
-    return text.encode("latin1")  # how old pickles hold bytes; other codecs can do anything
+    return text.encode("latin1")  # the encoding of bytes in old pickles; other codecs are unsafe
 
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -132,7 +132,7 @@ _NAMES: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 _Python: Any = pickle._Unpickler
-"""The unpickler that is written in Python: unlike the other, it can be extended."""
+"""The unpickler written in Python, because the one in C cannot be extended."""
 
 
 class _Unpickler(_Python):
@@ -142,7 +142,7 @@ class _Unpickler(_Python):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _NAMES:
-            raise _Refused(f"it asks for {module}.{name}, which is neither an array nor a plain value")
+            raise _Refused(f"it refers to {module}.{name}, which is neither an array nor a plain value")
         return _NAMES[module, name]
 
     def _build(self) -> None:

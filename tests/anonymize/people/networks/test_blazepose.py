@@ -11,9 +11,9 @@ from support.formats import Film
 from support.onnx_files import linear
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.networks.blazepose import BlazePose, Glimpse
-from raymaskdp.anonymize.people.networks.following import KEPT_S, RETRY_S, Following
-from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks, View
+from raymaskdp.anonymize.people.networks.blazepose import BlazePose, WindowResult
+from raymaskdp.anonymize.people.networks.landmark_tracker import KEPT_S, RETRY_S, LandmarkTracker
+from raymaskdp.anonymize.people.networks.mediapipe import CropView, PoseNetworks
 from raymaskdp.anonymize.people.networks.windows import Window, guesses
 from raymaskdp.errors import UserError
 from raymaskdp.video.reader import stream
@@ -44,36 +44,36 @@ def box_of(film: Film, person: int) -> np.ndarray:
     return np.concatenate([points_J2.min(0) - margin, points_J2.max(0) + margin])
 
 
-def found(network: BlazePose, frame_HW3: np.ndarray, box_4: np.ndarray) -> Glimpse:
+def found(network: BlazePose, frame_HW3: np.ndarray, box_4: np.ndarray) -> WindowResult:
     """A person, looked at three times, so that the window is where the network itself puts it."""
     (window,) = guesses(box_4)[:1]
     for _ in range(3):
-        (glimpse,) = network(frame_HW3, [window])
-        window = glimpse.window
-    return glimpse
+        (result,) = network(frame_HW3, [window])
+        window = result.window
+    return result
 
 
-def tall(glimpse: Glimpse) -> float:
-    return float(np.ptp(glimpse.body.keypoints_33x3[:, 1]))
+def extent(result: WindowResult) -> float:
+    return float(np.ptp(result.body.keypoints_33x3[:, 1]))
 
 
 def test_landmarks_are_mediapipes(network: BlazePose, frames: list[np.ndarray], box_4: np.ndarray) -> None:
     """Its own graph finds the same network's window with a detector, so they differ a little."""
     height, width = frames[0].shape[:2]
-    glimpse = found(network, frames[0], box_4)
-    part = boxes.within(boxes.expand(box_4, 0.2), height=height, width=width)
-    others = PoseNetworks(confidence=0.3, limit=2).bodies(View.of(frames[0], part))
+    result = found(network, frames[0], box_4)
+    part = boxes.clip_to_frame(boxes.expand(box_4, 0.2), height=height, width=width)
+    others = PoseNetworks(confidence=0.3, limit=2).bodies(CropView.of(frames[0], part))
     away = [
-        np.linalg.norm(other.keypoints_33x3[:, :2] - glimpse.body.keypoints_33x3[:, :2], axis=1).mean()
+        np.linalg.norm(other.keypoints_33x3[:, :2] - result.body.keypoints_33x3[:, :2], axis=1).mean()
         for other in others
     ]
     nearest = others[int(np.argmin(away))]
-    assert min(away) < 0.03 * tall(glimpse)
-    apart = np.linalg.norm(nearest.world_33x3 - glimpse.body.world_33x3, axis=1)
+    assert min(away) < 0.03 * extent(result)
+    apart = np.linalg.norm(nearest.world_33x3 - result.body.world_33x3, axis=1)
     assert np.median(apart) < 0.06  # metres
-    assert glimpse.presence > 0.9
+    assert result.presence > 0.9
     theirs, mine = (np.zeros((height, width), bool) for _ in range(2))
-    for body, whole_HW in ((nearest, theirs), (glimpse.body, mine)):
+    for body, whole_HW in ((nearest, theirs), (result.body, mine)):
         (x, y), (h, w) = body.corner, body.mask_hw.shape
         whole_HW[y : y + h, x : x + w] = body.mask_hw > 0.5
     assert (theirs & mine).sum() > 0.85 * (theirs | mine).sum()
@@ -83,10 +83,10 @@ def test_landmarks_are_mediapipes(network: BlazePose, frames: list[np.ndarray], 
 def test_a_turned_picture_has_turned_landmarks(
     network: BlazePose, frames: list[np.ndarray], box_4: np.ndarray, quarters: int
 ) -> None:
-    glimpse = found(network, frames[0], box_4)
+    result = found(network, frames[0], box_4)
     height, width = frames[0].shape[:2]
     turned = np.ascontiguousarray(np.rot90(frames[0], -quarters))  # clockwise
-    window, x, y = glimpse.window, glimpse.window.x, glimpse.window.y
+    window, x, y = result.window, result.window.x, result.window.y
     (straight,) = network(frames[0], [window])
     points_33x2 = straight.body.keypoints_33x3[:, :2].astype(np.float64)
     for _ in range(quarters):
@@ -95,7 +95,7 @@ def test_a_turned_picture_has_turned_landmarks(
         height, width = width, height
     where = Window(x=x, y=y, side=window.side, turn=window.turn + quarters * math.pi / 2)
     (other,) = network(turned, [where])
-    np.testing.assert_allclose(other.body.keypoints_33x3[:, :2], points_33x2, atol=0.02 * tall(glimpse))
+    np.testing.assert_allclose(other.body.keypoints_33x3[:, :2], points_33x2, atol=0.02 * extent(result))
     np.testing.assert_allclose(other.presence, straight.presence, atol=0.01)
     # The turn of the window is taken out of the points in space, too.
     angle = quarters * math.pi / 2
@@ -110,11 +110,11 @@ def test_a_turned_picture_has_turned_landmarks(
 def test_an_enlarged_picture_has_enlarged_landmarks(
     network: BlazePose, frames: list[np.ndarray], box_4: np.ndarray
 ) -> None:
-    glimpse = found(network, frames[0], box_4)
+    result = found(network, frames[0], box_4)
     large = cv2.resize(frames[0], None, fx=5, fy=5, interpolation=cv2.INTER_LINEAR)
     other = found(network, large, 5 * box_4)
-    apart = np.linalg.norm(other.body.keypoints_33x3[:, :2] / 5 - glimpse.body.keypoints_33x3[:, :2], axis=1)
-    assert np.median(apart) < 0.02 * tall(glimpse)
+    apart = np.linalg.norm(other.body.keypoints_33x3[:, :2] / 5 - result.body.keypoints_33x3[:, :2], axis=1)
+    assert np.median(apart) < 0.02 * extent(result)
 
 
 def test_many_windows_are_one_after_the_other(
@@ -122,21 +122,21 @@ def test_many_windows_are_one_after_the_other(
 ) -> None:
     windows = [window for person in (0, 1) for window in guesses(box_of(film, person))[:2]]
     together = network(frames[0], windows)
-    for window, glimpse in zip(windows, together, strict=True):
+    for window, result in zip(windows, together, strict=True):
         (alone,) = network(frames[0], [window])
-        np.testing.assert_allclose(alone.body.keypoints_33x3, glimpse.body.keypoints_33x3, atol=1e-2)
-        assert alone.presence == pytest.approx(glimpse.presence, abs=1e-4)
+        np.testing.assert_allclose(alone.body.keypoints_33x3, result.body.keypoints_33x3, atol=1e-2)
+        assert alone.presence == pytest.approx(result.presence, abs=1e-4)
     assert network(frames[0], []) == []
 
 
 def test_nobody_is_found_in_an_empty_room(film: Film, frames: list[np.ndarray]) -> None:
     background = cv2.imread(str(film.path.with_suffix("").with_suffix(".background.png")))[..., ::-1]
-    following = Following(BlazePose(), presence=0.5, fps=FPS)
+    following = LandmarkTracker(BlazePose(), presence=0.5, fps=FPS)
     assert not following(np.ascontiguousarray(background), {n: box_of(film, n) for n in (0, 1)})
 
 
 def test_a_window_puts_hips_into_the_middle_and_the_head_above() -> None:
-    window = Window.around(np.array([50.0, 80.0]), np.array([90.0, 80.0]))  # a head to the right
+    window = Window.from_hips(np.array([50.0, 80.0]), np.array([90.0, 80.0]))  # a head to the right
     to_frame_23 = window.to_frame(256)
     middle = to_frame_23 @ [128, 128, 1]
     above = to_frame_23 @ [128, 0, 1]
@@ -168,14 +168,14 @@ class Counted(BlazePose):
         super().__init__()
         self.looks = 0
 
-    def __call__(self, frame_HW3: np.ndarray, windows: Sequence[Window]) -> list[Glimpse]:
+    def __call__(self, frame_HW3: np.ndarray, windows: Sequence[Window]) -> list[WindowResult]:
         self.looks += len(windows)
         return super().__call__(frame_HW3, windows)
 
 
 def test_who_was_found_is_followed_with_one_look_a_frame(frames: list[np.ndarray], film: Film) -> None:
     network = Counted()
-    following = Following(network, presence=0.5, fps=FPS)
+    following = LandmarkTracker(network, presence=0.5, fps=FPS)
     two = {7: box_of(film, 0), 9: box_of(film, 1)}
     assert following(frames[0], two).keys() == two.keys()
     before = network.looks
@@ -191,13 +191,13 @@ def test_who_was_found_is_followed_with_one_look_a_frame(frames: list[np.ndarray
 
 
 def test_two_boxes_of_one_person_have_one_body(frames: list[np.ndarray], box_4: np.ndarray) -> None:
-    following = Following(BlazePose(), presence=0.5, fps=FPS)
+    following = LandmarkTracker(BlazePose(), presence=0.5, fps=FPS)
     for frame_HW3 in frames[:3]:
         assert len(following(frame_HW3, {0: box_4, 1: box_4 + 2})) == 1
 
 
 def test_who_is_hidden_for_a_moment_is_found_at_once(frames: list[np.ndarray], box_4: np.ndarray) -> None:
-    following = Following(BlazePose(), presence=0.5, fps=FPS)
+    following = LandmarkTracker(BlazePose(), presence=0.5, fps=FPS)
     empty = np.full_like(frames[0], 127)
     assert 0 in following(frames[0], {0: box_4})
     assert not following(empty, {0: box_4})
@@ -206,7 +206,7 @@ def test_who_is_hidden_for_a_moment_is_found_at_once(frames: list[np.ndarray], b
 
 def test_who_is_not_there_is_looked_for_now_and_then(frames: list[np.ndarray], box_4: np.ndarray) -> None:
     network = Counted()
-    following = Following(network, presence=0.5, fps=FPS)
+    following = LandmarkTracker(network, presence=0.5, fps=FPS)
     empty = np.full_like(frames[0], 127)
     looked = []
     for _ in range(2 * round(KEPT_S * FPS)):

@@ -9,7 +9,7 @@ import pytest
 from support.formats import Film
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.look import POSE_GAIN, VOTE, merged
+from raymaskdp.anonymize.people.frame_detector import POSE_GAIN, VOTE, merged
 from raymaskdp.anonymize.people.networks.multipose import MultiPose, Poses
 from raymaskdp.anonymize.people.networks.nanodet import PERSON, NanoDet
 from raymaskdp.bodies.skeleton import JOINT
@@ -49,7 +49,7 @@ def room(film: Film) -> np.ndarray:
 def people(film: Film) -> np.ndarray:
     """Boxes of the two in the first frame, from their joints with room for hair, float64 [2, 4]."""
     points = film.truth.pixels(film.truth.joints[:, 0])
-    found = [boxes.expand(boxes.around_points(one), 0.06) for one in points]
+    found = [boxes.expand(boxes.bounding_box(one), 0.06) for one in points]
     size = (film.info.width, film.info.height)
     return np.clip(found, 0, (*size, *size))
 

@@ -23,12 +23,12 @@ from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImag
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.body_track import MASK_THRESHOLD
 from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.anonymize.people.networks.given import given_networks
+from raymaskdp.anonymize.people.networks.configured import configured_networks
 from raymaskdp.anonymize.people.networks.hub.detector import ALIASES, COCO, HubDetector
 from raymaskdp.anonymize.people.networks.hub.folder import IMAGENET_MEAN, IMAGENET_STD
 from raymaskdp.anonymize.people.networks.hub.keypoints import HubKeypoints, crop_of, peaks_of
 from raymaskdp.anonymize.people.networks.hub.masks import BEYOND, HubMasks
-from raymaskdp.anonymize.people.networks.nanodet import PERSON, Things
+from raymaskdp.anonymize.people.networks.nanodet import PERSON, BoxDetections
 from raymaskdp.errors import UserError
 
 CPU = torch.device("cpu")
@@ -73,7 +73,7 @@ def mask_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_boxes_are_those_of_transformers(detector_folder: Path) -> None:
     """Its own preparation of a frame that needs no other size; none is left out but doubles."""
     frame = FRAMES[1]
-    (seen,) = HubDetector(opened("detector", detector_folder), CPU, batch=1).things([frame])
+    (seen,) = HubDetector(opened("detector", detector_folder), CPU, batch=1).detect([frame])
     processor = RTDetrImageProcessorPil(size={"height": 64, "width": 64})
     network = transformers.AutoModelForObjectDetection.from_pretrained(detector_folder).eval()
     with torch.no_grad():
@@ -104,14 +104,14 @@ def test_boxes_are_in_the_pixels_of_each_picture(detector_folder: Path) -> None:
     """The same picture twice as wide: the same boxes twice as wide."""
     network = HubDetector(opened("detector", detector_folder), CPU, batch=2)
     wide = np.repeat(FRAMES[1], 2, axis=1)
-    one, two = network.things([FRAMES[1], wide])
+    one, two = network.detect([FRAMES[1], wide])
     np.testing.assert_allclose(two.score_N[:3], one.score_N[:3], atol=0.05)
     np.testing.assert_allclose(two.boxes_N4[0], one.boxes_N4[0] * (2, 1, 2, 1), atol=8)
     assert (two.boxes_N4 >= 0).all()
     assert (two.boxes_N4 <= (128, 64, 128, 64)).all()
 
 
-def _same_things(some: list[Things], others: list[Things], tolerance: float) -> None:
+def _same_things(some: list[BoxDetections], others: list[BoxDetections], tolerance: float) -> None:
     for one, other in zip(some, others, strict=True):
         assert one.class_N.tolist() == other.class_N.tolist()
         np.testing.assert_allclose(one.boxes_N4, other.boxes_N4, atol=tolerance)
@@ -120,10 +120,10 @@ def _same_things(some: list[Things], others: list[Things], tolerance: float) -> 
 
 def test_boxes_in_batches_are_the_same(detector_folder: Path) -> None:
     folder = opened("detector", detector_folder)
-    alone = [HubDetector(folder, CPU, batch=1).things([frame])[0] for frame in FRAMES]
+    alone = [HubDetector(folder, CPU, batch=1).detect([frame])[0] for frame in FRAMES]
     for batch in (1, 2, 16):
-        _same_things(HubDetector(folder, CPU, batch=batch).things(FRAMES), alone, 1e-3)
-    assert HubDetector(folder, CPU, batch=2).things([]) == []
+        _same_things(HubDetector(folder, CPU, batch=batch).detect(FRAMES), alone, 1e-3)
+    assert HubDetector(folder, CPU, batch=2).detect([]) == []
 
 
 def test_half_precision_changes_little(
@@ -131,7 +131,7 @@ def test_half_precision_changes_little(
 ) -> None:
     """What a GPU computes with, here on the CPU."""
     single, half = (
-        HubDetector(opened("detector", detector_folder), CPU, batch=4, dtype=dtype).things(FRAMES)
+        HubDetector(opened("detector", detector_folder), CPU, batch=4, dtype=dtype).detect(FRAMES)
         for dtype in (torch.float32, torch.float16)
     )
     for one, other in zip(single, half, strict=True):
@@ -156,7 +156,7 @@ def test_every_tensor_is_where_the_network_is(
 ) -> None:
     """On a device that refuses what a GPU would refuse, and the answers are those of the CPU."""
     here, there = (
-        HubDetector(opened("detector", detector_folder), device, batch=2).things(FRAMES)
+        HubDetector(opened("detector", detector_folder), device, batch=2).detect(FRAMES)
         for device in (CPU, ELSEWHERE)
     )
     _same_things(here, there, 1e-3)
@@ -310,11 +310,11 @@ def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         )
     ]
     detector, points, masks = (opened(folder.name, folder) for folder in broken)
-    with pytest.raises(UserError, match=r"pose\.detector: .* answers with infinities or what is no number"):
-        HubDetector(detector, CPU, batch=2).things(FRAMES)
-    with pytest.raises(UserError, match=r"pose\.keypoints: .* answers with infinities"):
+    with pytest.raises(UserError, match=r"pose\.detector: .* returns values that are not finite"):
+        HubDetector(detector, CPU, batch=2).detect(FRAMES)
+    with pytest.raises(UserError, match=r"pose\.keypoints: .* returns values that are not finite"):
         HubKeypoints(points, CPU, batch=2).points(FRAMES, BOXES)
-    with pytest.raises(UserError, match=r"pose\.masks: .* answers with infinities"):
+    with pytest.raises(UserError, match=r"pose\.masks: .* returns values that are not finite"):
         HubMasks(masks, CPU, batch=2).masks(FRAMES, BOXES)
 
 
@@ -373,14 +373,14 @@ def _with_code(folder: Path) -> Path:
 
 
 REFUSED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
-    "no such folder": ("detector", lambda folder: folder / "nowhere", "is no folder, and no hub id"),
+    "no such folder": ("detector", lambda folder: folder / "nowhere", "is neither a folder nor a hub id"),
     "no config": ("masks", _without_config, r"holds no config\.json"),
     "damaged config": ("detector", _mangled, "cannot be read as JSON"),
     "pickled weights": ("detector", _pickled, "no weights as safetensors"),
     "damaged weights": ("detector", _damaged, "transformers cannot load"),
     "other weights": ("detector", _foreign, "have no '.*'; they are of another model"),
     "nobody named": ("detector", _without_person, "has no class named 'person'"),
-    "another picture": ("detector", _shortest_edge, "pictures of one height and width"),
+    "another picture": ("detector", _shortest_edge, "images of one height and width"),
     "code of its own": ("detector", _with_code, "of the kind 'mine' and cannot find boxes"),
     "keypoints as boxes": (
         "detector",
@@ -403,7 +403,7 @@ def test_what_is_unfit_is_said_in_one_sentence(
 ) -> None:
     place = str(make(tmp_path))
     with pytest.raises(UserError, match=says) as caught:
-        given_networks(PoseConfig(**{setting: place}))
+        configured_networks(PoseConfig(**{setting: place}))
     text = str(caught.value)
     assert text.startswith(f"pose.{setting}")
     assert "\n" not in text
@@ -420,37 +420,37 @@ def test_what_was_downloaded_once_is_not_asked_for_again(
     (kept / "refs").mkdir(parents=True)
     (kept / "refs" / "main").write_text("0" * 40)
     shutil.copytree(detector_folder, kept / "snapshots" / ("0" * 40))
-    assert isinstance(given_networks(PoseConfig(detector="somebody/detector")).detector, HubDetector)
+    assert isinstance(configured_networks(PoseConfig(detector="somebody/detector")).detector, HubDetector)
     (kept / "snapshots" / ("0" * 40) / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"pose\.detector"):
-        given_networks(PoseConfig(detector="somebody/detector"))
+        configured_networks(PoseConfig(detector="somebody/detector"))
 
 
 def test_a_hub_id_that_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"cannot get raymaskdp-test/no-such-model.*give a folder"):
-        given_networks(PoseConfig(masks="raymaskdp-test/no-such-model"))
+        configured_networks(PoseConfig(masks="raymaskdp-test/no-such-model"))
 
 
 def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch, detector_folder: Path) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pose\.detector needs the library transformers, which is not"):
-        given_networks(PoseConfig(detector=str(detector_folder)))
+        configured_networks(PoseConfig(detector=str(detector_folder)))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_share_of_a_gpu_is_asked_for_only_where_a_network_is_named(detector_folder: Path) -> None:
-    nobody = given_networks(PoseConfig(), gpus=0.5)
+    nobody = configured_networks(PoseConfig(), gpus=0.5)
     assert (nobody.detector, nobody.points, nobody.masks, nobody.batch) == (None, None, None, 1)
     with pytest.raises(UserError, match="finds no GPU"):
-        given_networks(PoseConfig(detector=str(detector_folder)), gpus=0.5)
+        configured_networks(PoseConfig(detector=str(detector_folder)), gpus=0.5)
 
 
 def test_each_setting_fills_its_role(detector_folder: Path, keypoint_folder: Path, mask_folder: Path) -> None:
     named = PoseConfig(
         detector=str(detector_folder), keypoints=str(keypoint_folder), masks=str(mask_folder), batch=3
     )
-    given = given_networks(named)
+    given = configured_networks(named)
     assert isinstance(given.detector, HubDetector)
     assert isinstance(given.points, HubKeypoints)
     assert isinstance(given.masks, HubMasks)

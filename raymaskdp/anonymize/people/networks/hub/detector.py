@@ -1,7 +1,7 @@
 """Boxes by a detector of transformers: RT-DETR (Zhao et al. 2024), RT-DETRv2, D-FINE (Peng et al. 2024).
 
-These give some hundred boxes a picture with a score for each class, and need no suppression of
-doubles; what doubles are left below a certain score is suppressed here all the same.
+These return some hundred boxes an image with a score for each class. They are trained to need no non-maximum
+suppression. It is applied all the same, because duplicates with low scores remain.
 
 Shape suffixes: Q queries, K classes of the network, N boxes.
 """
@@ -23,17 +23,17 @@ from raymaskdp.anonymize.people.networks.hub.folder import (
     resized,
     sides_of,
 )
-from raymaskdp.anonymize.people.networks.nanodet import LEAST_SCORE, MOST, Things
+from raymaskdp.anonymize.people.networks.nanodet import LEAST_SCORE, MOST, BoxDetections
 from raymaskdp.errors import UserError
 
 KINDS = {"rt_detr": "RT-DETR", "rt_detr_v2": "RT-DETRv2", "d_fine": "D-FINE"}
-"""What is understood, by the model type of its config.json."""
+"""The supported networks, by the model type in config.json."""
 
 SIDE = 640
-"""Sides of the picture where a folder does not say."""
+"""Sides of the input if the folder does not specify them."""
 
 OVERLAP = 0.7
-"""Overlap from which two boxes of one class are the same thing."""
+"""Overlap (IoU) from which two boxes of one class are duplicates."""
 
 COCO = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -46,26 +46,26 @@ COCO = (
     "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
     "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
-"""COCO's classes (Lin et al. 2014), as `Things` numbers them. What a network names otherwise is no thing:
-it might be worn, or be a person by another name, and things stay in the picture."""
+"""COCO's classes (Lin et al. 2014), numbered as in `BoxDetections`. Other classes of a network are ignored:
+such an object might be worn, or be a person under another name, and objects stay in the image."""
 
 ALIASES = {
     "motorbike": "motorcycle", "aeroplane": "airplane", "sofa": "couch", "pottedplant": "potted plant",
     "diningtable": "dining table", "tvmonitor": "tv",
 }  # fmt: skip
-"""Names of Pascal VOC for some of them."""
+"""Pascal VOC's names of some of them."""
 
 
 class HubDetector:
-    """People and things by a detector of transformers; a `BoxNetwork`.
+    """People and objects by a detector of transformers; a `BoxNetwork`.
 
     Args:
       folder: of one of `KINDS`.
-      device: where it computes.
-      batch: pictures at once.
-      dtype: as of `load`.
+      device: the device that it runs on.
+      batch: images in one batch.
+      dtype: as in `load`.
 
-    Raises `UserError` if the folder holds another kind, or has no class "person".
+    Raises `UserError` if the folder has another kind, or no class "person".
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class HubDetector:
         self.side = max(self._height, self._width)
         self.batch = batch
 
-    def things(self, images: Sequence[np.ndarray]) -> list[Things]:
-        """People and things of each picture, uint8 RGB [H, W, 3], the likeliest first.
+    def detect(self, images: Sequence[np.ndarray]) -> list[BoxDetections]:
+        """People and objects of each image, uint8 RGB [H, W, 3], in order of their scores.
 
         Raises `UserError` as `numbers` does.
         """
-        found: list[Things] = []
+        found: list[BoxDetections] = []
         for some in in_batches(images, self.batch):
             pictures = [resized(image, self._height, self._width) for image in some]
             with torch.no_grad():
@@ -97,8 +97,8 @@ class HubDetector:
             ]
         return found
 
-    def _decoded(self, score_QK: np.ndarray, boxes_Q4: np.ndarray, height: int, width: int) -> Things:
-        """The likely ones of the classes that are known."""
+    def _decoded(self, score_QK: np.ndarray, boxes_Q4: np.ndarray, height: int, width: int) -> BoxDetections:
+        """The likely detections of known classes."""
         query_N, class_N = np.nonzero((score_QK >= LEAST_SCORE) & (self._classes_K >= 0))
         score_N = score_QK[query_N, class_N]
         first = np.argsort(-score_N, kind="stable")[:MOST]
@@ -108,8 +108,8 @@ class HubDetector:
         boxes_N4 = boxes_N4 * np.array([width, height, width, height])
         # Boxes of different classes are moved apart, so that they do not suppress each other.
         apart_N4 = boxes_N4 + (class_N * 4 * max(height, width))[:, None]
-        kept = boxes.suppressed(apart_N4, score_N, OVERLAP) if len(score_N) else np.zeros(0, np.int64)
-        return Things(
+        kept = boxes.nms(apart_N4, score_N, OVERLAP) if len(score_N) else np.zeros(0, np.int64)
+        return BoxDetections(
             boxes_N4=boxes_N4[kept].astype(np.float32),
             score_N=score_N[kept].astype(np.float32),
             class_N=class_N[kept].astype(np.int64),
@@ -117,9 +117,9 @@ class HubDetector:
 
 
 def classes_of(folder: ModelFolder) -> np.ndarray:
-    """COCO's number of each of a detector's classes, int64 [K]; -1 for what is none of these.
+    """COCO's number of each of a detector's classes, int64 [K]; -1 for other classes.
 
-    Raises `UserError` if the folder holds no detector, or one that does not name people.
+    Raises `UserError` if the folder has no detector, or one without a class of people.
     """
     folder.require_kind(KINDS, "boxes")
     labels = folder.labels()
@@ -138,6 +138,6 @@ def _sides(folder: ModelFolder) -> tuple[int, int]:
         return sides_of(said)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{folder.setting}: {folder.place} does not want pictures of one height and width, which is not "
+            f"{folder.setting}: {folder.place} does not take images of one height and width, which is not "
             "supported."
         ) from error

@@ -1,7 +1,7 @@
-"""What keypoint and mask networks that settings name say of a person, beside the landmarks and the segmenter.
+"""Keypoints and masks of a person by the networks that settings name, in addition to landmarks and segmenter.
 
-It only ever adds to a mask: pixels and drawn limbs are united with it. Keypoints are of the image alone, so
-they pose nobody by themselves; where they contradict a landmark grossly, it is moved in the image.
+They only ever extend a mask, by pixels and by drawn limbs. Keypoints are 2-D, so they do not pose a person. A
+landmark that differs grossly from them is moved in the image.
 
 Shape suffixes: H×W pixels, N people of a frame, 17 COCO keypoints, 33 landmarks, 4 coordinates.
 """
@@ -34,30 +34,30 @@ BONES = (
 TORSO = [5, 6, 11, 12]
 
 SEEN = 0.3
-"""Score from which a keypoint is drawn into a mask."""
+"""Least score of a keypoint that is drawn into a mask."""
 
 SURE, SURE_POINTS = 0.5, 8
-"""Score from which a keypoint may move a landmark, and how many such points there must be."""
+"""Least score of a keypoint that may move a landmark, and least number of such keypoints."""
 
 SAME_BODY = 0.12
-"""Median distance of keypoints and landmarks, by the body's height, up to which they are of one body."""
+"""Largest median distance of keypoints and landmarks of the same body, in body heights."""
 
 GROSS = 0.08
-"""Distance, by the body's height, from which a landmark is wrong. Smaller ones are a matter of where a
-network puts a joint, which the fit knows of the landmarks."""
+"""Distance, in body heights, from which a landmark is wrong. Smaller differences come from a network's
+definition of a joint, for which the fit corrects."""
 
 UNSEEN = 0.3
-"""Visibility below which a landmark is a guess, and gives way to a sure keypoint."""
+"""Visibility below which a landmark is a guess, which a confident keypoint replaces."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """What is said of one person in one frame.
+    """Output for one person in one frame.
 
     Attributes:
-      points_17x3: float32, x and y in pixels and score in [0, 1]; None where nobody was asked.
-      corner: (x, y) where the mask begins, pixels.
-      mask: the person's pixels; None where nobody was asked.
+      points_17x3: float32, x and y in pixels and score in [0, 1]; None without a keypoint network.
+      corner: (x, y) of the mask's corner, pixels.
+      mask: the person's pixels; None without a mask network.
     """
 
     points_17x3: np.ndarray | None = None
@@ -65,7 +65,7 @@ class Evidence:
     mask: SmallMask | None = None
 
     def patches(self) -> list[Patch]:
-        """What belongs to the person's mask."""
+        """The patches that are added to the person's mask."""
         found = [] if self.mask is None else [Patch(self.corner, self.mask.mask_HW)]
         return found if self.points_17x3 is None else [*found, limbs_of(self.points_17x3)]
 
@@ -76,12 +76,12 @@ def evidence_of(
     frames: Sequence[np.ndarray],
     boxes_by_track: Sequence[Mapping[int, np.ndarray]],
 ) -> list[dict[int, Evidence]]:
-    """What networks say of the people in some frames, by track.
+    """The networks' output for the people in some frames, by track.
 
     Args:
-      points, masks: who is asked; nobody where None.
+      points, masks: the networks; None for none.
       frames: uint8 RGB [H, W, 3] each.
-      boxes_by_track: of each frame, float64 [4] each; boxes that lie outside are left out.
+      boxes_by_track: of each frame, float64 [4] each; boxes outside the frame are ignored.
     """
     if points is None and masks is None:
         return [{} for _ in frames]
@@ -104,10 +104,11 @@ def evidence_of(
 
 
 def corrected(keypoints_33x3: np.ndarray, evidence: Evidence) -> np.ndarray:
-    """Landmarks, those replaced in the image that sure keypoints of the same body contradict, [33, 3].
+    """Landmarks [33, 3]. Those that contradict confident keypoints of the same body are replaced in the
+    image.
 
-    Nothing is replaced where few keypoints are sure, where most of them lie elsewhere, or where they fit
-    better with left and right changed: then the two networks do not see the same body.
+    Nothing is replaced if few keypoints are confident, if most of them differ, or if they agree better with
+    left and right swapped. In these cases the two networks do not see the same body.
     """
     if evidence.points_17x3 is None:
         return keypoints_33x3
@@ -115,9 +116,9 @@ def corrected(keypoints_33x3: np.ndarray, evidence: Evidence) -> np.ndarray:
     sure_17 = points_17x3[:, 2] >= SURE
     if np.count_nonzero(sure_17) < SURE_POINTS:
         return keypoints_33x3
-    tall = max(body_height(keypoints_33x3), 1.0)
+    body_scale = max(body_height(keypoints_33x3), 1.0)
     away_17, mirrored_17 = (
-        np.linalg.norm(of[COCO_ROWS, :2] - points_17x3[:, :2], axis=1) / tall
+        np.linalg.norm(of[COCO_ROWS, :2] - points_17x3[:, :2], axis=1) / body_scale
         for of in (keypoints_33x3, keypoints_33x3[OTHER_SIDE])
     )
     apart = float(np.median(away_17[sure_17]))
@@ -130,7 +131,7 @@ def corrected(keypoints_33x3: np.ndarray, evidence: Evidence) -> np.ndarray:
 
 
 def limbs_of(points_17x3: np.ndarray) -> Patch:
-    """Limbs and a head drawn from the keypoints that are seen; empty where there are none."""
+    """Limbs and a head drawn from the confident keypoints; empty if there are none."""
     seen_17 = points_17x3[:, 2] >= SEEN
     if not seen_17.any():
         return Patch((0, 0), np.zeros((0, 0), bool))
@@ -153,7 +154,7 @@ def limbs_of(points_17x3: np.ndarray) -> Patch:
 
 
 def _inside(boxes_by_track: Mapping[int, np.ndarray], height: int, width: int) -> dict[int, np.ndarray]:
-    """The parts of boxes that are in the frame, of those that have any, float64 [4] each."""
+    """The parts of boxes that are inside the frame, without empty ones, float64 [4] each."""
     cut = {
         track: np.clip(box_4[:4], 0, [width, height, width, height])
         for track, box_4 in boxes_by_track.items()

@@ -1,6 +1,6 @@
-"""A folder saved by transformers: found, judged by its config.json, and loaded.
+"""A folder saved by transformers: located, checked by its config.json, and loaded.
 
-Weights are safetensors only, and no code that comes with them is run.
+Only safetensors weights are read, and no code in the folder is run.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class ModelFolder:
     """A folder with a network of `transformers`.
 
     Attributes:
-      setting: which setting names it, for messages.
-      place: what the setting says: a folder or a hub id.
+      setting: the name of the setting, for messages.
+      place: the value of the setting: a folder or a hub id.
       path: the folder on this machine.
       about: its config.json.
     """
@@ -45,7 +45,9 @@ class ModelFolder:
     about: Mapping[str, Any] = field(repr=False)
 
     def require_kind(self, kinds: Mapping[str, str], role: str) -> None:
-        """Raise `UserError` unless it is of one of the `kinds`, names by model type, which do `role`."""
+        """Raise `UserError` unless its model type is in `kinds` (names by model type), the networks for
+        `role`.
+        """
         found = self.about.get("model_type")
         if found not in kinds:
             known = ", ".join(dict.fromkeys(kinds.values()))
@@ -55,12 +57,12 @@ class ModelFolder:
             )
 
     def labels(self) -> dict[int, str]:
-        """Its classes, by number, in small letters; empty where it names none."""
+        """Its classes by number, in lower case; empty if it names none."""
         named = self.about.get("id2label") or {}
         return {int(number): str(name).strip().lower() for number, name in named.items()}
 
     def preprocessing(self) -> dict[str, Any]:
-        """What it says of its pictures; empty where it says nothing."""
+        """Its preprocessing settings; empty if it has none."""
         for name in ("preprocessor_config.json", "processor_config.json"):
             if (self.path / name).is_file():
                 said = _json(self, name)
@@ -69,10 +71,10 @@ class ModelFolder:
 
 
 def model_folder(setting: str, place: str) -> ModelFolder:
-    """The folder that a setting names; what a hub id names is downloaded once.
+    """The folder that a setting names. A hub id is downloaded once.
 
-    Raises `UserError` where transformers is not installed, where there is no such folder, and where it
-    holds no config.json or no safetensors.
+    Raises `UserError` if transformers is not installed, if there is no such folder, or if it has no
+    config.json or no safetensors.
     """
     if importlib.util.find_spec("transformers") is None:
         raise UserError(
@@ -82,7 +84,7 @@ def model_folder(setting: str, place: str) -> ModelFolder:
     path = Path(place).expanduser()
     if not path.is_dir():
         if not HUB_ID.fullmatch(place):
-            raise UserError(f"{setting} is no folder, and no hub id such as NAME/MODEL: {place}.")
+            raise UserError(f"{setting} is neither a folder nor a hub id such as NAME/MODEL: {place}.")
         path = _downloaded(setting, place)
     if not (path / "config.json").is_file():
         raise UserError(f"{setting}: {place} holds no config.json; give a folder saved by transformers.")
@@ -96,11 +98,11 @@ def model_folder(setting: str, place: str) -> ModelFolder:
 
 
 def load(folder: ModelFolder, kind: str, device: torch.device, dtype: torch.dtype | None = None) -> Any:
-    """The network of a folder, for looking only.
+    """The network of a folder, for inference.
 
     Args:
       kind: a class of `transformers`, such as "AutoModelForObjectDetection".
-      device: where it computes.
+      device: the device that it runs on.
       dtype: None for half precision on a GPU, and single precision on a CPU.
 
     Raises `UserError` if it cannot be loaded, or lacks weights.
@@ -120,7 +122,7 @@ def load(folder: ModelFolder, kind: str, device: torch.device, dtype: torch.dtyp
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except Exception as error:  # what a damaged file raises depends on where it is damaged
+    except Exception as error:  # damaged files raise many kinds of errors
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
             f"{folder.setting}: transformers cannot load {folder.place}: {reason[:200].rstrip('.')}."
@@ -136,17 +138,18 @@ def load(folder: ModelFolder, kind: str, device: torch.device, dtype: torch.dtyp
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """How pixels become numbers.
+    """Normalization of pixels.
 
     Attributes:
-      mean, std: by colour, of values from 0 to 1; the values are shifted and divided by them.
+      mean, std: for each colour, of values from 0 to 1; a value is shifted by the first and divided by the
+        second.
     """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def tensor(self, pictures: Sequence[np.ndarray], like: Any) -> Tensor:
-        """Pictures of one size, uint8 RGB [h, w, 3] each, as [B, 3, h, w] for the network `like`."""
+        """Images of one size, uint8 RGB [h, w, 3] each, as [B, 3, h, w] for the network `like`."""
         stacked = torch.from_numpy(np.stack(pictures)).to(like.device)
         values = stacked.permute(0, 3, 1, 2).float() / 255
         mean, std = (torch.tensor(of).to(like.device)[:, None, None] for of in (self.mean, self.std))
@@ -154,11 +157,11 @@ class Pixels:
 
 
 def pixels_of(folder: ModelFolder, *, normalize: bool) -> Pixels:
-    """How a folder says that pixels become numbers.
+    """The normalization that a folder specifies.
 
     Args:
-      normalize: what holds where it does not say whether they are normalized; ImageNet's figures are
-        taken where it gives none.
+      normalize: whether pixels are normalized if the folder does not say; ImageNet's statistics are the
+        default.
     """
     said = folder.preprocessing()
     if not said.get("do_normalize", normalize):
@@ -168,14 +171,15 @@ def pixels_of(folder: ModelFolder, *, normalize: bool) -> Pixels:
 
 
 def numbers(folder: ModelFolder, answer: Tensor) -> np.ndarray:
-    """A network's answer as float32; raises `UserError` if anything of it is no number.
+    """A network's output as float32; raises `UserError` if any value is not finite.
 
-    Half precision ends at 65504. Where nothing can be read out of an answer, nobody would be found.
+    Half precision overflows above 65504. Without this check an unreadable output would count as a frame
+    without people.
     """
     values = answer.float().cpu().numpy()
     if not np.isfinite(values).all():
         raise UserError(
-            f"{folder.setting}: {folder.place} answers with infinities or what is no number; on a GPU it "
+            f"{folder.setting}: {folder.place} returns values that are not finite; on a GPU it "
             "computes in half precision, so try gpus=0 or other weights."
         )
     return np.asarray(values, np.float32)
@@ -196,13 +200,13 @@ def sides_of(value: Any) -> tuple[int, int]:
 
 
 def resized(image_HW3: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An image at another size, whatever becomes of its proportions."""
+    """An image at another size, without regard to its proportions."""
     how = cv2.INTER_AREA if image_HW3.shape[0] > height else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image_HW3, (width, height), interpolation=how))
 
 
 def in_batches(some: Sequence[T], most: int) -> Iterator[Sequence[T]]:
-    """Parts of a sequence of at most so many, in order.
+    """Consecutive parts of a sequence with at most `most` elements.
 
     >>> [list(part) for part in in_batches([1, 2, 3], 2)]
     [[1, 2], [3]]
@@ -212,11 +216,11 @@ def in_batches(some: Sequence[T], most: int) -> Iterator[Sequence[T]]:
 
 
 def _downloaded(setting: str, place: str) -> Path:
-    """Where what a hub id names is on this machine; what is there already is not asked for again."""
+    """The local folder of a hub id. Files that are present are not requested again."""
     from huggingface_hub import snapshot_download
 
     wanted: dict[str, Any] = {"allow_patterns": ["*.json", "*.safetensors"]}
-    with contextlib.suppress(OSError, ValueError):  # where it is not here yet
+    with contextlib.suppress(OSError, ValueError):  # if it is not downloaded yet
         here = Path(snapshot_download(place, local_files_only=True, **wanted))
         if (here / "config.json").is_file() and any(here.glob("*.safetensors")):
             return here

@@ -1,8 +1,8 @@
 """Keypoints by ViTPose (Xu et al. 2022): seventeen heat maps of a crop around each person.
 
-The crop has the network's proportions and a quarter more than the box, as in its training; pixels are
-mapped without bias (Huang et al. 2020, UDP), and peaks found below a cell's size (Zhang et al. 2020, DARK,
-along each axis).
+As in training, the crop has the proportions of the network's input and is a quarter larger than the box.
+Pixels are mapped without bias (Huang et al. 2020, UDP), and peaks are located with sub-cell precision (Zhang
+et al. 2020, DARK, along each axis).
 
 Shape suffixes: B crops, h×w a heat map, N people of a frame, 17 COCO keypoints.
 """
@@ -27,11 +27,11 @@ from raymaskdp.anonymize.people.networks.hub.folder import (
 from raymaskdp.errors import UserError
 
 KINDS = {"vitpose": "ViTPose"}
-"""What is understood, by the model type of its config.json."""
+"""The supported networks, by the model type in config.json."""
 
 NUM_POINTS = 17
 PADDING = 1.25
-"""Size of a crop by that of the box."""
+"""Size of a crop relative to the box."""
 
 LEAST_HEAT = 1e-3
 
@@ -41,11 +41,11 @@ class HubKeypoints:
 
     Args:
       folder: of one of `KINDS`.
-      device: where it computes.
-      batch: crops at once.
-      dtype: as of `load`.
+      device: the device that it runs on.
+      batch: crops in one batch.
+      dtype: as in `load`.
 
-    Raises `UserError` if the folder holds another kind, or one of other keypoints.
+    Raises `UserError` if the folder has another kind, or one with other keypoints.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class HubKeypoints:
     def _heat(self, crops: list[np.ndarray]) -> np.ndarray:
         """Heat maps [B, 17, h, w]."""
         pixels = self._pixels.tensor(crops, self._network)
-        # A network with experts for several data sets has COCO's first.
+        # In a network with experts for several data sets, COCO's is the first.
         which = {"dataset_index": pixels.new_zeros(len(crops), dtype=torch.long)} if self._experts else {}
         with torch.no_grad():
             answer = self._network(pixel_values=pixels, **which)
@@ -97,7 +97,7 @@ class HubKeypoints:
 
 
 def require_keypoints(folder: ModelFolder) -> None:
-    """Raise `UserError` unless a folder holds a ViTPose of COCO's seventeen keypoints."""
+    """Raise `UserError` unless a folder has a ViTPose with COCO's seventeen keypoints."""
     folder.require_kind(KINDS, "keypoints")
     count = len(folder.labels())
     if count != NUM_POINTS:
@@ -108,15 +108,17 @@ def require_keypoints(folder: ModelFolder) -> None:
 
 
 def crop_of(box_4: np.ndarray, height: int, width: int) -> np.ndarray:
-    """x0, y0, width and height of what is shown around a box, in a picture's proportions; float64 [4]."""
+    """x0, y0, width and height of the crop around a box, in the proportions of the network's input; float64
+    [4].
+    """
     x0, y0, x1, y1 = np.asarray(box_4, np.float64)[:4]
     wide = PADDING * max(x1 - x0, (y1 - y0) * width / height, 1.0)
-    tall = wide * height / width
-    return np.array([(x0 + x1 - wide) / 2, (y0 + y1 - tall) / 2, wide, tall])
+    high = wide * height / width
+    return np.array([(x0 + x1 - wide) / 2, (y0 + y1 - high) / 2, wide, high])
 
 
 def peaks_of(heat_17hw: np.ndarray, span_4: np.ndarray) -> np.ndarray:
-    """Where the peak of each heat map of a crop lies in the frame, float32 [17, 3]: x, y, height.
+    """Position in the frame of the peak of each heat map of a crop, float32 [17, 3]: x, y, height.
 
     Args:
       span_4: the crop, as of `crop_of`.
@@ -139,7 +141,7 @@ def peaks_of(heat_17hw: np.ndarray, span_4: np.ndarray) -> np.ndarray:
 
 
 def _offset(line_17n: np.ndarray, at_17: np.ndarray) -> np.ndarray:
-    """How far the top of a parabola through a peak and its neighbours lies from the peak, in cells, [17]."""
+    """Offset of the vertex of a parabola through a peak and its neighbours from the peak, in cells, [17]."""
     rows, last = np.arange(len(line_17n)), line_17n.shape[1] - 1
     before, peak, after = (line_17n[rows, (at_17 + step).clip(0, last)] for step in (-1, 0, 1))
     bend = before - 2 * peak + after

@@ -1,7 +1,7 @@
-"""Masks by SAM 2 (Ravi et al. 2024): in each frame, the thing in the box of each person's track.
+"""Masks by SAM 2 (Ravi et al. 2024), prompted by the box of each person's track in each frame.
 
-A track has a box in every frame, so each frame is asked for by itself; the network's memory of earlier
-frames, which would grow with the video, is not used. Weights of the video network serve, too.
+A track has a box in every frame, so each frame is segmented separately. The network's memory of earlier
+frames is not used, because it would grow with the video. Weights of the video network are supported, too.
 
 Shape suffixes: B frames, N people of a frame, h×w the network's masks.
 """
@@ -28,11 +28,11 @@ from raymaskdp.anonymize.people.networks.hub.folder import (
 )
 
 KINDS = {"sam2": "SAM 2", "sam2_video": "SAM 2"}
-"""What is understood, by the model type of its config.json."""
+"""The supported networks, by the model type in config.json."""
 
 BEYOND = 0.2
-"""A mask reaches this far out of the box, as a share of its longer side; what lies further away is not
-this person."""
+"""A mask may extend this far outside the box, as a share of its longer side. Pixels further away are
+discarded."""
 
 
 class HubMasks:
@@ -40,11 +40,11 @@ class HubMasks:
 
     Args:
       folder: of one of `KINDS`.
-      device: where it computes.
-      batch: frames at once.
-      dtype: as of `load`.
+      device: the device that it runs on.
+      batch: frames in one batch.
+      dtype: as in `load`.
 
-    Raises `UserError` if the folder holds another kind.
+    Raises `UserError` if the folder has another kind.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class HubMasks:
         self.batch = batch
 
     def masks(self, frames: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[list[Patch]]:
-        """The pixels of each frame's people, one patch a box; raises `UserError` as `numbers` does."""
+        """The pixels of each frame's people, one patch for each box; raises `UserError` as `numbers` does."""
         found: list[list[Patch]] = [[] for _ in frames]
         asked = [index for index, some in enumerate(boxes) if len(some)]
         for part in in_batches(asked, self.batch):
@@ -71,7 +71,9 @@ class HubMasks:
         return found
 
     def _logits(self, frames: list[np.ndarray], boxes: list[np.ndarray]) -> np.ndarray:
-        """[B, N, h, w] for the largest N; frames with fewer people are asked for their first one again."""
+        """[B, N, h, w] for the largest N. In frames with fewer people the prompt of the first one is
+        repeated.
+        """
         most = max(len(some) for some in boxes)
         prompts_BN4 = np.array(
             [
@@ -91,13 +93,13 @@ class HubMasks:
 
 
 def require_masks(folder: ModelFolder) -> None:
-    """Raise `UserError` unless a folder holds a SAM 2."""
+    """Raise `UserError` unless a folder has a SAM 2."""
     folder.require_kind(KINDS, "masks")
 
 
 def patch_of(logits_hw: np.ndarray, box_4: np.ndarray, height: int, width: int) -> Patch:
-    """The likely pixels near a box of a frame of H x W pixels, of logits of the whole frame."""
-    x0, y0, x1, y1 = box.within(box.expand(box_4, BEYOND), height=height, width=width)
+    """The likely pixels near a box of a frame of H x W pixels, from logits of the whole frame."""
+    x0, y0, x1, y1 = box.clip_to_frame(box.expand(box_4, BEYOND), height=height, width=width)
     probability_hw = 1 / (1 + np.exp(-logits_hw.clip(-30, 30)))
     whole_HW = cv2.resize(probability_hw.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return crop_to_content(whole_HW[y0:y1, x0:x1] > MASK_THRESHOLD, (x0, y0))

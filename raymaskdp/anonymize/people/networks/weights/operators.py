@@ -1,6 +1,6 @@
-"""The operators of TensorFlow that the bundled networks have, each as operators of ONNX.
+"""The TensorFlow operators of the bundled networks, each as ONNX operators.
 
-Shape suffixes: H×W a picture, C channels, O output channels.
+Shape suffixes: H×W an image, C channels, O output channels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _converts(*ops: str) -> Callable[[_Converter], _Converter]:
 
 
 def _renamed(op: str) -> _Converter:
-    """For operators that ONNX has, too."""
+    """A converter for operators that ONNX has, too."""
 
     def convert(graph: OnnxGraph, node: Node) -> None:
         graph.add(op, node.inputs, node.name)
@@ -49,7 +49,7 @@ CONVERTERS.update(
 def _placeholder(graph: OnnxGraph, node: Node) -> None:
     sizes = [int(size.get("size", -1)) for size in node.attributes["shape"]["dim"]]
     named = [size if size > 0 else f"size_{axis}" for axis, size in enumerate(sizes)]
-    # Pictures of whole numbers are taken as floats: networks cast them at once.
+    # Integer images become floats, because the networks cast them at once.
     graph.inputs.append(helper.make_tensor_value_info(node.name, onnx.TensorProto.FLOAT, named))
 
 
@@ -70,14 +70,14 @@ def _sparse_to_dense(graph: OnnxGraph, node: Node) -> None:
 @_converts("Cast")
 def _cast(graph: OnnxGraph, node: Node) -> None:
     if node.attributes["DstT"] != "DT_FLOAT":
-        raise UserError(f"The node {node.name} casts to {node.attributes['DstT']}, which is not known here.")
+        raise UserError(f"The node {node.name} casts to {node.attributes['DstT']}, which is not supported.")
     graph.add("Cast", node.inputs, node.name, to=onnx.TensorProto.FLOAT)
 
 
 @_converts("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative")
 def _convolution(graph: OnnxGraph, node: Node) -> None:
     if node.attributes["data_format"] != "NHWC" or node.attributes["padding"] not in _PADDING:
-        raise UserError(f"The convolution {node.name} is of a kind that is not known here.")
+        raise UserError(f"The convolution {node.name} is not supported.")
     kernel = graph.known(node.inputs[1])
     height, width, channels, _ = kernel.shape
     group = 1
@@ -141,7 +141,7 @@ def _max_pool(graph: OnnxGraph, node: Node) -> None:
 @_converts("ResizeBilinear")
 def _resize(graph: OnnxGraph, node: Node) -> None:
     if node.attributes.get("align_corners") or not node.attributes.get("half_pixel_centers"):
-        raise UserError(f"The resizing {node.name} does not go by the centres of pixels.")
+        raise UserError(f"The resizing {node.name} does not use pixel centres.")
     picture = graph.add("Transpose", node.inputs[:1], perm=[0, 3, 1, 2])
     shape = graph.add("Shape", [picture])
     kept = graph.add("Slice", [shape, graph.numbers(0), graph.numbers(2)])
@@ -184,7 +184,7 @@ def _split(graph: OnnxGraph, node: Node) -> None:
 def _strided_slice(graph: OnnxGraph, node: Node) -> None:
     masks = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
     if any(node.attributes.get(mask, 0) for mask in masks):
-        raise UserError(f"The slice {node.name} is of a kind that is not known here.")
+        raise UserError(f"The slice {node.name} is not supported.")
     begin, end, step = (graph.known(reference).tolist() for reference in node.inputs[1:4])
     axes = graph.numbers(*range(len(begin)))
     limits = [graph.numbers(*begin), graph.numbers(*end), axes, graph.numbers(*step)]

@@ -1,11 +1,11 @@
-"""Lessons for `bodies.fitting.lift`: what a network sees of people whose bodies are known.
+"""Training examples for `bodies.fitting.lift`: landmarks of people with known bodies.
 
-Two kinds. People of rendered films are followed by the body network, with all that it gets wrong. Others are
-only imagined: bodies that move before a camera, whose landmarks are shifted as the network shifted some of
-the first kind, and of which nothing but the image is given. There are many of these, by cameras anywhere,
-upright or lying.
+There are two kinds. People in rendered videos are tracked by the landmark network, with all of its errors.
+Simulated people are not rendered: bodies move before a camera, their landmarks have errors that the network
+made in examples of the first kind, and only image points are given. Their number is large, with cameras at
+any place and people upright or lying.
 
-Shape suffixes: T frames of a film, N sightings in a row, L = 33 landmarks.
+Shape suffixes: T frames of a video, N consecutive detections, L = 33 landmarks.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ from raymaskdp.synthetic.rooms import look_at
 from raymaskdp.video.reader import stream
 
 FAR = 0.15
-"""A sighting this far from the truth on average, as a share of the person's extent, is of nobody."""
+"""A detection with a larger mean distance from the truth, as a share of the person's extent, is a false one.
+"""
 
 PRESENT = 0.5
-"""Least presence of somebody."""
+"""Least presence of a detection."""
 
 ACTED, STEPPING, LYING = 0.15, 0.5, 0.12
-"""Shares of the imagined who do what the sample data's people do, who step about, and who lie or fall."""
+"""Shares of the simulated people who perform the sample data's actions, who step, and who lie or fall."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Lesson:
-    """What the network saw of somebody in frames that follow each other, and the truth in its terms.
+class LiftExample:
+    """Landmarks of one person in consecutive frames, and the truth in the network's units.
 
     Attributes:
       seen: landmarks.
       fps: frames a second.
-      image_NL2, space_NL3: what must be added to the landmarks in the image, and the points in space.
+      image_NL2, space_NL3: the correction of the landmarks in the image, and the points in space.
     """
 
     seen: Normalized
@@ -56,9 +57,9 @@ class Lesson:
     image_NL2: np.ndarray
     space_NL3: np.ndarray
 
-    def mirrored(self) -> Lesson:
-        """As a mirror shows it."""
-        # Truths are mirrored by the same rule as landmarks.
+    def mirrored(self) -> LiftExample:
+        """The mirror image."""
+        # The truth is mirrored by the same rule as the landmarks.
         truth = Normalized(
             image_NL2=self.image_NL2,
             space_NL3=self.space_NL3,
@@ -68,14 +69,14 @@ class Lesson:
         ).mirrored()
         return replace(self, seen=self.seen.mirrored(), image_NL2=truth.image_NL2, space_NL3=truth.space_NL3)
 
-    def only(self, present_NL: np.ndarray) -> Lesson:
-        """As if the other landmarks were outside the frame."""
+    def only(self, present_NL: np.ndarray) -> LiftExample:
+        """The example with all other landmarks outside the frame."""
         seen = self.seen.only(present_NL)
         truth_NL2 = self.seen.pixels() + self.seen.spread_N[:, None, None] * self.image_NL2
         return replace(self, seen=seen, image_NL2=(truth_NL2 - seen.pixels()) / seen.spread_N[:, None, None])
 
-    def cut(self, rng: np.random.Generator) -> Lesson:
-        """As if the frame ended somewhere across the person: mostly below, else at a side or above."""
+    def cut(self, rng: np.random.Generator) -> LiftExample:
+        """The example with a frame edge across the person: mostly below, else at a side or above."""
         pixels_NL2 = self.seen.pixels()
         axis, sign = ((1, 1), (0, 1), (0, -1), (1, -1))[int(rng.choice(4, p=(0.7, 0.12, 0.12, 0.06)))]
         along_NL = sign * pixels_NL2[..., axis]
@@ -83,17 +84,17 @@ class Lesson:
         return self.only(along_NL < edge)
 
 
-def lesson_of(
+def example_of(
     keypoints_NL3: np.ndarray, world_NL3: np.ndarray, truth_NL3: np.ndarray, camera_33: np.ndarray, fps: float
-) -> Lesson:
-    """Landmarks and the true points [N, 33, 3] in the camera frame, in the network's terms."""
+) -> LiftExample:
+    """An example from landmarks and the true points [N, 33, 3] in the camera frame."""
     seen = normalized(keypoints_NL3.astype(np.float64), world_NL3.astype(np.float64))
     image = truth_NL3[..., :2] / truth_NL3[..., 2:] * camera_33[[0, 1], [0, 1]]
     image = image + camera_33[:2, 2] - keypoints_NL3[..., :2]
     hips = truth_NL3[:, LIFTED.rows(["left_hip", "right_hip"])].mean(1)
     space = (truth_NL3 - hips[:, None]) @ np.swapaxes(turned_to_axis(hips), 1, 2)
     size = np.sqrt(np.square(space - space.mean(1, keepdims=True)).mean((1, 2)))
-    return Lesson(
+    return LiftExample(
         seen=seen,
         fps=fps,
         image_NL2=image / seen.spread_N[:, None, None],
@@ -101,8 +102,8 @@ def lesson_of(
     )
 
 
-def followed(folder: Path, seed: int, fps: float) -> Iterator[Lesson]:
-    """Every person of a film, in the frames in which the network sees them."""
+def rendered_examples(folder: Path, seed: int, fps: float) -> Iterator[LiftExample]:
+    """An example for each run of frames of a video's person in which the network detects the person."""
     body, rng = load_body(), np.random.default_rng([seed, 7])
     network = BlazePose()
     for path in tqdm(sorted((folder / "videos").glob("*.mp4")), "look", unit="video"):
@@ -114,7 +115,7 @@ def followed(folder: Path, seed: int, fps: float) -> Iterator[Lesson]:
         turned = transforms[:, landmarks.joint_L, :3, :3] @ landmarks.offset_L3[..., None]
         truth_TL3 = joints[:, landmarks.joint_L] + turned[..., 0] + place[:, None]
         image_TL2 = truth_TL3[..., :2] / truth_TL3[..., 2:] * camera_33[[0, 1], [0, 1]] + camera_33[:2, 2]
-        sightings: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        detections: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         window: Window | None = None
         for frame_HW3, truth_L3, image_L2, joints_J2 in zip(
             stream(path), truth_TL3, image_TL2, joints_TJ2, strict=True
@@ -122,45 +123,48 @@ def followed(folder: Path, seed: int, fps: float) -> Iterator[Lesson]:
             if window is None:
                 (first,) = network(frame_HW3, [_guess(joints_J2, frame_HW3.shape[:2], rng)])
                 window = first.window
-            # Looked at as in a film: where the network itself said that the person is.
-            (glimpse,) = network(frame_HW3, [window])
-            seen, extent = glimpse.body, float(np.ptp(joints_J2, axis=0).max())
+            # In the window that the network returned, as in a film.
+            (result,) = network(frame_HW3, [window])
+            seen, extent = result.body, float(np.ptp(joints_J2, axis=0).max())
             apart = float(np.linalg.norm(seen.keypoints_33x3[:, :2] - image_L2, axis=1).mean())
-            if glimpse.presence >= PRESENT and apart < FAR * extent:
-                sightings.append((seen.keypoints_33x3, seen.world_33x3, truth_L3))
-                window = glimpse.window
+            if result.presence >= PRESENT and apart < FAR * extent:
+                detections.append((seen.keypoints_33x3, seen.world_33x3, truth_L3))
+                window = result.window
                 continue
-            if sightings:
-                yield _lesson(sightings, camera_33, fps)
-            sightings, window = [], None
-        if sightings:
-            yield _lesson(sightings, camera_33, fps)
+            if detections:
+                yield _example(detections, camera_33, fps)
+            detections, window = [], None
+        if detections:
+            yield _example(detections, camera_33, fps)
 
 
-def _lesson(
-    sightings: list[tuple[np.ndarray, np.ndarray, np.ndarray]], camera_33: np.ndarray, fps: float
-) -> Lesson:
-    keypoints, world, truth = (np.array(part) for part in zip(*sightings, strict=True))
-    return lesson_of(keypoints, world, truth, camera_33, fps)
+def _example(
+    detections: list[tuple[np.ndarray, np.ndarray, np.ndarray]], camera_33: np.ndarray, fps: float
+) -> LiftExample:
+    keypoints, world, truth = (np.array(part) for part in zip(*detections, strict=True))
+    return example_of(keypoints, world, truth, camera_33, fps)
 
 
 def _guess(joints_J2: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> Window:
-    """Where a detector might have seen somebody whose joints are there."""
+    """The window of a detector's box for a person with these joints."""
     margin = rng.uniform(0.0, 0.15, 4) * np.ptp(joints_J2, axis=0).max()
     box_4 = np.concatenate([joints_J2.min(0) - margin[:2], joints_J2.max(0) + margin[2:]])
     height, width = size
     return guesses(np.clip(box_4, 0, (width, height, width, height)))[0]
 
 
-def imagined(count: int, errors: Sequence[Lesson], *, frames: int, fps: float, seed: int) -> list[Lesson]:
-    """People before cameras anywhere, seen with errors that the network made elsewhere; nothing in space.
+def simulated_examples(
+    count: int, errors: Sequence[LiftExample], *, frames: int, fps: float, seed: int
+) -> list[LiftExample]:
+    """Simulated people before cameras at random places, with errors that the network made elsewhere; 2-D
+    only.
 
     Args:
-      count: of people.
-      errors: lessons of followed people.
+      count: number of people.
+      errors: rendered examples.
     """
     body, rng = load_body(), np.random.default_rng([seed, 8])
-    lessons = []
+    examples = []
     for person in range(count):
         betas_S = draw_avatar(b"imagined", f"{seed} {person}").betas_S
         kind = rng.random()
@@ -184,7 +188,7 @@ def imagined(count: int, errors: Sequence[Lesson], *, frames: int, fps: float, s
                 .reshape(points_TL3.shape)
             )
         points_TL3[..., 1] += (done.lift_T - points_TL3[..., 1].min(1))[:, None]
-        # As close as a desk's camera, as far as a street's; level, or from above.
+        # From the distance of a webcam to that of a street camera; level, or from above.
         away, height = float(np.exp(rng.uniform(np.log(1.4), np.log(8)))), rng.uniform(0.5, 2.2)
         side = rng.uniform(-0.6, 0.6) if acts else 0.0
         height += rng.uniform(0, 0.8) * away * (rng.random() < 0.35)
@@ -196,20 +200,22 @@ def imagined(count: int, errors: Sequence[Lesson], *, frames: int, fps: float, s
         truth_TL3 = points_TL3 @ camera.rotation_33.T + camera.translation_3
         if truth_TL3[..., 2].min() < 0.3:
             continue
-        lessons.append(_mistaken(truth_TL3, errors[int(rng.integers(len(errors)))], rng, fps))
-    return lessons
+        examples.append(_with_errors(truth_TL3, errors[int(rng.integers(len(errors)))], rng, fps))
+    return examples
 
 
-def _mistaken(truth_NL3: np.ndarray, error: Lesson, rng: np.random.Generator, fps: float) -> Lesson:
-    """What would be seen of true points, by a camera of focal length 1, if the network erred as there."""
+def _with_errors(
+    truth_NL3: np.ndarray, error: LiftExample, rng: np.random.Generator, fps: float
+) -> LiftExample:
+    """True points with the errors of another example, for a camera of focal length 1."""
     image_NL2 = truth_NL3[..., :2] / truth_NL3[..., 2:]
     spread_N = np.sqrt(np.square(image_NL2 - image_NL2.mean(1, keepdims=True)).mean((1, 2)))
-    # As long a part as there is, there and back.
+    # The whole sequence, forward and backward.
     there = np.arange(len(error.image_NL2))
     rows = np.resize(np.concatenate([there, there[::-1]]), len(truth_NL3) + len(there))
     rows = rows[int(rng.integers(len(there))) :][: len(truth_NL3)]
     keypoints = np.concatenate(
         [image_NL2 - spread_N[:, None, None] * error.image_NL2[rows], error.seen.seen_NL[rows][..., None]], -1
     )
-    lesson = lesson_of(keypoints, truth_NL3, truth_NL3, np.eye(3), fps)
-    return replace(lesson, seen=lesson.seen.image_only())
+    example = example_of(keypoints, truth_NL3, truth_NL3, np.eye(3), fps)
+    return replace(example, seen=example.seen.image_only())

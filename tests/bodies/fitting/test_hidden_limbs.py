@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from raymaskdp.bodies.fitting.hidden_limbs import straighten_hidden_limbs
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE
-from raymaskdp.bodies.fitting.unseen import hung
 
 ROW = MEDIAPIPE.row
 
@@ -26,7 +26,7 @@ def standing() -> np.ndarray:
 def test_an_arm_whose_elbow_is_below_the_picture_hangs_from_its_shoulder() -> None:
     points, below = standing(), np.zeros((3, 33), bool)
     below[1, ROW("left_elbow")] = True
-    result = hung(points, below, MEDIAPIPE)
+    result = straighten_hidden_limbs(points, below, MEDIAPIPE)
     np.testing.assert_array_equal(result[[0, 2]], points[[0, 2]])
     elbow, wrist, finger = (result[1, ROW(f"left_{name}")] for name in ("elbow", "wrist", "index"))
     np.testing.assert_allclose(elbow, (0.2, np.linalg.norm((0.1, 0.25, 0.1)), 0), atol=1e-9)
@@ -42,7 +42,7 @@ def test_a_leg_whose_knee_is_below_the_picture_is_straight_and_a_hidden_foot_alo
     points, below = standing(), np.zeros((3, 33), bool)
     below[0, ROW("left_knee")] = True
     below[1, MEDIAPIPE.rows(["left_ankle", "left_toe", "left_wrist"])] = True
-    result = hung(points, below, MEDIAPIPE)
+    result = straighten_hidden_limbs(points, below, MEDIAPIPE)
     hip, knee, ankle = (result[0, ROW(f"left_{name}")] for name in ("hip", "knee", "ankle"))
     assert np.cross(knee - hip, ankle - hip) @ np.cross(knee - hip, ankle - hip) < 1e-12
     assert ankle[1] > knee[1] > hip[1]
@@ -51,7 +51,7 @@ def test_a_leg_whose_knee_is_below_the_picture_is_straight_and_a_hidden_foot_alo
 
 def test_lengths_of_limbs_are_kept() -> None:
     points = standing()
-    result = hung(points, np.ones((3, 33), bool), MEDIAPIPE)
+    result = straighten_hidden_limbs(points, np.ones((3, 33), bool), MEDIAPIPE)
     for a, b in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle")):
         for side in ("left", "right"):
             rows = MEDIAPIPE.rows([f"{side}_{a}", f"{side}_{b}"])

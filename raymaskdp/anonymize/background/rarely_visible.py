@@ -1,9 +1,9 @@
-"""Background pixels that people cover for most of a video.
+"""Background pixels that people cover in most frames of a video.
 
-A pixel that is uncovered in a few frames only may show the background, or a person whom the masks missed
-then. It is the background where the masks say who covered it later, or before: somebody who came from
-elsewhere in the picture. A mask that is suddenly there, or gone, may be of somebody who was there all the
-time; and next to a mask there may be a limb of it. Only masks are looked at, no pixels.
+A pixel that is uncovered in a few frames only may show the background, or a person whom the masks miss in
+these frames. It shows the background if the person who covers it next, or who covered it before, comes from
+another place of the frame. A mask that appears or disappears suddenly may belong to a person who was there
+all the time. Next to a mask there may be a missed limb. Only masks are used here, no pixels.
 
 Shape suffixes: T frames, H rows, W columns of the video; h, w of small masks.
 """
@@ -18,24 +18,26 @@ import numpy as np
 from raymaskdp.video.mask_film import SmallMask
 
 ROWS = 90
-"""Rows of the small masks that are looked at."""
+"""Rows of the small masks."""
 
 LIMB = 0.25
-"""Nearer to a mask than this share of its height, something may be a limb of whom it is of."""
+"""Reach of a missed limb from a mask, as a share of the mask's height."""
 
 GROWTH = 1.5
-"""A mask that grows more between two frames has somebody in it who was not in it before, unless it is at the
-edge of the frame: whoever comes in grows as fast as they walk."""
+"""Ratio of the area of a mask in two consecutive frames above which it contains a new person, unless it
+touches the edge of the frame, where people enter at walking speed."""
 
 
-class Passing:
-    """Where each frame surely shows the background, told from all masks of a video.
+class RarelyVisible:
+    """The pixels that certainly show the background in each frame, computed from all masks of a video.
 
     >>> masks = np.zeros((6, 40, 40), bool)
-    >>> for frame, left in enumerate((-9, 0, 9, 18, 18, 18)):  # comes in from the left, and stays
+    >>> for frame, left in enumerate((-9, 0, 9, 18, 18, 18)):  # enters from the left, and stays
     ...     masks[frame, 10:25, max(0, left):left + 14] = True
-    >>> Passing(masks).shown(0)[15, [20, 39]].tolist(), Passing(masks[3:]).shown(0)[15, 20].tolist()
-    ([True, True], False)
+    >>> RarelyVisible(masks).shown(0)[15, [20, 39]].tolist()
+    [True, True]
+    >>> RarelyVisible(masks[3:]).shown(0)[15, 20].tolist()
+    False
 
     Args:
       masks: of every frame, bool [H, W], True = person.
@@ -50,7 +52,7 @@ class Passing:
         ]
 
     def shown(self, frame: int) -> np.ndarray:
-        """Pixels that show the background in that frame, bool [H, W]."""
+        """Pixels that certainly show the background in that frame, bool [H, W]."""
         height, width = self._shape
         small_hw = self._shown_T[frame].mask_HW.view(np.uint8)
         return cv2.resize(small_hw, (width, height), interpolation=cv2.INTER_NEAREST).view(bool)
@@ -65,7 +67,7 @@ class Passing:
 
 
 class _Parts:
-    """The connected parts of a small mask; part 0 is what is uncovered."""
+    """The connected components of a small mask; component 0 is the uncovered area."""
 
     def __init__(self, mask_hw: np.ndarray) -> None:
         self.mask_hw = mask_hw
@@ -73,14 +75,16 @@ class _Parts:
         self.area_P = self.stats[:, cv2.CC_STAT_AREA]
 
     def _at_edge(self) -> np.ndarray:
-        """Which parts touch the edge of the frame, bool [P]."""
+        """Which components touch the edge of the frame, bool [P]."""
         left, top = self.stats[:, cv2.CC_STAT_LEFT], self.stats[:, cv2.CC_STAT_TOP]
         right, bottom = left + self.stats[:, cv2.CC_STAT_WIDTH], top + self.stats[:, cv2.CC_STAT_HEIGHT]
         height, width = self.mask_hw.shape
         return np.asarray((left == 0) | (top == 0) | (right == width) | (bottom == height))
 
     def near(self, which_P: np.ndarray | None = None) -> np.ndarray:
-        """What is in one of these parts or within a limb of it, bool [h, w]; of all parts by default."""
+        """Pixels in one of these components or within the reach of a limb, bool [h, w]; all components by
+        default.
+        """
         near_hw = np.zeros_like(self.mask_hw)
         for part in range(1, len(self.area_P)):
             if which_P is not None and not which_P[part]:
@@ -91,7 +95,7 @@ class _Parts:
         return near_hw
 
     def from_elsewhere(self, other: _Parts) -> np.ndarray:
-        """Which parts are in the neighbouring frame, too, but for some growth, bool [P]."""
+        """Which components exist in the neighbouring frame, too, apart from some growth, bool [P]."""
         pairs = np.unique(np.stack([self.labels_hw.ravel(), other.labels_hw.ravel()]), axis=1)
         there_P = np.zeros(len(self.area_P))
         np.add.at(there_P, pairs[0], np.where(pairs[1] > 0, other.area_P[pairs[1]], 0))
@@ -99,9 +103,9 @@ class _Parts:
 
 
 def _known(small_T: list[SmallMask]) -> list[SmallMask]:
-    """For each frame, pixels away from people, of which the next to cover them come from elsewhere.
+    """For each frame, pixels away from people that are next covered by people from another place.
 
-    Gone through from the last frame, after which nobody covers anything.
+    Frames are processed from the last to the first; after the last frame no pixel is covered.
     """
     known_T: list[SmallMask] = []
     after: _Parts | None = None

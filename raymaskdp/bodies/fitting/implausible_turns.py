@@ -1,6 +1,6 @@
-"""Frames of a motion that nobody makes: a torso that flips over and back, or that never stops spinning.
+"""Frames of a motion with an implausible torso: one that flips over and back, or that spins continuously.
 
-A network that sees little of a person guesses how the torso is turned, anew in every frame.
+A network that sees little of a person guesses the orientation of the torso anew in every frame.
 
 Shape suffixes: T frames, N frames with a body, J joints.
 """
@@ -11,18 +11,19 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 FLIP, ALIKE = 45.0, 0.7
-"""A torso flips that is turned by more degrees from those before and after, which are apart by less than this
-share of that."""
+"""A torso flips if its rotation from the frames before and after exceeds this many degrees, while the
+rotation between those is less than this share of it."""
 
 REACH_S = (1 / 15, 1 / 7, 1 / 5)
-"""How far before and after a flip is looked, seconds."""
+"""Distances in time of the frames before and after, seconds."""
 
 WINDOW_S, FASTEST = 1.0, 360.0
-"""A torso that turns faster, degrees a second on average over so many seconds, is a guess."""
+"""A torso that rotates faster than the second, degrees a second on average over the first, seconds, is a
+guess."""
 
 
 def flips(rotations_TJ3: np.ndarray, known_T: np.ndarray, fps: float) -> np.ndarray:
-    """Frames whose torso is turned over against what is shortly before and after, bool [T].
+    """Frames whose torso is flipped relative to the frames shortly before and after, bool [T].
 
     Args:
       rotations_TJ3: axis-angle; row 0 is the torso's.
@@ -38,7 +39,7 @@ def flips(rotations_TJ3: np.ndarray, known_T: np.ndarray, fps: float) -> np.ndar
         before_N = np.searchsorted(at_N, at_N - reach, side="right") - 1
         after_N = np.searchsorted(at_N, at_N + reach)
         inner = np.flatnonzero((before_N >= 0) & (after_N < len(at_N)))
-        # Across a longer gap nothing can be told.
+        # Frames across a longer gap are not compared.
         inner = inner[(at_N[after_N[inner]] - at_N[before_N[inner]]) <= 4 * reach]
         if not len(inner):
             continue
@@ -49,7 +50,7 @@ def flips(rotations_TJ3: np.ndarray, known_T: np.ndarray, fps: float) -> np.ndar
 
 
 def spinning(rotations_TJ3: np.ndarray, known_T: np.ndarray, fps: float) -> np.ndarray:
-    """Frames about which the torso turns faster than `FASTEST` for `WINDOW_S`, bool [T]."""
+    """Frames around which the torso rotates faster than `FASTEST` for `WINDOW_S`, bool [T]."""
     at_N = np.flatnonzero(known_T)
     spinning_T = np.zeros(len(known_T), bool)
     if len(at_N) < 2:
@@ -62,7 +63,7 @@ def spinning(rotations_TJ3: np.ndarray, known_T: np.ndarray, fps: float) -> np.n
     half = max(1, round(fps * WINDOW_S / 2))
     window = np.ones(2 * half + 1)
     turned_T, steps_T = (np.convolve(values, window)[half:-half] for values in (turned_T, steps_T))
-    # At either end the nearest whole window counts: a part of one says too little.
+    # At either end the nearest whole window is used, because a part of one is too short.
     low, high = at_N[0] + half, at_N[-1] - half
     middle_N = np.clip(at_N, low, high) if low <= high else np.full(len(at_N), (at_N[0] + at_N[-1]) // 2)
     spinning_T[at_N] = (turned_T > FASTEST * steps_T)[middle_N]

@@ -1,7 +1,7 @@
-"""Landmarks of people whose boxes are known, each looked for where they were in the frame before.
+"""Landmarks of people whose boxes are known. A person is tracked from the window of the previous frame.
 
-A window that goes on from one frame to the next shakes less than one that is found anew, and costs one look.
-Who is not there any more, or never was, is looked for in guesses from the box, now and then.
+A tracked window jitters less than a new one, and costs one call of the network. For a person who has no
+window or is lost, windows are guessed from the box at intervals.
 
 Shape suffixes: H×W pixels, 4 coordinates of a box.
 """
@@ -14,27 +14,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.body_track import BodySeen, observed, same_body
-from raymaskdp.anonymize.people.networks.blazepose import BlazePose, Glimpse
+from raymaskdp.anonymize.people.body_track import BodyObservation, same_body, to_observation
+from raymaskdp.anonymize.people.networks.blazepose import BlazePose, WindowResult
 from raymaskdp.anonymize.people.networks.windows import Window, guesses
 
 LEAST_SCORE = 0.2
-"""Bodies below this score (`body_track.BodySeen`) are imagined, even where a detector saw a person."""
+"""Bodies below this score (`body_track.BodyObservation`) are false, even where a detector found a person."""
 
 SURE_SCORE = 0.3
-"""Score from which a body speaks for a person by itself."""
+"""Least score of a body that confirms a person."""
 
 BODY_FITS, FAINT_FITS = 0.3, 0.45
-"""Least overlap of a body with the box of the person whose it is, and the same of a body of a low score."""
+"""Least overlap of a body with the box of its person, and the same for a body of a low score."""
 
 PERHAPS = 0.2
-"""Presence in a guess from which the network is asked again, in the window that it says itself."""
+"""Least presence in a guessed window for a second call, with the window that the network returned."""
 
 RETRY_S = 0.25
-"""Seconds after which somebody who was not found is looked for again in guesses."""
+"""Seconds between two attempts to find a person in guessed windows."""
 
 KEPT_S = 1.0
-"""Seconds for which somebody who is lost is looked for where they were last."""
+"""Seconds for which the last window of a lost person is tried."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,20 +43,20 @@ class _Candidate:
 
     Attributes:
       seen: the body.
-      window: where it is looked for next.
-      worth: how good it is, to choose between several.
+      window: the window for the next frame.
+      worth: quality, to choose between several candidates.
     """
 
-    seen: BodySeen
+    seen: BodyObservation
     window: Window
     worth: float
 
 
-class Following:
-    """The bodies of one video's people, frame by frame.
+class LandmarkTracker:
+    """Tracks the bodies of one video's people, frame by frame.
 
     Args:
-      network: finds the landmarks.
+      network: computes the landmarks.
       presence: least presence of a body, in [0, 1].
       fps: frames a second.
     """
@@ -73,8 +73,8 @@ class Following:
 
     def __call__(
         self, frame_HW3: np.ndarray, boxes_by_track: Mapping[int, np.ndarray]
-    ) -> dict[int, BodySeen]:
-        """The bodies in the next frame, by track, of those tracks that have one.
+    ) -> dict[int, BodyObservation]:
+        """The bodies in the next frame, by track. Tracks without a body are absent.
 
         Args:
           frame_HW3: uint8 RGB.
@@ -87,9 +87,9 @@ class Following:
             if self._now - self._found.get(track, -self._kept - 1) <= self._kept
         }
         found: dict[int, _Candidate] = {}
-        glimpses = self._network(frame_HW3, list(known.values()))
-        for track, glimpse in zip(known, glimpses, strict=True):
-            candidate = self._candidate(known[track], glimpse, boxes_by_track[track], frame_HW3.shape[:2])
+        results = self._network(frame_HW3, list(known.values()))
+        for track, result in zip(known, results, strict=True):
+            candidate = self._candidate(known[track], result, boxes_by_track[track], frame_HW3.shape[:2])
             if candidate is not None:
                 found[track] = candidate
         lost = [
@@ -99,7 +99,7 @@ class Following:
         ]
         found |= self._searched(frame_HW3, {track: boxes_by_track[track] for track in lost})
         taken: dict[int, _Candidate] = {}
-        # The best first: two boxes of one person have one body.
+        # In order of quality, because two boxes of one person have one body.
         for track in sorted(found, key=lambda track: -found[track].worth):
             if not any(same_body(found[track].seen, other.seen) for other in taken.values()):
                 taken[track] = found[track]
@@ -110,40 +110,42 @@ class Following:
     def _searched(
         self, frame_HW3: np.ndarray, boxes_by_track: Mapping[int, np.ndarray]
     ) -> dict[int, _Candidate]:
-        """The best body of each track among the guesses, each looked at twice."""
+        """The best body of each track in the guessed windows; each guess is refined once."""
         guessed = [(track, window) for track, box_4 in boxes_by_track.items() for window in guesses(box_4)]
         self._tried |= dict.fromkeys(boxes_by_track, self._now)
         first = self._network(frame_HW3, [window for _, window in guessed])
         again = [
-            (track, glimpse.window)
-            for (track, _), glimpse in zip(guessed, first, strict=True)
-            if glimpse.presence >= PERHAPS
+            (track, result.window)
+            for (track, _), result in zip(guessed, first, strict=True)
+            if result.presence >= PERHAPS
         ]
         best: dict[int, _Candidate] = {}
         second = self._network(frame_HW3, [window for _, window in again])
-        for (track, window), glimpse in zip(again, second, strict=True):
-            candidate = self._candidate(window, glimpse, boxes_by_track[track], frame_HW3.shape[:2])
+        for (track, window), result in zip(again, second, strict=True):
+            candidate = self._candidate(window, result, boxes_by_track[track], frame_HW3.shape[:2])
             if candidate is not None and (track not in best or candidate.worth > best[track].worth):
                 best[track] = candidate
         return best
 
     def _candidate(
-        self, window: Window, glimpse: Glimpse, box_4: np.ndarray, size: tuple[int, int]
+        self, window: Window, result: WindowResult, box_4: np.ndarray, size: tuple[int, int]
     ) -> _Candidate | None:
-        """A body in a window, as a track keeps it; None if there is hardly one, or it is somebody else's."""
-        if glimpse.presence < self._presence:
+        """A body in a window, as a track stores it; None if there is none, or if it belongs to another
+        person.
+        """
+        if result.presence < self._presence:
             return None
         height, width = size
-        seen = observed(glimpse.body, height=height, width=width)
+        seen = to_observation(result.body, height=height, width=width)
         fit = fit_of(seen, box_4, height=height, width=width)
         if seen.score < LEAST_SCORE or fit < (BODY_FITS if seen.score >= SURE_SCORE else FAINT_FITS):
             return None
-        worth = glimpse.presence * fit * window.steadiness(glimpse.window)
-        return _Candidate(seen=seen, window=glimpse.window, worth=worth)
+        worth = result.presence * fit * window.steadiness(result.window)
+        return _Candidate(seen=seen, window=result.window, worth=worth)
 
 
-def fit_of(seen: BodySeen, box_4: np.ndarray, *, height: int, width: int) -> float:
-    """Overlap of a body's outline with a box, by the boxes around both: intersection over union."""
+def fit_of(seen: BodyObservation, box_4: np.ndarray, *, height: int, width: int) -> float:
+    """Intersection over union of a box and the bounding box of a body's outline."""
     if not seen.area:
         return 0.0
     outline_4 = np.array(seen.patch.box(), np.float64)

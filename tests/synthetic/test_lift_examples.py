@@ -8,29 +8,29 @@ import numpy as np
 import pytest
 
 from raymaskdp.bodies.fitting.lift import lift
-from raymaskdp.synthetic.lift.lessons import Lesson, imagined, lesson_of
+from raymaskdp.synthetic.lift.examples import LiftExample, example_of, simulated_examples
 from raymaskdp.synthetic.lift.training import LiftTrainingConfig, learn
 
 FPS = 12.0
 CAMERA = np.array([[200.0, 0, 96], [0, 200.0, 72], [0, 0, 1]])
 
 
-def lesson(seed: int = 0, frames: int = 8, off_px: float = 2.0) -> Lesson:
+def example(seed: int = 0, frames: int = 8, off_px: float = 2.0) -> LiftExample:
     """Points that wander two metres away, seen with errors."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(0, 0.4, (1, 33, 3)) + np.cumsum(rng.normal(0, 0.02, (frames, 33, 3)), 0) + (0, 0, 2.5)
     image = truth[..., :2] / truth[..., 2:] * 200 + (96, 72) + rng.normal(0, off_px, (frames, 33, 2))
     keypoints = np.concatenate([image, rng.uniform(0.5, 1, (frames, 33, 1))], -1)
-    return lesson_of(keypoints, truth + rng.normal(0, 0.1, truth.shape), truth, CAMERA, FPS)
+    return example_of(keypoints, truth + rng.normal(0, 0.1, truth.shape), truth, CAMERA, FPS)
 
 
-def told_pixels(one: Lesson) -> np.ndarray:
-    """Where the lesson says that points are in the image, [N, 33, 2]."""
+def told_pixels(one: LiftExample) -> np.ndarray:
+    """Where the example says that points are in the image, [N, 33, 2]."""
     return one.seen.pixels() + one.seen.spread_N[:, None, None] * one.image_NL2
 
 
 def test_a_cut_hides_landmarks_and_leaves_the_truth() -> None:
-    whole = lesson()
+    whole = example()
     for seed in range(20):
         cut = whole.cut(np.random.default_rng(seed))
         np.testing.assert_allclose(told_pixels(cut), told_pixels(whole), atol=1e-9)
@@ -42,7 +42,7 @@ def test_a_cut_hides_landmarks_and_leaves_the_truth() -> None:
 
 
 def test_the_mirror_image_of_the_mirror_image_is_the_lesson() -> None:
-    one = lesson()
+    one = example()
     again = one.mirrored().mirrored()
     np.testing.assert_allclose(again.image_NL2, one.image_NL2)
     np.testing.assert_allclose(again.space_NL3, one.space_NL3)
@@ -50,8 +50,8 @@ def test_the_mirror_image_of_the_mirror_image_is_the_lesson() -> None:
 
 
 def test_the_imagined_err_as_others_did_and_give_nothing_in_space() -> None:
-    errors = [lesson(seed) for seed in range(3)]
-    people = imagined(12, errors, frames=10, fps=FPS, seed=1)
+    errors = [example(seed) for seed in range(3)]
+    people = simulated_examples(12, errors, frames=10, fps=FPS, seed=1)
     assert len(people) >= 10  # some stand behind the camera
     for one in people:
         assert one.image_NL2.shape == (10, 33, 2)
@@ -59,13 +59,13 @@ def test_the_imagined_err_as_others_did_and_give_nothing_in_space() -> None:
         assert np.isfinite(one.seen.features().numpy()).all()
     wrong = [np.abs(some.image_NL2).mean() for some in (*errors, *people)]
     assert np.mean(wrong[3:]) == pytest.approx(np.mean(wrong[:3]), rel=0.25)
-    again = imagined(12, errors, frames=10, fps=FPS, seed=1)
+    again = simulated_examples(12, errors, frames=10, fps=FPS, seed=1)
     np.testing.assert_array_equal(again[-1].space_NL3, people[-1].space_NL3)
 
 
 def test_a_network_learns_what_it_is_taught() -> None:
     settings = LiftTrainingConfig(imagined=4, frames=6, epochs=80, batch=4, dropout=0.0, noise=0.0)
-    taught = [lesson(frames=12)]
+    taught = [example(frames=12)]
     network, loss = learn(taught, settings)
     _, first = learn(taught, replace(settings, epochs=1))
     assert loss < 0.5 * first

@@ -1,4 +1,4 @@
-"""The networks that settings name, in their roles."""
+"""The networks that settings name, by role."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class GivenNetworks:
-    """What settings put into the roles; None where they name nothing.
+class ConfiguredNetworks:
+    """The configured networks; None for a role that settings leave empty.
 
     Attributes:
-      detector: instead of NanoDet.
-      points, masks: beside the landmark network and the segmenter.
-      batch: frames that the last two are shown at once; 1 where there are none.
+      detector: replaces NanoDet.
+      points, masks: supplement the landmark network and the segmenter.
+      batch: frames in one batch of the last two; 1 if there are none.
     """
 
     detector: BoxNetwork | None
@@ -35,13 +35,14 @@ class GivenNetworks:
     batch: int
 
 
-def given_networks(config: PoseConfig, gpus: float = 0.0) -> GivenNetworks:
+def configured_networks(config: PoseConfig, gpus: float = 0.0) -> ConfiguredNetworks:
     """The networks that a configuration names, loaded.
 
     Args:
       gpus: share of a GPU that the worker holds; 0 for the CPU.
 
-    Raises `UserError` if one is missing or unfit, and if there is no GPU of which to take a share.
+    Raises `UserError` if a network is missing or of the wrong kind, or if there is no GPU although `gpus` is
+    positive.
     """
     named = (config.detector, config.keypoints, config.masks)
     device = device_for(gpus) if any(named) else torch.device("cpu")
@@ -52,7 +53,7 @@ def given_networks(config: PoseConfig, gpus: float = 0.0) -> GivenNetworks:
     batch = config.batch
     points = opened("keypoints", config.keypoints, lambda of: HubKeypoints(of, device, batch=batch))
     masks = opened("masks", config.masks, lambda of: HubMasks(of, device, batch=batch))
-    return GivenNetworks(
+    return ConfiguredNetworks(
         detector=opened("detector", config.detector, lambda of: HubDetector(of, device, batch=batch)),
         points=points,
         masks=masks,

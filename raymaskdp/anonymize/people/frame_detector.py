@@ -1,9 +1,10 @@
-"""What each frame shows of people, for the tracker: boxes of two networks, colours, the camera's motion.
+"""Detections of people in each frame, for the tracker: boxes of two networks, colours, and the camera's
+motion.
 
-The first is the box network: NanoDet, or one that a setting names. MultiPose is a second opinion. Where
-frames come quickly only some are looked at: nobody moves far in a thirtieth of a second, and a person who is
-in one frame only is found when the finished frames are looked at (`verify`). Now and then the box network
-also looks at overlapping quarters of the frame, in which small people are twice as large.
+The first network is the box network: NanoDet, or one that a setting names. MultiPose is the second. At high
+frame rates only some frames are processed, because people move little in a thirtieth of a second. A person in
+a single frame is detected later, in the finished frames (`verify`). At intervals the box network also
+processes overlapping quarters of the frame, in which small people are twice as large.
 
 Shape suffixes: H×W pixels, h×w a small copy, N boxes, 4 coordinates, C colour features.
 """
@@ -19,112 +20,119 @@ import numpy as np
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.box_tracker import FrameBoxes
 from raymaskdp.anonymize.people.networks.multipose import MultiPose
-from raymaskdp.anonymize.people.networks.nanodet import PERSON, Things
+from raymaskdp.anonymize.people.networks.nanodet import PERSON, BoxDetections
 from raymaskdp.anonymize.people.networks.roles import BoxNetwork
 
-LOOKS_A_SECOND = 12
-"""Both networks look at least so often, where the video has as many frames."""
+DETECTIONS_PER_SECOND = 12
+"""Least number of processed frames a second, if the video has as many."""
 
 TILES_S = 0.5
-"""Seconds between two looks at the quarters of the frame."""
+"""Seconds between two detections in the quarters of the frame."""
 
 VOTE = 0.3
-"""Score of the box network from which a box may begin a track by itself. MultiPose alone sees people in
-animals."""
+"""Least score of the box network with which a box may begin a track alone. MultiPose alone takes animals for
+people."""
 
 POSE_GAIN = 1.4
-"""MultiPose's scores are lower than NanoDet's; times this they mean about the same."""
+"""Factor that makes MultiPose's scores, which are lower, comparable with NanoDet's."""
 
 SAME_IOU = 0.45
-"""Overlap from which the boxes of the two networks are one person."""
+"""Least overlap (IoU) of boxes of the two networks that are the same person."""
 
 WHOLE = 0.6
-"""Score of MultiPose, times the gain, from which boxes of NanoDet inside a body are parts of it."""
+"""Least score of MultiPose, times the gain, of a body of which NanoDet's boxes inside it are parts."""
 
 CUT_LEVELS, CUT_POINTS, CUT_COLOURS = 12.0, 0.3, 0.94
-"""Two frames belong to different shots where their small copies differ by more than so many levels on
-average, less than this share of the points can be followed, and their colours agree less (Bhattacharyya)."""
+"""There is a cut between two frames if their small copies differ by more than this many levels on average,
+less than this share of the points can be tracked, and the similarity of their colours (Bhattacharyya) is
+below this."""
 
 EDGE = 0.015
-"""Distance from the edge of a quarter, by its longer side, at which a box is taken to be cut off there."""
+"""Distance from the edge of a quarter, in its longer sides, at which a box counts as cut off."""
 
 CUT_INSIDE = 0.6
-"""Share of a box that is cut off that must lie in another for it to be part of that person."""
+"""Share of a cut-off box that must be inside another box for it to be a part of that person."""
 
 _SMALL = 256
 _THUMBNAIL = (32, 18)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Glance:
-    """What is to be done with one frame.
+class _FramePlan:
+    """The work for one frame.
 
     Attributes:
       index: of the frame in the video.
-      camera_23: as of `FrameBoxes`.
-      looks: the networks look at it.
-      parts: quarters that the box network looks at, too.
+      camera_23: as in `FrameBoxes`.
+      detects: whether the networks process the frame.
+      parts: quarters of the frame that the box network also processes.
     """
 
     index: int
     camera_23: np.ndarray | None
-    looks: bool
+    detects: bool
     parts: tuple[boxes.BoxXYXY, ...]
 
 
-class Look:
-    """Takes in the frames of one video, uint8 RGB [H, W, 3], in order."""
+class FrameDetector:
+    """Processes the frames of one video, uint8 RGB [H, W, 3], in order."""
 
     def __init__(self, detector: BoxNetwork, multipose: MultiPose, fps: float) -> None:
         self._detector = detector
         self._multipose = multipose
-        self._stride = max(1, int(fps // LOOKS_A_SECOND))
+        self._stride = max(1, int(fps // DETECTIONS_PER_SECOND))
         self._tiles_every = max(1, round(TILES_S * fps))
         self._looked = self._tiled = -self._tiles_every
         self._camera = CameraMotion()
         self._index = 0
-        self.things: dict[int, Things] = {}
+        self.things: dict[int, BoxDetections] = {}
 
     def __call__(self, frames: Sequence[np.ndarray]) -> list[FrameBoxes]:
-        """People in each of the next frames, and how the camera moved; the box network sees all at once."""
-        glances = [self._glance(frame_HW3) for frame_HW3 in frames]
+        """People in each of the next frames, and the camera's motion. The box network processes all of them
+        in one call.
+        """
+        plans = [self._plan(frame_HW3) for frame_HW3 in frames]
         pictures: list[np.ndarray] = []
-        for frame_HW3, glance in zip(frames, glances, strict=True):
-            if glance.looks:
-                parts = (frame_HW3[y0:y1, x0:x1] for x0, y0, x1, y1 in glance.parts)
+        for frame_HW3, plan in zip(frames, plans, strict=True):
+            if plan.detects:
+                parts = (frame_HW3[y0:y1, x0:x1] for x0, y0, x1, y1 in plan.parts)
                 pictures += [frame_HW3, *(np.ascontiguousarray(part) for part in parts)]
-        seen = iter(self._detector.things(pictures) if pictures else ())
+        seen = iter(self._detector.detect(pictures) if pictures else ())
         found = []
-        for frame_HW3, glance in zip(frames, glances, strict=True):
-            whole = next(seen) if glance.looks else None
-            found.append(self._boxes(frame_HW3, glance, whole, [next(seen) for _ in glance.parts]))
+        for frame_HW3, plan in zip(frames, plans, strict=True):
+            whole = next(seen) if plan.detects else None
+            found.append(self._boxes(frame_HW3, plan, whole, [next(seen) for _ in plan.parts]))
         return found
 
-    def _glance(self, frame_HW3: np.ndarray) -> _Glance:
+    def _plan(self, frame_HW3: np.ndarray) -> _FramePlan:
         index, self._index = self._index, self._index + 1
         camera_23 = self._camera(frame_HW3)
-        looks = camera_23 is None or index - self._looked >= self._stride
+        detects = camera_23 is None or index - self._looked >= self._stride
         parts: tuple[boxes.BoxXYXY, ...] = ()
-        if looks:
+        if detects:
             self._looked = index
             if camera_23 is None or index - self._tiled >= self._tiles_every:
                 self._tiled = index
                 height, width = frame_HW3.shape[:2]
                 if max(height, width) >= 1.2 * self._detector.side:
                     parts = tuple(quarters(height, width))
-        return _Glance(index=index, camera_23=camera_23, looks=looks, parts=parts)
+        return _FramePlan(index=index, camera_23=camera_23, detects=detects, parts=parts)
 
     def _boxes(
-        self, frame_HW3: np.ndarray, glance: _Glance, whole: Things | None, close: Sequence[Things]
+        self,
+        frame_HW3: np.ndarray,
+        plan: _FramePlan,
+        whole: BoxDetections | None,
+        close: Sequence[BoxDetections],
     ) -> FrameBoxes:
-        """The people of one frame, of what the box network saw in it and in its parts."""
+        """The people of one frame, from the box network's detections in the frame and in its parts."""
         merged_N6 = np.zeros((0, 6))
         if whole is not None:
-            self.things[glance.index] = whole
+            self.things[plan.index] = whole
             people_N5 = whole.people()
             poses = self._multipose(frame_HW3)
             if close:
-                people_N5 = _with_tiles(frame_HW3, people_N5, glance.parts, close, poses.boxes_N4)
+                people_N5 = _with_tiles(frame_HW3, people_N5, plan.parts, close, poses.boxes_N4)
             posed_M5 = np.column_stack([poses.boxes_N4, np.minimum(POSE_GAIN * poses.score_N, 1.0)])
             merged_N6 = merged(people_N5, _votes(people_N5, whole), posed_M5)
         boxes_N4 = merged_N6[:, :4].astype(np.float32)
@@ -135,7 +143,7 @@ class Look:
             score_N=merged_N6[:, 4],
             votes_N=merged_N6[:, 5].astype(np.int8),
             colour_NC=np.array([_colour(hsv, box_4 * scale) for box_4 in boxes_N4]).reshape(-1, 64),
-            camera_23=glance.camera_23,
+            camera_23=plan.camera_23,
         )
 
 
@@ -143,32 +151,32 @@ def _with_tiles(
     frame_HW3: np.ndarray,
     people_N5: np.ndarray,
     parts: Sequence[boxes.BoxXYXY],
-    close: Sequence[Things],
+    close: Sequence[BoxDetections],
     posed_M4: np.ndarray,
 ) -> np.ndarray:
-    """People of the whole frame, and small ones that only the quarters of it show, float32 [N, 5]."""
+    """People of the whole frame, and small ones that are detected in its quarters only, float32 [N, 5]."""
     height, width = frame_HW3.shape[:2]
     found, cut = [people_N5], [np.zeros(len(people_N5), bool)]
     for (x0, y0, x1, y1), things in zip(parts, close, strict=True):
         seen_N5 = things.people()
-        # What is large in a quarter is cut off by it, and is seen in the whole frame.
+        # Large boxes are cut off by the quarter, and are detected in the whole frame.
         side_N = (seen_N5[:, 2:4] - seen_N5[:, :2]).max(1)
         seen_N5 = seen_N5[side_N < 0.5 * max(x1 - x0, y1 - y0)]
         seen_N5[:, :4] += np.array([x0, y0, x0, y0], np.float32)
         found.append(seen_N5)
         cut.append(ends_at_edge(seen_N5, (x0, y0, x1, y1), height=height, width=width))
     every_N5, cut_N = np.concatenate(found), np.concatenate(cut)
-    # Part of a person that a quarter cuts off is no person of its own.
+    # A part of a person that a quarter cuts off is not a person of its own.
     whole_M4 = np.concatenate([every_N5[~cut_N, :4], posed_M4])
     if cut_N.any() and len(whole_M4):
-        part_N = (boxes.inside(every_N5[:, :4], whole_M4) >= CUT_INSIDE).any(1)
+        part_N = (boxes.share_inside(every_N5[:, :4], whole_M4) >= CUT_INSIDE).any(1)
         every_N5 = every_N5[~(cut_N & part_N)]
-    kept = boxes.suppressed(every_N5[:, :4], every_N5[:, 4], 0.5)
+    kept = boxes.nms(every_N5[:, :4], every_N5[:, 4], 0.5)
     return every_N5[kept]
 
 
 def ends_at_edge(seen_N5: np.ndarray, part: boxes.BoxXYXY, *, height: int, width: int) -> np.ndarray:
-    """Which boxes end where a part of the frame ends and the frame goes on, bool [N]."""
+    """Which boxes end at an edge of a part of the frame that is not an edge of the frame, bool [N]."""
     x0, y0, x1, y1 = part
     near = EDGE * max(x1 - x0, y1 - y0)
     edges = ((0, x0, x0 > 0), (1, y0, y0 > 0), (2, x1, x1 < width), (3, y1, y1 < height))
@@ -182,8 +190,10 @@ def quarters(height: int, width: int) -> list[boxes.BoxXYXY]:
     return [(x, y, x + w, y + h) for y in (0, height - h) for x in (0, width - w)]
 
 
-def _votes(people_N5: np.ndarray, things: Things) -> np.ndarray:
-    """1 for boxes that are surely people, -1 for those that are likelier something else, else 0; [N]."""
+def _votes(people_N5: np.ndarray, things: BoxDetections) -> np.ndarray:
+    """1 for boxes that are certainly people, -1 for those that are more likely something else, 0 for others;
+    [N].
+    """
     votes_N = (people_N5[:, 4] >= VOTE).astype(np.float64)
     others = things.class_N != PERSON
     if others.any() and len(people_N5):
@@ -197,17 +207,17 @@ def merged(people_N5: np.ndarray, votes_N: np.ndarray, posed_M5: np.ndarray) -> 
     """Boxes of both networks as one list, float64 [K, 6]: box, score and vote.
 
     Args:
-      people_N5, votes_N: the box network's boxes with scores, and what it says of each.
+      people_N5, votes_N: the box network's boxes with scores, and its votes.
       posed_M5: MultiPose's boxes with scores.
 
-    A person whom both see has one box, and more of a score than either gives. Where MultiPose sees a whole
-    body and NanoDet only parts of it, as of people who lie, the parts are votes for the body.
+    A person that both networks detect has one box, with a higher score than either. If MultiPose detects a
+    whole body and NanoDet only parts of it, as for people who lie down, the parts are votes for the body.
     """
     mine = np.column_stack([people_N5, votes_N]).astype(np.float64)
     theirs = np.column_stack([posed_M5, np.zeros(len(posed_M5))]).astype(np.float64)
     if not len(mine) or not len(theirs):
         return np.concatenate([mine, theirs])
-    overlap, part = boxes.iou(mine[:, :4], theirs[:, :4]), boxes.inside(mine[:, :4], theirs[:, :4])
+    overlap, part = boxes.iou(mine[:, :4], theirs[:, :4]), boxes.share_inside(mine[:, :4], theirs[:, :4])
     kept, alone = np.ones(len(mine), bool), np.ones(len(theirs), bool)
     paired = np.zeros(len(mine), bool)
     for column in np.argsort(-theirs[:, 4]).tolist():
@@ -225,7 +235,7 @@ def merged(people_N5: np.ndarray, votes_N: np.ndarray, posed_M5: np.ndarray) -> 
 
 
 def _shrunk(frame_HW3: np.ndarray) -> np.ndarray:
-    """A frame at a width of 256, by the nearest pixels: for colours."""
+    """A frame with a width of 256, by nearest-neighbour sampling, for the colours."""
     height, width = frame_HW3.shape[:2]
     size = (min(_SMALL, width), max(1, round(height * min(_SMALL, width) / width)))
     return cv2.resize(frame_HW3, size, interpolation=cv2.INTER_NEAREST)
@@ -234,11 +244,11 @@ def _shrunk(frame_HW3: np.ndarray) -> np.ndarray:
 def _colour(hsv_hw3: np.ndarray, box_4: np.ndarray) -> np.ndarray:
     """Histogram of the middle of a box, float32 [64], square root, unit length.
 
-    Hue and saturation, and beside them saturation and brightness, which tell grey things apart.
+    It consists of hue and saturation, and of saturation and brightness, which distinguish grey objects.
     """
     x0, y0, x1, y1 = box_4
     inner_4 = (x0 + 0.2 * (x1 - x0), y0 + 0.05 * (y1 - y0), x1 - 0.2 * (x1 - x0), y0 + 0.8 * (y1 - y0))
-    left, top, right, bottom = boxes.within(inner_4, height=hsv_hw3.shape[0], width=hsv_hw3.shape[1])
+    left, top, right, bottom = boxes.clip_to_frame(inner_4, height=hsv_hw3.shape[0], width=hsv_hw3.shape[1])
     part = np.ascontiguousarray(hsv_hw3[top:bottom, left:right])
     hue = cv2.calcHist([part], [0, 1], None, [4, 4], [0, 180, 0, 256]).ravel()
     grey = cv2.calcHist([part], [1, 2], None, [4, 12], [0, 256, 0, 256]).ravel()
@@ -247,7 +257,7 @@ def _colour(hsv_hw3: np.ndarray, box_4: np.ndarray) -> np.ndarray:
 
 
 class CameraMotion:
-    """Where the pixels of one frame are in the next: a similarity, and where there is a cut."""
+    """Estimates the similarity transform from each frame to the next, and detects cuts."""
 
     def __init__(self) -> None:
         self._gray_hw: np.ndarray | None = None
@@ -255,7 +265,7 @@ class CameraMotion:
         self._colours: np.ndarray | None = None
 
     def __call__(self, frame_HW3: np.ndarray) -> np.ndarray | None:
-        """The motion [2, 3] from the frame before, in pixels; None for the first frame and after a cut."""
+        """The motion [2, 3] from the previous frame, in pixels; None for the first frame and after a cut."""
         height, width = frame_HW3.shape[:2]
         size = (min(_SMALL, width), max(16, round(height * min(_SMALL, width) / width)))
         small_hw3 = cv2.resize(frame_HW3, size, interpolation=cv2.INTER_AREA)
@@ -277,19 +287,19 @@ class CameraMotion:
 
 
 def _shares(small_hw3: np.ndarray) -> np.ndarray:
-    """Square roots of the shares that hues and brightnesses have in a picture, float32 [128]."""
+    """Square roots of the shares of hues and brightnesses in an image, float32 [128]."""
     hsv = cv2.cvtColor(small_hw3, cv2.COLOR_RGB2HSV)
     counts = cv2.calcHist([hsv], [0, 2], None, [8, 16], [0, 180, 0, 256]).ravel()
     return np.asarray(np.sqrt(counts / counts.sum()), np.float32)
 
 
 def _similarity(before_hw: np.ndarray, after_hw: np.ndarray) -> tuple[np.ndarray, float]:
-    """Turn, zoom and shift [2, 3] between two small frames, and the share of points that agree with it."""
+    """Similarity transform [2, 3] between two small frames, and the share of points that agree with it."""
     none = np.array([[1.0, 0, 0], [0, 1, 0]])
     points = cv2.goodFeaturesToTrack(before_hw, 120, qualityLevel=0.01, minDistance=8)
     if points is None or len(points) < 8:
         return none, 0.0
-    there, found, _ = cv2.calcOpticalFlowPyrLK(  # type: ignore[call-overload]  # no guess of where they went
+    there, found, _ = cv2.calcOpticalFlowPyrLK(  # type: ignore[call-overload]  # no initial flow
         before_hw,
         after_hw,
         points,

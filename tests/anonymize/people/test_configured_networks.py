@@ -113,9 +113,9 @@ def test_a_whole_run_hides_everybody(
 
 
 REFUSED = {
-    "keypoints of files": ({"source": "ntu", "keypoints": "x/y"}, "pose.source=ntu does not ask"),
-    "masks of files": ({"source": "smpl", "masks": "x/y"}, "pose.source=smpl does not ask"),
-    "no veto": ({"source": "ntu", "veto": False, "detector": "x/y"}, "pose.veto=false does not ask"),
+    "keypoints of files": ({"source": "ntu", "keypoints": "x/y"}, "pose.source=ntu does not use"),
+    "masks of files": ({"source": "smpl", "masks": "x/y"}, "pose.source=smpl does not use"),
+    "no veto": ({"source": "ntu", "veto": False, "detector": "x/y"}, "pose.veto=false does not use"),
 }
 
 
@@ -145,7 +145,7 @@ def test_a_run_refuses_unfit_networks_before_it_starts(
     out = tmp_path / "out"
     for settings, says in (
         ({"detector": networks["keypoints"]}, r"pose\.detector: .*cannot find boxes"),
-        ({"masks": str(tmp_path / "nowhere")}, r"pose\.masks is no folder"),
+        ({"masks": str(tmp_path / "nowhere")}, r"pose\.masks is neither a folder"),
     ):
         with pytest.raises(UserError, match=says):
             anonymize(film.record.path, out, AnonymizeConfig(pose=PoseConfig(**settings)))

@@ -1,4 +1,4 @@
-"""Tasks through stages in this process, where no other worker shows whether the machine is at fault."""
+"""Run tasks through the stages in this process, without other workers to compare the machine with."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from raymaskdp.errors import MACHINE, MachineError, UserError, machine_lacks
 
 
 class SelfTesting(Protocol):
-    """What takes tasks, and can try itself on a known one."""
+    """A callable for tasks that can test itself on a known task."""
 
     def __call__(self, task: Any) -> Any: ...
 
     def self_test(self) -> None: ...
 
 
-def alone(tasks: Mapping[str, Any], work: SelfTesting) -> Iterator[tuple[str, Any]]:
-    """What comes of each task, in their order; failed videos once the machine is known to be in order.
+def run_locally(tasks: Mapping[str, Any], work: SelfTesting) -> Iterator[tuple[str, Any]]:
+    """The result of each task, in order. Failed videos are returned after the machine has passed its
+    self-test.
 
-    It is tried on a known video at the first failure that was not said of a source, and at the third in a row
-    of others, then after twice as many. Raises `UserError` where it is at fault, and decides nothing that it
-    failed.
+    The self-test runs at the first failure whose cause is not the source, and at the third consecutive
+    failure of another kind, then after twice as many. Raises `UserError` if the machine fails it; the videos
+    that failed on it are then not decided.
     """
     held: list[tuple[str, Decided]] = []
     failures, patience = 0, {True: 1, False: FAILURES_TO_TEST}

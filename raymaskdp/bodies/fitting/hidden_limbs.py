@@ -1,7 +1,7 @@
-"""Limbs below the picture's lower edge hang straight, whatever a network guesses of them.
+"""Straighten limbs below the image's lower edge, whatever pose the network guesses for them.
 
-A guess may lie in the picture: a hand before a face that fills the frame, or a squat of somebody seen to the
-waist. What hangs from the shoulders and the hips does not come back into the picture.
+A guessed point may be inside the image: a hand before a face that fills the frame, or a squat of a person
+visible to the waist. Straightened limbs extend from the shoulders and hips out of the image.
 
 Shape suffixes: N frames, L points of a layout.
 """
@@ -16,17 +16,19 @@ LIMBS = (
     ("shoulder", "elbow", "wrist", ("pinky", "index", "thumb")),
     ("hip", "knee", "ankle", ("heel", "toe")),
 )
-"""Where a limb begins, bends and ends, and what is behind its end."""
+"""First joint, middle joint and last joint of a limb, and the points beyond it."""
 
 
-def hung(points_NL3: np.ndarray, below_NL: np.ndarray, layout: LandmarkLayout) -> np.ndarray:
-    """Points in space, with limbs that bend below the picture along the torso, down from where they begin.
+def straighten_hidden_limbs(
+    points_NL3: np.ndarray, below_NL: np.ndarray, layout: LandmarkLayout
+) -> np.ndarray:
+    """Points in space; limbs that bend below the image point down along the torso instead.
 
     Args:
       points_NL3: in any axes and unit; `layout` has shoulders, hips and all points of `LIMBS`.
       below_NL: points below the lower edge.
 
-    A limb that leaves the picture further down, by its end alone, stays as it is.
+    A limb of which only the end is below the edge stays unchanged.
     """
     result = points_NL3.copy()
     shoulders, hips = (

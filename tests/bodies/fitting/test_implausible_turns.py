@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from raymaskdp.bodies.fitting.steady import flips, spinning
+from raymaskdp.bodies.fitting.implausible_turns import flips, spinning
 
 
 def turning(degrees_T: np.ndarray) -> np.ndarray:

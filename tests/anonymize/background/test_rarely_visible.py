@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from raymaskdp.anonymize.background.background import observe
-from raymaskdp.anonymize.background.passing import Passing
 from raymaskdp.anonymize.background.plate import PlateConfig
+from raymaskdp.anonymize.background.rarely_visible import RarelyVisible
 from raymaskdp.video import masks, reader
 from raymaskdp.video.writer import VideoWriter
 
@@ -24,37 +24,37 @@ def walk_in(start: int = 0) -> np.ndarray:
 
 
 def test_what_somebody_walks_up_to_is_shown_before() -> None:
-    passing = Passing(walk_in())
-    assert passing.shown(0)[TABLE].all()
-    assert passing.shown(3)[TABLE].all()
-    assert not passing.shown(FRAMES - 1)[TABLE].any()
+    rarely_visible = RarelyVisible(walk_in())
+    assert rarely_visible.shown(0)[TABLE].all()
+    assert rarely_visible.shown(3)[TABLE].all()
+    assert not rarely_visible.shown(FRAMES - 1)[TABLE].any()
 
 
 def test_where_a_mask_is_suddenly_there_nothing_is_known_before() -> None:
     masks_THW = walk_in()
     masks_THW[:11] = False  # who stands before the table is found late
-    assert not Passing(masks_THW).shown(5)[TABLE].any()
-    assert Passing(masks_THW).shown(5)[:, :40].all()
+    assert not RarelyVisible(masks_THW).shown(5)[TABLE].any()
+    assert RarelyVisible(masks_THW).shown(5)[:, :40].all()
 
 
 def test_where_a_mask_is_suddenly_gone_nothing_is_known_after() -> None:
     masks_THW = walk_in()[::-1].copy()
-    assert Passing(masks_THW).shown(FRAMES - 1)[TABLE].all()
+    assert RarelyVisible(masks_THW).shown(FRAMES - 1)[TABLE].all()
     masks_THW[30:] = False  # and who goes is lost before the edge
-    assert not Passing(masks_THW).shown(FRAMES - 1)[TABLE].all()
+    assert not RarelyVisible(masks_THW).shown(FRAMES - 1)[TABLE].all()
 
 
 def test_somebody_who_sits_at_the_edge_and_is_found_late_is_not_shown() -> None:
     masks_THW = np.zeros((FRAMES, HEIGHT, WIDTH), bool)
     masks_THW[12:, 40:, 90:] = True  # cut off by the edges, and there all the time
-    assert not Passing(masks_THW).shown(2)[40:, 90:].any()
-    assert not Passing(masks_THW[::-1]).shown(FRAMES - 3)[40:, 90:].any()
+    assert not RarelyVisible(masks_THW).shown(2)[40:, 90:].any()
+    assert not RarelyVisible(masks_THW[::-1]).shown(FRAMES - 3)[40:, 90:].any()
 
 
 def test_somebody_who_turns_up_beside_another_is_not_taken_for_them() -> None:
     masks_THW = walk_in()
     masks_THW[20:, 20:80, 90:124] = True  # touches the mask of the first
-    assert not Passing(masks_THW).shown(2)[20:80, 100:124].any()
+    assert not RarelyVisible(masks_THW).shown(2)[20:80, 100:124].any()
 
 
 def test_a_limb_that_the_masks_lose_is_not_shown() -> None:
@@ -63,12 +63,12 @@ def test_a_limb_that_the_masks_lose_is_not_shown() -> None:
     with_arm = masks_THW.copy()
     masks_THW[20:30, :, 92:] = False
     assert with_arm[25, 34, 100]
-    assert not Passing(masks_THW).shown(25)[30:38, 92:106].any()
+    assert not RarelyVisible(masks_THW).shown(25)[30:38, 92:106].any()
 
 
 def test_masks_alone_decide_and_an_empty_video_shows_everything() -> None:
-    assert Passing(np.zeros((3, HEIGHT, WIDTH), bool)).shown(1).all()
-    assert not Passing(np.ones((3, HEIGHT, WIDTH), bool)).shown(1).any()
+    assert RarelyVisible(np.zeros((3, HEIGHT, WIDTH), bool)).shown(1).all()
+    assert not RarelyVisible(np.ones((3, HEIGHT, WIDTH), bool)).shown(1).any()
 
 
 def test_a_table_stays_in_the_plate_though_somebody_stands_before_it(tmp_path) -> None:

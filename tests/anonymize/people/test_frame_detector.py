@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymaskdp.anonymize.people import boxes
-from raymaskdp.anonymize.people.look import SAME_IOU, WHOLE, CameraMotion, ends_at_edge, merged, quarters
+from raymaskdp.anonymize.people.frame_detector import (
+    SAME_IOU,
+    WHOLE,
+    CameraMotion,
+    ends_at_edge,
+    merged,
+    quarters,
+)
 
 
 @st.composite
@@ -33,7 +40,7 @@ def test_nobody_is_lost_or_doubled_where_two_lists_become_one(
     # Whoever either network sees is there: as a box that overlaps, or as part of a whole body.
     for one in (people, posed):
         if len(one):
-            overlap, part = boxes.iou(one, both), boxes.inside(one, both)
+            overlap, part = boxes.iou(one, both), boxes.share_inside(one, both)
             assert ((overlap > 0.4) | (part >= 0.8)).any(1).all()
     # A vote is never made up.
     assert (both[:, 5] > 0).sum() <= (votes > 0).sum()
