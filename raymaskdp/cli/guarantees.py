@@ -51,17 +51,14 @@ def verify(ledger: Path, settings: Any, as_json: bool) -> None:
 
 
 @privacy.command(context_settings=CONTEXT)
-@click.argument("data", nargs=-1, required=True)
+@click.argument("data")
 @json_option
 @settings_of("raymaskdp.cli.options:BudgetOptions")
-def budget(data: tuple[str, ...], settings: Any, as_json: bool) -> None:
-    """What all runs on the clip store DATA have cost together, and the limit of the next ones.
-
-    Several stores of the same videos are counted together.
-    """
+def budget(data: str, settings: Any, as_json: bool) -> None:
+    """What all runs on the clip store DATA have cost together, and the limit of the next ones."""
     from raymaskdp.train.guarantee.check import budget_of
 
-    show(budget_of(*data, **vars(settings)), as_json)
+    show(budget_of(data, **vars(settings)), as_json)
 
 
 @group()

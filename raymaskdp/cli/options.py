@@ -127,7 +127,9 @@ class BudgetOptions:
     Attributes:
       limit: the most that all runs may cost together, as ε; kept from now on.
       delta: δ of the limit, or of the figures where there is none.
+      others: further clip stores of the same videos, whose runs are counted, too.
     """
 
     limit: float | None = None
     delta: float = 1e-5
+    others: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ import pytest
 from dp_accounting import NeighboringRelation, rdp
 from support.changes import changed
 
+from raymaskdp.cli import main
 from raymaskdp.errors import UserError
 from raymaskdp.privacy.prices.accounting import ORDERS, composed_cost, dp_event
 from raymaskdp.train import TrainConfig, train
@@ -114,8 +115,16 @@ def test_runs_on_other_stores_of_the_same_videos_are_counted_together(base, tmp_
     shutil.copytree(base.data, other, ignore=shutil.ignore_patterns("private"))
     train(base)
     train(changed(base, data=other, seed=1))
-    alone, both = budget_of(str(base.data)), budget_of(str(base.data), str(other), str(other) + "/")
+    alone, both = budget_of(str(base.data)), budget_of(str(base.data), others=[str(other), str(other) + "/"])
     assert (len(alone.runs), len(both.runs)) == (1, 2)
     assert alone.epsilon < both.epsilon
     with pytest.raises(UserError, match="A limit is of one clip store"):
-        budget_of(str(base.data), str(other), limit=9.0)
+        budget_of(str(base.data), others=[str(other)], limit=9.0)
+
+
+def test_the_budget_is_a_command(base, tmp_path, capsys) -> None:
+    train(base)
+    shutil.copytree(base.data, tmp_path / "other")
+    for settings in ((), ("delta=1e-3",), ("limit=90", "delta=1e-3"), (f"others=[{tmp_path / 'other'}]",)):
+        assert main(["privacy", "budget", str(base.data), *settings]) == 0
+        assert "All together: ε = " in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def _of_first_weights(ledger: Path, data: str | None) -> tuple[str, ...]:
         )
 
 
-def budget_of(data: str, *others: str, limit: float | None = None, delta: float = 1e-5) -> BudgetResult:
+def budget_of(
+    data: str, *, limit: float | None = None, delta: float = 1e-5, others: Sequence[str] = ()
+) -> BudgetResult:
     """All runs on a clip store and what they cost together; with `limit`, which is kept from now on.
 
     `others` are stores of the same videos, such as another preparation, whose runs are counted, too.
