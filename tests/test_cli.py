@@ -147,4 +147,4 @@ def test_a_ledger_that_is_none_is_one_sentence(tmp_path: Path, capsys: pytest.Ca
         )
         == 2
     )
-    assert "is no YAML" in capsys.readouterr().err
+    assert "is not YAML" in capsys.readouterr().err

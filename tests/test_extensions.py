@@ -121,7 +121,7 @@ def test_a_part_is_there_as_long_as_its_package_is(installed: Path, kind: str) -
     assert "ours" not in parts
     with pytest.raises(UserError, match=r"the setting must be one of .*, but it is 'ours'"):
         parts.check("the setting", "ours")
-    with pytest.raises(UserError, match="no entry point of the group"):
+    with pytest.raises(UserError, match="not the name of one entry point of the group"):
         parts["ours"]
 
 

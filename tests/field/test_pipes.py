@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.samples import write_anonymized
 
-PIPE = "is no file and no folder, but a pipe"
+PIPE = "is a pipe"
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def test_one_file_under_two_ids_is_said(films: Films, run: Run, tmp_path: Path) 
     assert wanted in str(prepare(tmp_path / "list.csv", tmp_path / "plain", SIZE))
     result = run(tmp_path / "list.csv", tmp_path / "out")
     assert any(note.startswith(wanted) for note in result.notes)
-    assert "3 times the ε that is claimed" in str(prepare(tmp_path / "out", tmp_path / "clips", SIZE))
+    assert "3 times the claimed ε" in str(prepare(tmp_path / "out", tmp_path / "clips", SIZE))
     assert prepare(write_anonymized(tmp_path / "x", train=2, test=0), tmp_path / "y", SIZE).notes == ()
 
 
