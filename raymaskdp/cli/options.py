@@ -127,7 +127,9 @@ class BudgetOptions:
     Attributes:
       limit: upper bound on the total ε of all runs; stored for later runs.
       delta: δ of the limit, or of the figures if there is none.
+      others: further clip stores of the same videos, whose runs count as well.
     """
 
     limit: float | None = None
     delta: float = 1e-5
+    others: tuple[str, ...] = ()

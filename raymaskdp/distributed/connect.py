@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from raymaskdp.errors import UserError
 
@@ -40,6 +41,7 @@ def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> I
     if ray.is_initialized():
         yield True
         return
+    _keep_reports_off_stdout()
     address = address or os.environ.get("RAY_ADDRESS")
     if address not in (None, "", "auto", "local"):
         require_answer(address, named)
@@ -63,6 +65,22 @@ def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> I
         yield address is not None
     finally:
         ray.shutdown()
+
+
+def _keep_reports_off_stdout() -> None:
+    """Send Ray's reports of failed workers and tasks to the logger `ray.reports`, at level INFO.
+
+    Ray prints them on the driver's standard output, whatever `log_to_driver` says, and a result in JSON is
+    there. A failure that matters reaches the caller as an exception or as a row.
+    """
+    import ray._private.worker as driver
+
+    reports = logging.getLogger("ray.reports")
+
+    def log_reports(data: dict[str, Any], ignore_prefix: bool) -> None:
+        reports.info("\n".join(data["lines"]))
+
+    driver.print_to_stdstream = log_reports
 
 
 def require_answer(address: str, named: str) -> None:

@@ -26,9 +26,8 @@ from raymaskdp import check, config
 from raymaskdp.errors import UserError
 from raymaskdp.files import end_last_line, private_folder, write_json
 from raymaskdp.finite import finite_or_none
+from raymaskdp.privacy.composition import compose
 from raymaskdp.privacy.plan import PrivacyPlan
-from raymaskdp.privacy.prices import accounting
-from raymaskdp.privacy.prices.accounting import Cost
 
 RUNS = "runs.jsonl"
 
@@ -67,20 +66,42 @@ class CountedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PricedRun:
+    """A run on the data and its own cost.
+
+    Attributes:
+      run: its folder.
+      epsilon: at the δ of its own plan; None without privacy.
+      mechanism, unit, adjacency: what its ε is about.
+    """
+
+    run: str
+    epsilon: float | None
+    mechanism: str
+    unit: str
+    adjacency: str
+
+    def __str__(self) -> str:
+        return f"{_shown(self.epsilon):>8}  {self.run} ({self.mechanism}, {self.unit}, {self.adjacency})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class BudgetResult:
     """What a data set's runs have cost.
 
     Attributes:
-      runs: their folders, and ε of each at the δ of its own plan; None without privacy.
+      runs: each of them, in the order in which they began.
       delta: δ of the figures that follow.
+      about: what those are about, if runs protect different things (`raymaskdp.privacy.composition`).
       rdp, pld: upper bounds on ε of all runs together, by the two accountants; None if infinite.
       epsilon: the smaller.
       limit: the most that there may be, or None.
       left: limit less epsilon; never below 0, None without a limit.
     """
 
-    runs: tuple[tuple[str, float | None], ...]
+    runs: tuple[PricedRun, ...]
     delta: float
+    about: str | None
     rdp: float | None
     pld: float | None
     epsilon: float | None
@@ -89,11 +110,16 @@ class BudgetResult:
 
     def __str__(self) -> str:
         lines = [f"{len(self.runs)} runs on these data:"]
-        lines += [f"  {_shown(epsilon):>8}  {run}" for run, epsilon in self.runs]
+        lines += [f"  {run}" for run in self.runs]
         lines.append(
             f"All together: ε = {_shown(self.epsilon)} at δ = {self.delta:g} (RDP {_shown(self.rdp)}, "
             f"PLD {_shown(self.pld)})."
         )
+        if self.about:
+            lines.append(
+                f"They differ in mechanism, unit or adjacency, so that figure is about {self.about}, which "
+                "all of them bound at twice the contribution."
+            )
         if self.limit is None:
             lines.append("There is no limit; set one with limit=EPSILON delta=DELTA.")
         else:
@@ -113,12 +139,14 @@ def count_run(data: Path, one: CountedRun) -> None:
                 return
         limit = _limit(folder)
         if limit is not None:
-            spent = cost_of([*runs, one], limit.delta).epsilon
+            together = compose([*(earlier.plan for earlier in runs), one.plan])
+            spent = together.cost(limit.delta).epsilon
             if spent > limit.epsilon:
+                about = f" about {together.about}" if together.about else ""
                 raise UserError(
-                    f"With this run all {len(runs) + 1} runs on {data} would cost ε = {spent:.4g} at δ = "
-                    f"{limit.delta:g}, but their limit is {limit.epsilon:g}; lower privacy.epsilon, or see "
-                    f"`raymaskdp privacy budget {data}`."
+                    f"With this run all {len(runs) + 1} runs on {data} would cost ε = {spent:.4g}{about} at "
+                    f"δ = {limit.delta:g}, but their limit is {limit.epsilon:g}; lower privacy.epsilon, or "
+                    f"see `raymaskdp privacy budget {data}`."
                 )
         line = json.dumps({"run": one.run, "key": one.key, "plan": config.to_dict(one.plan)}, sort_keys=True)
         with open(folder / RUNS, "a", encoding="utf-8") as opened:
@@ -127,15 +155,24 @@ def count_run(data: Path, one: CountedRun) -> None:
             os.fsync(opened.fileno())
 
 
-def budget(data: Path, limit: Limit | None = None, *, delta: float = 1e-5) -> BudgetResult:
+def budget(
+    data: Path, limit: Limit | None = None, *, others: Sequence[Path] = (), delta: float = 1e-5
+) -> BudgetResult:
     """All runs on a data set and what they cost together; with `limit`, which is kept from now on.
 
-    Raises `UserError` for a limit that is spent already. `delta` is of the figures where there is no limit.
+    Raises `UserError` for a limit that is spent already, and for one beside `others`: a limit is of one data
+    set.
+
+    Args:
+      others: data sets of the same videos, whose runs are counted, too.
+      delta: δ of the figures where there is no limit.
     """
+    if others and limit is not None:
+        raise UserError("A limit is of one clip store; give one, and count the runs on others without it.")
     with _only_one(data) as folder:
         runs = _read(folder)
         if limit is not None:
-            spent = cost_of(runs, limit.delta).epsilon
+            spent = compose([one.plan for one in runs]).cost(limit.delta).epsilon
             if spent > limit.epsilon:
                 raise UserError(
                     f"The runs on {data} have cost ε = {_shown(spent)} at δ = {limit.delta:g} already, so "
@@ -143,12 +180,17 @@ def budget(data: Path, limit: Limit | None = None, *, delta: float = 1e-5) -> Bu
                 )
             _limit(folder)  # what is no limit of an earlier call is not written over
             write_json(folder / "limit.json", dataclasses.asdict(limit), ours=True)
-        kept = _limit(folder)
+        kept = None if others else _limit(folder)
+    for other in others:
+        with _only_one(other) as folder:
+            runs += _read(folder)
     at = delta if kept is None else kept.delta
-    cost = cost_of(runs, at)
+    together = compose([one.plan for one in runs])
+    cost = together.cost(at)
     return BudgetResult(
-        runs=tuple((one.run, finite_or_none(one.plan.epsilon())) for one in runs),
+        runs=tuple(_priced(one) for one in runs),
         delta=at,
+        about=together.about,
         rdp=finite_or_none(cost.rdp),
         pld=finite_or_none(cost.pld),
         epsilon=finite_or_none(cost.epsilon),
@@ -157,9 +199,14 @@ def budget(data: Path, limit: Limit | None = None, *, delta: float = 1e-5) -> Bu
     )
 
 
-def cost_of(runs: Sequence[CountedRun], delta: float) -> Cost:
-    """ε of some runs together, at `delta`, from both accountants."""
-    return accounting.composed_cost([one.plan.event() for one in runs], delta)
+def _priced(one: CountedRun) -> PricedRun:
+    return PricedRun(
+        run=one.run,
+        epsilon=finite_or_none(one.plan.epsilon()),
+        mechanism=one.plan.mechanism,
+        unit=one.plan.unit,
+        adjacency=one.plan.adjacency,
+    )
 
 
 @contextlib.contextmanager

@@ -2,8 +2,10 @@
 
 A float32 sum plus float32 noise lies on a lattice that depends on both, and whoever knows all records but one
 can tell from a single number which sum it was (Mironov 2012). Here sums are rounded to the grid first and are
-added up in whole numbers; the noise is a Gaussian rounded to the same grid. That is a Gaussian added to the
-rounded sum and rounded afterwards: post-processing, so the accountants' Gaussian holds.
+added up in whole numbers; the noise is a Gaussian rounded to the same grid, of an exact sampler
+(`raymaskdp.privacy.rounded_gaussian`). That is a Gaussian added to the rounded sum and rounded afterwards:
+post-processing, so the accountants' Gaussian holds to the letter. For the discrete Gaussian of Canonne,
+Kamath and Steinke (2020) it would not: no accountant here bounds that one's sums over a sampled lot.
 
 Rounding makes one record move a sum by more than its clipped gradient: adjacent data sets may be divided into
 micro-batches otherwise, whose sums are each rounded. `MARGIN` of the clipping norm is left for this, and for
@@ -14,27 +16,21 @@ Shape suffixes: none; tensors have the shapes of parameters.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
+from raymaskdp.privacy.rounded_gaussian import rounded_gaussian
 
 STEPS = 36
 """The noise's standard deviation is 2^STEPS steps of the grid or more, and less than twice that; fewer only
 where sums would not fit below `LARGEST`."""
-
-FINE = 2.0**-12
-"""A second Gaussian of this share of the noise fills in between the numbers that the first one has.
-
-Samples of double precision have 53 bits: of the first some 2^14 fall into one step of the grid, of the second
-2^28. So no step is more or less likely than it should be in any way that could be seen.
-"""
 
 MARGIN = 2.0**-10
 """Share of the clipping norm that is left for rounding; the noise is larger by it."""
@@ -44,7 +40,7 @@ LARGEST = 2.0**61
 
 
 def grid_step(noise_std: float, most: float) -> float:
-    """The step of the grid, a power of two.
+    """The step of the grid, a power of two; raises `UserError` for noise that would be no more than one step.
 
     Args:
       noise_std: standard deviation of the noise, above 0.
@@ -53,7 +49,13 @@ def grid_step(noise_std: float, most: float) -> float:
     # By exponents, which are the same on all machines; logarithms may not be.
     fraction, above = math.frexp(max(most, noise_std * 64) / LARGEST)
     exponent = max(math.frexp(noise_std)[1] - 1 - STEPS, above - 1 if fraction == 0.5 else above)
-    return 2.0**exponent
+    step = 2.0**exponent
+    if noise_std < step:
+        raise UserError(
+            f"The noise of a step, {noise_std:.3g}, is too small beside sums of up to {most:.3g}; raise "
+            "privacy.noise_multiplier."
+        )
+    return step
 
 
 def on_grid(total: ClippedSum, step: float) -> ClippedSum:
@@ -62,12 +64,23 @@ def on_grid(total: ClippedSum, step: float) -> ClippedSum:
     return ClippedSum(gradients, total.num_bad)
 
 
+def add_to(total: ClippedSum, part: ClippedSum, step: float | None) -> None:
+    """Add a sum to another one in place, rounded to the grid if there is one.
+
+    Parameter by parameter, each of which leaves `part`: whole numbers take twice the memory of the sum.
+    """
+    for name in total.gradients:
+        value = part.gradients.pop(name)
+        total.gradients[name] += value if step is None else in_whole_steps(value, step)
+    total.num_bad += part.num_bad
+
+
 def in_whole_steps(value: Tensor, step: float) -> Tensor:
     """One parameter's part of a sum in whole steps of the grid, int64; as it is if it is so already."""
     return value if value.dtype == torch.int64 else (value.double() / step).round().to(torch.int64)
 
 
-def rounded_gaussian(
+def whole_noise(
     shapes: Mapping[str, tuple[int, ...]], *, standard_deviation: float, step: float, key: Key, number: int
 ) -> dict[str, Tensor]:
     """N(0, standard_deviation² I) for every named shape, in whole steps of the grid, int64 on the CPU.
@@ -75,15 +88,15 @@ def rounded_gaussian(
     Every (name, number of the training step) has its own stream, so the noise of a parameter does not depend
     on which others are trained, and is drawn once however many workers there are.
     """
-    coarse = standard_deviation / step * math.sqrt(1 - FINE * FINE)
-    fine = standard_deviation / step * FINE
     noise = {}
     for name, shape in shapes.items():
-        stream = key.stream("noise", number, name)
-        whole = np.zeros(shape, np.int64)
-        for scale in (coarse, fine):
-            whole += np.rint(scale * np.asarray(stream.standard_normal(size=shape))).astype(np.int64)
-        noise[name] = torch.from_numpy(whole)
+        drawn = rounded_gaussian(
+            math.prod(shape),
+            standard_deviation / step,
+            bits=key.stream("noise", number, name),
+            more_bits=functools.partial(key.stream, "noise digits", number, name),
+        )
+        noise[name] = torch.from_numpy(drawn.reshape(shape))
     return noise
 
 

@@ -1,4 +1,4 @@
-"""The noise of a run, each step's drawn in a thread while the gradients of that step are computed.
+"""The noise of a run, each step's drawn in threads while the gradients of that step are computed.
 
 How large it is depends on the clipping norm in force, which is known as soon as the step before is released.
 """
@@ -24,6 +24,7 @@ class NoiseAhead:
       plan, key: of the run; `plan` with the clipping norm of the first of the steps.
       shapes: of the numbers of a sum, by name.
       steps: that will be asked for, in this order.
+      threads: that draw it, each for one parameter at a time.
 
     Attributes:
       plan: with the clipping norm of the next step.
@@ -31,13 +32,18 @@ class NoiseAhead:
     """
 
     def __init__(
-        self, plan: PrivacyPlan, key: Key, shapes: Mapping[str, tuple[int, ...]], steps: range
+        self,
+        plan: PrivacyPlan,
+        key: Key,
+        shapes: Mapping[str, tuple[int, ...]],
+        steps: range,
+        threads: int = 1,
     ) -> None:
         self.plan, self.waited = plan, 0.0
         self._key, self._shapes = key, dict(shapes)
         self._steps = iter(steps)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="noise")
-        self._coming: tuple[int, Future[dict[str, Tensor]]] | None = None
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="noise")
+        self._coming: tuple[int, list[Future[dict[str, Tensor]]]] | None = None
         self._begin()
 
     def __enter__(self) -> NoiseAhead:
@@ -46,29 +52,32 @@ class NoiseAhead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     def private_update(self, total: ClippedSum, step: int) -> dict[str, Tensor]:
         """The update of the next step, and the noise of the one after it begun."""
         assert self._coming is not None
-        number, drawn = self._coming
+        (number, drawn), self._coming = self._coming, None
         if number != step:
             raise ValueError(f"the noise of step {number} is for no other, and {step} was asked for")
         began = time.perf_counter()
-        noise = drawn.result()
+        noise = {name: value for one in drawn for name, value in one.result().items()}
         self.waited += time.perf_counter() - began
-        if self.plan.adaptive is None:
-            self._begin()
-            return self.plan.released(total, noise)
         update = self.plan.released(total, noise)
-        self.plan = self.plan.at(self.plan.next_norm(update))
+        # Begun only now: the noise of two steps at once would take twice the memory.
+        del drawn, noise
+        if self.plan.adaptive is not None:
+            self.plan = self.plan.at(self.plan.next_norm(update))
         self._begin()
         return update
 
     def _begin(self) -> None:
         step = next(self._steps, None)
-        self._coming = (
-            None
-            if step is None
-            else (step, self._thread.submit(self.plan.whole_noise, self._key, step, self._shapes))
-        )
+        if step is not None:
+            self._coming = (
+                step,
+                [
+                    self._threads.submit(self.plan.whole_noise, self._key, step, {name: shape})
+                    for name, shape in self._shapes.items()
+                ],
+            )

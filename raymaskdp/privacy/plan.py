@@ -293,17 +293,18 @@ class PrivacyPlan:
         grid = self.grid_step
         if grid is None:
             return {name: torch.zeros((), dtype=torch.int64).expand(shape) for name, shape in shapes.items()}
-        return noise.rounded_gaussian(
-            shapes, standard_deviation=self.noise_std, step=grid, key=key, number=step
-        )
+        return noise.whole_noise(shapes, standard_deviation=self.noise_std, step=grid, key=key, number=step)
 
     def on_grid(self, total: ClippedSum) -> ClippedSum:
         """The sum over a micro-batch in whole steps of the grid, int64; as it is where there is no noise.
 
-        Whole numbers add up to the same on all devices, in any order. Round every micro-batch's sum before
-        it is added to others.
+        Whole numbers add up to the same on all devices, in any order.
         """
         return total if self.grid_step is None else noise.on_grid(total, self.grid_step)
+
+    def add_to(self, total: ClippedSum, part: ClippedSum) -> None:
+        """Add the sum over a micro-batch, which is used up, to one that is `on_grid`, in place."""
+        noise.add_to(total, part, self.grid_step)
 
     def private_update(self, total: ClippedSum, key: Key, step: int) -> dict[str, Tensor]:
         """(sum + noise) / expected batch for every trainable parameter, float32: what may be released.

@@ -34,7 +34,7 @@ def guarantee_statement(
         f"ε bounds what the trained model, and every update on the way, tells about {hidden} "
         f"({adjacency} adjacency). {public} {number} {_sensitivity(unit, clipping, contribution)} "
         "Sums and noise are whole numbers of one grid, so no single update tells them apart; the noise "
-        "is a Gaussian of double precision, rounded to that grid."
+        "is a Gaussian that is rounded to that grid, by an exact sampler."
     )
 
 

@@ -60,8 +60,8 @@ def selection_cost_of(
     drawn = config.search.trials if config.pays and config.search else None
     return selection_cost(
         plan_of(best, ClipStore.open(best.data)),
-        [plan.event() for plan in made],
-        before=[plan.event() for plan in before.values()],
+        made,
+        before=list(before.values()),
         expected_runs=drawn,
         tuning=config.tuning,
     )

@@ -8,7 +8,7 @@ from typing import Literal
 
 from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.privacy.prices.accounting import SubsampledGaussian
+from raymaskdp.privacy.composition import compose
 from raymaskdp.privacy.prices.selection import selection_bounds
 
 Tuning = Literal["none", "papernot-steinke", "public"]
@@ -28,6 +28,8 @@ class SelectionCost:
       all_runs: all private runs together, or the best of them: the composition of their releases, whatever
         the ε of each.
       tuning: how the choice was paid for.
+      about: what the figures of several runs are about, if these protect different things
+        (`raymaskdp.privacy.composition`).
     """
 
     runs: int
@@ -37,6 +39,7 @@ class SelectionCost:
     best_of_random: float | None
     all_runs: float | None
     tuning: Tuning = "none"
+    about: str | None = None
 
     def __str__(self) -> str:
         if self.one_run is None:
@@ -52,13 +55,18 @@ class SelectionCost:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Parts that no ε covers."""
-        if not self.not_private or self.tuning == "public":
+        """What the figures do not cover, or are about; a sentence each."""
+        if self.tuning == "public":
             return ()
-        return (
+        about = (
+            f"The trials differ in mechanism, unit or adjacency, so ε of several runs is about {self.about}, "
+            "which all of them bound at twice the contribution.",
+        )
+        without = (
             f"{self.not_private} of the trials had no privacy: no ε covers their models, nor the table and "
             "the plots, which show their scores. Publish only the folders of private runs.",
         )
+        return (about if self.about else ()) + (without if self.not_private else ())
 
 
 VERDICTS: dict[Tuning, str] = {
@@ -97,32 +105,38 @@ NOTHING = SelectionCost(runs=0, delta=None, one_run=None, best_of_random=None, a
 
 def selection_cost(
     chosen: PrivacyPlan,
-    made: Sequence[SubsampledGaussian],
+    made: Sequence[PrivacyPlan],
     *,
-    before: Sequence[SubsampledGaussian] = (),
+    before: Sequence[PrivacyPlan] = (),
     expected_runs: int | None = None,
     tuning: Tuning = "none",
 ) -> SelectionCost:
     """The selection cost of a sweep that chose a run with the plan `chosen`.
 
     Args:
-      made: the releases of every trial, including the chosen one.
-      before: the releases of the runs from which the trials' initial weights come.
-      expected_runs: mean number of runs, if their number was random.
+      made: of every trial, the chosen one included.
+      before: of the runs on the data that the trials' initial weights come from.
+      expected_runs: how many runs there were on average, where their number was drawn at random.
     """
-    private = [event for event in made if event.noise_multiplier > 0] or [chosen.event()]
+    private = [plan for plan in made if plan.noise_multiplier > 0] or [chosen]
     runs = expected_runs or len(private)
+    together = compose([*private, *before])
+    one = compose([chosen, *before])
     bounds = selection_bounds(
-        private, chosen=chosen.event(), delta=chosen.delta, expected_runs=runs, before=before
+        together.events[: len(private)],
+        delta=chosen.delta,
+        expected_runs=runs,
+        before=together.events[len(private) :],
     )
     return SelectionCost(
         runs=runs,
-        not_private=sum(event.noise_multiplier == 0 for event in made),
+        not_private=sum(plan.noise_multiplier == 0 for plan in made),
         delta=chosen.delta,
-        one_run=finite_or_none(bounds.one_run),
+        one_run=finite_or_none(one.cost(chosen.delta).epsilon),
         best_of_random=finite_or_none(bounds.best_of_random),
         all_runs=finite_or_none(bounds.all_runs),
         tuning=tuning,
+        about=together.about,
     )
 
 

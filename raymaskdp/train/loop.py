@@ -107,7 +107,7 @@ def _run(
     precision = getattr(torch, config.compute.precision)
     asked, held = time.monotonic(), None
     shapes = {name: tuple(value.shape) for name, value in engine.zero_sum().gradients.items()}
-    noise = ending.enter_context(NoiseAhead(plan, key, shapes, range(start, end)))
+    noise = ending.enter_context(NoiseAhead(plan, key, shapes, range(start, end), config.compute.threads))
 
     for step in range(start, end):
         began = time.monotonic()
@@ -130,7 +130,7 @@ def _run(
             else:
                 with engine.record(num_records=len(lot)):
                     losses = losses_of(trained, clips, labels, precision)
-                    total += plan.on_grid(engine.clipped_sum(losses, usable / plan.clips))
+                    plan.add_to(total, engine.clipped_sum(losses, usable / plan.clips))
 
         public_sum = zeros_like(trainable)
         for number, _ in enumerate(micro_batches(public_lot, worker, config)):

@@ -16,6 +16,7 @@ from raymaskdp.train import loop
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.device import device_here
 from raymaskdp.train.guarantee.check import count, require_same_data
+from raymaskdp.train.guarantee.circumstances import leave_mark
 from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.curve import StepReport
 from raymaskdp.train.run.ray_workers import run_on_ray, this_worker
@@ -47,8 +48,10 @@ def train(
         # Nothing to protect, so let the seed decide everything.
         key = Key(secret=hashlib.sha256(f"seed {config.seed}".encode()).digest())
     if not job.ledger_file.exists():
-        # No ledger says what was released with this key, so it is used no more.
-        job.key_file.unlink(missing_ok=True)
+        if not job.unused_mark.exists():
+            # No ledger says what was released with this key, so it is used no more.
+            job.key_file.unlink(missing_ok=True)
+        leave_mark(job.unused_mark)
     if key is not None and not job.key_file.exists():
         job.key_file.touch(mode=0o600)
         job.key_file.write_bytes(key.secret)

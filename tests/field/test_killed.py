@@ -36,10 +36,10 @@ def test_a_torn_line_of_the_runs_costs_no_other(
     *whole, last = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(whole) + last[: int(share * len(last))])
     with caplog.at_level(logging.WARNING):
-        assert [name for name, _ in budget(tmp_path).runs] == ["one"]
+        assert [one.run for one in budget(tmp_path).runs] == ["one"]
     assert "was cut off when a run was killed" in caplog.text
     count_run(tmp_path, counted("three"))
-    assert [name for name, _ in budget(tmp_path).runs] == ["one", "three"]
+    assert [one.run for one in budget(tmp_path).runs] == ["one", "three"]
 
 
 def test_a_whole_line_without_its_end_counts(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_whole_line_without_its_end_counts(tmp_path: Path) -> None:
     path = tmp_path / "private/runs.jsonl"
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
     count_run(tmp_path, counted("two"))
-    assert [name for name, _ in budget(tmp_path).runs] == ["one", "two"]
+    assert [one.run for one in budget(tmp_path).runs] == ["one", "two"]
 
 
 def test_a_damaged_line_within_the_runs_is_refused(tmp_path: Path) -> None:

@@ -148,3 +148,22 @@ def test_warnings_of_this_project_look_like_its_messages() -> None:
         "program._say_warnings(); logging.getLogger('raymaskdp.some.module').warning('Look at %s.', 'this')"
     )
     assert program(text).stderr == "raymaskdp: Look at this.\n"
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_worker_that_dies_writes_nothing_on_standard_output() -> None:
+    """Ray printed "(raylet) Task … failed. There are 2 retries remaining" there, before a result in JSON."""
+    done = program(
+        "from raymaskdp.distributed.connect import ray_cluster\n"
+        "with ray_cluster(num_cpus=1):\n"
+        "    import ray\n"
+        "    task = ray.remote(max_retries=1)(lambda: os._exit(1))\n"
+        "    try:\n"
+        "        ray.get(task.remote())\n"
+        "    except ray.exceptions.WorkerCrashedError:\n"
+        "        print('crashed')\n"
+        "        import time; time.sleep(1)\n"
+    )
+    assert done.stdout == "crashed\n", done.stderr[-2000:]
+    assert done.stderr == ""

@@ -91,9 +91,7 @@ def test_a_run_that_was_killed_before_it_decided_anything_is_stopped(tmp_path: P
             before = sorted(tmp_path.rglob("*"))
             (found,) = status(asked).runs
             assert (found.folder, found.done, found.total, found.state) == (str(out), 0, total, "stopped")
-            assert re.search(
-                r"nothing decided yet; started 20\d\d-\S+ \S+, no activity", found.detail
-            )
+            assert re.search(r"nothing decided yet; started 20\d\d-\S+ \S+, no activity", found.detail)
             assert sorted(tmp_path.rglob("*")) == before
     (tmp_path / "a/.out.progress").unlink()
     with _locked(out):  # another run, which cleans up

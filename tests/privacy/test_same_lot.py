@@ -54,7 +54,7 @@ def same_lot(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Releas
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_who_sees_sums_with_public_gradients_of_the_lot_learns_more_than_is_claimed(seed) -> None:
     report = audit(same_lot, PLAN, seed=seed)
-    assert report.epsilon_at_least > report.claimed_epsilon + 0.5
+    assert report.epsilon_at_least > report.claimed_epsilon + 0.3
     assert any("prove ε" in finding for finding in report.findings)
     # It keeps the price without sampling, for as many steps as a record can be in.
     without = dataclasses.replace(PLAN, expected_batch=400.0)

@@ -110,7 +110,7 @@ def test_the_bill_grows_with_what_is_published() -> None:
     plan = PrivacyPlan.calibrate(
         mechanism="maskdp", num_records=1000, expected_batch=50, steps=50, delta=1e-5, noise_multiplier=2.0
     )
-    few, many = (selection_cost(plan, [plan.event()] * runs) for runs in (4, 16))
+    few, many = (selection_cost(plan, [plan] * runs) for runs in (4, 16))
     assert few.one_run == many.one_run == pytest.approx(plan.epsilon())
     assert plan.epsilon() < few.best_of_random < many.best_of_random
     assert plan.epsilon() < few.all_runs < many.all_runs < 16 * plan.epsilon()
@@ -121,7 +121,7 @@ def test_a_plan_without_noise_has_an_infinite_bill() -> None:
     plan = PrivacyPlan.calibrate(
         mechanism="maskdp", num_records=10, expected_batch=5, steps=5, delta=1e-2, noise_multiplier=0.0
     )
-    bill = selection_cost(plan, [plan.event()] * 2)
+    bill = selection_cost(plan, [plan] * 2)
     assert bill.one_run is bill.all_runs is None
     assert math.isinf(plan.epsilon())
 
@@ -134,33 +134,33 @@ def planned(**settings) -> PrivacyPlan:
 def test_all_runs_cost_what_each_of_them_released() -> None:
     """Equal ε at one δ is not equal composition: the cheapest-looking run must not stand for the others."""
     long, short = (planned(steps=steps, epsilon=2.0) for steps in (20_000, 5))
-    bill = selection_cost(short, [*[long.event()] * 15, short.event()])
+    bill = selection_cost(short, [*[long] * 15, short])
     assert bill.one_run == pytest.approx(2.0, abs=0.01)
     assert bill.all_runs >= 9.63
-    assert bill.best_of_random > selection_cost(short, [short.event()] * 16).best_of_random
+    assert bill.best_of_random > selection_cost(short, [short] * 16).best_of_random
 
 
 def test_runs_at_other_budgets_are_on_the_bill() -> None:
     small, large = planned(steps=500, epsilon=1.0), planned(steps=500, epsilon=8.0)
-    assert selection_cost(small, [small.event(), large.event()]).all_runs > 8
+    assert selection_cost(small, [small, large]).all_runs > 8
 
 
 def test_weights_to_start_from_are_on_the_bill_once() -> None:
     one, earlier = planned(steps=500, epsilon=1.0), planned(steps=500, epsilon=4.0)
-    bill = selection_cost(one, [one.event()] * 3, before=[earlier.event()])
+    bill = selection_cost(one, [one] * 3, before=[earlier])
     assert 4 < bill.one_run < bill.best_of_random
-    again = selection_cost(one, [one.event()] * 3, before=[earlier.event()] * 2)
+    again = selection_cost(one, [one] * 3, before=[earlier] * 2)
     assert bill.all_runs < again.all_runs < bill.all_runs + 4
 
 
 def test_a_trial_without_privacy_leaves_table_and_models_uncovered() -> None:
     one = planned(steps=500, epsilon=1.0)
     without = planned(mechanism="sgd", steps=500)
-    bill = selection_cost(one, [one.event()] * 3 + [without.event()] * 2)
+    bill = selection_cost(one, [one] * 3 + [without] * 2)
     assert (bill.runs, bill.not_private) == (3, 2)
-    assert bill.all_runs == selection_cost(one, [one.event()] * 3).all_runs
+    assert bill.all_runs == selection_cost(one, [one] * 3).all_runs
     assert "2 of the trials had no privacy: no ε covers their models, nor the table" in str(bill)
-    assert "no ε covers" not in str(selection_cost(one, [one.event()] * 3))
+    assert "no ε covers" not in str(selection_cost(one, [one] * 3))
 
 
 def test_the_plot_shows_the_frontier_and_the_line_without_privacy(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from raymaskdp.files import sha256_file
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.privacy.prices.accounting import composed_cost
-from raymaskdp.train import ClipStore, TrainConfig, loop, train
+from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, loop, prepare, train
 from raymaskdp.train.guarantee import circumstances
 from raymaskdp.train.guarantee.agreement import digest_of_all, require_agreement
 from raymaskdp.train.guarantee.check import budget_of, verify
@@ -284,7 +284,7 @@ def test_a_key_without_its_ledger_is_used_no_more(base) -> None:
     again = Path(train(base).run)
     assert again == run
     assert Key.load_or_draw(run / "private" / "key") != used
-    assert [name for name, _ in budget_of(str(base.data)).runs].count(str(run)) == 2
+    assert [one.run for one in budget_of(str(base.data)).runs].count(str(run)) == 2
 
 
 def test_a_model_that_began_with_a_private_one_says_what_both_cost(base, tmp_path) -> None:
@@ -315,4 +315,21 @@ def test_no_private_run_starts_from_weights_that_tell_the_same_data(base, tmp_pa
         set_up(changed(base, init=weights))
     elsewhere = tmp_path / "public.safetensors"
     save_weights(elsewhere, initial_model(base, ClipStore.open(base.data)))
+    set_up(changed(base, init=elsewhere))
+
+
+def test_weights_of_the_same_videos_prepared_otherwise_are_no_public_weights(
+    base, anonymized, tmp_path
+) -> None:
+    small = tmp_path / "small"
+    prepare(anonymized, small, PrepareConfig(width=32, height=24, fill=7))
+    without = train(changed(base, data=small, privacy__mechanism="sgd", privacy__noise_multiplier=None))
+    weights = Path(without.run) / "model.safetensors"
+    with pytest.raises(UserError, match="trained on the same data without privacy"):
+        set_up(changed(base, init=weights))
+    shutil.rmtree(small)
+    with pytest.raises(UserError, match="whether it had the same videos is not known; copy the weights"):
+        set_up(changed(base, init=weights))
+    elsewhere = tmp_path / "public.safetensors"
+    shutil.copy(weights, elsewhere)
     set_up(changed(base, init=elsewhere))

@@ -239,7 +239,8 @@ class GradientEngine:
         factors_NG = torch.ones_like(norms_NG) if self._clipping is None else self._clipping.factors(norms_NG)
         factors_NG = torch.where(good_N[:, None], factors_NG, 0.0)
         for name, gradients in found.items():
-            total.gradients[name] += gradients.weighted_sum(factors_NG[:, group_of[name]])
+            weighted = gradients.weighted_sum(factors_NG[:, group_of[name]])
+            total.gradients[name] = weighted.to(total.gradients[name].dtype)
         if isinstance(self._clipping, AdaptiveClipping):
             total.gradients[COUNT] += self._clipping.count(norms_NG, good_N)
         total.num_bad = int((~good_N).sum())

@@ -16,18 +16,16 @@ from raymaskdp.privacy.prices.accounting import ORDERS, SubsampledGaussian
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionBounds:
-    """Upper bounds on ε at one δ for the three things that a sweep may publish. Infinite: nothing holds.
+    """Upper bounds on ε at one δ for what a sweep may publish of several runs. Infinite: nothing holds.
 
     Attributes:
       expected_runs: k, the (expected) number of runs.
-      one_run: the chosen run, had it been chosen without looking at the data.
       best_of_random: the best of a random, geometrically distributed number of runs with mean k, if
         nothing else is published (Papernot and Steinke 2022, Theorem 2).
       all_runs: all of the runs together, or the best of them.
     """
 
     expected_runs: float
-    one_run: float
     best_of_random: float
     all_runs: float
 
@@ -35,7 +33,6 @@ class SelectionBounds:
 def selection_bounds(
     events: Sequence[SubsampledGaussian],
     *,
-    chosen: SubsampledGaussian,
     delta: float,
     expected_runs: float,
     before: Sequence[SubsampledGaussian] = (),
@@ -52,7 +49,6 @@ def selection_bounds(
         raise UserError("A selection cost needs the events of the runs that were made; there are none.")
     return SelectionBounds(
         expected_runs=expected_runs,
-        one_run=accounting.composed_cost([chosen, *before], delta).epsilon,
         best_of_random=best_of_random(events, delta=delta, expected_runs=expected_runs, before=before),
         all_runs=accounting.composed_cost([*events, *before], delta).epsilon,
     )

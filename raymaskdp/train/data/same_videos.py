@@ -1,14 +1,15 @@
-"""A clip store is not replaced by one of other videos: both must have a video in common."""
+"""Whether two clip stores have videos in common, told by what their clips were made from."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from raymaskdp import places, storage
 from raymaskdp.errors import UserError
 from raymaskdp.places import Place
-from raymaskdp.train.data.store import FORMAT, PARTS, ClipStore, about_store
+from raymaskdp.train.data.store import FETCHED_AT_A_TIME, FORMAT, PARTS, ClipStore, about_store
 
 CONTENT = "content"
 """Key in a video's JSON of the digest of what it was made from, as private as the clips are."""
@@ -33,6 +34,15 @@ def require_same_videos(out: Place, videos: Iterable[tuple[str, Callable[[], str
     raise UserError(
         f"{out} is a clip store of other videos, which this would replace; give another folder, or remove it."
     )
+
+
+def contents(store: ClipStore) -> set[str] | None:
+    """Digests of what each video of a store was made from; None if that is not known of all of them."""
+    place: Place = store.url or store.path
+    with ThreadPoolExecutor(max_workers=FETCHED_AT_A_TIME) as pool:
+        found = set(pool.map(lambda video: _content(place, video.video_id), store.videos))
+    known = {content for content in found if content}
+    return known if len(known) == len(found) else None
 
 
 def _has_table(out: Place) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,15 +60,23 @@ def _of_first_weights(ledger: Path, data: str | None) -> tuple[str, ...]:
         )
 
 
-def budget_of(data: str, *, limit: float | None = None, delta: float = 1e-5) -> BudgetResult:
-    """All runs on a clip store and what they cost together; with `limit`, which is kept from now on."""
-    store = ClipStore.open(data)
-    if store.url is not None:
-        raise UserError(
-            f"The runs on {data} are counted nowhere: that needs a clip store in a folder that they all see."
-        )
+def budget_of(
+    data: str, *, limit: float | None = None, delta: float = 1e-5, others: Sequence[str] = ()
+) -> BudgetResult:
+    """All runs on a clip store and what they cost together; with `limit`, which is kept from now on.
+
+    `others` are stores of the same videos, such as another preparation, whose runs are counted, too.
+    """
+    stores = [ClipStore.open(one) for one in (data, *others)]
+    for place, store in zip((data, *others), stores, strict=True):
+        if store.url is not None:
+            raise UserError(
+                f"The runs on {place} are counted nowhere: that needs a clip store in a folder that they all "
+                "see."
+            )
     wanted = None if limit is None else Limit(epsilon=limit, delta=delta)
-    return budget(store.path, wanted, delta=delta)
+    first, *more = dict.fromkeys(store.path.resolve() for store in stores)
+    return budget(first, wanted, others=more, delta=delta)
 
 
 def count(setup: RunSetup, key: Key) -> None:

@@ -64,6 +64,13 @@ def leave_mark(mark: Path) -> None:
         sync_folder(mark.parent)
 
 
+def remove_mark(mark: Path) -> None:
+    """Remove such a file, if it is there, for good when this returns."""
+    if mark.exists():
+        mark.unlink()
+        sync_folder(mark.parent)
+
+
 @functools.cache
 def code_of(model: str) -> str | None:
     """Digest of the code that makes a step: of this package, and of the one that brings the model.

@@ -30,6 +30,11 @@ class TrainingJob:
         return self.folder / "private" / "unread"
 
     @property
+    def unused_mark(self) -> Path:
+        """A file that is there until a ledger is begun: nothing was released with the run's key."""
+        return self.folder / "private" / "unused"
+
+    @property
     def key_file(self) -> Path:
         return self.folder / "private" / "key"
 

@@ -7,17 +7,19 @@ from pathlib import Path
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.privacy.prices.accounting import composed_cost
+from raymaskdp.privacy.composition import compose
 from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.data.same_videos import contents
 from raymaskdp.train.data.store import ClipStore
 
 
 def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan]:
-    """The plans of the runs on the same data that `config.init` comes from, by their folders, latest first.
+    """The plans of the runs on the same videos that `config.init` comes from, by their folders, latest first.
 
     Weights are known to be of a run by the files that lie beside them in its folder. Weights that were moved
     away are taken as public, as docs/privacy-guarantee.md says of all pretrained weights. Raises `UserError`
-    if a private run would start from one that was trained on the same data without noise.
+    if a private run would start from one that was trained on some of the videos without noise, or of which
+    that is not known.
     """
     found: dict[str, PrivacyPlan] = {}
     init = config.init
@@ -27,15 +29,23 @@ def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan
         if str(folder) in found or not (plan_file.is_file() and settings_file.is_file()):
             break
         earlier = configuration.load(TrainConfig, settings_file)
-        if _same_data(earlier, store):
-            found[str(folder)] = configuration.read_back(PrivacyPlan, plan_file)
-        init = earlier.init
-    for place, plan in found.items():
-        if plan.noise_multiplier == 0 and config.privacy.mechanism != "sgd":
+        plan = configuration.read_back(PrivacyPlan, plan_file)
+        private = config.privacy.mechanism != "sgd"
+        shared = _shares_videos(earlier, store)
+        if shared is None and private:
             raise UserError(
-                f"The initial weights {config.init} come from the run {place}, which was trained on the same "
-                "data without privacy, so no ε would hold; give other weights, or none."
+                f"The initial weights {config.init} come from the run {folder}, and its clip store "
+                f"{earlier.data} cannot be read any more, so whether it had the same videos is not known; "
+                "copy the weights out of the run's folder if they are public, or give others."
             )
+        if shared:
+            found[str(folder)] = plan
+            if plan.noise_multiplier == 0 and private:
+                raise UserError(
+                    f"The initial weights {config.init} come from the run {folder}, which was trained on the "
+                    "same data without privacy, so no ε would hold; give other weights, or none."
+                )
+        init = earlier.init
     return found
 
 
@@ -44,29 +54,38 @@ def warnings_of(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> tup
 
     The statement of a plan is about the model, which has all of what its first weights had.
     """
-    epsilon = epsilon_with_before(config, store, plan)
-    if epsilon is None:
+    before = plans_before(config, store)
+    if not before or plan.noise_multiplier == 0:
         return ()
-    before = " and ".join(plans_before(config, store))
+    together = compose([plan, *before.values()])
+    about = f" about {together.about}" if together.about else ""
     return (
-        f"The initial weights come from {before}, trained on the same data: the model has cost "
-        f"epsilon = {epsilon:.4g} at delta = {plan.delta:g}, and not {plan.epsilon():.4g} alone.",
+        f"The initial weights come from {' and '.join(before)}, trained on the same data: the model has cost "
+        f"epsilon = {together.cost(plan.delta).epsilon:.4g}{about} at delta = {plan.delta:g}, and not "
+        f"{plan.epsilon():.4g} alone.",
     )
 
 
 def epsilon_with_before(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> float | None:
-    """ε of a run and of all runs on the same data that its first weights come from; None without such."""
+    """ε of a run and of all runs on the same videos that its first weights come from; None without such."""
     before = plans_before(config, store)
     if not before or plan.noise_multiplier == 0:
         return None
-    return composed_cost([plan.event(), *(one.event() for one in before.values())], plan.delta).epsilon
+    return compose([plan, *before.values()]).cost(plan.delta).epsilon
 
 
-def _same_data(earlier: TrainConfig, store: ClipStore) -> bool:
-    """Whether a run was on this store; one that is gone is another, unless it was at the same place."""
+def _shares_videos(earlier: TrainConfig, store: ClipStore) -> bool | None:
+    """Whether a run was on any video of this store, of whatever size; None if its store cannot be read.
+
+    Videos are compared by what their clips were made from, so another preparation of them is the same video.
+    """
     if str(earlier.data) == (store.url or str(store.path)):
         return True
     try:
-        return ClipStore.open(earlier.data).fingerprint == store.fingerprint
+        other = ClipStore.open(earlier.data)
     except (UserError, OSError):
-        return False
+        return None
+    if other.fingerprint == store.fingerprint:
+        return True
+    here, there = (contents(one) for one in (store, other))
+    return None if here is None or there is None else not here.isdisjoint(there)

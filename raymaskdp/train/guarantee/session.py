@@ -9,7 +9,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.privacy import Key, Ledger
 from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.guarantee.agreement import digest_of_all, require_agreement, share_from_first
-from raymaskdp.train.guarantee.circumstances import circumstances
+from raymaskdp.train.guarantee.circumstances import circumstances, remove_mark
 from raymaskdp.train.guarantee.job import TrainingJob, Worker
 
 
@@ -56,6 +56,7 @@ def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int, clippi
         about["machines"] = digest_of_all(f"{about['machine']} {about['device']}", worker)
     ledger, refusal = None, None
     if worker.rank == 0:
+        remove_mark(job.unused_mark)
         try:
             ledger = Ledger.open(
                 job.ledger_file, plan=plan, key=run_key, fingerprint=store.fingerprint, start=start,

@@ -193,7 +193,7 @@ def test_no_pose_network_runs_with_skeletons(film: Film, tmp_path: Path) -> None
         assert removed[frame][masks[0] | masks[1]].mean() > 0.99
 
     broken = AnonymizeConfig(workers=0, pose=PoseConfig(landmarks=Path(__file__)))
-    with pytest.raises(UserError, match="no landmark network"):  # before any video
+    with pytest.raises(UserError, match="not a landmark network"):  # before any video
         anonymize(scene.video, tmp_path / "networks", broken, progress=False)
 
     (tmp_path / "scene.json").unlink()

@@ -17,7 +17,10 @@ from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.networks.onnx_session import bundled, letterboxed
 
 SIDE = 416
-"""Side of the network's input, pixels."""
+"""Longer side of the network's input, pixels."""
+
+STRIDES = (8, 16, 32)
+"""Pixels of the network's input from one place of a level to the next."""
 
 MEAN = np.array([103.53, 116.28, 123.675], np.float32)
 STD = np.array([57.375, 57.12, 58.395], np.float32)
@@ -77,12 +80,15 @@ class NanoDet:
 
     def __call__(self, image_HW3: np.ndarray) -> BoxDetections:
         """People and objects of one image, in order of their scores."""
-        picture, scale = letterboxed(image_HW3, SIDE)
+        picture, scale = letterboxed(image_HW3, SIDE, multiple=STRIDES[-1])
         blob = (picture[..., ::-1].astype(np.float32) - MEAN) / STD
         answers = self._session.run(None, {self._input: blob.transpose(2, 0, 1)[None]})
         levels = sorted((a[0] for a in answers if a.shape[-1] == 80), key=len, reverse=True)
         sides = sorted((a[0] for a in answers if a.shape[-1] == 4 * BINS), key=len, reverse=True)
-        found = [_decoded(score_AK, bins_AB) for score_AK, bins_AB in zip(levels, sides, strict=True)]
+        found = [
+            _decoded(score_AK, bins_AB, stride, picture.shape[1] // stride)
+            for score_AK, bins_AB, stride in zip(levels, sides, STRIDES, strict=True)
+        ]
         boxes_N4, score_N, class_N = (np.concatenate(part) for part in zip(*found, strict=True))
         first = np.argsort(-score_N)[:MOST]
         boxes_N4, score_N, class_N = boxes_N4[first], score_N[first], class_N[first]
@@ -96,10 +102,10 @@ class NanoDet:
         )
 
 
-def _decoded(score_AK: np.ndarray, bins_AB: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _decoded(
+    score_AK: np.ndarray, bins_AB: np.ndarray, stride: int, columns: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes [N, 4] in the network's input, their scores [N] and classes [N], of one level."""
-    count = round(len(score_AK) ** 0.5)
-    stride = SIDE / count
     likely = np.flatnonzero(score_AK.max(1) >= LEAST_SCORE)
     score_AK, bins_AB = score_AK[likely], bins_AB[likely]
     class_A, best_A = score_AK.argmax(1), score_AK.max(1)
@@ -110,7 +116,7 @@ def _decoded(score_AK: np.ndarray, bins_AB: np.ndarray) -> tuple[np.ndarray, np.
     logits = bins_AB.reshape(-1, 4, BINS)
     share = np.exp(logits - logits.max(-1, keepdims=True))
     distance_N4 = stride * (share * np.arange(BINS)).sum(-1) / share.sum(-1)
-    x_N, y_N = (likely % count + 0.5) * stride, (likely // count + 0.5) * stride
+    x_N, y_N = (likely % columns + 0.5) * stride, (likely // columns + 0.5) * stride
     boxes_N4 = np.column_stack(
         [x_N - distance_N4[:, 0], y_N - distance_N4[:, 1], x_N + distance_N4[:, 2], y_N + distance_N4[:, 3]]
     )

@@ -14,7 +14,7 @@ from raymaskdp.errors import UserError
 WEIGHTS = Path(__file__).parent / "weights"
 
 DIGESTS = {
-    "nanodet.onnx": "3a45866d1867d727fef3a0731e1bba7232ca4e8705417c86d9b81aee5f4a8050",
+    "nanodet.onnx": "6199bcc791e5f4818ec68e52a982eecd1e36ba561f09ab9c6768761f741b1081",
     "movenet_multipose.onnx": "e7749c9bb7dd47836b2b92ab24bf9fdf5345d1d5e4417d47be2da626d4859f70",
     "blazepose_full.onnx": "4908b9ed790356186e104116dd67739b5a706b9d9f4335462b05479b2653903c",
 }

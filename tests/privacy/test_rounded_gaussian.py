@@ -1,0 +1,109 @@
+"""Exact samples: by probabilities of whole numbers, and by decisions with as many digits as one likes."""
+
+from decimal import Decimal
+
+import mpmath
+import numpy as np
+import pytest
+from scipy import stats
+
+from raymaskdp.errors import UserError
+from raymaskdp.privacy import Key, PrivacyPlan, rounded_gaussian
+from raymaskdp.privacy.rounded_gaussian import BINS, CUT, WEIGHT
+
+LARGE = 1.37 * 2**36
+
+
+def draw(size: int, deviation: float, seed: int = 1) -> np.ndarray:
+    key = Key(secret=bytes([seed]) * 32)
+    return rounded_gaussian.rounded_gaussian(
+        size, deviation, key.stream("noise"), lambda candidate: key.stream("more", candidate)
+    )
+
+
+@pytest.mark.parametrize("deviation", [1.0, 1.9, 3.7, 64.0, 100.3])
+def test_whole_numbers_have_the_probabilities_of_a_rounded_gaussian(deviation: float) -> None:
+    size = 1_000_000
+    drawn = draw(size, deviation)
+    inside = np.arange(-int(4 * deviation), int(4 * deviation) + 1)
+    edges = np.r_[-np.inf, inside[:-1] + 0.5, np.inf]
+    expected = np.diff(stats.norm.cdf(edges / deviation)) * size
+    seen = np.bincount(np.clip(drawn, inside[0], inside[-1]) - inside[0], minlength=len(inside))
+    assert stats.chisquare(seen, expected).pvalue > 1e-3
+
+
+def test_large_ones_are_gaussian_inside_a_bin_and_over_all() -> None:
+    drawn = draw(1_000_000, LARGE, 2)
+    assert stats.kstest(drawn / LARGE, "norm").pvalue > 1e-3
+    assert np.abs(drawn).max() < CUT * LARGE
+    width = 2**30  # of a bin: its edges must not show
+    places = (np.abs(drawn) % width) * 64 // width
+    share = np.array(
+        [
+            np.diff(
+                stats.norm.cdf((np.arange(832)[:, None] * 64 + [place, place + 1]) * width / 64 / LARGE)
+            ).sum()
+            for place in range(64)
+        ]
+    )
+    assert (
+        stats.chisquare(np.bincount(places.astype(int), minlength=64), 2 * share * drawn.size).pvalue > 1e-3
+    )
+
+
+@pytest.mark.parametrize("deviation", [1.0, 100.3, LARGE])
+def test_more_digits_decide_as_float64_does(deviation: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where float64 is sure it is right: deciding one candidate in 30 by decimals changes nothing."""
+    asked = []
+    decide = rounded_gaussian._is_below
+    monkeypatch.setattr(rounded_gaussian, "_is_below", lambda **given: asked.append(given) or decide(**given))
+    fast = draw(20_000, deviation)
+    assert not asked
+    monkeypatch.setattr(rounded_gaussian, "UNSURE", 2.0**-6)
+    assert (draw(20_000, deviation) == fast).all()
+    assert len(asked) > 200
+    mpmath.mp.dps = 60
+    for given in asked[:200]:  # by another library
+        scale = 2 ** (64 - rounded_gaussian._bin_bits(deviation))
+        y = mpmath.mpf(given["place"]) / scale
+        limit = mpmath.exp(-((y / mpmath.mpf(deviation)) ** 2) / 2) * 2**WEIGHT / given["weight"]
+        far = mpmath.mpf(given["v"]) / 2**53 - limit
+        if abs(far) > 2.0**-50:
+            assert decide(**(given | {"bits": np.random.default_rng(0)})) == (far < 0)
+
+
+def test_a_tie_is_decided_by_further_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """V and its limit agree in all digits that float64 has; either may be larger."""
+    deviation, weight, place = 100.3, int(rounded_gaussian._table(100.3)[1][3]), 3 << 64
+    limit = rounded_gaussian._limit(Decimal(3), deviation, weight)
+    v = int(limit * 2**53)
+    decided = {
+        rounded_gaussian._is_below(
+            v=v, place=place, deviation=deviation, weight=weight, bits=np.random.default_rng(seed)
+        )
+        for seed in range(40)
+    }
+    assert decided == {True, False}
+
+
+@pytest.mark.parametrize("deviation", [1.0, 3.7, LARGE])
+def test_no_weight_is_too_small(deviation: float) -> None:
+    """Else a part of the density would be cut off. And none is so large that much is drawn in vain."""
+    ends, weights = rounded_gaussian._table(deviation)
+    mpmath.mp.dps = 40
+    width = 2 ** rounded_gaussian._bin_bits(deviation)
+    for number in range(0, len(weights), 7):
+        density = mpmath.exp(-((number * width / mpmath.mpf(deviation)) ** 2) / 2) * 2**WEIGHT
+        assert density <= int(weights[number]) <= density + 3
+    assert ends[-1] == sum(int(one) for one in weights) < 2**62
+    assert len(weights) * width >= CUT * deviation
+    kept = deviation / width * np.sqrt(np.pi / 2) * 2.0**WEIGHT / float(ends[-1])
+    assert kept > (1 - 1 / BINS if width > 1 else 0.5)
+
+
+def test_noise_that_is_nothing_beside_its_sums_is_refused() -> None:
+    plan = PrivacyPlan(
+        mechanism="dpsgd", num_records=10**6, expected_batch=1.0, steps=1, delta=1e-9, noise_multiplier=1e-14
+    )
+    with pytest.raises(UserError, match=r"raise privacy\.noise_multiplier"):
+        plan.require_fine_grid(parameters=10, sums=1)
