@@ -330,7 +330,7 @@ def read_file(path: LocalPath) -> bytes:
     """The content of a file in a run's folder. Raises `Damaged` if it is missing or not a file."""
     try:
         if os.path.exists(path) and not os.path.isfile(path):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
+            raise OSError(errno.EINVAL, "it is not a file", str(path))
         return Path(path).read_bytes()
     except OSError as error:
         raise Damaged(f"Cannot read {path}: {error.strerror}; restore it, or move it away.") from error
@@ -350,7 +350,7 @@ def private_folder(beside: LocalPath) -> Path:
 def sha256_file(path: LocalPath) -> str:
     """SHA-256 (hex) of a file's content, read in blocks; `OSError` for an endless source such as a pipe."""
     if not os.path.isfile(path) and os.path.exists(path):
-        raise OSError(errno.EINVAL, "it is no file", str(path))
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
     with open(path, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

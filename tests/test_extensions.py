@@ -128,7 +128,7 @@ def test_a_part_is_there_as_long_as_its_package_is(installed: Path, kind: str) -
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_entry_point_of_another_kind_is_named(installed: Path, kind: str) -> None:
     installed.write_text(f"[raymaskdp.{kind}]\nours = math:pi\n")
-    with pytest.raises(UserError, match=rf"'ours' of the group 'raymaskdp\.{kind}' is no .*: math:pi\."):
+    with pytest.raises(UserError, match=rf"'ours' of the group 'raymaskdp\.{kind}' is not a .*: math:pi\."):
         KINDS[kind]["ours"]
 
 

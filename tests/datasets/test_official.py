@@ -418,7 +418,7 @@ def test_packages_can_add_datasets(tmp_path, monkeypatch) -> None:
     result, _ = load("mine", trees.folders(tmp_path / "data"), tmp_path)
     assert result.dataset == "mine"
     trees.put(package / "entry_points.txt", "[raymaskdp.datasets]\nmine = json:dumps\n")
-    with pytest.raises(UserError, match="is no Dataset"):
+    with pytest.raises(UserError, match="is not a Dataset"):
         registry.DATASETS["mine"]
 
 

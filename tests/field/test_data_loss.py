@@ -169,7 +169,7 @@ def test_a_file_of_the_users_stays_and_the_run_says_so_first(films: Films, run: 
         out = tmp_path / f"out-{name}"
         out.mkdir()
         (out / name).write_text('{"mine": true}')
-        with pytest.raises(UserError, match=f"{name} is there already, and this project did not write it"):
+        with pytest.raises(UserError, match=f"{name} exists already, and this project did not write it"):
             run(tmp_path / "videos", out)
         assert {path.name: path.read_text() for path in out.iterdir()} == {name: '{"mine": true}'}
 
@@ -306,7 +306,7 @@ def test_a_file_is_replaced_only_as_it_was_written(tmp_path: Path) -> None:
         files.write_json(path, 3)
     assert path.read_text() == "mine"
     link(tmp_path / "y.json", path)
-    with pytest.raises(UserError, match=r"y\.json is there already"):
+    with pytest.raises(UserError, match=r"y\.json exists already"):
         files.write_json(tmp_path / "y.json", 3)
 
 
@@ -828,7 +828,7 @@ def test_objects_of_the_users_stay(store: str, run: Run) -> None:
         with pytest.raises(UserError, match="same or one is in the other"):
             run(f"{store}/films", out)
     storage.write(f"{store}/out/a.avatar.mp4", b"mine")
-    with pytest.raises(UserError, match=r"a\.avatar\.mp4 is there already"):
+    with pytest.raises(UserError, match=r"a\.avatar\.mp4 exists already"):
         run(f"{store}/films", f"{store}/out")
     assert objects(f"{store}/out")["a.avatar.mp4"] == b"mine"
 

@@ -126,7 +126,10 @@ def test_a_record_keeps_every_word(tmp_path: Path) -> None:
 BAD_CSV = {
     "a field too many": ("path,label\na.mp4,x\nb.mp4,y,z\n", "line 3 has 3 fields for 2 columns"),
     "a field too many in each line": ("path,label\na.mp4,x,1\nb.mp4,y,2\n", "line 2 has 3 fields for 2"),
-    "a quote without an end": ('path,label\n"a.mp4,x\nb.mp4,y\n', "line 3 is no CSV, perhaps for a quote"),
+    "a quote without an end": (
+        'path,label\n"a.mp4,x\nb.mp4,y\n',
+        "line 3 is not CSV, perhaps because of an extra quote",
+    ),
     "a column twice": ("path,label,label\na.mp4,x,y\n", "more than one column 'label'"),
     "latin-1": ("path,label\na.mp4,x\nb.mp4,café\n".encode("latin-1"), "line 3 is not UTF-8"),
     "UTF-16": ("path,label\na.mp4,x\n".encode("utf-16"), "line 1 is not UTF-8"),

@@ -131,12 +131,12 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
         "no sourceImage",
         "set sourceImage",
     ),
-    "twelve GPUs": ("aws.yaml", twelve_nodes_of_one, "GPUs", "reach 12 GPUs, fewer than 64", "--gpus 12"),
+    "twelve GPUs": ("aws.yaml", twelve_nodes_of_one, "GPUs", "have 12 GPUs, fewer than 64", "--gpus 12"),
     "few nodes in all": (
         "gcp.yaml",
         lambda settings: settings.update(max_workers=4),
         "GPUs",
-        "reach 16 GPUs",
+        "have 16 GPUs",
         "raise max_workers",
     ),
     "no group with a GPU": (

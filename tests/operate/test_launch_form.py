@@ -135,7 +135,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str]] = {
         "aws.yaml",
         at("worker_start_ray_commands/1", JOINS.format("--address=$RAY_HEAD_IP:6380")),
         "worker_start_ray_commands",
-        "it joins port 6380, and the head listens at 6379",
+        "it joins port 6380, but the head listens at 6379",
     ),
     "a head at another port": (
         "aws.yaml",
@@ -153,13 +153,13 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str]] = {
         "gcp.yaml",
         at("worker_start_ray_commands/1", JOINS.format("--head --address=$RAY_HEAD_IP:6379")),
         "worker_start_ray_commands",
-        "take --head out",
+        "remove --head",
     ),
     "a head that joins": (
         "gcp.yaml",
         at("head_start_ray_commands/1", JOINS.format("--head --address=x --autoscaling-config=y")),
         "head_start_ray_commands",
-        "take --address out",
+        "remove --address",
     ),
     "certificates elsewhere": (
         "gcp.yaml",
@@ -333,7 +333,7 @@ def test_a_file_that_would_be_refused_is_not_ready(fault: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "content", "mode", "said"),
     [
-        (".raymaskdp-secret", b"short", 0o600, "holds 5 bytes, and runs want 32"),
+        (".raymaskdp-secret", b"short", 0o600, "has 5 bytes, but runs need 32"),
         (".raymaskdp-secret", bytes(32), 0o644, "others on this machine may read"),
         (".ray/auth_token", b"\n", 0o600, "is empty"),
         (".raymaskdp-ca/ca.key", None, 0o600, "has no ca.key"),

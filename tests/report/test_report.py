@@ -244,7 +244,7 @@ def test_a_run_is_compared_with_its_plan(tmp_path: Path) -> None:
     cells = re.findall(r"<tr><td>pose</td>(.*?)</tr>", text)
     assert re.findall(r">([^<]+)</td>", cells[0]) == ["1.5", "67%", "4", "50%"]
     write_json(folder / "cost-plan.json", [])
-    with pytest.raises(UserError, match="is no plan"):
+    with pytest.raises(UserError, match="is not an estimate"):
         report(tmp_path)
 
 
