@@ -1,4 +1,4 @@
-"""`python -m raymaskdp`: the command line where its script is not on the path."""
+"""`python -m raymaskdp`: the command line without its script on the path."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""Validation of values where they enter, with messages that name the field.
+"""Validation of input values, with messages that name the field.
 
-The range of a setting stands at its field, and nowhere else:
+The range of a setting is declared at its field only:
 
 >>> @dataclasses.dataclass(frozen=True)
 ... class Optimizer:
@@ -31,7 +31,7 @@ from raymaskdp.errors import UserError
 def Range(
     low: float | None = None, high: float | None = None, *, open_low: bool = False, open_high: bool = False
 ) -> Interval:
-    """The values that a field may have, as a mark in `Annotated`; no end where None."""
+    """The allowed values of a field, as a mark in `Annotated`; unbounded on a side with None."""
     return Interval(
         ge=None if open_low else low,
         gt=low if open_low else None,
@@ -45,11 +45,11 @@ FRACTION = Range(0, 1)
 
 
 def fields(config: Any, group: str = "") -> None:
-    """Raise `UserError` unless every field of a dataclass is in the range that its annotation gives.
+    """Raise `UserError` unless every field of a dataclass is in the range of its annotation.
 
     Args:
       config: an instance of a dataclass.
-      group: the name of the settings that it is, for the message.
+      group: the name of its group of settings, for the message.
     """
     for name, hint in _ranged(type(config)).items():  # type: ignore[arg-type]  # classes are hashable
         _check(f"{group}.{name}" if group else name, hint, getattr(config, name))
@@ -57,7 +57,7 @@ def fields(config: Any, group: str = "") -> None:
 
 @functools.cache
 def _ranged(cls: type) -> dict[str, Any]:
-    """Annotations, by field, in which a range is given."""
+    """Annotations with a range, by field."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {
         field.name: hints[field.name] for field in dataclasses.fields(cls) if _has_range(hints[field.name])
@@ -95,7 +95,7 @@ def _check(name: str, hint: Any, value: Any) -> None:
 
 
 def _kind(hint: Any) -> Any:
-    """What `isinstance` takes for an annotation."""
+    """The classes for `isinstance` of an annotation."""
     if typing.get_origin(hint) is Annotated:
         return _kind(typing.get_args(hint)[0])
     kind = typing.get_origin(hint) or hint
@@ -103,7 +103,7 @@ def _kind(hint: Any) -> Any:
 
 
 def intervals(hint: Any) -> list[Any]:
-    """The ranges that an annotation gives."""
+    """The ranges in an annotation."""
     if typing.get_origin(hint) is not Annotated:
         return []
     return [one for one in typing.get_args(hint)[1:] if isinstance(one, Interval)]

@@ -37,8 +37,8 @@ T = TypeVar("T")
 def load(cls: type[T], path: LocalPath | None, overrides: Iterable[str] = ()) -> T:
     """Read a YAML file (or nothing) and `key.sub=value` overrides into the dataclass `cls`.
 
-    Raises `UserError` for a file that is missing or no mapping, an unknown key, or a value of
-    the wrong type; the message gives the file and the dotted key.
+    Raises `UserError` for a file that is missing or not a mapping, an unknown key, or a value of the wrong
+    type; the message names the file and the dotted key.
     """
     values: dict[str, Any] = {}
     where = cls.__name__
@@ -51,7 +51,7 @@ def load(cls: type[T], path: LocalPath | None, overrides: Iterable[str] = ()) ->
 
 
 def overrides_to_dict(overrides: Iterable[str]) -> dict[str, Any]:
-    """Plain values of `key.sub=value` overrides; raises `UserError` for one that has another form."""
+    """Plain values of `key.sub=value` overrides; raises `UserError` for another form."""
     values: dict[str, Any] = {}
     for override in overrides:
         _override(values, override)
@@ -64,7 +64,7 @@ def read_yaml(path: LocalPath) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"The file {path} is no YAML; give a file of settings.") from error
+        raise UserError(f"The file {path} is not YAML; give a file of settings.") from error
     except OSError as error:
         raise UserError(
             f"Cannot read the configuration {path} ({error.strerror}); give a YAML file."
@@ -76,7 +76,9 @@ def read_yaml(path: LocalPath) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"{path} must hold a mapping of settings, but it holds a {type(values).__name__}.")
+        raise UserError(
+            f"{path} must contain a mapping of settings, but it contains a {type(values).__name__}."
+        )
     return values
 
 
@@ -101,13 +103,13 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
 
 @functools.cache
 def _hints_of(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)  # slow, and a sweep asks for every trial
+    return typing.get_type_hints(cls)  # slow, and a sweep needs it for every trial
 
 
 def read_back(cls: type[T], path: LocalPath, *, without: Collection[str] = ()) -> T:
-    """An instance of the dataclass `cls` from a JSON file that this project wrote, but for some names.
+    """An instance of the dataclass `cls` from a JSON file that this project wrote, apart from some names.
 
-    Raises `Damaged` for a file that is torn, of another version, or another file.
+    Raises `Damaged` for a file that is incomplete, of another version, or of another kind.
     """
     values = {name: value for name, value in read_json(path).items() if name not in without}
     try:
@@ -135,7 +137,7 @@ def assignment(text: str, where: str) -> tuple[str, str]:
 
 
 def overrides(config: Any) -> list[str]:
-    """`key.sub=value` for everything in which a configuration differs from its defaults.
+    """`key.sub=value` for all differences of a configuration from its defaults.
 
     `load(type(config), None, overrides(config))` gives an equal configuration.
     """
@@ -162,7 +164,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(
-            f"{override!r} is no setting; settings have the form key=value or key.sub=value, see --help."
+            f"{override!r} is not a setting; settings have the form key=value or key.sub=value, see --help."
         )
     try:
         value = yaml.safe_load(text)
@@ -173,7 +175,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         child = values.setdefault(parent, {})
         if not isinstance(child, dict):
             raise UserError(
-                f"The override {override!r} goes into {parent!r}, which is not a group of settings."
+                f"The override {override!r} is inside {parent!r}, which is not a group of settings."
             )
         values = child
     values[last] = value
@@ -218,7 +220,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is Path and isinstance(value, (str, Path)):
         if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(value).parts):
             raise UserError(
-                f"{where} names a file with more than {LONGEST_NAME} bytes, which no disk can hold."
+                f"{where} names a file with more than {LONGEST_NAME} bytes, more than file systems support."
             )
         require_ordinary(value, f"{where}:")
         return Path(value)
@@ -247,7 +249,7 @@ def _convert_union(hint: Any, value: Any, where: str) -> Any:
 
 
 def _differences(config: Any) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and plain values of what is not as in the defaults."""
+    """Dotted keys and plain values that differ from the defaults."""
     for field in dataclasses.fields(config):
         value, default = getattr(config, field.name), field.default
         if field.default_factory is not dataclasses.MISSING:

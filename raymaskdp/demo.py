@@ -1,7 +1,7 @@
-"""The whole path on sample videos, with the settings in `configs/demo*.yaml`.
+"""All commands on sample videos, with the settings in `configs/demo*.yaml`.
 
-Each step is a command that can be typed, and prints as one; all of them resume, so a demo that was
-interrupted resumes where it was.
+Each step is a command that can be typed, and is printed as one; all of them resume, so an interrupted demo
+continues at the same step.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """Settings of every step of the demo; where data and results are is filled in.
+    """Settings of every step of the demo; the folders of data and results are added.
 
     Attributes:
-      public: videos of other people in other rooms, to learn from without privacy.
+      public: videos of other people in other rooms, for training without privacy.
       private: the videos to protect.
       prepare: how both become clips.
       pretrain: on the public videos, without privacy.
@@ -70,12 +70,12 @@ class DemoConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """What the demo made.
+    """The results of the demo.
 
     Attributes:
       report: the HTML file.
-      anonymized, quarantined, failed: videos.
-      epsilon, accuracy: of the one training, on people that it has not seen.
+      anonymized, quarantined, failed: numbers of videos.
+      epsilon, accuracy: of the training, on people that are not in its data.
       seconds: by step.
     """
 
@@ -98,7 +98,7 @@ class DemoResult:
 
 
 def demo(out: LocalPath, settings: DemoConfig | None = None) -> DemoResult:
-    """Run every step into the folder `out`; what is there already is not done again."""
+    """Run every step into the folder `out`; existing outputs are kept."""
     settings = settings or DemoConfig.load()
     folder = Path(out)
     seconds: dict[str, float] = {}

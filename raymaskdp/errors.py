@@ -1,4 +1,4 @@
-"""The one exception that users see as a sentence instead of a traceback."""
+"""The exception that users see as a sentence instead of a traceback."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Found = TypeVar("Found")
 
 
 class UserError(Exception):
-    """Something that the caller can fix: bad input, a missing file, an unknown option.
+    """An error that the caller can fix: bad input, a missing file, an unknown option.
 
-    The message is one sentence that says what was wrong, where, and what to do. The command line
-    prints it alone and exits with status 2; a stage turns it into a `failed` row.
+    The message is one sentence that says what is wrong, where, and what to do. The command line prints it
+    alone and exits with status 2; a stage turns it into a `failed` row.
     """
 
 
 class Damaged(UserError):
-    """A file that this project wrote is torn, empty or another: what lies beside it can still be read."""
+    """A file of this project is incomplete, empty or of another kind; other files can still be read."""
 
 
 def readable(read: Callable[[Source], Found], those: Iterable[Source], damaged: list[str]) -> list[Found]:
-    """What `read` makes of each; of those that are `Damaged`, the sentence goes to `damaged`, once."""
+    """The result of `read` for each; the sentences of those that are `Damaged` are added to `damaged`."""
     found = []
     for one in those:
         try:
@@ -36,17 +36,17 @@ def readable(read: Callable[[Source], Found], those: Iterable[Source], damaged: 
 
 
 class MachineError(UserError):
-    """What a machine lacks, such as room on a disk: no video is at fault, and the next would fail alike."""
+    """A machine lacks something, such as disk space: no video is at fault, and the next would fail, too."""
 
 
 MACHINE = f"{MachineError.__name__}: "
-"""What the faults of a machine begin with, where they travel as text."""
+"""The beginning of a machine's faults as text."""
 
 _LACKING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
 def machine_lacks(error: BaseException) -> str:
-    """What a machine lacks by an error, or by what led to it; "" where it may be something else."""
+    """What a machine lacks, from an error or its causes; "" if the error may have another reason."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, MachineError):

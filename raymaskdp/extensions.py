@@ -1,11 +1,10 @@
 """Parts by name: those of this package, and those that installed packages add by an entry point.
 
-[project.entry-points."raymaskdp.refiners"]
-my-refiner = "my_package:MY_REFINER"
+    [project.entry-points."raymaskdp.refiners"]
+    my-refiner = "my_package:MY_REFINER"
 
-docs/your-own.md lists the groups, and what an entry point of each has to be. Names of installed parts are
-read from metadata, and a part is imported when it is asked for. The names of this package's own parts cannot
-be taken.
+docs/your-own.md lists the groups, and the required object of each. Names of installed parts are read from
+metadata, and a part is imported when it is used. The names of this package's own parts cannot be overridden.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Registry(Generic[Part]):
         is_one: Callable[[Any], bool],
         adapt: Callable[[Any], Part] = lambda part: part,
     ) -> None:
-        """`what` says what an entry point has to be, `is_one` tells, and `adapt` makes a part of it."""
+        """`what` describes the required object, `is_one` checks it, and `adapt` makes a part of it."""
         self.group = group
         self.built_in = dict(built_in)
         self._what = what
@@ -49,12 +48,12 @@ class Registry(Generic[Part]):
         return (*self.built_in, *sorted(entry_points(group=self.group).names - self.built_in.keys()))
 
     def check(self, setting: str, name: str) -> None:
-        """Raise `UserError` if there is no part of that name; nothing is imported."""
+        """Raise `UserError` if there is no part with that name; nothing is imported."""
         if name not in self.built_in:
             check.one_of(setting, name, self.names())
 
     def register(self, name: str, part: Part) -> None:
-        """Add a part in this process alone; the workers of a cluster know only installed ones."""
+        """Add a part in this process only; the workers of a cluster know only installed ones."""
         self.built_in[name] = part
 
     def __contains__(self, name: object) -> bool:
@@ -64,19 +63,19 @@ class Registry(Generic[Part]):
         return iter(self.names())
 
     def __getitem__(self, name: str) -> Part:
-        """The part of that name; raises `UserError` if its entry point is of another kind."""
+        """The part with that name; raises `UserError` if its entry point is of another kind."""
         if name in self.built_in:
             return self.built_in[name]
         try:
             (entry,) = set(entry_points(group=self.group, name=name))
         except ValueError:
             raise UserError(
-                f"{name!r} is the name of no entry point of the group {self.group!r}, or of several; install "
+                f"{name!r} is not the name of one entry point of the group {self.group!r}; install "
                 "the package that has it, on every node."
             ) from None
         loaded = entry.load()
         if not self._is_one(loaded):
             raise UserError(
-                f"The entry point {name!r} of the group {self.group!r} is no {self._what}: {entry.value}."
+                f"The entry point {name!r} of the group {self.group!r} is not a {self._what}: {entry.value}."
             )
         return self._adapt(loaded)

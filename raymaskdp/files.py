@@ -1,9 +1,9 @@
-"""Files that are complete or absent: written beside, synced, then renamed. And where caches live.
+"""Files that are complete or absent: written to a temporary name, synced, then renamed. And the cache folder.
 
-What a command writes may stand where something of the user's stands already. So every folder that is written
-to gets a list, `.made-by-raymaskdp`, of the names and digests of what was written there, and a file that is
-there already is replaced only if the list has it as it is. Where the list says of what a file was made, as a
-report of a run, it is replaced only by what is made of the same.
+An output may have the name of a user's file. So every folder that is written to has a list,
+`.made-by-raymaskdp`, of the names and digests of written files, and an existing file is replaced only if the
+list has it unchanged. If the list names the source of a file, such as the run of a report, the file is
+replaced only by one with the same source.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from raymaskdp.errors import Damaged, MachineError, UserError
 from raymaskdp.places import LocalPath, Place
 
 MADE = ".made-by-raymaskdp"
-"""In a folder: what this project wrote there, a line a file, as `sha256sum` writes them."""
+"""In a folder: the files that this project wrote there, a line each, in the format of `sha256sum`."""
 
 OUTPUTS = "# outputs, never sources"
-"""Line of such a list that says so of the whole folder."""
+"""Line of such a list that marks the whole folder."""
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 OF = ":of:"
-"""In such a list, behind a digest: what the file was made of."""
+"""In such a list, after a digest: the source of the file."""
 
 SCRATCH = ".scratch-of-raymaskdp"
-"""In a folder that goes with all that is in it."""
+"""Marks a folder that is removed with all its contents."""
 
 
 @contextlib.contextmanager
 def atomic_path(path: LocalPath, *, ours: bool = False, of: Place | None = None) -> Iterator[Path]:
-    """A path beside `path` to write to; renamed to `path` when the block succeeds, removed when not.
+    """A path beside `path` to write to; renamed to `path` when the block succeeds, removed otherwise.
 
-    The temporary name keeps the suffix, which video writers look at, and starts with a dot. Raises
-    `UserError`, before the work and after it, if a file is there that this project did not make.
+    The temporary name keeps the suffix, which video writers need, and starts with a dot. Raises `UserError`,
+    before the work and after it, if there is a file that this project did not write.
 
     Args:
-      ours: that nothing of the user's can be there is known otherwise: from its content, or because the
-        folder is a private one of this project. Then it is not looked up, and not listed.
-      of: the folder or file that it is made of, or a name for what is neither.
+      ours: whether it is known otherwise that no file of the user's can be there: from its content, or
+        because the folder is a private one of this project. It is then neither looked up nor listed.
+      of: the folder or file of its source, or a name for another source.
     """
     final = Path(path)
     make_folder(final.parent)
@@ -66,7 +66,7 @@ def atomic_path(path: LocalPath, *, ours: bool = False, of: Place | None = None)
             digest = sha256_file(temporary)
             for name in _names(final, of):
                 _enter(final, f"{digest}{OF}{name}")
-            _enter(final, digest)  # first, so that the list has every file that can be seen
+            _enter(final, digest)  # first, so that the list has every visible file
         os.replace(temporary, final)
     except OSError as error:
         if error.errno in _NO_ROOM:
@@ -79,9 +79,9 @@ def atomic_path(path: LocalPath, *, ours: bool = False, of: Place | None = None)
 
 
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:
-    """Make a folder and those around it, unless it is there. Raises `UserError` where that is not allowed.
+    """Create a folder and its parents if they are missing. Raises `UserError` without permission.
 
-    Tables, pages and videos name the folder that they are in, as UTF-8.
+    Tables, pages and videos contain the name of their folder, as UTF-8.
     """
     try:
         os.fsencode(folder).decode()
@@ -98,14 +98,14 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise MachineError(
-            f"Cannot write to the folder {folder}: {error.strerror}; give another, or change its rights."
+            f"Cannot write to the folder {folder}: {error.strerror}; give another, or change its permissions."
         ) from error
 
 
 def require_ours(path: Path, *, of: Place | None = None) -> None:
-    """Raise `UserError` if there is a file at `path` that is not as this project wrote it.
+    """Raise `UserError` if there is a file at `path` that this project did not write, or that was changed.
 
-    Or that is made of something else than `of`, as `atomic_path` was told.
+    Or that has another source than `of`, as in `atomic_path`.
     """
     if not os.path.lexists(path):
         return
@@ -113,25 +113,25 @@ def require_ours(path: Path, *, of: Place | None = None) -> None:
     digest = sha256_file(path) if path.is_file() and not path.is_symlink() else ""
     if not known or digest not in known:
         raise UserError(
-            f"{path} is there already and is not as this project wrote it; "
+            f"{path} exists already and is not unchanged output of this project; "
             "move it away, or give another place."
         )
     made = {entry.partition(OF)[2] for entry in known if entry.startswith(f"{digest}{OF}")}
     if of is not None and made and made.isdisjoint(_names(path, of)):
         raise UserError(
-            f"{path} is there already and was made of {max(made, key=len)}, not of {of}; "
+            f"{path} exists already and was made of {max(made, key=len)}, not of {of}; "
             "move it away, or give another place."
         )
 
 
 def require_free(folder: Path, names: Iterable[str]) -> None:
-    """The same for files that come at the end of a run: before the work, so that it is not done in vain."""
+    """The same for files at the end of a run: checked before the work, so that it is not wasted."""
     for name in names:
         require_ours(folder / name)
 
 
 def _names(path: Path, of: Place | None) -> tuple[str, ...]:
-    """What a file is made of, by its place and by its way from the file: either may move."""
+    """The source of a file, as an absolute path and relative to the file, because either may move."""
     if not isinstance(of, Path):
         return () if of is None else (of,)
     whole = os.path.realpath(of)
@@ -139,14 +139,14 @@ def _names(path: Path, of: Place | None) -> tuple[str, ...]:
 
 
 def set_aside(path: Path) -> None:
-    """Give what is at `path` another name in its folder, so that nothing is lost to what comes there."""
+    """Rename the file at `path` within its folder, so that it is not overwritten."""
     if os.path.lexists(path):
         digest = sha256_file(path) if path.is_file() else "0" * 64
         os.replace(path, path.with_name(f"{path.name}.set-aside-{digest[:8]}"))
 
 
 def make_way(path: Path) -> None:
-    """The same for a file that is not as this project wrote it; one that is may be written over."""
+    """The same for a file that is not unchanged output of this project; others may be overwritten."""
     try:
         require_ours(path)
     except UserError:
@@ -154,7 +154,7 @@ def make_way(path: Path) -> None:
 
 
 def mark_outputs(folder: Path) -> None:
-    """Note of a folder that no video in it is ever a source."""
+    """Mark a folder whose videos are never sources."""
     make_folder(folder)
     if not holds_outputs(folder):
         _append(folder, OUTPUTS)
@@ -166,7 +166,7 @@ def holds_outputs(folder: Path) -> bool:
 
 
 def remove_made(folder: Path) -> None:
-    """Remove from a folder the files that this project made, as far as they are as it made them."""
+    """Remove from a folder the unchanged files that this project wrote."""
     for name, digests in _lists.of(folder).items():
         path = folder / name
         if name and path.is_file() and not path.is_symlink() and sha256_file(path) in digests:
@@ -177,46 +177,45 @@ def remove_made(folder: Path) -> None:
 
 
 def own_folder(path: Path, *, mode: int = 0o777, known: bool = False, mark: str = MADE) -> Path:
-    """A folder of which all files are this project's: a new or empty one, or one that was made here before.
+    """A folder with files of this project only: a new or empty one, or one that was created here before.
 
-    Raises `UserError` if there is one with something else in it.
+    Raises `UserError` if there are other files in it.
 
     Args:
       mode: of a new one.
-      known: that it was made here is known otherwise.
-      mark: name of the file that says so.
+      known: whether it is known otherwise that it was created here.
+      mark: name of the file that marks it.
     """
     make_folder(path, mode=mode)
     if not (path / mark).is_file():
         if not known and any(path.iterdir()):
-            raise UserError(f"{path} is needed for files of this project, but holds others; move it away.")
+            raise UserError(f"{path} is needed for files of this project, but has others; move it away.")
         (path / mark).touch()
     return path
 
 
 def scratch_folder(path: Path) -> Path:
-    """The same for its owner alone; `remove_scratch` may remove it with all that is in it."""
+    """The same, accessible to its owner only; `remove_scratch` may remove it with all its contents."""
     return own_folder(path, mode=0o700, mark=SCRATCH)
 
 
 def remove_scratch(path: Path) -> None:
-    """Remove what `scratch_folder` made; anything else stays as it is."""
+    """Remove a folder of `scratch_folder`; other folders are kept."""
     if path.is_symlink() or not (path / SCRATCH).is_file():
         return
     for inner in path.iterdir():
         if inner.is_dir() and not inner.is_symlink():
             shutil.rmtree(inner, ignore_errors=True)
-        elif (
-            inner.name != SCRATCH
-        ):  # last, so that a process that is killed here leaves what the next one knows
+        elif inner.name != SCRATCH:  # last, so that the next process recognizes the folder after a kill
             inner.unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
 
 
 class _Lists:
-    """The lists of this process's folders, each read on from where it was read last: they grow long."""
+    """The lists of this process's folders. Each is read incrementally, because they grow long."""
 
     def __init__(self) -> None:
+        """Digests by name; marks have the name ""."""
         self._read: dict[Path, tuple[bytes, int, dict[str, set[str]]]] = {}
         self._lock = threading.Lock()
 
@@ -225,7 +224,7 @@ class _Lists:
         with self._lock, contextlib.suppress(OSError), open(folder / MADE, "rb") as made:
             head, offset, known = self._read.get(folder.absolute(), (b"", 0, {}))
             if not head or made.readline() != head or made.seek(0, os.SEEK_END) < offset:
-                made.seek(0)  # it is another list than last time
+                made.seek(0)  # the list was replaced
                 head, offset, known = made.readline(), 0, {}
             made.seek(offset)
             *lines, _ = made.read().split(b"\n")
@@ -260,8 +259,8 @@ def _append(folder: Path, line: str) -> None:
         with open(folder / MADE, "ab+") as made:
             end = made.seek(0, os.SEEK_END)
             made.seek(max(0, end - 1))
-            # Behind what a process that was killed left of a line, a new one. Others may be writing, so that
-            # nothing is removed, and this is one write, so that they do not mix their lines.
+            # A new line after an incomplete one of a killed process. Others may be writing, so nothing is
+            # removed, and this is a single write, so that lines do not mix.
             begin = "" if made.read() in (b"", b"\n") else "\n"
             made.write(os.fsencode(f"{begin}{line}\n"))
     except OSError as error:
@@ -273,9 +272,9 @@ def _append(folder: Path, line: str) -> None:
 
 
 def cut_torn_line(path: Path) -> bool:
-    """Remove a last line without its end, which a process that was killed left of it; whether there was one.
+    """Remove an incomplete last line of a killed process; returns whether there was one.
 
-    For files that are synced line by line before what they announce is done, and written by one process.
+    For files with one writer that are synced line by line before the announced action.
     """
     with open(path, "r+b") as opened:
         content = opened.read()
@@ -289,7 +288,7 @@ def cut_torn_line(path: Path) -> bool:
 
 
 def end_last_line(path: Path) -> bool:
-    """End the last line of a file of JSON, one value a line; whether it was none and was removed."""
+    """Complete the last line of a file of JSON lines; returns whether it was invalid and was removed."""
     content = path.read_bytes() if path.is_file() else b""
     if not content or content.endswith(b"\n"):
         return False
@@ -315,32 +314,33 @@ def write_json(path: LocalPath, value: Any, *, ours: bool = False, of: Place | N
 
 
 def read_json(path: LocalPath) -> dict[str, Any]:
-    """The mapping in a JSON file that this project wrote. Raises `Damaged` for one that cannot be read."""
+    """The mapping in a JSON file that this project wrote. Raises `Damaged` for an unreadable one."""
     try:
         values = json.loads(read_file(path))
     except ValueError as error:
         raise Damaged(
-            f"{path} is damaged: it is no JSON; bring it back from a copy, or move it away."
+            f"{path} is damaged: it is not JSON; restore it from a copy, or move it away."
         ) from error
     if not isinstance(values, dict):
-        raise Damaged(f"{path} is damaged: it holds no names with values; move it away.")
+        raise Damaged(f"{path} is damaged: it is not a mapping; move it away.")
     return values
 
 
 def read_file(path: LocalPath) -> bytes:
-    """The content of a file in a run's folder. Raises `Damaged` where it is missing or no file."""
+    """The content of a file in a run's folder. Raises `Damaged` if it is missing or not a file."""
     try:
         if os.path.exists(path) and not os.path.isfile(path):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
+            raise OSError(errno.EINVAL, "it is not a file", str(path))
         return Path(path).read_bytes()
     except OSError as error:
-        raise Damaged(f"Cannot read {path}: {error.strerror}; bring it back, or move it away.") from error
+        raise Damaged(f"Cannot read {path}: {error.strerror}; restore it, or move it away.") from error
 
 
 def private_folder(beside: LocalPath) -> Path:
-    """The folder `private` in this folder, made if need be, open to its owner alone.
+    """The folder `private` in this folder, created if needed, accessible to its owner only.
 
-    It holds what a run needs and must not leave: keys, and notes with times. What lies beside it may.
+    It contains the files of a run that must stay private: keys, and notes with times. The files beside it may
+    be published.
     """
     folder = Path(beside) / "private"
     make_folder(folder, mode=0o700)
@@ -348,14 +348,14 @@ def private_folder(beside: LocalPath) -> Path:
 
 
 def sha256_file(path: LocalPath) -> str:
-    """SHA-256 (hex) of a file's content, read in pieces; `OSError` for what may not end, as a pipe."""
+    """SHA-256 (hex) of a file's content, read in blocks; `OSError` for an endless source such as a pipe."""
     if not os.path.isfile(path) and os.path.exists(path):
-        raise OSError(errno.EINVAL, "it is no file", str(path))
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
     with open(path, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def cache_dir() -> Path:
-    """Where models and built bodies are kept: `$RAYMASKDP_CACHE`, or `~/.cache/raymaskdp`."""
+    """The folder of models and built bodies: `$RAYMASKDP_CACHE`, or `~/.cache/raymaskdp`."""
     configured = os.environ.get("RAYMASKDP_CACHE")
     return Path(configured) if configured else Path.home() / ".cache" / "raymaskdp"

@@ -1,8 +1,8 @@
-"""Where things are: a path, or the URL of an object store (`s3://`, `gs://`). The one type for both.
+"""Places: a path, or the URL of an object store (`s3://`, `gs://`). This is the only type for both.
 
-A `Place` is what users may write where a command reads or writes; `place` makes a `Path` of text, or leaves
-the `str` of a URL. A `LocalPath` is a file or folder of this machine, however it is written. What is done
-with the content of a URL is in `storage`. docs/design.md says why a place is no `UPath`.
+A `Place` is a user's input for a source or an output; `place` converts text to a `Path`, or to the `str` of a
+URL. A `LocalPath` is a file or folder of this machine. Operations on the content of URLs are in `storage`.
+docs/design.md explains why a place is not a `UPath`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LocalPath: TypeAlias = str | Path
 """A path of this machine, as text or not; never a URL."""
 
 LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
-"""Schemes, and the library that speaks each; the optional dependencies are named like them: s3, gcs."""
+"""Schemes and their libraries; the optional dependencies have the same names: s3, gcs."""
 
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -33,7 +33,7 @@ def is_url(place: Place) -> bool:
 
 
 def place(text: str) -> Place:
-    """What a user wrote: a URL that may be used, without a slash at its end, or a path.
+    """A user's input: a valid URL, without a trailing slash, or a path.
 
     Raises `UserError` for a URL with secrets, of an unknown scheme, or without a bucket.
     """
@@ -41,7 +41,7 @@ def place(text: str) -> Place:
         return Path(text)
     scheme, rest = text.split("://", 1)
     bucket = rest.split("/", 1)[0]
-    # What is wrong is not repeated: it may be a secret.
+    # The wrong part is not repeated, because it may be a secret.
     if "@" in bucket or re.search(r"[?#]", rest):
         raise UserError(
             f"A URL {scheme}://… must have no user, password, query or signature; give credentials in the "
@@ -56,28 +56,26 @@ def place(text: str) -> Place:
 
 
 def printable(text: str) -> str:
-    """A path, or a sentence with one, for tables and terminals: bytes that are no UTF-8 become `\\xe9`."""
+    r"""A path, or a sentence with one, for tables and terminals: bytes that are not UTF-8 become `\\xe9`."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def visible(text: str) -> str:
-    """A text for terminals and lists: control characters, ends of lines among them, become `\\x1b`."""
+    r"""A text for terminals and lists: control characters, including line ends, become `\\x1b`."""
     return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", printable(text))
 
 
 def require_ordinary(path: LocalPath, what: str = "") -> None:
-    """Raise `UserError` for what is neither a file nor a folder, such as a pipe: reading it may never end.
+    """Raise `UserError` for anything but a file or folder, such as a pipe: reading it may never end.
 
-    Where nothing is, nothing is raised. `what` names the setting or the kind of file.
+    A missing path is no error. `what` names the setting or the kind of file.
     """
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-        raise UserError(
-            f"{what} {path} is no file and no folder, but a pipe, a socket or a device; give a file.".lstrip()
-        )
+        raise UserError(f"{what} {path} is a pipe, a socket or a device; give a file.".lstrip())
 
 
 def named(text: str) -> str:
-    """The path that `printable` made a text of; that itself if something is there, or if it is a URL."""
+    """The path that `printable` converted to a text; the text itself if that exists, or if it is a URL."""
     if is_url(text) or os.path.lexists(text):
         return text
     parts = re.split(r"\\x([0-9a-f]{2})", text)
@@ -86,7 +84,7 @@ def named(text: str) -> str:
 
 
 def join(folder: str, name: str) -> str:
-    """The URL of `name` below `folder`; raises `UserError` where it would lie elsewhere."""
+    """The URL of `name` below `folder`; raises `UserError` if it would be elsewhere."""
     if name.startswith("/") or ".." in name.split("/"):
         raise UserError(f"The name {name!r} leads out of {folder}; give names below it, or URLs.")
     return f"{folder.rstrip('/')}/{name}"
@@ -101,8 +99,8 @@ def split(url: str) -> tuple[str, str]:
 def within(inner: Place, outer: Place) -> bool:
     """Whether the folder `inner` is `outer`, or is below it, however both are written.
 
-    Folders of this machine are compared by what they are, so that links, mounts and spellings that the file
-    system takes for the same do not matter; neither need be there yet. URLs are compared part by part.
+    Local folders are compared by identity, so links, mounts and equivalent spellings do not matter; neither
+    has to exist. URLs are compared part by part.
     """
     if is_url(inner) != is_url(outer):
         return False
@@ -111,12 +109,12 @@ def within(inner: Place, outer: Place) -> bool:
         return parts[: len(wanted)] == wanted
     full = Path(inner).resolve()
     if not os.path.isdir(outer):
-        return full.is_relative_to(Path(outer).resolve())  # that is to come
+        return full.is_relative_to(Path(outer).resolve())  # that does not exist yet
     return any(os.path.exists(folder) and folder.samefile(outer) for folder in (full, *full.parents))
 
 
 def _parts(url: str) -> list[str]:
-    """Store, bucket and folders of a URL; empty parts, which some tools drop, do not count."""
+    """Store, bucket and folders of a URL; empty parts, which some tools drop, are ignored."""
     scheme, rest = url.split("://", 1)
     return [
         LIBRARIES.get(scheme.lower(), scheme),
@@ -125,7 +123,7 @@ def _parts(url: str) -> list[str]:
 
 
 def only_local(where: Place, *, why: str) -> Path:
-    """`where` as a path; for commands that work on folders alone, a URL is a `UserError`."""
+    """`where` as a path, for commands that need local folders; a URL is a `UserError`."""
     if is_url(where):
         raise UserError(f"{where} is on an object store, and {why}; copy the folder here and give the copy.")
     return Path(where)

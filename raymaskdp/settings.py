@@ -1,7 +1,7 @@
-"""The settings of a command as they are shown: in `--help`, as commented YAML, and as a JSON Schema.
+"""The settings of a command for display: in `--help`, as commented YAML, and as a JSON Schema.
 
-Everything is read from the configuration's dataclass: types and ranges from the fields, one line each from
-the `Attributes:` of its docstring.
+The source is the configuration's dataclass: types and ranges from the fields, and one line each from the
+`Attributes:` of its docstring.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Setting:
     Attributes:
       key: dotted, as in KEY=VALUE.
       hint: its annotated type.
-      about: what it is, one line.
-      default: plain value; `dataclasses.MISSING` where the setting is required.
+      about: description, one line.
+      default: plain value; `dataclasses.MISSING` if the setting is required.
       group: the settings in it; empty for a single setting.
     """
 
@@ -64,7 +64,7 @@ def settings_of(
 
     Args:
       prefix: of their keys.
-      given: values that a group has where it is used; else those of the class are the defaults.
+      given: default values of a group where it is used; by default those of the class.
     """
     about, hints = _attributes(cls), typing.get_type_hints(cls, include_extras=True)
     found = []
@@ -102,7 +102,7 @@ def help_rows(cls: type[Any]) -> list[tuple[str, str]]:
 
 
 def commented_yaml(cls: type[Any]) -> str:
-    """All settings and defaults as YAML that `config.load` reads; what is required is commented out."""
+    """All settings and defaults as YAML that `config.load` reads; required ones are commented out."""
     return "".join(f"{line}\n" for line in _yaml_lines(settings_of(cls), ""))
 
 
@@ -121,7 +121,7 @@ def _yaml_lines(some: tuple[Setting, ...], indent: str) -> Iterator[str]:
             yield f"{indent}# {one.name}:    (required)"
         else:
             yield f"{indent}{one.name}: {yaml_value(one.default)}"
-        for line in inner:  # a group that is off: what could be in it
+        for line in inner:  # the settings of a disabled group
             yield line if line.lstrip().startswith("#") else f"{indent}  # {line.lstrip()}"
 
 
@@ -168,7 +168,7 @@ def _schema(hint: Any, group: tuple[Setting, ...]) -> dict[str, Any]:
         return {"type": "object"}
     if dataclasses.is_dataclass(hint):
         return _object(group)
-    if hint is float:  # YAML reads 1e-5 as text, which `config` takes as a number
+    if hint is float:  # YAML reads 1e-5 as text, which `config` converts to a number
         return {"type": ["number", "string"], "pattern": r"^[-+0-9.eE]+$"}
     kinds = {bool: "boolean", int: "integer", str: "string", Path: "string", types.NoneType: "null"}
     return {"type": kinds[hint]} if hint in kinds else {}
@@ -203,7 +203,7 @@ def yaml_value(value: Any) -> str:
 
 
 def _group_of(hint: Any) -> type[Any] | None:
-    """The dataclass of a group of settings, also of one that may be absent."""
+    """The dataclass of a group of settings, even if the group is optional."""
     arms = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     found = [arm for arm in arms if dataclasses.is_dataclass(arm)]
     return typing.cast(type, found[0]) if len(found) == 1 else None

@@ -1,8 +1,8 @@
-"""What is on an object store (`s3://`, `gs://`), through fsspec.
+"""Objects on an object store (`s3://`, `gs://`), through fsspec.
 
-Work is done on local files alone. Objects are fetched first (`local_copy`, `mirror`), and results are
-published object by object (`publish`). A store shows an object whole or not at all. So a writer that writes
-the object that vouches for the others last keeps the rule of all outputs: complete or absent.
+All work uses local files. Objects are downloaded first (`local_copy`, `mirror`), and results are published
+object by object (`publish`). A store shows an object completely or not at all. A writer that writes the
+object with the digests of the others last therefore keeps the rule of all outputs: complete or absent.
 
 Credentials come from the environment or from mounted files, as the store's own tools read them. A URL with a
 password or a signature is refused, because URLs are written into manifests and logs.
@@ -32,11 +32,11 @@ _FAILURES = (
     ("google.auth.exceptions", "GoogleAuthError"),
     ("gcsfs.retry", "HttpError"),
 )
-"""What the libraries raise beside `OSError`."""
+"""Exceptions of the libraries besides `OSError`."""
 
 
 def version(url: str) -> str | None:
-    """What changes whenever the object changes, None where there is none."""
+    """A value that changes whenever the object changes, None if there is none."""
     with _speaking(url) as (store, path):
         try:
             return _version(store.info(path))
@@ -52,7 +52,7 @@ def age(url: str) -> float:
 
 
 def versions(folder: str, *, below: bool = True) -> dict[str, str]:
-    """Versions of all objects in a folder, by their names there; with those in folders below it.
+    """Versions of all objects in a folder, by their names relative to it; subfolders included.
 
     Raises `UserError` for a bucket that does not exist or cannot be reached; a folder without objects has
     none, because on a store there are no empty folders.
@@ -61,7 +61,7 @@ def versions(folder: str, *, below: bool = True) -> dict[str, str]:
         try:
             found = store.find(path, detail=True) if below else _listed(store, path)
         except FileNotFoundError:
-            # A folder without objects looks like this, and so does a bucket that is not there.
+            # A folder without objects and a missing bucket look the same.
             store.ls(path.split("/", 1)[0])
             found = {}
         start = len(path.rstrip("/")) + 1
@@ -69,14 +69,14 @@ def versions(folder: str, *, below: bool = True) -> dict[str, str]:
 
 
 def read(url: str) -> bytes:
-    """The content of a small object. Raises `UserError` where there is none."""
+    """The content of a small object. Raises `UserError` if it is missing."""
     with _speaking(url) as (store, path):
         content: bytes = store.cat_file(path)
         return content
 
 
 def read_all(urls: list[str]) -> dict[str, bytes]:
-    """The contents of many small objects, fetched side by side; those that are missing are left out."""
+    """The contents of many small objects, downloaded in parallel; missing ones are omitted."""
     if not urls:
         return {}
     with _speaking(urls[0]) as (store, _):
@@ -86,42 +86,43 @@ def read_all(urls: list[str]) -> dict[str, bytes]:
 
 
 def write(url: str, content: bytes) -> None:
-    """Write a small object: the old one or the new one is there at any time."""
+    """Write a small object; at any time the old one or the new one exists."""
     with _speaking(url) as (store, path):
         store.pipe_file(path, content)
 
 
 def publish(local: Path, url: str) -> str:
-    """Bring a file to the store, as one object that is there whole or not at all; its version.
+    """Upload a file as one object that exists completely or not at all; returns its version.
 
-    Raises `UserError` unless the store then has as many bytes.
+    Raises `UserError` unless the stored object has the same size.
     """
     with _speaking(url) as (store, path):
         store.put_file(str(local), path)
         facts = store.info(path)
         if facts["size"] != local.stat().st_size:
-            raise UserError(f"The store holds {facts['size']} bytes of {url}, which has more; try again.")
+            raise UserError(f"The store has {facts['size']} bytes of {url}, which has more; try again.")
         return _version(facts)
 
 
 def set_aside(url: str, name: str) -> None:
-    """Give an object another name in its folder, so that it is not lost to what comes in its place."""
+    """Rename an object within its folder, so that it is not overwritten."""
     with _speaking(url) as (store, path):
         store.copy(path, f"{path.rsplit('/', 1)[0]}/{name}")
 
 
 def remove(url: str) -> None:
-    """Remove an object; one that is not there is no error."""
+    """Remove an object; a missing one is no error."""
     with _speaking(url) as (store, path), contextlib.suppress(FileNotFoundError):
         store.rm_file(path)
 
 
 @contextlib.contextmanager
 def local_copy(where: Place) -> Iterator[Path]:
-    """A local file with the content of `where`: the file itself, or a private copy that goes with the block.
+    """A local file with the content of `where`: the file itself, or a private copy that is removed after the
+    block.
 
-    The copy has the object's name. Raises `UserError` where there is no such object, no connection, or not
-    enough room.
+    The copy has the object's name. Raises `UserError` if there is no such object, no connection, or not
+    enough disk space.
     """
     if not is_url(where):
         yield Path(where)
@@ -133,10 +134,10 @@ def local_copy(where: Place) -> Iterator[Path]:
 
 
 def mirror(folder: Place) -> Path:
-    """A local folder with what lies below `folder`: itself, or a copy in the cache.
+    """A local folder with the objects below `folder`: itself, or a copy in the cache.
 
-    The copy is named by the URL and by all versions, so it is right as long as it is there, and objects that
-    change make another. Several processes may ask for it at once.
+    The copy is named by the URL and by all versions, so an existing copy is valid, and changed objects create
+    another. Several processes may request it at once.
     """
     if not is_url(folder):
         return Path(folder)
@@ -178,16 +179,18 @@ def _speaking(url: str) -> Iterator[tuple[Any, str]]:
     from fsspec.core import url_to_fs
 
     try:
-        # Listings are not kept: other machines write to the same folder.
+        # Listings are not cached, because other machines write to the same folder.
         store, path = url_to_fs(url, use_listings_cache=False)
         yield store, path
     except FileNotFoundError as error:
         raise UserError(f"{url} does not exist on the store.") from error
     except PermissionError as error:
-        raise UserError(f"The store refuses access to {url}; look at the credentials and rights.") from error
+        raise UserError(
+            f"The store refuses access to {url}; check the credentials and permissions."
+        ) from error
     except _failures() as error:
         said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"The store does not answer for {url}: {said}.") from error
+        raise UserError(f"The store does not respond for {url}: {said}.") from error
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -196,7 +199,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _version(facts: Mapping[str, Any]) -> str:
-    """The store's entity tag (a digest, or a counter); size and time where it gives none."""
+    """The store's entity tag (a digest, or a counter); size and time if it has none."""
     tag = facts.get("ETag") or facts.get("etag")
     if tag:
         return str(tag).strip('"')

@@ -74,9 +74,9 @@ def test_defaults_load_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["privacy", "verify", "nowhere.jsonl"], "nowhere.jsonl"),
         (["no-such-command"], "no-such-command"),
         # What was spelt otherwise once says how it is spelt now.
-        (["train", "data=x", "privacy.epsilon=1"], "data=x is given as x now"),
-        (["train", "x", "out=y", "privacy.epsilon=1"], "out=y is given as --out y now"),
-        (["sweep", "train.data=x"], "train.data=x is given as x now"),
+        (["train", "data=x", "privacy.epsilon=1"], "data=x is now given as x"),
+        (["train", "x", "out=y", "privacy.epsilon=1"], "out=y is now given as --out y"),
+        (["sweep", "train.data=x"], "train.data=x is now given as x"),
         (["prepare", "x", "--out", "y", "--workers", "2"], "--workers is given as workers=VALUE now"),
         (["evaluate", "x", "--views", "2"], "--views is given as views=VALUE now"),
         (["anonymize", "x", "--out", "y", "--pose-model", "z"], "pose.landmarks=FILE now"),
@@ -147,4 +147,4 @@ def test_a_ledger_that_is_none_is_one_sentence(tmp_path: Path, capsys: pytest.Ca
         )
         == 2
     )
-    assert "is no YAML" in capsys.readouterr().err
+    assert "is not YAML" in capsys.readouterr().err

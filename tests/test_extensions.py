@@ -121,14 +121,14 @@ def test_a_part_is_there_as_long_as_its_package_is(installed: Path, kind: str) -
     assert "ours" not in parts
     with pytest.raises(UserError, match=r"the setting must be one of .*, but it is 'ours'"):
         parts.check("the setting", "ours")
-    with pytest.raises(UserError, match="no entry point of the group"):
+    with pytest.raises(UserError, match="not the name of one entry point of the group"):
         parts["ours"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_entry_point_of_another_kind_is_named(installed: Path, kind: str) -> None:
     installed.write_text(f"[raymaskdp.{kind}]\nours = math:pi\n")
-    with pytest.raises(UserError, match=rf"'ours' of the group 'raymaskdp\.{kind}' is no .*: math:pi\."):
+    with pytest.raises(UserError, match=rf"'ours' of the group 'raymaskdp\.{kind}' is not a .*: math:pi\."):
         KINDS[kind]["ours"]
 
 

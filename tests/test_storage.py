@@ -100,7 +100,7 @@ def test_what_is_missing_or_not_reached_is_one_sentence(store: None, monkeypatch
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
-    with pytest.raises(UserError, match=r"does not answer for s3://videos") as refusal:
+    with pytest.raises(UserError, match=r"does not respond for s3://videos") as refusal:
         storage.versions(BUCKET)
     assert "\n" not in str(refusal.value)
     s3fs.S3FileSystem.clear_instance_cache()

@@ -1,4 +1,4 @@
-"""`benchmark`: measurements beside peers, paired in one run."""
+"""`benchmark`: measurements in comparison with other software, paired in one run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from raymaskdp.cli.settings_of import settings_of
 
 @group()
 def benchmark() -> None:
-    """Measurements beside peers, paired in one run."""
+    """Measurements in comparison with other software, paired in one run."""
 
 
 @benchmark.command("dp-step", context_settings=CONTEXT)
 @json_option
 @settings_of("raymaskdp.benchmarks.dp_step:DpStepConfig")
 def dp_step(settings: Any, as_json: bool) -> None:
-    """Time and memory of a private training step, beside plain SGD and Opacus."""
+    """Time and memory of a private training step, compared with plain SGD and Opacus."""
     from raymaskdp.benchmarks.dp_step import benchmark_dp_step
 
     show(benchmark_dp_step(settings), as_json)
@@ -31,7 +31,7 @@ def dp_step(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.benchmarks.digits:DigitsConfig")
 def digits(settings: Any, as_json: bool) -> None:
-    """What each masked mechanism learns for its ε, on scikit-learn's digits."""
+    """Accuracy of each masked mechanism by ε, on scikit-learn's digits."""
     from raymaskdp.benchmarks.digits import benchmark_digits
 
     show(benchmark_digits(settings), as_json)
@@ -41,7 +41,7 @@ def digits(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.benchmarks.digits_opacus:DigitsOpacusConfig")
 def digits_opacus(settings: Any, as_json: bool) -> None:
-    """DP-SGD on scikit-learn's digits, beside a few lines of Opacus."""
+    """DP-SGD on scikit-learn's digits, compared with a few lines of Opacus."""
     from raymaskdp.benchmarks.digits_opacus import benchmark_digits_opacus
 
     show(benchmark_digits_opacus(settings), as_json)
@@ -51,7 +51,7 @@ def digits_opacus(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.benchmarks.schemes:SchemesConfig")
 def schemes(settings: Any, as_json: bool) -> None:
-    """What each fine-tuning scheme costs, and what keeping features saves."""
+    """Cost of each fine-tuning scheme, and the saving by cached features."""
     from raymaskdp.benchmarks.schemes import benchmark_schemes
 
     show(benchmark_schemes(settings), as_json)
@@ -71,7 +71,7 @@ def train_scaling(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.benchmarks.stages:StagesConfig")
 def benchmark_stages(settings: Any, as_json: bool) -> None:
-    """Where the time of `anonymize` goes, stage by stage, at several sizes of frame."""
+    """Time of each stage of `anonymize`, at several sizes of frame."""
     from raymaskdp.benchmarks.stages import benchmark_stages as run
 
     show(run(settings), as_json)
@@ -83,7 +83,9 @@ def benchmark_stages(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.benchmarks.real:RealConfig")
 def benchmark_real(folder: Path, out: Path, settings: Any, as_json: bool) -> None:
-    """What `anonymize` does with real clips: how many are done, as what, and who is still seen."""
+    """Results of `anonymize` on real clips: how many are done, by which rungs, and the people who remain
+    visible.
+    """
     from raymaskdp.benchmarks.real import benchmark_real as run
 
     show(run(folder, out, settings), as_json)
@@ -94,7 +96,7 @@ def benchmark_real(folder: Path, out: Path, settings: Any, as_json: bool) -> Non
 @json_option
 @settings_of("raymaskdp.benchmarks.fidelity:FidelityConfig")
 def benchmark_fidelity(out: Path, settings: Any, as_json: bool) -> None:
-    """What anonymizing costs the action: a head on sources, anonymized videos and empty rooms."""
+    """Effect of anonymizing on action recognition: a head on sources, anonymized videos and empty rooms."""
     from raymaskdp.benchmarks.fidelity import benchmark_fidelity as run
 
     show(run(out, settings), as_json)
@@ -104,7 +106,7 @@ def benchmark_fidelity(out: Path, settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.benchmarks.cost_estimate:CostEstimateConfig")
 def benchmark_estimate(settings: Any, as_json: bool) -> None:
-    """The wall time that `raymaskdp estimate` predicts, beside that of the runs, on one worker and two."""
+    """The wall time that `raymaskdp estimate` predicts, and that of the runs, on one worker and two."""
     from raymaskdp.benchmarks.cost_estimate import benchmark_estimate as run
 
     show(run(settings), as_json)
@@ -114,7 +116,7 @@ def benchmark_estimate(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.benchmarks.anonymize:BenchmarkAnonymizeConfig")
 def benchmark_anonymize(settings: Any, as_json: bool) -> None:
-    """What Ray costs `anonymize` and gains: beside a plain loop, on one worker and two; memory by length."""
+    """Overhead and gain of Ray for `anonymize`: a plain loop, one worker and two; memory by length."""
     from raymaskdp.benchmarks.anonymize import benchmark_anonymize as run
 
     show(run(settings), as_json)
@@ -124,7 +126,7 @@ def benchmark_anonymize(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.benchmarks.diffusion.refine:RefineBenchmarkConfig")
 def refine(settings: Any, as_json: bool) -> None:
-    """How still refined avatars stay on their surface: render, harmonize, and diffusion in two ways."""
+    """Temporal stability of avatars on their surface: render, harmonize, and diffusion in two ways."""
     from raymaskdp.benchmarks.diffusion.refine import benchmark_refine
 
     show(benchmark_refine(settings), as_json)
@@ -134,7 +136,7 @@ def refine(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.benchmarks.diffusion.relight:RelightConfig")
 def relight(settings: Any, as_json: bool) -> None:
-    """How near avatars come to the true light of drawn rooms: harmonized, and with the embedded network."""
+    """Accuracy of avatars' light in rendered rooms: harmonized, and with the bundled relighting network."""
     from raymaskdp.benchmarks.diffusion.relight import benchmark_relight
 
     show(benchmark_relight(settings), as_json)

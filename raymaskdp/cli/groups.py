@@ -1,4 +1,4 @@
-"""Commands whose help lists their settings, groups in the order of the data, and old spellings."""
+"""Commands whose help lists their settings, groups in the order of the data flow, and old spellings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ OLD_OPTIONS = {
     "--pose-model": "pose.landmarks=FILE",
     "--sources": "a second place, after the folder",
 }
-"""How what was an option once is given now; what is a setting of the same name is found by itself."""
+"""New form of an old option; a setting of the same name is found automatically."""
 
 
 OLD_COMMANDS = {"plan": "estimate"}
 
 
 class SettingsCommand(click.Command):
-    """A command whose help lists its settings, too, and which knows what old options are called now."""
+    """A command whose help lists its settings, too, and which names the new form of old options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -50,7 +50,7 @@ class SettingsCommand(click.Command):
 
 
 class InOrder(click.Group):
-    """Lists commands in the order of the path of the data."""
+    """Lists commands in the order of the data flow."""
 
     command_class = SettingsCommand
 
@@ -67,6 +67,6 @@ class InOrder(click.Group):
 
 
 command = functools.partial(click.command, cls=SettingsCommand, context_settings=CONTEXT)
-"""Makes a command of a function, as `click.command` does."""
+"""Decorator that makes a command of a function, as `click.command` does."""
 group = functools.partial(click.group, cls=InOrder)
-"""Makes a group of commands, as `click.group` does."""
+"""Decorator that makes a group of commands, as `click.group` does."""

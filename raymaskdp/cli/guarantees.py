@@ -1,4 +1,4 @@
-"""Commands about what is promised: the arithmetic of privacy, ledgers, budgets, and attacks."""
+"""Commands about privacy guarantees: accounting, ledgers, budgets, and attacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from raymaskdp.cli.settings_of import settings_of
 
 @group()
 def privacy() -> None:
-    """Privacy arithmetic, and the check of a run's ledger."""
+    """Privacy accounting, and the check of a run's ledger."""
 
 
 def _show_price(settings: Any, as_json: bool) -> None:
@@ -27,7 +27,7 @@ def _show_price(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.cli.options:EpsilonOptions")
 def epsilon(settings: Any, as_json: bool) -> None:
-    """The ε that a noise multiplier costs."""
+    """The ε for a noise multiplier."""
     _show_price(settings, as_json)
 
 
@@ -35,7 +35,7 @@ def epsilon(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.cli.options:SigmaOptions")
 def sigma(settings: Any, as_json: bool) -> None:
-    """The noise multiplier that keeps a run within ε."""
+    """The noise multiplier for a target ε."""
     _show_price(settings, as_json)
 
 
@@ -44,7 +44,9 @@ def sigma(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.cli.options:VerifyOptions")
 def verify(ledger: Path, settings: Any, as_json: bool) -> None:
-    """Recompute with a second library what the run of LEDGER (or a run folder) cost, and check its claims."""
+    """Recompute with a second library the cost of the run of LEDGER (or of a run folder), and check its
+    claims.
+    """
     from raymaskdp.train.guarantee.check import verify as run
 
     show(run(ledger, **vars(settings)), as_json)
@@ -55,7 +57,7 @@ def verify(ledger: Path, settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.cli.options:BudgetOptions")
 def budget(data: str, settings: Any, as_json: bool) -> None:
-    """What all runs on the clip store DATA have cost together, and the limit of the next ones."""
+    """The total cost of all runs on the clip store DATA, and the limit for later ones."""
     from raymaskdp.train.guarantee.check import budget_of
 
     show(budget_of(data, **vars(settings)), as_json)
@@ -63,21 +65,21 @@ def budget(data: str, settings: Any, as_json: bool) -> None:
 
 @group()
 def audit() -> None:
-    """Attacks on anonymized videos and on private training; exit status 1 says that a leak was found."""
+    """Attacks on anonymized videos and on private training; exit status 1 means that a leak was found."""
 
 
 @audit.command("anonymization", context_settings=CONTEXT)
 @click.argument("folder", type=PATH)
 @click.argument("sources", type=PATH)
-@click.option("--out", type=PATH, help="Folder for the outcome (FOLDER-audit beside FOLDER).")
+@click.option("--out", type=PATH, help="Folder for the result (FOLDER-audit beside FOLDER).")
 @json_option
 @settings_of("raymaskdp.audit:AnonymizationAuditConfig")
 def audit_anonymization(folder: Path, sources: Path, out: Path | None, settings: Any, as_json: bool) -> int:
     """Try to find the people of SOURCES in the anonymized videos of FOLDER.
 
     SOURCES is the manifest, or the folder, that was anonymized.
-    Attackers of appearance and motion are trained here, each beside a control; leaks, faces, action and pose
-    are measured. Reads the source videos; writes figures, and no frame of them.
+    Attackers of appearance and motion are trained here, each with a control; leaks, faces, action and pose
+    are measured. Reads the source videos; writes figures, but none of their frames.
     """
     from raymaskdp.audit import audit_anonymization as run
 
@@ -88,15 +90,15 @@ def audit_anonymization(folder: Path, sources: Path, out: Path | None, settings:
 
 @audit.command("training", context_settings=CONTEXT)
 @click.argument("run", type=PATH, required=False)
-@click.option("--out", type=PATH, default=Path("audit-training"), show_default=True, help="For the outcome.")
+@click.option("--out", type=PATH, default=Path("audit-training"), show_default=True, help="For the result.")
 @json_option
 @settings_of("raymaskdp.audit:TrainingAuditConfig")
 def audit_training(run: Path | None, out: Path, settings: Any, as_json: bool) -> int:
     """Try to learn from private training more than its epsilon allows.
 
-    Without RUN, the private step at a reference plan; with it, the step of that run, too. `models=8` also
-    trains eight models as RUN was, and attacks them by membership inference. Status 1 says that more was
-    proven than is claimed, or that a program that is broken on purpose was not caught.
+    Without RUN, the private step is audited at a reference plan; with it, also at that run's plan. `models=8`
+    also trains eight models as RUN was, and attacks them by membership inference. Status 1 means that the
+    proven ε exceeds the claimed one, or that a deliberately broken program was not detected.
     """
     from raymaskdp.audit import audit_training as run_audit
 

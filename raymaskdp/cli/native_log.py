@@ -1,7 +1,7 @@
-"""What native libraries write to standard error: their chatter is left out, everything else is passed on.
+"""Filter the standard error of native libraries: chatter is removed, everything else is passed on.
 
 MediaPipe, LiteRT, absl and Ray write lines such as `INFO: [accelerator_registry.cc:43] DestroyAccelerator …`
-to file descriptor 2, and have no switch for it. Python's own output does not go through here.
+to file descriptor 2, and have no switch for it. Python's own output is not filtered here.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ CHATTER = re.compile(
     rb"|WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR"
     rb"|INFO: Created TensorFlow Lite XNNPACK delegate for CPU"
 )
-"""Beginnings of lines that say nothing a user can act on. Errors and crashes begin otherwise."""
+"""Beginnings of lines without useful information for users. Errors and crashes begin differently."""
 
 SEVERITY = re.compile(rb"(?:INFO|WARNING|VERBOSE): ")
 REST = re.compile(rb"$|\[[\w./+-]+\.(cc|cpp|h|mm):\d+\]|Created TensorFlow Lite XNNPACK delegate for CPU")
-"""LiteRT writes a severity, a message and the end of the line one by one. Where several processes do so at
-once, one line begins with the severities of others, whose messages or ends follow as lines without one."""
+"""LiteRT writes a severity, a message and the end of the line separately. If several processes write at once,
+one line begins with the severities of others, whose messages or ends follow as lines without one."""
 
 WAIT_S = 0.5
-"""How long an unfinished line is kept back."""
+"""How long an incomplete line is held."""
 
 
 def keep_chatter_out() -> None:
-    """From here on leave native chatter out of this process's standard error, unless `RAYMASKDP_LOG=native`.
+    """Remove native chatter from this process's standard error from now on, unless `RAYMASKDP_LOG=native`.
 
-    A small process of its own passes lines on, so that the last words of a process that crashes arrive. It
-    ends with the last process that writes to it. For the start of a program: `sys.stderr` becomes another
-    file, and threads must not run yet.
+    A small separate process passes lines on, so that the last messages of a crashing process arrive. It ends
+    with the last process that writes to it. To be called at the start of a program: `sys.stderr` is replaced,
+    and no threads may run yet.
     """
     if os.environ.get(events.VARIABLE) == "native":
         return
@@ -65,13 +65,13 @@ def keep_chatter_out() -> None:
 
 
 class Chatter:
-    """Tells lines of chatter from others, in the order in which they are written."""
+    """Distinguishes lines of chatter from others, in the order in which they are written."""
 
     def __init__(self) -> None:
         self._owed = 0
 
     def has(self, line: bytes) -> bool:
-        """Whether a line is chatter, or what is left of a line of chatter that another process cut in two."""
+        """Whether a line is chatter, or the rest of a line of chatter that another process interrupted."""
         begin = 0
         while (first := SEVERITY.match(line, begin)) and SEVERITY.match(line, first.end()):
             begin = first.end()
@@ -85,7 +85,7 @@ class Chatter:
 
 
 def _pass_on(reading: int, terminal: int) -> None:
-    """Copy lines that are no chatter until the last writer closes; holds no other file open."""
+    """Copy lines that are not chatter until the last writer closes; holds no other file open."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # it ends after the last writer
     for other in (0, 1, 2):

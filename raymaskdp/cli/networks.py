@@ -1,4 +1,4 @@
-"""Commands that fetch, build or train the networks and the body that other commands need."""
+"""Commands that download, build or train the networks and the body that other commands need."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from raymaskdp.cli.settings_of import settings_of
 
 @group()
 def models() -> None:
-    """Model files that the commands need."""
+    """Model files for the other commands."""
 
 
 @models.command(context_settings=CONTEXT)
 @click.argument("name", required=False, metavar="[sd15-depth|sdxl-depth|wan-vace]")
-@click.option("--quiet", is_flag=True, help="Say nothing if everything is there.")
+@click.option("--quiet", is_flag=True, help="Print nothing if all files exist.")
 @json_option
 def pull(name: str | None, quiet: bool, as_json: bool) -> None:
-    """Fetch and build the networks and the body that `anonymize` needs; does nothing where they exist.
+    """Download and build the networks and the body that `anonymize` needs; existing files are kept.
 
-    With a NAME, fetch the weights of that backend of `composite.refine=diffusion` from the Hugging Face hub.
+    With a NAME, download the weights of that backend of `composite.refine=diffusion` from the Hugging Face
+    hub.
     """
     if name is not None:
         from raymaskdp.anonymize.compose.diffusion.weights import pull_diffusion
@@ -45,11 +46,11 @@ def pull(name: str | None, quiet: bool, as_json: bool) -> None:
 
 @models.command("train-lift", context_settings=CONTEXT)
 @click.option("--out", required=True, type=PATH, help="The file to write, fitting/lift.npz of bodies.")
-@click.option("--work", required=True, type=PATH, help="Folder for the films; kept.")
+@click.option("--work", required=True, type=PATH, help="Folder for the rendered videos; kept.")
 @json_option
 @settings_of("raymaskdp.synthetic.lift.training:LiftTrainingConfig")
 def train_lift(out: Path, work: Path, settings: Any, as_json: bool) -> None:
-    """Teach the network that takes the bias out of MediaPipe's landmarks; takes half an hour."""
+    """Train the network that corrects the bias of MediaPipe's landmarks; takes half an hour."""
     from raymaskdp.synthetic.lift.training import train_lift as run
 
     show(run(out, work, settings), as_json)
@@ -59,11 +60,11 @@ def train_lift(out: Path, work: Path, settings: Any, as_json: bool) -> None:
 @click.option(
     "--out", required=True, type=PATH, help="The file to write, relight.safetensors of the package."
 )
-@click.option("--work", required=True, type=PATH, help="Folder for what is drawn; kept.")
+@click.option("--work", required=True, type=PATH, help="Folder for the rendered data; kept.")
 @json_option
 @settings_of("raymaskdp.synthetic.relight.training:RefinerTrainingConfig")
 def train_refiner(out: Path, work: Path, settings: Any, as_json: bool) -> None:
-    """Teach the network of `composite.refine=embedded` from drawn scenes; takes half an hour."""
+    """Train the network of `composite.refine=embedded` on rendered scenes; takes half an hour."""
     from raymaskdp.synthetic.relight.training import train_refiner as run
 
     show(run(out, work, settings), as_json)

@@ -1,4 +1,4 @@
-"""Commands about where runs happen: jobs on clusters, estimates, progress, and the machine itself."""
+"""Commands about running: jobs on clusters, estimates, progress, and the check of this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of a job: where it runs, and what is uploaded with it."""
     options = [
         ADDRESS,
-        click.option("--working-dir", type=PATH, help="A folder to upload, for plugins of your own."),
+        click.option("--working-dir", type=PATH, help="A folder to upload, for your own plugins."),
         click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable of the job; no secrets."),
         click.option("--follow/--no-follow", default=True, help="Print the job's output until it ends."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
@@ -42,8 +42,8 @@ def _submit(command: str, settings: Any, arguments: Sequence[str], as_json: bool
 def submit() -> None:
     """Run a command as a job on a Ray cluster; exits 0 succeeded, 1 failed, 3 stopped, 4 still running.
 
-    The job's id is a digest of what it does: submitting the same again attaches to it. After a job that
-    failed or was stopped, another try, ID-2, resumes its work. Paths are the cluster's.
+    The job's id is a digest of its work: submitting the same again attaches to it. After a failed or stopped
+    job, another attempt, ID-2, resumes its work. Paths are the cluster's.
     """
 
 
@@ -82,7 +82,7 @@ def job() -> None:
 @ADDRESS
 @json_option
 def list_jobs(address: str | None, as_json: bool) -> None:
-    """The jobs that the cluster knows."""
+    """The jobs on the cluster."""
     from raymaskdp.operate import jobs
 
     show(jobs.jobs(address=address), as_json)
@@ -101,9 +101,9 @@ def _job_command(name: str, text: str) -> None:
         return 0 if name == "stop" else jobs.EXIT_STATUS[result.state]
 
 
-_job_command("status", "Where the job ID is; exits 0 succeeded, 1 failed, 3 stopped, 4 still running.")
+_job_command("status", "The state of the job ID; exits 0 succeeded, 1 failed, 3 stopped, 4 still running.")
 _job_command("follow", "Print the output of the job ID until it ends.")
-_job_command("stop", "End the job ID; submitting it again resumes its work.")
+_job_command("stop", "Stop the job ID; submitting it again resumes its work.")
 
 
 @command()
@@ -111,11 +111,11 @@ _job_command("stop", "End the job ID; submitting it again resumes its work.")
 @json_option
 @settings_of("raymaskdp.operate.estimate:EstimateConfig", out="out")
 def estimate(source: str, settings: Any, as_json: bool) -> None:
-    """Estimate what anonymizing SOURCE takes: time, machines, storage, money.
+    """Estimate the cost of anonymizing SOURCE: time, machines, storage, money.
 
-    A few of its videos are done here to learn from. `nodes=[8,64] workers=16 node_start=180 price=1.2
-    losses=0.05` is for 8 and for 64 spot machines of 16 workers; `profile=` and `run=` learn from other
-    machines.
+    A few of its videos are processed here to measure the time. `nodes=[8,64] workers=16 node_start=180
+    price=1.2 losses=0.05` is for 8 and for 64 spot machines of 16 workers; `profile=` and `run=` use times of
+    other machines.
     """
     from raymaskdp.operate.estimate import estimate as run
 
@@ -126,9 +126,9 @@ def estimate(source: str, settings: Any, as_json: bool) -> None:
 @click.argument("folder", type=PLACE)
 @json_option
 def status(folder: Place, as_json: bool) -> None:
-    """How far the runs below FOLDER are, while they are running.
+    """The progress of the runs below FOLDER.
 
-    Of a URL, what `anonymize` has written there.
+    For a URL, the progress of an `anonymize` run.
     """
     from raymaskdp.operate.progress import status as run
 
@@ -138,7 +138,7 @@ def status(folder: Place, as_json: bool) -> None:
 @command()
 @click.option("--launch", type=PATH, help="Check this launch file (cluster/) instead of the machine.")
 @click.option(
-    "--gpus", type=click.IntRange(min=0), default=64, help="GPUs that the launch file is to reach (64)."
+    "--gpus", type=click.IntRange(min=0), default=64, help="GPUs that the launch file must provide (64)."
 )
 @json_option
 def doctor(launch: Path | None, gpus: int, as_json: bool) -> int:

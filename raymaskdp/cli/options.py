@@ -1,4 +1,4 @@
-"""Settings of commands that have no configuration of their own: what they take as KEY=VALUE."""
+"""Settings, as KEY=VALUE, of commands without a configuration class of their own."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class EvaluateOptions:
     """How a run is measured.
 
     Attributes:
-      split: which videos.
-      views: clips a video, evenly spread over its time.
-      crops: windows a clip, along the axis with room.
-      baseline: another run's folder, to give every class's change against it.
+      split: the videos.
+      views: clips a video, evenly spaced over its time.
+      crops: windows of a clip, along its longer axis.
+      baseline: another run's folder; every class is compared with it.
     """
 
     split: str = "test"
@@ -31,11 +31,11 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """What goes into a report.
+    """Contents of a report.
 
     Attributes:
       show_sources: show the source videos, real people included, beside the anonymized ones.
-      embed_videos: put what the players play into the file, too.
+      embed_videos: embed the videos of the players in the file.
     """
 
     show_sources: bool = False
@@ -44,12 +44,12 @@ class ReportOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SheetOptions:
-    """What goes into a contact sheet.
+    """Contents of a contact sheet.
 
     Attributes:
-      videos: at most so many.
+      videos: largest number of videos.
       frames: of each video.
-      show_sources: put frames of the source videos into the picture.
+      show_sources: add frames of the source videos.
     """
 
     videos: Annotated[int, check.Range(1)] = 3
@@ -62,7 +62,7 @@ class SheetOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions:
-    """What the cost of a private run depends on, besides ε or σ.
+    """Parameters of a private run's cost, besides ε or σ.
 
     Attributes:
       num_records: N, records in the data.
@@ -72,7 +72,7 @@ class PlanOptions:
       delta: δ.
       mechanism: maskdp, maskdp-full, multiclip, dpsgd or sgd.
       adjacency: zero-out, add-remove or replace.
-      unit: what a record is, video or subject.
+      unit: the unit of a record, video or subject.
     """
 
     num_records: int
@@ -87,7 +87,7 @@ class PlanOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EpsilonOptions(PlanOptions):
-    """A plan of which σ is given.
+    """A plan with given σ.
 
     Attributes:
       noise_multiplier: σ, standard deviation of the noise over the clipping norm.
@@ -98,7 +98,7 @@ class EpsilonOptions(PlanOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class SigmaOptions(PlanOptions):
-    """A plan of which ε is given.
+    """A plan with given ε.
 
     Attributes:
       epsilon: budget of the whole run.
@@ -109,11 +109,11 @@ class SigmaOptions(PlanOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOptions:
-    """What a ledger is compared with.
+    """The claims about a ledger.
 
     Attributes:
-      expected_steps: steps that the published model was trained for.
-      data: clip store that the run is said to be on; checked with the run's key, beside the ledger.
+      expected_steps: steps of the published model.
+      data: claimed clip store of the run; checked with the run's key, beside the ledger.
     """
 
     expected_steps: int | None = None
@@ -125,9 +125,9 @@ class BudgetOptions:
     """The budget of a data set.
 
     Attributes:
-      limit: the most that all runs may cost together, as ε; kept from now on.
-      delta: δ of the limit, or of the figures where there is none.
-      others: further clip stores of the same videos, whose runs are counted, too.
+      limit: upper bound on the total ε of all runs; stored for later runs.
+      delta: δ of the limit, or of the figures if there is none.
+      others: further clip stores of the same videos, whose runs count as well.
     """
 
     limit: float | None = None

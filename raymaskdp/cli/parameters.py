@@ -1,4 +1,4 @@
-"""What many commands take and print: places, addresses, and results as text or JSON."""
+"""Common parameters and output of commands: places, addresses, and results as text or JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Place(click.ParamType):
 
 
 class _Path(_Place):
-    """A path; URLs are refused in a sentence, instead of becoming strange folders here."""
+    """A path; URLs are refused with a sentence, instead of creating folders with such names."""
 
     name = "path"
 

@@ -1,4 +1,4 @@
-"""The program `raymaskdp`: its commands in the order of the data, exit status and error messages."""
+"""The program `raymaskdp`: its commands in the order of the data flow, exit status and error messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from raymaskdp.errors import UserError
 @click.option("--out", type=PATH, default=Path("demo-out"), show_default=True, help="Folder for everything.")
 @json_option
 def demo(out: Path, as_json: bool) -> None:
-    """Run the whole path on sample videos, ending with a report."""
+    """Run all commands on sample videos, ending with a report."""
     from raymaskdp.demo import demo as run
 
     show(run(out), as_json)
@@ -36,13 +36,13 @@ def cli() -> None:
     The path of the data:
 
     \b
-      anonymize  people in videos become avatars; where that is in doubt they are covered
+      anonymize  people in videos become avatars; uncertain regions are covered
       prepare    anonymized videos become clips for training
       train      MaskDP or Multi-Clip DP-SGD, with a target epsilon and a ledger
       sweep      many trainings, and the utility-privacy frontier
       report     one HTML file about all of it
 
-    `raymaskdp demo` runs the whole path on synthetic sample videos. Settings are given as a YAML file
+    `raymaskdp demo` runs all of them on synthetic sample videos. Settings are given as a YAML file
     (--config) and as KEY=VALUE, such as `privacy.epsilon=2`. COMMAND --help lists a command's settings, and
     COMMAND --defaults prints them as such a file.
     """
@@ -74,7 +74,7 @@ for _command in (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    if arguments is None:  # a program of its own
+    if arguments is None:  # a separate program
         keep_chatter_out()
         _say_warnings()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say_warnings() -> None:
-    """Have warnings of this project printed as its other messages are, whatever libraries set up."""
+    """Print warnings of this project in the format of its other messages, whatever libraries configure."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("raymaskdp: %(message)s"))
     ours = logging.getLogger("raymaskdp")

@@ -21,10 +21,10 @@ def settings_of(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command its configuration, an instance of the class at `place` ("module:Class").
 
-    Inputs are given by their place and outputs by `--out`, as everywhere: `source` is the setting whose value
-    is the first word without "=", and `out` the one that `--out` sets. The rest is read from `--config FILE`
-    and KEY=VALUE arguments. `--help` lists the settings, `--defaults` prints them as YAML, `--schema` as a
-    JSON Schema.
+    Inputs are positional and outputs are given by `--out`, as in all commands: `source` is the setting whose
+    value is the first word without "=", and `out` the one that `--out` sets. The rest is read from `--config
+    FILE` and KEY=VALUE arguments. `--help` lists the settings, `--defaults` prints them as YAML, `--schema`
+    as a JSON Schema.
     """
 
     def load_class() -> type[Any]:
@@ -48,7 +48,7 @@ def settings_of(
         metavar = f"[{source.rpartition('.')[2].upper()}] [KEY=VALUE]..." if source else "[KEY=VALUE]..."
         add_overrides = click.argument("overrides", nargs=-1, metavar=metavar)
         if out:
-            add_out = click.option("--out", "placed_out", help=f"Where the outcome goes; the setting {out}.")
+            add_out = click.option("--out", "placed_out", help=f"Output folder; the setting {out}.")
             with_settings = add_out(with_settings)
         add_config = click.option("--config", "config_path", type=PATH, help="YAML file with settings.")
         add_defaults = printing("--defaults", "Print all settings as commented YAML, and exit.", _yaml)
@@ -60,14 +60,14 @@ def settings_of(
 
 
 def _placed(overrides: Sequence[str], source: str, out: str, where: str | None) -> Iterator[str]:
-    """KEY=VALUE of everything, also of what is given by its place or by `--out`."""
+    """KEY=VALUE of all settings, including positional ones and `--out`."""
     given = False
     for word in overrides:
         key, equals, value = word.partition("=")
         if equals and key and key in (source, out):
             instead = value if key == source else f"--out {value}"
             raise UserError(
-                f"{word} is given as {instead} now: inputs by their place, and --out for where it goes."
+                f"{word} is now given as {instead}: inputs are positional, and --out is the output."
             )
         if equals or not source or given:
             yield word

@@ -1,4 +1,4 @@
-"""Commands that make clips of videos, train on them, measure, compare, and report."""
+"""Commands that convert videos to clips, train on them, evaluate, compare, and report."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from raymaskdp.cli.settings_of import settings_of
 def prepare(source: str, out: str, settings: Any, as_json: bool) -> int:
     """Turn the anonymized videos in SOURCE into a clip store for training.
 
-    Running the same command again keeps what is complete and unchanged. The exit status is 1 if some could
-    not be read.
+    Running the same command again keeps complete and unchanged clips. The exit status is 1 if some
+    videos could not be read.
     """
     from raymaskdp.train import prepare as run
 
@@ -37,8 +37,8 @@ def train(settings: Any, as_json: bool) -> None:
     """Train a model on the clip store DATA up to a privacy budget.
 
     Writes a run folder with the checkpoint, the privacy ledger and the training curve. The folder's name
-    holds a digest of settings and data, so the same command resumes an interrupted run, and says so when
-    the run is finished.
+    contains a digest of settings and data, so the same command resumes an interrupted run, and reports
+    a finished one.
     """
     from raymaskdp.train import train as run
 
@@ -50,7 +50,7 @@ def train(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.cli.options:EvaluateOptions")
 def evaluate(run: Path, settings: Any, as_json: bool) -> None:
-    """Measure the model of the run folder RUN on its test videos."""
+    """Evaluate the model of the run folder RUN on its test videos."""
     from raymaskdp.train import evaluate as run_evaluation
 
     show(run_evaluation(run, **vars(settings)), as_json)
@@ -76,7 +76,7 @@ def sweep(settings: Any, as_json: bool) -> None:
 @json_option
 @settings_of("raymaskdp.cli.options:ReportOptions")
 def report(folder: Path, out: Path | None, settings: Any, as_json: bool) -> None:
-    """Write one self-contained HTML file about everything found below FOLDER."""
+    """Write one self-contained HTML file about all outputs below FOLDER."""
     from raymaskdp.report import report as run
 
     show(run(folder, out, **vars(settings)), as_json)

@@ -24,9 +24,9 @@ def anonymize(source: str, out: Place, settings: Any, as_json: bool) -> int:
 
     SOURCE is a video, a folder, a glob, or a manifest (.parquet or .csv with the column `path`, and
     optionally video_id, label, split, subject, camera), or the URL of one (s3://, gs://). Writes ID.mp4,
-    ID.avatar.mp4, ID.npz and ID.json for each video that is proven complete, and manifest.parquet with a
-    row for every video: done, quarantined or failed. Running the same command again finishes what is
-    missing and redoes nothing.
+    ID.avatar.mp4, ID.npz and ID.json for each verified video, and manifest.parquet with a
+    row for every video: done, quarantined or failed. Running the same command again completes
+    missing videos and repeats nothing.
     """
     from raymaskdp.anonymize import anonymize as run
 
@@ -44,10 +44,10 @@ def anonymize(source: str, out: Place, settings: Any, as_json: bool) -> int:
 @click.option("--because", default="", metavar="TEXT", help="Why, in a sentence.")
 @json_option
 def review(folder: Path, out: Path | None, as_json: bool, **decision: Any) -> None:
-    """Review the quarantined videos of FOLDER; release or drop some, on the record.
+    """Review the quarantined videos of FOLDER; release or drop some, with a record.
 
-    The page shows frames of the sources: people as they are. A released video is done by the next run of
-    the same `anonymize` command; what is counted, such as surviving pixels, cannot be released.
+    The page shows frames of the sources: people as they are. A released video is completed by the next run of
+    the same `anonymize` command; measured failures, such as surviving pixels, cannot be released.
     """
     from raymaskdp.report.review import review as run
 
@@ -56,11 +56,11 @@ def review(folder: Path, out: Path | None, as_json: bool, **decision: Any) -> No
 
 @command()
 @click.argument("folder", type=PATH)
-@click.option("--out", required=True, type=PATH, help="The picture, .png or .jpg.")
+@click.option("--out", required=True, type=PATH, help="The image, .png or .jpg.")
 @json_option
 @settings_of("raymaskdp.cli.options:SheetOptions")
 def sheet(folder: Path, out: Path, settings: Any, as_json: bool) -> None:
-    """Draw a contact sheet of the anonymized videos in FOLDER, from what was taken out to the output."""
+    """Draw a contact sheet of the anonymized videos in FOLDER, from the removed area to the output."""
     from raymaskdp.report.pictures.contact_sheet import sheet as run
 
     show(run(folder, out, **vars(settings)), as_json)
@@ -89,8 +89,8 @@ def list_datasets(as_json: bool) -> None:
 def import_dataset(name: str, root: Path, options: tuple[str, ...], out: Path, as_json: bool) -> int:
     """Read the dataset NAME from ROOT, check it, and write its manifest.
 
-    ROOT is the folder that the official archives unpack into. Exit status 1 says that something is wrong
-    with the data; it is listed, and what could not be used is left out.
+    ROOT is the folder that the official archives unpack into. Exit status 1 means that there are problems
+    with the data; they are listed, and unusable files are omitted.
     """
     from raymaskdp.datasets.importing import import_dataset as run
 

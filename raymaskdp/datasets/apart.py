@@ -1,4 +1,4 @@
-"""Sources and outputs never meet: what a command writes to must not be where it reads from."""
+"""Sources and outputs are separate: a command must not write to a folder that it reads."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def keep_apart(
     *,
     writes: str = "The output folder",
 ) -> None:
-    """Raise `UserError` if the output folder, or another that is written to, meets a folder that is read: is,
-    holds, or is in it.
+    """Raise `UserError` if the output folder, or another that is written to, is, contains, or is inside a
+    folder that is read.
 
-    The folder that was given as the source, or that a glob goes down from, must not hold the output folder at
-    any depth, nor the other way round; nor may a folder that a link in it leads to. A single file, and one
-    that a table names, must not lie in the output folder or below it; that the output folder lies beside it,
-    below the same folder, is how most are used.
+    The source folder, or the folder that a glob searches, must not contain the output folder at any depth,
+    nor the reverse; the same applies to a folder that a link in it leads to. A single file, and one that a
+    table names, must not be in the output folder or below it. The output folder may be beside it, in the same
+    folder, which is the usual case.
 
     Args:
       others: further files and folders that are read, such as those that settings name.
-      writes: what `out` is called.
+      writes: the name of `out` in messages.
     """
     given = places.place(source) if isinstance(source, str) else source
     searched = _searched(given)
@@ -55,7 +55,7 @@ def require_sources(records: Iterable[VideoRecord]) -> None:
 
 
 def _searched(source: Place) -> Place | None:
-    """The folder that is searched for videos, if one is."""
+    """The folder that is searched for videos, if any."""
     if places.is_url(source):
         return source if Path(source).suffix.lower() not in TABLE_SUFFIXES | search.VIDEO_SUFFIXES else None
     path = Path(source)
@@ -69,7 +69,7 @@ def _linked(searched: Place) -> set[str]:
 
 
 def _folders(place: Place) -> list[Place]:
-    """The folder of a file, and that of what it is a link to; a folder itself."""
+    """The folder of a file, and that of its link target; a folder itself."""
     if places.is_url(place):
         return [places.split(str(place))[0]]
     path = Path(place)
@@ -81,5 +81,5 @@ def _folders(place: Place) -> list[Place]:
 def _meet(writes: str, out: Place, folder: Place) -> UserError:
     return UserError(
         f"{writes} {out} and {folder}, which is read, are the same or one is in the other; "
-        "give a folder beside it, so that nothing that is read is written over, or passed on with outputs."
+        "give a folder beside it, so that no source is overwritten, or published with outputs."
     )

@@ -1,4 +1,4 @@
-"""One content under several ids is several records, and each of them is paid for."""
+"""Duplicate content: several ids with the same content are several records, each with its cost."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable
 
 
 def doubles(contents: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """A sentence for each content that has several ids.
+    """A sentence for each content with several ids.
 
     Args:
-      contents: pairs of a video's id and the digest of its content; "" where that is not known.
+      contents: pairs of a video's id and the digest of its content; "" if unknown.
     """
     by_content: defaultdict[str, list[str]] = defaultdict(list)
     for video_id, digest in contents:
         by_content[digest].append(video_id)
     return tuple(
         f"{' and '.join(sorted(names))} have the same content, but are {len(names)} records: with unit=video "
-        f"what they show gets {len(names)} times the ε that is claimed"
+        f"their content has {len(names)} times the claimed ε"
         for digest, names in by_content.items()
         if digest and len(names) > 1
     )

@@ -1,7 +1,7 @@
-"""A folder for each class, of videos or pictures.
+"""A folder for each class, of videos or images.
 
 train/waving/a.mp4, test/waving/b.mp4       folders train, val and test divide the data
-waving/a.mp4                                or nothing does, and `test_share` of each class is for testing
+waving/a.mp4                                without these, `test_share` of each class is the test
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class FoldersOptions:
-    """test_share: of each class, where no folders divide the data; which files follows from their names."""
+    """test_share: of each class, if no folders divide the data; the files are selected by their names."""
 
     test_share: float = 0.2
 
@@ -44,7 +44,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
         tested = _tested(names, source.options.test_share)
         named = {name: (name, "test" if name in tested else "train") for name in names}
     if not named:
-        raise UserError(f"{source.root} holds no video and no picture.")
+        raise UserError(f"{source.root} has no video and no image.")
     labels = defaultdict(set)
     for place, (name, split) in named.items():
         label, slash, _ = name.partition("/")

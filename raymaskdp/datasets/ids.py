@@ -1,8 +1,8 @@
-"""Video ids from paths: one file has one id, however its path is typed and whatever lies beside it.
+"""Video ids from paths: a file has one id, independent of how its path is written and of other files.
 
-`videos/a/x.mp4`, found below `videos`, is `a__x`. Other endings stay: `x.avi` is `x.avi`. A name of which
-something has to be left out or changed gets a digest of the whole, so that no two files below a folder share
-an id, and none has to look at the others to be told apart.
+`videos/a/x.mp4`, found below `videos`, is `a__x`. Other endings are kept: `x.avi` is `x.avi`. A name with
+characters that have to be removed or changed gets a digest of the whole, so that no two files below a folder
+share an id, without a comparison with the others.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import re
 from pathlib import PurePath
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
-"""Pictures are videos of one frame, for training; folders and globs are searched for videos alone."""
+"""Images are videos of one frame, for training; folders and globs are searched for videos only."""
 _IN_IDS = frozenset(
     {".mp4", ".m4v", ".mov", ".qt", ".f4v", ".3gp", ".3g2", ".mj2", ".avi", ".divx", ".mkv", ".webm"}
     | {".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".tod", ".ts", ".mts", ".m2t", ".m2ts", ".mxf"}
     | {".flv", ".wmv", ".asf", ".ogv", ".rm", ".rmvb", ".ivf", ".nut"}
     | {".h264", ".264", ".h265", ".265", ".hevc"}
 )
-"""Endings that stay in ids as they are. None may be added: a further one would change ids such as `x.360`."""
+"""Endings that are kept in ids. None may be added: a further one would change ids such as `x.360`."""
 
 VIDEO_SUFFIXES = _IN_IDS | {
     *(".mod", ".m2p", ".mp4v", ".trp", ".tp", ".3gpp", ".ismv", ".insv", ".lrv", ".360"),
     *(".ogm", ".dvr-ms", ".amv", ".xvid", ".avc", ".dav"),
 }
-"""Endings of the containers that `raymaskdp.video.reader` opens."""
+"""Endings of containers that `raymaskdp.video.reader` opens."""
 
 AMBIGUOUS = frozenset({".mod", ".360", ".dav", ".lrv", ".tp", ".amv"})
-"""Those of them that other programs give to what is no video; the content tells."""
+"""Those endings that other programs use for files that are not videos; the content decides."""
 
 UNREAD_SUFFIXES = frozenset(
     {
@@ -49,13 +49,13 @@ UNREAD_SUFFIXES = frozenset(
     }
     | {".obu", ".av1", ".viv", ".wmx", ".gif", ".apng", ".heic", ".tif", ".tiff"}
 )
-"""Endings of videos and moving pictures that are not read, and are named where they lie among videos."""
+"""Endings of videos and animations that are not supported; such files are reported."""
 
 DEFAULT_SUFFIX = ".mp4"
-"""The one ending that ids leave out."""
+"""The only ending that is removed in ids."""
 
 LAYER = ".avatar"
-"""What a video's avatar layer is called behind its id: no id may end so."""
+"""Suffix of a video's avatar layer after its id; no id may end with it."""
 
 TAKEN = frozenset({"cost-plan"})
 """Ids whose `ID.json` is another file of the output folder."""
@@ -66,7 +66,7 @@ _MOST = 180
 
 
 def why_no_id(text: str) -> str | None:
-    """What is wrong with a video id; None if nothing is."""
+    """The problem with a video id; None if it is valid."""
     if not ID.fullmatch(text):
         return "must be 1 to 200 letters, digits, '.', '_' or '-', and not start with '.'"
     if text.lower().endswith(LAYER):
@@ -80,7 +80,7 @@ def stable_id(name: PurePath) -> str:
     whole = name.suffix != DEFAULT_SUFFIX
     short = [*parts[:-1], parts[-1] if whole else name.stem]
     text = _BETWEEN.join(short)
-    # `x.avi` stays what it is, so `x.avi.mp4` and a file `x` must be called something else.
+    # `x.avi` is kept, so `x.avi.mp4` and a file `x` must get different ids.
     ends_as_media = PurePath(short[-1]).suffix.lower() in _IN_IDS | IMAGE_SUFFIXES
     plain = text.split(_BETWEEN) == short and whole == ends_as_media and len(text) <= _MOST
     if plain and why_no_id(text) is None:
@@ -90,7 +90,7 @@ def stable_id(name: PurePath) -> str:
 
 
 def identifier(name: PurePath) -> str:
-    """What official datasets call a file: name and folders without the ending; others may be called so."""
+    """The identifier of official datasets: name and folders without the ending; it may not be unique."""
     parts = [part for part in name.parts if part not in ("/", "..", ".")]
     parts[-1] = PurePath(parts[-1]).stem or parts[-1]
     return _safe(_BETWEEN.join(parts))

@@ -1,4 +1,4 @@
-"""`import_dataset`: an official dataset becomes a manifest, and what is wrong with it is said."""
+"""`import_dataset`: convert an official dataset to a manifest, and report its problems."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from raymaskdp.places import LocalPath
 
 @dataclass(frozen=True, kw_only=True)
 class ImportResult:
-    """A manifest, and what is wrong with the data behind it.
+    """A manifest, and the problems of the data.
 
     Attributes:
       manifest: the file.
-      videos: how many by split; pictures count as videos.
-      classes: how many labels, or findings.
-      subjects: how many, 0 where the dataset does not tell.
-      problems: what is missing, unknown, counted wrong or there twice. What could not be used is not in
-        the manifest; videos with the same content are.
+      videos: number by split; images count as videos.
+      classes: number of labels, or findings.
+      subjects: number, 0 if the dataset does not name them.
+      problems: missing, unknown, miscounted or duplicate files. Unusable files are not in the manifest;
+        videos with the same content are.
     """
 
     dataset: str
@@ -52,7 +52,7 @@ class ImportResult:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetList:
-    """What can be imported, by name: what it is, and its options with their defaults."""
+    """The datasets that can be imported, by name: a description, and their options with defaults."""
 
     datasets: dict[str, dict[str, Any]]
 
@@ -79,8 +79,8 @@ def import_dataset(
 ) -> ImportResult:
     """Read the dataset `name` from `root` and write its manifest to `out`, a Parquet file.
 
-    Raises `UserError` if the layout is not the official one, or if nothing can be used. Single files that
-    are wrong are left out and listed in the result.
+    Raises `UserError` if the layout is not the official one, or if no file is usable. Single wrong files are
+    omitted and listed in the result.
     """
     DATASETS.check("The dataset", name)
     dataset = DATASETS[name]
@@ -97,7 +97,7 @@ def import_dataset(
     records = _told_apart(_usable(records, problems))
     if not records:
         said = "; ".join(map(str, problems.listed())) or "the folder is empty"
-        raise UserError(f"Nothing of {name} in {root} can be used: {said}.")
+        raise UserError(f"No file of {name} in {root} is usable: {said}.")
     _find_duplicates(records, problems)
     write_table(out, records, of=root)
     labels = {part for record in records for part in labels_of(record.label)}
@@ -115,7 +115,7 @@ def _usable(records: Sequence[VideoRecord], problems: Problems) -> list[VideoRec
     kept = []
     for record in records:
         if places.printable(record.path) != record.path:
-            problems.add("file name that is no UTF-8", places.printable(record.path))
+            problems.add("file name that is not UTF-8", places.printable(record.path))
         elif Path(record.path).stat().st_size:
             kept.append(record)
         else:
@@ -124,12 +124,12 @@ def _usable(records: Sequence[VideoRecord], problems: Problems) -> list[VideoRec
 
 
 def _told_apart(records: Sequence[VideoRecord]) -> list[VideoRecord]:
-    """The records, with a digest of the place in the dataset behind ids that are not unique."""
+    """The records, with unique ids: a digest of the path in the dataset is appended to duplicates."""
     taken = Counter(record.video_id for record in records)
     if max(taken.values(), default=1) == 1:
         return list(records)
     paths = [os.path.abspath(record.path) for record in records]
-    root = os.path.commonpath(paths)  # however the dataset's folder was typed
+    root = os.path.commonpath(paths)  # independent of how the dataset's folder is written
     digests = [hashlib.sha256(os.fsencode(os.path.relpath(path, root))).hexdigest()[:8] for path in paths]
     return [
         record
@@ -140,8 +140,9 @@ def _told_apart(records: Sequence[VideoRecord]) -> list[VideoRecord]:
 
 
 def _find_duplicates(records: Sequence[VideoRecord], problems: Problems) -> None:
-    """Note videos with the same bytes: in training and test they flatter the accuracy, in training alone
-    they are two records of what the guarantee takes for one. Only files of equal size are read."""
+    """Report videos with the same bytes: in training and test they make the accuracy look too good; in
+    training alone they are two records of one content. Only files of equal size are read.
+    """
     by_size = defaultdict(list)
     for record in records:
         by_size[Path(record.path).stat().st_size].append(record)

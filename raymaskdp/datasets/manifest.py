@@ -1,4 +1,4 @@
-"""The videos of a data set: one row a video, from a file, a folder, a glob or a table."""
+"""The videos of a data set: one row for each video, from a file, a folder, a glob or a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from raymaskdp.places import Place
 
 TABLE_SUFFIXES = frozenset({".parquet", ".csv"})
 TABLES = ("manifest.parquet", "manifest.csv")
-"""Through which a folder is read, if it has one."""
+"""The names of a table that replaces the search of a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +33,15 @@ class VideoRecord:
     Attributes:
       video_id: unique in its manifest; letters, digits, `.`, `_`, `-`; names the output files.
       path: the source video; a file, or a URL of an object store.
-      label: the action, or None where unknown.
+      label: the action, or None if unknown.
       split: "train", "test", …, or None.
-      subject: who is seen, for subject-level privacy and one avatar a person; or None.
-      camera: the fixed camera that took it, for shared backgrounds; or None.
-      setup, replication: arrangement of the cameras, and which time the subject did it; or None.
+      subject: the person in the video, for subject-level privacy and one avatar for each person; or None.
+      camera: the fixed camera of the recording, for shared backgrounds; or None.
+      setup, replication: arrangement of the cameras, and repetition by the subject; or None.
       skeleton: file with the recorded joints, or None.
 
-    A label that starts with `|`, as in `|Edema|Pleural Effusion|`, is a set of findings, any of which may
-    be there; `|` is the empty set.
+    A label that starts with `|`, as in `|Edema|Pleural Effusion|`, is a set of findings, any of which may be
+    present; `|` is the empty set.
     """
 
     video_id: str
@@ -56,7 +56,7 @@ class VideoRecord:
 
     def __post_init__(self) -> None:
         for name in ("label", "split", "subject", "camera"):
-            # One word written in two ways of Unicode would be two people, or two classes.
+            # Two Unicode forms of one word would be two people, or two classes.
             text: str | None = getattr(self, name)
             if text is not None:
                 object.__setattr__(self, name, unicodedata.normalize("NFC", text))
@@ -66,11 +66,11 @@ class VideoRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a source holds.
+    """The contents of a source.
 
     Attributes:
       records: its videos.
-      left_out: names of files that look like videos, or could, and are not taken, by the reason.
+      left_out: names of ignored files that look like videos, or could be, by the reason.
     """
 
     records: tuple[VideoRecord, ...]
@@ -83,11 +83,11 @@ def read_source(source: Place) -> tuple[VideoRecord, ...]:
 
 
 def find_source(source: Place) -> Found:
-    """The records of a video file, a folder (searched through), a glob, or a manifest table.
+    """The records of a video file, a folder (with subfolders), a glob, or a manifest table.
 
-    A folder with a `manifest.parquet` or `manifest.csv` is read through that table. All but globs may be on
-    an object store. Outputs of `anonymize` are never sources: below a folder they are left out. Raises
-    `UserError` if the source is missing, holds no video, or is an output folder.
+    A folder with a `manifest.parquet` or `manifest.csv` is read by that table. All but globs may be on an
+    object store. Outputs of `anonymize` are never sources: below a folder they are ignored. Raises
+    `UserError` if the source is missing, has no video, or is an output folder.
     """
     if places.is_url(source):
         return _find_url(str(places.place(str(source))))
@@ -98,7 +98,7 @@ def find_source(source: Place) -> Found:
                 return Found(records=read_table(path / name))
         names, left_out = search.below(path)
         if not names:
-            raise UserError(f"The folder {source} holds no video{_and(left_out)}.")
+            raise UserError(f"The folder {source} has no video{_and(left_out)}.")
         return Found(records=_named(names, path), left_out=left_out)
     if os.path.isfile(path):
         if path.suffix.lower() in TABLE_SUFFIXES:
@@ -140,18 +140,18 @@ def _find_url(url: str) -> Found:
 
 
 def _and(left_out: Mapping[str, Sequence[str]]) -> str:
-    return "".join(f", but {len(names)} left out: {reason}" for reason, names in left_out.items())
+    return "".join(f", but {len(names)} ignored: {reason}" for reason, names in left_out.items())
 
 
 def _named(names: Iterable[Path], root: Path) -> tuple[VideoRecord, ...]:
-    """Records named after files and the folders below `root`."""
+    """Records named after files and their folders below `root`."""
     return _unique(VideoRecord(video_id=stable_id(name), path=str(root / name)) for name in names)
 
 
 def read_table(path: Place) -> tuple[VideoRecord, ...]:
     """Records from a Parquet or CSV table; `path` is required, relative paths start at the table.
 
-    The table, and what it names, may be on an object store. A table there names nothing of this machine.
+    The table, and the files that it names, may be on an object store. A table there may not name local files.
     """
     content = io.BytesIO(storage.read(str(path))) if places.is_url(path) else Path(path)
     try:
@@ -175,7 +175,7 @@ def read_table(path: Place) -> tuple[VideoRecord, ...]:
     records = []
     for row in table.to_dict("records"):
         given = {name: str(row[name]) for name in fields if name in row and not pd.isna(row[name])}
-        values = {name: text for name, text in given.items() if text.strip()}  # an empty field is none
+        values = {name: text for name, text in given.items() if text.strip()}  # an empty field is None
         if "path" not in values:
             raise UserError(f"The manifest {path} has a row without a path; fill it in or remove the row.")
         for place in values.keys() & {"path", "skeleton"}:
@@ -186,19 +186,19 @@ def read_table(path: Place) -> tuple[VideoRecord, ...]:
 
 
 def _name_of(table: Place, path: str) -> Path:
-    """What a video of a table is called: from the table's folder on, or all of a path that lies elsewhere."""
+    """The name of a table's video: relative to the table's folder, or the whole path if it is elsewhere."""
     if places.is_url(path):
         folder = f"{places.split(str(table))[0]}/"
         return Path(path.removeprefix(folder).split("://")[-1])
     full, folder = os.path.abspath(path), os.path.abspath(Path(table).parent)
-    if not Path(full).is_relative_to(folder):  # one name, whatever links lead there
+    if not Path(full).is_relative_to(folder):  # one name, independent of links
         full = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(full))
         folder = os.path.realpath(folder)
     return Path(os.path.relpath(full, folder) if Path(full).is_relative_to(folder) else full.lstrip("/"))
 
 
 def _beside(table: Place, name: str) -> str:
-    """What a table means by a name: a URL, or a path that starts at the table."""
+    """The place that a name in a table refers to: a URL, or a path relative to the table."""
     if places.is_url(name):
         return str(places.place(name))
     if places.is_url(table):
@@ -207,7 +207,7 @@ def _beside(table: Place, name: str) -> str:
 
 
 def labels_of(label: str | None) -> tuple[str, ...]:
-    """The one label of a record, or the findings of its set; none if it is not labelled."""
+    """The label of a record, or the findings of its set; none if it is not labelled."""
     if label is None:
         return ()
     return tuple(part for part in label.split("|") if part) if label.startswith("|") else (label,)
@@ -216,7 +216,7 @@ def labels_of(label: str | None) -> tuple[str, ...]:
 def write_table(path: Place, records: Iterable[VideoRecord], *, of: Path | None = None) -> None:
     """Write records as a Parquet manifest; paths inside its folder become relative to it.
 
-    `of` is what they are of, as `files.atomic_path` takes it.
+    `of` is their source, as in `files.atomic_path`.
     """
     folder = Path(os.path.abspath(path)).parent
     rows = []
@@ -231,7 +231,7 @@ def write_table(path: Place, records: Iterable[VideoRecord], *, of: Path | None 
 
 
 def _from(folder: Path, path: str) -> str:
-    """The path as the manifest in `folder` says it."""
+    """The path as written in a manifest in `folder`."""
     if places.is_url(path):
         return path
     full = Path(os.path.abspath(path))
@@ -239,14 +239,14 @@ def _from(folder: Path, path: str) -> str:
 
 
 def _read_parquet(path: Path | io.BytesIO) -> pd.DataFrame:
-    return pd.read_parquet(path).convert_dtypes()  # a gap among whole numbers makes no fractions
+    return pd.read_parquet(path).convert_dtypes()  # missing values must not convert integers to floats
 
 
 def _read_csv(path: Path | io.BytesIO) -> pd.DataFrame:
-    """A CSV file as spreadsheets and people write it: a byte-order mark, and blanks behind commas, mean
-    nothing, and neither do commas at the ends of lines.
+    """A CSV file as spreadsheets and people write it: a byte-order mark, blanks after commas, and commas at
+    the ends of lines are ignored.
 
-    What is written is meant: a label may be `None`, `NA` or `null`. Only an empty field is none. Raises
+    Values are literal: a label may be `None`, `NA` or `null`. Only an empty field is None. Raises
     `ValueError` for a line with more fields than there are columns.
     """
     content = path.read_bytes() if isinstance(path, Path) else path.read()
@@ -259,13 +259,13 @@ def _read_csv(path: Path | io.BytesIO) -> pd.DataFrame:
             if any(fields[width:]):
                 raise ValueError(
                     f"line {lines.line_num} has {len(fields)} fields for {width} columns; "
-                    "put one that has a comma in it in quotes"
+                    "put fields with commas in quotes"
                 )
             if any(fields):
                 rows.append([field or None for field in fields[:width]] + [None] * (width - len(fields)))
     except csv.Error as error:
         raise ValueError(
-            f"line {lines.line_num} is no CSV, perhaps for a quote too many ({error})"
+            f"line {lines.line_num} is not CSV, perhaps because of an extra quote ({error})"
         ) from error
     if not rows:
         raise ValueError("it is empty")
@@ -287,7 +287,7 @@ def _text(content: bytes) -> str:
 
 
 def _columns(table: pd.DataFrame, path: Place) -> pd.DataFrame:
-    """The table with the names of its columns as they are meant, whatever blanks and capitals they have."""
+    """The table with normalized column names, without surrounding blanks and capitals."""
     fields = {field.name for field in dataclasses.fields(VideoRecord)}
     names = [str(name).strip() for name in table.columns]
     names = [name.lower() if name.lower() in fields else name for name in names]
@@ -302,6 +302,6 @@ def _unique(records: Iterable[VideoRecord]) -> tuple[VideoRecord, ...]:
     twice = [name for name, count in Counter(record.video_id for record in records).items() if count > 1]
     if twice:
         raise UserError(
-            f"The video id {twice[0]!r} stands for more than one video; give each its own video_id."
+            f"The video id {twice[0]!r} is used for more than one video; give each its own video_id."
         )
     return records

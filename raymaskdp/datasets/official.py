@@ -1,8 +1,8 @@
-"""What all readers of official datasets share: where they read from, and a list of what is wrong.
+"""Common parts of the readers of official datasets: their input, and a list of problems.
 
-A reader stops with a `UserError` where it cannot know what it reads: a folder or a list that is not there,
-a line that is no line of that list. Everything about single files it notes as a `Problem`, leaves the file
-out, and goes on, so that one look shows all that is wrong.
+A reader raises a `UserError` if its input is not recognizable: a missing folder or list, or an invalid line
+of a list. Problems of single files are recorded as a `Problem`, and the file is omitted, so that one run
+shows all problems.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSource:
-    """What a reader is given.
+    """The input of a reader.
 
     Attributes:
       root: the dataset's folder, as its archives unpack.
       options: an instance of the dataset's options.
-      unpacked: a folder for single files of datasets that come in packs; made when needed.
+      unpacked: a folder for single files of datasets that are distributed in packs; created when needed.
     """
 
     root: Path
@@ -35,7 +35,7 @@ class DatasetSource:
     unpacked: Path
 
     def folder(self, *names: str) -> Path:
-        """The first of these folders below the root that is there; raises `UserError` if none is."""
+        """The first of these folders that exists below the root; raises `UserError` if none does."""
         for name in names:
             if (self.root / name).is_dir():
                 return self.root / name
@@ -56,7 +56,7 @@ class DatasetSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One kind of thing that is wrong, how often, and a few examples."""
+    """One kind of problem, its frequency, and a few examples."""
 
     what: str
     count: int
@@ -74,16 +74,16 @@ class Problems:
         self._found: dict[str, list[str]] = {}
 
     def add(self, what: str, example: str) -> None:
-        """Note one case of a kind of problem."""
+        """Record one case of a kind of problem."""
         self._found.setdefault(what, []).append(example)
 
     def expect(self, what: str, expected: int, found: int) -> None:
-        """Note a count that is not the published one."""
+        """Record a count that differs from the published one."""
         if expected != found:
             self.add("wrong count", f"{found:,} {what} instead of {expected:,}")
 
     def listed(self) -> tuple[Problem, ...]:
-        """All that was noted, in order of first appearance."""
+        """All recorded problems, in order of first appearance."""
         return tuple(
             Problem(what=what, count=len(cases), examples=tuple(cases[:EXAMPLES]))
             for what, cases in self._found.items()

@@ -20,9 +20,9 @@ class Dataset:
     """A dataset that can be imported.
 
     Attributes:
-      about: what it is, in a line.
-      options: dataclass of what can be chosen.
-      read: its records, from (source, problems); see `raymaskdp.datasets.official`.
+      about: description, one line.
+      options: dataclass of its options.
+      read: returns its records, from (source, problems); see `raymaskdp.datasets.official`.
     """
 
     about: str

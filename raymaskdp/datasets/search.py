@@ -1,8 +1,7 @@
-"""Which files below a folder, of a glob or on a store are videos to work on; what is left out is named.
+"""The videos below a folder, of a glob or on a store; ignored files are reported.
 
-Outputs of `anonymize` are never sources. They are known by the manifest of their folder, by the provenance
-beside them, `ID.json`, and by the mark that they carry, wherever they were copied to and whatever they are
-called.
+Outputs of `anonymize` are never sources. They are recognized by the manifest of their folder, by the
+provenance beside them, `ID.json`, and by their mark, even after copying or renaming.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ from raymaskdp.video.containers.signature import begins_as_video
 
 MANIFEST = "manifest.parquet"
 OUTPUT_COLUMNS = frozenset({"status", "source_sha256", "config_sha256"})
-"""What the manifest of an output folder has, and that of a source has not."""
+"""Columns of the manifest of an output folder that a source's manifest does not have."""
 
 OUTPUT = "written by this project"
 HIDDEN = "a hidden file, or in a hidden folder"
-BROKEN = "no file, or a link to none"
-CLOSED = "a folder that may not be read"
+BROKEN = "not a file, or a broken link"
+CLOSED = "a folder without read permission"
 AGAIN = "a link to a folder that is searched anyway"
-UNREAD = "of a kind that is not read here"
-NO_STREAM = "called .ts, but no transport stream"
-NO_VIDEO = "called as some videos are, but not a video by its content"
+UNREAD = "of an unsupported format"
+NO_STREAM = "called .ts, but not a transport stream"
+NO_VIDEO = "with a possible video name, but not a video by its content"
 NO_ENDING = "a video by its first bytes, but not by its ending"
 
 LeftOut = dict[str, tuple[str, ...]]
-_SYNC = b"G"  # 0x47, which each packet of a transport stream begins with
+_SYNC = b"G"  # 0x47, the first byte of each packet of a transport stream
 _CLOCKED = 4  # bytes of a clock before the packets of some
 
 
@@ -70,7 +69,7 @@ def below(root: Path) -> tuple[list[Path], LeftOut]:
 
 
 def linked(root: Path) -> set[str]:
-    """Where the links to folders lead that `below` follows: folders that are searched, and lie elsewhere."""
+    """The targets outside the folder of links that `below` follows."""
     seen = {os.path.realpath(root)}
     for place, folders, _ in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if _not_entered(Path(place, name), root, seen) is None]
@@ -78,7 +77,7 @@ def linked(root: Path) -> set[str]:
 
 
 def matching(pattern: str, root: Path) -> tuple[list[Path], LeftOut]:
-    """The files that a glob means, relative to `root`."""
+    """The files of a glob, relative to `root`."""
     found: list[Path] = []
     left_out = _LeftOut()
     for match in map(Path, glob.glob(pattern, recursive=True)):
@@ -95,7 +94,7 @@ def root_of(pattern: str) -> Path:
 
 
 def goes_down(pattern: str) -> bool:
-    """Whether a glob may mean files in several folders."""
+    """Whether a glob can match files in several folders."""
     return any(glob.has_magic(part) for part in Path(pattern).parts[:-1])
 
 
@@ -139,7 +138,9 @@ def is_output(path: Path) -> bool:
 
 
 def _in_scratch(path: Path) -> bool:
-    """Whether a file is in a private folder of a run, at any depth: those hold pieces of unfinished films."""
+    """Whether a file is in a private folder of a run, at any depth; those contain chunks of unfinished
+    videos.
+    """
     return any(os.path.isfile(folder / SCRATCH) for folder in path.absolute().parents)
 
 
@@ -172,7 +173,7 @@ def _judge(path: Path, name: Path, found: list[Path], left_out: _LeftOut) -> Non
 
 
 def _not_entered(folder: Path, root: Path, seen: set[str]) -> str | None:
-    """Why a folder below `root` is not searched; None where it is, and then where a link leads is `seen`."""
+    """Why a folder below `root` is not searched; None if it is; a link's target is then added to `seen`."""
     if folder.name.startswith("."):
         return HIDDEN
     if not os.path.islink(folder):
@@ -189,7 +190,7 @@ def _looks_like_one(name: str) -> bool:
 
 
 def _why_unread(path: Path) -> str | None:
-    """Why a file that is not called as those that are read may be missed among videos; None if it is not."""
+    """Why an unsupported file may be missed among videos; None if it is not a video."""
     kind = _unread_by_name(path.name)
     if kind is not None:
         return UNREAD if kind else None
@@ -197,7 +198,7 @@ def _why_unread(path: Path) -> str | None:
 
 
 def _unread_by_name(name: str) -> bool | None:
-    """Whether a name is of a video or picture that is not read; None where the content has to tell."""
+    """Whether a name is that of an unsupported video or image; None if the content has to decide."""
     suffix, kind = os.path.splitext(name)[1].lower(), str(mimetypes.guess_type(name)[0])
     if name.startswith("."):
         return False
@@ -218,7 +219,7 @@ def _inside(real: str, root: Path) -> bool:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a file is no TypeScript, by its first bytes; one that cannot be read fails later, by name."""
+    """Whether a file is not TypeScript, by its first bytes; one that cannot be read fails later, by name."""
     try:
         with open(path, "rb") as opened:
             head = opened.read(_CLOCKED + 1)
@@ -233,7 +234,7 @@ _manifests: dict[tuple[Path, int], frozenset[str]] = {}
 def _outputs_in(folder: Path) -> frozenset[str]:
     """The files that the manifest of a folder names as outputs; none without one."""
     if not os.path.isfile(folder / MANIFEST):
-        return frozenset()  # also of a pipe, which nobody may ever write to
+        return frozenset()  # also for a pipe, which may never have data
     try:
         key = (folder.absolute(), (folder / MANIFEST).stat().st_mtime_ns)
     except OSError:
@@ -270,7 +271,7 @@ def _has_provenance(path: Path) -> bool:
 
 
 def is_provenance(content: bytes, name: str | None = None) -> bool:
-    """Whether this is what `anonymize` writes about a video, of which one file is called `name`."""
+    """Whether this is a provenance of `anonymize`, one of whose files is called `name`."""
     try:
         values = json.loads(content)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Parquet tables that this project wrote, read back."""
+"""Read Parquet tables that this project wrote."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from raymaskdp.errors import Damaged
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """The table in a file. Raises `Damaged` for what is torn, empty, or no file."""
+    """The table in a file. Raises `Damaged` for an incomplete or empty one, or for another kind of file."""
     try:
         if not path.is_file():
-            raise OSError("it is no file")
+            raise OSError("it is not a file")
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise Damaged(
-            f"{path} is damaged, or no table; bring it back from a copy, or move it away."
+            f"{path} is damaged, or not a table; restore it from a copy, or move it away."
         ) from error

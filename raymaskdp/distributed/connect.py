@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting a small local one: what Data, Train and Tune share."""
+"""Join a Ray cluster, or start a small local one: shared by Data, Train and Tune."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from typing import Any
 from raymaskdp.errors import UserError
 
 ANSWER_S = 10.0
-"""How long a cluster may take to answer; Ray itself waits for a quarter of an hour."""
+"""Time limit for a cluster's response; Ray's own limit is a quarter of an hour."""
 
 _HEALTH = "/grpc.health.v1.Health/Check"
 _OF_HTTP = "http2 header with status"
-"""What gRPC says of a server that speaks HTTP/2, and no gRPC, as proxies do which answer for any address."""
+"""gRPC's message for a server with HTTP/2 but without gRPC, such as a proxy that responds for any address."""
 
 
 @contextlib.contextmanager
 def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[bool]:
-    """Run the block on a Ray cluster; True if others made it, so that its size is not ours to know.
+    """Run the block on a Ray cluster; True if it existed before, so that its size is not ours to choose.
 
-    In order: the cluster that this process has joined already; `address`, or `$RAY_ADDRESS` (set inside
-    `ray job submit`); otherwise a new local one with `num_cpus` (all of the machine's by default), which
-    ends with the block. Only a cluster that was started here is shut down here. Raises `UserError` where no
-    cluster answers at the address.
+    In order of priority: the cluster that this process has joined already; `address`, or `$RAY_ADDRESS` (set
+    inside `ray job submit`); otherwise a new local one with `num_cpus` (all of the machine's by default),
+    which ends with the block. Only a cluster that was started here is shut down here. Raises `UserError` if
+    no cluster responds at the address.
     """
     named = f"address={address}" if address else f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}"
-    # Ray answers to these when it is imported. Workers inherit them.
+    # Ray reads these when it is imported. Workers inherit them.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -87,14 +87,14 @@ def require_answer(address: str, named: str) -> None:
     """Raise `UserError` unless a server such as a Ray head listens at HOST:PORT, within `ANSWER_S`.
 
     Args:
-      address: perhaps with `ray://` before it.
-      named: the setting that has it, for the message.
+      address: optionally with `ray://` before it.
+      named: the setting with the address, for the message.
     """
     found = re.fullmatch(r"(?:ray://)?(?P<host>\[[0-9a-fA-F:]+\]|[^/:\s]+):(?P<port>\d{1,5})", address)
     if found is None or int(found["port"]) > 65_535:
         hint = "; `raymaskdp submit` takes http:// addresses" if "://" in address else ""
         raise UserError(
-            f"{named} is no address of a Ray cluster, which is HOST:PORT, as in 10.0.0.1:6379{hint}."
+            f"{named} is not an address of a Ray cluster, which is HOST:PORT, as in 10.0.0.1:6379{hint}."
         )
     place = f"{found['host']}:{found['port']}"
     end = time.monotonic() + ANSWER_S
@@ -104,19 +104,19 @@ def require_answer(address: str, named: str) -> None:
             with socket.create_connection((found["host"].strip("[]"), int(found["port"])), timeout=left):
                 pass
             if os.environ.get("RAY_USE_TLS", "0") in ("0", "") and not _speaks_grpc(place):
-                why = "what listens there is no Ray cluster"
+                why = "another server listens there"
                 break
             return
         except OSError as error:
             why = error.strerror or str(error) or why
             time.sleep(min(1.0, max(0.0, end - time.monotonic())))
     raise UserError(
-        f"No Ray cluster answers at {named} ({why}); start it, or leave the setting out to work here alone."
+        f"No Ray cluster responds at {named} ({why}); start it, or remove the setting to work locally."
     )
 
 
 def _speaks_grpc(place: str) -> bool:
-    """Whether a server answers as Ray's do, be it that it does not know the question."""
+    """Whether a server responds as Ray's do, even if it does not know the request."""
     import grpc  # which Ray needs
 
     with grpc.insecure_channel(place, options=[("grpc.enable_http_proxy", 0)]) as channel:
@@ -130,19 +130,20 @@ def _speaks_grpc(place: str) -> bool:
 
 
 def work_in(folder: Path) -> None:
-    """Make `folder`, where the driver works, this worker's, too: paths of settings may be relative.
+    """Make the driver's working folder `folder` this worker's, too, because paths of settings may be
+    relative.
 
-    Ray's workers work where their node was started. On a machine that has no such folder they stay there, and
-    only full paths lead anywhere.
+    Ray's workers start in the working folder of their node. On a machine without such a folder they stay
+    there, and only absolute paths are valid.
     """
     if folder.is_dir():
         os.chdir(folder)
 
 
 def on_other_nodes(work: Callable[[str], str]) -> Iterator[str]:
-    """What `work` says on each other node of the joined cluster that has CPUs, given the node's address.
+    """The result of `work` on each other node of the joined cluster that has CPUs, given the node's address.
 
-    Nodes that are lost meanwhile say nothing.
+    Nodes that are lost meanwhile are omitted.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

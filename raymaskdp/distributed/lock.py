@@ -1,4 +1,4 @@
-"""One writer a run: the workers of a driver that was killed may live on for a moment."""
+"""One writer for each run: the workers of a killed driver may live on for a moment."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import private_folder
 
 WAIT_S = 60.0
-"""How long to wait for another writer to end."""
+"""Time limit for another writer to end, seconds."""
 
 
 @contextlib.contextmanager
 def only_writer(folder: Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
-    """Hold the run in `folder` for the block; the system releases the lock of a process that is killed.
+    """Lock the run in `folder` for the block; the system releases the lock of a killed process.
 
-    Two writers would both append to the ledger, which would make it useless to both. Raises `UserError` if
-    another process holds it for longer than `wait_s`.
+    Two writers would both append to the ledger, which would make it useless. Raises `UserError` if another
+    process holds the lock for longer than `wait_s`.
     """
     try:
         held = FileLock(private_folder(folder) / "lock", poll_interval=0.1).acquire(timeout=wait_s)

@@ -1,23 +1,24 @@
-"""Rows through a pool of actors on Ray Data: the one driver of `anonymize`, `prepare` and features.
+"""Map rows over a pool of actors on Ray Data: the only driver of `anonymize`, `prepare` and features.
 
-What each setting is for (measured on Ray 2.60):
+The settings and their reasons (measured on Ray 2.60):
 
-* One row a block and `max_errored_blocks=-1`: a row is its own failure domain. Stages catch what their
-  input may raise, so a lost block means that a worker process died.
-* `max_restarts=-1, max_task_retries=1`: an actor that died is restarted and tries once more. With the
-  defaults a row that crashes its actor is retried for ever; with few restarts innocent rows are lost.
-* One task in flight an actor: no row waits behind a long one while another actor is idle, and a crash
+* One row a block and `max_errored_blocks=-1`: a row is its own failure domain. Stages catch the errors of
+  their input, so a lost block means that a worker process died.
+* `max_restarts=-1, max_task_retries=1`: a dead actor is restarted and retries once. With the defaults, a row
+  that crashes its actor is retried for ever; with few restarts, other rows are lost.
+* One task in flight for each actor: no row waits behind a long one while another actor is idle, and a crash
   loses only the row that caused it.
-* Ray lists dropped blocks nowhere, so rows are compared with what was asked for, and lost rows get one
-  more pass alone, where no other row's crash can hit them.
+* Ray does not list dropped blocks, so results are compared with the requested rows, and lost rows get one
+  more pass alone, where no other row's crash can affect them.
 * An exception in an actor's `__init__` ends the whole pipeline, and `sys.exit` in it or in a call stops it
-  for ever: both are caught here.
-* A worker on a sick machine fails at once and would take the whole queue. After `FAILURES_TO_TEST` failures
-  in a row it tries its stage's self-test. If that fails it is retired: it declines rows, ever more slowly,
-  and what it had gets one more pass on other nodes. If that passes the rows were at fault, and the next test
-  is after twice as many. A stage without a self-test is judged by that many equal faults. A worker that says
-  what the machine lacks, such as disk space, is believed at once.
-* Actors without a GPU see every GPU of their node unless CUDA is hidden from them.
+  for ever; both are caught here.
+* A worker on a faulty machine fails at once and would consume the whole queue. After `FAILURES_TO_TEST`
+  consecutive failures it runs its stage's self-test. If that fails, the worker is retired: it declines rows,
+    with growing delays, and its failed rows get one more pass on other nodes. If that passes, the rows were
+    at fault, and the next test follows after twice as many failures. A stage without a self-test is judged by
+    that many equal faults. A worker that reports what its machine lacks, such as disk space, is retired at
+    once.
+* Actors without a GPU use every GPU of their node unless CUDA is hidden from them.
 """
 
 from __future__ import annotations
@@ -40,40 +41,41 @@ _log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 FAILURES_TO_TEST = 3
-"""Failures in a row after which a worker tests itself. Three broken videos in a row are rare, and a test
-takes about as long as one short video. What a sick node fails until then is tried again elsewhere."""
+"""Consecutive failures after which a worker tests itself. Three broken videos in a row are rare, and a test
+takes about as long as one short video. Rows that fail on a faulty node before the test are retried elsewhere.
+"""
 
 CEILING = 20
-"""Rows that retired workers decline while no row at all succeeds, after which the run ends."""
+"""Rows that retired workers decline without any success before the run ends."""
 
 LONGEST_DECLINE_S = 30.0
-"""A worker that was retired gives back a row after at most so long, so that others take more of them."""
+"""Longest delay with which a retired worker returns a row, so that the others take more of them."""
 
 _ABOUT = "about the worker"
-"""Where a row says which worker it comes from and how it did."""
+"""Field of a row with its worker and that worker's state."""
 
 
 def map_rows(
     rows: Sequence[Row], stage: type, *arguments: Any, workers: int, least: int = 1, gpus: float = 0.0
 ) -> Iterator[Row]:
-    """What `stage(*arguments)` makes of each row, on a pool of actors; in any order, each at most once.
+    """The result of `stage(*arguments)` for each row, on a pool of actors; in any order, each at most once.
 
     Args:
-      rows: each with a `name` of its own, which its result gets, too.
-      stage: a class whose instances take a row and return one. The result may have a `fault`: what went wrong
-        through no fault of its input, beginning with the kind of error and a colon; and `failed`: whether
-        nothing came of the row, whatever was at fault. Instances may have a method `self_test` that raises
-        where the machine is not in order.
-      arguments: of the class; they go into the object store once.
-      workers: actors at most.
-      least: actors at the start. Nodes are requested for these at once; for more than these once rows have
-        been finished.
+      rows: each with a unique `name`, which its result gets, too.
+      stage: a class whose instances take a row and return one. The result may have a `fault`: an error that
+        its input did not cause, beginning with the kind of error and a colon; and `failed`: whether the row
+        has no result, for any reason. Instances may have a method `self_test` that raises if the machine is
+        faulty.
+      arguments: of the class; they are put into the object store once.
+      workers: largest number of actors.
+      least: number of actors at the start. Nodes are requested for these at once, and for more after the
+        first rows are finished.
       gpus: share of a GPU that an actor holds.
 
-    Failed rows come once their worker has done another one, has passed its self-test, or all are done.
-    A row whose actor dies is tried once more, and then once more after all others, alone. One that ends its
-    actor each time, or raises, has no result. Raises `UserError` if all workers fail alike.
-    Runs on the cluster that was joined, or on a local one of its own.
+    Failed rows are returned after their worker has succeeded with another one, has passed its self-test, or
+    all rows are done. A row whose actor dies is retried once, and then once more after all others, alone. A
+    row that kills its actor each time, or raises, has no result. Raises `UserError` if all workers fail in
+    the same way. Runs on the joined cluster, or on its own local one.
     """
     if not rows:
         return
@@ -108,10 +110,10 @@ class _Pool:
     """Actors of one pass.
 
     Attributes:
-      least, most: how many.
+      least, most: their number.
       gpus: share of a GPU of each.
-      avoid: nodes on which there are to be none.
-      last: whether what fails now is given up, whatever is at fault.
+      avoid: nodes without actors.
+      last: whether failed rows are given up, whatever the cause.
     """
 
     least: int
@@ -122,11 +124,11 @@ class _Pool:
 
 
 class _Seen:
-    """What came of rows, and which workers are not to be relied on.
+    """The results of rows, and the unreliable workers.
 
     Args:
       most: workers.
-      last: whether rows that are not done now may be given up, since others were done.
+      last: whether failed rows may be given up, because others succeeded.
     """
 
     def __init__(self, most: int, *, last: bool = False) -> None:
@@ -134,18 +136,17 @@ class _Seen:
         self._last = last
         self._good = 0
         self._declined: set[Any] = set()
-        self._held: dict[Any, tuple[Row, Row]] = {}  # failed rows, and what is about them
+        self._held: dict[Any, tuple[Row, Row]] = {}  # failed rows, and their metadata
         self._retired: dict[str, str] = {}
 
     def good(self, rows: Iterator[Row], lost: dict[Any, Row]) -> Iterator[Row]:
-        """Results, which leave `lost`; failed ones when their worker has proved itself, or at last.
+        """Results, which are removed from `lost`; failed rows after their worker has succeeded, or at the
+        end.
 
-        Those of workers that were retired are no results.
-
-        Raises `UserError` once all workers are retired.
+        Those of retired workers are not results. Raises `UserError` once all workers are retired.
         """
         for row in rows:
-            if row["name"] not in lost:  # a row that is tried again may arrive twice
+            if row["name"] not in lost:  # a retried row may arrive twice
                 continue
             about = row.pop(_ABOUT)
             if about["retired"]:
@@ -165,7 +166,7 @@ class _Seen:
         yield from self._released({about["actor"] for _, about in self._held.values()}, lost)
 
     def _released(self, actors: set[str], lost: dict[Any, Row]) -> Iterator[Row]:
-        """Failed rows of these workers, no longer held; of retired ones they are to be tried by others."""
+        """Failed rows of these workers, no longer held back; those of retired ones are retried by others."""
         theirs = [name for name, (_, about) in self._held.items() if about["actor"] in actors]
         for name in theirs:
             row, about = self._held.pop(name)
@@ -180,11 +181,11 @@ class _Seen:
         return bool(self._good)
 
     def again(self, lost: Mapping[Any, Row]) -> list[Any]:
-        """Rows that another worker is to try, beside others: it was not they that were at fault."""
+        """Rows for another worker to retry, because they were not at fault."""
         return [name for name in lost if name in self._declined]
 
     def nodes(self) -> frozenset[str]:
-        """Nodes with workers that were retired; none if no other would be left."""
+        """Nodes with retired workers; none if no other node would be left."""
         import ray
 
         sick = frozenset(self._retired.values())
@@ -196,7 +197,7 @@ class _Seen:
         if len(self._retired) >= self._most or (not self._good and len(self._declined) >= CEILING):
             said = fault.rstrip(".")
             raise UserError(
-                f"Every worker fails ({said}); fix that (see `raymaskdp doctor`) and run it again."
+                f"Every worker fails ({said}); fix that (see `raymaskdp doctor`) and run the command again."
             )
 
 
@@ -206,8 +207,8 @@ def _one_pass(rows: list[Row], stage: type, shared: Any, pool: _Pool) -> Generat
     from ray.data.context import AutoscalingConfig
 
     context = ray.data.DataContext.get_current()
-    # For a lost block Ray logs an error with its traceback. Whatever keeps that record keeps the pool, whose
-    # actors then hold their CPUs, and on a small cluster the actors of the next pass wait for ever.
+    # For a lost block Ray logs an error with its traceback. Any reference to that record keeps the pool,
+    # whose actors then hold their CPUs, and on a small cluster the actors of the next pass wait for ever.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context.max_errored_blocks = -1
     context.execution_no_progress_timeout_s = -1  # a long row is not a hang
@@ -220,10 +221,10 @@ def _one_pass(rows: list[Row], stage: type, shared: Any, pool: _Pool) -> Generat
         elsewhere["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(pool.avoid))})"}
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     with warnings.catch_warnings():
-        # Ray announces an end to further actor options, but names no other way to limit retries.
+        # Ray has deprecated further actor options, but has no other way to limit retries.
         warnings.simplefilter("ignore")
         finished: Any = dataset.map(
-            _Actor,  # type: ignore[arg-type]  # a class whose instances are called: what Ray documents
+            _Actor,  # type: ignore[arg-type]  # a class with callable instances, as Ray documents
             fn_constructor_args=[stage, shared, Path.cwd(), pool],
             compute=ray.data.ActorPoolStrategy(
                 min_size=pool.least, max_size=pool.most, max_tasks_in_flight_per_actor=1
@@ -238,14 +239,14 @@ def _one_pass(rows: list[Row], stage: type, shared: Any, pool: _Pool) -> Generat
 
 
 class _Actor:
-    """A stage in a Ray actor: one thread, and no accelerator but what it was given."""
+    """A stage in a Ray actor: one thread, and no accelerator except the assigned one."""
 
     def __init__(self, stage: type, shared: Any, folder: Path, pool: _Pool) -> None:
         work_in(folder)
         if not pool.gpus:
-            # Actors without GPUs are not masked any more: they would all start on the first one.
+            # Ray no longer masks GPUs for actors without GPUs, so all of them would use the first one.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa draws in as many threads as there are CPUs
+        os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa uses as many threads as there are CPUs
         import cv2
         import ray
         import torch
@@ -301,7 +302,7 @@ class _Actor:
         return {**made, "name": row["name"], _ABOUT: about}
 
     def _in_order(self, fault: str, failed: bool) -> bool:
-        """Whether this row shows that the worker is in order; one that is not is broken from now on."""
+        """Whether this row shows that the worker is working; otherwise it is marked as broken."""
         self._failures = self._failures + 1 if failed else 0
         self._faults = [*self._faults, fault][-FAILURES_TO_TEST:] if fault else []
         if fault.startswith(MACHINE) and not self._pool.last:
@@ -325,6 +326,6 @@ class _Actor:
 
 
 def _said(error: BaseException) -> str:
-    """An error in one line, its kind first; those for users without it."""
+    """An error in one line, with its class; a `UserError` without it."""
     text = " ".join(str(error).split())[:200]
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

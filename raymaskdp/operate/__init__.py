@@ -1,1 +1,1 @@
-"""Running on machines that are not in front of you: a check-up, jobs on a cluster, and how far a run is."""
+"""Runs on remote machines: checks of a machine, jobs on a cluster, and the progress of runs."""

@@ -1,7 +1,7 @@
-"""A discrete-event model of a cluster that works off a list of videos: how long, and for how many node-hours.
+"""A discrete-event model of a cluster that processes a list of videos: wall time and node-hours.
 
-Workers take the next video of the list when they are free, as the pipeline does. Nodes come one by one
-after a start-up time; spot nodes are lost at random, cost the videos that were on them, and come again.
+Workers take the next video of the list when they are free, as the pipeline does. Nodes arrive one by one
+after a start-up time. Spot nodes are lost at random, with the videos in progress, and replaced.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What works.
+    """The machines.
 
     Attributes:
-      nodes: most machines at a time.
+      nodes: largest number of machines at a time.
       workers: workers on each.
-      node_start: seconds from asking for a machine to its first worker's start.
+      node_start: seconds from the request of a machine to the start of its first worker.
       worker_start: seconds from there to the first frame.
-      losses: nodes lost for each hour that one runs (0 for on-demand machines).
+      losses: nodes lost per hour of running time (0 for on-demand machines).
     """
 
     nodes: int
@@ -33,13 +33,13 @@ class Cluster:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of it.
+    """The result of a simulation.
 
     Attributes:
       seconds: from the first request to the last video.
-      node_seconds: that machines were held, start-up included.
-      busy: share of the workers' time that was spent on videos that counted.
-      lost_nodes, redone: machines lost, and videos done again because of it.
+      node_seconds: time of all machines, including start-up.
+      busy: share of the workers' time spent on videos that counted.
+      lost_nodes, redone: machines lost, and videos repeated because of that.
     """
 
     seconds: float
@@ -50,12 +50,12 @@ class Outcome:
 
 
 def simulate(videos: Sequence[float], cluster: Cluster, *, seed: int = 0) -> Outcome:
-    """Work off `videos`, the seconds that a worker takes for each, in their order."""
+    """Process `videos`, given by the seconds that a worker needs for each, in their order."""
     draw = random.Random(seed)
     waiting = list(reversed(videos))
     events: list[tuple[float, int, str, int, float]] = []  # time, tie, what, node, seconds of the video
     tie = 0
-    began: dict[int, float] = {}  # nodes that are there, and since when they are paid for
+    began: dict[int, float] = {}  # running nodes, and the start of their cost
     running: dict[int, list[float]] = {}  # videos on each
     node_seconds, last, lost, redone, next_node = 0.0, 0.0, 0, 0, 0
 
@@ -79,7 +79,7 @@ def simulate(videos: Sequence[float], cluster: Cluster, *, seed: int = 0) -> Out
     while open_videos:
         time, _, what, node, video = heapq.heappop(events)
         if node not in began:
-            continue  # of a machine that is gone
+            continue  # of a lost machine
         if what == "lost":
             node_seconds += time - began.pop(node)
             dropped = running.pop(node)
@@ -97,7 +97,7 @@ def simulate(videos: Sequence[float], cluster: Cluster, *, seed: int = 0) -> Out
             running[node].append(taken)
             push(time + taken, "done", node, taken)
         elif not running[node]:
-            node_seconds += time - began.pop(node)  # idle: let go
+            node_seconds += time - began.pop(node)  # idle: released
             del running[node]
     node_seconds += sum(last - since for since in began.values() if last > since)
     held = node_seconds * cluster.workers

@@ -1,7 +1,7 @@
-"""How long each stage takes for a video of a given size, learned from videos that were done.
+"""Time of each stage for a video of a given size, estimated from finished videos.
 
 A stage's time is modelled as `frames · (a + b · megapixels)` with a, b ≥ 0, fitted by non-negative least
-squares on relative errors, so that short and long videos count alike.
+squares on relative errors, so that short and long videos have equal weight.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from scipy.optimize import nnls
 from raymaskdp.errors import UserError
 
 LAST = "verify"
-"""The stage that only a video reaches which went through all of them."""
+"""The last stage; only a completely processed video has it."""
 
 OTHER = "other"
-"""What a video takes beside its stages: it is decoded once in a process of its own, hashed, written down."""
+"""Time of a video outside its stages: decoding in a separate process, hashing, recording."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What a video's cost depends on: its frames, and millions of pixels in one."""
+    """The size of a video: its frames, and millions of pixels of one."""
 
     frames: int
     megapixels: float
@@ -33,7 +33,7 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A video that was done: its size, seconds by stage, and megabytes written (0 if nothing was)."""
+    """A finished video: its size, seconds by stage, and megabytes written (0 if none)."""
 
     size: Size
     seconds: Mapping[str, float]
@@ -42,17 +42,17 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What a worker on one kind of machine takes.
+    """Cost of a worker on one kind of machine.
 
     Attributes:
-      machine: what it was measured on, in words.
+      machine: the measured machine, in words.
       seconds: by stage, seconds a frame, and seconds a frame and megapixel.
-      megabytes: written a frame and megapixel.
-      start: seconds from asking for a worker to its first frame.
-      cores: processors that one worker keeps busy; 0 where workers that slow each other down are in the times
-        already, as in those of a run.
-      error: typical relative error of a video's predicted time, from predicting each sample by the others.
-      samples: how many videos it was learned from.
+      megabytes: written for each frame and megapixel.
+      start: seconds from the request of a worker to its first frame.
+      cores: processors that one worker uses; 0 if the measured times already include the mutual slowdown of
+        workers, as those of a run.
+      error: typical relative error of a video's predicted time, by leave-one-out prediction.
+      samples: number of videos.
     """
 
     machine: str
@@ -64,9 +64,9 @@ class Profile:
     cores: float = 0.0
 
     def slower(self, workers: int, cores: int, *, starting: bool = False) -> float:
-        """How many times as long `workers` take that share a machine of so many processors.
+        """Slowdown factor of `workers` that share a machine with so many processors.
 
-        While they start, Ray's own processes keep about one more processor busy.
+        During their start, Ray's own processes use about one more processor.
         """
         if not self.cores:
             return 1.0
@@ -74,7 +74,7 @@ class Profile:
         return max(1.0, wanted / cores)
 
     def video(self, size: Size) -> float:
-        """Seconds that a worker takes for a video."""
+        """Seconds of a worker for a video."""
         return sum(self.stage(name, size) for name in self.seconds)
 
     def stage(self, name: str, size: Size) -> float:
@@ -84,12 +84,12 @@ class Profile:
 
 
 def learn(samples: Sequence[Sample], *, machine: str, start: float, cores: float = 0.0) -> Profile:
-    """The profile of a machine from videos done on it. Raises `UserError` without any that has all stages."""
+    """The profile of a machine from videos processed on it. Raises `UserError` if none has all stages."""
     whole = [sample for sample in samples if LAST in sample.seconds]
     if not whole:
         raise UserError(
-            "No video of the sample went through all stages, so there is nothing to learn from; "
-            "take more videos (sample=10), or others."
+            "No video of the sample went through all stages, so there are no times to estimate from; "
+            "use more videos (sample=10), or others."
         )
     return Profile(
         machine=machine,
@@ -136,7 +136,7 @@ def _fit(samples: Sequence[Sample]) -> dict[str, tuple[float, float]]:
 
 
 def _error(samples: Sequence[Sample]) -> float:
-    """Root mean square of log(predicted / taken), each sample predicted by the others; 0.3 for one alone."""
+    """Root mean square of log(predicted / measured), by leave-one-out prediction; 0.3 for a single sample."""
     if len(samples) == 1:
         return 0.3  # unknown; videos of one kind differ by about that much
     errors = []

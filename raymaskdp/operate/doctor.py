@@ -1,4 +1,6 @@
-"""`raymaskdp doctor`: is everything here that the commands need, and what to type where it is not."""
+"""`raymaskdp doctor`: check that this machine has everything the commands need, and how to fix what is
+missing.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +19,27 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import cache_dir
 
 DRIVER_OF_CUDA = {11: 450, 12: 525, 13: 580}
-"""The oldest driver that runs what is built for a version of CUDA, by their first numbers."""
+"""The oldest driver for software built for a version of CUDA, by their first numbers."""
 
 Verdict = Literal["ok", "note", "unsure", "wrong"]
 
 SPACE_GIB = 10
-"""Free disk below which long runs are likely to end in the middle; a minute of 1080p takes about 0.1 GiB."""
+"""Free disk below which long runs may fail; a minute of 1080p needs about 0.1 GiB."""
 
 SHARED_MEMORY_GIB = 1
-"""Ray's object store lives in /dev/shm; with less it falls back to the disk, or cannot start."""
+"""Ray's object store uses /dev/shm; with less memory it falls back to the disk, or cannot start."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
-      name: what.
-      verdict: "ok", "note" (works, but slower or with less), "unsure" (cannot be known here) or "wrong" (some
-        commands cannot work).
-      found: what is there, in a few words.
-      fix: what to do about it, in one line; "" where nothing is to be done.
+      name: the subject.
+      verdict: "ok", "note" (works, but slower or with less), "unsure" (cannot be determined here) or "wrong"
+        (some commands cannot work).
+      found: the result, in a few words.
+      fix: the remedy, in one line; "" if none is needed.
     """
 
     name: str
@@ -68,7 +70,7 @@ class DoctorResult:
 
 
 def doctor() -> DoctorResult:
-    """Look at this machine. Nothing is installed, downloaded or changed."""
+    """Check this machine. Nothing is installed, downloaded or changed."""
     found = tuple(look() for look in (*LOOKS, *_disks()))
     return DoctorResult(healthy=all(check.verdict != "wrong" for check in found), checks=found)
 
@@ -79,7 +81,7 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
-    """Installed versions against what the package asks for."""
+    """Installed versions compared with the package's requirements."""
     from packaging.requirements import Requirement
 
     wrong = []
@@ -181,7 +183,7 @@ def _shared_memory() -> Check:
 
 
 def _disks() -> list[Callable[[], Check]]:
-    """One check for every file system that is written to by default."""
+    """One check for every file system with a default output folder."""
     places = {"cache": cache_dir(), "temporary files": Path(os.environ.get("TMPDIR", "/tmp")), "here": Path()}
     return [lambda name=name, path=path: _disk(name, path) for name, path in places.items()]  # type: ignore[misc]
 
@@ -203,7 +205,7 @@ def _disk(name: str, path: Path) -> Check:
         name=f"disk: {name}",
         verdict="note" if low else "ok",
         found=f"{free:.0f} GiB free at {existing}",
-        fix="free some space, or work on another disk" if low else "",
+        fix="free some space, or use another disk" if low else "",
     )
 
 
@@ -218,7 +220,7 @@ def older_driver(cuda: str | None, driver: str) -> str:
 
 
 def _driver(told: Path = Path("/proc/driver/nvidia/version")) -> str:
-    """The version of NVIDIA's driver, "" if that is not known."""
+    """The version of NVIDIA's driver, "" if unknown."""
     with contextlib.suppress(OSError):
         found = re.search(r"Kernel Module\s.*?(\d{3}\.[\d.]+)\s", told.read_text(encoding="utf-8"))
         return found[1] if found else ""

@@ -1,4 +1,4 @@
-"""`raymaskdp estimate`: what anonymizing a source will take, in time, machines, storage and money."""
+"""`raymaskdp estimate`: the time, machines, storage and money that anonymizing a source will need."""
 
 from __future__ import annotations
 
@@ -33,32 +33,33 @@ from raymaskdp.places import Place
 from raymaskdp.video import sandbox
 
 PROBED = 400
-"""Videos whose length and size are looked up; the rest are taken to be like them."""
+"""Largest number of videos that are probed; the others are assumed to be like them."""
 
 PROBED_FAR = 40
-"""The same for videos on an object store, which have to be fetched for it."""
+"""The same for videos on an object store, which have to be downloaded for it."""
 
 USED = "processor_seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateConfig:
-    """What is planned, and for which machines.
+    """The run to estimate, and its machines.
 
     Attributes:
-      anonymize: the settings that the run will have.
-      sample: videos, drawn over all lengths, that one worker does here to learn from; 0 with a `profile`.
-      profile: a profile that an earlier plan saved, of the machines that will do the work.
-      run: an output folder of `anonymize` to learn from, instead of a sample.
-      save_profile: where to write what was learned.
-      out: output folder of the run that is planned: the plan is left there, and the run's report compares.
-      nodes: numbers of machines to plan for.
+      anonymize: the settings of the run.
+      sample: videos of various lengths that one worker processes here to measure the time; 0 with a
+        `profile`.
+      profile: a profile that an earlier estimate saved, of the machines of the run.
+      run: an output folder of `anonymize` whose times are used, instead of a sample.
+      save_profile: file for the measured profile.
+      out: output folder of the estimated run; the estimate is stored in it, and the run's report compares.
+      nodes: numbers of machines to estimate for.
       workers: workers on each machine.
-      cores: processors of each machine; those of this one where None.
+      cores: processors of each machine; those of this one for None.
       price: of a machine for an hour, in any currency.
-      node_start: seconds until a machine that was asked for is there; 0 for machines that run already.
-      losses: spot machines lost for each hour that one runs.
-      seed: draws the sample and the losses.
+      node_start: seconds until a requested machine is available; 0 for running machines.
+      losses: spot machines lost per hour of running time.
+      seed: of the sample and of the losses.
     """
 
     anonymize: AnonymizeConfig = dataclasses.field(default_factory=AnonymizeConfig)
@@ -85,14 +86,14 @@ class EstimateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """The work on a number of machines.
+    """The cost of the run on a number of machines.
 
     Attributes:
       nodes: machines.
       hours, hours_low, hours_high: of wall-clock time, and its range (about nine in ten).
       node_hours: machine hours, start-up and idle ones included.
-      money: at the price given.
-      busy: share of the time that was paid for and worked on videos.
+      money: at the given price.
+      busy: share of the paid time that was spent on videos.
     """
 
     nodes: int
@@ -106,16 +107,16 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateResult:
-    """The plan.
+    """The estimate.
 
     Attributes:
-      videos, frames: of the source; `frames` is estimated where not all videos were looked up.
-      machine: what the times are of.
-      samples: videos that they were learned from.
+      videos, frames: of the source; `frames` is an estimate if not all videos were probed.
+      machine: the machine of the times.
+      samples: number of measured videos.
       frames_per_second: of one worker.
       shares: share of each stage in a worker's time.
       worker_hours: of all videos, on one worker.
-      longest_seconds: of the longest video, below which no cluster gets.
+      longest_seconds: of the longest video, a lower bound for any cluster.
       gigabytes: that will be written.
       error: relative error that the range allows for.
       offers: one for each number of machines.
@@ -139,7 +140,7 @@ class EstimateResult:
         )
         lines = [
             f"{self.videos} videos, about {self.frames} frames; "
-            f"learned from {self.samples} on {self.machine}",
+            f"measured on {self.samples} of them, on {self.machine}",
             f"one worker: {self.frames_per_second:.2f} frames/s, {self.worker_hours:.2f} hours ({shares})",
             f"written: about {self.gigabytes:.2f} GB; the longest video takes {self.longest_seconds:.0f} s",
             "",
@@ -155,11 +156,12 @@ class EstimateResult:
 
 
 def estimate(source: Place, settings: EstimateConfig) -> EstimateResult:
-    """Predict a run of `anonymize` over `source`.
+    """Estimate a run of `anonymize` over `source`.
 
-    Does a few of its videos on one worker of a local Ray cluster, in a folder that is removed again, unless a
+    Processes a few of its videos on one worker of a local Ray cluster, in a temporary folder, unless a
     profile or a run is given.
-    Raises `UserError` if nothing can be learned.
+
+    Raises `UserError` if there are no times to estimate from.
     """
     if settings.save_profile is not None:
         require_ours(settings.save_profile)  # before the work
@@ -170,7 +172,9 @@ def estimate(source: Place, settings: EstimateConfig) -> EstimateResult:
     limits = settings.anonymize.decode
     sizes = {record.video_id: size for record in probed if (size := _size(record, limits)) is not None}
     if not sizes:
-        raise UserError(f"No video of {source} can be read; `raymaskdp anonymize` says why of each.")
+        raise UserError(
+            f"No video of {source} can be read; `raymaskdp anonymize` reports the reason for each."
+        )
     profile = _profile([record for record in probed if record.video_id in sizes], sizes, settings, draw)
     if settings.save_profile is not None:
         write_json(settings.save_profile, config.to_dict(profile))
@@ -203,7 +207,7 @@ def estimate(source: Place, settings: EstimateConfig) -> EstimateResult:
 
 
 def _starts(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> int:
-    """How often workers start: for what cameras see, for their backgrounds and for everything, or once."""
+    """How often workers start: for observations, for plates and for all videos, or once."""
     return 3 if shared_background.donors(records, settings.plate.shared_videos) else 1
 
 
@@ -221,7 +225,7 @@ def _offer(
         losses=settings.losses,
     )
     outcome = simulate([slower * each for each in seconds], cluster, seed=settings.seed)
-    # Times of videos are all too long or all too short together, by about the profile's error.
+    # The errors of the videos' times are fully correlated, by about the profile's error.
     spread = math.exp(1.65 * profile.error)
     start += settings.node_start
     working = max(outcome.seconds - start, 0.0)
@@ -246,7 +250,7 @@ def _profile(
         samples = samples_of(table, {str(row["video_id"]): _written(settings.run, row) for row in table})
         return learn(samples, machine=f"the machines of {settings.run}", start=0.0)
     if not settings.sample:
-        raise UserError("Give sample=4 to learn from videos done here, or a profile, or a run.")
+        raise UserError("Give sample=4 to measure videos here, or a profile, or a run.")
     ordered = sorted(records, key=lambda r: sizes[r.video_id].frames * sizes[r.video_id].megapixels)
     step = max(len(ordered) / settings.sample, 1.0)
     picks = sorted(
@@ -256,7 +260,7 @@ def _profile(
 
 
 class Clock:
-    """The last stage of a sample: notes how much processor time its worker has used so far."""
+    """The last stage of a sample: records the processor time of its worker so far."""
 
     def __init__(self, config: AnonymizeConfig, job: stages.Job) -> None:
         pass
@@ -270,9 +274,9 @@ class Clock:
 
 
 def _measure(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> Profile:
-    """Do some videos on one worker, as a run does, the first of them twice.
+    """Process some videos on one worker, as a run does, the first of them twice.
 
-    What is not the time of videos that come after others is the start: processes, imports, networks.
+    The start (processes, imports, networks) is the time that repeated videos do not need.
     """
     twice = dataclasses.replace(records[0], video_id=f"{records[0].video_id}-first")
     items = [Pending(record=record) for record in (twice, *records)]
@@ -321,7 +325,9 @@ def _written(folder: Path, row: dict[str, object]) -> float:
 
 
 def _size(record: VideoRecord, limits: sandbox.DecodeLimits) -> Size | None:
-    """None for a video that cannot be read: it costs next to nothing, and the run says why."""
+    """The size of a video; None if it cannot be read, in which case it costs almost nothing, and the run
+    reports it.
+    """
     try:
         with storage.local_copy(record.path) as path:
             info = sandbox.probe(path, limits)

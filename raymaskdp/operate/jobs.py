@@ -1,8 +1,8 @@
-"""Ray jobs: the same commands, run on a cluster. The only file that knows Ray's job server.
+"""Ray jobs: the same commands, run on a cluster. Only this file uses Ray's job server.
 
-A job's id is a digest of what it is to do, so that submitting twice attaches to the job that is there
-instead of starting another. All commands finish what is missing and redo nothing, so a job that failed or
-was stopped is simply submitted again; that try is ID-2, the next one ID-3.
+A job's id is a digest of its work, so submitting twice attaches to the existing job instead of starting
+another. All commands complete missing outputs and repeat nothing, so a failed or stopped job is simply
+submitted again; that attempt is ID-2, the next one ID-3.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ COMMANDS: dict[str, str] = {
     "train": "raymaskdp.train:TrainConfig",
     "sweep": "raymaskdp.sweep:SweepConfig",
 }
-"""Commands that make sense as jobs, and the settings they take."""
+"""Commands that can run as jobs, and their settings."""
 
 PREFIX = "raymaskdp-"
 POLL_SECONDS = 0.5
 
 EXIT_STATUS: dict[State, int] = {"succeeded": 0, "failed": 1, "stopped": 3, "pending": 4, "running": 4}
-"""What `submit` and `job status` exit with; 2 is for input that has to be corrected."""
+"""Exit status of `submit` and `job status`; 2 is for invalid input."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """Where a job is.
+    """The state of a job.
 
     Attributes:
       id: its submission id.
       state: pending, running, succeeded, failed or stopped.
       entrypoint: the command that it runs.
-      attached: it had been submitted before, and was not started again.
-      message: what the job server says, "" if nothing.
+      attached: whether it had been submitted before, and was not started again.
+      message: of the job server, "" if none.
     """
 
     id: str
@@ -83,17 +83,18 @@ def submit(
     environment: Mapping[str, str] | None = None,
     follow: bool = True,
 ) -> JobResult:
-    """Run `raymaskdp COMMAND ARGUMENTS` with `settings` as a job, or attach to the one that does.
+    """Run `raymaskdp COMMAND ARGUMENTS` with `settings` as a job, or attach to the existing one.
 
     Args:
       command: anonymize, train or sweep.
-      settings: an instance of its configuration; what differs from the defaults is written into the
-        job's command line, so no file has to be shipped. Paths are the cluster's.
+      settings: an instance of its configuration; differences from the defaults are written into the job's
+        command line, so no file has to be uploaded. Paths are the cluster's.
       arguments: the command's other arguments.
-      address: of the job server, such as http://127.0.0.1:8265; `$RAY_API_SERVER_ADDRESS` or a local
-        cluster where it is not given.
-      working_dir: a folder to upload, for plugins of one's own: of it only `CODE`; a key is refused.
-      environment: variables of the job. They can be read on the cluster's dashboard: no place for secrets.
+      address: of the job server, such as http://127.0.0.1:8265; `$RAY_API_SERVER_ADDRESS` or a local cluster
+        by default.
+      working_dir: a folder to upload, for the user's own plugins: of it only `CODE`; a key is refused.
+      environment: variables of the job. They are visible on the cluster's dashboard, so they must not be
+        secrets.
       follow: print the job's output until it ends; otherwise return at once.
     """
     line = shlex.join(["raymaskdp", command, *arguments, *config.overrides(settings)])
@@ -118,12 +119,12 @@ def submission_id(command: str, line: str, environment: Mapping[str, str]) -> st
 
 
 def status(job_id: str, *, address: str | None = None) -> JobResult:
-    """Where a job is. Raises `UserError` if there is none of that id."""
+    """The state of a job. Raises `UserError` if there is none with that id."""
     return _describe(_client(address), job_id)
 
 
 def stop(job_id: str, *, address: str | None = None) -> JobResult:
-    """End a job and wait until it has ended; submitting it again resumes its work."""
+    """Stop a job and wait until it has ended; submitting it again resumes its work."""
     client = _client(address)
     _describe(client, job_id)
     client.stop_job(job_id)
@@ -141,14 +142,14 @@ def follow(job_id: str, *, address: str | None = None) -> JobResult:
 
 
 def jobs(*, address: str | None = None) -> JobList:
-    """The jobs of this program that the cluster knows."""
+    """The jobs of this program on the cluster."""
     found = [job for job in _client(address).list_jobs() if (job.submission_id or "").startswith(PREFIX)]
     found.sort(key=lambda job: job.start_time or 0, reverse=True)
     return JobList(jobs=tuple(map(_result, found)))
 
 
 def _client(address: str | None) -> Any:
-    # Ray answers to this when it is imported.
+    # Ray reads this when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from ray.job_submission import JobSubmissionClient
 
@@ -156,16 +157,16 @@ def _client(address: str | None) -> Any:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"No job server answers at {address or 'the local cluster'} ({_first_line(error)}); give the "
-            "dashboard's address, such as --address http://127.0.0.1:8265, and its token if it asks for one."
+            f"No job server responds at {address or 'the local cluster'} ({_first_line(error)}); give the "
+            "dashboard's address, such as --address http://127.0.0.1:8265, and its token if it requires one."
         ) from error
 
 
 def _start(client: Any, job_id: str, line: str, runtime: Mapping[str, Any]) -> tuple[str, bool]:
-    """Start the job unless it is there already; its id, and True if it is.
+    """Start the job unless it exists already; returns its id, and True if it exists.
 
-    After a try that failed or was stopped the next one gets a number: an id that was used is not free at
-    once, even when its entry is deleted.
+    After a failed or stopped attempt the next one gets a number, because a used id is not available at once,
+    even when its entry is deleted.
     """
     for number in itertools.count(1):
         tried = job_id if number == 1 else f"{job_id}-{number}"
@@ -176,15 +177,15 @@ def _start(client: Any, job_id: str, line: str, runtime: Mapping[str, Any]) -> t
             return tried, True
         try:
             client.submit_job(
-                # Without the shell between, a stop in the first moments reaches the command, which would
-                # otherwise work on, alone, and hold its output folder.
+                # Without a shell between, an early stop reaches the command. Otherwise the command would
+                # continue alone and hold its output folder.
                 entrypoint=f"exec {line}",
                 submission_id=tried,
                 runtime_env=dict(runtime),
                 metadata={"raymaskdp": __version__},
             )
         except RuntimeError as error:
-            # Another user may have submitted the same in the meantime.
+            # Another user may have submitted the same job in the meantime.
             if _state(client, tried) is None:
                 raise UserError(f"The cluster refuses the job: {_first_line(error)}.") from error
             return tried, True
@@ -203,7 +204,7 @@ def _print_output(client: Any, job_id: str) -> None:
         raise UserError(
             f"No longer following; the job is still running (`raymaskdp job follow {job_id}`, or `job stop`)."
         ) from None
-    # The stream may end a moment before the verdict is known, or with a lost connection.
+    # The stream may end before the final state is known, or with a lost connection.
     while _describe(client, job_id).state in ("pending", "running"):
         time.sleep(POLL_SECONDS)
 

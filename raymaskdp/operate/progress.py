@@ -26,14 +26,14 @@ Kind = Literal["anonymize", "train", "sweep"]
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far one run is.
+    """The progress of one run.
 
     Attributes:
       folder: its output folder.
       kind: the command that writes it.
-      done, total: videos, steps or trials; `total` is None where it is not known any more.
-      state: finished, running (its files changed lately, or are locked) or stopped.
-      detail: what else there is to say, in a few words.
+      done, total: videos, steps or trials; `total` is None if unknown.
+      state: finished, running (its files changed recently, or are locked) or stopped.
+      detail: further information, in a few words.
     """
 
     folder: str
@@ -51,7 +51,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusResult:
-    """All runs below a folder; `damaged` says what could not be read, a sentence each."""
+    """All runs below a folder; `damaged` names unreadable files, a sentence each."""
 
     runs: tuple[Progress, ...]
     damaged: tuple[str, ...] = ()
@@ -61,14 +61,14 @@ class StatusResult:
 
 
 STILL_SECONDS = 120
-"""A training run whose curve has not grown for this long is taken to be stopped."""
+"""A training run whose curve has not grown for this long is considered stopped."""
 
 
 def status(folder: Place) -> StatusResult:
-    """How far every run below `folder` is. Reads small files only; works beside the runs.
+    """The progress of every run below `folder`. Reads small files only; does not disturb the runs.
 
-    A folder on an object store is one that `anonymize` writes to. Raises `UserError` if nothing of ours is
-    there.
+    A folder on an object store is an output of `anonymize`. Raises `UserError` if there are no outputs of
+    ours.
     """
     if places.is_url(folder):
         return StatusResult(runs=(_stored(str(folder)),))
@@ -84,9 +84,7 @@ def status(folder: Place) -> StatusResult:
     found += readable(_trained, alone, damaged)
     if not found:
         raise UserError(
-            damaged[0]
-            if damaged
-            else f"The folder {folder} holds nothing that anonymize, train or sweep wrote."
+            damaged[0] if damaged else f"The folder {folder} has no outputs of anonymize, train or sweep."
         )
     return StatusResult(runs=tuple(found), damaged=tuple(damaged))
 
@@ -98,7 +96,7 @@ def _anonymize_folders(root: Path, damaged: list[str]) -> list[Path]:
 
 
 def _with_outcomes(path: Path) -> Path | None:
-    """A manifest that `anonymize` wrote; None for another. Raises `Damaged` for what is none."""
+    """A manifest that `anonymize` wrote; None for another. Raises `Damaged` for an unreadable one."""
     return path if "status" in read_parquet(path).columns else None
 
 
@@ -107,22 +105,22 @@ def _anonymized(folder: Path) -> Progress:
     running, total = progress.run_state(folder)
     began = progress.started_at(folder)
     if running:
-        return _decided(str(folder), rows, total, "running", f"begun {_clock(began)}")
+        return _decided(str(folder), rows, total, "running", f"started {_clock(began)}")
     if began is None:
         return _decided(str(folder), rows, None, "finished")
     table = folder / manifest.MANIFEST
     last = max(progress.last_activity(folder), table.stat().st_mtime if table.exists() else 0)
-    said = f"begun {_clock(began)}, and no sign of life since {_clock(last)}; the same command takes it up"
+    said = f"started {_clock(began)}, no activity since {_clock(last)}; the same command resumes it"
     return _decided(str(folder), rows, progress.read(folder), "stopped", said)
 
 
 def _clock(moment: float | None) -> str:
-    """A moment, by the clock of this machine."""
+    """A time, by the clock of this machine."""
     return "just now" if moment is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def _stored(url: str) -> Progress:
-    """A store has no locks: a run is running as long as it writes that it is."""
+    """The progress of a run on a store. There are no locks: a recent heartbeat means that it runs."""
     rows = manifest.read_manifest(url)
     videos = progress.read(url)
     if not rows and videos is None:
@@ -172,16 +170,16 @@ def _trained(folder: Path) -> Progress:
 
 
 def _spent(folder: Path, plan: PrivacyPlan) -> str:
-    """What a run has spent, as its ledger says: the curve is for eyes, and may lack lines."""
+    """The privacy cost of a run, from its ledger, because the curve may lack lines."""
     if plan.mechanism == "sgd":
         return "not private"
     if not (folder / "ledger.jsonl").exists():
         begun = (folder / "curve.jsonl").exists() or (folder / "result.json").exists()
-        return "what was spent is not known, for its ledger is gone" if begun else "nothing spent"
+        return "its spent ε is unknown, because its ledger is missing" if begun else "nothing spent"
     try:
         steps = read_ledger(folder / "ledger.jsonl").steps_spent
     except Damaged as error:
-        return f"what was spent is not known: {error}"
+        return f"its spent ε is unknown: {error}"
     if not steps:
         return "nothing spent"
     epsilon = spent_at_most(plan, steps)
@@ -203,12 +201,14 @@ def _swept(folder: Path) -> Progress:
         done=len(results),
         total=total,
         state="finished" if finished else _state(folder / "-", *latest),
-        detail=f"{total - len(results)} failed" if finished and total is not None else f"{len(curves)} begun",
+        detail=f"{total - len(results)} failed"
+        if finished and total is not None
+        else f"{len(curves)} started",
     )
 
 
 def _planned(sweep: sweeps.SweepConfig) -> int | None:
-    """Trials of the grids and of the search; None where chance decides how many, which stays private."""
+    """Number of trials of the grids and of the search; None if it is random and therefore private."""
     if sweep.pays and sweep.search is not None:
         return None
     learned = sweep.search.trials if sweep.search is not None and sweep.search.method == "optuna" else 0

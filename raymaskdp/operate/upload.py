@@ -1,4 +1,4 @@
-"""What of a working directory leaves the machine with a job: code and its settings, and nothing else."""
+"""The files of a working directory that are uploaded with a job: code and its settings, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from raymaskdp.datasets.search import is_provenance
 from raymaskdp.errors import UserError
 
 CODE = (".py", ".pyi", ".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".txt", ".md", ".sh")
-"""Endings of what is uploaded, in small letters."""
+"""File name endings that are uploaded, in lower case."""
 
 MOST_UPLOADED_MIB = 10
-"""What one such file may have; larger ones are data, which belong on storage of their own."""
+"""Largest size of such a file; larger ones are data, which belong on separate storage."""
 
 KEYS = re.compile(
     r"(^|/)(\.env([./].*)?|.*env\.txt|id_(rsa|dsa|ecdsa|ed25519)([^a-z0-9/][^/]*)?|auth_token|kaggle\.json"
@@ -24,7 +24,7 @@ KEYS = re.compile(
     r"|(^|/)(private|secrets?|\.ssh|\.aws|\.gnupg)/",
     re.IGNORECASE,
 )
-"""Names of keys and secrets. They stay behind; one among the code is refused."""
+"""Names of keys and secrets. They are not uploaded; one among the code is refused."""
 
 _SHAPES = (
     rb"-----BEGIN [A-Z ]{0,40}PRIVATE KEY( BLOCK)?-----",
@@ -38,51 +38,51 @@ _SHAPES = (
     rb"\bxox[a-z]-[\w-]{10}",
     rb"\bAIza[\w-]{35}",
 )
-"""What keys of clouds, hubs and services look like, whatever they are called."""
+"""Formats of keys of clouds, hubs and services, under any name."""
 
 _NAMED = (
-    # What is so called is a key, whatever it looks like.
+    # A variable with such a name is a key, whatever its format.
     rb"""(secret[-_]?access[-_]?key|client-key-data)["']?\s{0,20}[:=]\s{0,20}["']?[^\s"'<${]""",
     rb"AccountKey=[\w+/=]{16}",
-    # What may be called so in code: only with a value that is written out.
+    # Names that also occur in code: only with a literal value.
     rb"""(password|passwd|passphrase|api[-_]?key|(auth|access)[-_]?token|(client|app)[-_]?secret|secret[-_]?key)"""
     rb"""["']?\s{0,20}[:=]\s{0,20}(["'])(?![<${%*\[]|your|x{3}|none\b|null\b)[^\s"']{3,200}["']""",
     rb"""\bmachine\s{1,9}\S{1,200}(\s{1,9}(login|account)\s{1,9}\S{1,200}){0,2}\s{1,9}password\s{1,9}\S""",
     rb"""["']auth["']\s{0,9}:\s{0,9}["'](?=[A-Za-z+/=]{0,200}\d)[\w+/]{12,2000}={0,2}["']""",
     rb"""\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@"'<>{}$%]{1,60}:(?![<${%*\[]|your|x{3})(?=[^\s/@"'<>{}]{0,60}\d)"""
     rb"""[^\s/@"'<>{}]{6,200}@[\w.-]""",
-    # As in files of variables.
+    # As in files of environment variables.
     rb"""(password|api[-_]?key|token|secret)["']?\s{0,20}[:=]\s{0,20}(?=[\w+/-]{0,60}\d)(?=[\w+/-]{0,60}[a-z])[\w+/=-]{16,200}\s{0,9}$""",
 )
-"""Names of keys with a value, in whatever letters and quotes: YAML, JSON, settings, scripts."""
+"""Names of keys with a value, in any case and quotes: YAML, JSON, settings, scripts."""
 
 _PLAIN = re.compile(
     rb"""^[\s-]{0,20}(\w{1,20}_)?(password|passwd|passphrase)["']?\s{0,20}[:=]\s{0,20}"""
     rb"""(?![<${%*\[|>]|your|x{3})(?=[^\s"'().\[\]=]{0,60}\d)[^\s"'().\[\]=]{5,200}\s{0,9}(#.*)?$""",
     re.MULTILINE | re.IGNORECASE,
 )
-"""A short password with a digit and no quotes, in settings or notes; in code it is an expression."""
+"""A short password with a digit and without quotes, in settings or notes; in code it is an expression."""
 
 NOTES = (".yaml", ".yml", ".ini", ".cfg", ".txt", ".md")
 
 HELD = re.compile(
     b"|".join([b"(%s)" % shape for shape in _SHAPES] + [b"(?i:%s)" % named for named in _NAMED]), re.MULTILINE
 )
-"""What gives a key away inside of a file."""
+"""Patterns of keys inside a file."""
 
 
 def left_behind(folder: Path) -> list[str]:
-    """What of a working directory is not uploaded, as patterns of .gitignore: all that is not `CODE`.
+    """The files of a working directory that are not uploaded, as patterns of .gitignore: all except `CODE`.
 
-    Everything is left out, and what is code is taken in again, so that a strange name leads nowhere. Hidden
-    files and folders, links, and what `anonymize` wrote about videos stay behind, too. Raises `UserError` for
-    a file that is a key by its name or its content and would be uploaded.
+    Everything is excluded, and code is included again, so that an unusual name excludes a file. Hidden files
+    and folders, links, and files of `anonymize` about videos are excluded, too. Raises `UserError` for a file
+    that would be uploaded and is a key by its name or its content.
     """
-    patterns = ["*", "!/."]  # the folder itself, for Ray asks about that, too
+    patterns = ["*", "!/."]  # the folder itself, because Ray also checks that
     for root, folders, files in os.walk(folder):
         here = Path(root).relative_to(folder)
         for name in list(folders):
-            linked = (Path(root) / name).is_symlink()  # Ray would follow it, wherever it leads
+            linked = (Path(root) / name).is_symlink()  # Ray would follow it to any place
             if linked or name.startswith(".") or name == "__pycache__":
                 folders.remove(name)
             else:
@@ -103,7 +103,9 @@ def left_behind(folder: Path) -> list[str]:
 
 
 def _is_text(path: Path) -> bool:
-    """Whether a file is what its ending says: a film or a raw secret under such a name stays behind."""
+    """Whether a file has the content that its ending declares; a video or a raw secret with such a name is
+    excluded.
+    """
     with open(path, "rb") as opened:
         content = opened.read(MOST_UPLOADED_MIB * 2**20)
     try:
@@ -114,17 +116,17 @@ def _is_text(path: Path) -> bool:
 
 
 def _is_of_a_video(path: Path) -> bool:
-    """Whether a file is what `anonymize` wrote about a video: it names the source, and frames with people."""
+    """Whether a file is `anonymize`'s description of a video: it names the source, and frames with people."""
     return path.suffix.lower() == ".json" and is_provenance(path.read_bytes())
 
 
 def _pattern(path: Path) -> str:
-    """A path as a pattern that matches it alone."""
+    """A path as a pattern that matches only it."""
     return "/" + re.sub(r"([\\*?\[\]!# ])", r"\\\1", path.as_posix())
 
 
 def _holds_a_key(path: Path) -> bool:
-    """Whether a key is in a file; zeros are left out, as every second byte is one in UTF-16."""
+    """Whether a file contains a key; zero bytes are ignored, because they are every second byte in UTF-16."""
     with open(path, "rb") as opened:
         content = opened.read(MOST_UPLOADED_MIB * 2**20).replace(b"\0", b"")
     patterns = (HELD, _PLAIN) if path.suffix.lower() in NOTES else (HELD,)

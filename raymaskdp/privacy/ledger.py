@@ -250,7 +250,7 @@ def read_ledger(path: LocalPath) -> LedgerContent:
 
 def _read(path: Path) -> tuple[LedgerContent, str]:
     if path.exists() and not path.is_file():
-        raise Damaged(f"The ledger {path} is no file; give the ledger.jsonl of a run.")
+        raise Damaged(f"The ledger {path} is not a file; give the ledger.jsonl of a run.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

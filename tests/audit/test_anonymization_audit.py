@@ -209,7 +209,7 @@ def test_somebody_beside_the_avatars_is_seen(tmp_path: Path) -> None:
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     sources, out = draw(tmp_path, Leak(), people=2, takes=1)
-    with pytest.raises(UserError, match="holds no anonymized video"):
+    with pytest.raises(UserError, match="has no anonymized video"):
         video_pairs.find_cases(tmp_path, sources, most=4)
     cases = video_pairs.find_cases(out, sources, most=1)
     assert [type(case) for case in cases] == [VideoPair]

@@ -67,7 +67,7 @@ def test_faces_are_matched_where_there_are_any(tmp_path: Path) -> None:
     assert not missing
     attacks, missing = attack_given("face", seen(False))  # type: ignore[arg-type]
     assert [attack.name for attack in attacks] == ["face by the given network, source to source"]
-    assert "none is found in the outputs" in missing[0]
+    assert "none is detected in the outputs" in missing[0]
     attacks, missing = attack_given("face", seen(True)[:2])  # type: ignore[arg-type]
     assert attacks == []
     assert "4 people" in missing[0]

@@ -159,7 +159,7 @@ def test_a_broken_program_that_passes_for_a_right_one_fails(tmp_path: Path, monk
     """The audit must not be blind: where "no noise" has noise after all, it is told so."""
     monkeypatch.setattr(canaries, "no_noise", run_plan)
     blind = audit_training(None, tmp_path / "audit", TrainingAuditConfig(runs=8))
-    assert any("no noise" in finding and "must be caught" in finding for finding in blind.findings)
+    assert any("no noise" in finding and "must be detected" in finding for finding in blind.findings)
 
 
 def test_likelihood_ratios_know_hard_records_from_easy_ones() -> None:
@@ -199,7 +199,7 @@ def test_a_picture_comes_back_from_a_gradient_and_not_from_a_private_update() ->
 
 
 def test_what_cannot_be_audited_is_said(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no finished run"):
+    with pytest.raises(UserError, match="not a finished run"):
         audit_training(tmp_path)
     with pytest.raises(UserError, match="needs a run"):
         audit_training(None, tmp_path, TrainingAuditConfig(models=4))

@@ -54,7 +54,7 @@ def test_speed_waiting_and_memory_of_a_run_in_process(train_config) -> None:
     assert row.exchange_share == 0
     assert abs(row.memory_growth_mib) < 64
     assert result.weak_scaling[1] == result.strong_scaling[1] == 1
-    assert "| workers, on paper | 1 | 2 | 4 |" in str(result)
+    assert "| workers, modelled | 1 | 2 | 4 |" in str(result)
 
 
 def test_the_stop_watch_counts_clips_and_exchanges(train_config) -> None:

@@ -118,5 +118,5 @@ def test_no_job_server(raymaskdp: Client, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:9")
     status, answer, printed = raymaskdp("job", "list")
     assert status == 2
-    assert "No job server answers" in answer["error"]
+    assert "No job server responds" in answer["error"]
     assert "Traceback" not in printed

@@ -80,7 +80,7 @@ def test_a_parquet_that_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["missing.mp4", "*.mp4", "empty"])
 def test_sources_without_videos(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"does not exist|holds no video"):
+    with pytest.raises(UserError, match=r"does not exist|has no video"):
         read_source(f"{tmp_path}/{name}")
 
 

@@ -90,5 +90,5 @@ def test_again_does_nothing_again(finished: tuple[Path, DemoResult]) -> None:
 
 
 def test_a_folder_without_results_is_no_report(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds nothing"):
+    with pytest.raises(UserError, match="has no outputs"):
         report(tmp_path)

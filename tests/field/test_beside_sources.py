@@ -38,7 +38,7 @@ def test_an_audit_is_not_written_among_sources_or_outputs(
 def test_a_profile_is_not_written_over_a_file_of_the_users(films: Films, tmp_path: Path) -> None:
     films.put(tmp_path / "videos/a.mp4")
     (tmp_path / "mine.yaml").write_text("mine")
-    with pytest.raises(UserError, match="not as this project wrote it"):
+    with pytest.raises(UserError, match="not unchanged output of this project"):
         estimate(tmp_path / "no such folder", EstimateConfig(save_profile=tmp_path / "mine.yaml"))
     assert (tmp_path / "mine.yaml").read_text() == "mine"
 

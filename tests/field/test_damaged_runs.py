@@ -138,9 +138,9 @@ def test_what_was_spent_comes_from_the_ledger(
     (run / "result.json").unlink()  # as of a run that was killed before its end
     assert before.rpartition("ε = ")[2] == said(capsys, "status", run)[1].rpartition("ε = ")[2]
     DAMAGE[damage](run / "ledger.jsonl")
-    assert "what was spent is not known" in said(capsys, "status", run)[1]
+    assert "its spent ε is unknown" in said(capsys, "status", run)[1]
     (run / "ledger.jsonl").unlink()
-    assert "what was spent is not known" in said(capsys, "status", run)[1]
+    assert "its spent ε is unknown" in said(capsys, "status", run)[1]
     (run / "curve.jsonl").unlink()
     assert "nothing spent" in said(capsys, "status", run)[1]
 
@@ -164,6 +164,6 @@ def test_a_folder_in_the_place_of_a_last_file_is_said_before_training(
     config = replace(settings(whole), out=tmp_path / "runs")
     folder = set_up(config).job.folder
     (folder / name).mkdir(parents=True)
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         train(config)
     assert [path.name for path in folder.iterdir()] == [name]  # nothing was spent

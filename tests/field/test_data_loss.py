@@ -169,7 +169,7 @@ def test_a_file_of_the_users_stays_and_the_run_says_so_first(films: Films, run: 
         out = tmp_path / f"out-{name}"
         out.mkdir()
         (out / name).write_text('{"mine": true}')
-        with pytest.raises(UserError, match=f"{name} is there already, and this project did not write it"):
+        with pytest.raises(UserError, match=f"{name} exists already, and this project did not write it"):
             run(tmp_path / "videos", out)
         assert {path.name: path.read_text() for path in out.iterdir()} == {name: '{"mine": true}'}
 
@@ -286,7 +286,7 @@ def test_private_folders_of_a_run_are_its_own(films: Films, run: Run, tmp_path: 
         out = tmp_path / f"out-{kind}"
         mine = tmp_path / f".out-{kind}.{kind}"
         films.put(mine / "b.mp4")
-        with pytest.raises(UserError, match="holds others; move it away"):
+        with pytest.raises(UserError, match="has others; move it away"):
             run(tmp_path / "videos", out)
         assert [path.name for path in mine.iterdir()] == ["b.mp4"]
 
@@ -300,11 +300,13 @@ def test_a_file_is_replaced_only_as_it_was_written(tmp_path: Path) -> None:
     files.write_json(path, 2)
     assert json.loads(path.read_text()) == 2
     path.write_text("mine")
-    with pytest.raises(UserError, match=r"x\.json is there already and is not as this project wrote it"):
+    with pytest.raises(
+        UserError, match=r"x\.json exists already and is not unchanged output of this project"
+    ):
         files.write_json(path, 3)
     assert path.read_text() == "mine"
     link(tmp_path / "y.json", path)
-    with pytest.raises(UserError, match=r"y\.json is there already"):
+    with pytest.raises(UserError, match=r"y\.json exists already"):
         files.write_json(tmp_path / "y.json", 3)
 
 
@@ -316,7 +318,7 @@ def test_a_file_that_appears_meanwhile_stays(tmp_path: Path) -> None:
             temporary.write_text("ours")
             path.write_text("mine")
 
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         write()
     assert path.read_text() == "mine"
 
@@ -363,7 +365,7 @@ def test_no_command_writes_over_a_file(name: str, tmp_path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"mine")
     before = everything(tmp_path / "out")
-    with pytest.raises(UserError, match=r"is there already|holds others"):
+    with pytest.raises(UserError, match=r"exists already|has others"):
         command(out, path)
     assert path.read_bytes() == b"mine"
     assert everything(tmp_path / "out") == before
@@ -728,7 +730,7 @@ def test_prepare_sets_aside_what_is_not_its_own_among_the_clips(
         shutil.copy(tmp_path / "clips/store.json", out)
     (out / "clips" / foreign).write_bytes(b"mine")
     if when == "before":
-        with pytest.raises(UserError, match=r"store\.json is there already and is not as this project wrote"):
+        with pytest.raises(UserError, match=r"store\.json exists already and is not unchanged output"):
             prepare(tmp_path / "videos", out, SIZE)
         kept = out / "clips" / foreign  # refused before any work
     else:
@@ -826,7 +828,7 @@ def test_objects_of_the_users_stay(store: str, run: Run) -> None:
         with pytest.raises(UserError, match="same or one is in the other"):
             run(f"{store}/films", out)
     storage.write(f"{store}/out/a.avatar.mp4", b"mine")
-    with pytest.raises(UserError, match=r"a\.avatar\.mp4 is there already"):
+    with pytest.raises(UserError, match=r"a\.avatar\.mp4 exists already"):
         run(f"{store}/films", f"{store}/out")
     assert objects(f"{store}/out")["a.avatar.mp4"] == b"mine"
 

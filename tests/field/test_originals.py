@@ -15,7 +15,7 @@ from raymaskdp.report.review import review
 from raymaskdp.train import PrepareConfig, prepare
 
 BLURRED = PrepareConfig(width=32, height=24, token=2, people="blurred")
-ANOTHER = "is another film than the one that was anonymized"
+ANOTHER = "is not the video that was anonymized"
 
 
 def test_another_film_at_the_place_of_a_source_is_not_shown(

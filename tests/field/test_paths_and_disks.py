@@ -65,7 +65,7 @@ def test_what_may_not_be_read_is_one_sentence(
         with as_nobody():
             found = find_source(videos)
             assert [record.video_id for record in found.records] == ["a"]
-            assert found.left_out == {"a folder that may not be read": ("closed/",)}
+            assert found.left_out == {"a folder without read permission": ("closed/",)}
             assert not same_source(found.records[0], row)
             with unread:
                 probe(film)
@@ -90,7 +90,7 @@ def test_what_is_no_file_is_waited_for_by_nobody(how: str, films: Films, run: Ru
     (tmp_path / "videos/device.mp4").symlink_to("/dev/zero")
     (tmp_path / "list.csv").write_text("path\nvideos/pipe.mp4\n/dev/zero\nvideos/a.mp4\n")
     assert find_source(tmp_path / "videos").left_out == {
-        "no file, or a link to none": ("device.mp4", "pipe.mp4")
+        "not a file, or a broken link": ("device.mp4", "pipe.mp4")
     }
     if how == "anonymize":
         found = {row.video_id: row.reason for row in run(tmp_path / "list.csv", tmp_path / "out").rows}
@@ -165,7 +165,7 @@ def test_an_import_leaves_out_what_no_table_can_name(tmp_path: Path) -> None:
         (tmp_path / "data" / name).write_bytes(b"x")
     result = import_dataset("folders", tmp_path / "data", tmp_path / "list.parquet")
     assert sum(result.videos.values()) == 1
-    assert "file name that is no UTF-8 (1)" in str(result)
+    assert "file name that is not UTF-8 (1)" in str(result)
     assert r"caf\xe9.mp4" in str(result)
 
 
@@ -186,9 +186,9 @@ def test_what_is_left_out_of_a_folder_is_counted_and_named(
     assert [row.video_id for row in result.rows] == ["a"]
     assert set(result.notes) == {
         "3 ignored, a hidden file, or in a hidden folder: .Trash/, ._a.mp4, .hidden.mp4",
-        "1 ignored, no file, or a link to none: gone.mp4",
-        "1 ignored, of a kind that is not read here: old.dv",
-        "1 ignored, called .ts, but no transport stream: code.ts",
+        "1 ignored, not a file, or a broken link: gone.mp4",
+        "1 ignored, of an unsupported format: old.dv",
+        "1 ignored, called .ts, but not a transport stream: code.ts",
     }
 
 

@@ -1,4 +1,4 @@
-"""What is no file where one belongs, a pipe or a folder, is refused before any work, and never waited for."""
+"""A pipe or a folder in place of a file is refused before any work, and never waited for."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.samples import write_anonymized
 
-PIPE = "is no file and no folder, but a pipe"
+PIPE = "is a pipe"
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_pipe_is_refused_where_it_is_given(pipe: Path) -> None:
 
 def test_a_folder_whose_ledger_is_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ledger.jsonl")
-    assert "ledger.jsonl is no file" in refusals(f"privacy verify {tmp_path}")[0]
+    assert "ledger.jsonl is not a file" in refusals(f"privacy verify {tmp_path}")[0]
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a pipe", "a folder"])
@@ -96,7 +96,7 @@ def test_a_launch_file_that_is_none_is_said_in_words(there: str, tmp_path: Path)
         (tmp_path / "p.yaml").mkdir()
     (said,) = refusals(f"doctor --launch {tmp_path}/p.yaml")
     assert "Errno" not in said
-    assert "is no file" in said or "does not exist" in said
+    assert "is not a file" in said or "does not exist" in said
 
 
 def test_a_body_that_is_none_is_the_fault_of_the_setting(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from raymaskdp.report.review import review
 from raymaskdp.synthetic.cast import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 
-OTHER = "is there already and was made of"
+OTHER = "exists already and was made of"
 COMMANDS: dict[str, tuple[str, Callable[[Path, Path], object]]] = {
     "report": ("page.html", lambda run, path: report(run, path)),
     "review": ("page.html", lambda run, path: review(run, path)),

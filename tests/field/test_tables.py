@@ -111,7 +111,7 @@ def test_one_file_under_two_ids_is_said(films: Films, run: Run, tmp_path: Path) 
     assert wanted in str(prepare(tmp_path / "list.csv", tmp_path / "plain", SIZE))
     result = run(tmp_path / "list.csv", tmp_path / "out")
     assert any(note.startswith(wanted) for note in result.notes)
-    assert "3 times the ε that is claimed" in str(prepare(tmp_path / "out", tmp_path / "clips", SIZE))
+    assert "3 times the claimed ε" in str(prepare(tmp_path / "out", tmp_path / "clips", SIZE))
     assert prepare(write_anonymized(tmp_path / "x", train=2, test=0), tmp_path / "y", SIZE).notes == ()
 
 
@@ -126,7 +126,10 @@ def test_a_record_keeps_every_word(tmp_path: Path) -> None:
 BAD_CSV = {
     "a field too many": ("path,label\na.mp4,x\nb.mp4,y,z\n", "line 3 has 3 fields for 2 columns"),
     "a field too many in each line": ("path,label\na.mp4,x,1\nb.mp4,y,2\n", "line 2 has 3 fields for 2"),
-    "a quote without an end": ('path,label\n"a.mp4,x\nb.mp4,y\n', "line 3 is no CSV, perhaps for a quote"),
+    "a quote without an end": (
+        'path,label\n"a.mp4,x\nb.mp4,y\n',
+        "line 3 is not CSV, perhaps because of an extra quote",
+    ),
     "a column twice": ("path,label,label\na.mp4,x,y\n", "more than one column 'label'"),
     "latin-1": ("path,label\na.mp4,x\nb.mp4,café\n".encode("latin-1"), "line 3 is not UTF-8"),
     "UTF-16": ("path,label\na.mp4,x\n".encode("utf-16"), "line 1 is not UTF-8"),

@@ -54,7 +54,7 @@ def test_the_error_of_a_profile_is_that_of_videos_it_has_not_seen() -> None:
 
 
 def test_videos_that_did_not_get_to_the_end_teach_nothing() -> None:
-    with pytest.raises(UserError, match="nothing to learn from"):
+    with pytest.raises(UserError, match="no times to estimate from"):
         learn([Sample(size=Size(frames=3, megapixels=1), seconds={"pose": 1.0})], machine="x", start=0)
 
 

@@ -131,12 +131,12 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
         "no sourceImage",
         "set sourceImage",
     ),
-    "twelve GPUs": ("aws.yaml", twelve_nodes_of_one, "GPUs", "reach 12 GPUs, fewer than 64", "--gpus 12"),
+    "twelve GPUs": ("aws.yaml", twelve_nodes_of_one, "GPUs", "have 12 GPUs, fewer than 64", "--gpus 12"),
     "few nodes in all": (
         "gcp.yaml",
         lambda settings: settings.update(max_workers=4),
         "GPUs",
-        "reach 16 GPUs",
+        "have 16 GPUs",
         "raise max_workers",
     ),
     "no group with a GPU": (
@@ -152,14 +152,14 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
             lambda box: box.update(volumeMounts=[m for m in box["volumeMounts"] if m["name"] != "shm"])
         ),
         "spec.rayClusterSpec.workerGroupSpecs[1] (gpu-spot)",
-        "no memory at /dev/shm",
+        "/dev/shm",
         "medium Memory",
     ),
     "a disk at /dev/shm": (
         "raycluster.yaml",
         of_pods(lambda pod: pod["volumes"][1].update(emptyDir={})),
         "spec.headGroupSpec",
-        "no memory at /dev/shm",
+        "/dev/shm",
         "medium Memory",
     ),
     "a small /dev/shm": (
@@ -173,7 +173,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
         "aws.yaml",
         lambda settings: settings["docker"].update(disable_shm_size_detection=True),
         "available_node_types.head",
-        "no memory at /dev/shm",
+        "/dev/shm",
         "--shm-size",
     ),
     "CUDA 13 in the image": (
@@ -201,7 +201,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
         "raycluster.yaml",
         without_variable("NVIDIA_DRIVER_CAPABILITIES"),
         "spec.workerGroupSpecs[1] (gpu-spot)",
-        "no NVIDIA_DRIVER_CAPABILITIES, so the GPU has no EGL",
+        "no NVIDIA_DRIVER_CAPABILITIES, so the GPU cannot render with EGL",
         "compute,utility,graphics",
     ),
     "no graphics in a container": (
@@ -233,7 +233,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
             "env"
         ),
         "spec.workerGroupSpecs[0] (cpu)",
-        "other pods speak TLS",
+        "other pods use TLS",
         "RAY_USE_TLS",
     ),
     "a dashboard that nobody reaches": (
@@ -243,21 +243,21 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
         ),
         "spec.rayClusterSpec.headGroupSpec",
         "dashboard-host is 127.0.0.1",
-        "take dashboard-host out",
+        "remove dashboard-host",
     ),
     "more GPUs than the machine has": (
         "aws.yaml",
         lambda settings: settings["available_node_types"]["gpu_spot"]["resources"].update(GPU=8),
         "available_node_types.gpu_spot",
         "it has 8 GPUs by its resources and 4 GPUs by g6.12xlarge",
-        "say the same number everywhere",
+        "use the same number everywhere",
     ),
     "GPUs of a machine that has none": (
         "aws.yaml",
         lambda settings: settings["available_node_types"]["cpu"]["resources"].update(GPU=1),
         "available_node_types.cpu",
         "it has 1 GPUs by its resources and 0 GPUs by m7i.4xlarge",
-        "say the same number everywhere",
+        "use the same number everywhere",
     ),
     "more GPUs than are added": (
         "gcp.yaml",
@@ -266,7 +266,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
         ),
         "available_node_types.gpu_spot",
         "4 GPUs by its resources and 2 GPUs by its guestAccelerators and 4 GPUs by g2-standard-48",
-        "say the same number everywhere",
+        "use the same number everywhere",
     ),
     "other GPUs by Ray than by Kubernetes": (
         "rayjob.yaml",
@@ -275,7 +275,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
         ),
         "spec.rayClusterSpec.workerGroupSpecs[1] (gpu-spot)",
         "2 GPUs by its rayStartParams",
-        "say the same number everywhere",
+        "use the same number everywhere",
     ),
     "workers that do not join": (
         "aws.yaml",
@@ -310,8 +310,8 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
         "aws.yaml",
         lambda settings: settings.pop("setup_commands"),
         "setup_commands",
-        "read /home/ray/tls/env, and none here makes it",
-        "take the setup_commands of cluster/",
+        "read /home/ray/tls/env, which no command here makes",
+        "use the setup_commands of cluster/",
     ),
     "no authority": (
         "aws.yaml",
@@ -324,7 +324,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
         "gcp.yaml",
         lambda settings: settings["file_mounts"].pop("/home/ray/.ray/auth_token"),
         "file_mounts",
-        "ask for a token and none is copied to them",
+        "require a token and none is copied to them",
         "~/.ray/auth_token",
     ),
     "a token on the head alone": (
@@ -333,7 +333,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
             worker_start_ray_commands=[". /home/ray/tls/env && ray start --address=$RAY_HEAD_IP:6379"]
         ),
         "worker_start_ray_commands",
-        "the other nodes ask for a token and these do not",
+        "the other nodes require a token and these have none",
         "RAY_AUTH_MODE=token",
     ),
     "TLS on the head alone": (
@@ -342,7 +342,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
             worker_start_ray_commands=["RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_IP:6379"]
         ),
         "worker_start_ray_commands",
-        "the other nodes speak TLS and these do not",
+        "the other nodes use TLS and these do not",
         "in the same way",
     ),
     "no token in pods": (
@@ -354,7 +354,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str, str]] = {
             ),
         ],
         "spec.headGroupSpec",
-        "ask for a token and have none",
+        "require a token and have none",
         "authOptions",
     ),
     "no rayVersion": (

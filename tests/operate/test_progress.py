@@ -71,7 +71,7 @@ def test_a_run_that_was_killed_is_stopped(tmp_path: Path) -> None:
         raise RuntimeError("it breaks off")
     (found,) = status(tmp_path).runs
     assert (found.total, found.state) == (9, "stopped")
-    assert "no sign of life since" in found.detail
+    assert "no activity since" in found.detail
 
 
 def test_a_run_that_was_killed_before_it_decided_anything_is_stopped(tmp_path: Path) -> None:
@@ -91,13 +91,13 @@ def test_a_run_that_was_killed_before_it_decided_anything_is_stopped(tmp_path: P
             before = sorted(tmp_path.rglob("*"))
             (found,) = status(asked).runs
             assert (found.folder, found.done, found.total, found.state) == (str(out), 0, total, "stopped")
-            assert re.search(r"nothing decided yet; begun 20\d\d-\S+ \S+, and no sign of life", found.detail)
+            assert re.search(r"nothing decided yet; started 20\d\d-\S+ \S+, no activity", found.detail)
             assert sorted(tmp_path.rglob("*")) == before
     (tmp_path / "a/.out.progress").unlink()
     with _locked(out):  # another run, which cleans up
         (found,) = status(tmp_path).runs
         assert (found.done, found.total, found.state) == (0, None, "running")
-    with pytest.raises(UserError, match="holds nothing"):
+    with pytest.raises(UserError, match="has no outputs"):
         status(tmp_path)
 
 
@@ -190,7 +190,7 @@ def test_trials_that_optuna_proposes_are_counted(tmp_path: Path) -> None:
 
 
 def test_nothing_of_ours(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds nothing"):
+    with pytest.raises(UserError, match="has no outputs"):
         status(tmp_path)
     with pytest.raises(UserError, match="does not exist"):
         status(tmp_path / "nowhere")

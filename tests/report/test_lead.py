@@ -37,8 +37,8 @@ def test_the_trained_model_comes_before_trials_of_a_sweep() -> None:
 def test_what_is_not_known_is_said_with_it() -> None:
     both = verdict([], [MODEL], [SWEEP], [])
     assert both.measured[0] == MODEL.tested
-    assert "not known from a sweep" in both.remains[0]
-    assert "not known from a sweep" not in " ".join(verdict([], [MODEL], [], []).remains)
+    assert "does not show which mechanism is best" in both.remains[0]
+    assert "does not show which mechanism is best" not in " ".join(verdict([], [MODEL], [], []).remains)
 
 
 @pytest.mark.parametrize(("score", "videos"), [(0.78125, 32), (1.0, 20), (0.5, 400)])

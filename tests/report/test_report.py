@@ -240,11 +240,11 @@ def test_a_run_is_compared_with_its_plan(tmp_path: Path) -> None:
     write_json(folder / "cost-plan.json", {"frames_per_second": 2.0, "shares": {"pose": 0.5, "fit": 0.5}})
     report(tmp_path)
     text = " ".join(page.read_text().split())
-    assert "the plan had said 2 a second, 2.00 times as many" in text
+    assert "the estimate was 2 a second, 2.00 times as many" in text
     cells = re.findall(r"<tr><td>pose</td>(.*?)</tr>", text)
     assert re.findall(r">([^<]+)</td>", cells[0]) == ["1.5", "67%", "4", "50%"]
     write_json(folder / "cost-plan.json", [])
-    with pytest.raises(UserError, match="is no plan"):
+    with pytest.raises(UserError, match="is not an estimate"):
         report(tmp_path)
 
 
@@ -256,4 +256,4 @@ def test_a_sweep_of_another_version_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", str(tmp_path)]) == 2
-    assert "holds nothing" in capsys.readouterr().err
+    assert "has no outputs" in capsys.readouterr().err

@@ -103,7 +103,7 @@ def test_a_release_is_for_what_was_looked_at(tmp_path: Path) -> None:
 
 
 def test_decisions_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no manifest"):
+    with pytest.raises(UserError, match="has no manifest"):
         review(tmp_path)
     manifest.write_manifest(tmp_path, [row()])
     with pytest.raises(UserError, match="a name and a reason"):

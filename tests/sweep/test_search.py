@@ -144,7 +144,7 @@ def test_a_choice_that_is_paid_for_looks_at_nobody_who_is_trained_on(clip_store,
     kept = training_videos(ClipStore.open(data), sweep_of(data, **settings).train)
     table.loc[table.index[tested][0], "subject"] = kept[0].subject
     write_videos(data, table)
-    with pytest.raises(UserError, match=rf"1 subjects of split \('test'\), {kept[0].subject} for one"):
+    with pytest.raises(UserError, match=rf"1 subjects of split \('test'\), such as {kept[0].subject}"):
         require_apart(sweep_of(data, **settings))
     require_apart(sweep_of(data, search=settings["search"]))  # not paid for, and said so
 

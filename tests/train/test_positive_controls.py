@@ -108,4 +108,4 @@ def test_sources_have_to_be_those_of_the_masks(anonymized, tmp_path) -> None:
     failed = prepare(anonymized, tmp_path / "clips", settings).failed
     source.write_bytes(before)
     assert list(failed) == ["v000"]
-    assert "is another film than the one that was anonymized" in failed["v000"]
+    assert "is not the video that was anonymized" in failed["v000"]

@@ -101,6 +101,6 @@ def require_free(out: Path, video_id: str, suffixes: Iterable[str], *, done_befo
 def occupied_error(path: Place) -> UserError:
     """The error for a file of the user's with the name of an output."""
     return UserError(
-        f"{path} is there already, and this project did not write it; move it away, or give another "
+        f"{path} exists already, and this project did not write it; move it away, or give another "
         "output folder."
     )

@@ -1,1 +1,1 @@
-"""Official data sets, one module each."""
+"""Readers of official data sets, one module each."""

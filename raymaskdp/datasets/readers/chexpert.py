@@ -2,7 +2,7 @@
 
     CheXpert-v1.0-small/{train.csv, valid.csv, train/patient00001/study1/view1_frontal.jpg, …}
 
-The lists give 1 (there), 0 (not there), -1 (uncertain) or nothing (not mentioned, read as 0) for each
+The lists have 1 (present), 0 (absent), -1 (uncertain) or nothing (not mentioned, read as 0) for each
 finding. The patient is the subject, so that the unit of privacy can be a person.
 """
 
@@ -22,7 +22,7 @@ from raymaskdp.errors import UserError
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 UNCERTAIN_ONES = frozenset({"Atelectasis", "Edema"})
-"""Findings that the policy `mixed` takes for there where the list is uncertain (Yuan et al. 2021)."""
+"""Findings that the policy `mixed` counts as present if the list is uncertain (Yuan et al. 2021)."""
 COUNTS = {"train": 223_414, "val": 234}
 FILES = {"train": "train.csv", "val": "valid.csv"}
 
@@ -32,7 +32,7 @@ class ChexpertOptions:
     """How the lists are read.
 
     Attributes:
-      uncertain: whether an uncertain finding counts as there: `ones`, `zeros`, or `mixed`, which depends on
+      uncertain: whether an uncertain finding counts as present: `ones`, `zeros`, or `mixed`, which depends on
         the finding.
       frontal: only frontal views.
     """
@@ -42,7 +42,7 @@ class ChexpertOptions:
 
 
 def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
-    """The pictures of both lists, each labelled with the set of its findings."""
+    """The images of both lists, each labelled with the set of its findings."""
     folder = source.folder("CheXpert-v1.0-small", "CheXpert-v1.0")
     patients: dict[str, str] = {}
     for split, file in FILES.items():
@@ -52,7 +52,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
             raise UserError(f"{folder / file} has no column {missing[0]!r}.")
         problems.expect(f"rows in {file}", COUNTS[split], len(rows))
         for row in rows:
-            name = row["Path"].partition("/")[2]  # the list says the dataset's own folder first
+            name = row["Path"].partition("/")[2]  # paths in the list begin with the dataset's own folder
             if source.options.frontal and "frontal" not in name:
                 continue
             patient = re.search(r"patient\d+", name)
@@ -60,7 +60,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
                 problems.add("path without a patient", row["Path"])
                 continue
             if patients.setdefault(patient[0], split) != split:
-                problems.add("patient both in training and in validation", patient[0])
+                problems.add("patient in both training and validation", patient[0])
             values = {finding: row[finding].strip() for finding in FINDINGS}
             odd = [f"{name}: {value}" for value in values.values() if value and _number(value) is None]
             if odd:
@@ -88,7 +88,7 @@ def _is_there(finding: str, value: str, options: ChexpertOptions) -> bool:
 
 
 def _number(value: str) -> int | None:
-    """-1, 0 or 1, however it is written; None for anything else."""
+    """-1, 0 or 1, in any notation; None for other values."""
     try:
         number = float(value)
     except ValueError:

@@ -1,9 +1,9 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), the binary version, whose pictures become PNG files.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), the binary version, whose images become PNG files.
 
     cifar-10-batches-bin/{data_batch_1.bin, …, data_batch_5.bin, test_batch.bin, batches.meta.txt}
     cifar-100-binary/{train.bin, test.bin, fine_label_names.txt}
 
-The Python version is pickles, which execute what they hold when they are read; it is refused.
+The Python version consists of pickles, which can execute code when they are read; it is refused.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ PIXELS = 3 * SIDE * SIDE
 
 @dataclass(frozen=True, kw_only=True)
 class CifarOptions:
-    """Nothing to choose."""
+    """No options."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """One of the two datasets: its files, and which byte before the pixels is the class."""
+    """One of the two datasets: its files, and the byte before the pixels that is the class."""
 
     folder: str
     pickled: str
@@ -61,10 +61,10 @@ CIFAR100 = Version(
 
 
 def read(version: Version, source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
-    """The pictures, written to `source.unpacked` where they are not there yet."""
+    """The images, written to `source.unpacked` if they are missing there."""
     if not (source.root / version.folder).is_dir() and (source.root / version.pickled).is_dir():
         raise UserError(
-            f"{source.root / version.pickled} is the Python version, whose pickles execute what they hold; "
+            f"{source.root / version.pickled} is the Python version, whose pickles can execute code; "
             f"download the binary version, which unpacks to {version.folder}."
         )
     folder = source.folder(version.folder)
@@ -76,7 +76,9 @@ def read(version: Version, source: DatasetSource, problems: Problems) -> Iterato
             continue
         data = np.fromfile(folder / file, dtype=np.uint8)
         if data.size == 0 or data.size % (version.label_bytes + PIXELS):
-            raise UserError(f"{folder / file} is damaged: {data.size} bytes are no whole number of pictures.")
+            raise UserError(
+                f"{folder / file} is damaged: {data.size} bytes are not a whole number of images."
+            )
         rows = data.reshape(-1, version.label_bytes + PIXELS)
         for number, row in enumerate(rows):
             label = int(row[version.label_bytes - 1])

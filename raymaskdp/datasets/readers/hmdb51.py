@@ -31,7 +31,7 @@ class Hmdb51Options:
 
 
 def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
-    """The videos of one official split; unused ones are left out."""
+    """The videos of one official split, without unused ones."""
     videos, lists = source.folder("hmdb51_org"), source.folder("testTrainMulti_7030_splits")
     ending = f"_test_split{source.options.split}.txt"
     labels = sorted(path.name.removesuffix(ending) for path in lists.glob(f"*{ending}"))

@@ -25,11 +25,11 @@ SOLUTION = "LOC_val_solution.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class ImagenetOptions:
-    """Nothing to choose."""
+    """No options."""
 
 
 def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
-    """The pictures of training and validation; there are no public labels of the test pictures."""
+    """The images of training and validation; labels of the test images are not public."""
     nested = source.root / "ILSVRC" / "Data" / "CLS-LOC"
     root = nested if nested.is_dir() else source.root
     labels: set[str] = set()

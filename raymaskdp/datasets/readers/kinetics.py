@@ -1,13 +1,13 @@
-"""Kinetics, or whatever is listed like it.
+"""Kinetics, and other data sets with such lists.
 
-The official lists have a header, and videos lie in folders by split, and perhaps by class:
+The official lists have a header, and videos are in folders by split, and possibly by class:
 
     annotations/{train,val,test}.csv       or {train,val,validate,test}.csv
         label,youtube_id,time_start,time_end,split
         abseiling,0347ZoDXyP0,95,105,train
     train/[abseiling/]0347ZoDXyP0_000095_000105.mp4, val/…, test/…
 
-Lists as SlowFast and PyTorchVideo read them have none:
+Lists of SlowFast and PyTorchVideo have none:
 
     train.csv, val.csv, test.csv           lines "PATH CLASS", the path from the dataset's folder
 """
@@ -29,13 +29,13 @@ LISTS = {"train": ("train",), "val": ("val", "validate", "validation"), "test": 
 
 @dataclass(frozen=True, kw_only=True)
 class KineticsOptions:
-    """classes: how many there should be, 400, 600 or 700; None for any."""
+    """classes: expected number, 400, 600 or 700; None for any."""
 
     classes: int | None = 400
 
 
 def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
-    """The videos of all lists that are there; a class without a name keeps its number."""
+    """The videos of all existing lists; a class without a name keeps its number."""
     labels: set[str] = set()
     anything = False
     for split, names in LISTS.items():
@@ -83,7 +83,7 @@ def _list(root: Path, names: tuple[str, ...]) -> Path | None:
 def _official(
     source: DatasetSource, split: str, names: tuple[str, ...], path: Path, lines: list[str]
 ) -> Iterator[tuple[str, str | None, str | None]]:
-    """Name, place and label of each row; test lists may have no label, and whole videos no times."""
+    """Name, path and label of each row; test lists may have no label, and whole videos no times."""
     places: dict[str, str] = {}
     for folder in dict.fromkeys((split, *names)):
         for file in files_below(source.root / folder):
@@ -96,7 +96,7 @@ def _official(
         try:
             name = f"{identity}_{int(float(start)):06d}_{int(float(end)):06d}" if start and end else identity
         except ValueError as error:
-            raise UserError(f"The row of {identity} in {path} has times that are no numbers.") from error
+            raise UserError(f"The row of {identity} in {path} has times that are not numbers.") from error
         yield name, places.get(name, places.get(identity)), row.get("label") or None
 
 

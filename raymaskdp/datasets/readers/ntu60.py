@@ -2,10 +2,10 @@
 
     nturgb+d_rgb/S001C001P001R001A001_rgb.avi
     nturgb+d_skeletons/S001C001P001R001A001.skeleton               if unpacked
-    NTU_RGBD_samples_with_missing_skeletons.txt                    if there: no skeleton is expected for them
+    NTU_RGBD_samples_with_missing_skeletons.txt                    optional: no skeleton is expected for them
 
 Setup, camera, performer, replication and action are in the name. Actions A050 to A060 have two people, of
-whom the name tells one: for them, hiding all videos of a subject does not hide the other.
+whom the name has one: for them, protecting all videos of a subject does not protect the other.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ ACTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Ntu60Options:
-    """protocol: what training and test videos do not share, subjects or cameras."""
+    """protocol: disjoint property of training and test videos, subjects or cameras."""
 
     protocol: Literal["cross-subject", "cross-view"] = "cross-subject"
 
 
 def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
-    """The videos, split by the protocol, with their skeletons where these are unpacked."""
+    """The videos, split by the protocol, with their skeletons if these are unpacked."""
     videos = source.folder("nturgb+d_rgb")
     skeletons = source.root / "nturgb+d_skeletons"
     expected = skeletons.is_dir()
@@ -67,10 +67,10 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
             strict=True,
         )
         if not all(1 <= number <= most for number, most in bounds):
-            problems.add("file that is not of NTU RGB+D 60 but, perhaps, of 120", file)
+            problems.add("file that is not of NTU RGB+D 60, but possibly of 120", file)
             continue
         if name in names:
-            problems.add("video there twice", file)
+            problems.add("duplicate video", file)
             continue
         names.add(name)
         by_subject = source.options.protocol == "cross-subject"
@@ -98,7 +98,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
 
 
 def _without_skeleton(source: DatasetSource) -> frozenset[str]:
-    """Names of the samples that are known to have no skeleton, or a broken one."""
+    """Names of the samples with a missing or damaged skeleton, as published."""
     for name in WITHOUT_SKELETON:
         if (source.root / name).is_file():
             found = (NAME.search(line) for line in source.lines(source.root / name))

@@ -26,7 +26,7 @@ CROSS_VIEW_ACTIONS = {
     "Eat.Snack", "Enter", "Getup", "Leave", "Pour.Frombottle", "Pour.Fromcan", "Readbook", "Sitdown",
     "Takepills", "Uselaptop", "Usetablet", "Usetelephone", "Walk",
 }  # fmt: skip
-"""Those that cameras 1, 2 and 5 all see."""
+"""The actions in the views of cameras 1, 2 and 5."""
 ACTIONS = CROSS_VIEW_ACTIONS | {
     "Cook.Cleandishes", "Cook.Cleanup", "Cook.Cut", "Cook.Stir", "Cook.Usestove", "Laydown",
     "Makecoffee.Pourgrains", "Makecoffee.Pourwater", "Maketea.Boilwater", "Maketea.Insertteabag",
@@ -36,13 +36,13 @@ ACTIONS = CROSS_VIEW_ACTIONS | {
 
 @dataclass(frozen=True, kw_only=True)
 class SmarthomeOptions:
-    """protocol: what training and test videos do not share; cross-view has 19 of the actions."""
+    """protocol: disjoint property of training and test videos; cross-view has 19 of the actions."""
 
     protocol: Literal["cross-subject", "cross-view-1", "cross-view-2"] = "cross-subject"
 
 
 def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
-    """The videos that the protocol uses, with their skeletons where these are unpacked."""
+    """The videos of the protocol, with their skeletons if these are unpacked."""
     videos, protocol = source.folder("mp4"), source.options.protocol
     skeletons = _skeletons(source.root)
     count = 0
@@ -58,7 +58,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
             problems.add("unknown action", file)
             continue
         if subject not in TRAIN_SUBJECTS | TEST_SUBJECTS:
-            problems.add("person that the protocols do not know", file)
+            problems.add("person that is in no protocol", file)
             continue
         seen.add(action)
         split = _split(protocol, action, subject, camera)

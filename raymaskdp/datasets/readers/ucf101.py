@@ -46,7 +46,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
             name, _, said = line.partition(" ")
             label = name.partition("/")[0]
             if label not in number_of:
-                problems.add("class that classInd.txt does not have", name)
+                problems.add("class that is not in classInd.txt", name)
             elif said and number_of[label] != said.strip():
                 problems.add("class number other than in classInd.txt", line)
             elif name in listed:
@@ -54,7 +54,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
             else:
                 listed[name] = split
                 if groups.setdefault(_group(name), split) != split:
-                    problems.add("group of videos both in training and in test", _group(name))
+                    problems.add("group of videos in both training and test", _group(name))
     there = set(files_below(videos))
     for name in sorted(there - listed.keys()):
         problems.add("video in neither list", name)
@@ -72,7 +72,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
 
 
 def _classes(source: DatasetSource, path: Path) -> dict[str, str]:
-    """Each class's number, as written."""
+    """The number of each class, as written."""
     pairs = [line.split() for line in source.lines(path)]
     if any(len(pair) != 2 for pair in pairs):
         raise UserError(f"{path} must have a number and a class on every line.")

@@ -1,1 +1,1 @@
-"""`raymaskdp doctor --launch FILE`: whether a launch file can work, before any machine is paid for."""
+"""`raymaskdp doctor --launch FILE`: check a launch file, before any machine is paid for."""

@@ -1,7 +1,7 @@
-"""`raymaskdp doctor --launch FILE`: what a launch file for `ray up` or KubeRay lacks, and what is wrong.
+"""`raymaskdp doctor --launch FILE`: missing and wrong settings of a launch file for `ray up` or KubeRay.
 
-What only its user can know is written in the files as `<something>`, with a comment that says what to write
-there.
+Values that only the user knows are written in the files as `<placeholder>`, with a comment that explains
+them.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ PLACEHOLDER = re.compile(r"<[^<>\s]+>|^<[^<>]+>$|<\w+|\w+>$|\bTODO\b|\bYOUR_\w+|
 NEVER_EMPTY = re.compile(
     r"(^|[./])(region|availability_zone|project_id|image|claim|claimName|ImageId|sourceImage|Arn|email)$"
 )
-"""Settings that have no default, wherever they stand."""
+"""Settings without a default, wherever they are."""
 
 NOTHING = "tag:yaml.org,2002:null"
 
-TAKE = "take a file from cluster/ and change that"
+TAKE = "start from a file in cluster/"
 COMMENT = re.compile(r"\s#\s*(.*)$")
 
 GPUS = 64
-"""GPUs that a launch file is to reach, unless it is said how many."""
+"""GPUs that a launch file must provide by default."""
 
 
 def inspect(path: Path, *, gpus: int = GPUS) -> DoctorResult:
-    """Look at a launch file that is to reach so many GPUs; nothing is started, and no cloud is asked.
+    """Check a launch file that must provide so many GPUs; nothing is started, and no cloud is accessed.
 
-    Raises `UserError` for a file that is not there or is no YAML.
+    Raises `UserError` for a file that is missing or not YAML.
     """
     if not path.is_file():
-        there = "is no file" if path.exists() else "does not exist"
+        there = "is not a file" if path.exists() else "does not exist"
         raise UserError(f"The launch file {path} {there}; give one like those in cluster/.")
     try:
         text = path.read_text(encoding="utf-8")
@@ -51,20 +51,22 @@ def inspect(path: Path, *, gpus: int = GPUS) -> DoctorResult:
             reason = f"line {error.problem_mark.line + 1}: {error.problem}"
         raise UserError(f"The launch file {path} cannot be read ({reason}); give a YAML file.") from error
     if not isinstance(root, yaml.MappingNode):
-        raise UserError(f"The launch file {path} holds no settings; take one from cluster/.")
+        raise UserError(f"The launch file {path} has no settings; start from one in cluster/.")
     unset = list(_unset(root, text.splitlines()))
     checks = [*unset, *_faults(path, root, settings, gpus, {check.name for check in unset})]
     if not checks:
-        checks = [Check(name=path.name, verdict="ok", found="everything is set, and what it copies is there")]
+        checks = [
+            Check(name=path.name, verdict="ok", found="everything is set, and the files that it copies exist")
+        ]
     return DoctorResult(healthy=all(check.verdict != "wrong" for check in checks), checks=tuple(checks))
 
 
 def _faults(
     path: Path, root: yaml.Node, settings: dict[str, Any], gpus: int, unset: Collection[str]
 ) -> list[Check]:
-    """What keeps a file from working, whose kind decides how it is read, but for the places named as unset.
+    """Faults of a file, by its kind, except for unset places.
 
-    Of a file that has not its form, nothing else is said.
+    If its form is wrong, no other fault is reported.
     """
     odd = list(form.not_texts(root))
     if odd:
@@ -82,13 +84,13 @@ def _faults(
             except (AttributeError, KeyError, TypeError, ValueError):
                 if not unset:
                     raise
-                return misfits  # what is not set yet has no form either
+                return misfits  # unset places have no valid form either
             return [*misfits, *(check for check in faults(plan, gpus) if check.name not in unset)]
     return [wrong(path.name, "it has neither node types for `ray up` nor a cluster for KubeRay", TAKE)]
 
 
 def _unset(root: yaml.Node, lines: list[str]) -> Iterator[Check]:
-    """One check for every place that still has a placeholder; what is used several times is one place."""
+    """One check for every place with a placeholder; a repeated placeholder is one place."""
     for name, node in _scalars(root, "", set()):
         found = PLACEHOLDER.findall(node.value)
         line = node.start_mark.line

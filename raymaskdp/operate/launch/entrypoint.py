@@ -1,4 +1,4 @@
-"""The command that a RayJob runs: whether it is one, and has what it cannot do without."""
+"""The command that a RayJob runs: whether it is valid, and has its required arguments."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import shlex
 from collections.abc import Iterator
 
 COMMANDS = {"anonymize": ("a source", "--out"), "train": (), "sweep": (), "prepare": ("a source", "--out")}
-"""What the commands that jobs run need, beside settings."""
+"""Required arguments of the commands of jobs, besides settings."""
 
 SCRIPTS = ("anonymize", "train", "sweep")
-"""What the folder jobs/ has."""
+"""The scripts in the folder jobs/."""
 
 SUCH_AS = "set it to a command such as python jobs/anonymize.py /data/videos --out /data/anonymized"
 
 
 def faults(place: str, said: str) -> Iterator[tuple[str, str, str]]:
-    """What keeps a job's command from working: where, what, and what to do."""
+    """Faults of a job's command: where, what, and the fix."""
     if not said.strip():
         yield place, "the job has no command", SUCH_AS
         return
@@ -31,7 +31,7 @@ def faults(place: str, said: str) -> Iterator[tuple[str, str, str]]:
             yield (
                 place,
                 f"the image has no {word}",
-                f"take one of {', '.join(f'jobs/{s}.py' for s in SCRIPTS)}",
+                f"use one of {', '.join(f'jobs/{s}.py' for s in SCRIPTS)}",
             )
             return
         following = words[number + 1 :]
@@ -44,7 +44,7 @@ def faults(place: str, said: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _lacking(place: str, command: str, words: list[str]) -> Iterator[tuple[str, str, str]]:
-    """What a command of the project does not get; shell operators end it."""
+    """Missing arguments of a command of the project; shell operators end it."""
     ends = [number for number, word in enumerate(words) if word in ("&&", "||", ";", "|")]
     words = words[: ends[0]] if ends else words
     given = [word for word in words if not word.startswith("-") and "=" not in word]
@@ -52,9 +52,9 @@ def _lacking(place: str, command: str, words: list[str]) -> Iterator[tuple[str, 
     needed = COMMANDS[command]
     sources = len(given) - sum(_value(words, name) in given for name in ("--out", "--config"))
     if "--out" in needed and not out:
-        yield place, f"{command} is not told where to write (--out)", "add --out and a folder or URL"
+        yield place, f"{command} has no output folder (--out)", "add --out and a folder or URL"
     elif "a source" in needed and sources < 1:
-        yield place, f"{command} gets no source", "put the folder or URL of the videos before --out"
+        yield place, f"{command} has no source", "put the folder or URL of the videos before --out"
 
 
 def _value(words: list[str], option: str) -> str:

@@ -1,7 +1,7 @@
-"""What keeps a launch file from working although every line of it is set: faults of `ray up` and of KubeRay.
+"""Faults of a complete launch file: for `ray up` and for KubeRay.
 
-Both kinds of file are read as groups of equal nodes, and the rules are about those. What no file shows, as
-the driver in an image of Amazon's, is not judged.
+Both kinds of file are read as groups of equal nodes, and the rules apply to these. Properties that no file
+shows, such as the driver in an image of Amazon's, are not checked.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ BUILD = "build cluster/Dockerfile, push it where the nodes may pull it, and name
 
 @dataclass(frozen=True, kw_only=True)
 class NodeGroup:
-    """Nodes of one kind, as a launch file asks for them.
+    """Nodes of one kind in a launch file.
 
     Attributes:
-      place: where in the file.
-      head: whether it is the head, on which no stage runs.
+      place: its place in the file.
+      head: whether it is the head, which runs no stage.
       gpus: of one node.
-      most: nodes at a time.
+      most: largest number of nodes.
       image: of the container.
-      capabilities: what the container gets of NVIDIA's driver, as the file says it; "" where it says nothing.
-      driver: first number of the driver's version, where the file tells.
-      storage: whether there is a role, an account, a mounted key or a file system by which it reaches videos.
-      faults: what else is wrong with it, each with what to do.
-      doubts: what cannot be known of it here, each with how to find out.
+      capabilities: the container's capabilities of NVIDIA's driver, as in the file; "" if not specified.
+      driver: first number of the driver's version, if the file shows it.
+      storage: whether a role, an account, a mounted key or a file system gives access to the videos.
+      faults: other faults, each with its fix.
+      doubts: what cannot be determined here, each with how to find out.
     """
 
     place: str
@@ -48,17 +48,17 @@ class NodeGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchPlan:
-    """A launch file's groups, with what all of them share.
+    """A launch file's groups, and their common settings.
 
     Attributes:
-      groups: of nodes, the head among them.
-      most: nodes beside the head, of all groups together; None without such a limit.
-      limit: the setting that says so.
+      groups: of nodes, including the head.
+      most: largest number of nodes besides the head, of all groups together; None without such a limit.
+      limit: the setting of that limit.
       role: how this kind of file gives a group access to videos.
       installs: shell commands that install Python packages on the nodes.
-      faults: what is wrong with what all groups share: where, what, and what to do.
-      doubts: what cannot be known of it here: where, what, and how to find out.
-      elsewhere: whether the groups are in another file, so that there is nothing to say of them.
+      faults: faults of the common settings: where, what, and the fix.
+      doubts: what cannot be determined here: where, what, and how to find out.
+      elsewhere: whether the groups are in another file, and cannot be checked.
     """
 
     groups: tuple[NodeGroup, ...]
@@ -72,7 +72,7 @@ class LaunchPlan:
 
 
 def faults(plan: LaunchPlan, gpus: int) -> Iterator[Check]:
-    """Everything that is wrong with a file that is to reach `gpus` GPUs."""
+    """All faults of a file that must provide `gpus` GPUs."""
     yield from _storage(plan)
     yield from _images(plan)
     if not plan.elsewhere:
@@ -91,12 +91,12 @@ def faults(plan: LaunchPlan, gpus: int) -> Iterator[Check]:
 
 
 def unequal(counts: Mapping[str, float | None]) -> Iterator[tuple[str, str]]:
-    """The fault of nodes of which a file says different numbers of GPUs, each by where it says so."""
+    """The fault of nodes with contradictory numbers of GPUs, with the place of each."""
     said = {where: count for where, count in counts.items() if count is not None}
     if len(set(said.values())) > 1:
         yield (
             f"it has {' and '.join(f'{count:g} GPUs by {where}' for where, count in said.items())}",
-            "say the same number everywhere: that of the machine",
+            "use the same number everywhere: that of the machine",
         )
 
 
@@ -121,7 +121,7 @@ def _storage(plan: LaunchPlan) -> Iterator[Check]:
 
 
 def _images(plan: LaunchPlan) -> Iterator[Check]:
-    """One check an image, since groups mostly share one."""
+    """One check for each image, because groups mostly share one."""
     for image, place in _first(plan.groups, lambda group: group.image).items():
         name = image.rsplit("/", 1)[-1]
         if not re.search(r"raymaskdp", name):
@@ -137,7 +137,7 @@ def _reach(plan: LaunchPlan, gpus: int) -> Iterator[Check]:
         yield wrong(
             "GPUs",
             "no group of nodes has a GPU",
-            "add a group that says its GPUs, as in the files of cluster/, or check with --gpus 0",
+            "add a group with a number of GPUs, as in the files of cluster/, or check with --gpus 0",
         )
         return
     reached, left = 0.0, plan.most
@@ -148,13 +148,13 @@ def _reach(plan: LaunchPlan, gpus: int) -> Iterator[Check]:
     if reached < gpus:
         yield wrong(
             "GPUs",
-            f"all groups together reach {reached:g} GPUs, fewer than {gpus}",
-            f"raise {plan.limit} or take nodes with more GPUs, or check with --gpus {reached:g}",
+            f"all groups together have {reached:g} GPUs, fewer than {gpus}",
+            f"raise {plan.limit} or use nodes with more GPUs, or check with --gpus {reached:g}",
         )
 
 
 def _wheels(plan: LaunchPlan) -> Iterator[Check]:
-    """CUDA of the torch that the nodes get, beside the driver that they have."""
+    """Compatibility of the nodes' torch (its CUDA version) with their driver."""
     for group in plan.groups:
         cuda = _cuda(group.image, plan.installs)
         wanted = DRIVER_OF_CUDA.get(cuda or 0, 0)
@@ -169,7 +169,7 @@ def _wheels(plan: LaunchPlan) -> Iterator[Check]:
 
 
 def _cuda(image: str, installs: Sequence[str]) -> int | None:
-    """The first number of the CUDA that torch on a node is built for; PyPI's is built for CUDA 13."""
+    """The first number of the CUDA version of torch on a node; PyPI's is built for CUDA 13."""
     for line in reversed(installs):
         if re.search(r"torch|raymaskdp", line):
             index = re.search(r"/whl/(cu(\d{2})|cpu)", line)
@@ -187,13 +187,13 @@ def _graphics(plan: LaunchPlan) -> Iterator[Check]:
                 said = f"{CAPABILITIES}={group.capabilities}, which lacks graphics"
             yield wrong(
                 group.place,
-                f"its containers get {said}, so the GPU has no EGL to draw with",
+                f"its containers have {said}, so the GPU cannot render with EGL",
                 f"set {CAPABILITIES}=compute,utility,graphics",
             )
 
 
 def _first(groups: Sequence[NodeGroup], what: Callable[[NodeGroup], str]) -> dict[str, str]:
-    """The place where each value comes first."""
+    """The first place of each value."""
     places: dict[str, str] = {}
     for group in groups:
         places.setdefault(what(group), group.place)

@@ -1,8 +1,8 @@
-"""Whether a launch file has the form that Ray or KubeRay reads: a schema's findings, a sentence for each.
+"""Whether a launch file has a form that Ray or KubeRay accepts: a schema's errors, a sentence for each.
 
-For `ray up` the schema is Ray's own, and ray_up.schema.yaml beside this file; for KubeRay, whose definitions
-are not installed with it, kuberay.schema.yaml. In these `fix` says what to do, and `known` that the names are
-all that KubeRay has had so far.
+For `ray up` the schemas are Ray's own, and ray_up.schema.yaml in this folder; for KubeRay, whose definitions
+are not installed with it, kuberay.schema.yaml. In these, `fix` has the remedy, and `known` means that the
+listed names are all of KubeRay's so far.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ FORMS = {
     "boolean": "true or false",
     "null": "nothing",
 }
-TAKE = "give it the form that it has in the files of cluster/"
+TAKE = "write it as in the files of cluster/"
 
 
 def misfits(settings: Mapping[str, Any], kind: str) -> Iterator[Check]:
-    """What of a file for "ray_up" or "kuberay" has not the form that it must have, each place once."""
+    """Places of a file for "ray_up" or "kuberay" with a wrong form, each once."""
     said: set[tuple[str, str]] = set()
     for validator in _validators(kind):
         for error in sorted(validator.iter_errors(settings), key=lambda error: [str(p) for p in error.path]):
@@ -45,7 +45,7 @@ def misfits(settings: Mapping[str, Any], kind: str) -> Iterator[Check]:
 
 
 def not_texts(node: yaml.Node) -> Iterator[Check]:
-    """Names of settings that are no text, or stand twice, of which YAML keeps the last in silence."""
+    """Names of settings that are not text, or are duplicates, of which YAML silently keeps the last."""
     seen: set[int] = set()
 
     def walk(node: yaml.Node, name: str) -> Iterator[Check]:
@@ -67,7 +67,7 @@ def not_texts(node: yaml.Node) -> Iterator[Check]:
                     continue
                 place = f"{name}.{key.value}".removeprefix(".")
                 if key.value in names:
-                    yield wrong(place, f"line {line} says it a second time", "take one of them out")
+                    yield wrong(place, f"line {line} is a duplicate", "remove one of them")
                 names.add(key.value)
                 yield from walk(value, place)
 
@@ -80,7 +80,7 @@ def _validators(kind: str) -> tuple[Draft7Validator, ...]:
     ours = yaml.safe_load(Path(__file__).with_name(f"{kind}.schema.yaml").read_text(encoding="utf-8"))
     if kind != "ray_up":
         return (known(ours),)
-    ray = find_spec("ray")  # its schema alone: Ray itself takes a second to import
+    ray = find_spec("ray")  # only its schema, because importing Ray takes a second
     assert ray is not None
     assert ray.origin is not None
     theirs = json.loads((Path(ray.origin).parent / "autoscaler/ray-schema.json").read_text(encoding="utf-8"))
@@ -96,7 +96,7 @@ def _known(
 
 
 def _check(error: ValidationError) -> Check:
-    """One finding in our words."""
+    """One error in our words."""
     place, value, wanted = _place(error.absolute_path), error.instance, error.validator_value
     schema: Mapping[str, Any] = error.schema if isinstance(error.schema, dict) else {}
     fix = str(schema.get("fix", TAKE))
@@ -112,25 +112,23 @@ def _check(error: ValidationError) -> Check:
             name = error.message.split("'")[1]
             inner = schema.get("properties", {}).get(name, {})
             missing = _place([*error.absolute_path, name])
-            return wrong(missing, "it is not there", inner.get("fix", "take that of a file in cluster/"))
+            return wrong(missing, "it is missing", inner.get("fix", "copy that of a file in cluster/"))
         case "additionalProperties":
             names = sorted(value.keys() - schema.get("properties", {}).keys())
             like = _like(names[0], schema.get("properties", {}))
-            todo = f"write {like}" if like else "take it out"
+            todo = f"write {like}" if like else "remove it"
             return wrong(_place([*error.absolute_path, names[0]]), "Ray knows no such setting", todo)
         case "known":
             properties = schema.get("properties", {})
             like = _like(error.message, properties)
             if like and like not in value:
                 return wrong(place, "KubeRay knows no such setting", f"write {like}")
-            return unsure(
-                place, "this doctor knows no such setting of KubeRay's", "see that it is written right"
-            )
+            return unsure(place, "this doctor knows no such setting of KubeRay's", "check its spelling")
         case "enum" | "const":
             allowed = wanted if isinstance(wanted, list) else [wanted]
             like = _like(str(value), [str(one) for one in allowed])
             return wrong(
-                place, f"it is {_shown(value)}, which is none that is known", f"write {like}" if like else fix
+                place, f"it is {_shown(value)}, which is not a known value", f"write {like}" if like else fix
             )
         case "minLength" | "minItems" | "minProperties":
             return wrong(place, "it is empty", fix)
@@ -149,7 +147,7 @@ def _place(path: Sequence[Any] | Any) -> str:
 
 
 def _like(name: str, names: Any) -> str:
-    """The known name that one is likely to stand for; "" for none."""
+    """The known name that is most similar; "" for none."""
     by_small = {known.casefold(): known for known in names}
     found = difflib.get_close_matches(name.casefold(), by_small, n=1, cutoff=0.75)
     return by_small[found[0]] if found else ""

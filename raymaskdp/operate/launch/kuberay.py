@@ -16,15 +16,16 @@ from raymaskdp.operate.launch import entrypoint
 from raymaskdp.operate.launch.faults import CAPABILITIES, LaunchPlan, NodeGroup, unequal
 
 FILE_SYSTEMS = ("persistentVolumeClaim", "ephemeral", "nfs", "csi", "hostPath", "cephfs", "azureFile")
-"""Volumes on which videos may be."""
+"""Kinds of volumes that can have videos."""
 
 STORE_SHARE, MOST_STORE = 0.3, 10e9
-"""Of a pod's memory and in bytes: what Ray's object store takes by default, whatever /dev/shm has."""
+"""Default size of Ray's object store: a share of a pod's memory, and a limit in bytes, whatever the size of
+/dev/shm."""
 
 UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 MOST_BY_DEFAULT = 2**31 - 1
-"""Pods of a group that says no maxReplicas."""
+"""Default of maxReplicas."""
 
 ROLE = "give its pods a serviceAccountName that may read and write the bucket, a mounted secret, or a volume"
 
@@ -88,7 +89,7 @@ def plan_of(settings: Mapping[str, Any]) -> LaunchPlan:
 
 
 def _job_alone(settings: Mapping[str, Any]) -> LaunchPlan:
-    """A job for a cluster that stands already, or for none."""
+    """A job for an existing cluster, or for none."""
     found = tuple(_of_job(settings["spec"]))
     if settings["spec"].get("clusterSelector"):
         said = "the cluster is in another file, so nothing of it is checked"
@@ -96,7 +97,7 @@ def _job_alone(settings: Mapping[str, Any]) -> LaunchPlan:
         return LaunchPlan(
             groups=(), most=None, limit="", role="", faults=found, doubts=(doubt,), elsewhere=True
         )
-    no_cluster = ("spec.rayClusterSpec", "it is not there", "take that of cluster/kuberay/rayjob.yaml")
+    no_cluster = ("spec.rayClusterSpec", "it is missing", "copy that of cluster/kuberay/rayjob.yaml")
     return LaunchPlan(groups=(), most=None, limit="", role="", faults=(no_cluster, *found), elsewhere=True)
 
 
@@ -118,15 +119,15 @@ def _same_name(place: str, groups: Sequence[Mapping[str, Any]]) -> Iterator[tupl
 
 
 def _no_number(group: Mapping[str, Any], least: int, most: int, grows: bool) -> Iterator[tuple[str, str]]:
-    """Numbers of pods that cannot be."""
+    """Impossible numbers of pods."""
     now = int(group.get("replicas", least))
     if least > most:
         yield (
-            f"it is to have {least} pods at least (minReplicas) and {most} at most (maxReplicas)",
+            f"it has at least {least} pods (minReplicas) and at most {most} (maxReplicas)",
             "lower minReplicas or raise maxReplicas",
         )
     elif now > most:
-        yield f"it is to have {now} pods (replicas) and {most} at most (maxReplicas)", "raise maxReplicas"
+        yield f"it has {now} pods (replicas) and at most {most} (maxReplicas)", "raise maxReplicas"
     elif not grows and "maxReplicas" in group and most > max(now, least):
         yield (
             f"nothing starts more than {max(now, least)} of its {most} pods, since the cluster does not grow",
@@ -135,19 +136,19 @@ def _no_number(group: Mapping[str, Any], least: int, most: int, grows: bool) -> 
 
 
 def _no_volume(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Kubernetes refuses a pod that mounts what it has not."""
+    """Mounts without a volume, which Kubernetes refuses."""
     volumes = {volume["name"] for volume in pod.get("volumes") or []}
     for container in (*(pod.get("initContainers") or []), *pod["containers"]):
         for mount in container.get("volumeMounts") or []:
             if mount["name"] not in volumes:
                 yield (
                     f"its container {container['name']} mounts {mount['name']}, no volume of the pod",
-                    "add it to the volumes, or take the mount out",
+                    "add it to the volumes, or remove the mount",
                 )
 
 
 def _counts(group: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, float | None]:
-    """The GPUs of a pod by each place that tells."""
+    """The GPUs of a pod by each place that specifies them."""
     counts = (
         ("its limits", (asked.get("limits") or {}).get("nvidia.com/gpu")),
         ("its requests", (asked.get("requests") or {}).get("nvidia.com/gpu")),
@@ -157,7 +158,9 @@ def _counts(group: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, flo
 
 
 def _versions(place: str, version: Any, images: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """By its version KubeRay decides how it starts Ray; that of the image is what it starts."""
+    """Faults of rayVersion. KubeRay selects the way of starting Ray by it, but the image determines the
+    version that runs.
+    """
     ours = Requirement(next(one for one in requires("raymaskdp") or [] if re.match(r"ray\b", one)))
     todo = f"set it to that of the image, such as {installed('ray')}"
     if version is None:
@@ -178,13 +181,13 @@ def _versions(place: str, version: Any, images: Iterable[str]) -> Iterator[tuple
 
 
 def _no_token(spec: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """KubeRay makes one where it is asked for; a file that sets Ray's variable brings one."""
+    """Missing tokens. KubeRay creates one on request; a file that sets Ray's variable brings its own."""
     names = {one["name"] for one in container.get("env") or []}
     asked = _variables(container).get("RAY_AUTH_MODE") == "token"
     made = (spec.get("authOptions") or {}).get("mode") == "token"
     if asked and not made and not names & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         yield (
-            "its pods ask for a token and have none, so Ray does not start",
+            "its pods require a token and have none, so Ray does not start",
             "set authOptions to mode: token, for which KubeRay makes one",
         )
 
@@ -194,7 +197,7 @@ def _pod(group: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _ray(group: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Ray's container, which KubeRay takes to be the first one."""
+    """Ray's container; KubeRay assumes that it is the first one."""
     return next(iter(_pod(group).get("containers") or []), {})
 
 
@@ -203,7 +206,7 @@ def _variables(container: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _storage(pod: Mapping[str, Any], container: Mapping[str, Any]) -> bool:
-    """An account of its own, a key that is mounted or given, or a volume that is no scratch."""
+    """Whether there is an account, a mounted or given key, or a volume that is not scratch."""
     mounted = {mount["name"] for mount in container.get("volumeMounts") or []}
     volumes = [volume for volume in pod.get("volumes") or [] if volume["name"] in mounted]
     return bool(
@@ -220,7 +223,7 @@ def _no_shared_memory(pod: Mapping[str, Any], container: Mapping[str, Any]) -> I
     shared = (volumes.get(mounts.get("/dev/shm", "")) or {}).get("emptyDir") or {}
     if shared.get("medium") != "Memory":
         yield (
-            "its pods have no memory at /dev/shm but 64 MiB, and Ray's object store goes to the disk",
+            "its pods have only 64 MiB at /dev/shm, so Ray's object store uses the disk",
             "mount an emptyDir of medium Memory at /dev/shm",
         )
         return
@@ -228,13 +231,13 @@ def _no_shared_memory(pod: Mapping[str, Any], container: Mapping[str, Any]) -> I
     size = _bytes(shared.get("sizeLimit"))
     if memory is not None and size is not None and size < min(STORE_SHARE * memory, MOST_STORE):
         yield (
-            f"its /dev/shm of {shared['sizeLimit']} is smaller than Ray's object store, which takes the disk",
+            f"its /dev/shm of {shared['sizeLimit']} is smaller than Ray's object store, which uses the disk",
             "raise the sizeLimit to 30 % of the pod's memory, or to 10Gi",
         )
 
 
 def _bytes(quantity: Any) -> float | None:
-    """A quantity of Kubernetes; None for none."""
+    """A quantity of Kubernetes; None if invalid."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]?i?)", str(quantity))
     return float(found[1]) * UNITS[found[2]] if found and found[2] in UNITS else None
 
@@ -242,16 +245,16 @@ def _bytes(quantity: Any) -> float | None:
 def _unlike_others(variables: Mapping[str, str], secured: bool) -> Iterator[tuple[str, str]]:
     if secured and variables.get("RAY_USE_TLS") != "1":
         yield (
-            "other pods speak TLS and its pods do not, so they never meet",
+            "other pods use TLS and its pods do not, so they cannot connect",
             "give every group the same RAY_USE_TLS and RAY_TLS_ variables",
         )
 
 
 def _hidden_dashboard(settings: Mapping[str, Any], group: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """A RayJob is submitted by another pod."""
+    """A dashboard that is unreachable for the pod that submits a RayJob."""
     host = (group.get("rayStartParams") or {}).get("dashboard-host", "0.0.0.0")
     if settings["kind"] == "RayJob" and host in ("127.0.0.1", "localhost"):
         yield (
             f"its dashboard-host is {host}, where the pod that submits the job cannot reach it",
-            "take dashboard-host out; KubeRay sets the right one",
+            "remove dashboard-host; KubeRay sets the right one",
         )

@@ -1,4 +1,4 @@
-"""What is known of Amazon's and Google's machines by the names of their kinds."""
+"""Properties of Amazon's and Google's machines, by the names of their types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 SIZES = r"(nano|micro|small|medium|large|(|2|3|4|6|8|9|10|12|16|18|24|32|48|96)xlarge|metal(-\d+xl)?)"
-"""Sizes that Amazon's machines without GPUs have."""
+"""Sizes of Amazon's machines without GPUs."""
 
 GPUS = {
     "aws": {
@@ -27,16 +27,16 @@ GPUS = {
         r"g2-standard-96": 8,
     },
 }
-"""GPUs of machines by patterns of their names, as Amazon and Google list them."""
+"""GPUs of machines by patterns of their names, from Amazon's and Google's lists."""
 
 FORMS = {"aws": rf"[a-z][\w-]*\.({SIZES}|\d+xlarge)", "gcp": r"[a-z]\d+\w*-[\w-]+"}
-"""What every name of a kind of machine looks like."""
+"""Pattern of all names of machine types."""
 
 ADDED = r"n1-(standard|highmem|highcpu)-\d+|custom-\d+-\d+(-ext)?|n1-custom-\d+-\d+(-ext)?"
-"""Google's machines that have as many GPUs as are added to them."""
+"""Google's machines to which GPUs can be attached."""
 
 CLOSED = {"aws": r"(g3s?|g4dn|g4ad|g5|p2|p3|p3dn|p4d|p4de)\..*", "gcp": r"g2-.*"}
-"""Families with GPUs to which nothing is added any more."""
+"""Families with GPUs that get no new members."""
 
 OWNERS = {"aws": "Amazon's", "gcp": "Google's"}
 
@@ -47,7 +47,7 @@ ASK = {
 
 
 def gpus_of(machine: str) -> int | None:
-    """The GPUs that a machine of Amazon's or Google's has, by the name of its kind; None where not known."""
+    """The GPUs of a machine of Amazon's or Google's, by the name of its type; None if unknown."""
     for kinds in GPUS.values():
         for kind, gpus in kinds.items():
             if re.fullmatch(kind, machine):
@@ -57,7 +57,7 @@ def gpus_of(machine: str) -> int | None:
 
 
 def no_machine(cloud: str, machine: str) -> Iterator[tuple[str, str]]:
-    """The fault of a kind of machine that a cloud cannot have."""
+    """The fault of a machine type that a cloud does not have."""
     if not machine or cloud not in GPUS or is_known(cloud, machine):
         return
     if not re.fullmatch(FORMS[cloud], machine) or re.fullmatch(CLOSED[cloud], machine):
@@ -65,16 +65,16 @@ def no_machine(cloud: str, machine: str) -> Iterator[tuple[str, str]]:
 
 
 def new_machine(cloud: str, machine: str) -> Iterator[tuple[str, str]]:
-    """The doubt about a kind of machine that may be new, or misspelt."""
+    """The doubt about a machine type that may be new, or misspelt."""
     if machine and cloud in GPUS and not is_known(cloud, machine) and not any(no_machine(cloud, machine)):
         yield (
-            f"{machine} is no machine that this doctor knows, so neither it nor its GPUs are checked",
+            f"this doctor does not know the machine {machine}, so neither it nor its GPUs are checked",
             ASK[cloud].format(machine),
         )
 
 
 def is_known(cloud: str, machine: str) -> bool:
-    """Whether a cloud is known to have such a machine."""
+    """Whether a cloud has such a machine type."""
     if cloud == "gcp" and re.fullmatch(ADDED, machine):
         return True
     return re.fullmatch(FORMS[cloud], machine) is not None and gpus_of(machine) is not None

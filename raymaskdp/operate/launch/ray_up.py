@@ -1,4 +1,4 @@
-"""A launch file for `ray up`, read as groups of nodes; what is known of Amazon's and Google's."""
+"""A launch file for `ray up`, read as groups of nodes; with properties of Amazon's and Google's clouds."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from raymaskdp.operate.launch.faults import CAPABILITIES, LaunchPlan, NodeGroup,
 from raymaskdp.operate.launch.machines import GPUS, gpus_of, new_machine, no_machine
 
 MOUNTS = re.compile(r"\b(mount|mount\.\w+|gcsfuse|mount-s3|s3fs|efs)\b")
-"""Commands that give a node a file system of others."""
+"""Commands that mount a remote file system on a node."""
 
 MOST_BY_DEFAULT = 2
-"""Workers that Ray starts where a file does not say how many."""
+"""Number of workers if a file does not specify it."""
 
 KEYS = re.compile(r"\.aws\b|credentials|gcloud|service.?account", re.IGNORECASE)
-"""Names of files that let their owner into a store."""
+"""Names of files with credentials for a store."""
 
 RAYS_OWN = ("", "latest_dlami")
-"""Images that Ray looks up itself on Amazon's cloud: of 2022, with drivers that are too old for our torch."""
+"""Images that Ray selects itself on Amazon's cloud: of 2022, with drivers that are too old for our torch."""
 
 ROLES = {
     "aws": "give its node_config an IamInstanceProfile that may read and write the bucket (Ray gives one to "
@@ -102,7 +102,7 @@ def _no_such_head(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]
     if head not in types:
         yield (
             "head_node_type",
-            f"it is {head}, and available_node_types has {' and '.join(types)} alone",
+            f"it is {head}, but available_node_types has only {' and '.join(types)}",
             "set it to one of them",
         )
 
@@ -110,7 +110,7 @@ def _no_such_head(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]
 def _more_than_most(least: int, most: int) -> Iterator[tuple[str, str]]:
     if least > most:
         yield (
-            f"it is to have {least} nodes at least (min_workers) and {most} at most (max_workers)",
+            f"it has at least {least} nodes (min_workers) and at most {most} (max_workers)",
             "lower its min_workers or raise max_workers",
         )
 
@@ -126,13 +126,13 @@ def _fewer_than_least(settings: Mapping[str, Any], most: int) -> Iterator[tuple[
 
 
 def _other_zone(provider: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """A zone begins with the name of its region."""
+    """A zone whose name does not begin with that of its region."""
     region, zones = str(provider.get("region") or ""), str(provider.get("availability_zone") or "")
     for zone in re.split(r"\s*,\s*", zones):
         if region and zone and "<" not in region + zone and not zone.startswith(region):
             yield (
                 "provider.availability_zone",
-                f"{zone} is no zone of {region}",
+                f"{zone} is not a zone of {region}",
                 f"set it to a zone of {region}, or change the region",
             )
 
@@ -147,7 +147,7 @@ def _other_cloud(cloud: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _counts(resources: Mapping[str, Any], launched: Mapping[str, Any]) -> dict[str, float | None]:
-    """The GPUs of a node by each place that tells."""
+    """The GPUs of a node by each place that specifies them."""
     machine = _machine(launched)
     added = launched.get("guestAccelerators")
     return {
@@ -158,7 +158,7 @@ def _counts(resources: Mapping[str, Any], launched: Mapping[str, Any]) -> dict[s
 
 
 def _option(options: list[str], name: str) -> str:
-    """The value of a variable that `docker run` sets."""
+    """The value of a variable in the options of `docker run`."""
     found = re.findall(rf"{name}=[\"']?([\w,]*)", " ".join(map(str, options)))
     return found[-1] if found else ""
 
@@ -175,7 +175,7 @@ def _storage(cloud: str, launched: Mapping[str, Any], commands: tuple[str, ...])
 def _no_image(cloud: str, launched: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if cloud == "aws" and str(launched.get("ImageId") or "").lower() in RAYS_OWN:
         yield (
-            "its node_config has no ImageId, and what Ray takes instead is of 2022, or is not there at all",
+            "its node_config has no ImageId, and Ray's default is of 2022, or does not exist",
             "set ImageId to an image (ami-…) with Docker, NVIDIA's driver and its container toolkit",
         )
     if cloud == "gcp" and not any(map(_source_image, launched.get("disks") or [])):
@@ -186,7 +186,7 @@ def _no_image(cloud: str, launched: Mapping[str, Any]) -> Iterator[tuple[str, st
 
 
 def _accelerators(launched: Mapping[str, Any]) -> int:
-    """The GPUs that are added to a machine of Google's, where its resources do not say."""
+    """The GPUs attached to a machine of Google's, if its resources do not specify them."""
     return sum(int(one.get("acceleratorCount", 0)) for one in launched.get("guestAccelerators") or [])
 
 
@@ -195,7 +195,7 @@ def _source_image(disk: Mapping[str, Any]) -> str:
 
 
 def _driver(launched: Mapping[str, Any]) -> int | None:
-    """The driver that an image of Google's has by its name."""
+    """The driver of an image of Google's, by its name."""
     for disk in launched.get("disks") or []:
         found = re.search(r"nvidia-(\d{3})", _source_image(disk))
         if found:
@@ -204,9 +204,9 @@ def _driver(launched: Mapping[str, Any]) -> int | None:
 
 
 def _no_shared_memory(container: Mapping[str, Any], options: list[str]) -> Iterator[tuple[str, str]]:
-    """Ray gives a container its share of /dev/shm, unless it is told not to."""
+    """Disabled shared memory: by default Ray gives a container a share of /dev/shm."""
     if container.get("disable_shm_size_detection") and "--shm-size" not in " ".join(map(str, options)):
         yield (
-            "its container gets no memory at /dev/shm, where Ray's object store lives",
-            "take disable_shm_size_detection out, or give run_options a --shm-size",
+            "its container has no memory at /dev/shm for Ray's object store",
+            "remove disable_shm_size_detection, or add --shm-size to run_options",
         )
