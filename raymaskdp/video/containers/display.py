@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from typing import cast
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideData
 
 from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
@@ -36,7 +37,7 @@ class Display:
         The matrix maps a coded pixel (x, y) to (a x + c y, b x + d y); y points down. One that maps all to a
         line, as some writers leave it, says nothing.
         """
-        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+        matrix = cast(SideData | None, frame.side_data.get("DISPLAYMATRIX"))
         if matrix is None:
             return cls()
         a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
