@@ -8,10 +8,12 @@ the measurement. Time counts for the innermost clock; time outside all clocks is
 from __future__ import annotations
 
 import contextlib
+import cProfile
 import functools
 import itertools
 import os
 import platform
+import pstats
 import statistics
 import tempfile
 import time
@@ -46,6 +48,9 @@ from raymaskdp.video.writer import VideoWriter
 
 STAGES = ("decode", "pose", "fit", "plate", "render", "composite", "encode", "verify", "other")
 FPS = 15.0
+PROFILED = 15
+"""Functions in a profile."""
+
 CAMERA_CRF = 23
 """x264's quality of a source, its default: cameras leave as little noise, and noise would dominate the time.
 """
@@ -61,6 +66,7 @@ class StagesConfig:
       frames: of each video.
       rounds: number of times that each video is anonymized; results are medians. One more warms up.
       seed: of the person, the movement and the room.
+      profile: whether the functions that take most time are listed, too, of one more run at each size.
     """
 
     sizes: tuple[str, ...] = ("192x144", "640x480", "1920x1080")
@@ -68,6 +74,7 @@ class StagesConfig:
     frames: int = 24
     rounds: int = 3
     seed: int = 5
+    profile: bool = False
 
     def __post_init__(self) -> None:
         for size in self.sizes:
@@ -96,15 +103,40 @@ class StagesRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProfiledFunction:
+    """A function at one size.
+
+    Attributes:
+      ms: milliseconds a frame in the function itself, without the functions that it calls. The profiler
+        slows short functions down.
+      calls: number of calls a frame.
+    """
+
+    size: str
+    function: str
+    ms: float
+    calls: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class StagesResult:
-    """The rows, the speed at each size in frames a second, and the machine."""
+    """The rows, the speed at each size in frames a second, the machine, and the profile if there is one."""
 
     machine: str
     rows: tuple[StagesRow, ...]
     frames_per_second: dict[str, float]
+    profile: tuple[ProfiledFunction, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.machine}\n\n{self.table()}"
+        lines = [self.machine, "", self.table()]
+        if self.profile:
+            lines += [
+                "",
+                "| size | function | ms a frame, alone | calls a frame |",
+                "| --- | --- | --- | --- |",
+            ]
+        lines += [f"| {one.size} | {one.function} | {one.ms:.1f} | {one.calls:.1f} |" for one in self.profile]
+        return "\n".join(lines)
 
     def table(self) -> str:
         """Stages by size as a Markdown table: milliseconds a frame, and share of the total."""
@@ -120,6 +152,7 @@ def benchmark_stages(settings: StagesConfig) -> StagesResult:
     """Anonymize the video at every size, and report the time of each stage."""
     rows: list[StagesRow] = []
     speeds: dict[str, float] = {}
+    profile: list[ProfiledFunction] = []
     with (
         tempfile.TemporaryDirectory() as folder,
         tqdm(total=len(settings.sizes) * (settings.rounds + 1), desc="stages", unit="video") as progress,
@@ -142,12 +175,32 @@ def benchmark_stages(settings: StagesConfig) -> StagesResult:
             total = sum(ms.values())
             rows += [StagesRow(size=size, stage=s, ms=ms[s], share=ms[s] / total) for s in STAGES]
             speeds[size] = 1000 / total
+            if settings.profile:
+                profile += _profiled(size, functools.partial(_anonymize, video, analyze, finish), settings)
     machine = (
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, Python "
         f"{platform.python_version()}; {settings.video or 'one person'}, {settings.frames} frames, "
         f"median of {settings.rounds}"
     )
-    return StagesResult(machine=machine, rows=tuple(rows), frames_per_second=speeds)
+    return StagesResult(machine=machine, rows=tuple(rows), frames_per_second=speeds, profile=tuple(profile))
+
+
+def _profiled(size: str, work: Callable[[], object], settings: StagesConfig) -> list[ProfiledFunction]:
+    """The functions that take most time in one run."""
+    profiler = cProfile.Profile()
+    profiler.runcall(work)
+    found: dict[tuple[str, int, str], tuple[int, int, float, float, Any]]
+    found = pstats.Stats(profiler).stats  # type: ignore[attr-defined]  # the module's stubs leave it out
+    largest = sorted(found.items(), key=lambda entry: -entry[1][2])[:PROFILED]
+    return [
+        ProfiledFunction(
+            size=size,
+            function=name.strip("<>") if file == "~" else f"{Path(file).stem}.{name}",
+            ms=1000 * alone / settings.frames,
+            calls=calls / settings.frames,
+        )
+        for (file, _, name), (_, calls, alone, _, _) in largest
+    ]
 
 
 def film(folder: Path, size: str, settings: StagesConfig) -> Path:

@@ -33,13 +33,18 @@ def test_sizes_that_no_video_has_are_refused(size: str) -> None:
 @pytest.mark.slow
 def test_every_stage_is_measured_and_the_clocks_are_taken_away() -> None:
     before = FindPeople.__call__, reader.stream
-    result = benchmark_stages(StagesConfig(sizes=("192x144",), frames=6, rounds=1))
+    result = benchmark_stages(StagesConfig(sizes=("192x144",), frames=6, rounds=1, profile=True))
     assert (FindPeople.__call__, reader.stream) == before
     assert [row.stage for row in result.rows] == list(STAGES)
     assert all(row.ms > 0 for row in result.rows)
     assert sum(row.share for row in result.rows) == pytest.approx(1)
     assert result.frames_per_second["192x144"] == pytest.approx(1000 / sum(row.ms for row in result.rows))
     assert "| frames/s" in str(result)
+    assert len(result.profile) > 10
+    assert [one.ms for one in result.profile] == sorted((one.ms for one in result.profile), reverse=True)
+    (network,) = [one for one in result.profile if "onnxruntime" in one.function]
+    assert network.calls >= 3  # boxes of two networks, and the second look
+    assert network.function in str(result)
 
 
 @pytest.mark.slow
