@@ -40,22 +40,13 @@ def load(cls: type[T], path: LocalPath | None, overrides: Iterable[str] = ()) ->
     Raises `UserError` for a file that is missing or not a mapping, an unknown key, or a value of the wrong
     type; the message names the file and the dotted key.
     """
-    values: dict[str, Any] = {}
-    where = cls.__name__
-    if path is not None:
-        where = str(path)
-        values = read_yaml(path)
-    for override in overrides:
-        _override(values, override)
-    return build(cls, values, where=where)
+    where, values = (cls.__name__, {}) if path is None else (str(path), read_yaml(path))
+    return build(cls, _overridden(values, overrides), where=where)
 
 
 def overrides_to_dict(overrides: Iterable[str]) -> dict[str, Any]:
     """Plain values of `key.sub=value` overrides; raises `UserError` for another form."""
-    values: dict[str, Any] = {}
-    for override in overrides:
-        _override(values, override)
-    return values
+    return _overridden({}, overrides)
 
 
 def read_yaml(path: LocalPath) -> dict[str, Any]:
@@ -69,10 +60,7 @@ def read_yaml(path: LocalPath) -> dict[str, Any]:
         raise UserError(
             f"Cannot read the configuration {path} ({error.strerror}); give a YAML file."
         ) from error
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    values = _parsed(text, str(path))
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -80,6 +68,38 @@ def read_yaml(path: LocalPath) -> dict[str, Any]:
             f"{path} must contain a mapping of settings, but it contains a {type(values).__name__}."
         )
     return values
+
+
+class _Settings(yaml.SafeLoader):
+    """Safe loading that takes no name twice: YAML forbids it, and PyYAML keeps the last in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in lines:
+                first, second = lines[key.tag, key.value], key.start_mark.line + 1
+                where = f"line {first}" if first == second else f"lines {first} and {second}"
+                raise _Twice(f"has {key.value!r} twice, in {where}; take one of them out")
+            if isinstance(key, yaml.ScalarNode):
+                lines[key.tag, key.value] = key.start_mark.line + 1
+        return node
+
+
+class _Twice(yaml.YAMLError):
+    """A name that stands twice."""
+
+
+def _parsed(text: str, where: str) -> Any:
+    """The value of YAML text; raises `UserError` for text that is none."""
+    try:
+        return yaml.load(text, Loader=_Settings)
+    except _Twice as error:
+        raise UserError(f"{where} {error}.") from error
+    except RecursionError as error:
+        raise UserError(f"{where} is nested too deeply for settings; correct it.") from error
+    except (yaml.YAMLError, ValueError) as error:  # such as a date that is none
+        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
 def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
@@ -160,16 +180,27 @@ def digest(config: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _overridden(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """`values` with `key.sub=value` overrides. Raises `UserError` for a setting that is given twice."""
+    given: list[str] = []
+    for override in overrides:
+        key = override.partition("=")[0]
+        for before in given:
+            if f"{key}.".startswith(f"{before}.") or f"{before}.".startswith(f"{key}."):
+                also = "" if before == key else f", as {before} and as {key}"
+                raise UserError(f"The setting {min(before, key)} is given twice{also}; take one of them out.")
+        given.append(key)
+        _override(values, override)
+    return values
+
+
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(
             f"{override!r} is not a setting; settings have the form key=value or key.sub=value, see --help."
         )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"The value of the override {override!r} is not valid YAML.") from error
+    value = _parsed(text, f"The value of {key}")
     *parents, last = key.split(".")
     for parent in parents:
         child = values.setdefault(parent, {})

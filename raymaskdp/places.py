@@ -17,7 +17,7 @@ from raymaskdp.errors import UserError
 Place: TypeAlias = str | Path
 """A path, or a URL of an object store."""
 
-LocalPath: TypeAlias = str | Path
+LocalPath: TypeAlias = str | os.PathLike[str]
 """A path of this machine, as text or not; never a URL."""
 
 LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}

@@ -77,7 +77,7 @@ def test_overrides_reach_nested_settings() -> None:
         (["steps=true"], "steps must be a int"),
         (["steps=3", "optimizer.name=lion"], "must be one of sgd, adamw"),
         (["steps=3", "optimizer.betas=[1]"], "betas"),
-        (["steps=3", "steps.deep=1"], "not a group of settings"),
+        (["steps=3", "steps.deep=1"], "is given twice, as steps and as steps.deep"),
         (["steps"], "key=value"),
     ],
 )

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from raymaskdp.datasets.manifest import VideoRecord
+from raymaskdp.video.containers.same_file import SameFile, Seen
 from raymaskdp.video.reader import VideoInfo
 
 Status = Literal["done", "quarantined", "failed"]
@@ -82,6 +83,7 @@ class Analyzed(Item):
 
     Attributes:
       source_sha256: digest of the source file; "" for the known video of a self-test.
+      source_seen: what the file system said of the source file when its digest was taken (`SameFile`).
       info: size, rate and length of the source.
       analysis: packed people and motions, or the file with them in the private folder of the run, until the
         plate of the camera exists; sensitive.
@@ -91,11 +93,16 @@ class Analyzed(Item):
     """
 
     source_sha256: str
+    source_seen: Seen
     info: VideoInfo
     analysis: bytes | Path
     num_people: int
     observation: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    def film(self) -> SameFile:
+        """The source for further passes, which must be over the content with the digest."""
+        return SameFile(self.source, self.source_sha256, self.source_seen)
 
     def packed(self) -> bytes:
         """The packed analysis, from memory or from its file."""

@@ -18,6 +18,7 @@ from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.video import masks, sandbox
+from raymaskdp.video.containers.same_file import look
 from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.sandbox import DecodeLimits
 from raymaskdp.video.writer import VideoWriter
@@ -45,7 +46,14 @@ def known_item(folder: Path, limits: DecodeLimits) -> Analyzed:
     if (info.width, info.height, info.num_frames) != (WIDTH, HEIGHT, FRAMES):
         raise UserError(f"A video of {FRAMES} frames of {WIDTH}×{HEIGHT} is read as {info}.")
     record = VideoRecord(video_id=path.stem, path=str(path))
-    return Analyzed(record=record, source_sha256="", info=info, num_people=1, analysis=_scene().pack())
+    return Analyzed(
+        record=record,
+        source_sha256="",
+        source_seen=look(path),
+        info=info,
+        num_people=1,
+        analysis=_scene().pack(),
+    )
 
 
 def require_avatar(made: Decided) -> None:

@@ -97,7 +97,7 @@ class Observe:
         # If no person was found, one may have been missed in every frame, so the background is not shared.
         if scene.visible_PT.any() and not path.is_file():
             masks_TB = scene.dilated_masks(self._config.composite.margin * item.info.height)
-            observe(item.source, item.info, masks_TB, self._config.plate).save(path)
+            observe(item.film(), item.info, masks_TB, self._config.plate).save(path)
         found = str(path) if path.is_file() else None
         aside = self._job.work / f"{item.record.video_id}.analysis"
         aside.write_bytes(packed)

@@ -70,6 +70,7 @@ from raymaskdp.files import sha256_file
 from raymaskdp.video import reader, sandbox
 from raymaskdp.video.audio import damaged_sound
 from raymaskdp.video.containers.mark import is_marked
+from raymaskdp.video.containers.same_file import SameFile, look
 from raymaskdp.video.mask_film import MaskFilm, bridge, write_npz
 from raymaskdp.video.reader import VideoInfo
 
@@ -138,18 +139,20 @@ class Analyze:
         path = item.source
         if is_marked(path):  # detected earlier, except for objects of a store
             raise UserError(f"{item.record.path} was written by this project; outputs are never sources.")
+        seen = look(path)
         info = sandbox.probe(path, self._decode)
-        known: dict[str, Any] = {"info": info, "source_sha256": sha256_file(path)}
+        film = SameFile.digested(path, seen)
+        known: dict[str, Any] = {"info": info, "source_sha256": film.sha256}
         folder = chunks_folder(
             self._job.pieces, self._job.secret, item, known["source_sha256"], self._config_sha256
         )
         if folder is not None and (kept := load_analysis(folder)) is not None:
-            return Analyzed.after(item, **known, **kept)
+            return Analyzed.after(item, source_seen=film.seen, **known, **kept)
         seconds: dict[str, Any] = {}
-        if self._keep_audio and (lost := damaged_sound(path)):  # raises before the work if no packet decodes
+        if self._keep_audio and (lost := damaged_sound(film)):  # raises before the work if no packet decodes
             seconds["sound_packets_lost"] = lost
         with _timed(seconds, "seconds_pose"):
-            people = self._find_people(reader.VideoFrames(path), info, item.record)
+            people = self._find_people(reader.VideoFrames(film), info, item.record)
         known["num_people"] = len(people.persons)
         avatars = avatars_of(item.record, len(people.persons), self._secret)
         with _timed(seconds, "seconds_fit"):
@@ -170,7 +173,9 @@ class Analyze:
         metrics: dict[str, Any] = dict(seconds)
         if item.truth is not None:
             metrics["truth"] = plain_metrics(score(people, motions, item.truth, load_body(self._body)))
-        analyzed = Analyzed.after(item, analysis=Scene.of(people, motions).pack(), metrics=metrics, **known)
+        film.require_same()
+        packed = Scene.of(people, motions).pack()
+        analyzed = Analyzed.after(item, source_seen=film.seen, analysis=packed, metrics=metrics, **known)
         if folder is not None:
             save_analysis(folder, analyzed)
         return analyzed
@@ -222,7 +227,7 @@ class Synthesize:
     def _make(self, item: Analyzed, work: Path) -> tuple[Decided, dict[str, Any]]:
         """Make and verify the files in `work`; returns the decided item and the per-frame counts."""
         config, info, name = self._config, item.info, item.record.video_id
-        source = item.source
+        film = item.film()
         scene = Scene.unpack(item.packed())
         kept = chunks_folder(
             self._job.pieces, self._job.secret, item, item.source_sha256, self._config_sha256
@@ -233,7 +238,7 @@ class Synthesize:
 
         with _timed(metrics, "seconds_plate"):
             masks_TB = scene.dilated_masks(config.composite.margin * info.height)
-            background = _background(item, masks_TB, config.plate, folder)
+            background = _background(item, film, masks_TB, config.plate, folder)
             masks_TB = bridge(masks_TB, round(config.composite.gap * float(info.fps)))
         if math.isfinite(background.drift_px):
             metrics["camera_drift_px"] = round(background.drift_px, 3)
@@ -250,7 +255,7 @@ class Synthesize:
         )
         composite_path, avatar_path = work / f"{name}.mp4", work / f"{name}.avatar.mp4"
         makes = SynthesisInputs(
-            source=source,
+            source=film,
             info=info,
             scene=scene,
             background=background,
@@ -258,7 +263,7 @@ class Synthesize:
             refiner=lambda: self._refiner_of(cast),
             silhouettes=Silhouettes(scene, avatars, config.verify.min_overlap),
             masks_TB=masks_TB,
-            flow=_flow(source, masks_TB, config.plate) if background.fit_failure else None,
+            flow=_flow(film, masks_TB, config.plate) if background.fit_failure else None,
             look=self._look,
             plates=config.plate,
             composites=config.composite,
@@ -273,7 +278,7 @@ class Synthesize:
                 problems.append("source pixels under a person mask get into the background")
             problems += unreleased(item, self._judgements(layers, scene.doubts_T))
             files = checks.check_files(
-                source=source,
+                source=film,
                 composite=composite_path,
                 avatar=avatar_path,
                 info=info,
@@ -284,6 +289,7 @@ class Synthesize:
             problems += files.problems
         metrics |= figures_of(layers, files, info.width * info.height)
         metrics |= {f"avatars_{name}": count for name, count in layers.refined.items()}
+        film.require_same()  # so that the verdict and the outputs are of the content with the digest
         if problems:
             return quarantined(item, problems, metrics=metrics), {}
         write_npz(work / f"{name}.npz", published_arrays(scene, layers, float(info.fps)))
@@ -358,20 +364,22 @@ def source_notes(info: VideoInfo) -> dict[str, Any]:
     return changed | {"source_integrity": info.integrity} | ({"variable_rate": True} if info.times else {})
 
 
-def _background(item: Analyzed, masks_TB: MaskFilm, plates: PlateConfig, folder: Path) -> Background:
+def _background(
+    item: Analyzed, film: SameFile, masks_TB: MaskFilm, plates: PlateConfig, folder: Path
+) -> Background:
     """The background of a video, with its camera's views if they exist."""
     views = load_views(item.views) if item.views and Path(item.views).is_file() else ()
     observation = Path(item.observation or folder / "observation.npz")
     if not observation.is_file():
-        observe(item.source, item.info, masks_TB, plates).save(observation)
-    return find_background(item.source, item.info, masks_TB, plates, views, Observation.load(observation))
+        observe(film, item.info, masks_TB, plates).save(observation)
+    return find_background(film, item.info, masks_TB, plates, views, Observation.load(observation))
 
 
-def _flow(source: str, masks_TB: MaskFilm, plates: PlateConfig) -> FlowFill | None:
+def _flow(film: SameFile, masks_TB: MaskFilm, plates: PlateConfig) -> FlowFill | None:
     """The optical-flow fill for a moving camera without a mosaic, if the settings enable it."""
     if plates.moving_camera != "flow":
         return None
-    return FlowFill(lambda start: masked_frames(source, masks_TB, start), plates.fill)
+    return FlowFill(lambda start: masked_frames(film, masks_TB, start), plates.fill)
 
 
 @contextlib.contextmanager

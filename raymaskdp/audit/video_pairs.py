@@ -5,6 +5,7 @@ All frames read here show real people, so they stay in memory: no function of th
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -75,7 +76,7 @@ def find_cases(folder: LocalPath, sources: LocalPath, *, most: int) -> tuple[Vid
     rows = [row for row in manifest.read_manifest(folder).values() if row.status == "done"]
     if not rows:
         raise UserError(f"{folder} has no anonymized video; give a folder that anonymize wrote.")
-    records = {record.video_id: record for record in read_source(sources)}
+    records = {record.video_id: record for record in read_source(os.fspath(sources))}
     found = [row for row in rows if row.video_id in records]
     if not found:
         raise UserError(f"No video of {folder} is in {sources}; give the manifest that was anonymized.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 
@@ -28,6 +29,7 @@ class SettingsCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
+            self._require_once(ctx, args)
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             now = OLD_OPTIONS.get(error.option_name)
@@ -38,6 +40,13 @@ class SettingsCommand(click.Command):
             if now is None:
                 raise
             raise UserError(f"{error.option_name} is given as {now} now.") from error
+
+    def _require_once(self, ctx: click.Context, args: list[str]) -> None:
+        """Raise `UserError` for an option that is given twice: click keeps the last value in silence."""
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for param, times in collections.Counter(given).items():
+            if times > 1 and isinstance(param, click.Option) and not (param.multiple or param.is_flag):
+                raise UserError(f"{max(param.opts, key=len)} is given twice; take one of them out.")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         load_class = getattr(self.callback, "settings", None)

@@ -34,11 +34,9 @@ def pull(name: str | None, quiet: bool, as_json: bool) -> None:
         show(pull_diffusion(name), as_json)
         return
     from raymaskdp.anonymize.people.networks.pose_model import pull_pose_model
-    from raymaskdp.anonymize.verify.ssd import pull_ssd
     from raymaskdp.bodies.build import ensure_body
 
-    detector, _ = pull_ssd()
-    files = {"pose": str(pull_pose_model()), "detector": str(detector), "body": str(ensure_body())}
+    files = {"pose": str(pull_pose_model()), "body": str(ensure_body())}
     if as_json:
         print(json.dumps(files))
     elif not quiet:

@@ -155,12 +155,10 @@ def _codecs() -> Check:
 
 def _models() -> Check:
     from raymaskdp.anonymize.people.networks.pose_model import cached_pose_models
-    from raymaskdp.anonymize.verify.ssd import cached_ssd
     from raymaskdp.bodies.build import body_path
 
     files = {
         "the pose networks": cached_pose_models().files,
-        "the detector": cached_ssd(),
         "the body": (body_path(),),
     }
     missing = [name for name, paths in files.items() if not all(path.is_file() for path in paths)]

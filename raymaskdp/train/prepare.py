@@ -16,7 +16,7 @@ import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +47,7 @@ from raymaskdp.train.data.same_videos import CONTENT, require_same_videos
 from raymaskdp.train.data.store import FORMAT, PARTS, TABLE, about_store
 from raymaskdp.train.data.store_files import write_array, written_to
 from raymaskdp.video import masks
+from raymaskdp.video.containers.same_file import SameFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,10 +266,15 @@ class _Stage:
         return {"stored": json.dumps(stored)}
 
 
-def _store(one: ClipSource, out: Place, settings: PrepareConfig, made_from: str) -> dict[str, Any]:
-    """Write one video's arrays and return its row. Raises `UserError` for input that does not fit."""
+def _store(
+    one: ClipSource, out: Place, settings: PrepareConfig, made_from: str, content: str
+) -> dict[str, Any]:
+    """Store a video; `UserError` for one that does not fit, or that has another content than `content`."""
     with fetched_here(one, settings.people) as fetched, written_to(out) as folder:
-        return _store_here(fetched, folder, settings, made_from, content_of(one))
+        if one.anonymized is None:
+            fetched = replace(fetched, copies=(SameFile(one.record.path, content, seen=()),))
+        fetched.require_same()
+        return _store_here(fetched, folder, settings, made_from, content)
 
 
 def _store_here(
@@ -279,6 +285,7 @@ def _store_here(
         frames, tokens = masked_views(one, size, settings.token)
     else:
         frames, tokens = control_views(one, size, settings.token, settings.people)
+    one.require_same()
     stem = out / "clips" / one.record.video_id
     for part in PARTS:
         make_way(Path(f"{stem}.{part}"))
@@ -300,9 +307,10 @@ def _store_here(
 def _store_or_say_why(one: ClipSource, out: Place, settings: PrepareConfig) -> Stored:
     """Store a video, unless it exists. Runs in threads and in actors."""
     try:
-        made_from = _made_from(one, settings)
+        content = content_of(one)
+        made_from = _made_from(one, settings, content)
         row = _stored_row(one, out, made_from)
-        return (row, True) if row else (_store(one, out, settings, made_from), False)
+        return (row, True) if row else (_store(one, out, settings, made_from, content), False)
     except (UserError, OSError, ValueError, KeyError) as error:
         if lacking := machine_lacks(error):
             raise MachineError(lacking) from error  # no video is the cause, so none fails
@@ -337,11 +345,11 @@ def _stored_row(one: ClipSource, out: Place, made_from: str) -> dict[str, Any] |
     return row if before == made_from else None
 
 
-def _made_from(one: ClipSource, settings: PrepareConfig) -> str:
-    content: Any = one.anonymized or f"plain-{sha256_file(one.record.path)}"
+def _made_from(one: ClipSource, settings: PrepareConfig, content: str) -> str:
+    made: Any = one.anonymized or f"plain-{content}"
     if one.provenance is not None:
-        content = [content, provenance_of(one)["outputs"]]
-    facts = {**asdict(one.record), "path": None, "content": content}
+        made = [made, provenance_of(one)["outputs"]]
+    facts = {**asdict(one.record), "path": None, "content": made}
     text = json.dumps([FORMAT, facts, config.digest(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -22,6 +22,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
 from raymaskdp.video.containers import avi, matroska
 from raymaskdp.video.containers.cut_off import lacks_bytes, require_complete
+from raymaskdp.video.containers.same_file import SameFile
 
 # Containers only: no playlists, concatenation scripts, subtitles or images, whose demuxers open other files
 # or URLs, or detect a "video" in a text file.
@@ -52,7 +53,8 @@ Watch = Callable[[av.Packet, int], None]
 def opened(path: LocalPath) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The file and its video stream, closed after the block; one decoder thread, and no other file is opened.
 
-    Raises `UserError` for a file that is missing, empty, not a video, or has no stream that can be decoded.
+    Raises `UserError` for a file that is missing, empty, not a video, or has no stream that can be decoded;
+    and for a `SameFile` that has changed, when it is opened and at the end of the block.
     """
     require_file(path)
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
@@ -61,6 +63,8 @@ def opened(path: LocalPath) -> Iterator[tuple[av.container.InputContainer, av.Vi
     except (av.error.FFmpegError, ValueError) as error:
         raise UserError(f"The file {path} is not a video that can be read, or it is truncated.") from error
     with container:
+        if isinstance(path, SameFile):  # after opening, because the open file stays what it is
+            path.require_same()
         films = [video for video in container.streams.video if not is_cover(video)]
         if not films:
             raise UserError(f"The file {path} has no video stream.")
@@ -70,6 +74,8 @@ def opened(path: LocalPath) -> Iterator[tuple[av.container.InputContainer, av.Vi
         video.thread_type = "NONE"
         video.codec_context.thread_count = 1
         yield container, video
+        if isinstance(path, SameFile):
+            path.require_unwritten()
 
 
 def decoded(

@@ -26,6 +26,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
 from raymaskdp.video import tone
 from raymaskdp.video.containers import matroska
+from raymaskdp.video.containers.display import Display
 from raymaskdp.video.decoding import damage_watch, decoded, opened, require_file
 from raymaskdp.video.integrity import LOOKED_AT, Integrity, has_picture_hash, integrity
 from raymaskdp.video.timing import Timing
@@ -49,6 +50,7 @@ class VideoInfo:
       fps: mean frame rate, frames a second.
       num_frames: exact number of frames that decode.
       rotation: counter-clockwise degrees that the file specifies and `stream` applies; 0, 90, 180 or 270.
+      mirrored: whether `stream` exchanges left and right after that, as the file specifies.
       full_range: whether luma uses 0…255 ("pc") instead of 16…235 ("tv").
       matrix: "bt709" or "bt601", the one used to convert to RGB; others by their FFmpeg number.
       times, tick: presentation times of frames, if the rate is not constant; see `Timing`.
@@ -61,6 +63,7 @@ class VideoInfo:
     fps: Fraction
     num_frames: int
     rotation: int = 0
+    mirrored: bool = False
     full_range: bool = False
     matrix: str = "bt709"
     times: tuple[int, ...] = ()
@@ -88,6 +91,7 @@ def probe(path: LocalPath) -> VideoInfo:
     stream.
     """
     first: av.VideoFrame | None = None
+    display = Display()
     coded: list[int] = []  # time stamps of coded pictures
     stamps: list[int | None] = []
     last: int | None = None
@@ -105,9 +109,11 @@ def probe(path: LocalPath) -> VideoInfo:
 
         for frame in decoded(path, container, video, look):
             if first is None:
-                first = frame
+                first, display = frame, Display.of(path, frame)
             elif (frame.width, frame.height) != (first.width, first.height):
                 raise UserError(f"The video {path} changes its frame size; convert it to one size.")
+            elif Display.of(path, frame) != display:
+                raise UserError(f"The video {path} changes its orientation; convert it to one.")
             stamps.append(frame.pts)
             last = frame.duration or None
             interlaced |= frame.interlaced_frame
@@ -128,13 +134,13 @@ def probe(path: LocalPath) -> VideoInfo:
         changed.append(f"{first.width}×{first.height} stretched to square pixels")
     if interlaced:
         changed.append("deinterlaced")
-    turned = _quarter_turns(first) % 2 == 1
     return VideoInfo(
-        width=height if turned else width,
-        height=width if turned else height,
+        width=height if display.swaps_sides else width,
+        height=width if display.swaps_sides else height,
         fps=timing.fps,
         num_frames=len(stamps),
-        rotation=90 * _quarter_turns(first),
+        rotation=90 * display.turns,
+        mirrored=display.mirrored,
         full_range=_full_range(first) and not _kind(first),
         matrix=_matrix_name(first),
         times=timing.times,
@@ -156,7 +162,7 @@ def stream(path: LocalPath, start: int = 0) -> Generator[np.ndarray, None, None]
         frames = _deinterlaced(decoded(path, container, video))
         for frame in itertools.islice(frames, start, None):
             size = size or _square(path, video, frame)
-            yield _to_rgb(frame, reformatter, size)
+            yield Display.of(path, frame).upright(_to_rgb(frame, reformatter, size))
 
 
 def read_frames(path: LocalPath, indices: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -196,6 +202,7 @@ def _is_ordinary(path: LocalPath) -> bool:
             and _square(path, video, frame) == (frame.width, frame.height)
             and not _kind(frame)
             and not frame.interlaced_frame
+            and not Display.of(path, frame).mirrored
         )
     return True
 
@@ -290,12 +297,7 @@ def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int
     ).to_ndarray()
     if kind:
         rgb = tone.to_sdr(rgb, kind)
-    turns = _quarter_turns(frame)
-    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
-
-
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    return round(frame.rotation / 90) % 4
+    return rgb
 
 
 def _full_range(frame: av.VideoFrame) -> bool:

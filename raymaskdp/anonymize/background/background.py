@@ -13,6 +13,7 @@ from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, PlateConfi
 from raymaskdp.anonymize.background.rarely_visible import RarelyVisible
 from raymaskdp.anonymize.background.shared_plate import Observation, merge_views
 from raymaskdp.errors import UserError
+from raymaskdp.places import LocalPath
 from raymaskdp.video import masks, reader
 from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.reader import VideoInfo
@@ -52,7 +53,7 @@ class Background:
 
 
 def masked_frames(
-    path: str, masks_TB: np.ndarray | MaskFilm, start: int = 0
+    path: LocalPath, masks_TB: np.ndarray | MaskFilm, start: int = 0
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """Frames uint8 [H, W, 3] of a video from number `start` on, with their masks bool [H, W].
 
@@ -68,7 +69,7 @@ def masked_frames(
 
 
 def find_background(
-    path: str,
+    path: LocalPath,
     info: VideoInfo,
     masks_TB: np.ndarray | MaskFilm,
     plates: PlateConfig,
@@ -96,7 +97,7 @@ def find_background(
 
 
 def _moving(
-    path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig, drift_px: float
+    path: LocalPath, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig, drift_px: float
 ) -> Background:
     """The background of a moving camera, as a mosaic if one can be made."""
 
@@ -109,7 +110,9 @@ def _moving(
     return Background(mosaic=found, never_observed=found.never_observed, drift_px=drift_px)
 
 
-def observe(path: str, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig) -> Observation:
+def observe(
+    path: LocalPath, info: VideoInfo, masks_TB: np.ndarray | MaskFilm, plates: PlateConfig
+) -> Observation:
     """The first pass: the background as shown by the pixels outside `masks_TB`."""
     visible_HW = np.full((info.height, info.width), info.num_frames, np.int32)
     for packed in masks_TB:

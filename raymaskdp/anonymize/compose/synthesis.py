@@ -41,6 +41,7 @@ from raymaskdp.bodies.render import Rendered, nothing_drawn
 from raymaskdp.files import atomic_path
 from raymaskdp.video import masks
 from raymaskdp.video.audio import add_sound
+from raymaskdp.video.containers.same_file import SameFile
 from raymaskdp.video.join import join
 from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.reader import VideoInfo
@@ -101,7 +102,7 @@ class SynthesisInputs:
       plates, composites, verify: settings.
     """
 
-    source: str
+    source: SameFile
     info: VideoInfo
     scene: Scene
     background: Background
@@ -186,6 +187,7 @@ def write_layers(
     with contextlib.closing(_redacted_frames(work, start)) as frames:
         for number in range(layers.resumed, len(chunks)):
             chunk = _write_chunk(work, chunks, number, frames, state)
+            work.source.require_same()  # a chunk outlives a run that is killed
             chunk.save(chunks.notes(number))
             if number:
                 chunks.drop_state(number - 1)

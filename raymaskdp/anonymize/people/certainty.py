@@ -5,6 +5,8 @@ Coordinates are x0, y0, x1, y1 in pixels. Shape suffixes: N frames of a track, 4
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from raymaskdp.anonymize.people import boxes
@@ -27,6 +29,10 @@ detected a person."""
 
 BODIES = 0.3
 """Share of a track's frames with a body from which the track is a person without these votes."""
+
+PART = 0.75
+"""Share of a box inside another person's box from which it may be a part of that person: an arm, a head or
+legs."""
 
 BOX_MARGIN = 0.06
 """Margin of a box that is painted into a mask, as a share of its longer side."""
@@ -54,16 +60,36 @@ def is_doubtful(track: BoxTrack) -> bool:
     return track.against <= track.votes and float(track.score_N.max()) >= least
 
 
-def doubts_of(track: BoxTrack, reason: str, *, is_part: bool = False) -> list[Doubt]:
-    """One doubt for each box of a track, from its first detection to its last."""
+def doubts_of(
+    track: BoxTrack, reason: str, *, is_part: bool = False, people: Sequence[BoxTrack] = ()
+) -> list[Doubt]:
+    """One doubt for each box of a track, from its first detection to its last.
+
+    Args:
+      people: certain people. A box that contains the box of one of them, or is inside it, is counted as a
+        part of that person: networks also detect the upper half of a person, or a person and a bench.
+    """
     seen = np.flatnonzero(track.seen_N)
     return [
         Doubt(
             frame=track.start + index,
             reason=reason,
             box=tuple(boxes.expand(box_4, BOX_MARGIN).tolist()),
-            is_part=is_part,
+            is_part=is_part or _is_of_one(box_4, people, track.start + index),
         )
         for index, box_4 in enumerate(track.boxes_N4)
         if seen[0] <= index <= seen[-1]  # doubts are extended in time later
     ]
+
+
+def _is_of_one(box_4: np.ndarray, people: Sequence[BoxTrack], frame: int) -> bool:
+    """Whether a box contains the box of one of some people in a frame, or is inside it."""
+    others = [one_4 for person in people if (one_4 := person.at(frame)) is not None]
+    return any(
+        max(
+            boxes.share_inside(box_4[None], other_4[None])[0, 0],
+            boxes.share_inside(other_4[None], box_4[None])[0, 0],
+        )
+        >= PART
+        for other_4 in others
+    )

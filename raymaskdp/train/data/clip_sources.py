@@ -22,6 +22,7 @@ from raymaskdp.files import sha256_file
 from raymaskdp.places import Place
 from raymaskdp.train.data.positive_controls import People
 from raymaskdp.train.data.store import about_store
+from raymaskdp.video.containers.same_file import SameFile, look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class ClipSource:
       avatar_layer, avatar_masks: None for a plain video.
       original: the video that the anonymizer read, or None for a plain video.
       provenance: the anonymizer's JSON about it, with the digests of its files; None for a plain video.
+      copies: the local files that are read, with their checked digests; none before that.
     """
 
     record: VideoRecord
@@ -41,6 +43,12 @@ class ClipSource:
     avatar_masks: Place | None = None
     original: Place | None = None
     provenance: Place | None = None
+    copies: tuple[SameFile, ...] = ()
+
+    def require_same(self) -> None:
+        """Raise `UserError` if a file is not the one any more whose digest was checked."""
+        for copy in self.copies:
+            copy.require_same()
 
 
 def find_sources(source: Place) -> tuple[list[ClipSource], int]:
@@ -108,38 +116,42 @@ def fetched_here(one: ClipSource, people: People) -> Iterator[ClipSource]:
             return None if place is None else stack.enter_context(storage.local_copy(place))
 
         if people != "avatar":
-            _require_written(one, {one.avatar_masks: (covered := here(one.avatar_masks))})
-            film = here(one.original)
+            covered, film = here(one.avatar_masks), here(one.original)
+            copies = _checked(one, {one.avatar_masks: covered})
             if one.anonymized is not None and film is not None:
-                require_content(film, str(one.original), one.anonymized.partition("-")[0])
-            yield replace(one, avatar_masks=covered, original=film)
+                seen, sha256 = look(film), one.anonymized.partition("-")[0]
+                require_content(film, str(one.original), sha256)
+                copies += (SameFile(film, sha256, seen),)
+            yield replace(one, avatar_masks=covered, original=film, copies=copies)
             return
         record = replace(one.record, path=str(here(one.record.path)))
         layer, covered = here(one.avatar_layer), here(one.avatar_masks)
-        _require_written(
-            one,
-            {one.record.path: Path(record.path), one.avatar_layer: layer, one.avatar_masks: covered},
-        )
-        yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered)
+        files = {one.record.path: Path(record.path), one.avatar_layer: layer, one.avatar_masks: covered}
+        copies = _checked(one, files)
+        yield replace(one, record=record, avatar_layer=layer, avatar_masks=covered, copies=copies)
 
 
-def _require_written(one: ClipSource, copies: Mapping[Place | None, Path | None]) -> None:
-    """Raise `UserError` unless files are those that the anonymizer wrote: its public parts are public only
-    then.
+def _checked(one: ClipSource, copies: Mapping[Place | None, Path | None]) -> tuple[SameFile, ...]:
+    """Files with their digests. Raises `UserError` unless they are those that the anonymizer wrote: its
+    public parts are public only then.
 
     Args:
       copies: local copies of the files, by their places.
     """
     if one.provenance is None:
-        return
+        return ()
     outputs = provenance_of(one)["outputs"]
+    checked = []
     for place, copy in copies.items():
         name = str(place).rsplit("/", 1)[-1]
+        seen = () if copy is None else look(copy)
         if copy is None or not copy.is_file() or sha256_file(copy) != outputs.get(name):
             raise UserError(
                 f"{place} is not the file that anonymize wrote for {one.record.video_id} "
                 f"(its digest is not the one in {one.provenance}); anonymize the video again."
             )
+        checked.append(SameFile(copy, outputs[name], seen))
+    return tuple(checked)
 
 
 def provenance_of(one: ClipSource) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.video import masks
+from raymaskdp.video.containers.same_file import SameFile
+from raymaskdp.video.containers.same_file import look as look_at
 from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.reader import probe, stream
 
@@ -115,7 +117,7 @@ def write(
     else:
         background = find_background(str(source), info, removed, PlateConfig())
     work = SynthesisInputs(
-        source=str(source),
+        source=SameFile.digested(source, look_at(source)),
         info=info,
         scene=people,
         background=background,

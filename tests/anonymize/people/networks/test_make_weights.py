@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from tensorboard.compat.proto import graph_pb2, types_pb2
 
 from raymaskdp.anonymize.people.networks import onnx_session
 from raymaskdp.anonymize.people.networks.onnx_session import DIGESTS, WEIGHTS
@@ -18,8 +19,9 @@ from raymaskdp.errors import UserError
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the networks and does not run them")
 
-from raymaskdp.anonymize.people.networks.weights import make_weights  # noqa: E402
-from raymaskdp.anonymize.people.networks.weights.convert import convert  # noqa: E402
+from raymaskdp.anonymize.people.networks.weights import frozen_graph, make_weights  # noqa: E402
+from raymaskdp.anonymize.people.networks.weights.convert import convert, convert_nodes  # noqa: E402
+from raymaskdp.anonymize.people.networks.weights.graph import Node  # noqa: E402
 from raymaskdp.anonymize.people.networks.weights.resizable import resizable  # noqa: E402
 
 H, W = 9, 12
@@ -187,6 +189,56 @@ def test_a_resizable_graph_takes_any_size_and_answers_the_same_at_its_own() -> N
     assert {one.name for one in free.graph.initializer} == {"kernel", "large/ratios"}
 
 
+def test_normalization_of_a_frozen_graph_is_folded_into_its_convolutions() -> None:
+    rng = np.random.default_rng(3)
+    graph = graph_pb2.GraphDef()
+
+    def add(name: str, op: str, *inputs: str, **attributes: object) -> str:
+        node = graph.node.add(name=name, op=op, input=inputs)
+        for key, value in attributes.items():
+            if isinstance(value, str):
+                node.attr[key].s = value.encode()
+            elif isinstance(value, list):
+                node.attr[key].list.i.extend(value)
+        return name
+
+    def constant(name: str, values: np.ndarray) -> str:
+        tensor = graph.node.add(name=name, op="Const").attr["value"].tensor
+        tensor.dtype = types_pb2.DT_FLOAT
+        for size in values.shape:
+            tensor.tensor_shape.dim.add(size=size)
+        tensor.tensor_content = values.astype(np.float32).tobytes()
+        return add(f"{name}/read", "Identity", name)
+
+    how = {"data_format": "NHWC", "padding": "SAME", "strides": [1, 1, 1, 1], "dilations": [1, 1, 1, 1]}
+    scales, offsets = rng.uniform(0.5, 2, (2, 4)), rng.normal(size=(2, 4))
+    kernels = rng.normal(size=(3, 3, 3, 4)), rng.normal(size=(3, 3, 4, 1))
+    add("picture", "Placeholder")
+    last = "picture"
+    for at, op in enumerate(("Conv2D", "DepthwiseConv2dNative")):
+        made = add(f"conv{at}", op, last, constant(f"kernel{at}", kernels[at]), **how)
+        root = add(f"root{at}", "Rsqrt", constant(f"scale{at}", scales[at]))
+        last = add(f"sum{at}", "Add", add(f"by{at}", "Mul", made, root), constant(f"offset{at}", offsets[at]))
+    nodes, constants = frozen_graph.read_frozen_graph(graph.SerializeToString())
+    frozen_graph.fold_normalization(nodes, constants)
+    size = [{"size": str(size)} for size in (1, H, W, 3)]
+    nodes["picture"] = Node(name="picture", op="Placeholder", inputs=(), attributes={"shape": {"dim": size}})
+    model = convert_nodes(nodes, constants, [last])
+    assert "Mul" not in {node.op_type for node in model.graph.node}
+
+    picture = rng.normal(size=(1, H, W, 3)).astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (answer,) = session.run(None, {"picture": picture})
+    maps = torch.tensor(picture).permute(0, 3, 1, 2)
+    for at, (kernel, groups) in enumerate(zip(kernels, (1, 4), strict=True)):
+        order = (3, 2, 0, 1) if groups == 1 else (2, 3, 0, 1)
+        weights = torch.tensor(kernel, dtype=torch.float32).permute(*order)
+        maps = F.conv2d(maps, weights, padding=1, groups=groups)
+        maps = maps / torch.tensor(scales[at]).float().sqrt()[:, None, None]
+        maps = maps + torch.tensor(offsets[at]).float()[:, None, None]
+    np.testing.assert_allclose(answer, maps.permute(0, 2, 3, 1).numpy(), atol=1e-3)
+
+
 def test_weights_stay_half_and_are_written_once() -> None:
     tiny = Tiny()
     tiny.picture(3)
@@ -216,7 +268,7 @@ def test_the_shipped_networks_are_whole_and_have_a_notice() -> None:
         assert hashlib.sha256((WEIGHTS / name).read_bytes()).hexdigest() == digest
         assert name in (WEIGHTS / "NOTICE").read_text()
     assert DIGESTS.keys() == {path.name for path in WEIGHTS.glob("*.onnx")}
-    assert make_weights.SOURCES.keys() - DIGESTS.keys() == {"blazepose_heavy.onnx"}
+    assert {*make_weights.SOURCES, make_weights.SSD} - DIGESTS.keys() == {"blazepose_heavy.onnx"}
 
 
 def test_a_damaged_network_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

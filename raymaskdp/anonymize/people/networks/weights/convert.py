@@ -25,8 +25,15 @@ def convert(model: Mapping[str, Any], weights: bytes, outputs: Sequence[str] = (
     Raises `UserError` for unsupported operators.
     """
     nodes = {node["name"]: Node.of(node) for node in model["modelTopology"]["node"]}
-    graph = OnnxGraph(nodes=nodes, constants=constants_of(model, weights))
     answers = list(outputs or (_name(v["name"]) for v in model["signature"]["outputs"].values()))
+    return convert_nodes(nodes, constants_of(model, weights), answers)
+
+
+def convert_nodes(
+    nodes: Mapping[str, Node], constants: dict[str, np.ndarray], answers: Sequence[str]
+) -> onnx.ModelProto:
+    """The ONNX model of nodes and constants by name; raises `UserError` for unsupported operators."""
+    graph = OnnxGraph(nodes=nodes, constants=constants)
     for name in _in_order(nodes, answers):
         node = nodes[name]
         if node.op not in CONVERTERS:

