@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "settings": set[str](),
     "datasets": {"video"},
     "anonymize": PARTS,
-    "synthetic": PARTS | {"anonymize"},  # lessons for the networks of `anonymize`
+    "synthetic": PARTS | {"anonymize"},  # training examples for the networks of `anonymize`
     "train": PARTS,
     "sweep": PARTS | {"train"},
     "audit": PARTS | {"anonymize", "train", "sweep"},  # shadow models are trained on Ray Tune

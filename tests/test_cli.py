@@ -133,7 +133,7 @@ def test_a_cache_that_is_a_file_is_one_sentence(
 def test_a_ledger_that_is_none_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "film.mp4").write_bytes(bytes(range(256)))
     for path, what in (
-        (tmp_path / "film.mp4", "is no ledger"),
+        (tmp_path / "film.mp4", "is not a ledger"),
         (tmp_path, "No such file"),
         (tmp_path / "x", "No"),
     ):

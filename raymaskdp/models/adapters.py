@@ -1,7 +1,7 @@
-"""Small modules put into a pretrained model: adapters (Houlsby 2019) and low-rank updates (LoRA; Hu 2022).
+"""Small modules inserted into a pretrained model: adapters (Houlsby 2019), and LoRA (Hu 2022).
 
 Both wrap a linear layer and change nothing at first, because their last layer starts at zero. What is
-trained lies under the names `adapter` and `lora`.
+trained has the names `adapter` and `lora`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from raymaskdp.errors import UserError
 
 
 class Adapted(nn.Module):
-    """A linear layer, then a perceptron of two layers with a narrow middle, added to its own input."""
+    """A linear layer, then a two-layer bottleneck MLP with a residual connection."""
 
     def __init__(self, layer: nn.Linear, width: int) -> None:
         super().__init__()

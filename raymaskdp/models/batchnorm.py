@@ -1,4 +1,4 @@
-"""BatchNorm mixes the records of a batch and remembers them, which differential privacy rules out."""
+"""BatchNorm mixes the records of a batch and stores statistics, which differential privacy does not allow."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Policy = Literal["refuse", "groupnorm"]
 
 GROUPS = 32
 MEMORY = ("running_mean", "running_var", "num_batches_tracked")
-"""What a BatchNorm has beside its scale and shift."""
+"""Buffers of a BatchNorm beside its scale and shift."""
 
 
 def without_batchnorm(model: nn.Module, policy: Policy) -> None:
-    """Raise `UserError` if the model has a BatchNorm; or put GroupNorms with its scales in their place."""
+    """Raise `UserError` if the model has a BatchNorm; or replace it with a GroupNorm of the same scales."""
     found = [
         (name, module)
         for name, module in model.named_modules()

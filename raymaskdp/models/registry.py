@@ -1,9 +1,9 @@
-"""Models by name. A new model is one file and one entry here, or a `ModelEntry` of a package's entry point.
+"""Models by name. A new model is one file and one entry here, or a `ModelEntry` at an entry point.
 
 docs/your-own.md says how. `register` adds one in a process.
 
 A model is a module with `features(clips_BCTHW) -> [B, D]`, a linear layer `head`, and
-`forward(clips) = head(features(clips))`; schemes and cached features need no more than that. Deriving it
+`forward(clips) = head(features(clips))`; this is enough for schemes and cached features. Deriving it
 from `Backbone` adds activation checkpointing, and places for adapters and LoRA.
 """
 
@@ -33,13 +33,13 @@ from raymaskdp.models.batchnorm import Policy, without_batchnorm
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Which model, how large, and what is done to it.
+    """The model, its size, and changes to it.
 
     Attributes:
       name: a registered name.
       options: settings of that model, for `video-transformer` those of `VideoTransformerConfig`.
-      batchnorm: what becomes of BatchNorm layers: refuse them, or groupnorm to replace them.
-      adapter_width: width of the middle of an adapter, for scheme=adapter.
+      batchnorm: handling of BatchNorm layers: refuse them, or groupnorm to replace them.
+      adapter_width: bottleneck width of an adapter, for scheme=adapter.
       lora_rank: rank of the update of a layer, for scheme=lora.
     """
 
@@ -83,14 +83,14 @@ MODELS: Registry[ModelEntry] = Registry(
 
 
 def register(name: str, options: type, build: Callable[..., nn.Module]) -> None:
-    """Make a model available by name to configurations, in this process alone."""
+    """Make a model available by name to configurations, in this process only."""
     MODELS.register(name, ModelEntry(options, build))
 
 
 def build_model(model: ModelConfig, *, clip: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
     """The model with weights drawn from `seed`; the global random state is left as it was.
 
-    Raises `UserError` for options that do not fit the clip, and for BatchNorm that is not to be replaced.
+    Raises `UserError` for options that do not fit the clip, and for BatchNorm unless it is replaced.
     """
     entry = MODELS[model.name]
     options: Any = config.build(entry.options, model.options, where="model.options")
@@ -108,10 +108,10 @@ def weight_files(model: ModelConfig) -> tuple[Path, ...]:
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Trade time for memory; raises `UserError` for a model that does not offer it."""
+    """Trade time for memory; raises `UserError` for a model without this option."""
     if not isinstance(model, Backbone):
         raise UserError(
-            f"The model {type(model).__name__} offers no activation checkpointing; turn off "
+            f"The model {type(model).__name__} has no activation checkpointing; turn off "
             "compute.checkpoint_activations, or derive it from raymaskdp.models.Backbone."
         )
     model.checkpoint_activations()

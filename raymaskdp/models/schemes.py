@@ -1,7 +1,7 @@
-"""Fine-tuning schemes: which parameters learn. Luo et al., *DP Video Activity Recognition*, §3.4.
+"""Fine-tuning schemes: the trained parameters. Luo et al., *DP Video Activity Recognition*, §3.4.
 
 A scheme is a predicate over a model's named parameters; the rest is frozen. Fewer trainable
-parameters mean less noise in a private update. `adapter` and `lora` first add the parameters that learn.
+parameters mean less noise in a private update. `adapter` and `lora` first add the trained parameters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from raymaskdp.models.adapters import Adapted, LowRank, insert
 NORMS = (nn.LayerNorm, nn.GroupNorm)
 
 Chooser = Callable[[str, nn.Module, str], bool]
-"""Says whether a parameter learns, from its module's path, the module, and its name in the module."""
+"""Decides if a parameter is trained, from its module's path, the module, and its name in the module."""
 
 
 def _everything(path: str, module: nn.Module, name: str) -> bool:
@@ -54,7 +54,7 @@ SCHEMES: dict[str, Chooser] = {
 def apply_scheme(
     model: nn.Module, scheme: str, *, adapter_width: int = 64, lora_rank: int = 8, seed: int = 0
 ) -> int:
-    """Freeze all parameters but those of `scheme`; return how many numbers are trained.
+    """Freeze all parameters except those of `scheme`; return the number of trained parameters.
 
     `adapter` and `lora` change the model: load pretrained weights before, and a run's own weights after.
     """

@@ -1,4 +1,4 @@
-"""Other people's names for the same weights: tables that turn their state dicts into ours."""
+"""Names of the same weights in other projects: tables that convert their state dicts to ours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WeightNames:
     Attributes:
       rows: (ours, theirs), both a module or a parameter; each `*` stands for a number, the same in both.
         Several of theirs with one of ours are joined along the first dimension, in the order of the rows.
-      head: their classifier and whatever else is dropped.
+      head: their classifier and other weights that are dropped.
     """
 
     rows: tuple[tuple[str, str], ...]
@@ -40,7 +40,7 @@ class WeightNames:
 
 
 def translate(state: Mapping[str, Tensor], layouts: Iterable[WeightNames]) -> dict[str, Tensor] | None:
-    """The weights under our names by the first layout that knows all of theirs; None if none does."""
+    """The weights under our names by the first layout with all of their names; None if there is none."""
     return next((found for layout in layouts if (found := layout.translate(state)) is not None), None)
 
 

@@ -43,9 +43,9 @@ def load_weights(path: LocalPath, model: nn.Module) -> None:
 
 
 def load_backbone(path: LocalPath, model: nn.Module) -> None:
-    """Load everything but the head, which stays as it is: the classes of a new task are new.
+    """Load all weights except the head, which is unchanged: the classes of a new task are new.
 
-    The weights may be in any layout that the model knows; `raymaskdp.models.weight_names`.
+    The weights may be in any layout of the model; `raymaskdp.models.weight_names`.
     """
     own = model.state_dict()
     wanted = {name for name in own if not _in_head(name)}
@@ -56,7 +56,7 @@ def load_backbone(path: LocalPath, model: nn.Module) -> None:
     state = {
         name: _same_but_for_ones(value, own[name]) if name in own else value
         for name, value in state.items()
-        if not (name not in own and name.rpartition(".")[2] in MEMORY)  # of a BatchNorm that was swapped
+        if not (name not in own and name.rpartition(".")[2] in MEMORY)  # of a BatchNorm that was replaced
     }
     _load(model, {**state, **{name: value for name, value in own.items() if _in_head(name)}}, path)
 
@@ -66,7 +66,7 @@ def _read_pytorch(path: LocalPath) -> dict[str, Tensor]:
         read = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"The weights {path} are no plain tensors: loading them could run code, so they are refused; "
+            f"The weights {path} are not plain tensors: loading them could run code, so they are refused; "
             "save the state dict alone, as safetensors."
         ) from error
     except (OSError, RuntimeError, EOFError) as error:
@@ -76,12 +76,12 @@ def _read_pytorch(path: LocalPath) -> dict[str, Tensor]:
         if isinstance(read, dict) and isinstance(read.get(key), dict):
             read = read[key]
     if not isinstance(read, dict) or not all(isinstance(value, Tensor) for value in read.values()):
-        raise UserError(f"The weights {path} hold no state dict; save it alone, as safetensors.")
+        raise UserError(f"The weights {path} have no state dict; save it alone, as safetensors.")
     return {str(name): value for name, value in read.items()}
 
 
 def _same_but_for_ones(value: Tensor, like: Tensor) -> Tensor:
-    """`value` in the shape of `like` where they differ in dimensions of length 1 alone."""
+    """`value` in the shape of `like` if they differ only in dimensions of length 1."""
     return value.reshape(like.shape) if value.squeeze().shape == like.squeeze().shape else value
 
 

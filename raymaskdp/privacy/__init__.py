@@ -1,4 +1,4 @@
-"""Differential privacy for records made of many clips: exact, fast, and knowing nothing of video.
+"""Differential privacy for records made of many clips: exact, fast, and independent of video.
 
 One step of training, as every trainer writes it:
 
@@ -6,11 +6,11 @@ One step of training, as every trainer writes it:
         mechanism="maskdp", num_records=9537, expected_batch=256, clips=4, epochs=50,
         delta=1e-5, epsilon=5.0, clipping_norm=1.0, adjacency="zero-out",
     )
-    key = Key.draw()                                  # 32 bytes of the operating system; keep it secret
+    key = Key.draw()                                  # 32 random bytes; keep it secret
     engine = GradientEngine(model, plan)              # refuses by name what it cannot do exactly
     ledger = Ledger.open("ledger.jsonl", plan=plan, key=key, fingerprint=dataset_sha256)
 
-    key = ledger.key                                  # another one, if steps are redone that may differ
+    key = ledger.key                                  # a new one if repeated steps may differ
 
     lot = plan.lot(key, step)                         # int64 [n], sorted, maybe empty; same for all workers
     mine = share(lot, rank, world_size)               # this worker's part, maybe empty
@@ -33,7 +33,7 @@ the mean loss of the public views of `plan.public_lot(key, step)`, summed over r
 `plan.public_scale` = λ / (q′N).
 
 A record whose gradient is not finite contributes zero and is counted in `ClippedSum.num_bad`, a private
-number: it is for the person at the keyboard, not for logs.
+number: show it to the operator only, and do not log it.
 """
 
 from raymaskdp.privacy.keys import Key

@@ -1,7 +1,7 @@
-"""An audit from outside: do the releases tell more about a record than the plan's price allows?
+"""A black-box audit: do the releases reveal more about a record than the plan's price allows?
 
     report = audit(run_plan, plan)
-    report.findings            # empty, or sentences saying what is wrong
+    report.findings            # empty, or sentences that describe faults
 
 Every record is a canary with its own public and its own sensitive feature; a fair coin of its own decides in
 every run whether its sensitive token is filled. An attacker who sees the releases alone guesses the coins,
@@ -38,7 +38,7 @@ from raymaskdp.privacy.prices.tradeoff import Tradeoff, tradeoff
 # Shape suffixes: N records, K clips, T tokens, F features (N marks, N secrets, U unused).
 
 NUM_UNUSED = 64
-LOUDNESS = 100.0  # length of a canary's sensitive token in clipping norms: it is always clipped
+LOUDNESS = 100.0  # norm of a canary's sensitive token, in clipping norms: it is always clipped
 SIGNIFICANCE = 0.01  # chance that a correct program is reported, for each of the four tests
 Floats = npt.NDArray[np.float64]
 
@@ -52,8 +52,8 @@ class CanaryRecords:
     others, in a correct program, and each counts as a trial of its own.
 
     Attributes:
-      composite_NKTF: what the private branch may see.
-      public_NKTF: what the public branch may see: sensitive tokens filled with zero.
+      composite_NKTF: input of the private branch.
+      public_NKTF: input of the public branch: sensitive tokens filled with zero.
     """
 
     composite_NKTF: Tensor
@@ -61,7 +61,7 @@ class CanaryRecords:
 
     @classmethod
     def make(cls, *, plan: PrivacyPlan, present_N: npt.NDArray[np.bool_]) -> CanaryRecords:
-        """The plan's number of records; those that are present have a secret, or, unmasked, are there."""
+        """The plan's number of records; those that are present have a secret (unmasked: take part at all)."""
         count, there = plan.num_records, torch.from_numpy(present_N).nonzero()[:, 0]
         each = torch.arange(count)
         composite = torch.zeros(count, plan.clips, 2, 2 * count + NUM_UNUSED)
@@ -79,7 +79,7 @@ class Release:
     """What one step releases: the noisy update [F], and the public branch's summed gradient [F].
 
     Attributes:
-      clipping_norm: the one in force; None for that of the plan.
+      clipping_norm: the current one; None for that of the plan.
     """
 
     private_F: Tensor
@@ -99,7 +99,7 @@ class AuditReport:
       claimed_epsilon: the plan's price.
       epsilon_at_least: what the attack proves, at 99 % confidence.
       noise_over_claimed: measured standard deviation of the noise over the plan's.
-      findings: what is wrong, in sentences; empty if nothing was found.
+      findings: faults, in sentences; empty if none was found.
     """
 
     delta: float
@@ -112,16 +112,16 @@ class AuditReport:
 def audit(
     program: Program, plan: PrivacyPlan, *, runs: int = 16, delta: float = 0.01, seed: int = 0
 ) -> AuditReport:
-    """Run `program` on canaries `runs` times, and hold what an attacker finds against the plan's price.
+    """Run `program` on canaries `runs` times, and compare an attacker's results with the plan's price.
 
-    The plan should have some hundred records, a low rate and a handful of steps. A rate near 1 hides lots
-    that leak, since there is then no amplification to lose.
+    The plan should have a few hundred records, a low rate and a few steps. A rate near 1 hides leaking lots,
+    because there is then no amplification to lose.
     """
     check.in_range("runs", runs, low=1)
     if plan.mechanism == "sgd":
-        raise UserError("The audit needs a plan of a private mechanism; sgd promises nothing.")
+        raise UserError("The audit needs a plan of a private mechanism; sgd has no guarantee.")
     scores, coins, noise = [], [], []
-    spread = plan.noise_std / plan.clipping_norm or 1.0  # of the noise over the norm in force
+    spread = plan.noise_std / plan.clipping_norm or 1.0  # of the noise over the current norm
     rng = np.random.default_rng([seed, 1])
     for run in range(runs):
         name = f"audit {seed} {run}".encode()
@@ -134,7 +134,7 @@ def audit(
             for release, deviation in zip(releases, _norms(releases, plan) * spread, strict=True)
         ]
         noise.append(np.concatenate(unused))
-    # The bound chooses on some trials and counts on others; whose number is even must not decide which.
+    # The bound chooses on some trials and counts on others; the parity of a record must not decide which.
     order = rng.permutation(runs * plan.num_records)
     found, present = np.concatenate(scores)[order], np.concatenate(coins)[order]
     worlds = found[present], found[~present]
@@ -162,7 +162,7 @@ def lower_bound(present: Floats, absent: Floats, *, delta: float) -> float:
 
 
 def beyond_curve(present: Floats, absent: Floats, curve: Tradeoff) -> tuple[float, float, float] | None:
-    """Hits and false alarms that the promised curve rules out, at 99 % confidence; None if there are none.
+    """Hits and false alarms that the plan's curve excludes, at 99 % confidence; None if there are none.
 
     Chosen and counted as in `lower_bound`. Returns the smallest share of hits, the largest of false alarms,
     and the largest share of hits that the curve allows then.
@@ -190,7 +190,7 @@ def one_run_bound(right: int, guesses: int, *, canaries: int, delta: float) -> f
     """A lower bound on ε at `delta`, at 99 % confidence, from guessing fair coins of canaries in one run.
 
     Steinke, Nasr and Jagielski 2023, Theorem 5.2: of `guesses` coins, out of `canaries`, `right` were right.
-    It holds whatever the canaries have to do with each other, but δ counts once for each of them, so it is of
+    It needs no independence of the canaries, but δ counts once for each of them, so it is of
     use at δ well below one over their number. Guesses and their number must not depend on the coins
     themselves, except through what is released.
     """
@@ -198,7 +198,7 @@ def one_run_bound(right: int, guesses: int, *, canaries: int, delta: float) -> f
     check.in_range("guesses", guesses, low=0, high=canaries)
 
     def chance(epsilon: float) -> float:
-        """At most how probable that many right guesses are, were the program (ε, δ)-private."""
+        """Upper bound on the probability of so many right guesses if the program is (ε, δ)-private."""
         rate = 1 / (1 + math.exp(-epsilon))
         below = np.cumsum(stats.binom.pmf(np.arange(right - 1, -1, -1), guesses, rate))
         steep = float((below / np.arange(1, right + 1)).max(initial=0.0))
@@ -214,7 +214,7 @@ def one_run_bound(right: int, guesses: int, *, canaries: int, delta: float) -> f
 
 
 def most_right(scores: Floats, present: npt.NDArray[np.bool_], curve: Tradeoff) -> tuple[int, int] | None:
-    """Coins guessed right, and guessed, where they are more than the curve allows; None where they are not.
+    """Coins guessed right, and guessed, if they are more than the curve allows; else None.
 
     A fifth of the coins are guessed, those of the largest and of the smallest scores [trials, attacks]. Every
     attack is tried, at its share of the significance.
@@ -249,7 +249,7 @@ def curve_allows(right: int, guesses: int, *, canaries: int, curve: Tradeoff, ch
 
 
 def run_plan(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Release]:
-    """The plan carried out faithfully on a linear model: what other programs are held against."""
+    """The plan executed correctly on a linear model: the reference for other programs."""
     model = linear_model(records)
     engine = GradientEngine(model, plan)
     releases = []
@@ -272,7 +272,7 @@ def run_plan(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Releas
 
 
 def linear_model(records: CanaryRecords) -> nn.Linear:
-    """A model whose gradient is the sum of the tokens it sees, whatever its weights."""
+    """A model whose gradient is the sum of its input tokens, for all weights."""
     return nn.Linear(records.composite_NKTF.shape[-1], 1, bias=False)
 
 
@@ -288,7 +288,7 @@ def public_gradient(public_NKTF: Tensor) -> Tensor:
 
 
 def _scores(releases: Sequence[Release], plan: PrivacyPlan) -> Floats:
-    """Three attacks on every record, [N, 3]: log-likelihood ratios of having a secret, by what is used."""
+    """Three attacks on every record, [N, 3]: log-likelihood ratios of having a secret, by releases used."""
     count = plan.num_records
     private = torch.stack([release.private_F for release in releases]).double().numpy()
     public = torch.stack([release.public_F for release in releases]).double().numpy()
@@ -296,7 +296,7 @@ def _scores(releases: Sequence[Release], plan: PrivacyPlan) -> Floats:
     spread = max(plan.noise_multiplier, 1e-3)
     in_lot = np.clip((secrets - 0.5) / spread**2, -500, 500)
     unknown_lot = np.log1p(plan.rate * np.expm1(in_lot))
-    seen = public[:, :count] > 0  # a record's mark in the public branch: in its lot for certain
+    seen = public[:, :count] > 0  # a record's mark in the public branch: it is certainly in its lot
     return np.stack(
         [unknown_lot.sum(0), np.where(seen, in_lot, 0.0).sum(0), public[:, count : 2 * count].sum(0)], axis=1
     )
@@ -322,7 +322,7 @@ def _report(
     if beyond is not None:
         hits, alarms, allowed = beyond
         findings.append(
-            f"The releases give away at least {hits:.0%} of the secrets at {alarms:.0%} false alarms or "
+            f"The releases reveal at least {hits:.0%} of the secrets at {alarms:.0%} false alarms or "
             f"fewer; {allowed:.0%} are allowed."
         )
     if guessed is not None:

@@ -1,9 +1,9 @@
-"""What all runs on one data set have cost together, and a limit that refuses the next one.
+"""The total cost of all runs on one data set, and a limit beyond which runs are refused.
 
-    DATA/private/runs.jsonl    one line a run, written and synced before its first step; only appended to
-    DATA/private/limit.json    the most that all of them may cost
+    DATA/private/runs.jsonl    one line per run, written and synced before its first step; append-only
+    DATA/private/limit.json    the limit of their total cost
 
-A run counts for all its planned steps from the moment that it begins, and a run with another key counts
+A run counts with all its planned steps as soon as it starts, and a run with another key counts
 again, also in the same folder. The files are beside the data and as private; copies of the data have them.
 """
 
@@ -36,11 +36,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """The most that all runs on a data set may cost.
+    """The limit of the total cost of all runs on a data set.
 
     Attributes:
       epsilon: ε of all of them together.
-      delta: δ of all of them together, whatever the δ of each.
+      delta: δ of all of them together, independent of the δ of each.
     """
 
     epsilon: Annotated[float, check.POSITIVE]
@@ -56,8 +56,8 @@ class CountedRun:
 
     Attributes:
       run: its folder.
-      key: fingerprint of its key, which tells it from a later run in the same folder.
-      plan: what it may release.
+      key: fingerprint of its key, which distinguishes it from a later run in the same folder.
+      plan: its privacy plan.
     """
 
     run: str
@@ -72,7 +72,7 @@ class PricedRun:
     Attributes:
       run: its folder.
       epsilon: at the δ of its own plan; None without privacy.
-      mechanism, unit, adjacency: what its ε is about.
+      mechanism, unit, adjacency: what its ε covers.
     """
 
     run: str
@@ -87,15 +87,15 @@ class PricedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetResult:
-    """What a data set's runs have cost.
+    """The cost of a data set's runs.
 
     Attributes:
       runs: each of them, in the order in which they began.
       delta: δ of the figures that follow.
-      about: what those are about, if runs protect different things (`raymaskdp.privacy.composition`).
+      about: what those cover, if runs protect different things (`raymaskdp.privacy.composition`).
       rdp, pld: upper bounds on ε of all runs together, by the two accountants; None if infinite.
       epsilon: the smaller.
-      limit: the most that there may be, or None.
+      limit: the largest allowed epsilon, or None.
       left: limit less epsilon; never below 0, None without a limit.
     """
 
@@ -128,9 +128,9 @@ class BudgetResult:
 
 
 def count_run(data: Path, one: CountedRun) -> None:
-    """Write a run down before its first step; raises `UserError` if it would go beyond the limit.
+    """Record a run before its first step; raises `UserError` if it would exceed the limit.
 
-    A run that is there already, with the same key, is not counted again.
+    A run that is recorded already, with the same key, is not counted again.
     """
     with _only_one(data) as folder:
         runs = _read(folder)
@@ -158,14 +158,14 @@ def count_run(data: Path, one: CountedRun) -> None:
 def budget(
     data: Path, limit: Limit | None = None, *, others: Sequence[Path] = (), delta: float = 1e-5
 ) -> BudgetResult:
-    """All runs on a data set and what they cost together; with `limit`, which is kept from now on.
+    """All runs on a data set and their total cost; with `limit`, which is stored for later runs.
 
     Raises `UserError` for a limit that is spent already, and for one beside `others`: a limit is of one data
     set.
 
     Args:
-      others: data sets of the same videos, whose runs are counted, too.
-      delta: δ of the figures where there is no limit.
+      others: data sets of the same videos, whose runs count as well.
+      delta: δ of the figures if there is no limit.
     """
     if others and limit is not None:
         raise UserError("A limit is of one clip store; give one, and count the runs on others without it.")
@@ -178,7 +178,7 @@ def budget(
                     f"The runs on {data} have cost ε = {_shown(spent)} at δ = {limit.delta:g} already, so "
                     f"{limit.epsilon:g} cannot be their limit."
                 )
-            _limit(folder)  # what is no limit of an earlier call is not written over
+            _limit(folder)  # a file that is not a limit of an earlier call is not overwritten
             write_json(folder / "limit.json", dataclasses.asdict(limit), ours=True)
         kept = None if others else _limit(folder)
     for other in others:
@@ -235,7 +235,7 @@ def _read(folder: Path) -> list[CountedRun]:
             runs.append(CountedRun(run=values["run"], key=values["key"], plan=plan))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(
-                f"Line {number} of {path} is damaged, so what the runs on these data have cost is not known; "
+                f"Line {number} of {path} is damaged, so the cost of the runs on these data is not known; "
                 "fix it, or remove the line if its run never began."
             ) from error
     return runs
@@ -248,7 +248,7 @@ def _limit(folder: Path) -> Limit | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is no limit that raymaskdp wrote; move it away.") from error
+        raise UserError(f"{path} is not a limit that raymaskdp wrote; move it away.") from error
     return config.build(Limit, values, where=str(path))
 
 

@@ -14,22 +14,22 @@ from raymaskdp.privacy.prices import accounting, crosscheck
 from raymaskdp.privacy.prices.accounting import SubsampledGaussian
 from raymaskdp.privacy.prices.tradeoff import FALSE_ALARMS, Priced, at_deltas, tradeoff
 
-# How far two libraries may be apart: 1 % and what Opacus's own error bound allows.
+# Largest difference of two libraries: 1 %, and Opacus's own error bound.
 RELATIVE_TOLERANCE = 0.01
 ABSOLUTE_TOLERANCE = 2 * crosscheck.EPSILON_ERROR
 
 
 @dataclass(frozen=True, kw_only=True)
 class PriceResult:
-    """What a plan costs.
+    """The cost of a plan.
 
     Attributes:
       epsilon: the tighter of `rdp` and `pld`, upper bounds on ε at `delta`; None if infinite.
       noise_multiplier: σ; the noise has the standard deviation σ · C.
       rate: q, the probability that a record is in a lot.
       steps: T.
-      promise: what the figures mean, in a sentence.
-      warnings: what makes it weaker than it looks.
+      promise: the meaning of the figures, in a sentence.
+      warnings: facts that weaken it.
     """
 
     epsilon: float | None
@@ -57,10 +57,10 @@ class PriceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """What a ledger's run has cost, from two libraries that agree.
+    """The cost of a ledger's run, from two libraries that agree.
 
     Attributes:
-      steps_spent: releases that count: steps, and steps redone with another key.
+      steps_spent: releases that count: steps, and steps repeated with another key.
       steps_planned: T of the plan.
       epsilon: upper bound on ε of what was spent, at `delta` (the tighter of RDP and PLD).
       second_opinion: the same from the other library.
@@ -69,8 +69,8 @@ class VerifyResult:
       others: ε of what was spent at other δ, by both accountants.
       misses: how often a test of which of two adjacent data sets was trained on is wrong about the one, at
         least, if it is wrong about the other in 5 % of cases.
-      promise: what the figures mean, in a sentence.
-      warnings: what makes it weaker than it looks.
+      promise: the meaning of the figures, in a sentence.
+      warnings: facts that weaken it.
     """
 
     steps_spent: int
@@ -103,7 +103,7 @@ class VerifyResult:
 
 
 def price(plan: PrivacyPlan) -> PriceResult:
-    """What a plan costs, by both accountants."""
+    """The cost of a plan, by both accountants."""
     cost = plan.cost()
     return PriceResult(
         epsilon=finite_or_none(cost.epsilon),
@@ -125,16 +125,16 @@ def verify(
     fingerprint: str | None = None,
     key: Key | None = None,
 ) -> VerifyResult:
-    """Recompute what a ledger's run has cost with a second library, and check the ledger's claims.
+    """Recompute the cost of a ledger's run with a second library, and check the ledger's claims.
 
     Raises `UserError` if the ledger is damaged, incomplete or of a run that is not private, if the libraries
     disagree, if more was spent than was claimed, or if the run was on other data.
 
     Args:
-      expected_steps: how many steps the published model was trained for, if known; a ledger that announces
+      expected_steps: steps of the published model's training, if known; a ledger that announces
         fewer was cut short.
-      fingerprint: of the data that the run is said to be on.
-      key: the run's, without which that cannot be checked.
+      fingerprint: of the supposed data of the run.
+      key: the run's key, which this check needs.
     """
     content = read_ledger(ledger)
     plan, spent = content.plan, content.steps_spent
@@ -177,7 +177,7 @@ def _is_of(ledger: LocalPath, content: LedgerContent, fingerprint: str, key: Key
     found = None if key is None else content.is_of(fingerprint, key)
     if found is None:
         raise UserError(
-            f"Which data the run of the ledger {ledger} was on can only be checked with its key, in the "
+            f"The data of the run of the ledger {ledger} can only be checked with its key, in the "
             "folder private of the run; ask its owner."
         )
     if not found:
@@ -186,7 +186,7 @@ def _is_of(ledger: LocalPath, content: LedgerContent, fingerprint: str, key: Key
 
 
 def _second_opinion(event: SubsampledGaussian, delta: float, cost: accounting.Cost) -> float:
-    """The headline from the library that did not compute it."""
+    """The reported ε, from the library that did not compute it."""
     if cost.pld <= cost.rdp:
         return crosscheck.prv_epsilon(event, delta)
     return crosscheck.rdp_epsilon(event, delta)

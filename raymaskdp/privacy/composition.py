@@ -1,12 +1,12 @@
-"""What several runs on the same data cost together, where they may protect different things.
+"""The total cost of several runs on the same data, which may protect different things.
 
-ε of two runs may be composed if both are about the same pairs of data sets. Under zero-out a record of
+ε of two runs may be composed if both cover the same pairs of data sets. Under zero-out a record of
 `dpsgd` contributes nothing in one of the two, and a record of `maskdp` has blank tokens there: no pair is of
 both kinds, and a video whose tokens are blanked moves the sum of `dpsgd` by up to 2 C, not C. A change of
 one video of a subject moves the subject's gradient by up to 2 C as well.
 
 So runs that differ in unit, adjacency or kind of mechanism are all counted at twice the contribution. That
-bounds what they tell about a change of one video's sensitive tokens, whatever the tokens become.
+bounds what they reveal about any change of one video's sensitive tokens.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Composition:
 
     Attributes:
       events: of each run, in the order given.
-      about: what the composed ε is about, if that is weaker than what each run's own ε is about; else None.
+      about: what the composed ε covers, if that is weaker than what each run's own ε covers; else None.
     """
 
     events: tuple[SubsampledGaussian, ...]

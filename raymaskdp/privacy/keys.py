@@ -1,7 +1,7 @@
 """The run secret, and the independent random streams that are drawn from it.
 
 Every random choice that matters for privacy is a function of (secret, stream, step, …): the same on
-one worker or many, and the same again when a step is redone after a crash.
+one worker or many, and the same again when a step is repeated after a crash.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ KEY_BYTES = 32
 class Key:
     """The secret of one training run.
 
-    Whoever holds it can redraw the lots and subtract the noise, so it is worth as much as the data:
-    keep it with the checkpoints, out of logs and published artefacts. Printing it shows a fingerprint.
+    With it the lots can be redrawn and the noise subtracted, so protect it like the data:
+    keep it with the checkpoints, not in logs or published artefacts. Printing it shows a fingerprint.
 
     Streams are Philox-4x64 counters (Salmon et al. 2011) whose 128-bit keys are BLAKE2b hashes, keyed
     with the secret, of the stream's name and coordinates. BLAKE2b is a cryptographic hash; Philox is a
@@ -47,7 +47,7 @@ class Key:
 
     @classmethod
     def load_or_draw(cls, path: LocalPath) -> Key:
-        """The key in the file `path` (raw bytes, readable by its owner only), made when absent."""
+        """The key in the file `path` (raw bytes, readable by its owner only); drawn if there is no file."""
         path = Path(path)
         if not path.exists():
             # Written whole under another name and then linked, which only one of several workers can do.
@@ -70,12 +70,12 @@ class Key:
 
     @classmethod
     def load(cls, path: LocalPath) -> Key | None:
-        """The key in a file, or None where there is no file."""
+        """The key in a file, or None if there is no file."""
         path = Path(path)
         return cls(secret=path.read_bytes()) if path.is_file() else None
 
     def commit(self, name: str, text: str) -> str:
-        """A commitment (hex) to a text: who has the key and the text can check it, others learn nothing.
+        """A commitment (hex) to a text: checked with the key and the text, and else like a random number.
 
         It is a keyed hash (BLAKE2b): without the key, the same as a random number for every text. Commitments
         to one text under several keys are unrelated.
@@ -89,7 +89,7 @@ class Key:
     def attempt(self, number: int) -> Key:
         """The key of the attempt `number` ≥ 0 at a run: this one at first, then others that follow from it.
 
-        A step that is redone and may come out otherwise gets lot and noise of another attempt, and counts
+        A repeated step that may have another result gets lot and noise of another attempt, and counts
         again.
         """
         if number == 0:
@@ -114,5 +114,5 @@ class Key:
         return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype="<u8")))
 
     def number(self, name: str, *coordinates: int | str) -> int:
-        """A number from 0 to 2⁶³ − 1 of a stream of its own, to seed other generators with."""
+        """A number from 0 to 2⁶³ − 1 of a separate stream, to seed other generators."""
         return int(self.stream(name, *coordinates).integers(2**63))

@@ -1,11 +1,11 @@
-"""What a run has spent, written down before it is spent.
+"""The privacy that a run has spent, recorded before each release.
 
-The ledger is a text file of JSON lines that is only ever appended to. The first line holds the plan and the
+The ledger is an append-only text file of JSON lines. The first line has the plan and the
 price at the end. A line for every session, which is a process that trains, holds its key's fingerprint, a
 commitment to the data and the circumstances that decide how sums are rounded. Every further line announces
 one step, and is on the disk before anything of that step is released. Each line carries the hash of the line
-before it, so a changed, missing or exchanged line is noticed. (A rewrite of the whole file can hide that:
-the chain guards against accidents and careless edits, not against the run's owner.)
+before it, so a changed, missing or exchanged line is detected. (A rewrite of the whole file can hide that:
+the chain protects against accidents and careless edits, not against the run's owner.)
 
 Nothing here is a function of private data: the commitment is a keyed hash, which only the owner of the run's
 key can check (`Key.commit`).
@@ -44,7 +44,7 @@ class Session:
     Attributes:
       key: fingerprint of its key.
       data: its commitment to the data, under that key.
-      circumstances: what decides how sums come out, such as versions; equal ones repeat a step exactly.
+      circumstances: what affects the rounding of sums, such as versions; equal ones repeat a step exactly.
     """
 
     key: str
@@ -58,12 +58,12 @@ class LedgerContent:
 
     Attributes:
       plan: the plan of the run.
-      claimed_epsilon: the price of the whole run at the plan's δ, as computed when it began; None: infinite.
+      claimed_epsilon: the price of the whole run at the plan's δ, as computed at its start; None: infinite.
       sessions: the processes that trained, in order.
-      releases: every announced release, in order, repetitions left out, and the number of its session. A
-        step that is redone with the same key has the same lot and noise and releases nothing new; one redone
+      releases: every announced release, in order, without repetitions, and the number of its session. A
+        step repeated with the same key has the same lot and noise and releases nothing new; one repeated
         with another key counts again.
-      norms: the clipping norm of every release, where it adapts; empty where it does not.
+      norms: the clipping norm of every release, if it adapts; else empty.
     """
 
     plan: PrivacyPlan
@@ -74,7 +74,7 @@ class LedgerContent:
 
     @property
     def steps_spent(self) -> int:
-        """How many steps the accountant has to compose."""
+        """Number of steps that the accountant must compose."""
         return len(self.releases)
 
     def is_of(self, fingerprint: str, key: Key) -> bool | None:
@@ -84,13 +84,13 @@ class LedgerContent:
 
 
 class Ledger:
-    """The ledger of a run that is under way.
+    """The ledger of a run in progress.
 
         ledger = Ledger.open("ledger.jsonl", plan=plan, key=key, fingerprint=dataset_sha256)
         ledger.write_ahead(step)        # then, and only then, release the step's update
 
     One process writes; under several workers, rank 0 writes and the others wait for it. Lots and noise must
-    be drawn from `ledger.key`, which is of another attempt where steps are redone that may differ.
+    be drawn from `ledger.key`, which is of another attempt if repeated steps may differ.
     """
 
     def __init__(
@@ -107,9 +107,9 @@ class Ledger:
         own = [step for fingerprint, step in self._releases if fingerprint == key.fingerprint]
         self.key = key
         self.attempt = attempt
-        """Number of the attempt that `key` is of: `Key.attempt` of the run's key."""
+        """Number of the attempt of `key`: `Key.attempt` of the run's key."""
         self.redone = len(self._releases) - len(own) - min(own, default=start)
-        """How many releases a step has cost on top of its own and those of the steps before it."""
+        """Number of releases beyond a step's own and those of the steps before it."""
 
     @classmethod
     def open(
@@ -122,16 +122,16 @@ class Ledger:
         start: int = 0,
         circumstances: Mapping[str, str] | None = None,
     ) -> Ledger:
-        """The ledger at `path`, begun when absent; an existing one must have the same plan and data.
+        """The ledger at `path`, created if absent; an existing one must have the same plan and data.
 
-        A last line without its end was cut off by a crash before its step was released: it is removed.
+        An incomplete last line was cut off by a crash before its step was released: it is removed.
         Raises `UserError` if the ledger is damaged, or belongs to another plan or other data.
 
         Args:
           key: the run's key. What is to be used is `Ledger.key`: another attempt, if steps from `start` on
             were announced before under other `circumstances`.
-          fingerprint: names the data. It is not written down, only committed to.
-          start: the first step that will be made.
+          fingerprint: identifies the data. It is not stored; the ledger has only a commitment to it.
+          start: the first step of this session.
         """
         path, circumstances = Path(path), dict(circumstances or {})
         if path.exists():
@@ -183,7 +183,7 @@ class Ledger:
                     f"{self._norms.get(release)} and would be redone with {clipping_norm}, under the same "
                     "noise; start a new run in another folder, and count this one."
                 )
-            return  # redone with the same lot and noise: nothing new is released
+            return  # repeated with the same lot and noise: nothing new is released
         if not 0 <= step <= self._reached + 1:
             raise UserError(
                 f"The ledger {self._path} ends before step {self._reached + 1}; "
@@ -203,13 +203,13 @@ class Ledger:
 
 
 def _attempt(content: LedgerContent, key: Key, start: int, circumstances: Mapping[str, str]) -> int:
-    """The number of the latest attempt; of a new one if a step is redone that may come out otherwise."""
+    """The number of the latest attempt; of a new one if a repeated step may have another result."""
     attempts = _attempts(key, content.sessions)
     latest = max((n for n, one in enumerate(attempts) if _is_used(one, content.sessions)), default=0)
     fingerprint = attempts[latest].fingerprint
     first = min((step for of, step in content.releases if of == fingerprint), default=start)
     if start < first:
-        return latest + 1  # it would come to its own steps by another way, with other weights
+        return latest + 1  # it would reach its own steps with other weights
     for (of, step), session in content.releases.items():
         if of == fingerprint and step >= start and content.sessions[session].circumstances != circumstances:
             return latest + 1
@@ -225,7 +225,7 @@ def _is_used(key: Key, sessions: tuple[Session, ...]) -> bool:
 
 
 def _own_key(session: Session, key: Key, sessions: tuple[Session, ...]) -> Key | None:
-    """The attempt at the run that a session was of, if `key` is its key."""
+    """The attempt of a session at the run, if `key` is its key."""
     return next((one for one in _attempts(key, sessions) if one.fingerprint == session.key), None)
 
 
@@ -254,7 +254,7 @@ def _read(path: Path) -> tuple[LedgerContent, str]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise Damaged(f"The file {path} is no ledger; give the ledger.jsonl of a run.") from error
+        raise Damaged(f"The file {path} is not a ledger; give the ledger.jsonl of a run.") from error
     except OSError as error:
         raise Damaged(
             f"Cannot read the ledger {path} ({error.strerror}); give the ledger.jsonl of a run."

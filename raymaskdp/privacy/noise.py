@@ -1,10 +1,10 @@
-"""Sums and Gaussian noise in whole steps of a grid: no bit of a released number tells its two parts apart.
+"""Sums and Gaussian noise on one grid: no bit of a released number separates its two parts.
 
-A float32 sum plus float32 noise lies on a lattice that depends on both, and whoever knows all records but one
-can tell from a single number which sum it was (Mironov 2012). Here sums are rounded to the grid first and are
-added up in whole numbers; the noise is a Gaussian rounded to the same grid, of an exact sampler
+A float32 sum plus float32 noise is on a lattice that depends on both: an attacker who knows all other records
+can recognise the sum from a single number (Mironov 2012). Here sums are rounded to the grid first and
+added as integers; the noise is a Gaussian rounded to the same grid, of an exact sampler
 (`raymaskdp.privacy.rounded_gaussian`). That is a Gaussian added to the rounded sum and rounded afterwards:
-post-processing, so the accountants' Gaussian holds to the letter. For the discrete Gaussian of Canonne,
+post-processing, so the accountants' Gaussian applies exactly. For the discrete Gaussian of Canonne,
 Kamath and Steinke (2020) it would not: no accountant here bounds that one's sums over a sampled lot.
 
 Rounding makes one record move a sum by more than its clipped gradient: adjacent data sets may be divided into
@@ -36,7 +36,7 @@ MARGIN = 2.0**-10
 """Share of the clipping norm that is left for rounding; the noise is larger by it."""
 
 LARGEST = 2.0**61
-"""Whole numbers stay below this."""
+"""Integers stay below this."""
 
 
 def grid_step(noise_std: float, most: float) -> float:
@@ -52,14 +52,14 @@ def grid_step(noise_std: float, most: float) -> float:
     step = 2.0**exponent
     if noise_std < step:
         raise UserError(
-            f"The noise of a step, {noise_std:.3g}, is too small beside sums of up to {most:.3g}; raise "
+            f"The noise of a step, {noise_std:.3g}, is too small for sums of up to {most:.3g}; raise "
             "privacy.noise_multiplier."
         )
     return step
 
 
 def on_grid(total: ClippedSum, step: float) -> ClippedSum:
-    """A sum in whole steps of the grid, int64; one that is so already is returned as it is."""
+    """A sum in whole steps of the grid, int64; one that is on it already is returned unchanged."""
     gradients = {name: in_whole_steps(value, step) for name, value in total.gradients.items()}
     return ClippedSum(gradients, total.num_bad)
 
@@ -76,7 +76,7 @@ def add_to(total: ClippedSum, part: ClippedSum, step: float | None) -> None:
 
 
 def in_whole_steps(value: Tensor, step: float) -> Tensor:
-    """One parameter's part of a sum in whole steps of the grid, int64; as it is if it is so already."""
+    """One parameter's part of a sum in whole steps of the grid, int64; unchanged if it is on it already."""
     return value if value.dtype == torch.int64 else (value.double() / step).round().to(torch.int64)
 
 
@@ -86,7 +86,7 @@ def whole_noise(
     """N(0, standard_deviation² I) for every named shape, in whole steps of the grid, int64 on the CPU.
 
     Every (name, number of the training step) has its own stream, so the noise of a parameter does not depend
-    on which others are trained, and is drawn once however many workers there are.
+    on which others are trained, and is drawn once for any number of workers.
     """
     noise = {}
     for name, shape in shapes.items():
@@ -101,7 +101,7 @@ def whole_noise(
 
 
 def require_fine(step: float, *, bound: float, parameters: int, sums: int) -> None:
-    """Raise `UserError` where rounding could move a sum by more than half of what `MARGIN` leaves for it.
+    """Raise `UserError` if rounding could change a sum by more than half of its share of `MARGIN`.
 
     Args:
       step: of the grid.
@@ -112,6 +112,6 @@ def require_fine(step: float, *, bound: float, parameters: int, sums: int) -> No
     moved = sums * step * math.sqrt(parameters)
     if moved > 0.5 * MARGIN * bound:
         raise UserError(
-            f"Rounding {sums} sums of {parameters} parameters could move a step by {moved / bound:.1g} of "
+            f"Rounding {sums} sums of {parameters} parameters could change a step by {moved / bound:.1g} of "
             "the clipping norm, more than its price allows for; raise compute.micro_batch."
         )

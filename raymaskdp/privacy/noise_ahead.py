@@ -1,6 +1,6 @@
 """The noise of a run, each step's drawn in threads while the gradients of that step are computed.
 
-How large it is depends on the clipping norm in force, which is known as soon as the step before is released.
+Its size depends on the current clipping norm, which is known when the previous step is released.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from raymaskdp.privacy.plan import PrivacyPlan
 
 
 class NoiseAhead:
-    """Makes private updates step by step; what they hold is that of `PrivacyPlan.private_update`.
+    """Makes private updates step by step; their content is that of `PrivacyPlan.private_update`.
 
     Args:
       plan, key: of the run; `plan` with the clipping norm of the first of the steps.
@@ -55,7 +55,7 @@ class NoiseAhead:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def private_update(self, total: ClippedSum, step: int) -> dict[str, Tensor]:
-        """The update of the next step, and the noise of the one after it begun."""
+        """The update of the next step; starts drawing the noise of the step after it."""
         assert self._coming is not None
         (number, drawn), self._coming = self._coming, None
         if number != step:

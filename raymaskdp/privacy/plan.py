@@ -1,7 +1,7 @@
-"""The one object that a private run is made of: unit, adjacency, sampler, clipping, noise and its price.
+"""The one object that defines a private run: unit, adjacency, sampler, clipping, noise and its price.
 
 Nothing else in the package draws a lot or noise for training, so a run whose accountant does not match
-its sampler or its noise cannot be written down.
+its sampler or its noise cannot be expressed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MASKED: tuple[Mechanism, ...] = ("maskdp", "maskdp-full")
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyPlan:
-    """A run of training, as far as privacy is concerned.
+    """The privacy-relevant part of a training run.
 
     Attributes (all public; so is everything derived from them):
       mechanism: `sgd` (no privacy), `dpsgd` (one clip a record), `multiclip` (K clips, averaged before
@@ -54,7 +54,7 @@ class PrivacyPlan:
       noise_multiplier: σ ≥ 0, the noise's standard deviation over the clipping norm C. 0 is no privacy.
       clipping_norm: C > 0, the greatest norm of a record's contribution; with `adaptive`, of the first step.
       clipping: `flat`, `automatic`, `per-layer` or `adaptive`.
-      adaptive: how C is adapted; of `adaptive` clipping alone, and the defaults there where it is None.
+      adaptive: how C is adapted; for `adaptive` clipping only, which uses defaults if it is None.
       adjacency: `zero-out` (masked mechanisms: one record's sensitive tokens are all fill in one of the
         two datasets; others: one record contributes nothing in one of them), `add-remove` or `replace`.
       unit: what a record is, a `video` or a `subject`.
@@ -87,7 +87,7 @@ class PrivacyPlan:
         check.in_range("expected_batch", self.expected_batch, low=0, high=self.num_records, open_low=True)
         if self.mechanism == "dpsgd" and self.clips != 1:
             raise UserError(
-                f"The mechanism dpsgd takes one clip a record, but clips is {self.clips}; use multiclip."
+                f"The mechanism dpsgd takes one clip per record, but clips is {self.clips}; use multiclip."
             )
         if self.mechanism == "sgd" and self.noise_multiplier != 0:
             raise UserError("The mechanism sgd has no noise; set noise_multiplier to 0, or use dpsgd.")
@@ -174,12 +174,12 @@ class PrivacyPlan:
 
     @property
     def expected_public_batch(self) -> float:
-        """q′N: `public_batch`, or the expected batch where none is given."""
+        """q′N: `public_batch`, or the expected batch if none is given."""
         return self.expected_batch if self.public_batch is None else self.public_batch
 
     @property
     def public_scale(self) -> float:
-        """λ / (q′N): what the public lot's summed gradient is multiplied by. 0 without a public branch."""
+        """λ / (q′N): the factor of the public lot's summed gradient. 0 without a public branch."""
         return self.public_weight / self.expected_public_batch if self.is_masked else 0.0
 
     def lot(self, key: Key, step: int) -> npt.NDArray[np.int64]:
@@ -191,8 +191,8 @@ class PrivacyPlan:
     def public_lot(self, key: Key, step: int) -> npt.NDArray[np.int64]:
         """Indices of the records whose public views are used in `step`; independent of `lot`.
 
-        It is public. Were it the lot itself, it would show who is in the lot, and the amplification by
-        subsampling that the price of the plan rests on would be lost.
+        It is public. If it were the lot itself, it would reveal the lot's records, and the amplification by
+        subsampling that the price of the plan depends on would be lost.
         """
         self._check_step(step)
         if not self.is_masked or self.public_weight == 0:
@@ -221,7 +221,7 @@ class PrivacyPlan:
         return len(self.view_weights)
 
     def make_clipping(self) -> Clipping | None:
-        """How a record's gradient is bounded; None for `sgd`, which does not."""
+        """How a record's gradient is bounded; None for `sgd`, which does not bound it."""
         if self.mechanism == "sgd":
             return None
         if self.adaptive is not None:
@@ -240,7 +240,7 @@ class PrivacyPlan:
         return dataclasses.replace(self, clipping_norm=clipping_norm)
 
     def next_norm(self, update: Mapping[str, Tensor]) -> float:
-        """C of the next step, from what a step released with this one; the same without adaptive clipping."""
+        """C of the next step, from the release of a step with this one; else unchanged."""
         clipping = self.make_clipping()
         if not isinstance(clipping, AdaptiveClipping):
             return self.clipping_norm
@@ -250,7 +250,7 @@ class PrivacyPlan:
 
     @property
     def sensitivity(self) -> float:
-        """How far one record can move the sum of clipped gradients, by the adjacency; inf for `sgd`.
+        """Largest change of the sum of clipped gradients by one record, by the adjacency; inf for `sgd`.
 
         With adaptive clipping, the sum and the scaled count together, at the C in force. Before rounding, for
         which `noise_std` is larger by `noise.MARGIN`.
@@ -268,14 +268,14 @@ class PrivacyPlan:
 
     @property
     def grid_step(self) -> float | None:
-        """The step of the grid that sums and noise lie on, a power of two; None without noise."""
+        """The step of the grid of sums and noise, a power of two; None without noise."""
         clipping = self.make_clipping()
         if clipping is None or not self.noise_std:
             return None
         return noise.grid_step(self.noise_std, most=self.num_records * clipping.bound)
 
     def require_fine_grid(self, *, parameters: int, sums: int) -> None:
-        """Raise `UserError` where sums of so many micro-batches are rounded by more than is counted."""
+        """Raise `UserError` if sums of so many micro-batches are rounded by more than is accounted for."""
         clipping, step = self.make_clipping(), self.grid_step
         if clipping is not None and step is not None:
             # Of two norms one may have a grid that is coarser by two beside its noise.
@@ -296,18 +296,18 @@ class PrivacyPlan:
         return noise.whole_noise(shapes, standard_deviation=self.noise_std, step=grid, key=key, number=step)
 
     def on_grid(self, total: ClippedSum) -> ClippedSum:
-        """The sum over a micro-batch in whole steps of the grid, int64; as it is where there is no noise.
+        """The sum over a micro-batch in whole steps of the grid, int64; unchanged without noise.
 
-        Whole numbers add up to the same on all devices, in any order.
+        Sums of integers are the same on all devices, in any order.
         """
         return total if self.grid_step is None else noise.on_grid(total, self.grid_step)
 
     def add_to(self, total: ClippedSum, part: ClippedSum) -> None:
-        """Add the sum over a micro-batch, which is used up, to one that is `on_grid`, in place."""
+        """Add the sum over a micro-batch, which is consumed, to one that is `on_grid`, in place."""
         noise.add_to(total, part, self.grid_step)
 
     def private_update(self, total: ClippedSum, key: Key, step: int) -> dict[str, Tensor]:
-        """(sum + noise) / expected batch for every trainable parameter, float32: what may be released.
+        """(sum + noise) / expected batch for every trainable parameter, float32: the release.
 
         `total` is the sum over all micro-batches and all workers, `on_grid` or to be rounded now. Every
         worker may call this: the noise is the same on all, so it enters once. The divisor is public, never
@@ -317,7 +317,7 @@ class PrivacyPlan:
         return self.released(total, self.whole_noise(key, step, shapes))
 
     def released(self, total: ClippedSum, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The same with the noise of the step, `drawn` before: each may be used for one sum only."""
+        """The same with noise of the step `drawn` before: each may be used for one sum only."""
         grid = self.grid_step
         if grid is None:
             return {name: value / self.expected_batch for name, value in total.gradients.items()}
@@ -330,7 +330,7 @@ class PrivacyPlan:
         }
 
     def event(self, steps: int | None = None) -> SubsampledGaussian:
-        """What the accountants compose, for the whole run or its first `steps`."""
+        """The event that the accountants compose, for the whole run or its first `steps`."""
         return SubsampledGaussian(
             rate=self.rate,
             noise_multiplier=self.noise_multiplier,
@@ -348,7 +348,7 @@ class PrivacyPlan:
 
     @property
     def guarantee_statement(self) -> str:
-        """What the plan's ε is about, in a sentence for a report."""
+        """What the plan's ε covers, in a sentence for a report."""
         if self.mechanism == "sgd" or self.noise_multiplier == 0:
             return "Nothing is promised: there is no noise."
         clipping = self.make_clipping()
@@ -363,12 +363,12 @@ class PrivacyPlan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the guarantee weaker than it looks, a sentence each; none without a guarantee."""
+        """Facts that weaken the guarantee, a sentence each; none without a guarantee."""
         if self.delta * self.num_records < 1 or self.noise_multiplier == 0:
             return ()
         return (
             f"delta is {self.delta:g}, but with {self.num_records} records it should be below "
-            f"{1 / self.num_records:.2g}: publishing one whole record at random would keep within it.",
+            f"{1 / self.num_records:.2g}: publishing one whole record at random would satisfy it.",
         )
 
     @property

@@ -3,8 +3,8 @@
 A real number y ≥ 0 with the density exp(−y² / 2s²), up to a factor, is drawn by rejection: a bin of its whole
 part with whole-numbered weights that are never too small, a uniform place in the bin, and a uniform V that
 must be below density / weight. Only the comparison with V needs real numbers. It is made in float64, and
-again with as many digits as it takes where float64 cannot tell, so that what is drawn is as exact as the bits
-are: no machine and no library of functions makes it come out otherwise. y is rounded, and gets a sign.
+again with as many digits as needed where float64 is not enough, so that the samples are as exact as the bits
+are: they are the same on all machines and with all math libraries. y is rounded, and gets a sign.
 
 The one difference from a rounded Gaussian: no number is beyond `CUT` standard deviations, where 10^-38 of the
 Gaussian is.
@@ -23,7 +23,7 @@ from decimal import Decimal
 import numpy as np
 
 CUT = 13
-"""Standard deviations beyond which nothing is drawn."""
+"""Samples are limited to this many standard deviations."""
 
 BINS = 64
 """Bins for a standard deviation, at least; less than one candidate in 50 is rejected then."""
@@ -32,10 +32,10 @@ WEIGHT = 50
 """The weight of the first bin is 2^WEIGHT or a little more."""
 
 UNSURE = 2.0**-40
-"""Float64 decides where V and its limit are further apart; its error is below 2^-42 (13²/2 · 2^-50)."""
+"""Float64 decides if V and its limit differ by more; its error is below 2^-42 (13²/2 · 2^-50)."""
 
 AT_A_TIME = 1 << 14
-"""Numbers drawn together, few enough for a processor's cache: a third of the time that many would take."""
+"""Numbers drawn together, few enough for a processor's cache: three times as fast as large arrays."""
 
 MoreBits = Callable[[int], np.random.Generator]
 """A generator of further digits of a candidate, which is given by its number."""
@@ -93,7 +93,7 @@ def _candidates(
 
 
 def _is_below(v: int, place: int, deviation: float, weight: int, bits: np.random.Generator) -> bool:
-    """Whether V is below the candidate's density / weight, with as many digits as that takes.
+    """Whether V is below the candidate's density / weight, with as many digits as needed.
 
     Args:
       v: the first 53 bits of V.

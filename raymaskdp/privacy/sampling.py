@@ -1,4 +1,4 @@
-"""Which records take part in a step."""
+"""The random choice of the records of each step."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ class PoissonSampling:
 
 
 def share(lot: npt.NDArray[np.int64], rank: int, world_size: int) -> npt.NDArray[np.int64]:
-    """The part of a lot that worker `rank` of `world_size` computes, maybe empty; the parts are the lot."""
+    """The part of a lot that worker `rank` of `world_size` computes, maybe empty; all parts are the lot."""
     check.in_range("rank", rank, low=0, high=world_size - 1)
     return lot[rank::world_size]

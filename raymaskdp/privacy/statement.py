@@ -1,4 +1,4 @@
-"""What a plan's ε says, in sentences for a report."""
+"""The meaning of a plan's ε, in sentences for a report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def guarantee_statement(
     clipping: Clipping,
     contribution: Literal["one-sided", "two-sided"],
 ) -> str:
-    """What the ε of a plan with noise is about."""
+    """What the ε of a plan with noise covers."""
     hidden = {
         "zero-out": f"whether the sensitive tokens of any one {unit} are what they are or all fill"
         if masked
@@ -39,7 +39,7 @@ def guarantee_statement(
 
 
 def _sensitivity(unit: str, clipping: Clipping, contribution: Literal["one-sided", "two-sided"]) -> str:
-    """How far one record moves what a step releases."""
+    """Largest change of a step's release by one record."""
     times = "" if contribution == "one-sided" else "twice "
     if isinstance(clipping, AdaptiveClipping):
         adaptive = clipping.adaptive

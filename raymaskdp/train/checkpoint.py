@@ -20,7 +20,7 @@ from raymaskdp.files import atomic_path
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a checkpoint belongs to: loading it elsewhere is an error.
+    """Identity of a checkpoint's run: loading it in another run is an error.
 
     Attributes:
       run: digest of the settings and the data.
@@ -33,11 +33,11 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """What a step changes.
+    """The state that a step changes.
 
     Attributes:
-      average: moving averages of the trainable weights; empty where they are not averaged.
-      clipping_norm: of the next step, float64, a single number; None where it does not adapt.
+      average: moving averages of the trainable weights; empty if they are not averaged.
+      clipping_norm: of the next step, float64, a single number; None if it does not adapt.
     """
 
     model: nn.Module
@@ -63,7 +63,7 @@ def save(path: Path, state: TrainingState, *, step: int, identity: Identity) -> 
 
 
 def load(path: Path, state: TrainingState, *, identity: Identity) -> int:
-    """Restore a state in place; returns how many updates it has, 0 if there is no file.
+    """Restore a state in place; returns its number of updates, 0 if there is no file.
 
     Raises `UserError` if the file is damaged, or of another run or plan.
     """
@@ -84,7 +84,7 @@ def load(path: Path, state: TrainingState, *, identity: Identity) -> int:
 
 
 def load_result(path: Path, *, identity: Identity, model: nn.Module) -> int:
-    """Give a model the weights that a run ends with, averaged where it averages; returns the updates made.
+    """Load a run's final weights into a model, averaged if it averages; returns the number of updates.
 
     Raises `UserError` as `load` does.
     """

@@ -1,7 +1,7 @@
 """Settings of one training run.
 
-`PrivacyConfig` is what the guarantee depends on; `ComputeConfig` is what only speed depends on, and is
-the one part that a run's identity leaves out.
+`PrivacyConfig` has the settings of the guarantee; `ComputeConfig` has those that affect only speed, and is
+the only part that is not in a run's identity.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from raymaskdp.train.data.clips import ClipConfig
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyConfig:
-    """The mechanism and its budget; docs/privacy-guarantee.md says what each guarantees.
+    """The mechanism and its budget; docs/privacy-guarantee.md describes the guarantees.
 
     Attributes:
-      mechanism: sgd (no privacy), dpsgd (one clip a record), multiclip, maskdp, or maskdp-full (masked,
+      mechanism: sgd (no privacy), dpsgd (one clip per record), multiclip, maskdp, or maskdp-full (masked,
         but with the full gradient clipped).
       epsilon: budget of the whole run, from which the noise follows. Give this or `noise_multiplier`.
       noise_multiplier: σ, standard deviation of the noise over C.
@@ -33,12 +33,12 @@ class PrivacyConfig:
       clipping_norm: C.
       clipping: flat; automatic, which scales every record to nearly C and needs no tuning of it; per-layer,
         each layer to an equal share of C; or adaptive, flat at a C that follows a quantile of the norms. One
-        record moves the sum by the C of its step in all.
-      adaptive: how C follows, for clipping=adaptive alone; the defaults where it is not given.
+        record changes the sum by at most the C of its step.
+      adaptive: how C adapts, for clipping=adaptive only; defaults if not given.
       clips: K, clips of a record in a step; dpsgd always takes one.
       expected_batch: expected number of records in a step.
       public_batch: the same for the public branch of masked mechanisms, which is drawn independently;
-        equal to `expected_batch` where it is not given.
+        equal to `expected_batch` if not given.
       public_weight: λ, weight of the public branch.
       adjacency: which change of one record is hidden.
       unit: what a record is, a video or all videos of a subject.
@@ -62,10 +62,10 @@ class PrivacyConfig:
         check.fields(self, "privacy")
 
     def plan(self, *, num_records: int, steps: int, copies: int = 1) -> PrivacyPlan:
-        """The plan of a run over `num_records` records; raises `UserError` for what does not go together.
+        """The plan of a run over `num_records` records; raises `UserError` for incompatible settings.
 
-        Batches larger than the data, which a configuration made for more data may ask for, are all of it.
-        To the plan, `copies` of a clip are clips: all are averaged before clipping.
+        Batches larger than the data, as in a configuration for more data, are reduced to all records.
+        For the plan, `copies` of a clip are clips: all are averaged before clipping.
         """
         masked = self.mechanism in MASKED
         return PrivacyPlan.calibrate(
@@ -89,18 +89,18 @@ class PrivacyConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """What turns a private update into new weights.
+    """How a private update becomes new weights.
 
     Attributes:
-      name: sgd; adam; adamw, with decoupled weight decay; or dp-adam, whose second moment is freed of the
+      name: sgd; adam; adamw, with decoupled weight decay; or dp-adam, whose second moment is reduced by the
         variance of the noise (DP-AdamBC).
       learning_rate: the largest; reached after `warmup` steps.
       momentum: of sgd.
       weight_decay: decoupled with adamw and dp-adam; with sgd and adam added to the gradient.
       warmup: steps in which the learning rate rises linearly.
       schedule: constant, or cosine down to zero at the last step.
-      variance_floor: smallest second moment that dp-adam believes, the square of a gradient.
-      average: decay of a moving average of the weights, which then is the result; 0 for the last weights.
+      variance_floor: smallest second moment that dp-adam uses, the square of a gradient.
+      average: decay of a moving average of the weights, which is then the result; 0 for the last weights.
     """
 
     name: Literal["sgd", "adam", "adamw", "dp-adam"] = "sgd"
@@ -118,30 +118,30 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """Settings that change how fast a run is and how it is watched; none can change its privacy.
+    """Settings of speed and monitoring; none affects privacy.
 
-    All but `precision` change at most the order of floating-point sums, and are no part of a run's identity.
+    All but `precision` change at most the order of floating-point sums, and are not in a run's identity.
 
     Attributes:
       workers: processes of Ray Train; 0 runs in this process, without Ray. (least, most) takes as many as
-        the cluster has room for, and changes with it.
-      gpus: share of a GPU that each worker holds, up to 1; 0 trains on the CPU. In process anything above
+        the cluster has resources for, and changes with it.
+      gpus: share of a GPU per worker, up to 1; 0 trains on the CPU. In process any value above
         0 is the first GPU. `evaluate` uses it, too, if there is one then.
       threads: of each worker.
       micro_batch: records whose gradients are computed at a time.
-      read_ahead: micro-batches that wait in memory, read while another is computed; 0 reads each when it
-        is its turn.
+      read_ahead: micro-batches in memory, read while another is computed; 0 reads each when it
+        is needed.
       precision: of the model's passes. bfloat16 is torch's autocast: weights, losses, clipping, sums and
-        noise stay float32. Part of a run's identity: a step redone after a crash must not come out
-        otherwise, since it gets the same noise.
+        noise stay float32. Part of a run's identity: a step repeated after a crash must not have another
+        result, since it gets the same noise.
       cache_features: with a frozen backbone, compute every clip's features once.
-      checkpoint_activations: keep only the inputs of a model's blocks, and make the rest again in the
+      checkpoint_activations: keep only the inputs of a model's blocks, and recompute the rest in the
         backward pass: less memory, more time.
       checkpoint_every: steps between checkpoints.
-      progress: draw a progress bar.
-      tensorboard: write the training curve for TensorBoard, too; a second to start with, for short trials.
-      wandb: and for Weights & Biases, when the run is done; where `$WANDB_MODE` says, offline by default.
-      ray_metrics: show it among Ray's metrics during the run (with workers).
+      progress: show a progress bar.
+      tensorboard: also write the training curve for TensorBoard; this takes a second at the start.
+      wandb: export it to Weights & Biases when the run is done; `$WANDB_MODE` applies, offline by default.
+      ray_metrics: publish it as Ray metrics during the run (with workers).
     """
 
     workers: Annotated[int, check.Range(0)] | tuple[Annotated[int, check.POSITIVE], int] = 2
@@ -165,7 +165,7 @@ class ComputeConfig:
 
     @property
     def most_workers(self) -> int:
-        """The largest number of workers that there may be."""
+        """The largest possible number of workers."""
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
@@ -174,13 +174,13 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-      data: clip store, from `raymaskdp prepare`: a folder that every worker sees, or the URL of one.
-      out: folder for runs; each gets its own folder in it. Every worker must see it.
-      split: which videos are trained on.
-      validation: probability with which a subject of the split (a video, where no subject is named) is
+      data: clip store, from `raymaskdp prepare`: a folder that every worker can read, or a URL.
+      out: folder for runs; each gets its own folder in it. Every worker must have access to it.
+      split: the training videos.
+      validation: probability with which a subject of the split (a video, if no subject is named) is
         held out of training, to choose settings by; drawn by the hash of its name.
       steps: number of updates.
-      scheme: which parameters learn: full, linear, selective, bitfit, adapter, lora or scratch.
+      scheme: the trained parameters: full, linear, selective, bitfit, adapter, lora or scratch.
       init: weights of a publicly pretrained backbone, safetensors or PyTorch; its head is not used.
       seed: draws initial weights. Never the run's secret, which the operating system gives.
     """
@@ -204,15 +204,15 @@ class TrainConfig:
         object.__setattr__(self, "data", places.place(str(self.data)))
         check.one_of("scheme", self.scheme, SCHEMES)
         if self.scheme == "scratch" and self.init is not None:
-            raise UserError("scheme=scratch starts from nothing; remove init, or use scheme=full.")
+            raise UserError("scheme=scratch starts from random weights; remove init, or use scheme=full.")
         if self.privacy.mechanism == "dpsgd" and self.clips.copies > 1:
             raise UserError(
-                "The mechanism dpsgd takes one clip a record; "
+                "The mechanism dpsgd takes one clip per record; "
                 "for clips.copies use multiclip with privacy.clips=1."
             )
         if self.privacy.clipping == "adaptive" and self.optimizer.name == "dp-adam":
             raise UserError(
-                "optimizer.name=dp-adam takes noise of one size out of its moments, which clipping=adaptive "
+                "optimizer.name=dp-adam needs noise of constant size, which clipping=adaptive "
                 "does not have; use adam, or another privacy.clipping."
             )
         if self.privacy.clips > self.clips.draws:

@@ -1,4 +1,4 @@
-"""Which device a process computes on."""
+"""The device of a process."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ CPU = torch.device("cpu")
 
 
 def device_here(gpus: float) -> torch.device:
-    """The first GPU that this process sees, where it holds `gpus` > 0 of one; else the CPU.
+    """The first visible GPU, if this process has a share `gpus` > 0 of one; else the CPU.
 
-    Of a shared GPU no more memory is taken than the share. Raises `UserError` where a GPU is asked for and
+    The memory of a shared GPU is limited to the share. Raises `UserError` if a GPU is requested and
     there is none.
     """
     if not gpus:

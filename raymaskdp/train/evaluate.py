@@ -1,4 +1,4 @@
-"""`evaluate`: how well a run's model names the actions of videos, those it was not trained on above all."""
+"""`evaluate`: accuracy of a run's model, mainly on videos that it was not trained on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOTES = {
     "training": "Measured on the private videos that were trained on; ε does not cover this measurement.",
     "validation": (
         "Measured on private validation videos: people held out of training, whom ε does not cover. "
-        "A choice made by this number tells about them. What it tells about the training videos is the "
+        "A choice made by this number reveals something about them. Its cost for the training videos is the "
         "selection cost."
     ),
 }
@@ -38,19 +38,19 @@ TOP = 5
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateResult:
-    """Accuracy on one split, on anonymized videos as they are (full views).
+    """Accuracy on one split, on the full views of anonymized videos.
 
     Attributes:
       run: the run's folder.
-      split, videos, views, crops: what was measured; `views` clips a video in `crops` windows were averaged.
-      metric, score: what counts: top1, or auroc (mean over findings) where labels are sets; 0 to 1.
-      top1, top5: share of videos whose action is named, or among the five best; None where labels are sets.
+      split, videos, views, crops: the evaluation; `views` clips per video in `crops` windows were averaged.
+      metric, score: the main metric: top1, or auroc (mean over findings) if labels are sets; 0 to 1.
+      top1, top5: share of videos whose action is ranked first, or among the first five; None for sets.
       mean_class: mean over the classes of each class's share.
-      per_class: that share by class; AUROC by finding. Classes without a video are left out.
-      confusion: rows are true classes, columns named ones, in the order of `classes`; empty for findings.
-      baseline, change: another run, and by how much `per_class` differs from its; None without one.
+      per_class: that share by class; AUROC by finding. Classes without a video are omitted.
+      confusion: rows are true classes, columns predicted ones, in the order of `classes`; empty for findings.
+      baseline, change: another run, and the difference of `per_class` from its own; None without one.
       plot: the change as a picture (PNG; the same as SVG is beside it).
-      data: what data this was, and what the guarantee says of it.
+      data: the evaluated data, and how the guarantee covers them.
     """
 
     run: str
@@ -97,7 +97,7 @@ def evaluate(
     crops: int = 1,
     baseline: LocalPath | None = None,
 ) -> EvaluateResult:
-    """Measure a finished run's model; writes `evaluation.json` into its folder.
+    """Evaluate a finished run's model; writes `evaluation.json` into its folder.
 
     Scores of `views` clips evenly spread over a video, each in `crops` windows, are averaged as
     probabilities. With the folder of another, evaluated run as `baseline` the change of every class is
@@ -108,7 +108,7 @@ def evaluate(
     check.positive("crops", crops)
     folder = Path(run)
     if not (folder / "model.safetensors").is_file():
-        raise UserError(f"{folder} holds no finished run; run `raymaskdp train` to its end first.")
+        raise UserError(f"{folder} has no finished run; run `raymaskdp train` to its end first.")
     earlier = None if baseline is None else _per_class_of(Path(baseline))
     config = configuration.load(TrainConfig, folder / "config.yaml")
     store = ClipStore.open(config.data)
@@ -136,7 +136,7 @@ def evaluate(
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredClips:
-    """What a model is measured on: `views` clips a video of a split, each in `crops` windows."""
+    """The evaluation clips of a model: `views` clips per video of a split, each in `crops` windows."""
 
     split: str
     views: int = 3
@@ -201,7 +201,7 @@ def _findings(scores_BC: np.ndarray, there_BC: np.ndarray, classes: tuple[str, .
     areas = [metrics.auroc(scores_BC[:, n], there_BC[:, n] > 0.5) for n in range(len(classes))]
     per_class = {name: area for name, area in zip(classes, areas, strict=True) if area is not None}
     if not per_class:
-        raise UserError("No finding is there in some videos and not in others, so there is no AUROC.")
+        raise UserError("No finding is present in some videos and absent in others, so there is no AUROC.")
     mean = float(np.mean(list(per_class.values())))
     return {
         "metric": "auroc",
@@ -215,7 +215,7 @@ def _findings(scores_BC: np.ndarray, there_BC: np.ndarray, classes: tuple[str, .
 
 
 def _per_class_of(run: Path) -> dict[str, float]:
-    """What an earlier evaluation of a run says of every class."""
+    """The figures by class of an earlier evaluation of a run."""
     path = run / "evaluation.json"
     if not path.is_file():
         raise UserError(f"The baseline {run} was not evaluated; run `raymaskdp evaluate {run}` first.")

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: of every clip of every record, computed once and kept beside the store.
+"""Features of a frozen backbone: of every clip of every record, computed once and stored beside the store.
 
 They are keyed by the store, the backbone's weights, the records and the settings of clips, so runs with
 other heads, mechanisms and budgets share them: the trials of a sweep, for instance. With workers they are
@@ -32,13 +32,13 @@ from raymaskdp.train.device import device_here
 
 VERSION = 3
 BATCH = 64
-"""Clips that go through the backbone at a time."""
+"""Clips per batch of the backbone."""
 
 
 def cached_features(
     pixels: PixelInputs, model: nn.Module, config: ModelConfig, *, workers: int = 0, gpus: float = 0.0
 ) -> FeatureInputs:
-    """What `pixels` reads, through the backbone: from the store's `features` folder, or computed now.
+    """The backbone's features of `pixels`: from the store's `features` folder, or computed now.
 
     `config` is what the model was built from. `workers` actors of Ray Data compute them, each with the share
     `gpus` of a GPU, or with 0 workers this process, where the model is; the values are the same. They are
@@ -53,7 +53,7 @@ def cached_features(
         parts = _on_ray(pixels, model, workers, gpus) if workers else _in_process(pixels, model)
         of_record = dict(tqdm(parts, "features", len(pixels.records), unit="record", leave=False))
         lost = len(pixels.records) - len(of_record)
-        if lost:  # Ray Data lists nowhere what a worker's death cost
+        if lost:  # Ray Data does not list rows that were lost with a worker
             raise UserError(f"The features of {lost} records were lost with their worker; run it again.")
         names = of_record[0]
         bank = {name: torch.cat([of_record[n][name] for n in range(len(of_record))]) for name in names}
@@ -65,10 +65,10 @@ def cached_features(
 
 
 def features_path(pixels: PixelInputs, model: nn.Module, config: ModelConfig) -> Path:
-    """Where the features are kept; another place for whatever would make other features."""
+    """The file of the features; it differs for all settings that lead to other features."""
     digest = hashlib.sha256()
     names = [record.name for record in pixels.records]
-    # Weights do not say all: what becomes of the pixels before them is an option, for one.
+    # Weights are not enough: the preprocessing of pixels is an option, for example.
     options = {"name": config.name, "options": config.options, "batchnorm": config.batchnorm}
     about = [VERSION, pixels.store.fingerprint, asdict(pixels.config), names, options]
     digest.update(json.dumps(about, sort_keys=True).encode())
@@ -120,7 +120,7 @@ class _Stage:
 
 @contextlib.contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """The model without dropout and the like, then as it was."""
+    """The model in evaluation mode, restored afterwards."""
     training = model.training
     model.eval()
     try:

@@ -18,7 +18,7 @@ FOLDER = "tensorboard"
 
 
 def shown_values(report: StepReport) -> dict[str, float]:
-    """What may be shown of a step, by name, without what there is not: ε, the public loss, an adaptive C."""
+    """The public values of a step that exist, by name: ε, the public loss, an adaptive C."""
     values = {
         "epsilon": report.epsilon,
         "public_loss": report.public_loss,
@@ -30,7 +30,7 @@ def shown_values(report: StepReport) -> dict[str, float]:
 def tensorboard(job: TrainingJob) -> Callable[[StepReport], None]:
     """Writes every report into event files in the run's folder, the first of them replacing later steps'.
 
-    Events bear the number of their step for a time. Real times would tell how long each step took, and
+    Events have the number of their step as their time. Real times would reveal how long each step took, and
     with it the size of its private lot.
     """
     writer: SummaryWriter | None = None
@@ -50,10 +50,10 @@ def tensorboard(job: TrainingJob) -> Callable[[StepReport], None]:
 
 
 def weights_and_biases(job: TrainingJob) -> Callable[[StepReport], None]:
-    """Hands the whole curve over at the last step.
+    """Exports the whole curve at the last step.
 
-    Not step by step: what is logged bears the time, which would tell how long each step took, and with it the
-    size of its private lot. Nothing of the machine, the code or its output goes along.
+    Not step by step: logged values have a time, which would reveal how long each step took, and with it the
+    size of its private lot. No data of the machine, the code or its output are sent.
     """
     if importlib.util.find_spec("wandb") is None:
         raise UserError("compute.wandb needs Weights & Biases; pip install 'raymaskdp[wandb]'.")

@@ -1,11 +1,11 @@
-"""The loop that every worker runs: one step of docs/privacy-guarantee.md after another, straight down.
+"""The training loop of every worker: the steps of docs/privacy-guarantee.md in order.
 
     S  ~ Poisson(q)   private lot        G = Σ_S clipped residuals, + noise
     S′ ~ Poisson(q′)  public lot         P = Σ_S′ gradients of the public views
     θ ← optimizer( G / (qN) + λ · P / (q′N) )
 
 Both lots are functions of (key, step); a worker computes its share, the sums are added up over workers,
-and every worker draws the same noise and makes the same update. With one worker nothing is different.
+and every worker draws the same noise and makes the same update. One worker follows the same code.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from raymaskdp.train.run.curve import Curve, StepReport
 from raymaskdp.train.run.setup import RunSetup
 
 NOTICE_S = 1.0
-"""How often workers ask whether a machine is about to be taken away; asking takes a few milliseconds."""
+"""Seconds between checks for machines that are about to be taken away; a check takes milliseconds."""
 
 
 GRACE_S = 30.0
-"""How much longer than announced a machine may stay before its workers continue."""
+"""Seconds after its announced end for which workers wait on a machine before they continue."""
 
 
 def run(
@@ -54,7 +54,7 @@ def run(
 
     Leaves the checkpoint, the ledger and the curve in the run's folder. `on_step` is called on rank 0.
     `setup` is the run as this process has set it up, with initial weights; a worker sets it up here.
-    Returns for how many seconds this worker waited for its clips; as private as the time of a step.
+    Returns the seconds that this worker waited for its clips; as private as the time of a step.
     """
     with contextlib.ExitStack() as ending:
         if worker.rank == 0:
@@ -70,7 +70,7 @@ def _run(
     ending: contextlib.ExitStack,
 ) -> float:
     torch.set_num_threads(job.config.compute.threads)
-    # Else convolutions on GPUs would be rounded to 10 bits, where float32 is what was asked for.
+    # Otherwise convolutions on GPUs would be rounded to 10 bits, although float32 was requested.
     torch.backends.cudnn.allow_tf32 = False
     config, plan, first, device = job.config, job.plan, worker.rank == 0, worker.device
     setup = setup or RunSetup.of(job)
@@ -111,7 +111,7 @@ def _run(
 
     for step in range(start, end):
         began = time.monotonic()
-        plan = noise.plan  # with the clipping norm in force
+        plan = noise.plan  # with the current clipping norm
         engine.clip_as(plan)
         private_lot, public_lot = plan.lot(key, step), plan.public_lot(key, step)
         total, shown_loss = plan.on_grid(engine.zero_sum()), torch.zeros(1, device=device)
@@ -122,7 +122,7 @@ def _run(
             if plan.mechanism == "maskdp":
                 clips, labels = torch.cat([clips, views.public], 1), torch.cat([labels, labels], 1)
                 usable = usable & views.changed  # the residual of an unchanged clip is exactly zero
-            if plan.mechanism == "sgd":  # nothing to bound: an ordinary gradient, at an ordinary price
+            if plan.mechanism == "sgd":  # nothing to bound: an ordinary gradient, at its ordinary speed
                 losses = losses_of(trained, clips, labels, precision) * usable.flatten()
                 loss = losses.sum() / plan.clips
                 total += ClippedSum(summed_gradient(loss, trainable))
@@ -145,9 +145,9 @@ def _run(
         if isinstance(inputs, PixelInputs) and inputs.unread:
             leave_mark(job.unread_mark)
         if ledger is not None:
-            # Before the sums meet, so that no worker can release this step earlier.
+            # Before the exchange of sums, so that no worker can release this step earlier.
             ledger.write_ahead(step, clipping_norm=None if norm is None else plan.clipping_norm)
-        # The first worker's clock decides for all when to ask.
+        # The first worker's clock decides for all when to check.
         ask = torch.full((1,), float(first and time.monotonic() - asked > NOTICE_S), device=device)
         all_reduce(worker, [*total.gradients.values(), *public_sum.values(), shown_loss, ask])
         update = noise.private_update(total, step)
@@ -174,16 +174,16 @@ def _run(
             made = None if norm is None else plan.clipping_norm
             on_step(curve.add(step + 1, loss_of_mean, spent=step + 1 + session.redone, clipping_norm=made))
             if leaves_at is not None and leaves_at != held and step + 1 < end:
-                # The others wait in the exchange of the next step, which the ledger does not know of yet.
+                # The others wait in the exchange of the next step, which is not in the ledger yet.
                 ahead = NOTICE_S + 2 * (time.monotonic() - began)
                 held = leaves_at if hold(leaves_at, ahead) else held
     return reading.seconds_waited
 
 
 def hold(leaves_at: float, ahead: float) -> bool:
-    """Wait for the end of a machine that is taken away within `ahead` seconds; False if it stays longer.
+    """Wait for the end of a machine that is taken away within `ahead` seconds; False if it remains longer.
 
-    What is done after the last checkpoint would be done again, by other workers, and paid for twice.
+    Steps after the last checkpoint would be repeated by other workers, and counted twice.
     """
     left = leaves_at - time.time()
     if left > ahead:
@@ -193,7 +193,7 @@ def hold(leaves_at: float, ahead: float) -> bool:
 
 
 class Part(NamedTuple):
-    """What is read at a time: some records of a worker's share of a lot, for one stream of draws."""
+    """A unit of reading: some records of a worker's share of a lot, for one stream of draws."""
 
     stream: str
     step: int
@@ -203,7 +203,7 @@ class Part(NamedTuple):
 def parts_of_steps(
     plan: PrivacyPlan, key: Key, steps: range, worker: Worker, config: TrainConfig
 ) -> Iterator[Part]:
-    """What a worker reads in some steps, in the order in which they use it."""
+    """The parts that a worker reads for some steps, in the order of use."""
     for step in steps:
         for stream, lot_of in (("clips", plan.lot), ("public clips", plan.public_lot)):
             for lot in micro_batches(lot_of(key, step), worker, config):
@@ -211,12 +211,12 @@ def parts_of_steps(
 
 
 def reads_files(inputs: Inputs) -> bool:
-    """Whether reading takes time; features lie in memory."""
+    """Whether reading takes time; features are in memory."""
     return isinstance(inputs, PixelInputs)
 
 
 def micro_batches(lot: np.ndarray, worker: Worker, config: TrainConfig) -> Iterator[np.ndarray]:
-    """This worker's share of a lot, in pieces of `compute.micro_batch`; none if the share is empty."""
+    """This worker's share of a lot, in parts of `compute.micro_batch`; none if the share is empty."""
     mine = share(lot, worker.rank, worker.world_size)
     size = config.compute.micro_batch
     for first in range(0, len(mine), size):
@@ -246,7 +246,7 @@ def summed_gradient(loss: Tensor, trainable: dict[str, nn.Parameter]) -> dict[st
 
 
 def all_reduce(worker: Worker, tensors: list[Tensor]) -> None:
-    """Add tensors up over all workers, in place, in one exchange for each type of number."""
+    """Add tensors up over all workers, in place, in one exchange per number type."""
     if worker.world_size == 1:
         return
     for kind in {tensor.dtype: None for tensor in tensors}:

@@ -19,7 +19,7 @@ def top(scores_BC: np.ndarray, truth_B: np.ndarray, count: int) -> float:
 
 
 def confusion(named_B: np.ndarray, truth_B: np.ndarray, classes: int) -> np.ndarray:
-    """How many videos of each class (row) were given each name (column), int [C, C]."""
+    """Number of videos of each class (row) with each prediction (column), int [C, C]."""
     matrix = np.zeros((classes, classes), dtype=int)
     np.add.at(matrix, (truth_B, named_B), 1)
     return matrix

@@ -1,4 +1,4 @@
-"""Optimizers: new weights from private updates. All of it is post-processing: it sees nothing else."""
+"""Optimizers: new weights from private updates only, which is post-processing."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def set_learning_rate(
 
 
 class NoiseAwareAdam(torch.optim.Optimizer):
-    """DP-AdamBC: Adam whose second moment is freed of the variance of the noise.
+    """DP-AdamBC: Adam that subtracts the variance of the noise from its second moment.
 
     Tang, Shpilevskiy and Lécuyer, *DP-AdamBC: Your DP-Adam Is Actually DP-SGD (Unless You Apply Bias
     Correction)*, AAAI 2024. Noise of variance Φ in every coordinate makes all second moments about Φ, and
     plain Adam a rescaled SGD. Here the step is m̂ / √max(v̂ − Φ, floor). Weight decay is decoupled.
 
     Args:
-      noise_std: √Φ, of the noise in an update as it comes: σ C over the expected batch.
-      floor: smallest second moment that is believed, the square of a gradient.
+      noise_std: √Φ, of the noise in an update: σ C over the expected batch.
+      floor: smallest second moment that is used, the square of a gradient.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class WeightAverage:
         self.values = {name: value.detach().clone() for name, value in trainable.items()}
 
     def add(self, step: int) -> None:
-        """Take in the weights after update number `step`, counted from 0."""
+        """Add the weights after update number `step`, counted from 0."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for name, value in self._trainable.items():
             self.values[name].lerp_(value.detach(), 1 - decay)

@@ -15,7 +15,7 @@ GAIN, LOSS, SHARE = "#0b6e4f", "#c8553d", "#444444"
 
 
 def draw_change(change: Mapping[str, float], shares: Mapping[str, float], path: Path) -> None:
-    """Draw a bar a class, the most frequent class first, to `path`.png and `path`.svg.
+    """Draw one bar per class, the most frequent class first, to `path`.png and `path`.svg.
 
     Args:
       change: accuracy, or AUROC, minus that of the baseline, -1 to 1.

@@ -1,7 +1,7 @@
-"""Anonymized or plain videos, and pictures, become a clip store. What is there and unchanged is kept.
+"""Anonymized or plain videos, and pictures, become a clip store. Existing unchanged videos are kept.
 
-Both ends may be on an object store: a video's files are fetched, and what it becomes is brought there, its
-JSON last, by whichever process works on it.
+Both ends may be on an object store: a video's files are downloaded, and its clips are uploaded, the
+JSON last, by the process that works on it.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ from raymaskdp.video.containers.same_file import SameFile
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """Size of the stored frames, and the grid on which pixels are sensitive or not.
+    """Size of the stored frames, and the grid of sensitive tokens.
 
     Attributes:
-      width, height: pixels; the source is scaled, and cropped in the middle to keep its aspect.
+      width, height: pixels; the source is scaled, and cropped at the centre to keep its aspect.
       token: side in pixels of the square, one frame deep, that is sensitive or not as a whole; 1 is the
-        single pixel. Larger ones put more synthetic pixels among the sensitive. Need not be the model's.
+        single pixel. With larger ones more synthetic pixels count as sensitive. Need not be the model's.
       fill: what replaces sensitive pixels in the public view, 0 to 255.
-      people: avatar; or, to compare with, the source video with its people removed or blurred, all of
+      people: avatar; or, for comparison, the source video with its people removed or blurred, all of
         which is sensitive. Both need an output folder of `anonymize`, and the sources.
-      classes: all classes (or findings) that there can be, in the order that models learn them. Without,
-        they are those of the labels, and which labels occur is public.
+      classes: all possible classes (or findings), in the order of the model's outputs. Without them,
+        they are those of the labels, and the set of labels is public.
     """
 
     width: Annotated[int, check.POSITIVE, Unit("px")] = 64
@@ -74,7 +74,7 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         check.fields(self)
-        # As labels are: one word in two forms of Unicode would be two classes.
+        # As for labels: one word in two Unicode forms would be two classes.
         classes = tuple(unicodedata.normalize("NFC", name) for name in self.classes)
         object.__setattr__(self, "classes", classes)
         if self.width % self.token or self.height % self.token:
@@ -85,7 +85,7 @@ class PrepareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareResult:
-    """What `prepare` made.
+    """The result of `prepare`.
 
     Attributes:
       store: its folder.
@@ -94,7 +94,7 @@ class PrepareResult:
       failed: videos that could not be read, with the reason; not in the store.
       sensitive: mean share of sensitive tokens.
       fingerprint: SHA-256 over everything in the store, and as private as that.
-      notes: contents that are in the store under several ids; a sentence each.
+      notes: contents that the store has under several ids; a sentence each.
     """
 
     store: str
@@ -108,7 +108,7 @@ class PrepareResult:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.videos} videos in the clip store {self.store} ({self.reused} were there)",
+            f"{self.videos} videos in the clip store {self.store} ({self.reused} existed)",
             f"{self.sensitive:.1%} of their tokens are sensitive",
         ]
         if self.left_out:
@@ -123,8 +123,8 @@ def prepare(
 ) -> PrepareResult:
     """Write the clip store `out` from the output folder of `anonymize`, or from plain videos.
 
-    In plain videos (anything that `raymaskdp.datasets.read_source` takes) every token is sensitive; a
-    manifest may name pictures, which are videos of one frame. `workers` actors of Ray Data do it, or the
+    In plain videos (any source of `raymaskdp.datasets.read_source`) every token is sensitive; a
+    manifest may name pictures, which are videos of one frame. `workers` actors of Ray Data do this, or
     threads of this process; the store is the same. `out`, and an output folder of `anonymize`, may be URLs.
     Raises `UserError` if nothing can be stored, or if `out` was prepared with other settings, and
     `MachineError` where the disk is full: what was stored stays, and the same command goes on.
@@ -153,7 +153,7 @@ def _require_fitting(out: Place, sources: Sequence[ClipSource], settings: Prepar
 
 @contextlib.contextmanager
 def _only_one(out: Place) -> Iterator[None]:
-    """Let no other process of this machine write the store; raises `UserError` where one does."""
+    """Prevent other processes of this machine from writing the store; raises `UserError` if one does."""
     if not isinstance(out, Path):
         yield
         return
@@ -183,7 +183,7 @@ def _prepared(
     reused = 0
     for one in sources:
         name = one.record.video_id
-        result = stored.get(name, "the worker process died at every try (a crash, or not enough memory)")
+        result = stored.get(name, "the worker process died at every attempt (a crash, or lack of memory)")
         if isinstance(result, str):
             failed[name] = result
         else:
@@ -206,7 +206,7 @@ def _prepared(
     with written_to(out) as folder:
         with atomic_path(folder / "videos.parquet") as temporary:
             pd.DataFrame(rows).to_parquet(temporary, index=False)
-        # The table of a prepare that was killed before this line is told by its digest.
+        # The table of a prepare that was killed before this line is recognised by its digest.
         write_json(folder / "store.json", about | {TABLE: sha256_file(folder / "videos.parquet")})
     return PrepareResult(
         store=str(out),
@@ -229,7 +229,7 @@ def _contents(sources: Sequence[ClipSource], rows: Sequence[dict[str, Any]]) -> 
 
 
 Stored = tuple[dict[str, Any], bool] | str
-"""A video's row and whether it was there already, or what is wrong with the video."""
+"""A video's row and whether it existed already, or the video's error."""
 
 
 def _in_threads(
@@ -289,7 +289,7 @@ def _store_here(
     stem = out / "clips" / one.record.video_id
     for part in PARTS:
         make_way(Path(f"{stem}.{part}"))
-    Path(f"{stem}.json").unlink(missing_ok=True)  # which vouches for the two that are replaced now
+    Path(f"{stem}.json").unlink(missing_ok=True)  # it has the digests of the two files that are replaced now
     write_array(f"{stem}.frames.npy", frames)
     write_array(f"{stem}.masks.npy", masks.pack(tokens))
     row = {
@@ -305,7 +305,7 @@ def _store_here(
 
 
 def _store_or_say_why(one: ClipSource, out: Place, settings: PrepareConfig) -> Stored:
-    """Store a video, unless it is there. Runs in threads and in actors."""
+    """Store a video, unless it exists. Runs in threads and in actors."""
     try:
         content = content_of(one)
         made_from = _made_from(one, settings, content)
@@ -313,14 +313,14 @@ def _store_or_say_why(one: ClipSource, out: Place, settings: PrepareConfig) -> S
         return (row, True) if row else (_store(one, out, settings, made_from, content), False)
     except (UserError, OSError, ValueError, KeyError) as error:
         if lacking := machine_lacks(error):
-            raise MachineError(lacking) from error  # no video is at fault, so none fails
+            raise MachineError(lacking) from error  # no video is the cause, so none fails
         return places.printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def _stored_row(one: ClipSource, out: Place, made_from: str) -> dict[str, Any] | None:
     """The row of a video that is stored already, whole, from the same content, labels and settings.
 
-    Objects on a store are whole; that they still are what was brought there is checked when they are fetched.
+    Objects on a store are whole; their digests are checked when they are downloaded.
     """
     if places.is_url(out):
         urls = [places.join(str(out), f"clips/{one.record.video_id}.{name}") for name in PARTS]
@@ -360,12 +360,12 @@ def _of_clips(settings: PrepareConfig) -> dict[str, Any]:
 
 
 def _require_declared(rows: list[dict[str, Any]], settings: PrepareConfig) -> None:
-    """Raise `UserError` for a label that is none of the declared classes."""
+    """Raise `UserError` for a label that is not a declared class."""
     for row in rows if settings.classes else ():
         unknown = set(labels_of(row["label"])) - set(settings.classes)
         if unknown:
             raise UserError(
-                f"The label {min(unknown)!r} of {row['video_id']} is none of the declared classes; add it to "
+                f"The label {min(unknown)!r} of {row['video_id']} is not a declared class; add it to "
                 "classes, or correct the manifest."
             )
 

@@ -31,9 +31,9 @@ def train(
     """Train one model; resumes an interrupted run, and returns at once if it is finished.
 
     The run's folder is named after its mechanism and a digest of settings and data. `key` fixes the run's
-    secret, for tests; otherwise the operating system draws it, and it stays in the folder `private` there,
-    open to its owner alone. `on_step` is called after every step of a run in this process. Raises `UserError`
-    for settings that do not go together.
+    secret, for tests; otherwise the operating system draws it, and it is stored in its folder `private`,
+    readable by its owner only. `on_step` is called after every step of a run in this process; `UserError`
+    for incompatible settings.
     """
     setup = set_up(config)
     job = setup.job
@@ -49,13 +49,13 @@ def train(
         key = Key(secret=hashlib.sha256(f"seed {config.seed}".encode()).digest())
     if not job.ledger_file.exists():
         if not job.unused_mark.exists():
-            # No ledger says what was released with this key, so it is used no more.
+            # There is no ledger of releases with this key, so it is not used again.
             job.key_file.unlink(missing_ok=True)
         leave_mark(job.unused_mark)
     if key is not None and not job.key_file.exists():
         job.key_file.touch(mode=0o600)
         job.key_file.write_bytes(key.secret)
-    # Drawn here: a worker that does not find it does not see this folder.
+    # Drawn here: a worker that does not find it has no access to this folder.
     count(setup, Key.load_or_draw(job.key_file))
     events.write("train begins", run=job.folder.name, steps=job.plan.steps)
     if config.compute.workers == 0:
@@ -89,7 +89,7 @@ def _train_here(setup: RunSetup, on_step: Callable[[StepReport], None] | None) -
 
 
 def _train_in_worker(job: TrainingJob) -> None:
-    """What every worker on Ray runs."""
+    """The function of every worker on Ray."""
     watchers = watchers_of(job)
 
     def show(report: StepReport) -> None:

@@ -35,7 +35,7 @@ def test_nothing_is_found_where_nothing_leaks(tmp_path: Path, capsys: pytest.Cap
     shown = json.loads(capsys.readouterr().out)
     assert shown["findings"] == []
     rank1 = {attack["name"]: attack["result"]["rank1"] for attack in shown["attacks"]}
-    # The attackers can do it: people are told apart in the sources, by looks and by limbs.
+    # The attackers are able: they distinguish people in the sources, by appearance and by limbs.
     assert rank1["appearance, source to source"] > 0.9
     assert rank1["limb lengths, source to source"] == 1
     # One avatar a subject: the anonymized videos of a subject link, by design.
@@ -137,7 +137,7 @@ def test_a_video_is_compared_with_neither_itself_nor_its_room() -> None:
 
 
 def test_gait_is_found_where_there_is_one() -> None:
-    """People who walk at a rhythm of their own are told apart by it, whatever their size."""
+    """People who walk at an individual rhythm are recognised by it, at any size."""
     rng = np.random.default_rng(2)
     body = load_body()
     features, subjects = [], []

@@ -77,7 +77,7 @@ def test_a_kept_body_and_a_tall_outline_are_found(seen) -> None:
 
 
 def test_chance_is_where_attributes_mean_nothing(seen) -> None:
-    """Shapes that belong to nobody: guesses of sex are right as often as its interval says."""
+    """Random shapes: guesses of sex are right as often as their interval states."""
     rng = np.random.default_rng(0)
     outcomes = []
     for _ in range(6):

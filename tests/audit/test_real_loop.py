@@ -31,9 +31,9 @@ SAYS = {
     "no noise": "prove ε",
     "half the noise": r"noise has 0\.[45]",
     "noise once per worker": r"noise has 1\.[34]",
-    "every record counted twice": "give away",
-    "one lot for both branches": "give away",
-    "clipping per clip": "give away",
+    "every record counted twice": "reveal",
+    "one lot for both branches": "reveal",
+    "clipping per clip": "reveal",
     "public views from the composite": "prove ε",
 }
 
@@ -76,11 +76,11 @@ def test_every_fault_in_train_is_caught(name) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("twice", [False, True])
 def test_counting_twice_is_caught_after_1850_steps_and_nothing_else_is(twice) -> None:
-    """Where a run of eight steps would have to stand for it: noise hides what one step gives away."""
+    """A run of eight steps is not enough: noise hides what one step reveals."""
     with counted_twice() if twice else contextlib.nullcontext():
         report = audit(train_on, reference_at(1850), runs=1)
     assert bool(report.findings) == twice, report
-    assert all("give away" in finding or "were right" in finding for finding in report.findings)
+    assert all("reveal" in finding or "were right" in finding for finding in report.findings)
 
 
 def test_the_curve_holds_for_the_best_attack_on_a_gaussian_and_not_for_half_its_noise() -> None:
@@ -119,7 +119,7 @@ def test_right_guesses_hold_for_the_best_attack_on_a_gaussian_and_not_for_a_thir
 
 @pytest.mark.slow
 def test_the_command_s_audit_is_not_blind(monkeypatch) -> None:
-    """A fault that passes for a right program is told of, and a right program passes."""
+    """A fault that passes as a correct program is reported, and a correct program passes."""
     monkeypatch.setattr(real_loop, "FAULTS", {"nothing at all": (contextlib.nullcontext, "maskdp")})
     plan = reference_at(3, mechanism="multiclip", records=40)
     found = audit_loop(plan, steps=3, seed=0)

@@ -156,7 +156,7 @@ def test_halves_are_blank_where_masked_and_absent_where_not(store: Path, tmp_pat
 
 
 def test_a_broken_program_that_passes_for_a_right_one_fails(tmp_path: Path, monkeypatch) -> None:
-    """The audit must not be blind: where "no noise" has noise after all, it is told so."""
+    """The audit must detect faults: if "no noise" has noise after all, this is reported."""
     monkeypatch.setattr(canaries, "no_noise", run_plan)
     blind = audit_training(None, tmp_path / "audit", TrainingAuditConfig(runs=8))
     assert any("no noise" in finding and "must be detected" in finding for finding in blind.findings)

@@ -1,4 +1,4 @@
-"""Folds of `benchmark fidelity`: everybody is tested once, by heads that saw nobody of the test."""
+"""Folds of `benchmark fidelity`: each person is tested once, by heads trained on other people."""
 
 from pathlib import Path
 

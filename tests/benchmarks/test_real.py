@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     box = columns.min() / 320, rows.min() / 240, (columns.max() + 1) / 320, (rows.max() + 1) / 240
     frame_HW3 = list(reader.stream(clips / "someone.mp4"))[STILL]
     cv2.imwrite(str(clips / "stills" / "someone.jpg"), cv2.cvtColor(frame_HW3, cv2.COLOR_RGB2BGR))
-    elsewhere = 0.01, 0.02, 0.12, 0.2  # a mark where nobody is: the benchmark must say so
+    elsewhere = 0.01, 0.02, 0.12, 0.2  # a mark without a person: the benchmark must report it
     with open(clips / "index.csv", "w", newline="") as opened:
         csv.writer(opened).writerows([("file", "category"), ("someone.mp4", "home")])
     with open(clips / "people.csv", "w", newline="") as opened:

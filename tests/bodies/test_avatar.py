@@ -92,7 +92,7 @@ def test_people_seen_together_can_be_told_apart():
 
 
 def test_limbs_of_who_replaces_a_person_show():
-    """Nobody kicks under a long dress, or waves sleeves before a coat of their colour."""
+    """No kick is hidden by a long dress, and no sleeve moves in front of a coat of its colour."""
     names = [f"subject {i}" for i in range(80)]
     alone = [draw_avatar(SECRET, name) for name in names]
     chosen = [draw_avatars(SECRET, [name])[0] for name in names]

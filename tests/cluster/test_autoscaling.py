@@ -83,7 +83,7 @@ def test_gpu_nodes_come_and_go_and_two_are_lost(
     assert {path.name for path in released.iterdir()} == {
         f"{name}{suffix}" for name in counts for suffix in (*DATA_SUFFIXES, ".json")
     }
-    # Two films, forty times under other names: whoever made them, they are the same.
+    # Two videos, forty times under other names: the results are the same for all workers.
     assert len({sha256_file(path) for path in released.glob("*.mp4")}) == 2 * 2
 
     assert (tmp_path / "killed").exists()

@@ -1,4 +1,4 @@
-"""One writer a run, and whoever is killed lets go."""
+"""One writer per run, and a killed process releases the lock."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_a_sick_node_costs_no_row(when: str) -> None:
 
 
 class Judges:
-    """Fails rows that are marked; its self-test writes down that it was asked, and says what it is told."""
+    """Fails marked rows; its self-test records each call, and returns a given result."""
 
     def __init__(self, folder: Path, sick: str = "") -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""What people do can be told from the outputs: the small sister of `benchmark fidelity`, with a band.
+"""Actions can be recognised in the outputs: a small version of `benchmark fidelity`, with a range.
 
 A change to pictures that raised their PSNR once took a fifth of what actions are told by, and nobody noticed.
 """
@@ -20,7 +20,7 @@ from raymaskdp.video import reader
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
-    """Sources of somebody who does all that people of the demo do, and the outputs by default settings."""
+    """Sources of a person who performs all actions of the demo, and the outputs by default settings."""
     folder = tmp_path_factory.mktemp("actions")
     like = DemoConfig.load().private
     synthesize(

@@ -29,7 +29,7 @@ from raymaskdp.video.writer import VideoWriter
 pytestmark = pytest.mark.slow
 
 ANYTHING = VerifyConfig(max_redacted=1, max_blank=1)
-"""No limit: what was redacted is looked at here, and not refused."""
+"""No limit: redacted videos are inspected here, and not refused."""
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_somebody_behind_a_person_who_is_known(large: Film, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("searched", [False, True])
 def test_a_person_of_one_frame(large: Film, tmp_path: Path, searched: bool) -> None:
-    """Somebody who is in the picture for a twelfth of a second, with and without a search before."""
+    """A person who is visible for a twelfth of a second, with and without a search before."""
     frames: list[Sequence[Shown]] = [[] for _ in range(16)]
     frames[9] = [Shown(0, known=False)]
     scene = stage(tmp_path, large, frames)

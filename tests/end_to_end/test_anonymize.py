@@ -196,7 +196,7 @@ def test_a_stricter_setting_withdraws_what_it_refuses(
     out = tmp_path / "out"
     shutil.copytree(result.out, out)
     answer = np.zeros((1, 5, 21), np.float32)
-    answer[0, :, 0] = (16, 16, 8, 8, 0.9)  # a detector that sees somebody even in a blank frame
+    answer[0, :, 0] = (16, 16, 8, 8, 0.9)  # a detector that reports a person even in a blank frame
     (tmp_path / "alarm.onnx").write_bytes(
         linear(np.zeros((*answer.shape, 3, 32, 32), np.float32), answer, 32)
     )

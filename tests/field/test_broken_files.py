@@ -149,7 +149,7 @@ CHECKED = {  # what has checksums: codec, container, options
 
 @pytest.mark.parametrize("name", CHECKED)
 def test_damage_is_said_wherever_there_is_a_checksum(name: str, tmp_path: Path) -> None:
-    """FFmpeg gives all pictures of most of these, and looks at no checksum unless it is told to."""
+    """FFmpeg decodes all pictures of most of these, and checks no checksum unless configured to."""
     codec, form, options = CHECKED[name]
     whole = write(tmp_path / "whole", noisy(), codec=codec, form=form, options=options)
     assert not notices(whole)

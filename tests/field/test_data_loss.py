@@ -756,7 +756,7 @@ def test_a_store_of_somebody_elses_is_one_sentence(films: Films, tmp_path: Path)
     films.put(tmp_path / "videos/a.mp4")
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips/store.json").write_text('{"mine": 1}')
-    with pytest.raises(UserError, match="is of no clip store that prepare wrote"):
+    with pytest.raises(UserError, match="is not of a clip store that prepare wrote"):
         prepare(tmp_path / "videos", tmp_path / "clips", SIZE)
 
 
@@ -874,7 +874,7 @@ def test_an_object_that_was_changed_is_set_aside(store: str, run: Run) -> None:
 def test_two_machines_do_not_write_to_one_place_on_a_store(
     store: str, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The table of the one would lack the videos of the other. A run that was killed keeps nobody away."""
+    """The table of the one would lack the videos of the other. A killed run blocks no later one."""
     out = f"{store}/out"
     one, other = str(tmp_path / "one"), str(tmp_path / "other")
     monkeypatch.setattr(progress, "BEAT_SECONDS", 2)

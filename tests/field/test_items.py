@@ -31,7 +31,7 @@ def test_every_item_has_a_test(line: str) -> None:
 
 
 def test_every_test_of_a_field_file_belongs_to_some_item() -> None:
-    """Each file here stands in the table, so that none is forgotten when the table is read."""
+    """Each file here is in the table, so that the table is complete."""
     named = set(re.findall(r"field/(\w+\.py)::", "\n".join(LINES)))
     here = {path.name for path in Path(__file__).parent.glob("test_*.py")} - {Path(__file__).name}
     assert here == named

@@ -128,7 +128,7 @@ def test_a_try_that_failed_takes_back_nothing(
 
 
 def test_a_fault_of_the_machine_takes_back_nothing(films: Films, run: Run, tmp_path: Path) -> None:
-    """While it worked with other settings. A quarantined video stays one that somebody may decide about."""
+    """While it worked with other settings. A quarantined video can still be reviewed."""
     films.put(tmp_path / "videos/a.mp4", tmp_path / "videos/b.mp4")
     out = tmp_path / "out"
     run(tmp_path / "videos", out)

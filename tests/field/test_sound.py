@@ -24,7 +24,7 @@ STEADY = (0, 40, 80, 120, 160, 200)
 VARYING = (0, 33, 66, 700, 1300, 1366)
 LATE = tuple(500 + stamp for stamp in STEADY)
 CLAP = 4
-"""The picture at which somebody claps."""
+"""The picture of a hand clap."""
 OFF_S = 0.012
 """How far a clap may be off; a picture lasts 0.04 s."""
 

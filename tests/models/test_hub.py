@@ -107,7 +107,7 @@ def test_weights_of_another_model_are_named(folder, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("/nowhere/at/all", "no folder, and no hub id"),
+        ("/nowhere/at/all", "neither a folder nor a hub id"),
         ("raymaskdp-test/no-such-model", "Cannot get raymaskdp-test/no-such-model.*give a folder"),
     ],
 )
@@ -119,7 +119,7 @@ def test_what_cannot_be_had_is_said_in_one_sentence(path, says, monkeypatch) -> 
 
 
 def test_clips_of_another_size_are_refused(folder, tmp_path) -> None:
-    with pytest.raises(UserError, match="wants clips of 4 frames of 16 x 16 pixels"):
+    with pytest.raises(UserError, match="needs clips of 4 frames of 16 x 16 pixels"):
         build(folder, clip=(8, 16, 16))
-    with pytest.raises(UserError, match=r"holds no config\.json"):
+    with pytest.raises(UserError, match=r"has no config\.json"):
         build(tmp_path)

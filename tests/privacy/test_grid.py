@@ -1,4 +1,4 @@
-"""A released update does not tell its two parts apart by how numbers are rounded."""
+"""The rounding of a released update does not separate its two parts."""
 
 import itertools
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def right(
 
 @pytest.mark.parametrize("multiplier", [0.7, 1.0, 5.0])
 def test_a_lattice_attack_is_no_better_than_a_coin(multiplier: float) -> None:
-    """Whoever knows all records but one, and the update; the same attack breaks noise in single precision."""
+    """An attacker who knows all records but one, and the update; the attack breaks single-precision noise."""
     rng = np.random.default_rng(0)
     others = rng.standard_normal(D).astype(np.float32) * 0.05
     record = rng.standard_normal(D).astype(np.float32)

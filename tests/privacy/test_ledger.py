@@ -135,7 +135,7 @@ def test_a_step_of_an_older_session_is_compared_with_that(tmp_path):
 
 
 def test_data_are_committed_to_and_not_told(tmp_path):
-    """Whoever guesses the data cannot check the guess without the key."""
+    """A guess of the data cannot be checked without the key."""
     first, second = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
     for path, key in ((first, KEY), (second, OTHER)):
         Ledger.open(path, plan=plan_with(), key=key, fingerprint="data")

@@ -1,4 +1,4 @@
-"""Quarantined videos are looked at, released or dropped by name, and done again only where that was said."""
+"""Quarantined videos are reviewed, released or dropped by name, and processed again only after a release."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def test_a_released_video_is_done_again_and_a_dropped_one_is_not(
     poses.mkdir()
     for truth in (tmp_path / "sample" / "truth").glob("*.npz"):
         late(poses / f"{truth.stem}_pose3d.json", Truth(truth), 5)
-    # A skeleton that begins in the middle of the room: a doubt, which somebody may judge.
+    # A skeleton that begins in the middle of the room: a doubt, which a reviewer may judge.
     pose = PoseConfig(source="smarthome", skeletons=poses, veto=False)
     settings = AnonymizeConfig(
         workers=0, pose=pose, verify=VerifyConfig(look_again=False, max_redacted=1), on_doubt="quarantine"

@@ -16,7 +16,7 @@ class Cloud(FakeMultiNodeProvider):
     def create_node_with_resources_and_labels(
         self, node_config: Any, tags: Any, count: int, resources: dict[str, float], labels: Any
     ) -> None:
-        """What a machine has of memory it finds out itself, and refuses to be told."""
+        """A machine detects its memory itself, and does not accept a value."""
         told = {name: amount for name, amount in resources.items() if name != "memory"}
         super().create_node_with_resources_and_labels(node_config, tags, count, told, labels)
 

@@ -167,7 +167,7 @@ def test_optuna_learns_on_what_is_held_out(ray_session, clip_store, tmp_path) ->
 @pytest.mark.cluster
 def test_a_sweep_that_pays_draws_once_and_charges_for_the_best(ray_session, clip_store, tmp_path) -> None:
     space = {"privacy.clips": (1, 2)}  # some draws are equal, and are trainings of their own all the same
-    apart = tmp_path / "apart"  # nobody is in both splits, as what is paid for asks
+    apart = tmp_path / "apart"  # no person is in both splits, as accounted choices require
     shutil.copytree(clip_store, apart)
     videos = pd.read_parquet(apart / "videos.parquet")
     videos["subject"] = videos["split"] + videos["subject"]

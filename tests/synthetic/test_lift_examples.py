@@ -1,4 +1,4 @@
-"""Lessons of the lift: their truth is what is taught, whatever is cut off, and a network learns from them."""
+"""Training examples of the lift: targets are the truth, even if cut off, and a network learns from them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_network_learns_what_it_is_taught() -> None:
     assert loss < 0.5 * first
     keypoints = np.concatenate([taught[0].seen.pixels(), taught[0].seen.seen_NL[..., None]], -1)
     _, points = lift(keypoints, taught[0].seen.space_NL3, CAMERA, FPS, network=network)
-    # Limbs point where they do: the network is told so in the axes of a camera that looks at the hips.
+    # Limb directions are targets in the axes of a camera that points at the hips.
     told = taught[0].space_NL3[:, 11] - taught[0].space_NL3[:, 12]
     found = points[:, 11] - points[:, 12]
     cosine = (told * found).sum(1) / np.linalg.norm(told, axis=1) / np.linalg.norm(found, axis=1)

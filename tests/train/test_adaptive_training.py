@@ -101,7 +101,7 @@ def test_a_resumed_run_has_the_same_path(adaptive, tmp_path, stop_after) -> None
 
 
 def test_a_redone_step_with_another_norm_is_refused(adaptive) -> None:
-    """Somebody exchanges the norm in the checkpoint: the same noise would then hide two sums."""
+    """The norm in the checkpoint is exchanged: the same noise would then hide two sums."""
     job = started(adaptive)
 
     def stop(report: StepReport) -> None:
@@ -187,7 +187,7 @@ def test_one_two_and_three_workers_are_equal_to_the_bit(adaptive, tmp_path, clip
 
 
 def test_what_does_not_fit_is_refused(adaptive, base) -> None:
-    with pytest.raises(UserError, match="dp-adam takes noise of one size"):
+    with pytest.raises(UserError, match="dp-adam needs noise of constant size"):
         changed(adaptive, optimizer__name="dp-adam")
     with pytest.raises(UserError, match="clipping=per-layer; remove them"):
         set_up(changed(adaptive, privacy__clipping="per-layer"))

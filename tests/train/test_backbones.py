@@ -63,5 +63,5 @@ def test_a_classifier_of_transformers_trains_from_its_folder(base, tmp_path) -> 
     torch.manual_seed(1)
     transformers.VideoMAEForVideoClassification(settings).save_pretrained(folder)
     assert set_up(base).job.identity.run != digest  # other weights, another run
-    with pytest.raises(UserError, match="scratch starts from nothing, but the model comes with weights"):
+    with pytest.raises(UserError, match="scratch starts from random weights, but the model is pretrained"):
         set_up(changed(base, scheme="scratch"))

@@ -185,7 +185,7 @@ def test_every_fact_is_compared(name) -> None:
 
 
 class Forgetful(nn.Module):
-    """A model with dropout, whose mask nobody gave a key to."""
+    """A model with dropout, whose mask does not depend on a key."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -276,7 +276,7 @@ def test_the_machines_of_all_workers_are_in_the_ledger(base) -> None:
 
 
 def test_a_key_without_its_ledger_is_used_no_more(base) -> None:
-    """Somebody removes the ledger and trains again, on data that were prepared anew under the same name."""
+    """The ledger is removed and training is repeated, on data prepared again under the same name."""
     run = Path(train(base).run)
     used = Key.load_or_draw(run / "private" / "key")
     for name in ("ledger.jsonl", "result.json", "checkpoint.safetensors"):

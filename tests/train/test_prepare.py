@@ -143,7 +143,7 @@ def test_what_cannot_be_prepared_is_said_in_one_sentence(tmp_path) -> None:
         prepare(tmp_path / "nowhere", tmp_path / "clips")
     with pytest.raises(UserError, match="multiples of token"):
         PrepareConfig(width=63, token=2)
-    with pytest.raises(UserError, match="no clip store"):
+    with pytest.raises(UserError, match="not a clip store"):
         ClipStore.open(tmp_path)
 
 
@@ -187,7 +187,7 @@ def test_anonymized_videos_and_clips_may_lie_on_an_object_store(anonymized, tmp_
         assert prepare(f"{BUCKET}/anonymized", url, SIZE).reused == 5
         with pytest.raises(UserError, match="other settings"):
             prepare(f"{BUCKET}/anonymized", url, PrepareConfig(width=64, height=48))
-        with pytest.raises(UserError, match="is no clip store"):
+        with pytest.raises(UserError, match="is not a clip store"):
             ClipStore.open(f"{BUCKET}/anonymized")
         store, disk = ClipStore.open(url), ClipStore.open(tmp_path / "clips")
         store.fetch(store.split("train"))

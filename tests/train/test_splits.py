@@ -1,4 +1,4 @@
-"""The validation part: nobody in two parts, the same people every time, out of the training."""
+"""The validation part: no person in two parts, the same people every time, outside training."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_one_more_record_changes_no_declared_head(anonymized, base, tmp_path) ->
     assert store.classes == declared.classes
     odd = replace(store, videos=(*store.videos, replace(store.videos[0], label="jump")))
     assert initial_model(base, odd).head.weight.shape == initial_model(base, store).head.weight.shape
-    with pytest.raises(UserError, match=r"The label 'across' of .* is none of the declared classes"):
+    with pytest.raises(UserError, match=r"The label 'across' of .* is not a declared class"):
         prepare(anonymized, tmp_path / "other", replace(declared, classes=("down", "still")))
 
 

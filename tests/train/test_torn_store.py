@@ -1,4 +1,4 @@
-"""A clip store whose arrays are not those of its table is read by nobody: others' masks hide nothing."""
+"""A clip store whose arrays do not match its table is refused: other masks would hide nothing."""
 
 from __future__ import annotations
 

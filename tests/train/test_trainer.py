@@ -1,4 +1,4 @@
-"""Training on Ray Train: the same model as in process, whoever is killed on the way."""
+"""Training on Ray Train: the same model as in process, even if workers are killed."""
 
 from __future__ import annotations
 

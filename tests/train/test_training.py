@@ -312,7 +312,7 @@ def test_threads_are_what_was_asked_for(base) -> None:
 
 
 def test_a_warned_worker_leaves_a_checkpoint(base, monkeypatch) -> None:
-    """Whenever it asks and is told so; without a warning there is none before its time."""
+    """At each check that reports it; without a warning there is no early checkpoint."""
     monkeypatch.setattr(loop, "NOTICE_S", -1.0)  # asks in every step
     base = changed(base, compute__checkpoint_every=1000)
     job = set_up(base).job
@@ -370,7 +370,7 @@ def test_weights_and_biases_gets_the_public_curve_at_the_end(base, monkeypatch) 
     job = set_up(changed(base, compute__wandb=True)).job
 
     def nothing_yet(report: StepReport) -> None:
-        # A watcher of the same step is told after those of `compute`.
+        # A watcher of the same step is called after those of `compute`.
         assert (job.folder / "wandb").exists() == (report.step == job.plan.steps)
 
     train(job.config, on_step=nothing_yet)
@@ -483,7 +483,7 @@ def test_a_frozen_backbone_stays_as_it_was(base, tmp_path) -> None:
         learns = name.startswith("head.")
         assert torch.equal(before[name], linear[name]) != learns, name
         assert torch.equal(before[name], selective[name]) != (learns or "norm" in name), name
-    with pytest.raises(UserError, match="scratch starts from nothing"):
+    with pytest.raises(UserError, match="scratch starts from random weights"):
         changed(base, scheme="scratch", init=init)
 
 
@@ -549,7 +549,7 @@ def test_checkpoints_of_another_plan_are_refused(base) -> None:
         ({"scheme": "partial"}, "scheme must be one of"),
         ({"split": "val"}, "no labelled video of split 'val'"),
         ({"init": Path("missing.safetensors")}, "Cannot read the weights"),
-        ({"data": Path("nowhere")}, "no clip store"),
+        ({"data": Path("nowhere")}, "not a clip store"),
         ({"steps": 0}, "steps must be in"),
         ({"compute__workers": (0, 2)}, "compute.workers must be in"),
         ({"compute__workers": (3, 2)}, "the most must be in"),

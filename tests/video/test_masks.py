@@ -70,7 +70,7 @@ def test_npz_of_films_is_that_of_arrays(tmp_path: Path) -> None:
 
 
 def test_an_hour_of_masks_is_small() -> None:
-    """Somebody who walks through 1920×1080 pixels: a frame in three hundred bytes and not in 259 000."""
+    """A person who walks through 1920×1080 pixels: a frame in three hundred bytes, not 259 000."""
     film = MaskFilm(60, 1920 * 1080 // 8)
     for frame in range(60):
         mask_HW = np.zeros((1080, 1920), np.uint8)

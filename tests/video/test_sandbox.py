@@ -27,7 +27,7 @@ def film(tmp_path: Path) -> Path:
 
 
 def test_a_path_starts_where_it_is_given(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not where the process was when the first video was looked at."""
+    """Not in the folder of the process at the first video."""
     sandbox.probe(film, DecodeLimits())
     (tmp_path / "elsewhere").mkdir()
     for folder, path in ((tmp_path, "film.mp4"), (tmp_path / "elsewhere", "../film.mp4")):

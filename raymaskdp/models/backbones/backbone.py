@@ -1,4 +1,4 @@
-"""What a model offers beside its scores, and what several of them need.
+"""The interface of models, and functions that several of them need.
 
 Shapes: B clips, C colours, T frames, H rows, W columns, D width of a feature vector.
 """
@@ -24,10 +24,10 @@ class Backbone(nn.Module):
 
     Attributes:
       head: scores of features.
-      layouts: other names that its weights may come under.
+      layouts: other naming schemes of its weights.
       branch_outputs: regular expression of the linear layers after which adapters go: the last of every
         attention and of every perceptron, before their sum with the input.
-      projections: the same of the layers that LoRA changes: what makes queries, keys and values.
+      projections: the same for the layers that LoRA changes: those of queries, keys and values.
     """
 
     head: nn.Linear
@@ -37,7 +37,7 @@ class Backbone(nn.Module):
     _checkpointed: bool = False
 
     def features(self, clips_BCTHW: Tensor) -> Tensor:
-        """The clips' feature vectors, shape [B, D]: all that the head sees."""
+        """The clips' feature vectors, shape [B, D]: the only input of the head."""
         raise NotImplementedError
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
@@ -45,11 +45,11 @@ class Backbone(nn.Module):
         return self.head(self.features(clips_BCTHW))
 
     def checkpoint_activations(self) -> None:
-        """From now on drop what is inside a block, and make it again in the backward pass."""
+        """From now on discard activations inside blocks, and recompute them in the backward pass."""
         self._checkpointed = True
 
     def run(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
-        """`block(*inputs)`, checkpointed if that was asked for."""
+        """`block(*inputs)`, checkpointed if requested."""
         if self._checkpointed and torch.is_grad_enabled():
             outputs: Tensor = checkpoint(block, *inputs, use_reentrant=False)
             return outputs
@@ -57,7 +57,7 @@ class Backbone(nn.Module):
 
 
 def reset_head(width: int, num_classes: int) -> nn.Linear:
-    """A head of zero weights: every class starts equally likely, whatever the features."""
+    """A head with zero weights: at the start all classes are equally likely."""
     head = nn.Linear(width, num_classes)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -65,9 +65,9 @@ def reset_head(width: int, num_classes: int) -> nn.Linear:
 
 
 def normalize(clips_BCTHW: Tensor, mean: Colours, std: Colours) -> Tensor:
-    """Colours as pretrained networks know them, (pixel / 255 − mean) / std.
+    """Colours in the normalisation of pretrained networks, (pixel / 255 − mean) / std.
 
-    Clips hold (pixel − fill) / 128; this takes the fill for its default, 128.
+    Clips hold (pixel − fill) / 128; this assumes the default fill, 128.
     """
     shape = (1, 3, 1, 1, 1)
     mean_C, std_C = (clips_BCTHW.new_tensor(values).view(shape) for values in (mean, std))

@@ -58,7 +58,7 @@ class ConvNeXtConfig:
     Attributes:
       widths: channels of the four stages.
       depths: blocks of the four stages.
-      scale: what a block's branch is multiplied by at the start.
+      scale: initial factor of a block's branch.
       mean, std: of pixels from 0 to 1, by colour; those of ImageNet.
     """
 
@@ -102,7 +102,7 @@ class ConvNeXt(Backbone):
         self.head = reset_head(widths[-1], num_classes)
 
     def features(self, clips_BCTHW: Tensor) -> Tensor:
-        """The clips' feature vectors, shape [B, D]: all that the head sees."""
+        """The clips' feature vectors, shape [B, D]: the only input of the head."""
         return mean_over_frames(self._images, normalize(clips_BCTHW, *self.colours))
 
     def _images(self, images_BCHW: Tensor) -> Tensor:

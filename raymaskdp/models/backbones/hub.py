@@ -1,7 +1,7 @@
 """Video classifiers of the library `transformers`, from a folder or from the Hugging Face hub.
 
-VideoMAE, ViViT and TimeSformer; others that `AutoModelForVideoClassification` knows may work, and are
-refused by name where they do not. Weights are safetensors, and no code that comes with them is run.
+VideoMAE, ViViT and TimeSformer; others of `AutoModelForVideoClassification` may work, and are
+refused by name if they do not. Weights are safetensors, and no code beside them is run.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class HubConfig:
     Attributes:
       path: a folder with config.json and model.safetensors; or a hub id such as
         MCG-NJU/videomae-base-finetuned-kinetics, which is downloaded once.
-      pretrained: whether its weights are taken; if not, only its architecture.
-      mean, std: of pixels from 0 to 1, by colour; what its preprocessor_config.json says, or ImageNet's.
+      pretrained: whether its weights are used; if not, only its architecture.
+      mean, std: of pixels from 0 to 1, by colour; those of its preprocessor_config.json, or ImageNet's.
     """
 
     path: str
@@ -50,7 +50,7 @@ class HubConfig:
 class HubModel(Backbone):
     """A classifier of `transformers` whose last layer is this project's head."""
 
-    network: Any  # of a class that only transformers knows
+    network: Any  # of a class that is defined by transformers
     # The names of VideoMAE, ViViT and TimeSformer, whose attention in time ends with temporal_dense.
     branch_outputs = (
         r"network\.(.*(?<!temporal_attention)\.output\.dense|.*\.(o_proj|mlp\.fc2|temporal_dense))"
@@ -68,13 +68,13 @@ class HubModel(Backbone):
         self.head = reset_head(width, num_classes)
 
     def features(self, clips_BCTHW: Tensor) -> Tensor:
-        """The clips' feature vectors, shape [B, D]: all that the head sees."""
+        """The clips' feature vectors, shape [B, D]: the only input of the head."""
         clips_BTCHW = normalize(clips_BCTHW, *self.colours).transpose(1, 2)
         features: Tensor = self.network(pixel_values=clips_BTCHW).logits
         return features
 
     def checkpoint_activations(self) -> None:
-        """From now on drop what is inside a block, and make it again in the backward pass."""
+        """From now on discard activations inside blocks, and recompute them in the backward pass."""
         self.network.activation_checkpointing_enable({"use_reentrant": False})
 
 
@@ -88,7 +88,9 @@ def model_folder(path: str) -> Path:
     folder = Path(path)
     if not folder.is_dir():
         if not HUB_ID.fullmatch(path):
-            raise UserError(f"model.options.path is no folder, and no hub id such as NAME/MODEL: {path}.")
+            raise UserError(
+                f"model.options.path is neither a folder nor a hub id such as NAME/MODEL: {path}."
+            )
         _library()
         from huggingface_hub import snapshot_download
 
@@ -97,15 +99,15 @@ def model_folder(path: str) -> Path:
         except (OSError, ValueError) as error:
             raise UserError(
                 f"Cannot get {path} from the Hugging Face hub ({type(error).__name__}); check the name and "
-                "the network, or give a folder that holds its config.json and model.safetensors."
+                "the network, or give a folder with its config.json and model.safetensors."
             ) from error
     if not (folder / "config.json").is_file():
-        raise UserError(f"{path} holds no config.json; give a folder saved by transformers.")
+        raise UserError(f"{path} has no config.json; give a folder saved by transformers.")
     return folder
 
 
 def _network(config: HubConfig, folder: Path, clip: tuple[int, int, int]) -> nn.Module:
-    """The classifier, without dropout: noise that is not the plan's makes gradients harder to check."""
+    """The classifier, without dropout: its noise would make gradients harder to check."""
     transformers = _library()
     try:
         settings = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -120,7 +122,7 @@ def _network(config: HubConfig, folder: Path, clip: tuple[int, int, int]) -> nn.
         network, report = kind.from_pretrained(
             folder,
             config=settings,
-            dtype=torch.float32,  # whatever the file holds: small updates vanish in half precision
+            dtype=torch.float32,  # for every type in the file: small updates vanish in half precision
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
@@ -153,7 +155,7 @@ def _require_clip(settings: Any, clip: tuple[int, int, int], path: str) -> None:
     wanted = (settings.num_frames, height, width)
     if wanted != clip:
         raise UserError(
-            f"{path} wants clips of {wanted[0]} frames of {wanted[1]} x {wanted[2]} pixels, but they have "
+            f"{path} needs clips of {wanted[0]} frames of {wanted[1]} x {wanted[2]} pixels, but they have "
             f"{clip[0]} of {clip[1]} x {clip[2]}; change clips.frames, or prepare another size."
         )
 

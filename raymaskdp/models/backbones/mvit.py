@@ -1,4 +1,4 @@
-"""MViT, a transformer that looks at fewer and wider tokens stage by stage.
+"""MViT, a transformer with fewer and wider tokens in each stage.
 
 Fan et al., *Multiscale Vision Transformers*, ICCV 2021. Queries, keys and values are pooled by depthwise
 convolutions: pooled queries make the grid of tokens coarser, pooled keys and values make attention cheap.
@@ -67,7 +67,7 @@ class MViTConfig:
       stages: the blocks that halve the grid's rows and columns; there heads double, and the block
         before doubles the width.
       expansion: hidden width of a block's perceptron, in multiples of its width.
-      key_stride: every how many rows and columns of the first stage there is a key; half of it in the next.
+      key_stride: distance of keys in rows and columns of the first stage; half of it in the next.
       mean, std: of pixels from 0 to 1, by colour; those of the published Kinetics weights.
     """
 
@@ -85,7 +85,7 @@ class MViTConfig:
         if self.width % self.heads:
             raise UserError(f"model.width ({self.width}) must be a multiple of model.heads ({self.heads}).")
         if any(not 0 < stage < self.depth for stage in self.stages):
-            raise UserError(f"model.stages {list(self.stages)} must lie between 1 and {self.depth - 1}.")
+            raise UserError(f"model.stages {list(self.stages)} must be between 1 and {self.depth - 1}.")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class BlockShape:
 
 
 def block_shapes(config: MViTConfig) -> list[BlockShape]:
-    """The pyramid: what doubles and halves at which block."""
+    """The shapes of all blocks of the pyramid."""
     shapes = []
     for block in range(config.depth):
         doubled = 2 ** sum(stage <= block for stage in config.stages)
@@ -146,7 +146,7 @@ class MViT(Backbone):
         self.head = reset_head(shapes[-1].out_width, num_classes)
 
     def features(self, clips_BCTHW: Tensor) -> Tensor:
-        """The clips' feature vectors, shape [B, D]: all that the head sees."""
+        """The clips' feature vectors, shape [B, D]: the only input of the head."""
         x = self.embed(normalize(clips_BCTHW, *self.colours))
         grid: Grid = (x.shape[2], x.shape[3], x.shape[4])
         x_BLD = x.flatten(2).transpose(1, 2)
@@ -225,7 +225,7 @@ class Pool(nn.Module):
 
 
 def on_grid(layer: Callable[[Tensor], Tensor], x_BNLD: Tensor, grid: Grid) -> Tensor:
-    """`layer` on the tokens laid out, [B·N, D, time, rows, columns]; the class token passes by."""
+    """`layer` on the tokens as a grid, [B·N, D, time, rows, columns]; the class token is unchanged."""
     batch, heads = x_BNLD.shape[:2]
     class_token, others = x_BNLD.split([1, x_BNLD.shape[2] - 1], dim=2)
     pooled = layer(others.flatten(0, 1).transpose(1, 2).unflatten(2, grid))

@@ -1,4 +1,4 @@
-"""ResNet with GroupNorm, which unlike BatchNorm looks at one image alone.
+"""ResNet with GroupNorm, which unlike BatchNorm depends on one image only.
 
 He et al., *Deep Residual Learning*, CVPR 2016, with the stride on the 3 × 3 convolution; Wu and He, *Group
 Normalization*, ECCV 2018. Shapes: B clips or images, C colours, H rows, W columns, D channels.
@@ -24,7 +24,7 @@ from raymaskdp.models.backbones.backbone import (
 )
 from raymaskdp.models.weight_names import WeightNames
 
-# Ours, and what torchvision and timm call it.
+# Our names, and those of torchvision and timm.
 NAMES = (
     ("stem", "conv1"),
     ("stem_norm", "bn1"),
@@ -76,7 +76,7 @@ class ResNet(Backbone):
     layouts = (TORCHVISION,)
 
     def __init__(self, config: ResNetConfig, *, clip: tuple[int, int, int], num_classes: int) -> None:
-        """`clip` is (frames, height, width) of the input; any size will do."""
+        """`clip` is (frames, height, width) of the input; any size is possible."""
         super().__init__()
         self.colours = (config.mean, config.std)
         self.stem = nn.Conv2d(3, config.width, 7, stride=2, padding=3, bias=False)
@@ -96,7 +96,7 @@ class ResNet(Backbone):
         self.head = reset_head(width, num_classes)
 
     def features(self, clips_BCTHW: Tensor) -> Tensor:
-        """The clips' feature vectors, shape [B, D]: all that the head sees."""
+        """The clips' feature vectors, shape [B, D]: the only input of the head."""
         return mean_over_frames(self._images, normalize(clips_BCTHW, *self.colours))
 
     def _images(self, images_BCHW: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class ResNet(Backbone):
 
 
 class ResNetBlock(nn.Module):
-    """Fewer channels, a look around, more channels; added to the input, itself widened where need be."""
+    """A bottleneck block: fewer channels, a 3 × 3 convolution, more channels, and a residual."""
 
     def __init__(self, width: int, inner: int, stride: int, groups: int) -> None:
         super().__init__()

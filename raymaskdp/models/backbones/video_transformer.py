@@ -1,4 +1,4 @@
-"""A small video transformer: tubelets of pixels in, one feature vector a clip out.
+"""A small video transformer: from tubelets of pixels to one feature vector per clip.
 
 Everything acts on one clip at a time (LayerNorm, no BatchNorm), so a clip's gradient is its own,
 which per-record clipping needs. Shapes: B clips, C colours, T frames, H rows, W columns, L tokens,
@@ -29,7 +29,7 @@ class VideoTransformerConfig:
       heads: attention heads; divides `width`.
       expansion: hidden width of a block's perceptron, in multiples of `width`.
       tubelet: frames, rows and columns of one token; each divides the clip's extent.
-      motion: look at each pixel's difference from its mean over the clip. What does not move is gone,
+      motion: use each pixel's difference from its mean over the clip. This removes static content,
         which makes learning from few videos of static cameras far quicker.
     """
 
@@ -82,7 +82,7 @@ class VideoTransformer(Backbone):
         self.head = reset_head(config.width, num_classes)
 
     def features(self, clips_BCTHW: Tensor) -> Tensor:
-        """The clips' feature vectors, shape [B, D]: all that the head sees."""
+        """The clips' feature vectors, shape [B, D]: the only input of the head."""
         if self.motion:
             clips_BCTHW = clips_BCTHW - clips_BCTHW.mean(dim=2, keepdim=True)
         x_BLD = self.embed(tubelets(clips_BCTHW, self.tubelet)) + self.position

@@ -108,7 +108,7 @@ class ViT(Backbone):
         self.head = reset_head(config.width, num_classes)
 
     def features(self, clips_BCTHW: Tensor) -> Tensor:
-        """The clips' feature vectors, shape [B, D]: all that the head sees."""
+        """The clips' feature vectors, shape [B, D]: the only input of the head."""
         return mean_over_frames(self._images, normalize(clips_BCTHW, *self.colours))
 
     def _images(self, images_BCHW: Tensor) -> Tensor:

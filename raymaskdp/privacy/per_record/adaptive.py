@@ -1,4 +1,4 @@
-"""A clipping norm that follows a quantile of the records' norms, which it learns from noisy counts alone.
+"""A clipping norm that follows a quantile of the records' norms, estimated from noisy counts only.
 
 (Andrew, Thakkar, McMahan and Ramaswamy 2021, "Differentially Private Learning with Adaptive Clipping".)
 
@@ -6,7 +6,7 @@
     C_{t+1} = C_t · exp(−rate · (share that is not longer − quantile)),  within public limits
 
 The count is one more number of the clipped sum, under `COUNT`: it is scaled so that the noise of every other
-number is right for it, too. So sum and count are one Gaussian release at the plan's σ, on one grid, in whole
+number also fits it. So sum and count are one Gaussian release at the plan's σ, on one grid, in whole
 numbers. C_{t+1} is a function of what was released, and costs nothing.
 
 Shape suffixes: N records, G groups of parameters.
@@ -31,7 +31,7 @@ COUNT = ".clipped records"
 """Name of the count among the numbers of a sum; no parameter can have it, for no module has an empty name."""
 
 LARGEST_CHANGE = 100.0
-"""Of log C in a step, so that a count with very much noise overflows nothing."""
+"""Of log C in a step, so that a count with very large noise causes no overflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class AdaptiveNorm:
     """How the norm is adapted. All of it is public.
 
     Attributes:
-      quantile: share of a lot's records that are to be no longer than C.
+      quantile: target share of a lot's records with a norm up to C.
       rate: of the steps of log C.
       count_share: share of the privacy that the count gets, of 1/σ². The noise of the gradients is larger
         by 1/√(1 − count_share) than without a count.
@@ -60,7 +60,7 @@ class AdaptiveNorm:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptiveClipping:
-    """Flat clipping at the norm in force, and the count of the records that are longer.
+    """Flat clipping at the current norm, and the count of the records with larger norms.
 
     Attributes:
       clipping_norm: C_t.
@@ -87,12 +87,12 @@ class AdaptiveClipping:
 
     @property
     def moved(self) -> float:
-        """How far one record moves the count at most, in records."""
+        """Largest change of the count by one record, in records."""
         return max(self.centre, 1 - self.centre)
 
     @property
     def scale(self) -> float:
-        """What the count is multiplied by: a record moves it by at most √(bound² − C²) then."""
+        """Factor of the count: a record then changes it by at most √(bound² − C²)."""
         share = self.adaptive.count_share
         return self.clipping_norm * math.sqrt(share / (1 - share)) / self.moved
 

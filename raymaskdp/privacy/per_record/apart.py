@@ -1,7 +1,7 @@
-"""Proof that a model keeps records apart: other inputs of one move no other's output, and no buffer.
+"""Proof that a model keeps records apart: other inputs of one change no other's output, and no buffer.
 
 The gradients of a batch cannot show it: statistics that are detached, a choice by rank in the batch, or a
-normalisation in a frozen stem have none. So the forward pass itself is tried: again on the same inputs, with
+normalisation in a frozen stem have none. So the forward pass itself is tested: again on the same inputs, with
 those of some records replaced, in the few subsets that set every record apart from every other.
 """
 
@@ -21,7 +21,7 @@ from raymaskdp.errors import UserError
 
 ADVICE = "use GroupNorm or LayerNorm, and statistics of each record alone"
 KINDS = ("like", "high", "low")
-"""What replaces a record's inputs: numbers like them, or such that are first, or last, by rank."""
+"""Replacements of a record's inputs: similar numbers, or numbers that are first, or last, by rank."""
 
 Inputs = tuple[Sequence[Any], Mapping[str, Any]]
 """Positional and named arguments of a model."""
@@ -30,7 +30,7 @@ Inputs = tuple[Sequence[Any], Mapping[str, Any]]
 def poisonings(records: int) -> Iterator[Tensor]:
     """Subsets of the records, bool [N]: for any two there is one that holds the first and not the second.
 
-    Every record is in another choice of half of the subsets; no fewer subsets will do (Sperner 1928).
+    Every record is in a different half of the subsets; fewer subsets are not enough (Sperner 1928).
     """
     count = next(count for count in itertools.count() if math.comb(count, count // 2) >= records)
     choices = itertools.islice(itertools.combinations(range(count), count // 2), records)
@@ -49,7 +49,7 @@ def prove_apart(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
         state = {name: value.clone() for name, value in model.named_buffers()}
         first = _run(model, args, kwargs, state)
         again = _run(model, args, kwargs, state)
-        # Kernels that add up in any order differ by themselves; what is not repeatable is compared loosely.
+        # Kernels with an arbitrary order of sums are not repeatable; their results are compared loosely.
         exact = all(_same(one, other, exact=True) for one, other in zip(first[0], again[0], strict=True))
         subsets = [*poisonings(records), torch.ones(records, dtype=torch.bool)]
         for (number, poisoned_N), kind in itertools.product(enumerate(subsets), KINDS):
@@ -59,7 +59,7 @@ def prove_apart(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
                 if not _same(value, first[1][name], exact=exact):
                     raise UserError(
                         f"The buffer {name!r} of the model changes with the records of a batch, so a later "
-                        f"step tells about them without noise; {ADVICE}, or freeze it."
+                        f"step reveals them without noise; {ADVICE}, or freeze it."
                     )
             clean = [_clean(value, poisoned_N) for value in outputs]
             if all(
@@ -69,7 +69,7 @@ def prove_apart(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
                 continue
             place = _culprit(model, (args, kwargs), changed, poisoned_N, state, exact=exact)
             raise UserError(
-                f"Records do not stay apart in the forward pass: at {place} what one record gives depends on "
+                f"Records do not stay apart in the forward pass: at {place} one record's result depends on "
                 f"others of its batch; {ADVICE}."
             )
 
@@ -89,7 +89,7 @@ def _run(
 def _replaced(
     args: Sequence[Any], kwargs: Mapping[str, Any], poisoned_N: Tensor, kind: str, *, seed: int
 ) -> Inputs:
-    """The inputs with other values in the rows of the poisoned records."""
+    """The inputs with other values in the rows of the replaced records."""
     generator = torch.Generator().manual_seed(seed)
 
     def replace(leaf: Any) -> Any:
@@ -124,9 +124,9 @@ def _culprit(
     *,
     exact: bool,
 ) -> str:
-    """The first module that makes other values of the same ones for the records that were left alone.
+    """The first module with other outputs for equal inputs of the unchanged records.
 
-    If the values differ before they reach any module, whatever stands between them does it.
+    If the values differ before they reach any module, the code before it causes this.
     """
 
     def trace(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, bool, list[Tensor]]]:
@@ -154,7 +154,7 @@ def _culprit(
         if not all(_same(one, other, exact=exact) for one, other in zip(before, after, strict=False)):
             kind = type(model.get_submodule(name)).__name__
             module = f"the module {name!r} ({kind})" if name else f"the model ({kind})"
-            return module if ended else f"what comes before {module}"
+            return module if ended else f"the code before {module}"
     return f"the model ({type(model).__name__})"
 
 
@@ -163,7 +163,7 @@ def _rows(of_N: Tensor, leaf: Tensor) -> Tensor:
 
 
 def _clean(leaf: Tensor, poisoned_N: Tensor) -> Tensor:
-    """The rows of the records that were left alone; all where the leading dimension is no batch."""
+    """The rows of the unchanged records; all rows if the leading dimension is not the batch."""
     if leaf.dim() == 0 or leaf.shape[0] % len(poisoned_N):
         return leaf
     return leaf[~_rows(poisoned_N, leaf)]
@@ -187,7 +187,7 @@ def _restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 @contextlib.contextmanager
 def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Buffers and generators of the block's end are those of its beginning."""
+    """Restores buffers and generators at the end of the block."""
     state = {name: value.clone() for name, value in model.named_buffers()}
     devices = {value.device for value in model.parameters() if value.device.type == "cuda"}
     with torch.random.fork_rng(devices=[device.index or 0 for device in devices]):

@@ -1,4 +1,4 @@
-"""A sum of clipped per-record gradients: what the engine makes and the plan adds noise to."""
+"""A sum of clipped per-record gradients: made by the engine, before the plan adds noise."""
 
 from __future__ import annotations
 

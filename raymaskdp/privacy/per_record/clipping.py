@@ -1,7 +1,7 @@
-"""How one record's gradient is bounded, and the bound that this gives.
+"""How one record's gradient is bounded, and the resulting bound.
 
 A clipping maps the norms of a record's gradient, by groups of parameters, to the factors that its
-groups are multiplied with. It states `bound`: no record's clipped gradient is longer than that.
+groups are multiplied with. Its `bound` is the largest norm of a record's clipped gradient.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from raymaskdp import check
 
 
 class Clipping(Protocol):
-    """What the engine and the plan need of a clipping."""
+    """Interface of a clipping for the engine and the plan."""
 
     @property
     def name(self) -> str:
@@ -28,7 +28,7 @@ class Clipping(Protocol):
 
     @property
     def bound(self) -> float:
-        """The greatest L2 norm of what one record adds to a sum, over all numbers of the sum."""
+        """The largest L2 norm of one record's contribution to a sum, over all numbers of the sum."""
 
     def groups(self, names: Sequence[str]) -> list[int]:
         """For every trainable parameter the number, from 0, of the group that it is clipped with."""
@@ -112,5 +112,5 @@ CLIPPINGS = {kind.name: kind for kind in (FlatClipping, AutomaticClipping, PerLa
 
 
 def at_most(norms: Tensor, bound: float) -> Tensor:
-    """Factors that make no norm larger than `bound`."""
+    """Factors that limit all norms to `bound`."""
     return torch.clamp(bound / norms, max=1.0)  # bound / 0 is inf, which becomes 1

@@ -1,9 +1,9 @@
 """Clipped sums of per-record gradients, in one backward pass, exact or refused.
 
-The trainable parameters take no part in autograd themselves: while a layer runs it sees detached copies,
+The trainable parameters are not part of the autograd graph: while a layer runs it uses detached copies,
 so autograd computes no summed weight gradient. A tap on the layer's output receives the output's gradient
-instead, and the layer's rule makes per-record gradients of it (book-keeping; Bu et al. 2023). Parameters
-that are used in any other way are caught, because only their detached copies are without gradient.
+instead, and the layer's rule computes per-record gradients from it (book-keeping; Bu et al. 2023). Parameters
+that are used in any other way are detected, because only their detached copies are without gradient.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class GradientEngine:
         return {name: tuple(parameter.shape) for name, parameter in self._parameters.items()}
 
     def zero_sum(self) -> ClippedSum:
-        """The sum over no record: where accumulation starts, and an empty share's contribution."""
+        """The sum over no record: the start of accumulation, and an empty share's contribution."""
         zeros = {
             name: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32), requires_grad=False)
             for name, p in self._parameters.items()
@@ -84,11 +84,11 @@ class GradientEngine:
 
     @property
     def adapts(self) -> bool:
-        """Whether sums have a count of clipped records with them."""
+        """Whether sums include a count of clipped records."""
         return isinstance(self._clipping, AdaptiveClipping)
 
     def clip_as(self, plan: PrivacyPlan) -> None:
-        """Clip as this plan says from now on: the engine's own with another norm in force."""
+        """Clip by this plan from now on: the engine's own with another current norm."""
         self._clipping = plan.make_clipping()
 
     @contextlib.contextmanager
@@ -211,7 +211,7 @@ class GradientEngine:
             if not any(bool(bad.any()) for _, bad in touched):
                 continue
             proven = False
-            # It may also be a bad record, whose gradients are not finite even with the weight zero.
+            # It may also be a faulty record, whose gradients are not finite even with the weight zero.
             by_themselves = recording.not_finite(losses_NV, torch.zeros_like(losses_NV), clean_N)
             for (place, bad), (_, anyway) in zip(touched, by_themselves, strict=True):
                 if bool((bad & ~anyway).any()):

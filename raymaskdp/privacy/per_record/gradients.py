@@ -1,4 +1,4 @@
-"""Per-record gradients of one parameter, in the form that is cheapest to hold.
+"""Per-record gradients of one parameter, in the form that needs least memory.
 
 All forms are exact. Each gives the squared norms of its records' gradients, a sum of them weighted by
 record, and itself in full, for parameters that are used more than once.
@@ -22,7 +22,7 @@ class RecordGradients(Protocol):
     def squared_norms(self) -> Tensor:
         """‖g_i‖² of every record, [N], float64; NaN or inf where a gradient is not finite.
 
-        No less than the length of what `weighted_sum` makes of the record, to 1e-6 of it.
+        At least the squared norm of the record's part of `weighted_sum`, to a relative 1e-6.
         """
 
     def weighted_sum(self, factors_N: Tensor) -> Tensor:
@@ -33,13 +33,13 @@ class RecordGradients(Protocol):
 
 
 BLOCK = 1 << 22
-"""Numbers of a record that are squared at a time, so that their copies in float64 stay small."""
+"""Numbers of a record that are squared at a time, so that their float64 copies stay small."""
 
 
 def squared_norms(values_NM: Tensor) -> Tensor:
     """Squared lengths of rows, [N], added up in float64.
 
-    Float32 sums of 10⁸ squares lose what is small beside them: a clipped record was up to 1.007 C long.
+    Float32 sums of 10⁸ squares lose small terms: a clipped record had a norm of up to 1.007 C.
     """
     blocks = [
         torch.linalg.vector_norm(block, dim=1, dtype=torch.float64).square()
@@ -50,7 +50,7 @@ def squared_norms(values_NM: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Dense:
-    """Gradients written out, [N, *shape]. At video lengths smaller than what they are computed from."""
+    """Full gradients, [N, *shape]. For long clips smaller than the activations they are computed from."""
 
     values: Tensor
 
@@ -61,7 +61,7 @@ class Dense:
         flat = self._flat()
         dropped = factors_N == 0
         if bool(dropped.any()):
-            # Zero times NaN is NaN: what is dropped must be absent, not multiplied by zero.
+            # Zero times NaN is NaN: dropped values must be removed, not multiplied by zero.
             flat = flat.masked_fill(dropped[:, None], 0.0)
         return (factors_N.to(flat) @ flat).view(self.values.shape[1:])
 

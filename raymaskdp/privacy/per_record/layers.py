@@ -1,4 +1,4 @@
-"""Exact per-record gradients of the layers that training may change, from their inputs and output gradients.
+"""Exact per-record gradients of supported layers, from their inputs and output gradients.
 
 A rule takes a module's input, the gradient of its output and the number of records, whose views are
 folded into the leading dimension, record-major. The gradient already carries the weights of the views, so
@@ -17,7 +17,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.privacy.per_record.gradients import Dense, Outer, RecordGradients, Rows
 
 MOVED = 8
-"""Float64 products that take as long as moving one number of a written-out gradient (measured on CPUs)."""
+"""Float64 products that take as long as moving one number of a full gradient (measured on CPUs)."""
 
 # Shape suffixes: N records, T positions of a record, D input and P output features, G groups of channels,
 # C channels, M (record, position) pairs.
@@ -40,8 +40,8 @@ def linear(
         # Both ways make the sum by one product over all positions. Beyond that, ghost norms multiply
         # T²·(P + D) numbers in float64, and a gradient that is written out moves P·D numbers through memory
         # three times. Ghost norms are exact for the factors, but with weights of both signs the gradient
-        # may be a small difference of large terms, and only a gradient that is written out is sure to be no
-        # longer than its norm says.
+        # may be a small difference of large terms, and only for a full gradient is the norm sure to be no
+        # less than the true one.
         positions, features = inputs_NTD.shape[1], module.in_features + module.out_features
         weights = module.in_features * module.out_features
         ghost = not signed and positions**2 * features < MOVED * weights
@@ -154,7 +154,7 @@ _ADVICE: dict[str, str] = {
 
 
 def rule_for(name: str, module: nn.Module) -> Rule | None:
-    """The rule for a module that owns trainable parameters; None if they are raw ones of a custom module.
+    """The rule for a module with its own trainable parameters; None for raw ones of a custom module.
 
     Raises `UserError` for a module of torch, or derived from one, that no rule fits.
     """
@@ -183,7 +183,7 @@ def rule_for(name: str, module: nn.Module) -> Rule | None:
         return rule
     builtin = next((base for base in type(module).__mro__ if base.__module__.startswith("torch.")), nn.Module)
     if builtin not in (nn.Module, nn.ParameterList, nn.ParameterDict):
-        advice = _ADVICE.get(builtin.__name__, "replace it by supported layers")
+        advice = _ADVICE.get(builtin.__name__, "replace it with supported layers")
         raise UserError(
             f"Per-record gradients of the module {name!r} ({type(module).__name__}) are not supported; "
             f"{advice}, or freeze it."
@@ -198,8 +198,8 @@ def refuse_mixing(name: str, module: nn.Module) -> None:
     if isinstance(module, nn.modules.instancenorm._InstanceNorm) and not module.track_running_stats:
         return
     raise UserError(
-        f"The module {name!r} ({type(module).__name__}) mixes the records of a batch or remembers them, "
-        "which differential privacy rules out; use nn.GroupNorm or nn.LayerNorm instead."
+        f"The module {name!r} ({type(module).__name__}) mixes the records of a batch or stores them, "
+        "which differential privacy does not allow; use nn.GroupNorm or nn.LayerNorm instead."
     )
 
 

@@ -1,8 +1,8 @@
 """Per-record gradients of raw parameters: class tokens, position embeddings, scales, bias tables.
 
-A raw parameter has no layer whose inputs could be recorded. What is done with it before it meets the
-records (indexing, permuting, interpolating, sums of parameters) is followed and left to autograd; where
-the result first meets other values it is given a leading dimension, one copy a row of the batch, so that
+A raw parameter has no layer whose inputs could be recorded. Operations on it before it is combined with the
+records (indexing, permuting, interpolating, sums of parameters) are traced and left to autograd; where
+the result is first combined with others it gets a leading dimension, one copy per row of the batch, so that
 its gradient arrives row by row and each record's part can be pulled back to the parameter on its own.
 """
 
@@ -58,7 +58,7 @@ class RawParameters(TorchFunctionMode):
         self._records = records
         self._attach = attach
         self._receive = receive
-        self._paused = False  # while gradients are pulled back: that is none of the model's work
+        self._paused = False  # while gradients are pulled back: this is not part of the model
         self._standins = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         # Keys are identities, so the keyed tensors are kept alive beside them.
         self._followed: dict[int, tuple[Tensor, Derived]] = {
@@ -68,7 +68,7 @@ class RawParameters(TorchFunctionMode):
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Follow nothing meanwhile."""
+        """Trace nothing meanwhile."""
         before, self._paused = self._paused, True
         try:
             yield
@@ -130,7 +130,7 @@ class RawParameters(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _meeting(self, derived: Derived, operation: str, leading: int, dims: int) -> Tensor:
-        """The derived value as it meets others, a row for every row of the batch."""
+        """The derived value as it is combined with others, a row for every row of the batch."""
         value = derived.value.detach()
         if leading and (value.dim() < dims or value.shape[0] == 1):
             value = value.reshape((1,) * (dims - value.dim()) + tuple(value.shape))

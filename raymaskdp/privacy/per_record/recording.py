@@ -1,7 +1,7 @@
-"""One forward and backward pass that is watched: per-record gradients from the gradients of layers' outputs.
+"""Recording of one forward and backward pass: per-record gradients from layers' output gradients.
 
 While a layer runs, its trainable parameters are detached copies, and a tap on its output receives the
-output's gradient. The layer's rule makes per-record gradients of that (`engine` says why).
+output's gradient. The layer's rule computes per-record gradients from it (see `engine`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from raymaskdp.privacy.per_record.raw_parameters import RawParameters
 
 @dataclass(frozen=True)
 class WatchedLayer:
-    """A layer with trainable parameters, and the rule that makes per-record gradients of its own."""
+    """A layer with trainable parameters, and the rule for its per-record gradients."""
 
     name: str
     module: nn.Module
@@ -33,7 +33,7 @@ class WatchedLayer:
 
 
 class _Tap(torch.autograd.Function):
-    """The identity on `outputs`; its backward hands the gradient, and the saved inputs, to `receive`.
+    """The identity on `outputs`; its backward passes the gradient, and the saved inputs, to `receive`.
 
     Inputs are saved as autograd saves them, so that activation checkpointing can drop and remake them.
     `anchor` makes the output require a gradient where nothing before the layer does.
@@ -56,7 +56,7 @@ class _Tap(torch.autograd.Function):
 
 
 class Recording:
-    """What one forward and backward pass leaves behind, held here and nowhere on the model."""
+    """The data of one forward and backward pass, stored here and not on the model."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Recording:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Watch nothing meanwhile."""
+        """Record nothing meanwhile."""
         self.paused = True
         try:
             with contextlib.nullcontext() if self._mode is None else self._mode.pause():
@@ -211,7 +211,7 @@ class Recording:
             inputs = None
         if outputs.shape[0] % self.records:
             raise UserError(
-                f"The module {layer.name!r} got {outputs.shape[0]} rows, which is no multiple of the "
+                f"The module {layer.name!r} got {outputs.shape[0]} rows, which is not a multiple of the "
                 f"{self.records} records; its leading dimension must be the batch."
             )
         wanted = frozenset(layer.parameters)
@@ -243,7 +243,7 @@ class Recording:
                 f"While recording, {place} ran without gradients; leave out torch.no_grad, freeze it, or use "
                 "checkpoint(..., use_reentrant=False)."
             )
-        if not self._in_backward:  # else a checkpointed layer is remade
+        if not self._in_backward:  # else a checkpointed layer is recomputed
             self.created.append((place, sum(1 for key in self.created if key[0] == place)))
 
         def sort(inputs: Tensor | None, gradients: Tensor) -> None:

@@ -1,1 +1,1 @@
-"""What releases cost: ε by two accountants, checked by a third; all of the curve; choosing."""
+"""The cost of releases: ε by two accountants, checked by a third; the whole curve; selection."""

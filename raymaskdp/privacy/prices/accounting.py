@@ -1,4 +1,4 @@
-"""What a run of training costs: ε from Rényi divergences (Opacus) and from privacy losses (dp-accounting).
+"""The cost of a training run: ε from Rényi divergences (Opacus) and from privacy losses (dp-accounting).
 
 The event is always the same, the Poisson-subsampled Gaussian mechanism composed with itself. What differs
 is what one record may do to the sum of clipped gradients:
@@ -34,9 +34,9 @@ from raymaskdp.errors import UserError
 
 Contribution = Literal["one-sided", "two-sided"]
 
-# Integer and half-integer orders up to 64 find the optimum for ε from 0.1 to 50; the large ones serve less.
+# Integer and half-integer orders up to 64 find the optimum for ε from 0.1 to 50; larger ones for smaller ε.
 ORDERS = np.array([1 + x / 10 for x in range(1, 100)] + list(range(11, 64)) + [80, 96, 128, 192, 256, 512])
-LARGEST_EPSILON = 1e3  # where a bound says nothing any more, and the numerical ones grow slow
+LARGEST_EPSILON = 1e3  # where bounds become meaningless, and numerical ones slow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class SubsampledGaussian:
       rate: probability q in (0, 1] that a record takes part in a step.
       noise_multiplier: standard deviation of the noise over the greatest contribution C of a record, ≥ 0.
       steps: how often, ≥ 0.
-      contribution: what one record may do, see the module.
+      contribution: the possible contribution of one record, see the module.
     """
 
     rate: Annotated[float, check.Range(0, 1, open_low=True)]
@@ -112,14 +112,14 @@ def pld_epsilon(event: SubsampledGaussian, delta: float) -> float:
     if trivial is not None:
         return trivial
     accountant = composed_accountant(event, delta)
-    # Infinite is a valid bound, where the exact one would take minutes and say nothing.
+    # Infinity is a valid bound where the exact one would take minutes without being useful.
     return math.inf if accountant is None else float(accountant.get_epsilon(delta))
 
 
 def composed_accountant(event: SubsampledGaussian, delta: float = 1e-6) -> pld.PLDAccountant | None:
-    """The privacy losses of a noisy event, on a grid that is fine enough for ε at `delta`.
+    """The privacy losses of a noisy event, on a sufficiently fine grid for ε at `delta`.
 
-    None where there is no noise or too little of it to say anything, and of an event without steps.
+    None if there is no noise or too little for a meaningful bound, and for an event without steps.
     """
     if _trivial(event) is not None:
         return None
@@ -133,9 +133,9 @@ def composed_accountant(event: SubsampledGaussian, delta: float = 1e-6) -> pld.P
 
 
 def composed_cost(events: Iterable[SubsampledGaussian], delta: float) -> Cost:
-    """ε at `delta` of all of some events on the same records, one after another; they may differ.
+    """ε at `delta` of a sequence of events on the same records; they may differ.
 
-    ε of single events do not say what they cost together: of 16 that all cost ε = 2 at one δ, composition
+    The ε of single events do not determine their total: of 16 that all cost ε = 2 at one δ, composition
     may cost anything from 3 to 10. If any event is two-sided all are priced as such, which is an upper
     bound: one vector and none is a pair of vectors. Infinite if one of them is without noise, 0 for none.
     """
@@ -193,7 +193,7 @@ def calibrate_noise(
     def tightest(event: SubsampledGaussian, delta: float) -> float:
         return cost(event, delta).epsilon
 
-    # Rényi divergences are quick and an upper bound: what satisfies them brackets the root from above.
+    # Rényi divergences are quick and an upper bound: noise that satisfies them is a bracket from above.
     low, high = math.log(1e-2), math.log(1e4)
     if excess(high, rdp_epsilon) > 0:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The price of a run from a second, independent computation: what `verify` holds the ledger's claim to.
+"""The price of a run from a second, independent computation, with which `verify` checks the ledger's claim.
 
 The tighter bound of `accounting` comes from dp-accounting's privacy losses. Here Opacus composes privacy
 random variables (Gopi et al. 2021) for the same event, and dp-accounting computes Rényi divergences.
@@ -74,7 +74,7 @@ def prv_epsilon(event: SubsampledGaussian, delta: float) -> float:
 class TwoSidedLoss:
     """The privacy loss between (1−q) N(0, σ²) + q N(1, σ²) and (1−q) N(0, σ²) + q N(−1, σ²).
 
-    It is what one record can do at worst that contributes different vectors to adjacent datasets. With
+    It is the worst case of one record that contributes different vectors to adjacent datasets. With
     a = exp(−1/2σ²) the loss at x is log[((1−q) + q a eˣ⸍σ²) / ((1−q) + q a e⁻ˣ⸍σ²)]: odd, and increasing.
     """
 

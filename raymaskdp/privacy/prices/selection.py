@@ -1,4 +1,4 @@
-"""What it costs to choose among runs that were trained on the same private data."""
+"""The cost of choosing among runs that were trained on the same private data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from raymaskdp.privacy.prices.accounting import ORDERS, SubsampledGaussian
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionBounds:
-    """Upper bounds on ε at one δ for what a sweep may publish of several runs. Infinite: nothing holds.
+    """Upper bounds on ε at one δ for what a sweep may publish of several runs. Infinite: no bound.
 
     Attributes:
       expected_runs: k, the (expected) number of runs.
@@ -37,11 +37,11 @@ def selection_bounds(
     expected_runs: float,
     before: Sequence[SubsampledGaussian] = (),
 ) -> SelectionBounds:
-    """What it costs to have made the runs `events`, private or not, and to have chosen one of them.
+    """The cost of having made the runs `events`, private or not, and of having chosen one of them.
 
     `best_of_random` is of a number of runs with the mean `expected_runs`, each of which costs no more than
     the dearest of `events`. It holds only if the number was really drawn from the geometric distribution,
-    `draw_runs`, before the sweep began. `before` is what was released of the data before all of them, such
+    `draw_runs`, before the sweep. `before` is what was released of the data before all of them, such
     as the weights that they start from: it is part of every figure, once.
     """
     check.in_range("expected_runs", expected_runs, low=1.0)
@@ -75,6 +75,6 @@ def best_of_random(
 
 
 def draw_runs(expected_runs: float, generator: np.random.Generator) -> int:
-    """How many runs to make: geometric with mean `expected_runs`, at least one."""
+    """The number of runs to make: geometric with mean `expected_runs`, at least one."""
     check.in_range("expected_runs", expected_runs, low=1.0)
     return int(generator.geometric(1 / expected_runs))

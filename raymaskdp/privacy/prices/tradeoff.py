@@ -1,7 +1,7 @@
 """The whole privacy curve of a run: δ for every ε, and the trade-off curve of the best test.
 
 A mechanism is (ε, δ)-private for a whole curve of pairs; a quoted pair is one of them. The same curve says
-how well anybody can tell two adjacent data sets apart: whoever is wrong about one in a share α of cases is
+how well two adjacent data sets can be distinguished: a test that is wrong about one in a share α of cases is
 wrong about the other in a share of f(α) at least (Dong, Roth and Su 2022, "Gaussian differential privacy",
 Proposition 2.12). All figures are upper bounds on δ, and so lower bounds on f.
 
@@ -32,14 +32,14 @@ POINTS = 60
 """Values of ε of a curve."""
 
 SMALLEST_DELTA = 1e-10
-"""Up to the ε of this δ a curve goes; below it numerical accounting gives mostly its own error."""
+"""A curve ends at the ε of this δ; below it numerical accounting gives mostly its own error."""
 
 
 DELTAS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
-"""At which ε is written out."""
+"""At which ε is printed."""
 
 FALSE_ALARMS = 0.05
-"""Share of records that were not in the data for which a test is allowed to be wrong, where one is named."""
+"""Allowed share of errors of a test for records that were not in the data, where one is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Tradeoff:
         return tuple(map(min, self.deltas_rdp, self.deltas_pld))
 
     def misses(self, false_alarms: float) -> float:
-        """Least share of records that a test misses which is wrong about a share of those that are not in.
+        """Smallest share of records missed by a test with this share of false alarms.
 
         Args:
           false_alarms: α in [0, 1].
@@ -96,7 +96,7 @@ def at_deltas(event: SubsampledGaussian, deltas: Sequence[float] = DELTAS) -> tu
 def tradeoff(event: SubsampledGaussian) -> Tradeoff:
     """The curve of an event with noise; raises `UserError` for one without.
 
-    With so little noise that privacy losses say nothing, their bound on δ is 1.
+    With too little noise for meaningful privacy losses, their bound on δ is 1.
     """
     largest = cost(event, SMALLEST_DELTA).epsilon
     if not math.isfinite(largest):

@@ -1,1 +1,1 @@
-"""From a clip store to batches: clips, splits, views, and what reads ahead."""
+"""From a clip store to batches: clips, splits, views, and prefetching."""

@@ -37,16 +37,16 @@ class Views:
     changed: Tensor
 
     def to(self, device: torch.device) -> Views:
-        """The same on another device. To a GPU the copies go through pinned memory, without waiting."""
+        """The same on another device. Copies to a GPU use pinned memory, asynchronously."""
         if device.type != "cuda":
             return Views(**{name: value.to(device) for name, value in vars(self).items()})
-        with torch.cuda.device(device):  # pinning in another thread would also wake up the first GPU
+        with torch.cuda.device(device):  # pinning in another thread would also initialise the first GPU
             pinned = {name: value.pin_memory() for name, value in vars(self).items()}
             return Views(**{name: value.to(device, non_blocking=True) for name, value in pinned.items()})
 
 
 class Inputs(Protocol):
-    """Where views come from."""
+    """A source of views."""
 
     def read(self, records_N: np.ndarray, draws_NK: np.ndarray) -> Views:
         """Views of the draws numbered `draws_NK` of the records with indices `records_N`; N may not be 0."""
@@ -57,7 +57,7 @@ def pick_draws(
 ) -> np.ndarray:
     """Numbers of the `count` clips of each record that a step uses, int64 [N, count].
 
-    Different moments, in all copies; keyed, blind to the data.
+    Different moments, in all copies; they depend on the key, not on the data.
     """
     moments, copies = count // config.copies, np.arange(config.copies)
     picked = [
@@ -70,12 +70,12 @@ def pick_draws(
 
 @dataclass(frozen=True)
 class PixelInputs:
-    """Clips read from the store and turned into views on the spot.
+    """Clips read from the store and converted to views when needed.
 
     Attributes:
-      masked: whether public views are wanted. If not, they are the full ones, and all count as changed.
-      unread: has an entry for every clip that could not be read. A step with one may come out otherwise if
-        it is redone.
+      masked: whether public views are needed. If not, they are the full ones, and all count as changed.
+      unread: has an entry for every clip that could not be read. A step with one may have another result if
+        it is repeated.
     """
 
     store: ClipStore
@@ -108,8 +108,8 @@ class PixelInputs:
         )
 
     def _draw(self, record: Record, number: int) -> Clip | None:
-        # A file that went bad after the start counts as a record that contributes nothing. Saying so
-        # here would tell who is in the lot.
+        # A file that was damaged after the start counts as a record that contributes nothing. A message
+        # here would reveal the records of the lot.
         try:
             return clips.draw(self.store, record, number, self.config)
         except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The arrays of a clip: frames at training size, and which of their tokens are sensitive."""
+"""The arrays of a clip: frames at training size, and their sensitive tokens."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def masked_views(one: ClipSource, size: tuple[int, int], token: int) -> tuple[np
             )
         )
     if not full_views:
-        raise UserError(f"The video {one.record.path} has no frame.")
+        raise UserError(f"The video {one.record.path} has no frames.")
     return np.concatenate(full_views), np.concatenate(sensitive_tokens)
 
 
@@ -45,9 +45,7 @@ def control_views(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same of the source with its people removed or blurred; all tokens are sensitive."""
     if one.original is None or one.avatar_masks is None:
-        raise UserError(
-            f"people={people} needs to know where people are; prepare an output folder of anonymize."
-        )
+        raise UserError(f"people={people} needs the masks of people; prepare an output folder of anonymize.")
     with np.load(one.avatar_masks, allow_pickle=False) as arrays:
         covers = masks.unpack(arrays["person_masks"], int(arrays["height"]), int(arrays["width"]))
     frames, covered, start = [], [], 0
@@ -77,7 +75,7 @@ def _chunks(one: ClipSource) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarra
     with np.load(one.avatar_masks, allow_pickle=False) as arrays:
         covered = masks.unpack(arrays["avatar_masks"], int(arrays["height"]), int(arrays["width"]))
     start = 0
-    # Not `zip`: a layer that is shorter than its video must not go unnoticed.
+    # Not `zip`: a layer that is shorter than its video must be detected.
     layers = itertools.zip_longest(_batched(stream(one.record.path)), _batched(stream(one.avatar_layer)))
     for composite, avatar in layers:
         inside = covered[start : start + CHUNK]

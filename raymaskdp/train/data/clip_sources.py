@@ -1,4 +1,4 @@
-"""What clips are made of: outputs of `anonymize` with their provenance, or plain videos."""
+"""The sources of clips: outputs of `anonymize` with their provenance, or plain videos."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from raymaskdp.video.containers.same_file import SameFile, look
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSource:
-    """One video to store, and where it and what belongs to it are: paths, or URLs of an object store.
+    """One video to store, with the places of its files: paths, or URLs of an object store.
 
     Attributes:
-      anonymized: digest of what the anonymizer made it from, or None for a plain video.
+      anonymized: digest of the anonymizer's inputs, or None for a plain video.
       avatar_layer, avatar_masks: None for a plain video.
       original: the video that the anonymizer read, or None for a plain video.
-      provenance: what the anonymizer wrote about it, with the digests of its files; None for a plain video.
-      copies: the files on this machine that are read, with the digests that were checked; none before that.
+      provenance: the anonymizer's JSON about it, with the digests of its files; None for a plain video.
+      copies: the local files that are read, with their checked digests; none before that.
     """
 
     record: VideoRecord
@@ -52,7 +52,7 @@ class ClipSource:
 
 
 def find_sources(source: Place) -> tuple[list[ClipSource], int]:
-    """What there is to store, in the manifest's order, and how many anonymized videos were not done."""
+    """The videos to store, in the manifest's order, and how many anonymized videos were not done."""
     table = places.join(str(source), "manifest.parquet") if places.is_url(source) else Path(source)
     if isinstance(table, Path) and table.is_dir():
         table = table / "manifest.parquet"
@@ -64,7 +64,7 @@ def find_sources(source: Place) -> tuple[list[ClipSource], int]:
             manifest = read_parquet(manifest_file)
         columns = list(manifest.columns)
     if not set(columns) >= OUTPUT_COLUMNS | {"video_id"}:
-        plain = places.only_local(source, why="is no output folder of anonymize")
+        plain = places.only_local(source, why="is not an output folder of anonymize")
         return [ClipSource(record=record, anonymized=None) for record in read_source(plain)], 0
     beside = _beside(table)
     done = manifest[manifest["status"] == "done"]
@@ -88,7 +88,7 @@ def find_sources(source: Place) -> tuple[list[ClipSource], int]:
 
 
 def require_apart(out: Place, source: Place, sources: Sequence[ClipSource]) -> None:
-    """Raise `UserError` if the store would lie among the videos, or on another command's output."""
+    """Raise `UserError` if the store would be among the videos, or on another command's output."""
     keep_apart(out, source, [one.record for one in sources])
     if about_store(out) is None:
         if places.is_url(out):
@@ -96,11 +96,11 @@ def require_apart(out: Place, source: Place, sources: Sequence[ClipSource]) -> N
         else:
             taken = (Path(out) / "manifest.parquet").exists()
         if taken:
-            raise UserError(f"{out} holds something else than a clip store; give another folder.")
+            raise UserError(f"{out} has other content than a clip store; give another folder.")
 
 
 def _beside(place: Place) -> Callable[[str], Place]:
-    """What gives the places of names in the folder of `place`."""
+    """A function that gives the places of names in the folder of `place`."""
     if isinstance(place, str):
         folder, _ = places.split(place)
         return lambda name: places.join(folder, name)
@@ -109,7 +109,7 @@ def _beside(place: Place) -> Callable[[str], Place]:
 
 @contextlib.contextmanager
 def fetched_here(one: ClipSource, people: People) -> Iterator[ClipSource]:
-    """The same with those of its files on this machine that are needed here."""
+    """The same with local copies of the files that are needed."""
     with contextlib.ExitStack() as stack:
 
         def here(place: Place | None) -> Path | None:
@@ -132,11 +132,11 @@ def fetched_here(one: ClipSource, people: People) -> Iterator[ClipSource]:
 
 
 def _checked(one: ClipSource, copies: Mapping[Place | None, Path | None]) -> tuple[SameFile, ...]:
-    """Files with their digests. Raises `UserError` unless they are those that the anonymizer wrote: what it
-    calls public is public only then.
+    """Files with their digests. Raises `UserError` unless they are those that the anonymizer wrote: its
+    public parts are public only then.
 
     Args:
-      copies: where the files lie on this machine, by where they belong.
+      copies: local copies of the files, by their places.
     """
     if one.provenance is None:
         return ()
@@ -155,7 +155,7 @@ def _checked(one: ClipSource, copies: Mapping[Place | None, Path | None]) -> tup
 
 
 def provenance_of(one: ClipSource) -> dict[str, Any]:
-    """What the anonymizer wrote about a video. Raises `UserError` where it did not, or about another one."""
+    """The anonymizer's JSON about a video. Raises `UserError` if it is missing or of another video."""
     assert one.provenance is not None
     try:
         with storage.local_copy(one.provenance) as copy:
@@ -175,10 +175,10 @@ def provenance_of(one: ClipSource) -> dict[str, Any]:
 
 
 def content_of(one: ClipSource) -> str:
-    """The digest of the video that is stored, or that the anonymizer read; "" of one that cannot be read."""
+    """The digest of the stored video, or of the anonymizer's source; "" if it cannot be read."""
     if one.anonymized is not None:
         return one.anonymized.partition("-")[0]
     try:
         return sha256_file(one.record.path)
     except OSError:
-        return ""  # that is said when it is its turn
+        return ""  # this is reported when it is stored

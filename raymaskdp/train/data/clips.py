@@ -1,8 +1,8 @@
-"""Clips of stored videos: which frames, cropped, shifted and flipped how, and as numbers for a model.
+"""Clips of stored videos: their frames, crops, shifts and flips, and their form for a model.
 
 A record is a video, or with `unit="subject"` all videos of a subject. Its clips are numbered: draw
-number m of a record is always the same clip, a function of the record's name and m and of nothing
-private. Training picks numbers with the run's key; pixels never decide anything.
+number m of a record is always the same clip, a function of the record's name and m, and not of
+private data. Training picks numbers with the run's key; pixels have no influence.
 
 Shapes: B clips, C colours, T frames, H rows, W columns.
 """
@@ -29,19 +29,19 @@ from raymaskdp.train.data.store import ClipStore, StoredVideo
 
 @dataclass(frozen=True, kw_only=True)
 class ClipConfig:
-    """How clips are cut from a video.
+    """How clips are taken from a video.
 
     Attributes:
       frames: T of a clip.
-      stride: every how many stored frames one is taken; lowered for videos that are too short.
-      draws: how many different moments of a record training ever sees. Features of frozen backbones
+      stride: distance of a clip's frames in stored frames; reduced for videos that are too short.
+      draws: number of different moments of a record in training. Features of frozen backbones
         are computed once for each.
-      copies: of each clip, differently cropped, shifted and mirrored; all are averaged before clipping
+      copies: copies of each clip, differently cropped, shifted and mirrored; all are averaged before clipping
         (augmentation multiplicity, De et al. 2022).
-      size: (height, width) of the clip that the model sees, in pixels; None for that of stored frames.
+      size: (height, width) of the model's clips, in pixels; None for that of stored frames.
       crop: a training clip shows a window of at least this share of the largest window with its aspect,
-        anywhere in the stored frame.
-      shift: at most so many pixels a training clip is then moved along each axis.
+        at a random position in the stored frame.
+      shift: largest shift of a training clip along each axis, in pixels.
       flip: whether half of the training clips are mirrored.
     """
 
@@ -61,7 +61,7 @@ class ClipConfig:
 
     @property
     def numbers(self) -> int:
-        """How many training clips a record has: each moment in each copy."""
+        """Number of training clips of a record: each moment in each copy."""
         return self.draws * self.copies
 
     def size_in(self, store: ClipStore) -> tuple[int, int]:
@@ -79,7 +79,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a record: the full view, where it is sensitive, and its video's label."""
+    """One clip of a record: the full view, its sensitive tokens, and its video's label."""
 
     frames_THW3: np.ndarray
     sensitive_THW: np.ndarray
@@ -121,7 +121,7 @@ def draw(store: ClipStore, record: Record, number: int, config: ClipConfig) -> C
     frames, sensitive = _crop(frames, sensitive, size, scale, corner)
     down, right = how.integers(-config.shift, config.shift + 1, size=2)
     mirrored = config.flip and bool(how.integers(2))
-    # What is moved in from outside is the fill in both views, and nothing of the video.
+    # Pixels shifted in from outside are the fill in both views, and not from the video.
     frames = _move(frames, down, right, mirrored, outside=store.fill)
     sensitive = _move(sensitive, down, right, mirrored, outside=0)
     return Clip(frames, sensitive, str(video.label))
@@ -157,7 +157,7 @@ def evenly(
 
 
 def full_views(clips: Sequence[Clip], fill: int) -> Tensor:
-    """The clips as they are, for a model: float32 [B, C, T, H, W], 0 is the fill."""
+    """The clips' full views, for a model: float32 [B, C, T, H, W], 0 is the fill."""
     return _to_model([clip.frames_THW3 for clip in clips], fill)
 
 

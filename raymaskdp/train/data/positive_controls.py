@@ -1,7 +1,7 @@
-"""Controls to compare avatars with: the source videos with their people removed, or blurred.
+"""Controls for a comparison with avatars: the source videos with their people removed, or blurred.
 
 Neither has an avatar layer, so nothing in it is public: train on it with DP-SGD or Multi-Clip DP-SGD.
-A blurred person may still be recognised; it is a control, and no way to anonymize.
+A blurred person may still be recognised; it is a control, and not an anonymization.
 
 Shapes: T frames, H rows, W columns, at training size.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 People = Literal["avatar", "removed", "blurred"]
 PLATE_FRAMES = 64
-"""Frames, evenly spread, that the empty room is made from."""
+"""Evenly spaced frames for the empty room."""
 BLUR = 1 / 12
 """Standard deviation of the blur, in heights of the frame."""
 INPAINT_PX = 3

@@ -15,13 +15,13 @@ Read = TypeVar("Read")
 
 @dataclass
 class ReadAhead(Generic[Item, Read]):
-    """Iterates over what `read` makes of `items`, in their order; at most `ahead` wait to be taken.
+    """Iterates over `read(item)` for `items`, in their order; at most `ahead` results are waiting.
 
-    With `ahead=0` nothing is read before it is asked for, and there is no thread. An error of `read` is
-    raised where its item is taken.
+    With `ahead=0` items are read when they are requested, without a thread. An error of `read` is
+    raised when its item is taken.
 
     Attributes:
-      seconds_waited: how long takers have waited so far. Private, since it tells how much was read; for
+      seconds_waited: waiting time so far. Private, since it reveals how much was read; for
         measuring on public data.
     """
 

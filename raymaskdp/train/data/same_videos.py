@@ -1,4 +1,4 @@
-"""Whether two clip stores have videos in common, told by what their clips were made from."""
+"""Whether two clip stores have videos in common, by the digests of their sources."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from raymaskdp.places import Place
 from raymaskdp.train.data.store import FETCHED_AT_A_TIME, FORMAT, PARTS, ClipStore, about_store
 
 CONTENT = "content"
-"""Key in a video's JSON of the digest of what it was made from, as private as the clips are."""
+"""Key in a video's JSON of the digest of its source, as private as the clips are."""
 
 
 def require_same_videos(out: Place, videos: Iterable[tuple[str, Callable[[], str]]]) -> None:
     """Raise `UserError` if there is a clip store at `out`, and none of its videos is among these.
 
-    A set may grow or shrink, and be labelled or anonymized anew. A store that an earlier version wrote does
-    not tell the contents of its videos; of such a one the ids are compared.
+    A set may grow or shrink, and be labelled or anonymized again. A store of an earlier version does
+    not have these digests; for such a store the ids are compared.
 
     Args:
-      videos: ids, and what gives the digest of the video behind each.
+      videos: ids, and functions that give the digest of each source.
     """
     about = about_store(out)
     if about is None or about.get("format") != FORMAT or not _has_table(out):
@@ -37,7 +37,7 @@ def require_same_videos(out: Place, videos: Iterable[tuple[str, Callable[[], str
 
 
 def contents(store: ClipStore) -> set[str] | None:
-    """Digests of what each video of a store was made from; None if that is not known of all of them."""
+    """Digests of the sources of a store's videos; None if some are not known."""
     place: Place = store.url or store.path
     with ThreadPoolExecutor(max_workers=FETCHED_AT_A_TIME) as pool:
         found = set(pool.map(lambda video: _content(place, video.video_id), store.videos))
@@ -52,7 +52,7 @@ def _has_table(out: Place) -> bool:
 
 
 def _content(out: Place, video_id: str) -> str | None:
-    """The digest that a stored video was made from; None where that was not written down."""
+    """The digest of a stored video's source; None if it was not recorded."""
     name = f"clips/{video_id}.{PARTS[-1]}"
     try:
         text = storage.read(places.join(out, name)) if isinstance(out, str) else (out / name).read_bytes()

@@ -1,9 +1,9 @@
-"""Which videos a run is trained on, and which it is chosen and measured by.
+"""The videos for training, for choosing settings, and for evaluation.
 
-Settings chosen on test videos fit the test videos. So a share of the training videos may be held out: the
-part "validation". It is cut by subject, or by video where no subject is named, so that nobody is in both
-parts. Whether a subject is held out follows from its own name alone: were it a matter of how many others
-there are, one more record would move another from one part to the other.
+Settings chosen on test videos overfit them. So a share of the training videos may be held out: the
+part "validation". It is split by subject, or by video if no subject is named, so that no person is in both
+parts. Whether a subject is held out depends only on its own name: if it depended on the number of subjects,
+one more record could move another from one part to the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def training_videos(store: ClipStore, config: TrainConfig) -> tuple[StoredVideo,
 
 
 def videos_of(store: ClipStore, config: TrainConfig, part: str) -> tuple[StoredVideo, ...]:
-    """The videos of a part of the data, as a run sees it: what it holds out, or a split of the store.
+    """The videos of a part of the data for a run: its held-out part, or a split of the store.
 
     Raises `UserError` if there is none.
     """
@@ -34,7 +34,7 @@ def videos_of(store: ClipStore, config: TrainConfig, part: str) -> tuple[StoredV
 
 
 def _parts(store: ClipStore, config: TrainConfig) -> tuple[tuple[StoredVideo, ...], tuple[StoredVideo, ...]]:
-    """What is kept for training, and what is held out, each in the store's order."""
+    """The training videos and the held-out videos, each in the store's order."""
     videos = store.split(config.split)
     if not config.validation:
         return videos, ()
@@ -54,10 +54,10 @@ def _parts(store: ClipStore, config: TrainConfig) -> tuple[tuple[StoredVideo, ..
 
 
 def _group(video: StoredVideo) -> tuple[str, str]:
-    """What must not be split."""
+    """The group of videos that must stay together."""
     return ("video", video.video_id) if video.subject is None else ("subject", video.subject)
 
 
 def _place(group: tuple[str, str]) -> float:
-    """Where a subject stands in [0, 1), by a hash of its name: uniform over names."""
+    """A subject's number in [0, 1), by a hash of its name: uniform over names."""
     return int.from_bytes(hashlib.sha256("/".join(group).encode()).digest()[:6], "big") / 2**48

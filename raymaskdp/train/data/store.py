@@ -1,17 +1,17 @@
 """The clip store: videos at training size with their masks, readable at any (video, time).
 
     store.json          settings, a random name, fingerprint of all content (as private as the clips are)
-    videos.parquet      one row a video, in index order
+    videos.parquet      one row per video, in index order
     clips/ID.frames.npy the full view, uint8 [T, H, W, 3]
     clips/ID.masks.npy  sensitive tokens, uint8 [T, ceil(h·w / 8)], packed (`raymaskdp.video.masks`)
-    clips/ID.json       what the two were made from; written last, so its presence means complete
+    clips/ID.json       the digests of their sources; written last, so its presence means complete
 
 The public view is not stored: it is the full view with its sensitive tokens filled.
 
-Every file is compared with its digest in the table before it is read for the first time, and when it was
-replaced: frames of one film with the masks of another would show what is to be hidden.
+Every file is compared with its digest in the table before it is read for the first time, and after it was
+replaced: frames of one video with the masks of another would show sensitive pixels.
 
-A store may be on an object store. Then what is read of it is fetched first into a folder of the cache that
+A store may be on an object store. Then its files are downloaded first into a folder of the cache that
 is named by the fingerprint, and checked against its digest.
 """
 
@@ -42,21 +42,21 @@ from raymaskdp.video import masks
 
 FORMAT = 1
 PARTS = ("frames.npy", "masks.npy", "json")
-"""What the files of a video's clips end in; the last vouches for the others."""
+"""Endings of the files of a video's clips; the last has the digests of the others."""
 TABLE = "videos_sha256"
-"""Where `store.json` has the digest of the table that it belongs to."""
+"""Key in `store.json` of the digest of its table."""
 FETCHED_AT_A_TIME = 8
 
 _State = tuple[int, int, int]
-"""Inode, size and time of a file: another one where its content was replaced."""
+"""Inode, size and time of a file: they differ if its content was replaced."""
 
 _CHECKED: dict[Path, tuple[str, _State]] = {}
-"""Files of stores that this process has compared with their digests, and in what state."""
+"""Files of stores that this process has compared with their digests, and their states."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVideo:
-    """One row of the store: a video's place, length and public facts.
+    """One row of the store: a video's index, length and public facts.
 
     Attributes:
       index: position in the store.
@@ -81,14 +81,14 @@ class StoredVideo:
 
 @dataclass(frozen=True)
 class ClipStore:
-    """Random access to a store on disk. Holds no file open; frames are paged in by the system.
+    """Random access to a store on disk. Keeps no file open; frames are paged in by the system.
 
     Attributes:
-      path: its folder; of a store that is elsewhere, that of what was fetched.
+      path: its folder; for a remote store, the folder of the downloaded files.
       fingerprint: digest of all content. It confirms a guess of any frame, so it is never published.
-      name: what the store may be called in what is published; drawn at random when it was made.
-      declared: the classes that were declared; without, they are taken from the labels.
-      url: where it is, if elsewhere. Only what `fetch` was asked for can be read then.
+      name: the store's name in published files; drawn at random when it was made.
+      declared: the declared classes; without them, classes are taken from the labels.
+      url: of a remote store. Only files requested by `fetch` can be read then.
 
     >>> store = ClipStore.open("clips")                         # doctest: +SKIP
     >>> frames_TCHW, sensitive_THW = store.read(0, [0, 4, 8])   # doctest: +SKIP
@@ -111,7 +111,7 @@ class ClipStore:
         about = about_store(path)
         if about is None:
             raise UserError(
-                f"{path} is no clip store; make one with `raymaskdp prepare SOURCE --out {path}`."
+                f"{path} is not a clip store; make one with `raymaskdp prepare SOURCE --out {path}`."
             )
         if about.get("format") != FORMAT:
             raise UserError(f"The clip store {path} was written by another version; prepare it again.")
@@ -141,10 +141,10 @@ class ClipStore:
         )
 
     def fetch(self, videos: Sequence[StoredVideo]) -> None:
-        """Bring what is elsewhere of these videos, and not here yet, and compare all of it with its digests.
+        """Download remote files of these videos that are missing here, and compare all with their digests.
 
-        All of a part of the data at once, and not when it is read: what is fetched when would tell the store
-        who is in a lot. Raises `UserError` for what cannot be had, or is not what was prepared.
+        A whole part of the data at once, not when it is read: times of downloads would reveal to the store
+        the records of a lot. Raises `UserError` for files that are missing, or not as prepared.
         """
         names = [
             (f"clips/{video.video_id}.{part}", digest)
@@ -172,7 +172,7 @@ class ClipStore:
             shutil.copyfile(copy, temporary)
 
     def _rows(self, path: Path, digest: str, times: np.ndarray) -> np.ndarray:
-        """Rows of an array, a copy; of the file that was compared, whatever is put in its place meanwhile."""
+        """Rows of an array, a copy; of the file that was compared, even if it is replaced meanwhile."""
         while True:
             state = self._require_prepared(path, digest)
             rows: np.ndarray = np.load(path, mmap_mode="r")[times]
@@ -180,9 +180,9 @@ class ClipStore:
                 return rows
 
     def _require_prepared(self, path: Path, digest: str) -> _State:
-        """The state of a file of the store; raises `UserError` unless it is what the table says.
+        """The state of a file of the store; raises `UserError` unless it matches the table.
 
-        A file is read once a process for this, and again when it has changed.
+        A file is read once per process for this, and again when it has changed.
         """
         state = _state_of(path)
         if _CHECKED.get(path) != (digest, state):
@@ -206,21 +206,21 @@ class ClipStore:
 
     @cached_property
     def several(self) -> bool:
-        """Whether a label is a set of findings, any of which may be there; `UserError` if only some are."""
+        """Whether labels are sets of findings; `UserError` if only some are."""
         sets = {video.label.startswith("|") for video in self.videos if video.label is not None}
         if len(sets) > 1:
             raise UserError(f"In {self.path} some labels are sets of findings and some are not.")
         return sets == {True}
 
     def target(self, label: str) -> np.ndarray:
-        """What a model learns of a label: its class, int64 [], or findings, float32 [classes] of 0 and 1."""
+        """The training target of a label: its class, int64 [], or findings, float32 [classes] of 0 and 1."""
         if self.several:
             found = labels_of(label)
             return np.array([name in found for name in self.classes], dtype=np.float32)
         return np.array(self.classes.index(label))
 
     def class_shares(self, split: str) -> dict[str, float]:
-        """Of the videos of a split, the share that has each class or finding, 0 to 1."""
+        """The share of a split's videos with each class or finding, 0 to 1."""
         videos = self.split(split)
         counts = Counter(part for video in videos for part in labels_of(video.label))
         return {name: counts[name] / len(videos) for name in self.classes}
@@ -254,12 +254,12 @@ def _state_of(path: Path) -> _State:
 
 
 def absolute(place: Place) -> Place:
-    """The place of a store for processes that start in other folders."""
+    """The absolute place of a store, for processes that start in other folders."""
     return place if places.is_url(place) else Path(place).absolute()
 
 
 def about_store(place: Place) -> dict[str, Any] | None:
-    """What `store.json` of a place says; None if there is none. Raises `UserError` if it is another file."""
+    """The content of `store.json` at a place, or None; raises `UserError` if it is another file."""
     if places.is_url(place):
         path: Place = places.join(str(place), "store.json")
         content = None if storage.version(str(path)) is None else storage.read(str(path))
@@ -273,7 +273,7 @@ def about_store(place: Place) -> dict[str, Any] | None:
         if not {"format", "config"} <= about.keys():
             raise ValueError("it has no format")
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is of no clip store that prepare wrote; give another folder.") from error
+        raise UserError(f"{path} is not of a clip store that prepare wrote; give another folder.") from error
     return about
 
 

@@ -1,4 +1,4 @@
-"""How the files of a clip store are written: here, or here first and then on an object store."""
+"""Writing the files of a clip store: locally, or locally first and then to an object store."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from raymaskdp.train.data.store import PARTS
 
 
 def write_array(path: LocalPath, array: np.ndarray) -> None:
-    """Write an array as `np.save` does, atomically. Raises `MachineError` where there is no room."""
+    """Write an array as `np.save` does, atomically. Raises `MachineError` if the disk is full."""
     with atomic_path(path) as temporary, open(temporary, "wb") as opened:
-        # `np.save` itself does not say why where it could not write all.
+        # `np.save` itself gives no reason if it could not write all.
         np.lib.format.write_array_header_1_0(opened, np.lib.format.header_data_from_array_1_0(array))
         opened.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 @contextlib.contextmanager
 def written_to(out: Place) -> Iterator[Path]:
-    """A folder to write into; its files then are in `out`, JSON, which vouches for the others, last."""
+    """A folder to write into; its files are then moved to `out`, the JSON with their digests last."""
     if not places.is_url(out):
         yield Path(out)
         return
@@ -44,9 +44,9 @@ def written_to(out: Place) -> Iterator[Path]:
 
 
 def _keep_foreign(url: str, about_url: str) -> None:
-    """Give an object that no earlier run vouches for another name before something is put in its place.
+    """Rename an object that no earlier run recorded before it is replaced.
 
-    What a killed run brought before its JSON is kept so, too: nothing vouches for it.
+    Objects that a killed run uploaded before its JSON are kept in this way, too: no run recorded them.
     """
     version = storage.version(url)
     if version is None:

@@ -1,4 +1,4 @@
-"""What of a frame is sensitive, and the two views of it that training sees.
+"""The sensitive part of a frame, and its two views in training.
 
 The rule (docs/privacy-guarantee.md): a token is non-sensitive only if every source pixel that
 contributes to any of its pixels lies inside the rendered avatar. Such a token is read from the
@@ -70,7 +70,7 @@ def largest_scale(source: tuple[int, int], target: tuple[int, int]) -> float:
 
 
 def _coverage(source: int, target: int, scale: float, start: float) -> np.ndarray:
-    """How much of target pixel i is of source pixel j, float32 [target, source]; rows sum to 1."""
+    """The share of source pixel j in target pixel i, float32 [target, source]; rows sum to 1."""
     edges = start + np.arange(target + 1) * scale
     pixels = np.arange(source)
     if scale < 1:
@@ -102,6 +102,6 @@ def full_view(composite_THW3: np.ndarray, avatar_THW3: np.ndarray, sensitive_THW
 def public_view(full_THW3: np.ndarray, sensitive_THW: np.ndarray, fill: int) -> np.ndarray:
     """The constant `fill` where sensitive, the (avatar layer's) pixels elsewhere.
 
-    A selection, not a product: whatever stands in a sensitive pixel, NaN included, is gone.
+    A selection, not a product: the value of a sensitive pixel, even NaN, has no influence.
     """
     return np.where(sensitive_THW[..., None], np.asarray(fill, dtype=full_THW3.dtype), full_THW3)

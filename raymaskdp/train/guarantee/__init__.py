@@ -1,1 +1,1 @@
-"""What must hold around a run for its ε to be true, checked before its first step."""
+"""Conditions of a run's ε, checked before its first step."""

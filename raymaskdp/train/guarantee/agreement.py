@@ -1,7 +1,7 @@
-"""Workers compare what they see before the first step: one that sees another run must not take part in it.
+"""Workers compare their data before the first step: a worker with other data must not take part.
 
 Two machines whose run folders are not the same folder would draw lots and noise from different keys, and
-finish: the sum would have noise of each, and the ledger would speak of neither.
+finish: the sum would have noise of each, and the ledger would describe neither.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ BYTES = 12
 
 
 def require_agreement(facts: Mapping[str, str | None], worker: Worker) -> None:
-    """Raise `UserError`, in all workers, unless every one of them has all facts, and the same ones.
+    """Raise `UserError`, in all workers, unless all of them have all facts, with the same values.
 
     Args:
-      facts: by what they are called in the message, the same names in all workers; None where a worker has
+      facts: by their names in the message, the same names in all workers; None if a worker has
         none. At most their digests leave the worker.
     """
     world_size = worker.world_size
@@ -46,13 +46,13 @@ def require_agreement(facts: Mapping[str, str | None], worker: Worker) -> None:
 
 
 def digest_of_all(value: str, worker: Worker) -> str:
-    """A digest (hex) of what the workers say, in their order: another one if one of them says another."""
+    """A digest (hex) of all workers' values, in their order: it changes if one value changes."""
     seen = _digests([value], worker)
     return hashlib.blake2b(bytes(seen.to(torch.uint8).flatten().tolist()), digest_size=BYTES).hexdigest()
 
 
 def share_from_first(values: Sequence[int] | None, count: int, worker: Worker) -> list[int]:
-    """What the first worker says, in all: `count` whole numbers from 0 to 2²⁴; the others give None."""
+    """The first worker's values, in all workers: `count` integers from 0 to 2²⁴; the others give None."""
     said = torch.zeros(count) if values is None else torch.tensor(values, dtype=torch.float32)
     return [int(value) for value in _summed(said, worker).tolist()]
 

@@ -1,4 +1,4 @@
-"""The check of a run's ledger, and, with its key, of the data that the run was on."""
+"""The check of a run's ledger, and, with its key, of the run's data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from raymaskdp.train.run.setup import RunSetup
 
 
 def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None = None) -> VerifyResult:
-    """What a ledger's run has cost, from two libraries that agree; raises `UserError` where they do not.
+    """The cost of a ledger's run, from two libraries that agree; raises `UserError` if they do not.
 
     `ledger` may be the folder of the run. With `data`, and the run's key beside the ledger, also whether it
     was on that clip store. A ledger beside the result of a finished run has all its lines; of a model that
@@ -33,7 +33,7 @@ def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None 
         key=Key.load(ledger.parent / "private" / "key"),
     )
     finished = expected_steps is None and (ledger.parent / "result.json").is_file()
-    # A finished run has spent its plan, steps that were redone and counted again included.
+    # A finished run has spent its plan, including steps that were repeated and counted again.
     if finished and found.steps_spent < found.steps_planned:
         raise UserError(
             f"The ledger {ledger} announces {found.steps_spent} of {found.steps_planned} releases, but the "
@@ -46,7 +46,7 @@ def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None 
 
 
 def _of_first_weights(ledger: Path, data: str | None) -> tuple[str, ...]:
-    """What the ε of a ledger leaves out because of the weights that its run began with, a sentence."""
+    """The cost of initial weights that the ε of a ledger does not include, in a sentence."""
     settings = ledger.parent / "config.yaml"
     config = configuration.load(TrainConfig, settings) if settings.is_file() else None
     if config is None or config.init is None:
@@ -63,7 +63,7 @@ def _of_first_weights(ledger: Path, data: str | None) -> tuple[str, ...]:
 def budget_of(
     data: str, *, limit: float | None = None, delta: float = 1e-5, others: Sequence[str] = ()
 ) -> BudgetResult:
-    """All runs on a clip store and what they cost together; with `limit`, which is kept from now on.
+    """All runs on a clip store and their total cost; with `limit`, which is stored for later runs.
 
     `others` are stores of the same videos, such as another preparation, whose runs are counted, too.
     """
@@ -80,18 +80,18 @@ def budget_of(
 
 
 def count(setup: RunSetup, key: Key) -> None:
-    """Write a run down with its data before it begins; raises `UserError` if it goes beyond their limit."""
+    """Record a run with its data before it starts; raises `UserError` if it exceeds their limit."""
     store, job = setup.store, setup.job
     if store.url is None:
         count_run(store.path, CountedRun(run=str(job.folder), key=key.fingerprint, plan=job.plan))
 
 
 def require_same_data(setup: RunSetup) -> None:
-    """Raise `UserError` if a run was on other data than its store holds now; needs its key."""
+    """Raise `UserError` if a run was on other data than its store has now; needs its key."""
     job = setup.job
     key = Key.load(job.key_file)
     if key is None or not job.ledger_file.is_file():
-        return  # it was passed on without its secrets
+        return  # it was published without its secrets
     if read_ledger(job.ledger_file).is_of(setup.store.fingerprint, key) is False:
         raise UserError(
             f"{job.folder} holds a run on other data, which the clip store {job.config.data} had before; "

@@ -1,8 +1,8 @@
-"""What decides how the sums of a step come out: a step that is redone under the same comes out the same.
+"""Circumstances that affect a step's sums: a step repeated under equal ones has the same result.
 
-A step's lot and noise follow from the key. Were it redone with another sum under the same noise, even one
-that is only rounded otherwise, the difference of the two releases would have no noise in it. So the ledger
-holds what matters, and a redone step under other circumstances gets other noise, and is counted again.
+A step's lot and noise follow from the key. If it were repeated with another sum and the same noise, even one
+that is only rounded differently, the difference of the two releases would have no noise. So the ledger
+records them, and a step repeated under other circumstances gets other noise, and is counted again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from raymaskdp.train.config import TrainConfig
 def circumstances(
     config: TrainConfig, *, world_size: int, device: torch.device, unread_mark: Path
 ) -> dict[str, str]:
-    """Names and values, all public. No two are equal where a step may differ from time to time.
+    """Names and values, all public. They are never equal if a step may have varying results.
 
-    That is so on a GPU, where a clip could not be read once and may be readable now (`unread_mark`), and
-    where nothing tells whether the model's code has changed.
+    This is so on a GPU, if a clip could not be read once and may be readable now (`unread_mark`), and
+    if changes of the model's code cannot be detected.
     """
     compute = config.compute
     code = code_of(config.model.name)
@@ -56,7 +56,7 @@ def circumstances(
 
 
 def leave_mark(mark: Path) -> None:
-    """Make an empty file, which is on the disk when this returns; one that is there stays."""
+    """Make an empty file, which is on the disk when this returns; an existing one is kept."""
     if not mark.exists():
         mark.parent.mkdir(exist_ok=True)
         with open(mark, "wb") as opened:
@@ -65,7 +65,7 @@ def leave_mark(mark: Path) -> None:
 
 
 def remove_mark(mark: Path) -> None:
-    """Remove such a file, if it is there, for good when this returns."""
+    """Remove such a file if it exists; the removal is on the disk when this returns."""
     if mark.exists():
         mark.unlink()
         sync_folder(mark.parent)
@@ -73,10 +73,10 @@ def remove_mark(mark: Path) -> None:
 
 @functools.cache
 def code_of(model: str) -> str | None:
-    """Digest of the code that makes a step: of this package, and of the one that brings the model.
+    """Digest of the code of a step: of this package, and of the model's package.
 
-    A model that is changed without a new version makes other sums under the same noise. None where the
-    model is of no file, as in a session of Python.
+    A model that is changed without a new version gives other sums under the same noise. None if the
+    model has no file, as in an interactive session.
     """
     digest = hashlib.sha256()
     brings = MODELS[model].build.__module__
@@ -92,13 +92,13 @@ def code_of(model: str) -> str | None:
 
 
 def _file(module: str) -> Path | None:
-    """The file of a module that is loaded; None if it has none."""
+    """The file of a loaded module; None if it has none."""
     file = getattr(sys.modules.get(module), "__file__", None)
     return None if file is None else Path(file)
 
 
 def machine() -> str:
-    """What of this machine decides how libraries round: the instructions that it has, and its processor."""
+    """Properties of this machine that affect rounding: its instruction set, and its processor."""
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_processor()}"
 
 
@@ -119,5 +119,5 @@ def _version(package: str) -> str:
 
 
 def seed_model(seed: int) -> None:
-    """Make what a model draws by itself, dropout for instance, a function of the seed."""
+    """Make a model's own random numbers, such as dropout, a function of the seed."""
     torch.manual_seed(seed)

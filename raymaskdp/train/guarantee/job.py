@@ -1,4 +1,4 @@
-"""A run, and the place of a process in it."""
+"""A run, and the role of a process in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raymaskdp.train.device import CPU
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """One run, as every worker gets it. Holds no secret; the key is read from the run's folder."""
+    """One run, as sent to every worker. Has no secret; the key is read from the run's folder."""
 
     config: TrainConfig
     folder: Path
@@ -26,12 +26,12 @@ class TrainingJob:
 
     @property
     def unread_mark(self) -> Path:
-        """A file that is there if a clip could not be read, in a step that was or will be released."""
+        """A file that exists if a clip could not be read, in a step that was or will be released."""
         return self.folder / "private" / "unread"
 
     @property
     def unused_mark(self) -> Path:
-        """A file that is there until a ledger is begun: nothing was released with the run's key."""
+        """A file that exists until a ledger is created: nothing was released with the run's key."""
         return self.folder / "private" / "unused"
 
     @property
@@ -53,13 +53,13 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker's place among all.
+    """A worker's rank and connections.
 
     Attributes:
       all_reduce: adds a tensor up over all workers, in place.
-      leaves_at: when a machine among them is taken away, in seconds since 1970; None if none is, infinite if
-        the time is unknown. All workers ask in the same steps, and get the same answer.
-      device: where its model lives and its gradients are computed.
+      leaves_at: when a machine of the run is taken away, in seconds since 1970; None if none is, infinite if
+        the time is unknown. All workers call it in the same steps, and get the same result.
+      device: of its model and gradients.
     """
 
     rank: int = 0

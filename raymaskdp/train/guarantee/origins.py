@@ -1,4 +1,4 @@
-"""Where a run's initial weights come from: a run on the same data has released something of it already."""
+"""Origin of a run's initial weights: an earlier run on the same data has released information about it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from raymaskdp.train.data.store import ClipStore
 def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan]:
     """The plans of the runs on the same videos that `config.init` comes from, by their folders, latest first.
 
-    Weights are known to be of a run by the files that lie beside them in its folder. Weights that were moved
-    away are taken as public, as docs/privacy-guarantee.md says of all pretrained weights. Raises `UserError`
-    if a private run would start from one that was trained on some of the videos without noise, or of which
-    that is not known.
+    Weights are recognised as a run's by the other files in its folder. Weights that were moved
+    away are treated as public, like all pretrained weights (docs/privacy-guarantee.md). Raises `UserError`
+    if a private run would start from one that was trained on some of the videos without noise, or if
+    this is not known.
     """
     found: dict[str, PrivacyPlan] = {}
     init = config.init
@@ -50,9 +50,9 @@ def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan
 
 
 def warnings_of(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> tuple[str, ...]:
-    """What a run's own ε leaves out, a sentence; none where its first weights tell nothing of the data.
+    """Costs that a run's own ε does not include, a sentence; none if its first weights are public.
 
-    The statement of a plan is about the model, which has all of what its first weights had.
+    The statement of a plan covers the model, which includes the information of its first weights.
     """
     before = plans_before(config, store)
     if not before or plan.noise_multiplier == 0:
@@ -77,7 +77,7 @@ def epsilon_with_before(config: TrainConfig, store: ClipStore, plan: PrivacyPlan
 def _shares_videos(earlier: TrainConfig, store: ClipStore) -> bool | None:
     """Whether a run was on any video of this store, of whatever size; None if its store cannot be read.
 
-    Videos are compared by what their clips were made from, so another preparation of them is the same video.
+    Videos are compared by the digests of their sources, so another preparation of them is the same video.
     """
     if str(earlier.data) == (store.url or str(store.path)):
         return True

@@ -15,13 +15,13 @@ from raymaskdp.train.guarantee.job import TrainingJob, Worker
 
 @dataclass(frozen=True)
 class Begun:
-    """What all workers agree on before the first step of a process.
+    """Values that all workers agree on before the first step of a process.
 
     Attributes:
-      key: of the attempt that this session is of.
-      redone: releases that were announced before and do not count as steps of this attempt.
-      end: the step before which the budget ends; the plan's last unless steps were redone and counted again.
-      ledger: of the first worker, which alone writes it.
+      key: of the attempt of this session.
+      redone: releases that were announced earlier and do not count as steps of this attempt.
+      end: the step before which the budget ends; the plan's last unless steps were counted again.
+      ledger: of the first worker, the only one that writes it.
     """
 
     key: Key
@@ -31,10 +31,10 @@ class Begun:
 
 
 def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int, clipping_norm: float) -> Begun:
-    """Compare what the workers see and open the ledger; raises `UserError` in all of them, or in none.
+    """Compare the workers' data and open the ledger; raises `UserError` in all of them, or in none.
 
     Args:
-      start, clipping_norm: the first step that will be made, and C in force then.
+      start, clipping_norm: the first step of this session, and its C.
     """
     run_key, plan = Key.load(job.key_file), job.plan
     facts = {
@@ -51,7 +51,7 @@ def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int, clippi
         {name: about[name] for name in ("raymaskdp", "code", "torch", "numpy", "transformers")}
     )
     require_agreement(facts, worker)
-    assert run_key is not None  # or else it would not have been agreed on
+    assert run_key is not None  # otherwise there would be no agreement
     if worker.world_size > 1:  # the ledger is the first worker's, but sums are rounded by all
         about["machines"] = digest_of_all(f"{about['machine']} {about['device']}", worker)
     ledger, refusal = None, None

@@ -1,1 +1,1 @@
-"""One run: its setup in a process, its workers on Ray, its curve, what it shows, and its result."""
+"""One run: its setup in a process, its workers on Ray, its curve, its progress, and its result."""

@@ -1,4 +1,4 @@
-"""What is written down of every step, and may be shown: the training curve of a run."""
+"""The training curve of a run: public values of every step."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from raymaskdp.train.guarantee.job import TrainingJob
 
 @dataclass(frozen=True)
 class StepReport:
-    """What may be shown of a step. Of private records only ε: not even the time, which tells a lot's size.
+    """Public values of a step. Of private records only ε, and not the time, which reveals a lot's size.
 
     Attributes:
       step: updates made so far.
-      epsilon: spent so far, at most; None if nothing is promised.
+      epsilon: upper bound on what is spent so far; None without a guarantee.
       public_loss: mean loss of the public lot; of the training lot if nothing is private; else None.
-      clipping_norm: of the step, where it adapts: a function of the releases before it.
+      clipping_norm: of the step, if it adapts: a function of the releases before it.
     """
 
     step: int
@@ -34,7 +34,7 @@ class StepReport:
 
 
 class Curve:
-    """The training curve, one JSON object a line, a line a step; a step that is redone replaces its line."""
+    """The training curve, one line of JSON per step; a repeated step replaces its line."""
 
     def __init__(self, job: TrainingJob, start: int) -> None:
         self._job = job
@@ -44,7 +44,7 @@ class Curve:
     def add(
         self, step: int, loss: float | None, *, spent: int, clipping_norm: float | None = None
     ) -> StepReport:
-        """Write the line of a step, which has just been made; `spent` releases were made up to it."""
+        """Write the line of the latest step; `spent` releases were made up to it."""
         report = StepReport(step, spent_at_most(self._job.plan, spent), loss, clipping_norm)
         with open(self._job.curve_file, "a", encoding="utf-8") as opened:
             opened.write(json.dumps(asdict(report)) + "\n")
@@ -65,7 +65,7 @@ def _spent(plan: PrivacyPlan, steps: int) -> float:
 def read_curve(path: Path) -> list[StepReport]:
     """The lines of a curve; none if there is no file. A last line cut off by a crash is dropped.
 
-    Raises `Damaged` where another line is none.
+    Raises `Damaged` if another line is not one.
     """
     if not path.exists():
         return []
@@ -73,4 +73,4 @@ def read_curve(path: Path) -> list[StepReport]:
     try:
         return [StepReport(**json.loads(line)) for line in lines if line.endswith(b"\n")]
     except (ValueError, TypeError) as error:
-        raise Damaged(f"{path} is damaged: it is no training curve; bring it back from a copy.") from error
+        raise Damaged(f"{path} is damaged: it is not a training curve; restore it from a copy.") from error

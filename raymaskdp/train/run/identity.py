@@ -1,4 +1,4 @@
-"""What a run is: its privacy plan, and the digests by which its folder and its checkpoint are known."""
+"""Identity of a run: its privacy plan, and the digests in the names of its folder and checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from raymaskdp.train.guarantee.job import TrainingJob
 
 
 def plan_of(config: TrainConfig, store: ClipStore) -> PrivacyPlan:
-    """The privacy plan of a run on a store; raises `UserError` for what the store cannot keep secret."""
+    """The privacy plan of a run on a store; raises `UserError` if the store reveals what it should hide."""
     if config.privacy.adjacency == "add-remove" and not store.declared:
         raise UserError(
             f"add-remove adjacency hides whether a record exists, but the classes of {config.data} are taken "
@@ -38,9 +38,9 @@ def job_of(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> Training
 
 
 def run_digest(config: TrainConfig, store: ClipStore) -> str:
-    """Digest of what decides a run's outcome: settings, initial weights by content, and data by their name.
+    """Digest of everything that affects a run's result: settings, initial weights by content, data by name.
 
-    It is published, so nothing of the data's content is in it: the ledger commits to that.
+    It is published, so it does not depend on the data's content: the ledger commits to that.
     """
     settings = configuration.to_dict(config)
     for place in ("data", "out", "compute"):
@@ -49,14 +49,14 @@ def run_digest(config: TrainConfig, store: ClipStore) -> str:
     settings["init"] = None if config.init is None else sha256_file(config.init)
     settings["weights"] = [sha256_file(path) for path in models.weight_files(config.model)]
     settings["precision"] = config.compute.precision
-    if store.declared:  # in another order they make other losses of the same labels
+    if store.declared:  # another order gives other losses for the same labels
         settings["classes"] = list(store.declared)
     text = json.dumps([settings, store.name], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _without_unused(config: PrivacyPlan | PrivacyConfig) -> dict[str, Any]:
-    """Plain values, but for settings of adaptive clipping that are not there: runs keep their names."""
+    """Plain values, without unset settings of adaptive clipping: runs keep their names."""
     values = configuration.to_dict(config)
     if values["adaptive"] is None:
         del values["adaptive"]

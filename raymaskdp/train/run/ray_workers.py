@@ -1,4 +1,4 @@
-"""The workers of a run on Ray: how many, what becomes of lost ones. The one file that knows Ray Train."""
+"""The workers of a run on Ray: their number, and the handling of lost ones. The only use of Ray Train."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.watching import following, progress_bar
 
 WORKER_FAILURES = 3
-"""Crashes of workers that a run survives, each resuming from the last checkpoint."""
+"""Crashes of workers that a run tolerates, each resuming from the last checkpoint."""
 
 
 EXCHANGE_TIMEOUT_S = 120
@@ -26,15 +26,15 @@ EXCHANGE_TIMEOUT_S = 120
 
 
 RESIZE_S = 5
-"""How often a run with a variable number of workers looks whether there is room for more."""
+"""Seconds between checks of an elastic run for more workers."""
 
 
 def run_on_ray(job: TrainingJob, body: Callable[[TrainingJob], None]) -> None:
-    """Run `body` in every worker of the job, again and again until it ends well in all.
+    """Run `body` in every worker of the job, repeatedly until it succeeds in all.
 
     Workers that crash are replaced, up to `WORKER_FAILURES` times, and so is Ray's controller. Machines
-    that are taken away with a warning cost none of these. With (least, most) workers the run continues with
-    those that are left, and takes in new ones. `body` finds its place by `this_worker`, and resumes from
+    that are taken away with a warning are not crashes. With (least, most) workers the run continues with
+    those that remain, and adds new ones. `body` gets its rank from `this_worker`, and resumes from
     the job's checkpoint.
     """
     import ray.train
@@ -49,7 +49,7 @@ def run_on_ray(job: TrainingJob, body: Callable[[TrainingJob], None]) -> None:
             train_loop_config={"job": job, "body": body},
             torch_config=TorchConfig(backend=backend_of(job.config.compute), timeout_s=EXCHANGE_TIMEOUT_S),
             scaling_config=ray.train.ScalingConfig(**scaling_of(job.config.compute)),
-            # Ray's own folder holds nothing that resuming needs: checkpoints are the job's, so that
+            # Ray's own folder has nothing that resuming needs: checkpoints are the job's, so that
             # they mean the same with and without Ray. A fresh name keeps Ray from resuming its own.
             run_config=ray.train.RunConfig(
                 name=uuid.uuid4().hex,
@@ -76,7 +76,7 @@ def run_on_ray(job: TrainingJob, body: Callable[[TrainingJob], None]) -> None:
 
 
 def _user_error(error: BaseException) -> UserError | None:
-    """What a worker said that the user can fix; None if it was something else."""
+    """A worker's error that the user can fix; None if it was another error."""
     for failure in getattr(error, "worker_failures", {}).values():
         cause = getattr(failure, "_base_exc", failure)
         if isinstance(cause, UserError):
@@ -85,12 +85,12 @@ def _user_error(error: BaseException) -> UserError | None:
 
 
 def backend_of(compute: ComputeConfig) -> str:
-    """What adds sums up: NCCL between GPUs, which has no two workers on one; gloo there, and between CPUs."""
+    """The backend of sums: NCCL for one GPU per worker, else gloo (shared GPUs, and CPUs)."""
     return "nccl" if compute.gpus == 1 else "gloo"
 
 
 def scaling_of(compute: ComputeConfig) -> dict[str, Any]:
-    """How many workers there may be, and what each reserves; by name, for Ray's types are outdated."""
+    """The number of workers, and the resources of each; by name, because Ray's types are outdated."""
     gpus = {"GPU": compute.gpus} if compute.gpus else {}
     return {
         "num_workers": compute.workers,
@@ -101,7 +101,7 @@ def scaling_of(compute: ComputeConfig) -> dict[str, Any]:
 
 
 def _placement_groups() -> set[str]:
-    """Ids of the placement groups that this job holds; an id ends with its job's."""
+    """Ids of the placement groups of this job; an id ends with its job's."""
     import ray
     from ray.util import placement_group_table
 
@@ -120,19 +120,19 @@ def _let_go(groups: set[str]) -> None:
 
 
 def _ray_worker(settings: dict[str, Any]) -> None:
-    """What Ray runs in every worker."""
+    """The function that Ray runs in every worker."""
     settings["body"](settings["job"])
 
 
 def this_worker(job: TrainingJob) -> Worker:
-    """The place of this process among the job's workers of Ray Train."""
+    """The rank and connections of this process among the job's workers of Ray Train."""
     import ray.train.torch
     from torch import distributed
 
     context = ray.train.get_context()
     device = device_here(job.config.compute.gpus)
     if device.type == "cuda":
-        device = ray.train.torch.get_device()  # workers see all GPUs that those of their machine hold
+        device = ray.train.torch.get_device()  # workers can access all GPUs of the workers on their machine
     return Worker(
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),

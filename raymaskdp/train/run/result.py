@@ -1,4 +1,4 @@
-"""What a finished run leaves behind and may publish: its model, and its result."""
+"""The publishable files of a finished run: its model, and its result."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class TrainResult:
     Attributes:
       run: its folder.
       mechanism, adjacency, unit, delta, noise_multiplier, clipping_norm, clips, steps: of its plan.
-      epsilon: the tighter of `epsilon_rdp` and `epsilon_pld`; None if nothing is promised.
-      updates: how many the model got: fewer than `steps` where steps were redone after a crash under other
+      epsilon: the tighter of `epsilon_rdp` and `epsilon_pld`; None without a guarantee.
+      updates: of the model: fewer than `steps` if steps were repeated after a crash under other
         circumstances, and counted again.
-      model_epsilon: of the model, with what its initial weights cost on the same data; None where they
+      model_epsilon: of the model, with the cost of its initial weights on the same data; None if they
         cost nothing.
       records: N, the number of records.
-      trainable: how many numbers were trained.
+      trainable: number of trained parameters.
       public_loss: of the last step's public lot (of its whole lot if nothing is private); or None.
-      warnings: what makes the promise weaker than it looks; a sentence each.
-      finished_before: whether the run was there already, and nothing was done.
+      warnings: facts that weaken the guarantee; a sentence each.
+      finished_before: whether the run was already finished, and nothing was done.
     """
 
     run: str
@@ -65,7 +65,7 @@ class TrainResult:
                 f"({self.adjacency} adjacency; RDP {self.epsilon_rdp:.3g}, PLD {self.epsilon_pld:.3g})"
             )
         lost = self.steps - self.updates
-        redone = f"{lost} of them redone and counted again, " if lost else ""
+        redone = f"{lost} of them repeated and counted again, " if lost else ""
         return "\n".join(
             [
                 f"The run {self.run} {done}.",
@@ -78,12 +78,12 @@ class TrainResult:
 
 
 def read_result(folder: Path) -> TrainResult:
-    """The result of a finished run. Raises `Damaged` where its file is torn, or of another version."""
+    """The result of a finished run. Raises `Damaged` if its file is incomplete, or of another version."""
     return configuration.read_back(TrainResult, folder / "result.json")
 
 
 def finish(setup: RunSetup) -> TrainResult:
-    """Write the model and the result of a run whose last checkpoint is there; returns the result."""
+    """Write the model and the result of a run from its last checkpoint; returns the result."""
     job, model = setup.job, setup.model
     trainable = sum(value.numel() for value in model.parameters() if value.requires_grad)
     updates = checkpoint.load_result(job.checkpoint_file, model=model, identity=job.identity)

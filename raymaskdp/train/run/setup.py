@@ -1,6 +1,6 @@
-"""What a process holds of a run: settings that were checked, the open clip store, the model, the inputs.
+"""A run in one process: its checked settings, the open clip store, the model, the inputs.
 
-A run is set up once in each process that takes part in it, and what was set up is handed on, from the checks
+A run is set up once in each process that takes part in it, and this setup is passed on, from the checks
 before the first step to the files after the last.
 """
 
@@ -33,8 +33,8 @@ class RunSetup:
 
     Attributes:
       job: its settings, plan, identity and folder.
-      store: the clip store that it is on, open.
-      model: frozen as the scheme says. It has the run's initial weights until the loop trains it, in place.
+      store: its clip store, open.
+      model: frozen according to the scheme. It has initial weights until the loop trains it, in place.
     """
 
     job: TrainingJob
@@ -44,21 +44,21 @@ class RunSetup:
 
     @classmethod
     def of(cls, job: TrainingJob) -> RunSetup:
-        """A run that another process has checked: nothing is checked or calibrated again."""
+        """A run that another process has checked: it is not checked or calibrated again."""
         store = ClipStore.open(job.config.data)
         return cls(job=job, store=store, model=initial_model(job.config, store))
 
     def open_inputs(self, device: torch.device) -> tuple[Inputs, nn.Module]:
         """Where the run's views come from, and the module that is trained on them, on a device.
 
-        Opened at the first call, with features that are not there yet computed here; the same at later calls.
+        Opened at the first call, where missing features are computed; later calls return the same.
         """
         if not self._opened:
             self._opened.append(open_inputs(self.job.config, self.store, self.model.to(device)))
         return self._opened[0]
 
     def cache_features(self) -> None:
-        """Compute the features that the run will read, if any, so that processes to come find them."""
+        """Compute the features that the run will read, if any, so that later processes find them."""
         compute = self.job.config.compute
         workers = compute.most_workers
         # Ray's actors look for their own device.
@@ -69,9 +69,9 @@ class RunSetup:
 def set_up(config: TrainConfig) -> RunSetup:
     """Check all settings of a run against its data, and set it up in this process.
 
-    Raises `UserError` for settings that do not go together or do not fit the data.
+    Raises `UserError` for settings that are incompatible or do not fit the data.
     """
-    # Of the annotated types, which `TrainConfig(...)` in Python does not see to; equal settings, equal run.
+    # Converted to the annotated types, which `TrainConfig(...)` does not do; equal settings, equal run.
     config = configuration.build(TrainConfig, configuration.to_dict(config), where="the configuration")
     # Workers elsewhere and later commands start from other folders.
     config = replace(
@@ -82,17 +82,17 @@ def set_up(config: TrainConfig) -> RunSetup:
     )
     store = ClipStore.open(config.data)
     plan = plan_of(config, store)
-    plans_before(config, store)  # refuses weights that already tell all about the data
+    plans_before(config, store)  # refuses weights that already reveal the data
     model = initial_model(config, store)
     return RunSetup(job=job_of(config, store, plan), store=store, model=model)
 
 
 def initial_model(config: TrainConfig, store: ClipStore) -> nn.Module:
-    """The model of a run before its first step, frozen as the scheme says."""
+    """The model of a run before its first step, frozen according to the scheme."""
     clip = (config.clips.frames, *config.clips.size_in(store))
     if config.scheme == "scratch" and models.weight_files(config.model):
         raise UserError(
-            "scheme=scratch starts from nothing, but the model comes with weights; use "
+            "scheme=scratch starts from random weights, but the model is pretrained; use "
             "model.options.pretrained=false, or scheme=full."
         )
     model = models.build_model(config.model, clip=clip, num_classes=len(store.classes), seed=config.seed)
@@ -113,9 +113,9 @@ def initial_model(config: TrainConfig, store: ClipStore) -> nn.Module:
 def open_inputs(
     config: TrainConfig, store: ClipStore, model: nn.Module, *, feature_workers: int = 0
 ) -> tuple[Inputs, nn.Module]:
-    """Where a run's views come from, and what is trained on them: features and the head if that is all.
+    """The source of a run's views, and the trained module: features and the head, if only that learns.
 
-    Features that are not there yet are computed by `feature_workers` actors, or here.
+    Missing features are computed by `feature_workers` actors, or here.
     """
     videos = training_videos(store, config)
     store.fetch(videos)
@@ -131,7 +131,7 @@ def open_inputs(
 
 
 class HeadAlone(nn.Module):
-    """A model's head under its own name, for inputs that are features already."""
+    """A model's head under its own name, for inputs that are features."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Watching a run: the progress bar, and what else `compute` asks for."""
+"""Progress of a run: the progress bar, and other outputs that `compute` selects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raymaskdp.train.run.curve import StepReport, read_curve
 
 
 def watchers_of(job: TrainingJob) -> list[Callable[[StepReport], None]]:
-    """The functions to call with every step, as `compute` says."""
+    """The functions to call with every step, by `compute`."""
     compute = job.config.compute
     watchers = [tensorboard(job)] if compute.tensorboard else []
     if compute.wandb:
@@ -63,7 +63,7 @@ def show_step(bar: tqdm, report: StepReport, plan: PrivacyPlan) -> None:
 
 @contextlib.contextmanager
 def following(job: TrainingJob, bar: tqdm) -> Iterator[None]:
-    """Moves the bar along with the curve that a worker elsewhere writes."""
+    """Updates the bar from the curve that a remote worker writes."""
     finished = threading.Event()
 
     def follow() -> None:

@@ -1,4 +1,4 @@
-"""Flow from neighbouring frames shows what is behind somebody, and nothing of what is under a mask."""
+"""Flow from neighbouring frames shows the background behind a person, and no masked pixel."""
 
 import itertools
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def scenery(seed: int, size: tuple[int, int] = (72, 180)) -> np.ndarray:
 
 
 def shot(index: int, person: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A camera on rails: a floor that passes faster than the wall, somebody in front, faster than both."""
+    """A camera on rails: a floor that passes faster than the wall, and a person faster than both."""
     wall = scenery(1)[:, index : index + WIDTH]
     floor = scenery(2)[:, 2 * index : 2 * index + WIDTH]
     clean = np.vstack([wall[:48], floor[48:]])
@@ -50,7 +50,7 @@ def test_what_neighbours_show_is_better_than_what_is_made_up() -> None:
 
 
 def test_nothing_under_any_mask_counts_and_any_frame_may_be_the_first() -> None:
-    """Somebody else under the masks, asked for from the middle on: the same to the last bit."""
+    """Another person under the masks, requested from the middle on: bit-identical."""
     one, other = (FlowFill(lambda start, p=person: frames(p, start), "rows") for person in (3, 4))
     whole = [one.at(index)[0] for index in range(FRAMES)]
     for index in range(6, FRAMES):
@@ -65,7 +65,7 @@ def test_what_is_mixed_from_masked_pixels_is_counted(monkeypatch: pytest.MonkeyP
 
 
 def panned(index: int) -> tuple[np.ndarray, np.ndarray]:
-    """A camera that turns by a pixel a frame, and somebody in the middle of every frame."""
+    """A camera that turns by a pixel per frame, and a person in the middle of every frame."""
     frame = np.ascontiguousarray(scenery(1)[:, 3 * index : 3 * index + WIDTH])
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[10:62, 24:72] = True

@@ -26,7 +26,7 @@ def turning(index: int) -> np.ndarray:
 
 
 def shot(index: int, person: int, *, depth: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A frame in which somebody of colours `person` walks, the mask, and the frame without anybody.
+    """A frame with a walking person of colours `person`, the mask, and the frame without people.
 
     With `depth`, things on a lattice are nearer than the rest and pass it by so many pixels a frame.
     """
@@ -70,7 +70,7 @@ def test_what_a_person_uncovers_is_found(found: Mosaic) -> None:
 
 
 def test_masked_pixels_have_no_influence(found: Mosaic) -> None:
-    """Somebody else under the masks: the same homographies and the same plate, to the last bit."""
+    """Another person under the masks: bit-identical homographies and plate."""
     other = mosaic(4)
     assert isinstance(other, Mosaic)
     np.testing.assert_array_equal(found.onto_T33, other.onto_T33)

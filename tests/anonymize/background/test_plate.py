@@ -65,7 +65,7 @@ def test_plate_is_the_clean_background(num_frames: int) -> None:
 
 @pytest.mark.parametrize("method", FILLS)
 def test_masked_pixels_have_no_influence(method: str) -> None:
-    """Somebody who never leaves: whatever is under the masks, the plate is the same to the last bit."""
+    """A person who never leaves: the plate is bit-identical for all pixels under the masks."""
     frames, masks, _ = walk(12)
     masks[:, 20:60, 30:50] = True
     other = frames.copy()

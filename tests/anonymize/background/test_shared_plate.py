@@ -37,7 +37,7 @@ def room(seed: int = 0) -> np.ndarray:
 
 
 def stands(clean: np.ndarray, at: int, *, seed: int = 0, light: float = 1.0, person: int = 255) -> Plate:
-    """What a video shows of the room in which somebody stands still from column `at` on."""
+    """The observed room of a video in which a person stands still from column `at` on."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[30:110, at : at + 24] = True
@@ -88,7 +88,7 @@ def test_shadows_go_where_others_throw_none(tmp_path: Path, light: float) -> Non
     assert psnr(own, lit, dark) < 25
     assert psnr(whole, lit, dark) > 35
     assert psnr(whole, lit, own.seen_HW) > 42
-    # In a room where it is darker on one side than before, nobody threw that shade.
+    # In a room that is darker on one side than before, no person cast that shadow.
     dim = np.linspace(0.85, 1, WIDTH)[:, None]
     own = stands(clean * dim, 52, seed=7)
     whole = merge_views(own, [view], CONFIG)
@@ -96,14 +96,14 @@ def test_shadows_go_where_others_throw_none(tmp_path: Path, light: float) -> Non
 
 
 def shaded(clean: np.ndarray, at: int) -> np.ndarray:
-    """The room with the shadow of somebody who stands from column `at` on."""
+    """The room with the shadow of a person who stands from column `at` on."""
     cast = np.zeros((HEIGHT, WIDTH), np.float32)
     cast[94:112, at + 12 : at + 45] = 0.3
     return clean * (1 - cv2.GaussianBlur(cast, (0, 0), 2)[..., None])
 
 
 def test_nothing_under_a_mask_gets_into_a_shared_plate(tmp_path: Path) -> None:
-    """Whoever stands there, the plate is the same to the last bit; where all stand is unknown."""
+    """The plate is bit-identical for all people; the place where all stand is unknown."""
     clean, plates = room(), []
     for person in (255, 40):
         folder = tmp_path / str(person)
@@ -150,7 +150,7 @@ def test_a_camera_that_moves_within_a_video_lends_nothing(tmp_path: Path) -> Non
     (view,) = build_views(paths, CONFIG)
     (expected,) = build_views(paths[1:], CONFIG)
     np.testing.assert_array_equal(view.color_HW3, expected.color_HW3)
-    assert build_views(paths[:2], CONFIG) == ()  # nobody to share with
+    assert build_views(paths[:2], CONFIG) == ()  # no other video to share with
 
 
 def test_files_come_back_as_they_were(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_files_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_which_videos_are_donors(tmp_path: Path) -> None:
-    """A few of each camera, always the same; a camera with one video shares with nobody."""
+    """A few of each camera, always the same; a camera with one video shares nothing."""
     records = [
         VideoRecord(video_id=f"v{n:03d}", path=f"{n}.mp4", camera=None if n < 5 else f"c{n % 3}")
         for n in range(100)

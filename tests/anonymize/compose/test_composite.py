@@ -99,7 +99,7 @@ def test_a_missed_hand_is_removed_and_noise_is_kept() -> None:
 
 
 def shadowed(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A floor, a frame of it with somebody and a soft shadow, the mask, and the shadow's depth [H, W]."""
+    """A floor, a frame of it with a person and a soft shadow, the mask, and the shadow's depth [H, W]."""
     rng = np.random.default_rng(seed)
     plate = np.clip(rng.normal((120, 100, 80), 6, (120, 160, 3)), 0, 255).astype(np.uint8)
     mask = np.zeros((120, 160), bool)

@@ -1,4 +1,4 @@
-"""Networks are found, loaded from safetensors alone, and told what the avatar looks like."""
+"""Networks are found, loaded from safetensors only, and prompted with the avatar's appearance."""
 
 import dataclasses
 import shutil

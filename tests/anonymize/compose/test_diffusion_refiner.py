@@ -279,7 +279,7 @@ def test_what_is_no_number_is_a_failure(config, backend, cast, shots, harmonized
 
 
 def test_a_pose_that_moves_keeps_the_render(config, cast, shots) -> None:
-    """The same picture passes; one that is shifted, or shows nobody, does not."""
+    """The same picture passes; a shifted one, or one without a person, does not."""
 
     class Shifts:
         def __init__(self, pixels: int) -> None:

@@ -17,7 +17,7 @@ CAMERA = np.array([[150.0, 0, 80], [0, 150.0, 60], [0, 0, 1]])
 
 
 def motion(lifts: list[float], drop: float = 0.1) -> Motion:
-    """Somebody who stands upright in the picture, raised by `lifts` metres in each frame."""
+    """A person standing upright in the picture, raised by `lifts` metres in each frame."""
     frames = len(lifts)
     rotations = np.zeros((frames, NUM_JOINTS, 3), np.float32)
     rotations[:, 0] = cv2.Rodrigues(np.diag([1.0, -1.0, -1.0]))[0].ravel()

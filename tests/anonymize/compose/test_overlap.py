@@ -17,7 +17,7 @@ WIDTH, HEIGHT, FRAMES = 320, 240, 30
 
 @pytest.fixture(scope="module")
 def motion() -> Motion:
-    """Somebody who stands 4 m before the camera."""
+    """A person standing 4 m in front of the camera."""
     rotations = np.zeros((FRAMES, 52, 3), np.float32)
     rotations[:, 0, 0] = np.pi  # y of the body is up, of the camera down
     rotations[:, 16, 2], rotations[:, 17, 2] = -1.2, 1.2  # arms hang

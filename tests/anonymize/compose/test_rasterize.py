@@ -29,7 +29,7 @@ def figure() -> Figure:
 
 
 def posed(figure: Figure, turn: float = 0.0, bend: float = 0.0, shift: float = 0.0) -> np.ndarray:
-    """Vertices of somebody upright who turns about the vertical and bends an elbow."""
+    """Vertices of an upright person who turns about the vertical axis and bends an elbow."""
     rotations = np.zeros((1, NUM_JOINTS, 3), np.float32)
     upright = np.diag([1.0, -1.0, -1.0]) @ cv2.Rodrigues(np.array([0.0, turn, 0.0]))[0]
     rotations[0, 0] = cv2.Rodrigues(upright)[0].ravel()

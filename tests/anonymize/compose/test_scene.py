@@ -34,7 +34,7 @@ def test_avatars_do_not_flicker_between_silhouettes(flags: list[tuple[bool, bool
     for start, stop in stretches(steady):
         beside = [at for at in (start - 1, stop) if 0 <= at < len(steady) and visible_T[at]]
         assert stop - start >= least or not beside
-    # What is taken away was short, and beside somebody's silhouette.
+    # The removed part was short, and beside a person's silhouette.
     for start, stop in stretches(posed_T & visible_T):
         if stop - start >= least:
             assert steady[start:stop].all()
@@ -127,7 +127,7 @@ def test_a_scene_without_people_survives_being_packed() -> None:
     [(True, 1.0, True), (True, 0.3, True), (True, 0.1, False), (True, 0.0, False), (False, 1.0, False)],
 )
 def test_who_has_no_avatar_is_a_silhouette(posed: bool, covered: float, is_avatar: bool) -> None:
-    """An avatar that hardly covers a person does not replace them; nor does that of somebody else."""
+    """An avatar that hardly covers a person does not replace them; nor does another person's avatar."""
     body = np.zeros((T, H, W), bool)
     body[:, 10:30, 5:25] = True
     given = people(persons=(person(np.ones(T, bool), body),))

@@ -190,7 +190,7 @@ def test_pieces_are_one_film(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("finished", [0, 1, 2, 3])
 def test_what_is_finished_is_not_made_again(source: Path, tmp_path: Path, finished: int) -> None:
-    """A film that broke off in the middle of a chunk is taken up behind the last one, to the same bytes."""
+    """A video interrupted within a chunk resumes after the last complete chunk, with the same bytes."""
 
     def breaks_off(index: int) -> Rendered:
         if index == 4 * finished + 1:

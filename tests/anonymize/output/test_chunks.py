@@ -1,4 +1,4 @@
-"""A long video whose worker is killed goes on behind the last finished chunk, to the same bytes."""
+"""A long video whose worker is killed resumes after the last complete chunk, with the same bytes."""
 
 import contextlib
 import json
@@ -94,7 +94,7 @@ def test_a_killed_run_is_taken_up_where_it_broke_off(undisturbed: Undisturbed, t
     metrics = json.loads(row.metrics)
     assert metrics["chunks"] == PIECES
     assert metrics["pieces_resumed"] == len(finished) >= 2
-    assert not chunks.exists()  # it held what nobody had verified
+    assert not chunks.exists()  # it had unverified frames
     assert undisturbed.files_of(killed) == undisturbed.files_of(undisturbed.out)
 
 
@@ -103,7 +103,7 @@ def test_a_killed_run_is_taken_up_where_it_broke_off(undisturbed: Undisturbed, t
 def test_the_next_actor_goes_on_behind_a_killed_ones_last_piece(
     undisturbed: Undisturbed, ray_session: None, tmp_path: Path
 ) -> None:
-    """Nobody runs anything again: Ray starts another actor, and that one finds the chunks."""
+    """The run is not started again: Ray starts another actor, which finds the chunks."""
     killed: list[int] = []
     over = threading.Event()
 

@@ -51,7 +51,7 @@ def test_feet_out_of_the_frame(film: Film, tmp_path: Path) -> None:
 
 
 def test_people_who_leave_are_drawn_as_long_as_they_are_seen(film: Film, tmp_path: Path) -> None:
-    """Somebody who walks out of the frame leaves no doubt, and later frames have nobody."""
+    """A person who walks out of the frame leaves no doubt, and later frames have no person."""
     frames = [[Shown(1, dx=22.0 * t)] for t in range(10)]
     scene = stage(tmp_path, film, frames)
     people = scene.people()
@@ -68,7 +68,7 @@ def test_people_who_leave_are_drawn_as_long_as_they_are_seen(film: Film, tmp_pat
 def test_people_who_enter_away_from_the_edge_are_doubts_where_they_were_not_known(
     film: Film, tmp_path: Path
 ) -> None:
-    """Nobody appears in the middle of a room: before that, somebody was not known."""
+    """People do not appear in the middle of a room: before that, a person was missed."""
     frames = [[Shown(0, known=t >= 4)] for t in range(10)]
     people = stage(tmp_path, film, frames).people()
     # The skeleton is held for a tenth of a second before it; before that, its place is a doubt.
@@ -98,7 +98,7 @@ def test_whoever_is_hidden_for_a_moment_is_followed(film: Film, tmp_path: Path) 
 
 
 def test_a_crowd_of_skeletons_is_followed(film: Film, tmp_path: Path) -> None:
-    """With skeletons there is no limit to how many people are in a frame: everybody has an avatar."""
+    """With skeletons the number of people in a frame is not limited: every person has an avatar."""
     places = [(person, dx) for dx in (-30.0, -10.0, 10.0, 30.0) for person in (0, 1)]
     frames = [[Shown(person, dx=dx, size=0.5) for person, dx in places] for _ in range(4)]
     scene = stage(tmp_path, film, frames)
@@ -110,7 +110,7 @@ def test_a_crowd_of_skeletons_is_followed(film: Film, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_of_a_crowd_the_largest_have_a_pose_and_the_others_are_covered(film: Film) -> None:
-    """Landmarks are looked for in `pose.max_people` people a frame; nobody beyond is left out."""
+    """Landmarks are computed for `pose.max_people` people per frame; further people are still masked."""
     find = FindPeople(PoseConfig(max_people=1))
     people = find(list(stream(film.record.path))[:4], film.info)
     assert len(people.persons) == 2
@@ -156,7 +156,7 @@ def test_an_empty_scene_is_done_unless_somebody_wants_to_look(film: Film, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("veto", [True, False])
 def test_people_of_whom_the_file_does_not_know_are_removed(film: Film, tmp_path: Path, veto: bool) -> None:
-    """The file says that nobody is there, but two are: detectors see them before, or else afterwards."""
+    """The file has no people, but there are two: detectors find them before, or afterwards."""
     hidden = [[Shown(0, known=False), Shown(1, known=False)]] * 8
     scene = stage(tmp_path, film, hidden)
     anything = VerifyConfig(max_redacted=1, max_blank=1)

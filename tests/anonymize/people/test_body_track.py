@@ -188,7 +188,7 @@ def test_a_person_may_turn_around() -> None:
 
 
 def facing(frame_x: float, *, away: bool) -> BodyObservation:
-    """Somebody who faces the camera or turns away from it, with landmarks in space that say so."""
+    """A person who faces the camera or turns away from it, with consistent 3-D landmarks."""
     body = seen(frame_x)
     width, ahead = (-0.18, 0.15) if away else (0.18, -0.15)
     world = np.zeros((33, 3))

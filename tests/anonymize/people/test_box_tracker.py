@@ -29,7 +29,7 @@ Path = Callable[[int], tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Walker:
-    """Somebody with a box of `size` about `at(frame)`, in the frames `seen`."""
+    """A person with a box of `size` about `at(frame)`, in the frames `seen`."""
 
     at: Path
     seen: Sequence[int]
@@ -78,7 +78,7 @@ def is_of(track: BoxTrack, walker: Walker, *, frames: Sequence[int], atol: float
 
 
 def test_two_people_who_cross_keep_who_they_are() -> None:
-    """One hides the other for half a second; colours and motion tell who comes out where."""
+    """One hides the other for half a second; colours and motion identify both afterwards."""
     hidden = range(17, 24)
     front = Walker(at=lambda t: (100 + 5 * t, 150), seen=range(41))
     behind = Walker(
@@ -222,7 +222,7 @@ def test_a_part_of_a_person_that_nothing_votes_for_is_no_person() -> None:
 
 
 def test_a_person_is_followed_back_through_faint_boxes() -> None:
-    """Somebody who turns up in the middle of the picture, faint at first."""
+    """A person who appears in the middle of the picture, with low scores at first."""
     walker = Walker(
         at=lambda t: (100 + 3 * t, 150), seen=range(10, 30), score=lambda t: 0.2 if t < 18 else 0.9
     )

@@ -28,7 +28,7 @@ SETTINGS = ("detector", "keypoints", "masks")
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A folder of each setting, and a detector that sees nobody."""
+    """A folder of each setting, and a detector that detects no person."""
     folder = tmp_path_factory.mktemp("networks")
     made = {
         "detector": tiny_networks.detector(folder / "rt_detr", loud=True),
@@ -49,7 +49,7 @@ def usual(film: Film) -> People:
 
 
 def test_a_detector_stands_in_the_place_of_the_shipped_one(film: Film, networks: dict[str, str]) -> None:
-    """One that sees people everywhere: where the shipped one sees nobody, somebody is found or doubted."""
+    """One that reports people everywhere: there are tracks or doubts where the shipped one has none."""
     blank = [np.full((film.info.height, film.info.width, 3), 90, np.uint8)] * 4
     assert not FindPeople(PoseConfig())(blank, film.info).doubts
     people = FindPeople(PoseConfig(detector=networks["detector"]))(blank, film.info)
@@ -99,7 +99,7 @@ def test_frames_in_batches_give_the_same_people(film: Film, networks: dict[str, 
 def test_a_whole_run_hides_everybody(
     film: Film, networks: dict[str, str], tmp_path: Path, settings: list[str]
 ) -> None:
-    """Whatever they see: with a detector that sees nobody, the second opinion and the second look do it."""
+    """With a detector that detects no person, the second detector and verification still find people."""
     named = {"detector" if name == "blind" else name: networks[name] for name in settings}
     config = AnonymizeConfig(
         workers=0, pose=PoseConfig(**named), verify=VerifyConfig(max_redacted=1, max_blank=1)

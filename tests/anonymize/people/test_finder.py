@@ -138,7 +138,7 @@ def test_somebody_out_of_nowhere_is_covered_from_before_on(find: FindPeople, alo
 
 
 def test_a_cut_ends_a_person(find: FindPeople, alone: Clip) -> None:
-    """Behind a cut to another picture nobody is expected, and a person there is another one."""
+    """After a cut to another picture no track continues, and a person there is a new one."""
     mirrored = [np.ascontiguousarray(255 - frame[::-1, ::-1][..., ::-1]) for frame in alone.frames[:4]]
     people = find([*alone.frames[:6], *mirrored], alone.info)
     first = people.persons[0]
@@ -177,7 +177,7 @@ def test_a_real_person_is_covered(find: FindPeople, shared_videos: Path) -> None
     people = find(list(itertools.islice(stream(path), 8)), probe(path))
     (person,) = people.persons
     assert person.visible_T.all()
-    assert person.detected_T[::2].all()  # at 30 frames a second every other frame is looked at
+    assert person.detected_T[::2].all()  # at 30 frames/s detectors run on every other frame
     assert not people.doubts
 
 

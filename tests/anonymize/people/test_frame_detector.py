@@ -37,7 +37,7 @@ def test_nobody_is_lost_or_doubled_where_two_lists_become_one(
     assert len(both) <= len(people) + len(posed)
     assert ((both[:, 4] >= 0) & (both[:, 4] <= 1)).all()
     assert set(both[:, 5]) <= {-1, 0, 1}
-    # Whoever either network sees is there: as a box that overlaps, or as part of a whole body.
+    # Detections of either network are kept: as an overlapping box, or as part of a whole body.
     for one in (people, posed):
         if len(one):
             overlap, part = boxes.iou(one, both), boxes.share_inside(one, both)
@@ -64,14 +64,14 @@ def test_a_person_whom_both_see_is_one_surer_box_between_both() -> None:
 
 
 def test_parts_of_a_body_are_votes_for_it() -> None:
-    """Somebody who lies: one network sees all of it, the other a head and legs."""
+    """A lying person: one network detects the whole body, the other a head and legs."""
     head, legs, other = (0, 40, 20, 60, 0.3), (60, 40, 100, 60, 0.4), (200, 0, 240, 100, 0.9)
     body = np.array([[0, 38, 102, 62, WHOLE + 0.1]])
     both = merged(np.array([head, legs, other]), np.array([0, 1, 1]), body)
     assert len(both) == 2
     assert {tuple(row[:4]) for row in both} == {other[:4], tuple(body[0, :4])}
     assert both[np.argmin(both[:, 4]), 5] == 1
-    # A body that is not sure takes nobody in.
+    # An uncertain body absorbs no other box.
     faint = body.copy()
     faint[0, 4] = WHOLE - 0.1
     assert len(merged(np.array([head, legs, other]), np.array([0, 1, 1]), faint)) == 4

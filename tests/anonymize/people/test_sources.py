@@ -100,7 +100,7 @@ def test_the_truth_comes_back(
 ) -> None:
     write(tmp_path, film)
     find = pose_source(PoseConfig(source=source, skeletons=tmp_path, veto=False))
-    people = find(iter(()), film.info, film.record)  # not a frame is looked at
+    people = find(iter(()), film.info, film.record)  # no frame is read
     assert not people.doubts
     got = score(people, fitted(people, film.info), film.path, load_body())
     assert got.person_recall == 1
@@ -325,7 +325,7 @@ def test_samples_listed_as_missing_are_refused(film: Film, tmp_path: Path) -> No
 
 
 def test_gaps_are_filled_or_doubts(film: Film, tmp_path: Path) -> None:
-    """A skeleton that is missing for a moment is filled in; for longer, or at an end, nobody can vouch."""
+    """A short gap of a skeleton is interpolated; a longer gap, or one at an end, is a doubt."""
 
     def people(missing: set[int]) -> People:
         path = tmp_path / f"{film.name}.json"

@@ -1,4 +1,4 @@
-"""What a detector calls a person and no mask hides is a doubt, where it touches somebody who is followed."""
+"""Detected parts of people outside all masks are doubts, where they touch a tracked person."""
 
 import numpy as np
 

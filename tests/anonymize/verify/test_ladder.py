@@ -46,7 +46,7 @@ def red(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
 
 
 def unless(is_fine: object) -> SecondDetector:
-    """Somebody in the middle of every frame whose middle is not fine."""
+    """A person in the middle of every frame whose middle is not redacted."""
 
     def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
         return NOBODY if is_fine(frame_HW3) else np.array([[20.0, 20, 30, 30]])
@@ -120,7 +120,7 @@ def test_it_goes_down_until_nobody_is_seen(is_fine: object, rung: Rung) -> None:
 
 
 def test_what_even_a_blank_frame_does_not_change_ends_there() -> None:
-    """Three rounds, and no more: a detector that always sees somebody does not keep a frame for ever."""
+    """At most three rounds: a detector that always reports a person does not loop forever."""
     looked: list[int] = []
 
     def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
@@ -132,7 +132,7 @@ def test_what_even_a_blank_frame_does_not_change_ends_there() -> None:
 
 
 def test_a_region_that_uncovers_another_one_grows() -> None:
-    """Somebody else is seen only once the first is gone: both are in the region in the end."""
+    """A second person is detected only after the first is removed: the final region has both."""
 
     def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
         if (frame_HW3[4:10, 4:10] == RED).all():
@@ -177,7 +177,7 @@ def test_a_lower_rung_is_held() -> None:
 def test_the_outcome_is_the_same_wherever_one_takes_it_up(
     shows: list[str], fps: float, data: st.DataObject
 ) -> None:
-    """Nobody, a square here or there, or a light: a run that broke off goes on as if it had not."""
+    """No person, a square, or a light: an interrupted run resumes with the same result."""
     places = {"a": (10, 10), "b": (40, 30)}
 
     def made(index: int) -> LadderFrame:
@@ -253,7 +253,7 @@ def test_frames_that_look_alike_are_looked_at_once_in_each_part() -> None:
 
 
 def test_a_part_is_redacted_until_its_next_turn() -> None:
-    """Somebody whom only a close look at one part shows is gone from every frame."""
+    """A person who is detected only in an enlarged part is removed from every frame."""
 
     def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
         return red(frame_HW3) if turn in (2, None) else NOBODY
@@ -277,7 +277,7 @@ def test_slow_videos_are_looked_at_in_all_parts() -> None:
 
 
 def test_slow_change_is_seen_in_the_end() -> None:
-    """Each frame hardly differs from the one before, but from the last that was looked at."""
+    """Each frame hardly differs from the previous one, but from the last checked frame."""
     looked: list[int] = []
 
     def look(frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:

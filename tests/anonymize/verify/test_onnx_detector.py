@@ -59,7 +59,7 @@ def _sees_red(path: Path, *, yolox: bool) -> Path:
 def test_the_frame_is_seen_and_boxes_are_in_its_pixels(
     tmp_path: Path, yolox: bool, height: int, width: int
 ) -> None:
-    """What is red is found where it is, in wide, tall, small and square frames; grey edges are nobody."""
+    """What is red is found where it is, in wide, tall, small and square frames; grey edges give none."""
     people = _open(_sees_red(tmp_path / "red.onnx", yolox=yolox))
     assert len(people(np.full((height, width, 3), (0, 255, 255), np.uint8))) == 0
     cell = CELL * max(height, width) / SIDE
@@ -125,7 +125,7 @@ def test_a_run_refuses_an_unfit_detector_before_it_starts(film: Film, tmp_path: 
 
 
 def test_a_person_in_the_end_is_reported(tmp_path: Path) -> None:
-    """In a picture of nobody, the other detectors see nobody and this one is believed."""
+    """In a picture without people only this detector reports one, and its report counts."""
     nobody = np.full((96, 128, 3), 90, np.uint8)
     config = VerifyConfig(detector=_sees_red(tmp_path / "red.onnx", yolox=False), detector_side=SIDE)
     look = LookAgain(config)
@@ -140,7 +140,7 @@ def test_a_person_in_the_end_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_person_in_the_end_is_redacted(film: Film, tmp_path: Path) -> None:
-    """A video of a room in which only the user's own detector sees somebody, in its upper left corner."""
+    """A video of a room in which only the user's own detector reports a person, in the upper left corner."""
     write_smarthome(tmp_path / f"{film.name}_pose3d.json", film.truth)
     _fixed(tmp_path / "fixed.onnx", _yolov8((4, 4, 6, 6, 0.9)))  # even in a blank frame: so it ends there
     outcome = {}

@@ -1,4 +1,4 @@
-"""Gaps of a motion: filled evenly between two known frames, and never where nobody is."""
+"""Gaps of a motion: interpolated between two known frames, and never where the person is absent."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ ROW = MEDIAPIPE.row
 
 
 def standing() -> np.ndarray:
-    """Somebody upright, y downwards, with the left hand at the face and bent knees."""
+    """An upright person, y downwards, with the left hand at the face and bent knees."""
     points = np.random.default_rng(0).normal(0, 0.02, (3, 33, 3))
     for name, place in {
         "left_shoulder": (0.2, 0, 0), "right_shoulder": (-0.2, 0, 0), "left_hip": (0.1, 0.5, 0),

@@ -1,4 +1,4 @@
-"""Torsos that flip or spin are told from those that turn as people do."""
+"""Torsos that flip or spin are distinguished from those that turn plausibly."""
 
 import numpy as np
 import pytest

@@ -45,7 +45,7 @@ def box_of(film: Film, person: int) -> np.ndarray:
 
 
 def found(network: BlazePose, frame_HW3: np.ndarray, box_4: np.ndarray) -> WindowResult:
-    """A person, looked at three times, so that the window is where the network itself puts it."""
+    """A person after three runs of the network, so that the window is at its own position."""
     (window,) = guesses(box_4)[:1]
     for _ in range(3):
         (result,) = network(frame_HW3, [window])

@@ -1,4 +1,4 @@
-"""The two networks that find people: where rendered and real people are, and where nobody is."""
+"""The two person detectors, on rendered and real people, and on pictures without people."""
 
 import csv
 from pathlib import Path
@@ -39,7 +39,7 @@ def still(film: Film) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def room(film: Film) -> np.ndarray:
-    """The same room with nobody in it."""
+    """The same room without people."""
     return np.ascontiguousarray(
         cv2.imread(str(film.path.with_suffix("").with_suffix(".background.png")))[..., ::-1]
     )

@@ -300,7 +300,7 @@ def _overflows(folder: Path) -> Path:
 
 
 def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
-    """Else a network that computes nothing would find nobody."""
+    """Otherwise a network without valid outputs would detect no person."""
     broken = [
         _overflows(make(tmp_path / name))
         for name, make in (

@@ -29,7 +29,7 @@ STANDING = {
 
 
 def body() -> np.ndarray:
-    """Landmarks of somebody who stands at (100, 30) and looks at the camera, float32 [33, 3]."""
+    """Landmarks of a person at (100, 30) who faces the camera, float32 [33, 3]."""
     rows = []
     for point in MEDIAPIPE.points:
         side, _, name = point.rpartition("_") if point == "nose" else point.partition("_")
@@ -140,7 +140,7 @@ def test_each_track_gets_what_is_said_of_its_box() -> None:
     ]
     first, second = evidence_of(Squares(), Squares(), frames, at)
     assert second == {}
-    assert set(first) == {4, 2}  # who is out of the frame is asked of nobody
+    assert set(first) == {4, 2}  # people outside the frame are not sent to the network
     assert first[2].corner == (0, 0)  # and of a box, the part that is inside
     assert first[4].corner == (10, 10)
     np.testing.assert_allclose(first[4].points_17x3[0], (15, 25, 1))
