@@ -24,7 +24,7 @@ def test_prepare_takes_no_output_for_a_plain_video(films: Films, run: Run, tmp_p
     (tmp_path / "list.csv").write_text("path,label\nout/a.mp4,x\nvideos/b.mp4,y\n")
     shutil.copy(tmp_path / "out/a.avatar.mp4", tmp_path / "copied.mp4")
     for source in ("list.csv", "out/a.mp4", "out/a.avatar.mp4", "copied.mp4"):
-        with pytest.raises(UserError, match="was written by this project.* give the output folder"):
+        with pytest.raises(UserError, match=r"was written by this project.* give the output folder"):
             prepare(tmp_path / source, tmp_path / "clips", SIZE)
     assert not (tmp_path / "clips").exists()
     assert prepare(tmp_path / "out", tmp_path / "clips", SIZE).videos == 2
@@ -34,7 +34,7 @@ def test_prepare_of_a_copied_manifest_says_what_to_give(films: Films, run: Run, 
     films.put(tmp_path / "videos/a.mp4")
     run(tmp_path / "videos", tmp_path / "out")
     shutil.copy(tmp_path / "out/manifest.parquet", tmp_path / "labels.parquet")
-    with pytest.raises(UserError, match="a copy of one.*to prepare, the output folder itself"):
+    with pytest.raises(UserError, match=r"a copy of one.*to prepare, the output folder itself"):
         prepare(tmp_path / "labels.parquet", tmp_path / "clips", SIZE)
 
 
