@@ -7,6 +7,7 @@ docs/design.md explains why a place is not a `UPath`.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from pathlib import Path
@@ -127,3 +128,29 @@ def only_local(where: Place, *, why: str) -> Path:
     if is_url(where):
         raise UserError(f"{where} is on an object store, and {why}; copy the folder here and give the copy.")
     return Path(where)
+
+
+def find_below(root: Path, *patterns: str) -> list[Path]:
+    """Files and folders with names like these below a folder, at any depth, sorted.
+
+    Links to folders are followed, except to one that is searched anyway, so that circles end.
+    """
+    found: list[Path] = []
+    seen: set[str] = set()
+    whole = os.path.realpath(root)
+    for place, folders, files in os.walk(root, followlinks=True):
+        folder = Path(place)
+        found += (
+            folder / name
+            for name in (*folders, *files)
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        )
+        for name in sorted(folders):
+            real = os.path.realpath(folder / name)
+            known = os.path.islink(folder / name) and Path(real).is_relative_to(whole)
+            if known or real in seen or Path(whole).is_relative_to(real):
+                folders.remove(name)
+            else:
+                seen.add(real)
+        folders.sort()
+    return sorted(found)

@@ -44,13 +44,12 @@ def keep_apart(
             raise _meet(writes, out, folder)
 
 
-def require_sources(records: Iterable[VideoRecord]) -> None:
-    """Raise `UserError` if one of the videos is an output of `anonymize`."""
+def require_sources(records: Iterable[VideoRecord], instead: str = "the video that it was made from") -> None:
+    """Raise `UserError` if one of the videos is an output of `anonymize`; give `instead`."""
     for record in records:
         if not places.is_url(record.path) and search.is_output(Path(record.path)):
             raise UserError(
-                f"{record.path} was written by this project, and outputs are never sources; give the video "
-                "that it was made from."
+                f"{record.path} was written by this project, and outputs are never sources; give {instead}."
             )
 
 

@@ -37,14 +37,17 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     splits = [split for split in SPLITS if (source.root / split).is_dir()]
     if splits:
         named = {
-            f"{split}/{name}": (name, split) for split in splits for name in files_below(source.root / split)
+            f"{split}/{name}": (name, split)
+            for split in splits
+            for name in files_below(source.root / split, problems)
         }
     else:
-        names = list(files_below(source.root))
+        names = list(files_below(source.root, problems))
         tested = _tested(names, source.options.test_share)
         named = {name: (name, "test" if name in tested else "train") for name in names}
     if not named:
-        raise UserError(f"{source.root} has no video and no image.")
+        said = "".join(f"; {problem}" for problem in problems.listed())
+        raise UserError(f"{source.root} has no video and no image{said}.")
     labels = defaultdict(set)
     for place, (name, split) in named.items():
         label, slash, _ = name.partition("/")

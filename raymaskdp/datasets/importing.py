@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from raymaskdp import config, places
+from raymaskdp.datasets import search
 from raymaskdp.datasets.manifest import VideoRecord, labels_of, write_table
 from raymaskdp.datasets.official import DatasetSource, Problem, Problems
 from raymaskdp.datasets.registry import DATASETS
@@ -114,9 +115,12 @@ def import_dataset(
 def _usable(records: Sequence[VideoRecord], problems: Problems) -> list[VideoRecord]:
     kept = []
     for record in records:
+        path = Path(record.path)
         if places.printable(record.path) != record.path:
             problems.add("file name that is not UTF-8", places.printable(record.path))
-        elif Path(record.path).stat().st_size:
+        elif path.suffix.lower() in search.VIDEO_SUFFIXES and search.is_output(path):  # named in a list
+            problems.add(f"left out: {search.OUTPUT}", record.path)
+        elif path.stat().st_size:
             kept.append(record)
         else:
             problems.add("empty file", record.path)

@@ -162,8 +162,9 @@ def read_table(path: Place) -> tuple[VideoRecord, ...]:
         raise UserError(f"Cannot read the manifest {path}: {why}.") from error
     if set(table.columns) >= search.OUTPUT_COLUMNS:
         raise UserError(
-            f"{path} is the manifest of an output folder of anonymize, and outputs are never sources; "
-            "give the folder or the manifest of the videos."
+            f"{path} is the manifest of an output folder of anonymize, or a copy of one, and outputs are "
+            "never sources; give the folder or the manifest of the videos, or, to prepare, the output folder "
+            "itself."
         )
     if "path" not in table.columns:
         raise UserError(

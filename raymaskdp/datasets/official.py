@@ -7,12 +7,12 @@ shows all problems.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raymaskdp.datasets import search
 from raymaskdp.datasets.ids import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from raymaskdp.errors import UserError
 
@@ -90,11 +90,18 @@ class Problems:
         )
 
 
-def files_below(folder: Path, suffixes: Collection[str] = MEDIA_SUFFIXES) -> Iterator[str]:
-    """Files with these suffixes at any depth, sorted, relative to `folder`, with `/`."""
-    for place, inner, names in os.walk(folder):
-        inner.sort()
-        relative = Path(place).relative_to(folder)
-        for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in suffixes and not name.startswith("."):
-                yield (relative / name).as_posix()
+def files_below(
+    folder: Path, problems: Problems, suffixes: Collection[str] = MEDIA_SUFFIXES
+) -> Iterator[str]:
+    """Files with these suffixes at any depth, sorted, relative to `folder`, with `/`.
+
+    Links to folders are followed, and what is left out is noted, as where `anonymize` searches a folder.
+    """
+    if not folder.is_dir():
+        return
+    found, left_out = search.below(folder, suffixes)
+    for reason, names in left_out.items():
+        for name in names:
+            problems.add(f"left out: {reason}", name)
+    for path in found:
+        yield path.as_posix()

@@ -10,7 +10,7 @@ import glob
 import json
 import mimetypes
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -41,8 +41,11 @@ _SYNC = b"G"  # 0x47, the first byte of each packet of a transport stream
 _CLOCKED = 4  # bytes of a clock before the packets of some
 
 
-def below(root: Path) -> tuple[list[Path], LeftOut]:
-    """The videos in a folder at any depth, linked folders included, relative to it and sorted."""
+def below(root: Path, suffixes: Collection[str] = VIDEO_SUFFIXES) -> tuple[list[Path], LeftOut]:
+    """The videos in a folder at any depth, linked folders included, relative to it and sorted.
+
+    Or the files with other `suffixes`; what is left out is named all the same.
+    """
     found: list[Path] = []
     left_out = _LeftOut()
     seen = {os.path.realpath(root)}
@@ -54,12 +57,12 @@ def below(root: Path) -> tuple[list[Path], LeftOut]:
             if why is not None:
                 folders.remove(name)
             if why == AGAIN or (
-                why == HIDDEN and any(_looks_like_one(inner) for inner in _files(folder / name))
+                why == HIDDEN and any(_ends_in(suffixes, inner) for inner in _files(folder / name))
             ):
                 left_out.add(why, f"{folder.relative_to(root) / name}{os.sep if why == HIDDEN else ''}")
         folders.sort()
         for name in names:
-            if _looks_like_one(name):
+            if _ends_in(suffixes, name):
                 _judge(folder / name, folder.relative_to(root) / name, found, left_out)
             elif (why := _why_unread(folder / name)) is not None:
                 left_out.add(why, str(folder.relative_to(root) / name))
@@ -110,7 +113,7 @@ def listed(url: str, names: Iterable[str]) -> tuple[list[Path], LeftOut]:
     found: list[Path] = []
     left_out = _LeftOut()
     for name in sorted(there):
-        if not _looks_like_one(name):
+        if not _ends_in(VIDEO_SUFFIXES, name):
             if _unread_by_name(PurePosixPath(name).name):
                 left_out.add(UNREAD, name)
             continue
@@ -162,7 +165,7 @@ def _judge(path: Path, name: Path, found: list[Path], left_out: _LeftOut) -> Non
         left_out.add(HIDDEN, str(name))  # such as `._clip.mp4`, which macOS puts beside `clip.mp4`
     elif not os.path.isfile(path) and os.access(path.parent, os.X_OK, effective_ids=True):
         left_out.add(BROKEN, str(name))
-    elif is_output(path):
+    elif not _ends_in(IMAGE_SUFFIXES, name.name) and is_output(path):
         left_out.add(OUTPUT, str(name))
     elif path.suffix.lower() == ".ts" and not _is_stream(path):
         left_out.add(NO_STREAM, str(name))
@@ -185,8 +188,8 @@ def _not_entered(folder: Path, root: Path, seen: set[str]) -> str | None:
     return None
 
 
-def _looks_like_one(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+def _ends_in(suffixes: Collection[str], name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in suffixes
 
 
 def _why_unread(path: Path) -> str | None:

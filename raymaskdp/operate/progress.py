@@ -77,9 +77,9 @@ def status(folder: Place) -> StatusResult:
         raise UserError(f"The folder {folder} does not exist.")
     damaged: list[str] = []
     found = readable(_anonymized, _anonymize_folders(root, damaged), damaged)
-    sweep_folders = sorted(path.parent for path in root.rglob("sweep.json"))
+    sweep_folders = sorted(path.parent for path in places.find_below(root, "sweep.json"))
     found += readable(_swept, sweep_folders, damaged)
-    runs = sorted(path.parent for path in root.rglob("plan.json"))
+    runs = sorted(path.parent for path in places.find_below(root, "plan.json"))
     alone = [path for path in runs if not any(path.is_relative_to(sweep) for sweep in sweep_folders)]
     found += readable(_trained, alone, damaged)
     if not found:
@@ -90,7 +90,7 @@ def status(folder: Place) -> StatusResult:
 
 
 def _anonymize_folders(root: Path, damaged: list[str]) -> list[Path]:
-    tables = readable(_with_outcomes, sorted(root.rglob(manifest.MANIFEST)), damaged)
+    tables = readable(_with_outcomes, places.find_below(root, manifest.MANIFEST), damaged)
     decided = {path.parent for path in tables if path is not None}
     return sorted(decided | progress.folders_below(root))
 
@@ -192,9 +192,9 @@ def _swept(folder: Path) -> Progress:
         total = _planned(config.load(sweeps.SweepConfig, folder / "sweep.yaml"))
     except UserError as error:
         raise Damaged(str(error)) from error
-    results = sorted((folder / "runs").rglob("result.json"), key=lambda path: path.stat().st_mtime)
-    curves = sorted((folder / "runs").rglob("curve.jsonl"), key=lambda path: path.stat().st_mtime)
-    latest = [*curves[-1:], folder / "sweep.json"]
+    results = places.find_below(folder / "runs", "result.json")
+    curves = places.find_below(folder / "runs", "curve.jsonl")
+    latest = [*curves, folder / "sweep.json"]
     return Progress(
         folder=str(folder),
         kind="sweep",

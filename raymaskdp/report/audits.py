@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from raymaskdp import places
 from raymaskdp.audit import AnonymizationAudit, TrainingAudit, anonymization, training
 from raymaskdp.errors import readable
 from raymaskdp.files import read_json
@@ -51,7 +52,7 @@ class Shown:
 def read_all(root: Path, damaged: list[str]) -> tuple[Shown, ...]:
     """The audits below `root`, those of videos first; unreadable ones are named in `damaged`."""
     read = functools.partial(_read, root=root)
-    found = [one for one in readable(read, sorted(root.rglob("audit.json")), damaged) if one is not None]
+    found = [one for one in readable(read, places.find_below(root, "audit.json"), damaged) if one is not None]
     return tuple(sorted(found, key=lambda audit: not audit.of_videos))
 
 

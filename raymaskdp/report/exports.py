@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +15,12 @@ from raymaskdp.files import atomic_path
 from raymaskdp.report.pictures import plots
 from raymaskdp.train.run.curve import read_curve
 from raymaskdp.train.run.result import read_result
+
+HERE = "here"
+"""What the searched folder itself is called."""
+
+MOST_BYTES = 200
+"""Of a folder's name in that of a file; a character has up to four."""
 
 
 def write(folder: Path, root: Path, manifests: Iterable[Path], runs: Sequence[Path]) -> tuple[str, ...]:
@@ -32,7 +40,13 @@ def write(folder: Path, root: Path, manifests: Iterable[Path], runs: Sequence[Pa
 
 
 def _name(folder: Path, root: Path) -> str:
-    return "-".join(folder.relative_to(root).parts) or "here"
+    """What a folder below `root` is called in the name of a file: no two are called the same."""
+    parts = folder.relative_to(root).parts
+    plain = "-".join(parts) or HERE
+    if len(parts) < 2 and parts != (HERE,) and len(os.fsencode(plain)) <= MOST_BYTES:
+        return plain
+    digest = hashlib.sha256(os.fsencode("/".join(parts))).hexdigest()[:8]
+    return f"{plain[-MOST_BYTES // 4 :]}-{digest}"
 
 
 def _table(path: Path, table: pd.DataFrame) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from raymaskdp import config as configuration
+from raymaskdp import places
 from raymaskdp.datasets.tables import read_parquet
 from raymaskdp.errors import Damaged
 from raymaskdp.files import read_file, read_json, sha256_file
@@ -53,7 +54,8 @@ class Run:
 
 def find_runs(root: Path) -> list[Path]:
     """Folders of finished runs below `root`; those inside a sweep are in its table instead."""
-    found = sorted(path.parent for path in root.rglob("result.json") if (path.parent / "plan.json").is_file())
+    results = places.find_below(root, "result.json")
+    found = sorted(path.parent for path in results if (path.parent / "plan.json").is_file())
     sweeps = find_sweeps(root)
     return [run for run in found if not any(run.is_relative_to(sweep) for sweep in sweeps)]
 
@@ -204,7 +206,7 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 def find_sweeps(root: Path) -> list[Path]:
     """Folders of sweeps below `root` that are finished, or damaged."""
-    return [path.parent for path in sorted(root.rglob("sweep.json")) if _is_over(path)]
+    return [path.parent for path in places.find_below(root, "sweep.json") if _is_over(path)]
 
 
 def _is_over(path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from raymaskdp import places
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.datasets.originals import original
 from raymaskdp.datasets.tables import read_parquet
@@ -98,7 +99,9 @@ def find(folder: Path, damaged: list[str]) -> list[Path]:
     For unreadable ones a sentence is added to `damaged`.
     """
     return [
-        path for path in readable(_with_outcomes, sorted(folder.rglob("manifest.parquet")), damaged) if path
+        path
+        for path in readable(_with_outcomes, places.find_below(folder, manifest.MANIFEST), damaged)
+        if path
     ]
 
 

@@ -159,7 +159,7 @@ def folders_below(root: Path) -> set[Path]:
     """Folders, including `root`, with traces of a run, even if it has decided nothing."""
     found = {root} if started_at(root) is not None else set()
     for kind in ("progress", "work"):
-        for path in root.rglob(f".*.{kind}"):
+        for path in places.find_below(root, f".*.{kind}"):
             within = path.name == f"{folders.INSIDE}.{kind}"
             name = path.name.removeprefix(".").removesuffix(f".{kind}")
             found.add(path.parent if within else path.with_name(name))

@@ -38,7 +38,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     if not labels:
         raise UserError(f"{lists} has no list *{ending}; unpack the official split files there.")
     problems.expect("classes", CLASSES, len(labels))
-    there = set(files_below(videos))
+    there = set(files_below(videos, problems))
     for name in sorted(there):
         if name.partition("/")[0] not in labels:
             problems.add("class without a list", name)

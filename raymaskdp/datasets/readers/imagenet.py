@@ -39,7 +39,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
             raise UserError(f"{root} has no folder {split!r}; unpack the archives of {split} pictures there.")
         solution = _solution(source) if split == "val" else {}
         count = 0
-        for name in files_below(folder):
+        for name in files_below(folder, problems):
             label, slash, _ = name.partition("/")
             if not slash:
                 label = solution.get(Path(name).stem, "")

@@ -45,7 +45,9 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
         anything = True
         lines = source.lines(path)
         rows = (
-            _official(source, split, names, path, lines) if "youtube_id" in lines[0] else _plain(path, lines)
+            _official(source, problems, (split, *names), path, lines)
+            if "youtube_id" in lines[0]
+            else _plain(path, lines)
         )
         seen: set[str] = set()
         for name, place, label in rows:
@@ -81,12 +83,12 @@ def _list(root: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _official(
-    source: DatasetSource, split: str, names: tuple[str, ...], path: Path, lines: list[str]
+    source: DatasetSource, problems: Problems, folders: tuple[str, ...], path: Path, lines: list[str]
 ) -> Iterator[tuple[str, str | None, str | None]]:
     """Name, path and label of each row; test lists may have no label, and whole videos no times."""
     places: dict[str, str] = {}
-    for folder in dict.fromkeys((split, *names)):
-        for file in files_below(source.root / folder):
+    for folder in dict.fromkeys(folders):
+        for file in files_below(source.root / folder, problems):
             stem = Path(file).stem
             places[stem] = f"{folder}/{file}"
     for row in csv.DictReader(lines):

@@ -54,7 +54,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     excused = _without_skeleton(source)
     seen = {"train": 0, "test": 0}
     names = set()
-    for file in files_below(videos):
+    for file in files_below(videos, problems):
         found = NAME.match(file.rpartition("/")[2])
         if not found:
             problems.add("file that is not named S…C…P…R…A…", file)

@@ -44,10 +44,10 @@ class SmarthomeOptions:
 def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
     """The videos of the protocol, with their skeletons if these are unpacked."""
     videos, protocol = source.folder("mp4"), source.options.protocol
-    skeletons = _skeletons(source.root)
+    skeletons = _skeletons(source.root, problems)
     count = 0
     seen = set()
-    for file in files_below(videos):
+    for file in files_below(videos, problems):
         found = NAME.match(file.rpartition("/")[2])
         if not found:
             problems.add("file that is not named ACTION_p…_r…_v…_c…", file)
@@ -90,11 +90,11 @@ def _split(protocol: str, action: str, subject: int, camera: int) -> str | None:
     return {VAL_CAMERA: "val", TEST_CAMERA: "test"}.get(camera)
 
 
-def _skeletons(root: Path) -> dict[str, str]:
+def _skeletons(root: Path, problems: Problems) -> dict[str, str]:
     """Skeleton files by the name of their video."""
     found: dict[str, str] = {}
     for folder in sorted(root.glob("skeleton*")):
-        for file in files_below(folder, {".json"}):
+        for file in files_below(folder, problems, {".json"}):
             name = NAME.match(file.rpartition("/")[2])
             if name:
                 found.setdefault(name[0], str(folder / file))

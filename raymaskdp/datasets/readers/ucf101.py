@@ -55,7 +55,7 @@ def read(source: DatasetSource, problems: Problems) -> Iterator[VideoRecord]:
                 listed[name] = split
                 if groups.setdefault(_group(name), split) != split:
                     problems.add("group of videos in both training and test", _group(name))
-    there = set(files_below(videos))
+    there = set(files_below(videos, problems))
     for name in sorted(there - listed.keys()):
         problems.add("video in neither list", name)
     for name, split in listed.items():

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from raymaskdp import places, storage
-from raymaskdp.datasets.apart import keep_apart
+from raymaskdp.datasets.apart import keep_apart, require_sources
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.datasets.originals import require_content
 from raymaskdp.datasets.search import OUTPUT_COLUMNS
@@ -65,7 +65,9 @@ def find_sources(source: Place) -> tuple[list[ClipSource], int]:
         columns = list(manifest.columns)
     if not set(columns) >= OUTPUT_COLUMNS | {"video_id"}:
         plain = places.only_local(source, why="is not an output folder of anonymize")
-        return [ClipSource(record=record, anonymized=None) for record in read_source(plain)], 0
+        records = read_source(plain)
+        require_sources(records, "the output folder of anonymize, so that what is public in it is known")
+        return [ClipSource(record=record, anonymized=None) for record in records], 0
     beside = _beside(table)
     done = manifest[manifest["status"] == "done"]
     fields = ("video_id", "label", "split", "subject", "camera")
