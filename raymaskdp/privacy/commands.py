@@ -71,6 +71,8 @@ class VerifyResult:
         least, if it is wrong about the other in 5 % of cases.
       promise: the meaning of the figures, in a sentence.
       warnings: facts that weaken it.
+      model_epsilon: of the model, with the cost of its initial weights on the same data; None if they cost
+        nothing, or their cost is not known.
     """
 
     steps_spent: int
@@ -84,16 +86,25 @@ class VerifyResult:
     misses: float
     promise: str
     warnings: tuple[str, ...] = ()
+    model_epsilon: float | None = None
 
     def __str__(self) -> str:
+        alone = (
+            f"ε = {self.epsilon:.4g} at δ = {self.delta:g} after {self.steps_spent} of {self.steps_planned} "
+            f"steps (second library: {self.second_opinion:.4g}; claimed for the whole run: "
+            f"{self.claimed_epsilon:.4g})."
+        )
+        if self.model_epsilon is not None:
+            alone = (
+                f"ε = {self.model_epsilon:.4g} at δ = {self.delta:g} for the model, with its initial "
+                f"weights; this run alone: {alone}"
+            )
         rows = "".join(
             f"\n  δ = {one.delta:<6g} {_figure(one.rdp):>8} by RDP {_figure(one.pld):>8} by PLD"
             for one in self.others
         )
         return (
-            f"ε = {self.epsilon:.4g} at δ = {self.delta:g} after {self.steps_spent} of {self.steps_planned} "
-            f"steps (second library: {self.second_opinion:.4g}; claimed for the whole run: "
-            f"{self.claimed_epsilon:.4g}).\n{self.promise}"
+            f"{alone}\n{self.promise}"
             f"\nε at other δ:{rows}"
             "\nA test of which of two adjacent data sets was trained on, which is wrong about one of them in "
             f"{FALSE_ALARMS:.0%} of cases, is wrong about the other in at least {self.misses:.1%}."

@@ -88,7 +88,7 @@ def _candidates(
             weight=int(weight_B[bin_M[one]]),
             bits=more_bits(first + int(one)),
         )
-    magnitude_M = whole_M + (fraction_M >= 0.5)
+    magnitude_M = whole_M + ((word_M >> np.uint64(63 - width)) & np.uint64(1)).astype(np.int64)
     return np.where(is_negative_M, -magnitude_M, magnitude_M), is_kept_M
 
 

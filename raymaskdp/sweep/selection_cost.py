@@ -59,8 +59,9 @@ class SelectionCost:
         if self.tuning == "public":
             return ()
         about = (
-            f"The trials differ in mechanism, unit or adjacency, so ε of several runs is about {self.about}, "
-            "which all of them bound at twice the contribution.",
+            "The trials, and the runs that their initial weights come from, differ in mechanism, unit or "
+            f"adjacency, so ε of several of these runs is about {self.about}, which all of them bound at "
+            "twice the contribution.",
         )
         without = (
             f"{self.not_private} of the trials had no privacy: no ε covers their models, nor the table and "

@@ -16,6 +16,7 @@ from raymaskdp.models import SCHEMES, ModelConfig
 from raymaskdp.places import Place
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.per_record.adaptive import AdaptiveNorm
+from raymaskdp.privacy.per_record.gradients import MOST_RECORDS
 from raymaskdp.privacy.plan import MASKED, Adjacency, ClippingName, Mechanism, Unit
 from raymaskdp.train.data.clips import ClipConfig
 
@@ -147,7 +148,7 @@ class ComputeConfig:
     workers: Annotated[int, check.Range(0)] | tuple[Annotated[int, check.POSITIVE], int] = 2
     gpus: Annotated[float, check.FRACTION] = 0.0
     threads: Annotated[int, check.POSITIVE] = 1
-    micro_batch: Annotated[int, check.POSITIVE] = 16
+    micro_batch: Annotated[int, check.Range(1, MOST_RECORDS)] = 16
     read_ahead: Annotated[int, check.Range(0)] = 2
     precision: Literal["float32", "bfloat16"] = "float32"
     cache_features: bool = True

@@ -70,7 +70,9 @@ def features_path(pixels: PixelInputs, model: nn.Module, config: ModelConfig) ->
     names = [record.name for record in pixels.records]
     # Weights are not enough: the preprocessing of pixels is an option, for example.
     options = {"name": config.name, "options": config.options, "batchnorm": config.batchnorm}
-    about = [VERSION, pixels.store.fingerprint, asdict(pixels.config), names, options]
+    # Labels are stored as positions in the list of classes.
+    content = [pixels.store.fingerprint, pixels.store.classes]
+    about = [VERSION, content, asdict(pixels.config), names, options]
     digest.update(json.dumps(about, sort_keys=True).encode())
     for name, value in model.state_dict().items():
         if not name.startswith("head."):

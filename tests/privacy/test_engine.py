@@ -114,7 +114,7 @@ def test_a_batch_of_bad_records_alone_gives_zero():
     assert all((value == 0).all() for value in found.gradients.values())
 
 
-def test_autocast_to_bfloat16_keeps_sums_in_float32_and_close():
+def test_autocast_to_bfloat16_keeps_sums_in_float64_and_close():
     plan = plan_of("maskdp", clips=2, clipping_norm=0.5)
     model, shape = build("tokens", 3)
     model = model.float()
@@ -132,7 +132,7 @@ def test_autocast_to_bfloat16_keeps_sums_in_float32_and_close():
     for name, value in rough.gradients.items():  # the call itself is not under autocast, wherever it stands
         assert torch.equal(value, inside.gradients[name]), name
     for name, value in exact.gradients.items():
-        assert rough.gradients[name].dtype == torch.float32
+        assert rough.gradients[name].dtype == torch.float64
         assert float((rough.gradients[name] - value).norm()) <= 0.1 * (float(value.norm()) + 0.05), name
 
 
@@ -191,7 +191,21 @@ def test_both_forms_of_a_linear_gradient_agree():
     assert (factors.squared_norms() >= exact).all()
     torch.testing.assert_close(factors.squared_norms(), exact, rtol=1e-5, atol=0.0)
     weights = torch.tensor([0.5, 0.0, 2.0])
-    torch.testing.assert_close(factors.weighted_sum(weights), torch.einsum("n,npd->pd", weights, full))
+    expected = torch.einsum("n,npd->pd", weights, full).double()
+    torch.testing.assert_close(factors.weighted_sum(weights), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_sums_of_factors_equal_brute_force_in_single_precision():
+    """Models in float64 hold no factors, so the tests above do not see them."""
+    plan = plan_of("dpsgd", clipping_norm=0.5)
+    model, shape = build("tokens", 5)
+    model, (inputs, labels) = model.float(), batch(shape, 5, 1, 5)
+    engine = GradientEngine(model, plan)
+    found = engine_sum(model, engine, inputs.float(), labels)
+    weights = torch.ones(5, 1, dtype=torch.float64)
+    expected = brute_force(model.double(), inputs, labels, weights, plan.make_clipping())
+    for name, value in expected.items():
+        torch.testing.assert_close(found.gradients[name], value, rtol=1e-3, atol=1e-5)
 
 
 def test_a_frozen_subtree_is_not_watched():

@@ -86,6 +86,20 @@ def test_a_tie_is_decided_by_further_digits(monkeypatch: pytest.MonkeyPatch) -> 
     assert decided == {True, False}
 
 
+def test_a_number_just_below_a_half_is_rounded_down() -> None:
+    """Its 63 bits after the point do not fit float64, which would make it one half."""
+
+    class Bits:
+        def integers(self, low: int, high: int, size: int, dtype: type = np.int64) -> np.ndarray:
+            return np.array([(1 << 63) - 1 if dtype is np.uint64 else 0], dtype)
+
+        def random(self, size: int) -> np.ndarray:
+            return np.zeros(size)
+
+    drawn = rounded_gaussian.rounded_gaussian(1, 1.0, Bits(), lambda candidate: np.random.default_rng(0))  # type: ignore[arg-type]
+    assert drawn.tolist() == [0]
+
+
 @pytest.mark.parametrize("deviation", [1.0, 3.7, LARGE])
 def test_no_weight_is_too_small(deviation: float) -> None:
     """Else a part of the density would be cut off. And none is so large that much is drawn in vain."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,18 @@ def test_trials_share_features_and_nothing_else_does(linear, store_path) -> None
         changed(linear, model__options={**options, "motion": True}),  # the same weights
     ]
     assert len({own, *map(path_of, others)}) == 1 + len(others)
+
+
+def test_another_order_of_the_classes_is_other_features(linear, store_path) -> None:
+    """They hold labels as positions in the list of classes."""
+    store = ClipStore.open(store_path)
+    records = records_of(store.split("train"), "video")
+    model = initial_model(linear, store)
+    turned = replace(store, declared=tuple(reversed(store.classes)))
+    paths = {
+        features_path(PixelInputs(one, records, linear.clips), model, linear.model) for one in (store, turned)
+    }
+    assert len(paths) == 2
 
 
 def test_features_are_computed_once(linear, monkeypatch) -> None:

@@ -299,7 +299,11 @@ def test_a_model_that_began_with_a_private_one_says_what_both_cost(base, tmp_pat
     assert f"epsilon = {both:.4g} at delta = 0.01, and not {second.epsilon:.4g} alone" in warning
     assert first.run in warning
     assert warning in str(second)
-    assert warning in verify(Path(second.run)).promise
+    checked = verify(Path(second.run))
+    assert warning in checked.promise
+    assert second.model_epsilon == checked.model_epsilon == pytest.approx(both)
+    assert f"ε = {both:.3g} at δ = 0.01 for the model" in str(second)
+    assert str(checked).startswith(f"ε = {both:.4g} at δ = 0.01 for the model")
     assert "initial weights" not in verify(Path(first.run)).promise
     shutil.move(base.data, tmp_path / "gone")
     try:
@@ -327,6 +331,10 @@ def test_weights_of_the_same_videos_prepared_otherwise_are_no_public_weights(
     weights = Path(without.run) / "model.safetensors"
     with pytest.raises(UserError, match="trained on the same data without privacy"):
         set_up(changed(base, init=weights))
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(weights)
+    with pytest.raises(UserError, match="trained on the same data without privacy"):
+        set_up(changed(base, init=link))
     shutil.rmtree(small)
     with pytest.raises(UserError, match="whether it had the same videos is not known; copy the weights"):
         set_up(changed(base, init=weights))

@@ -11,7 +11,7 @@ from raymaskdp.errors import UserError
 
 @dataclass
 class ClippedSum:
-    """Σ_i ĝ_i by parameter name, float32 or better; adds up over micro-batches and workers.
+    """Σ_i ĝ_i by parameter name, float64; adds up over micro-batches and workers.
 
     `gradients` and `num_bad` are private until noise is added: not for logs or artefacts.
 

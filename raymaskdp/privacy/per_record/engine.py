@@ -20,6 +20,7 @@ from raymaskdp.privacy.per_record.adaptive import COUNT, AdaptiveClipping
 from raymaskdp.privacy.per_record.apart import poisonings, prove_apart
 from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
 from raymaskdp.privacy.per_record.clipping import Clipping
+from raymaskdp.privacy.per_record.gradients import MOST_RECORDS
 from raymaskdp.privacy.per_record.layers import refuse_mixing, rule_for
 from raymaskdp.privacy.per_record.recording import Recording, WatchedLayer
 
@@ -74,7 +75,7 @@ class GradientEngine:
     def zero_sum(self) -> ClippedSum:
         """The sum over no record: the start of accumulation, and an empty share's contribution."""
         zeros = {
-            name: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32), requires_grad=False)
+            name: torch.zeros_like(p, dtype=torch.float64, requires_grad=False)
             for name, p in self._parameters.items()
         }
         if self.adapts:
@@ -103,6 +104,11 @@ class GradientEngine:
             raise UserError("A recording of this engine is already open; finish it first.")
         if num_records < 1:
             raise UserError("A recording needs at least one record; an empty share contributes zero_sum().")
+        if num_records > MOST_RECORDS:
+            raise UserError(
+                f"A recording may have at most {MOST_RECORDS} records, but this one has {num_records}: "
+                "larger sums round by more than the price of a step allows for; record them in parts."
+            )
         changed = [
             name
             for name, p in self._model.named_parameters()
@@ -239,8 +245,7 @@ class GradientEngine:
         factors_NG = torch.ones_like(norms_NG) if self._clipping is None else self._clipping.factors(norms_NG)
         factors_NG = torch.where(good_N[:, None], factors_NG, 0.0)
         for name, gradients in found.items():
-            weighted = gradients.weighted_sum(factors_NG[:, group_of[name]])
-            total.gradients[name] = weighted.to(total.gradients[name].dtype)
+            total.gradients[name] = gradients.weighted_sum(factors_NG[:, group_of[name]])
         if isinstance(self._clipping, AdaptiveClipping):
             total.gradients[COUNT] += self._clipping.count(norms_NG, good_N)
         total.num_bad = int((~good_N).sum())

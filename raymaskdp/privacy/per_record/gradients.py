@@ -2,6 +2,11 @@
 
 All forms are exact. Each gives the squared norms of its records' gradients, a sum of them weighted by
 record, and itself in full, for parameters that are used more than once.
+
+Sums over records are made in float64. In float32 each partial sum is rounded to its own size, so one record
+with large terms that cancel, or one that lifts partial sums above a power of two, changes how all others are
+rounded: it moved a sum by up to 2.2 C. In float64, sums of up to `MOST_RECORDS` records are wrong by less
+than 2^-12 C, for which `noise.MARGIN` pays. What is rounded before, in float32, is of one record alone.
 """
 
 from __future__ import annotations
@@ -26,14 +31,30 @@ class RecordGradients(Protocol):
         """
 
     def weighted_sum(self, factors_N: Tensor) -> Tensor:
-        """Σ_i factors_i g_i, shaped like the parameter. A record with factor 0 adds 0, even if not finite."""
+        """Σ_i factors_i g_i, float64, shaped like the parameter. A record with factor 0 adds 0, even if not
+        finite.
+        """
 
     def dense(self) -> Tensor:
         """g [N, *shape of the parameter]."""
 
 
+MOST_RECORDS = 1 << 13
+"""Records of a sum, at most.
+
+Products of factors are added up `GROUP` records at a time. A clipped record's terms are together no longer
+than C · 2^23 / T, because `Outer.squared_norms` counts their rounding in float32. So N records in sums of
+GROUP · T terms are wrong by at most N · GROUP · 2^-53 · 2^23 · C = N · 2^-26 C, and full gradients by
+N² · 2^-53 C.
+"""
+
+GROUP = 16
+
 BLOCK = 1 << 22
 """Numbers of a record that are squared at a time, so that their float64 copies stay small."""
+
+AT_A_TIME = 1 << 16
+"""Numbers of all records that are summed at a time; their float64 copies fit into a processor's cache."""
 
 
 def squared_norms(values_NM: Tensor) -> Tensor:
@@ -58,12 +79,14 @@ class Dense:
         return squared_norms(self._flat())
 
     def weighted_sum(self, factors_N: Tensor) -> Tensor:
-        flat = self._flat()
+        flat, factors_N = self._flat(), factors_N.double()
         dropped = factors_N == 0
         if bool(dropped.any()):
             # Zero times NaN is NaN: dropped values must be removed, not multiplied by zero.
             flat = flat.masked_fill(dropped[:, None], 0.0)
-        return (factors_N.to(flat) @ flat).view(self.values.shape[1:])
+        width = max(AT_A_TIME // max(len(flat), 1), 1)
+        blocks = [factors_N @ block.double() for block in flat.split(width, dim=1)]
+        return torch.cat(blocks).view(self.values.shape[1:])
 
     def dense(self) -> Tensor:
         return self.values
@@ -74,7 +97,10 @@ class Dense:
 
 @dataclass(frozen=True)
 class Outer:
-    """Gradients Σ_t g_t xₜᵀ of a linear map, held as their factors (ghost norms; Li et al. 2022)."""
+    """Gradients Σ_t g_t xₜᵀ of a linear map, held as their factors (ghost norms; Li et al. 2022).
+
+    Factors must be float32 or coarser for the bound of `MOST_RECORDS` to hold.
+    """
 
     outputs_NTP: Tensor
     inputs_NTD: Tensor
@@ -83,17 +109,20 @@ class Outer:
         # ‖Σ g xᵀ‖² = Σ_{s,t} (g_s·g_t)(x_s·x_t); in float64, because the terms may nearly cancel.
         g, x = self.outputs_NTP.double(), self.inputs_NTD.double()
         norms_N = ((g @ g.mT) * (x @ x.mT)).sum((1, 2)).clamp_min(0.0).sqrt()
-        # The sum is made in the type of the factors: adding T products rounds by at most T ε Σ_t |g_t||x_t|
-        # in length, which where the terms cancel may be longer than the gradient itself.
+        # Adding T products in float32 would round by at most T ε Σ_t |g_t||x_t|. The sum is made in float64,
+        # but with this allowance a clipped record has no terms larger than float64 can hold beside others.
         positions, epsilon = self.outputs_NTP.shape[1], torch.finfo(self.outputs_NTP.dtype).eps
         rounding_N = (torch.linalg.vector_norm(g, dim=2) * torch.linalg.vector_norm(x, dim=2)).sum(1)
         return (norms_N + positions * epsilon * rounding_N).square()
 
     def weighted_sum(self, factors_N: Tensor) -> Tensor:
         dropped = (factors_N == 0)[:, None, None]
-        g = (self.outputs_NTP * factors_N.to(self.outputs_NTP)[:, None, None]).masked_fill(dropped, 0.0)
+        g = (self.outputs_NTP.double() * factors_N.double()[:, None, None]).masked_fill(dropped, 0.0)
         x = self.inputs_NTD.masked_fill(dropped, 0.0)
-        return g.flatten(0, 1).T @ x.flatten(0, 1)
+        total = g.new_zeros(g.shape[2], x.shape[2])
+        for outputs, inputs in zip(g.split(GROUP), x.split(GROUP), strict=True):
+            total.addmm_(outputs.flatten(0, 1).T, inputs.flatten(0, 1).double())
+        return total
 
     def dense(self) -> Tensor:
         return self.outputs_NTP.mT @ self.inputs_NTD
@@ -114,7 +143,7 @@ class Rows:
         return squares_S.new_zeros(self.num_records).index_add_(0, self.records_S, squares_S)
 
     def weighted_sum(self, factors_N: Tensor) -> Tensor:
-        factors_S = factors_N.to(self.values_SD)[self.records_S][:, None]
+        factors_S = factors_N.double()[self.records_S][:, None]
         values = (self.values_SD * factors_S).masked_fill(factors_S == 0, 0.0)
         return values.new_zeros(self.num_rows, values.shape[1]).index_add_(0, self.rows_S, values)
 

@@ -44,7 +44,9 @@ def linear(
         # less than the true one.
         positions, features = inputs_NTD.shape[1], module.in_features + module.out_features
         weights = module.in_features * module.out_features
-        ghost = not signed and positions**2 * features < MOVED * weights
+        small = positions**2 * features < MOVED * weights
+        # Of factors in float64, a sum in float64 could lose as much as one in float32 of those in float32.
+        ghost = small and not signed and outputs_NTP.dtype == torch.float32
         found["weight"] = factors if ghost else Dense(factors.dense())
     return found
 

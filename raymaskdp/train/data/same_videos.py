@@ -37,12 +37,15 @@ def require_same_videos(out: Place, videos: Iterable[tuple[str, Callable[[], str
 
 
 def contents(store: ClipStore) -> set[str] | None:
-    """Digests of the sources of a store's videos; None if some are not known."""
+    """Digests of the files that the videos of a store were made from, and of their frames.
+
+    None if the file is not known of one of them.
+    """
     place: Place = store.url or store.path
     with ThreadPoolExecutor(max_workers=FETCHED_AT_A_TIME) as pool:
         found = set(pool.map(lambda video: _content(place, video.video_id), store.videos))
     known = {content for content in found if content}
-    return known if len(known) == len(found) else None
+    return known | {video.frames_sha256 for video in store.videos} if len(known) == len(found) else None
 
 
 def _has_table(out: Place) -> bool:

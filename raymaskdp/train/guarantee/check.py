@@ -13,7 +13,7 @@ from raymaskdp.privacy.budget import BudgetResult, CountedRun, Limit, budget, co
 from raymaskdp.privacy.commands import VerifyResult
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.store import ClipStore
-from raymaskdp.train.guarantee.origins import warnings_of
+from raymaskdp.train.guarantee.origins import epsilon_with_before, warnings_of
 from raymaskdp.train.run.setup import RunSetup
 
 
@@ -39,25 +39,27 @@ def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None 
             f"The ledger {ledger} announces {found.steps_spent} of {found.steps_planned} releases, but the "
             "run beside it is finished: lines are missing at its end."
         )
-    before = _of_first_weights(ledger, data)
+    before, epsilon = _of_first_weights(ledger, data)
     if before:
         before += ("The figures at other δ, and of tests, are of this run alone.",)
-    return replace(found, promise=" ".join([found.promise, *before]))
+    return replace(found, promise=" ".join([found.promise, *before]), model_epsilon=epsilon)
 
 
-def _of_first_weights(ledger: Path, data: str | None) -> tuple[str, ...]:
-    """The cost of initial weights that the ε of a ledger does not include, in a sentence."""
+def _of_first_weights(ledger: Path, data: str | None) -> tuple[tuple[str, ...], float | None]:
+    """The cost of initial weights that the ε of a ledger does not include, in a sentence; and ε with it."""
     settings = ledger.parent / "config.yaml"
     config = configuration.load(TrainConfig, settings) if settings.is_file() else None
     if config is None or config.init is None:
-        return ()
+        return (), None
     try:
-        return warnings_of(config, ClipStore.open(data or config.data), read_ledger(ledger).plan)
+        store, plan = ClipStore.open(data or config.data), read_ledger(ledger).plan
+        return warnings_of(config, store, plan), epsilon_with_before(config, store, plan)
     except (UserError, OSError):
-        return (
+        said = (
             f"The run began with {config.init}; whether those come from the same data, which would cost "
-            "more, can only be told beside its clip store.",
+            "more, can only be told beside its clip store."
         )
+        return (said,), None
 
 
 def budget_of(

@@ -24,7 +24,7 @@ def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan
     found: dict[str, PrivacyPlan] = {}
     init = config.init
     while init is not None:
-        folder = Path(init).absolute().parent
+        folder = Path(init).resolve().parent  # of the file itself, where a link leads to it
         plan_file, settings_file = folder / "plan.json", folder / "config.yaml"
         if str(folder) in found or not (plan_file.is_file() and settings_file.is_file()):
             break
@@ -75,9 +75,10 @@ def epsilon_with_before(config: TrainConfig, store: ClipStore, plan: PrivacyPlan
 
 
 def _shares_videos(earlier: TrainConfig, store: ClipStore) -> bool | None:
-    """Whether a run was on any video of this store, of whatever size; None if its store cannot be read.
+    """Whether a run was on any video of this store, of any size; None if its store cannot be read.
 
-    Videos are compared by the digests of their sources, so another preparation of them is the same video.
+    Videos are the same if their clips were made from files with the same content, or have the same frames. A
+    file that was encoded anew and prepared at another size is not recognized.
     """
     if str(earlier.data) == (store.url or str(store.path)):
         return True

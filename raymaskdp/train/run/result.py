@@ -64,6 +64,11 @@ class TrainResult:
                 f"ε = {self.epsilon:.3g} at δ = {self.delta:g} for one {self.unit} "
                 f"({self.adjacency} adjacency; RDP {self.epsilon_rdp:.3g}, PLD {self.epsilon_pld:.3g})"
             )
+            if self.model_epsilon is not None:
+                privacy = (
+                    f"ε = {self.model_epsilon:.3g} at δ = {self.delta:g} for the model, with its initial "
+                    f"weights; this run alone: {privacy}"
+                )
         lost = self.steps - self.updates
         redone = f"{lost} of them repeated and counted again, " if lost else ""
         return "\n".join(
