@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import pickle
-import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from raymaskdp import check, config, places, storage
+from raymaskdp.datasets import cells
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.distributed.map_rows import map_rows
@@ -74,9 +74,7 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         check.fields(self)
-        # As labels are: one word in two forms of Unicode would be two classes.
-        classes = tuple(unicodedata.normalize("NFC", name) for name in self.classes)
-        object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "classes", tuple(map(cells.plain, self.classes)))  # as labels are
         if self.width % self.token or self.height % self.token:
             raise UserError(
                 f"width ({self.width}) and height ({self.height}) must be multiples of token ({self.token})."
