@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from raymaskdp.errors import Damaged, MachineError, UserError
-from raymaskdp.places import LocalPath, Place
+from raymaskdp.places import LocalPath, Place, within
 
 MADE = ".made-by-raymaskdp"
 """In a folder: what this project wrote there, a line a file, as `sha256sum` writes them."""
@@ -163,6 +163,16 @@ def mark_outputs(folder: Path) -> None:
 def holds_outputs(folder: Path) -> bool:
     """Whether `mark_outputs` was called for a folder."""
     return OUTPUTS in _lists.of(folder).get("", ())
+
+
+def require_unpublished(path: Path, outputs: Iterable[Path]) -> None:
+    """Raise `UserError` for a place within a folder of outputs, for what shows people as they are."""
+    for folder in outputs:
+        if within(path, folder):
+            raise UserError(
+                f"{path} would show people as they are, and {folder} holds what may be passed on; "
+                "give a place outside of it with --out."
+            )
 
 
 def remove_made(folder: Path) -> None:

@@ -7,9 +7,16 @@ with the content of a URL is in `storage`. docs/design.md says why a place is no
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import fnmatch
+import functools
 import os
 import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -156,3 +163,38 @@ def find_below(root: Path, *patterns: str) -> list[Path]:
                 seen.add(real)
         folders.sort()
     return sorted(found)
+
+
+PREFIX = "raymaskdp-"
+MARK = ".temporary-of-raymaskdp"
+"""A file in each temporary folder, locked as long as its process lives."""
+
+KEPT_SECONDS = 24 * 3600
+"""Age from which the folder of a process that is gone is removed."""
+
+
+@contextlib.contextmanager
+def temporary_folder(kind: str = "") -> Iterator[Path]:
+    """A private folder that goes with the block; the first one of a process removes what others left."""
+    _remove_old_ones()
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{kind}") as made, open(Path(made) / MARK, "wb") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        folder = Path(made) / "content"
+        folder.mkdir(mode=0o700)
+        yield folder
+
+
+def remove_leftovers(now: float) -> None:
+    """Remove the folders of this user's killed processes that are older than a day."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), open(folder / MARK, "rb") as mark:
+            status = os.lstat(folder)
+            old = os.fstat(mark.fileno()).st_mtime < now - KEPT_SECONDS
+            if old and status.st_uid == os.geteuid() and not folder.is_symlink():
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by a process that lives
+                shutil.rmtree(folder)
+
+
+@functools.cache
+def _remove_old_ones() -> None:
+    remove_leftovers(time.time())

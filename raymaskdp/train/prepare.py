@@ -31,7 +31,14 @@ from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import MACHINE, MachineError, UserError, machine_lacks
-from raymaskdp.files import atomic_path, make_way, own_folder, require_free, sha256_file, write_json
+from raymaskdp.files import (
+    atomic_path,
+    make_way,
+    own_folder,
+    require_free,
+    sha256_file,
+    write_json,
+)
 from raymaskdp.places import Place
 from raymaskdp.train.data.clip_arrays import control_views, masked_views
 from raymaskdp.train.data.clip_sources import (
@@ -45,7 +52,7 @@ from raymaskdp.train.data.clip_sources import (
 from raymaskdp.train.data.positive_controls import People
 from raymaskdp.train.data.same_videos import CONTENT, require_same_videos
 from raymaskdp.train.data.store import FORMAT, PARTS, TABLE, about_store
-from raymaskdp.train.data.store_files import write_array, written_to
+from raymaskdp.train.data.store_files import remove_clips, write_array, written_to
 from raymaskdp.video import masks
 from raymaskdp.video.containers.same_file import SameFile
 
@@ -92,7 +99,7 @@ class PrepareResult:
       failed: videos that could not be read, with the reason; not in the store.
       sensitive: mean share of sensitive tokens.
       fingerprint: SHA-256 over everything in the store, and as private as that.
-      notes: contents that are in the store under several ids; a sentence each.
+      notes: contents that are in the store under several ids, and clips that were removed; a sentence each.
     """
 
     store: str
@@ -206,6 +213,7 @@ def _prepared(
             pd.DataFrame(rows).to_parquet(temporary, index=False)
         # The table of a prepare that was killed before this line is told by its digest.
         write_json(folder / "store.json", about | {TABLE: sha256_file(folder / "videos.parquet")})
+    gone = remove_clips(out, {one.record.video_id for one in sources}) if isinstance(out, Path) else ()
     return PrepareResult(
         store=str(out),
         videos=len(rows),
@@ -214,7 +222,7 @@ def _prepared(
         failed=failed,
         sensitive=float(np.mean([row["sensitive"] for row in rows])),
         fingerprint=fingerprint,
-        notes=doubles(_contents(sources, rows)),
+        notes=(*doubles(_contents(sources, rows)), *gone),
     )
 
 
