@@ -92,6 +92,13 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
     taken = next((at for at in (folder, *folder.parents) if os.path.isfile(at)), None)
     if taken is not None:
         raise UserError(f"{taken} is a file, and {folder} would be a folder; give another.")
+    link = next(
+        (at for at in (folder, *folder.parents) if os.path.islink(at) and not os.path.isdir(at)), None
+    )
+    if link is not None:
+        raise UserError(
+            f"{link} is a link that leads to no folder; make the one that it leads to, or give another place."
+        )
     try:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):

@@ -8,6 +8,7 @@ with the content of a URL is in `storage`. docs/design.md says why a place is no
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import fnmatch
 import functools
@@ -76,8 +77,14 @@ def visible(text: str) -> str:
 def require_ordinary(path: LocalPath, what: str = "") -> None:
     """Raise `UserError` for what is neither a file nor a folder, such as a pipe: reading it may never end.
 
-    Where nothing is, nothing is raised. `what` names the setting or the kind of file.
+    Also for a name that no file system takes. Where nothing is, nothing is raised. `what` names the setting
+    or the kind of file.
     """
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{what} {path} has too long a name; give a shorter one.".lstrip()) from error
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise UserError(
             f"{what} {path} is no file and no folder, but a pipe, a socket or a device; give a file.".lstrip()
@@ -117,9 +124,9 @@ def within(inner: Place, outer: Place) -> bool:
     if is_url(inner):
         parts, wanted = _parts(str(inner)), _parts(str(outer))
         return parts[: len(wanted)] == wanted
-    full = Path(inner).resolve()
+    full = Path(os.path.realpath(inner))  # which does not mind circles of links
     if not os.path.isdir(outer):
-        return full.is_relative_to(Path(outer).resolve())  # that is to come
+        return full.is_relative_to(os.path.realpath(outer))  # that is to come
     return any(os.path.exists(folder) and folder.samefile(outer) for folder in (full, *full.parents))
 
 

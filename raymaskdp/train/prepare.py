@@ -138,6 +138,8 @@ def prepare(
     check.in_range("workers", workers, low=0)
     source, out = (places.place(str(place)) for place in (source, out))
     out = out if places.is_url(out) else Path(out).absolute()  # workers start elsewhere
+    if isinstance(out, Path):
+        places.require_ordinary(out, "The clip store")
     sources, left_out = find_sources(source)
     require_apart(out, source, sources)
     _require_fitting(out, sources, settings)
