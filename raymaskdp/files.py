@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from raymaskdp.errors import Damaged, MachineError, UserError
-from raymaskdp.places import LocalPath, Place
+from raymaskdp.places import LocalPath, Place, within
 
 MADE = ".made-by-raymaskdp"
 """In a folder: the files that this project wrote there, a line each, in the format of `sha256sum`."""
@@ -92,6 +92,13 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
     taken = next((at for at in (folder, *folder.parents) if os.path.isfile(at)), None)
     if taken is not None:
         raise UserError(f"{taken} is a file, and {folder} would be a folder; give another.")
+    link = next(
+        (at for at in (folder, *folder.parents) if os.path.islink(at) and not os.path.isdir(at)), None
+    )
+    if link is not None:
+        raise UserError(
+            f"{link} is a link that leads to no folder; make the one that it leads to, or give another place."
+        )
     try:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
@@ -163,6 +170,16 @@ def mark_outputs(folder: Path) -> None:
 def holds_outputs(folder: Path) -> bool:
     """Whether `mark_outputs` was called for a folder."""
     return OUTPUTS in _lists.of(folder).get("", ())
+
+
+def require_unpublished(path: Path, outputs: Iterable[Path]) -> None:
+    """Raise `UserError` for a place within a folder of outputs, for what shows people as they are."""
+    for folder in outputs:
+        if within(path, folder):
+            raise UserError(
+                f"{path} would show people as they are, and {folder} holds what may be passed on; "
+                "give a place outside of it with --out."
+            )
 
 
 def remove_made(folder: Path) -> None:

@@ -7,9 +7,17 @@ docs/design.md explains why a place is not a `UPath`.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import fnmatch
+import functools
 import os
 import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -69,8 +77,14 @@ def visible(text: str) -> str:
 def require_ordinary(path: LocalPath, what: str = "") -> None:
     """Raise `UserError` for anything but a file or folder, such as a pipe: reading it may never end.
 
-    A missing path is no error. `what` names the setting or the kind of file.
+    Also for a name that no file system takes. Where nothing is, nothing is raised. `what` names the setting
+    or the kind of file.
     """
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{what} {path} has too long a name; give a shorter one.".lstrip()) from error
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise UserError(f"{what} {path} is a pipe, a socket or a device; give a file.".lstrip())
 
@@ -108,9 +122,9 @@ def within(inner: Place, outer: Place) -> bool:
     if is_url(inner):
         parts, wanted = _parts(str(inner)), _parts(str(outer))
         return parts[: len(wanted)] == wanted
-    full = Path(inner).resolve()
+    full = Path(os.path.realpath(inner))  # which does not mind circles of links
     if not os.path.isdir(outer):
-        return full.is_relative_to(Path(outer).resolve())  # that does not exist yet
+        return full.is_relative_to(os.path.realpath(outer))  # that is to come
     return any(os.path.exists(folder) and folder.samefile(outer) for folder in (full, *full.parents))
 
 
@@ -154,3 +168,38 @@ def find_below(root: Path, *patterns: str) -> list[Path]:
                 seen.add(real)
         folders.sort()
     return sorted(found)
+
+
+PREFIX = "raymaskdp-"
+MARK = ".temporary-of-raymaskdp"
+"""A file in each temporary folder, locked as long as its process lives."""
+
+KEPT_SECONDS = 24 * 3600
+"""Age from which the folder of a process that is gone is removed."""
+
+
+@contextlib.contextmanager
+def temporary_folder(kind: str = "") -> Iterator[Path]:
+    """A private folder that goes with the block; the first one of a process removes what others left."""
+    _remove_old_ones()
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{kind}") as made, open(Path(made) / MARK, "wb") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        folder = Path(made) / "content"
+        folder.mkdir(mode=0o700)
+        yield folder
+
+
+def remove_leftovers(now: float) -> None:
+    """Remove the folders of this user's killed processes that are older than a day."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), open(folder / MARK, "rb") as mark:
+            status = os.lstat(folder)
+            old = os.fstat(mark.fileno()).st_mtime < now - KEPT_SECONDS
+            if old and status.st_uid == os.geteuid() and not folder.is_symlink():
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by a process that lives
+                shutil.rmtree(folder)
+
+
+@functools.cache
+def _remove_old_ones() -> None:
+    remove_leftovers(time.time())

@@ -16,14 +16,13 @@ import hashlib
 import importlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, cache_dir
-from raymaskdp.places import LIBRARIES, Place, is_url, join, place, split
+from raymaskdp.places import LIBRARIES, Place, is_url, join, place, split, temporary_folder
 
 _FAILURES = (
     ("botocore.exceptions", "BotoCoreError"),
@@ -127,8 +126,8 @@ def local_copy(where: Place) -> Iterator[Path]:
     if not is_url(where):
         yield Path(where)
         return
-    with tempfile.TemporaryDirectory(prefix="raymaskdp-") as folder:
-        copy = Path(folder) / split(str(where))[1]
+    with temporary_folder() as folder:
+        copy = folder / split(str(where))[1]
         _fetch(str(where), copy)
         yield copy
 

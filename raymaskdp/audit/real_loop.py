@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from raymaskdp.audit.attacks.canaries import CanaryTest, Expected, outcome_of, s
 from raymaskdp.audit.faults import FAULTS
 from raymaskdp.files import sha256_file, write_json
 from raymaskdp.models import ModelConfig
+from raymaskdp.places import temporary_folder
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.privacy.audit import NUM_UNUSED, CanaryRecords, Release, audit
 from raymaskdp.train import ClipConfig, ComputeConfig, OptimizerConfig, PrivacyConfig, TrainConfig, train
@@ -118,9 +118,9 @@ def audit_loop(plan: PrivacyPlan | None, *, steps: int, seed: int) -> tuple[Cana
 
 def train_on(records: CanaryRecords, plan: PrivacyPlan, key: Key) -> list[Release]:
     """Run `train` on canaries with `plan`; a `Program` for `privacy.audit.audit`."""
-    with tempfile.TemporaryDirectory(prefix="raymaskdp-audit-") as work:
-        _write_store(Path(work) / "clips", records, plan)
-        config = _config(Path(work), plan)
+    with temporary_folder("audit-") as work:
+        _write_store(work / "clips", records, plan)
+        config = _config(work, plan)
         job = set_up(config).job
         if job.plan != plan:
             raise ValueError(f"the run would have the plan {job.plan}, not {plan}")

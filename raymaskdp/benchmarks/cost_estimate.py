@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +18,7 @@ from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.datasets.manifest import VideoRecord, read_source, write_table
 from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.operate.estimate import EstimateConfig, estimate
+from raymaskdp.places import temporary_folder
 from raymaskdp.synthetic.cast import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 
@@ -89,7 +89,7 @@ class CostEstimateResult:
 
 def benchmark_estimate(config: CostEstimateConfig) -> CostEstimateResult:
     """Estimate, run, and compare. The workers are those of a running Ray cluster, as in practice."""
-    with tempfile.TemporaryDirectory(prefix="raymaskdp-plan-") as folder:
+    with temporary_folder("plan-") as folder:
         source = _draw(Path(folder), config)
         profile = Path(folder) / "profile.yaml"
         first = estimate(source, EstimateConfig(sample=config.sample, nodes=(1,), save_profile=profile))

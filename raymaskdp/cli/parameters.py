@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from raymaskdp import config, places
+from raymaskdp.errors import UserError
 from raymaskdp.places import Place
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -49,6 +52,13 @@ def json_option(command: Command) -> Command:
 def show(result: Any, as_json: bool) -> None:
     """Print a result: its fields as JSON, or its `str` for people."""
     if as_json:
-        print(places.printable(json.dumps(config.to_dict(result), ensure_ascii=False)))
+        text = places.printable(json.dumps(config.to_dict(result), ensure_ascii=False))
     else:
-        print("\n".join(map(places.visible, str(result).split("\n"))))
+        text = "\n".join(map(places.visible, str(result).split("\n")))
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in its buffer
+        raise UserError(
+            f"Cannot write to the standard output ({error.strerror}); the command itself is done."
+        ) from error

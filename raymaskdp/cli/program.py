@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,8 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:  # a separate program
         keep_chatter_out()
         _say_warnings()
+        _print_anything()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        _require_working_folder()
         status = cli.main(args=arguments, prog_name="raymaskdp", standalone_mode=False)
     except UserError as error:
         return _fail(places.visible(str(error)), arguments)
@@ -87,6 +91,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted; run the same command again to resume.", arguments, status=130)
     return status if isinstance(status, int) else 0
+
+
+def _print_anything() -> None:
+    """Have letters that a terminal does not know printed as their numbers, instead of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _require_working_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("The working folder was deleted; change to one that is there.") from error
 
 
 def _say_warnings() -> None:

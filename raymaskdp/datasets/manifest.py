@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import logging
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from raymaskdp import places, storage
-from raymaskdp.datasets import search
+from raymaskdp.datasets import cells, search
 from raymaskdp.datasets.ids import VIDEO_SUFFIXES, stable_id, why_no_id
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
@@ -24,6 +24,12 @@ from raymaskdp.places import Place
 TABLE_SUFFIXES = frozenset({".parquet", ".csv"})
 TABLES = ("manifest.parquet", "manifest.csv")
 """The names of a table that replaces the search of a folder."""
+
+
+NAMES = ("label", "split", "subject", "camera")
+"""Fields in which equal names mean the same."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +61,10 @@ class VideoRecord:
     skeleton: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("label", "split", "subject", "camera"):
-            # Two Unicode forms of one word would be two people, or two classes.
+        for name in NAMES:
             text: str | None = getattr(self, name)
             if text is not None:
-                object.__setattr__(self, name, unicodedata.normalize("NFC", text))
+                object.__setattr__(self, name, cells.plain(text))
         if wrong := why_no_id(self.video_id):
             raise UserError(f"The video id {self.video_id!r} {wrong}; rename it in the manifest.")
 
@@ -151,12 +156,14 @@ def _named(names: Iterable[Path], root: Path) -> tuple[VideoRecord, ...]:
 def read_table(path: Place) -> tuple[VideoRecord, ...]:
     """Records from a Parquet or CSV table; `path` is required, relative paths start at the table.
 
-    The table, and the files that it names, may be on an object store. A table there may not name local files.
+    The table, and what it names, may be on an object store. A table there names nothing of this machine. A
+    list in the column `label` is a set of findings. Raises `UserError` for a table that cannot be read so.
     """
     content = io.BytesIO(storage.read(str(path))) if places.is_url(path) else Path(path)
     try:
         read = _read_parquet if Path(path).suffix.lower() == ".parquet" else _read_csv
         table = _columns(read(content), path)
+        rows = _rows(table)
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
         raise UserError(f"Cannot read the manifest {path}: {why}.") from error
@@ -172,18 +179,35 @@ def read_table(path: Place) -> tuple[VideoRecord, ...]:
         )
     if table.empty:
         raise UserError(f"The manifest {path} has no row.")
-    fields = [field.name for field in dataclasses.fields(VideoRecord)]
     records = []
-    for row in table.to_dict("records"):
-        given = {name: str(row[name]) for name in fields if name in row and not pd.isna(row[name])}
-        values = {name: text for name, text in given.items() if text.strip()}  # an empty field is None
+    for values in rows:
         if "path" not in values:
             raise UserError(f"The manifest {path} has a row without a path; fill it in or remove the row.")
         for place in values.keys() & {"path", "skeleton"}:
             values[place] = _beside(path, values[place])
-        values.setdefault("video_id", stable_id(_name_of(path, values["path"])))
+        name = _name_of(path, values["path"])
+        if not name.name:
+            raise UserError(f"The manifest {path} names the folder {values['path']} as a video; correct it.")
+        values.setdefault("video_id", stable_id(name))
         records.append(VideoRecord(**values))
     return _unique(records)
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    """The fields of each row, without empty ones. Raises `ValueError` for a column that holds no text."""
+    fields = [field.name for field in dataclasses.fields(VideoRecord)]
+    rows = []
+    for row in table[[name for name in fields if name in table.columns]].to_dict("records"):
+        given = {str(name): cells.text_of(row[name], str(name), findings=("label",)) for name in row}
+        texts = {name: text for name, text in given.items() if text is not None}
+        rows.append(
+            {
+                name: text
+                for name, text in texts.items()
+                if (cells.plain(text) if name in NAMES else text.strip())
+            }
+        )
+    return rows
 
 
 def _name_of(table: Place, path: str) -> Path:
@@ -295,6 +319,9 @@ def _columns(table: pd.DataFrame, path: Place) -> pd.DataFrame:
     twice = [name for name, count in Counter(names).items() if count > 1 and name in fields]
     if twice:
         raise UserError(f"The manifest {path} has more than one column {twice[0]!r}; keep one of them.")
+    others = sorted({name for name, count in Counter(names).items() if count > 1})
+    if others:
+        _log.warning("The manifest %s has more than one column %r, which is not used here.", path, others[0])
     return table.set_axis(names, axis=1)
 
 

@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import random
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import require_ours, write_json
 from raymaskdp.operate.cluster_simulation import Cluster, simulate
 from raymaskdp.operate.cost_model import Profile, Size, learn, samples_of
-from raymaskdp.places import Place
+from raymaskdp.places import Place, temporary_folder
 from raymaskdp.video import sandbox
 
 PROBED = 400
@@ -280,11 +279,11 @@ def _measure(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> Profi
     """
     twice = dataclasses.replace(records[0], video_id=f"{records[0].video_id}-first")
     items = [Pending(record=record) for record in (twice, *records)]
-    with tempfile.TemporaryDirectory(prefix="raymaskdp-plan-") as folder, ray_cluster(num_cpus=1):
-        out, unverified = Path(folder) / "out", Path(folder) / "work"
+    with temporary_folder("plan-") as folder, ray_cluster(num_cpus=1):
+        out, unverified = folder / "out", folder / "work"
         out.mkdir()
         unverified.mkdir()
-        job = stages.Job(out=out, work=unverified, secret=SecretFile.at(Path(folder) / "secret"))
+        job = stages.Job(out=out, work=unverified, secret=SecretFile.at(folder / "secret"))
         began = time.perf_counter()
         done = list(
             tqdm(

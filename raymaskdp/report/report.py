@@ -84,6 +84,8 @@ def report(
     )
     damaged: list[str] = []
     manifests = videos.find(root, damaged)
+    if show_sources:
+        files.require_unpublished(path, [manifest.parent for manifest in manifests])
     read_videos = functools.partial(
         videos.read, root=root, show_sources=show_sources, player_files=player_files
     )

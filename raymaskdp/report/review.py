@@ -147,6 +147,7 @@ def _small(frame_HW3: np.ndarray) -> str:
 
 
 def _write(path: Path, out: Path, cases: list[ReviewCase]) -> None:
+    files.require_unpublished(path, [out])
     text = pages.render("review.html", out=str(out), cases=cases)
     with files.atomic_path(path, of=out) as temporary:
         temporary.touch(mode=0o600)

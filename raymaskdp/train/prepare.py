@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import pickle
-import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +26,19 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from raymaskdp import check, config, places, storage
+from raymaskdp.datasets import cells
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import MACHINE, MachineError, UserError, machine_lacks
-from raymaskdp.files import atomic_path, make_way, own_folder, require_free, sha256_file, write_json
+from raymaskdp.files import (
+    atomic_path,
+    make_way,
+    own_folder,
+    require_free,
+    sha256_file,
+    write_json,
+)
 from raymaskdp.places import Place
 from raymaskdp.train.data.clip_arrays import control_views, masked_views
 from raymaskdp.train.data.clip_sources import (
@@ -45,7 +52,7 @@ from raymaskdp.train.data.clip_sources import (
 from raymaskdp.train.data.positive_controls import People
 from raymaskdp.train.data.same_videos import CONTENT, require_same_videos
 from raymaskdp.train.data.store import FORMAT, PARTS, TABLE, about_store
-from raymaskdp.train.data.store_files import write_array, written_to
+from raymaskdp.train.data.store_files import remove_clips, write_array, written_to
 from raymaskdp.video import masks
 from raymaskdp.video.containers.same_file import SameFile
 
@@ -74,9 +81,7 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         check.fields(self)
-        # As for labels: one word in two Unicode forms would be two classes.
-        classes = tuple(unicodedata.normalize("NFC", name) for name in self.classes)
-        object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "classes", tuple(map(cells.plain, self.classes)))  # as labels are
         if self.width % self.token or self.height % self.token:
             raise UserError(
                 f"width ({self.width}) and height ({self.height}) must be multiples of token ({self.token})."
@@ -94,7 +99,7 @@ class PrepareResult:
       failed: videos that could not be read, with the reason; not in the store.
       sensitive: mean share of sensitive tokens.
       fingerprint: SHA-256 over everything in the store, and as private as that.
-      notes: contents that the store has under several ids; a sentence each.
+      notes: contents that are in the store under several ids, and clips that were removed; a sentence each.
     """
 
     store: str
@@ -133,6 +138,8 @@ def prepare(
     check.in_range("workers", workers, low=0)
     source, out = (places.place(str(place)) for place in (source, out))
     out = out if places.is_url(out) else Path(out).absolute()  # workers start elsewhere
+    if isinstance(out, Path):
+        places.require_ordinary(out, "The clip store")
     sources, left_out = find_sources(source)
     require_apart(out, source, sources)
     _require_fitting(out, sources, settings)
@@ -208,6 +215,7 @@ def _prepared(
             pd.DataFrame(rows).to_parquet(temporary, index=False)
         # The table of a prepare that was killed before this line is recognised by its digest.
         write_json(folder / "store.json", about | {TABLE: sha256_file(folder / "videos.parquet")})
+    gone = remove_clips(out, {one.record.video_id for one in sources}) if isinstance(out, Path) else ()
     return PrepareResult(
         store=str(out),
         videos=len(rows),
@@ -216,7 +224,7 @@ def _prepared(
         failed=failed,
         sensitive=float(np.mean([row["sensitive"] for row in rows])),
         fingerprint=fingerprint,
-        notes=doubles(_contents(sources, rows)),
+        notes=(*doubles(_contents(sources, rows)), *gone),
     )
 
 

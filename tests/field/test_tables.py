@@ -164,3 +164,84 @@ def test_commas_at_the_ends_of_lines_and_lines_without_anything_mean_nothing(tmp
     (tmp_path / "x.csv").write_text('path,label\n\na.mp4,x,, \n,\n"b, c.mp4"\n')
     one, two = read_source(tmp_path / "x.csv")
     assert (one.label, two.label, Path(two.path).name) == ("x", None, "b, c.mp4")
+
+
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [
+        ([["a", "b"], ["c"]], ["|a|b|", "|c|"]),
+        ([["a"], []], ["|a|", "|"]),
+        ([["Edema", "Pleural Effusion"], None], ["|Edema|Pleural Effusion|", None]),
+    ],
+)
+def test_lists_as_labels_are_sets_of_findings(
+    labels: list[list[str] | None], read: list[str | None], tmp_path: Path
+) -> None:
+    path = tmp_path / "list.parquet"
+    pd.DataFrame({"path": ["a.mp4", "b.mp4"], "label": labels}).to_parquet(path)
+    records = read_source(path)
+    assert [record.label for record in records] == read
+    write_table(tmp_path / "again.parquet", records)
+    assert [record.label for record in read_source(tmp_path / "again.parquet")] == read
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"path": [b"a.mp4"]}, "the column 'path' holds bytes, not text"),
+        ({"path": ["a.mp4"], "label": [b"a"]}, "the column 'label' holds bytes, not text"),
+        ({"path": ["a.mp4"], "label": [{"a": 1}]}, "the column 'label' holds groups of values"),
+        ({"path": ["a.mp4"], "subject": [["a", "b"]]}, "the column 'subject' holds lists"),
+        ({"path": ["a.mp4"], "label": [["a|b"]]}, r"an empty name, or one with '\|' in it"),
+        ({"path": ["a.mp4"], "label": [["a", None]]}, "an empty name"),
+        ({"path": ["."]}, "names the folder .* as a video"),
+        ({"path": ["/"]}, "names the folder / as a video"),
+    ],
+    ids=str,
+)
+def test_a_column_that_is_no_text_is_refused_by_name(
+    columns: dict[str, list[object]], said: str, tmp_path: Path
+) -> None:
+    pd.DataFrame(columns).to_parquet(tmp_path / "list.parquet")
+    with pytest.raises(UserError, match=said):
+        read_source(tmp_path / "list.parquet")
+
+
+def test_what_nobody_sees_makes_no_class(tmp_path: Path) -> None:
+    """Characters of no width, and spaces of other kinds; not the joiners that are part of a word."""
+    word = "می\u200cخواهم"
+    names = ["b\u200b", "\ufeffb", "b\u00ad", "\u200eb", "b\u200d", "b\u00a0", "a\u00a0b", word, "\u200b"]
+    rows = [f"{number}.mp4,{name},x{name}" for number, name in enumerate(names)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,subject", *rows]), encoding="utf-8")
+    records = read_source(tmp_path / "list.csv")
+    assert [record.label for record in records] == [*["b"] * 6, "a b", word, None]
+    assert {record.subject for record in records[:6]} == {"xb"}
+    assert PrepareConfig(classes=("b\u200b", "a")).classes == ("b", "a")
+
+
+def test_a_column_twice_that_is_not_used_is_said_in_a_line_of_ours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "list.csv").write_text("path,note,note\na.mp4,x,y\n")
+    assert len(read_source(tmp_path / "list.csv")) == 1
+    assert "more than one column 'note'" in caplog.text
+    assert not recwarn.list
+
+
+def test_a_manifest_with_a_row_without_a_path_or_a_row_twice_is_refused(
+    films: Films, run: Run, tmp_path: Path
+) -> None:
+    films.put(tmp_path / "videos/a.mp4", tmp_path / "videos/b.mp4")
+    run(tmp_path / "videos", tmp_path / "out")
+    manifest = tmp_path / "out/manifest.parquet"
+    whole = pd.read_parquet(manifest)
+    changed = whole.copy()
+    changed.loc[changed["video_id"] == "b", "path"] = None
+    for table, said in (
+        (changed, "the row of b lacks its path"),
+        (pd.concat([whole, whole.iloc[:1]]), "a has more than one row"),
+        (whole.drop(columns=["path"]), "the row of a lacks its path"),
+    ):
+        table.to_parquet(manifest, index=False)
+        with pytest.raises(UserError, match=said):
+            prepare(tmp_path / "out", tmp_path / "clips", SIZE)

@@ -18,7 +18,7 @@ from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.datasets.originals import original
 from raymaskdp.errors import UserError
-from raymaskdp.files import atomic_path, require_ours
+from raymaskdp.files import atomic_path, require_ours, require_unpublished
 from raymaskdp.places import LocalPath
 from raymaskdp.report.pictures.filmstrips import GAP_PX, beside, frame_indices
 from raymaskdp.video import reader
@@ -62,7 +62,8 @@ def sheet(
       out: a .png or .jpg file.
       videos, frames: largest numbers of videos, and of frames of each.
       height: of a frame in the sheet, pixels.
-      show_sources: add frames of the *source* videos; otherwise the removed area is drawn on white.
+      show_sources: add frames of the *source* videos; otherwise the removed area is drawn on white. Such a
+        sheet is for its owner alone, and never lies among the outputs.
 
     Raises:
       UserError: there is no anonymized video, or a requested source is missing.
@@ -70,6 +71,8 @@ def sheet(
     if Path(out).suffix.lower() not in SUFFIXES:
         raise UserError(f"A contact sheet is an image; give {out} one of the endings {', '.join(SUFFIXES)}.")
     require_ours(Path(out), of=Path(folder))  # before the work
+    if show_sources:
+        require_unpublished(Path(out), [Path(folder)])
     rows = manifest.read_manifest(Path(folder))
     if not rows:
         raise UserError(f"{folder} has no manifest.parquet; give a folder that anonymize wrote.")
@@ -87,6 +90,7 @@ def sheet(
         encoded, data = cv2.imencode(Path(out).suffix, cv2.cvtColor(np.vstack(padded), cv2.COLOR_RGB2BGR))
         if not encoded:
             raise RuntimeError("OpenCV could not encode the contact sheet.")
+        temporary.touch(mode=0o600 if show_sources else 0o666)
         temporary.write_bytes(data.tobytes())
     return SheetResult(path=str(out), videos=tuple(row.video_id for row in chosen))
 

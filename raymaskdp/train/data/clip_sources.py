@@ -17,7 +17,7 @@ from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.datasets.originals import require_content
 from raymaskdp.datasets.search import OUTPUT_COLUMNS
 from raymaskdp.datasets.tables import read_parquet
-from raymaskdp.errors import UserError
+from raymaskdp.errors import Damaged, UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.places import Place
 from raymaskdp.train.data.positive_controls import People
@@ -70,10 +70,11 @@ def find_sources(source: Place) -> tuple[list[ClipSource], int]:
         return [ClipSource(record=record, anonymized=None) for record in records], 0
     beside = _beside(table)
     done = manifest[manifest["status"] == "done"]
+    _require_whole(done, table)
     fields = ("video_id", "label", "split", "subject", "camera")
     sources = []
     for row in done.to_dict("records"):
-        values = {name: str(row[name]) for name in fields if not pd.isna(row[name])}
+        values = {name: str(row[name]) for name in fields if not pd.isna(row.get(name))}
         path = row["path"] if places.is_url(row["path"]) else beside(row["path"])
         with_video = _beside(path)
         sources.append(
@@ -87,6 +88,17 @@ def find_sources(source: Place) -> tuple[list[ClipSource], int]:
             )
         )
     return sources, len(manifest) - len(done)
+
+
+def _require_whole(done: pd.DataFrame, table: Place) -> None:
+    """Raise `Damaged` unless each done video has one row, with its places."""
+    places_of = done.reindex(columns=["video_id", "path", "source"])
+    if places_of.isna().any(axis=None):
+        name = places_of[places_of.isna().any(axis=1)]["video_id"].iloc[0]
+        raise Damaged(f"{table} is damaged: the row of {name} lacks its path or its source; anonymize again.")
+    if done["video_id"].duplicated().any():
+        name = done["video_id"][done["video_id"].duplicated()].iloc[0]
+        raise Damaged(f"{table} is damaged: {name} has more than one row; anonymize again.")
 
 
 def require_apart(out: Place, source: Place, sources: Sequence[ClipSource]) -> None:

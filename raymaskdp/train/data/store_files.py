@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from raymaskdp import places, storage
 from raymaskdp.errors import UserError
-from raymaskdp.files import MADE, atomic_path, sha256_file
-from raymaskdp.places import LocalPath, Place
+from raymaskdp.files import MADE, atomic_path, require_ours, sha256_file
+from raymaskdp.places import LocalPath, Place, temporary_folder
 from raymaskdp.train.data.store import PARTS
 
 
@@ -31,8 +30,7 @@ def written_to(out: Place) -> Iterator[Path]:
     if not places.is_url(out):
         yield Path(out)
         return
-    with tempfile.TemporaryDirectory(prefix="raymaskdp-") as scratch:
-        folder = Path(scratch)
+    with temporary_folder() as folder:
         yield folder
         files = [path for path in folder.rglob("*") if path.is_file() and path.name != MADE]
         for path in sorted(files, key=lambda path: (path.suffix == ".json", path)):
@@ -41,6 +39,29 @@ def written_to(out: Place) -> Iterator[Path]:
             if path.parent != folder and part is not None:
                 _keep_foreign(url, about_url=f"{url.removesuffix(part)}{PARTS[-1]}")
             storage.publish(path, url)
+
+
+def remove_clips(out: Path, wanted: Collection[str]) -> tuple[str, ...]:
+    """Remove what was stored of videos that are not wanted any more; a sentence about them, or none."""
+    gone, kept = set(), set()
+    for path in (out / "clips").iterdir():
+        part = next((part for part in PARTS if path.name.endswith(f".{part}")), None)
+        name = path.name.removesuffix(f".{part}")
+        if part is None or name in wanted:
+            continue
+        try:
+            require_ours(path)
+        except UserError:
+            kept.add(path.name)
+            continue
+        path.unlink()
+        gone.add(name)
+    notes = []
+    if gone:
+        notes.append(f"the clips of {', '.join(sorted(gone))}, not in the source any more, were removed")
+    if kept:
+        notes.append(f"{', '.join(sorted(kept))} in {out / 'clips'}, not as written here, stay")
+    return tuple(notes)
 
 
 def _keep_foreign(url: str, about_url: str) -> None:

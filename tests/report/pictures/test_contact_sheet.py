@@ -59,8 +59,8 @@ def test_sources_are_shown_only_when_asked_for(folder: Path) -> None:
     assert share(folder / "plain.png", BLUE) == 0
     assert share(folder / "plain.png", GREEN) > 0.15
     assert share(folder / "plain.png", YELLOW) > 0.02
-    sheet(folder, folder / "whole.png", frames=3, show_sources=True)
-    assert share(folder / "whole.png", BLUE) > 0.15
+    sheet(folder, folder.with_name(f"{folder.name}-whole.png"), frames=3, show_sources=True)
+    assert share(folder.with_name(f"{folder.name}-whole.png"), BLUE) > 0.15
 
 
 def test_what_cannot_be_drawn_is_said(folder: Path, tmp_path: Path) -> None:
