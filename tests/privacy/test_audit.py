@@ -194,7 +194,7 @@ def test_a_plan_that_promises_nothing_is_refused():
     plan = PrivacyPlan(
         mechanism="sgd", num_records=4, expected_batch=1, steps=1, delta=1e-5, noise_multiplier=0.0
     )
-    with pytest.raises(UserError, match="promises nothing"):
+    with pytest.raises(UserError, match="has no guarantee"):
         audit(run_plan, plan)
 
 

@@ -162,8 +162,8 @@ class Reentrant(NoGrad):
     [
         (Functional, "inner.weight"),
         (RawMatrix, "matrix.*einsum"),
-        (BatchMean, "apart in the forward pass: at what comes before the module 'head'"),
-        (Borrowed, "apart in the forward pass: at what comes before the module 'head'"),
+        (BatchMean, "apart in the forward pass: at the code before the module 'head'"),
+        (Borrowed, "apart in the forward pass: at the code before the module 'head'"),
         (ZeroHead, "inner.*mixes"),
         (TimeFirst, "inner.*must be the batch"),
         (lambda: TimeFirst(tokens=4), "apart.*inner.*batch_first"),

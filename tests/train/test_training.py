@@ -266,7 +266,7 @@ def test_the_number_of_workers_may_change_on_the_way(base, tmp_path) -> None:
     assert not same_weights(alone, together)
     result = train(moving)
     assert (result.updates, result.steps) == (5, 6)
-    assert "1 of them redone and counted again" in str(result)
+    assert "1 of them repeated and counted again" in str(result)
 
 
 def checkpoint_step(job: TrainingJob) -> int:
