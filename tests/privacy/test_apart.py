@@ -102,7 +102,7 @@ def sum_of(model: nn.Module, records: int) -> None:
 @pytest.mark.parametrize("records", [2, 5, 16])
 @pytest.mark.parametrize("kind", [DetachedStatistics, ByRank, FrozenBatchNorm, Standardising])
 def test_mixing_without_gradients_is_refused_by_name(kind: type[nn.Module], records: int) -> None:
-    with pytest.raises(UserError, match=rf"at the module 'stem' \({kind.__name__}\) what one record gives"):
+    with pytest.raises(UserError, match=rf"at the module 'stem' \({kind.__name__}\) one record's result"):
         sum_of(Model(kind()), records)
 
 
