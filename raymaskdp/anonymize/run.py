@@ -82,6 +82,11 @@ class AnonymizeResult:
             f"{self.done} done, {self.quarantined} quarantined, {self.failed} failed "
             f"({self.reused} were finished before); {self.frames} anonymized frames in {self.out}"
         ]
+        nobody = sum(row.status == "done" and not manifest.person_frames(row) for row in self.rows)
+        if nobody:
+            lines.append(f"  in {nobody} of the videos that are done, nobody was found")
+        if self.quarantined:
+            lines.append(f"  see why: raymaskdp review {self.out}")
         left_out = (row for row in self.rows if row.status != "done")
         lines += [f"  {row.status}: {row.video_id}: {row.reason}" for row in left_out]
         lines += [f"  note: {note}" for note in self.notes]

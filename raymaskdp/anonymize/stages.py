@@ -272,6 +272,9 @@ class Synthesize:
         with _timed(metrics, "seconds_synthesis"):
             layers = write_layers(makes, pieces, composite_path=composite_path, avatar_path=avatar_path)
         metrics |= {"pieces": len(pieces), "pieces_resumed": layers.resumed}
+        again = layers.checks.below_silhouettes() - int(scene.doubts_T.sum())
+        if again > 0:
+            metrics["doubts"] = {**metrics["doubts"], "a person was detected in the finished frame": again}
         with _timed(metrics, "seconds_verify"):
             problems = layers.checks.failures()
             if background.mosaic is not None and background.mosaic.surviving:
@@ -291,7 +294,7 @@ class Synthesize:
         metrics |= {f"avatars_{name}": count for name, count in layers.refined.items()}
         film.require_same()  # so that the verdict and the outputs are of the content with the digest
         if problems:
-            return quarantined(item, problems, metrics=metrics), {}
+            return quarantined(item, problems, layers.checks.lowered(), metrics=metrics), {}
         write_npz(work / f"{name}.npz", published_arrays(scene, layers, float(info.fps)))
         digests = {
             f"{name}{suffix}": sha256_file(work / f"{name}{suffix}") for suffix in manifest.DATA_SUFFIXES

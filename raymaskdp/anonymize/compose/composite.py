@@ -37,8 +37,8 @@ class CompositeConfig:
       max_shade: a shadow that touches a person and is at most this fraction of the frame is replaced, too,
         even a very soft one; a larger one is a change of light, and stays.
       keep_objects: which moved objects outside the masks stay: "named" for those that the detector has a
-        class for, such as balls, cups and chairs; "none"; or "all". "all" also keeps any part of a person
-        that the masks miss, so inspect the results before you share them.
+        class for, such as balls and cups, but not furniture or vehicles; "none"; or "all". "all" also keeps
+        any part of a person that the masks miss, so inspect the results before you share them.
       refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their feet;
         "embedded" corrects both with the bundled network; "diffusion" makes harmonized avatars more realistic
         with a large pretrained model, which needs weights; "none" leaves them as rendered. Installed packages

@@ -36,7 +36,7 @@ class Scene:
       motions: P of them, in the same order; a person without a pose in a frame is a silhouette in it.
       doubts_TB: film of the regions in which there may be a person without a track.
       doubts_T: int64 [T], the number of such regions in each frame.
-      things_TB: film of the objects that a detector finds, such as balls, cups and chairs.
+      things_TB: film of the objects that a detector finds, such as balls and cups.
     """
 
     height: int

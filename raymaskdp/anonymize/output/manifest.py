@@ -73,6 +73,11 @@ class Row:
     metrics: str
 
 
+def person_frames(row: Row) -> int:
+    """Number of people, added up over the frames of a finished video; 0 if nobody was detected."""
+    return sum(json.loads(row.metrics).get("person_frames", {}).values())
+
+
 def row_of(item: Decided, config_sha256: str) -> Row:
     """The manifest row of a decided item."""
     record, info = item.record, item.info

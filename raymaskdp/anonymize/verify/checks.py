@@ -79,6 +79,16 @@ class FrameChecks:
         """Person-frames by rung, the highest first."""
         return {name.removesuffix("_T"): int(getattr(self, name).sum()) for name in _RUNGS}
 
+    def below_silhouettes(self) -> int:
+        """Person-frames on a rung below silhouettes."""
+        rungs = self.by_rung()
+        return sum(rungs.values()) - rungs["avatars"] - rungs["silhouettes"]
+
+    def lowered(self) -> list[int]:
+        """Frames with a rung below silhouettes."""
+        found: list[int] = np.flatnonzero(self.background_T + self.filled_T + self.blank_T).tolist()
+        return found
+
     def failures(self) -> list[str]:
         """Failed checks, with their frames; a video with one cannot be released."""
         found = []
@@ -93,14 +103,19 @@ class FrameChecks:
     def excesses(self) -> list[str]:
         """Limits of the ladder that the video exceeds."""
         found = []
-        rungs = self.by_rung()
-        people = sum(rungs.values())
-        low = people - rungs["avatars"] - rungs["silhouettes"]
-        if people and low > self._config.max_redacted * people:
-            found.append(f"{low / people:.0%} of the person-frames are less than a silhouette")
+        people, low = sum(self.by_rung().values()), self.below_silhouettes()
+        # A few redacted frames in a video without tracked people are all of its person-frames, but little.
+        of = max(people, len(self.avatars_T))
+        if low > self._config.max_redacted * of:
+            found.append(
+                f"people are redacted to less than a silhouette {low} times in {len(self.avatars_T)} frames "
+                f"with {people} person-frames (verify.max_redacted={self._config.max_redacted:g})"
+            )
         blanked = float(self.blanked_T.mean())
         if blanked > self._config.max_blank:
-            found.append(f"{blanked:.0%} of the frames are blank")
+            found.append(
+                f"{blanked:.0%} of the frames are blank (verify.max_blank={self._config.max_blank:g})"
+            )
         return found
 
     def summary(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class VerifyConfig:
       detector_side: side of that detector's input, pixels.
       detector_confidence: least confidence of that detector for a person to be redacted.
       max_redacted: a video is quarantined if more than this fraction of its person-frames is shown as less
-        than a silhouette.
+        than a silhouette. Frames count where there are more of them than person-frames.
       max_blank: a video is quarantined if more than this fraction of its frames is blank.
       empty: status of a video without any detected person: "done" with 0 people, or "quarantine".
     """

@@ -47,8 +47,11 @@ INSIDE = 0.6
 
 _CELL = 8
 
-TURNS = 4
-"""Number of parts of a frame that are processed in turn."""
+PARTS = 4
+"""Number of parts of a frame that are processed besides the whole."""
+
+ROUND_S = 0.07
+"""Seconds in which all parts are processed once. People who walk stay in their boxes for so long."""
 
 
 class Rung(IntEnum):
@@ -86,24 +89,24 @@ class LadderFrame:
 class SecondDetector(Protocol):
     """Detects people in a frame that must show none."""
 
-    def __call__(self, frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
-        """Boxes, float [N, 4], of the whole frame and one of its `TURNS` parts; of all parts for None."""
+    def __call__(self, frame_HW3: np.ndarray, parts: tuple[int, ...] | None = None) -> np.ndarray:
+        """Boxes, float [N, 4], of the whole frame and some of its `PARTS` parts; of all parts for None."""
 
 
 class ChangedFrames:
     """Runs the detectors on the frames of one video that differ from the last processed one.
 
     The means of all small cells are compared: a person who enters changes some of them by far more than
-    noise. A changed frame is processed as a whole and in one part, which alternates from frame to frame.
-    Detections are redacted for longer than one cycle. A static frame is processed once in each part.
+    noise. A changed frame is processed as a whole and, at high frame rates, in one or two of its parts, which
+    alternate from frame to frame. A static frame is processed once in each part.
     """
 
     def __init__(self, look: SecondDetector, fps: float) -> None:
         self._look = look
         self._every = _every(fps)
-        self._takes_turns = 2 * _held(fps) + 1 >= TURNS
+        self._frames = next(frames for frames in (4, 2, 1) if frames <= max(1.0, ROUND_S * fps))
         self._last: np.ndarray | None = None
-        self._found: dict[int | None, np.ndarray] = {}
+        self._found: dict[tuple[int, ...] | None, np.ndarray] = {}
 
     def __call__(self, frame_HW3: np.ndarray, index: int) -> np.ndarray:
         """Detections in frame `index`, float64 [N, 4]; once a second in all parts, even without a change."""
@@ -113,9 +116,10 @@ class ChangedFrames:
         anyhow = index % self._every == 0
         if anyhow or self._last is None or np.abs(small - self._last).max() > SAME_LEVELS:
             self._last, self._found = small, {}
-        turn = None if anyhow or not self._takes_turns else index % TURNS
-        if None not in self._found and turn not in self._found:
-            self._found[turn] = self._look(frame_HW3, turn)
+        parts = tuple(range(index % self._frames, PARTS, self._frames))
+        wanted = None if anyhow or len(parts) == PARTS else parts
+        if None not in self._found and wanted not in self._found:
+            self._found[wanted] = self._look(frame_HW3, wanted)
         return np.concatenate(list(self._found.values()))
 
 

@@ -48,17 +48,18 @@ class LookAgain:
         self._networks = PoseNetworks(confidence=0.5, limit=1)
         self._own = people_detector(config)
 
-    def __call__(self, frame_HW3: np.ndarray, turn: int | None = None) -> np.ndarray:
+    def __call__(self, frame_HW3: np.ndarray, parts: tuple[int, ...] | None = None) -> np.ndarray:
         """Detections, float64 [N, 4]: boxes in pixels, faces enlarged to heads.
 
         Args:
-          turn: the quarter of the frame that is processed besides the whole, 0 to 3; None for all four.
+          parts: the quarters of the frame that are processed besides the whole, 0 to 3; None for all four.
         """
         if not self._config.look_again:
             return np.zeros((0, 4))
         found = [np.zeros((0, 4)), self._faces(frame_HW3), self._people(frame_HW3)]
-        parts = self._parts(*frame_HW3.shape[:2])
-        for x0, y0, x1, y1 in parts if turn is None else parts[turn : turn + 1]:
+        quarters_N = self._parts(*frame_HW3.shape[:2])
+        chosen = range(len(quarters_N)) if parts is None else parts
+        for x0, y0, x1, y1 in (quarters_N[part] for part in chosen if part < len(quarters_N)):
             close_N4 = self._people(np.ascontiguousarray(frame_HW3[y0:y1, x0:x1]))
             found.append(close_N4 + np.array([x0, y0, x0, y0]))
         if self._own is not None:

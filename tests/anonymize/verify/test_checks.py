@@ -75,10 +75,24 @@ def test_a_limit_is_on_the_share_of_what_is_less_than_a_silhouette(rungs: list[i
 
 def test_a_limit_is_on_blank_frames_whoever_is_in_them() -> None:
     assert checks(VerifyConfig(max_redacted=1), blanked=1, blank=1, avatars=0).excesses() == [
-        "25% of the frames are blank"
+        "25% of the frames are blank (verify.max_blank=0.2)"
     ]
     assert checks(VerifyConfig(max_blank=0.25), blanked=1, blank=1, avatars=0).excesses() == []
     assert checks(VerifyConfig(max_blank=0, max_redacted=0)).excesses() == []
+
+
+def test_a_few_redacted_frames_of_a_video_without_tracked_people_are_little_of_it() -> None:
+    """Two of thirty were all of its person-frames, so one false alarm refused the video."""
+    made = FrameChecks(VerifyConfig(), num_frames=30, height=8, width=8)
+    for index in range(30):
+        made.add(index, **{**SOUND, "avatars": 0, "background": int(index < 15)})
+    assert made.excesses() == []
+    assert made.lowered() == list(range(15))
+    made.background_T[15] = 1
+    assert made.excesses() == [
+        "people are redacted to less than a silhouette 16 times in 30 frames with 16 person-frames "
+        "(verify.max_redacted=0.5)"
+    ]
 
 
 def test_an_empty_video_is_beyond_no_limit() -> None:
