@@ -28,8 +28,8 @@ from raymaskdp.video.writer import VideoWriter
 
 pytestmark = pytest.mark.slow
 
-ANYTHING = VerifyConfig(max_redacted=1, max_blank=1)
-"""No limit: redacted videos are inspected here, and not refused."""
+DEFAULTS = VerifyConfig()
+"""The limits of a user who sets none: what is redacted here is not so much that a video is refused."""
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def rungs(row: Row) -> dict[str, int]:
 def test_somebody_beside_a_person_who_is_known(large: Film, tmp_path: Path, hidden: Shown) -> None:
     """One has an avatar; the other one, of whom no search knows, is redacted in every frame."""
     scene = stage(tmp_path, large, [[Shown(0, dx=-60), hidden]] * 8)
-    (row,) = scene.anonymized(tmp_path / "out", veto=False, verify=ANYTHING).rows
+    (row,) = scene.anonymized(tmp_path / "out", veto=False, verify=DEFAULTS).rows
     assert row.status == "done", row.reason
     counts = rungs(row)
     assert counts["avatars"] + counts["blank"] >= 8
@@ -95,7 +95,7 @@ def test_somebody_behind_a_person_who_is_known(large: Film, tmp_path: Path) -> N
     points = large.truth.pixels(large.truth.joints).mean((1, 2))[:, 0]
     beside = Shown(1, dx=0.6 * float(points[0] - points[1]), known=False)
     scene = stage(tmp_path, large, [[beside, Shown(0)]] * 8)
-    (row,) = scene.anonymized(tmp_path / "out", veto=False, verify=ANYTHING).rows
+    (row,) = scene.anonymized(tmp_path / "out", veto=False, verify=DEFAULTS).rows
     assert row.status == "done", row.reason
     assert least_removed(scene, tmp_path / "out", 0) > 0.95
 
@@ -107,10 +107,10 @@ def test_a_person_of_one_frame(large: Film, tmp_path: Path, searched: bool) -> N
     frames[9] = [Shown(0, known=False)]
     scene = stage(tmp_path, large, frames)
     if searched:
-        config = AnonymizeConfig(workers=0, verify=ANYTHING)
+        config = AnonymizeConfig(workers=0, verify=DEFAULTS)
         (row,) = anonymize(scene.video, tmp_path / "out", config, progress=False).rows
     else:
-        (row,) = scene.anonymized(tmp_path / "out", veto=False, verify=ANYTHING).rows
+        (row,) = scene.anonymized(tmp_path / "out", veto=False, verify=DEFAULTS).rows
     assert row.status == "done", row.reason
     gone = removed(tmp_path / "out")
     assert gone[9][scene.masks[9][0]].mean() > 0.97
@@ -145,7 +145,7 @@ def test_a_face_on_a_poster(large: Film, shared_videos: Path, tmp_path: Path) ->
             with_poster[hung] = poster
             writer.write(with_poster)
     assert all(len(look.faces(frame_HW3[:200, :200])) for frame_HW3 in stream(scene.video))
-    (row,) = scene.anonymized(tmp_path / "out", veto=False, verify=ANYTHING).rows
+    (row,) = scene.anonymized(tmp_path / "out", veto=False, verify=DEFAULTS).rows
     assert row.status == "done", row.reason
     middle = np.s_[50:120, 40:90]
     for gone_HW, after_HW3 in zip(removed(tmp_path / "out"), stream(tmp_path / "out/scene.mp4"), strict=True):
@@ -160,7 +160,7 @@ def test_a_crowd_of_thirty(large: Film, tmp_path: Path) -> None:
         for number in range(30)
     ]
     scene = stage(tmp_path, large, [places] * 6)
-    config = AnonymizeConfig(workers=0, verify=ANYTHING)
+    config = AnonymizeConfig(workers=0, verify=DEFAULTS)
     (row,) = anonymize(scene.video, tmp_path / "out", config, progress=False).rows
     assert row.status == "done", row.reason
     gone = removed(tmp_path / "out")
@@ -172,4 +172,5 @@ def test_a_crowd_of_thirty(large: Film, tmp_path: Path) -> None:
     )
     assert shares.shape[1] == 30
     assert (shares > 0.9).mean() > 0.9, shares.round(2).tolist()
-    assert sum(rungs(row).values()) >= 6 * 27
+    # People who stand behind others may be inside their boxes, and are counted with them.
+    assert sum(rungs(row).values()) >= 6 * 25

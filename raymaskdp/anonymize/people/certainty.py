@@ -34,6 +34,9 @@ PART = 0.75
 """Share of a box inside another person's box from which it may be a part of that person: an arm, a head or
 legs."""
 
+SAME = 0.9
+"""The same, from which a doubtful box is that person; in a crowd boxes of several people overlap by less."""
+
 BOX_MARGIN = 0.06
 """Margin of a box that is painted into a mask, as a share of its longer side."""
 
@@ -90,6 +93,6 @@ def _is_of_one(box_4: np.ndarray, people: Sequence[BoxTrack], frame: int) -> boo
             boxes.share_inside(box_4[None], other_4[None])[0, 0],
             boxes.share_inside(other_4[None], box_4[None])[0, 0],
         )
-        >= PART
+        >= SAME
         for other_4 in others
     )
