@@ -81,7 +81,7 @@ def test_a_killed_run_is_taken_up_where_it_broke_off(undisturbed: Undisturbed, t
         f"secret_file={config.secret_file}", f"piece_seconds={PIECE_SECONDS}",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    chunks = tmp_path / ".killed.chunks"
+    chunks = tmp_path / ".killed.pieces"
     wait_for_pieces(chunks, lambda: process.poll() is None)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -92,7 +92,7 @@ def test_a_killed_run_is_taken_up_where_it_broke_off(undisturbed: Undisturbed, t
     row = anonymize(undisturbed.source, killed, config, progress=False).rows[0]
     assert row.status == "done", row.reason
     metrics = json.loads(row.metrics)
-    assert metrics["chunks"] == PIECES
+    assert metrics["pieces"] == PIECES
     assert metrics["pieces_resumed"] == len(finished) >= 2
     assert not chunks.exists()  # it had unverified frames
     assert undisturbed.files_of(killed) == undisturbed.files_of(undisturbed.out)
@@ -108,7 +108,7 @@ def test_the_next_actor_goes_on_behind_a_killed_ones_last_piece(
     over = threading.Event()
 
     def kill() -> None:
-        wait_for_pieces(tmp_path / ".out.chunks", lambda: not over.is_set())
+        wait_for_pieces(tmp_path / ".out.pieces", lambda: not over.is_set())
         killed.extend(pid for pid in map_workers() if not over.is_set())
         for pid in killed:
             os.kill(pid, signal.SIGKILL)

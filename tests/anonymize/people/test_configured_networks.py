@@ -135,7 +135,7 @@ def test_the_example_is_a_configuration() -> None:
 
 def test_the_second_look_is_by_another_network(networks: dict[str, str]) -> None:
     inside = Path(networks["detector"]) / "model.onnx"
-    with pytest.raises(UserError, match="the second look must be by another network"):
+    with pytest.raises(UserError, match="the second detection must be by another network"):
         AnonymizeConfig(pose=PoseConfig(detector=networks["detector"]), verify=VerifyConfig(detector=inside))
 
 
