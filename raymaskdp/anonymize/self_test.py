@@ -17,6 +17,7 @@ from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
+from raymaskdp.files import sha256_file
 from raymaskdp.video import masks, sandbox
 from raymaskdp.video.containers.same_file import look
 from raymaskdp.video.mask_film import MaskFilm
@@ -48,7 +49,7 @@ def known_item(folder: Path, limits: DecodeLimits) -> Analyzed:
     record = VideoRecord(video_id=path.stem, path=str(path))
     return Analyzed(
         record=record,
-        source_sha256="",
+        source_sha256=sha256_file(path),
         source_seen=look(path),
         info=info,
         num_people=1,

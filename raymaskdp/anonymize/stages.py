@@ -274,7 +274,10 @@ class Synthesize:
         metrics |= {"pieces": len(pieces), "pieces_resumed": layers.resumed}
         again = layers.checks.below_silhouettes() - int(scene.doubts_T.sum())
         if again > 0:
-            metrics["doubts"] = {**metrics["doubts"], "a person was detected in the finished frame": again}
+            metrics["doubts"] = {
+                **metrics.get("doubts", {}),
+                "a person was detected in the finished frame": again,
+            }
         with _timed(metrics, "seconds_verify"):
             problems = layers.checks.failures()
             if background.mosaic is not None and background.mosaic.surviving:

@@ -32,6 +32,7 @@ from raymaskdp.models import ModelConfig
 from raymaskdp.places import temporary_folder
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.privacy.audit import NUM_UNUSED, CanaryRecords, Release, audit
+from raymaskdp.privacy.per_record.gradients import MOST_RECORDS
 from raymaskdp.train import ClipConfig, ComputeConfig, OptimizerConfig, PrivacyConfig, TrainConfig, train
 from raymaskdp.train.run.curve import StepReport
 from raymaskdp.train.run.setup import set_up
@@ -209,6 +210,6 @@ def _config(work: Path, plan: PrivacyPlan) -> TrainConfig:
         # The release is the difference of consecutive weights.
         optimizer=OptimizerConfig(learning_rate=LEARNING_RATE, momentum=0.0, schedule="constant"),
         compute=ComputeConfig(
-            workers=0, micro_batch=1 << 20, checkpoint_every=1, progress=False, tensorboard=False
+            workers=0, micro_batch=MOST_RECORDS, checkpoint_every=1, progress=False, tensorboard=False
         ),
     )

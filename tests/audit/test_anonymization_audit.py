@@ -53,7 +53,7 @@ def test_planted_leaks_are_named(tmp_path: Path) -> None:
     sources, out = draw(tmp_path, Leak(shape_kept=True, layer_mixed=0.4, colours_kept=True))
     found = "\n".join(audit_anonymization(out, sources, settings=FAST).findings)
     assert "limb lengths, anonymized to source" in found
-    assert "avatar layer holds pixels of the source" in found
+    assert "avatar layer contains pixels of the source" in found
     assert "appearance, anonymized to source" in found
 
 
