@@ -215,7 +215,9 @@ class Synthesize:
 
     def self_test(self, folder: Path) -> None:
         """Finish a known video in `folder`; raises the error of a faulty machine."""
-        require_avatar(self._make(known_item(folder, self._config.decode), folder)[0])
+        source = folder / "source"  # apart from the outputs, which have the same name
+        source.mkdir()
+        require_avatar(self._make(known_item(source, self._config.decode), folder)[0])
 
     def _synthesize(self, item: Analyzed) -> Decided:
         with tempfile.TemporaryDirectory(dir=self._job.work) as folder:

@@ -152,8 +152,8 @@ def _run(
         all_reduce(worker, [*total.gradients.values(), *public_sum.values(), shown_loss, ask])
         update = noise.private_update(total, step)
         for name, parameter in trainable.items():
-            gradient = update[name] + plan.public_scale * public_sum[name]
-            parameter.grad = gradient.to(parameter.dtype)  # a sum without noise is float64
+            both = update[name] + plan.public_scale * public_sum[name]
+            parameter.grad = both.to(parameter.dtype)  # a sum without noise is float64
         if norm is not None:
             norm.fill_(noise.plan.clipping_norm)  # of the next step
         set_learning_rate(optimizer, config.optimizer, step, plan.steps)
