@@ -57,7 +57,7 @@ def test_what_a_run_publishes_holds_the_updates_that_the_plan_makes(mechanism) -
 @pytest.mark.parametrize("mechanism", ["maskdp", "maskdp-full", "multiclip"])
 def test_train_as_it_is_passes(mechanism, clipping) -> None:
     plan = dataclasses.replace(reference_at(STEPS, mechanism=mechanism), clipping=clipping)
-    report = audit(train_on, plan, runs=1)
+    report = audit(train_on, plan, runs=1, seed=2)
     assert report.findings == ()
     assert 0.95 < report.noise_over_claimed < 1.05
 

@@ -56,7 +56,7 @@ def test_dataset_import_names_what_it_leaves_out(films: Films, run: Run, tmp_pat
     assert records == {"wave__a", "linked__b"}
     assert problems.pop("left out: written by this project") == ("wave/output.mp4",)
     assert set(problems.pop("left out: a hidden file, or in a hidden folder")) == {".hid/", "wave/.h.mp4"}
-    assert problems.pop("left out: of a kind that is not read here") == ("wave/c.wtv",)
+    assert problems.pop("left out: of an unsupported format") == ("wave/c.wtv",)
     assert problems.pop("left out: a video by its first bytes, but not by its ending") == ("wave/noending",)
     assert problems.pop("left out: a link to a folder that is searched anyway") == ("linked/back",)
     assert all(what.startswith("same content") for what in problems)
@@ -75,7 +75,7 @@ def test_a_folder_of_a_class_that_may_not_be_read_is_named(
         with as_nobody():
             _, records, problems = imported(around / "data")
         assert records == {"wave__a"}
-        assert problems["left out: a folder that may not be read"] == ("closed/",)
+        assert problems["left out: a folder without read permission"] == ("closed/",)
     finally:
         (around / "data/closed").chmod(0o755)
         shutil.rmtree(around)

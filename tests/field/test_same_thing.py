@@ -52,6 +52,8 @@ def test_no_page_of_another_run_is_replaced(
     assert everything(tmp_path / "pages") == before
     monkeypatch.chdir(tmp_path)
     command(Path("a"), path)  # of the same, however it is typed
+    if name == "review":
+        return  # its pages show people as they are, and may not lie among what is passed on
     shutil.move(tmp_path / "pages", first / "pages")
     command(first, first / "pages" / place)  # and wherever it lies
     first.rename(tmp_path / "c")
