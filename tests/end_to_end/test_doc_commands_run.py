@@ -100,10 +100,22 @@ def here(line: str, run: str, sandbox: Path = Path()) -> list[str]:
     line = " ".join(words)
     # The session's cluster was started in another folder, so what its workers read has a full path.
     words = [str(sandbox / word) if word in READ_BY_WORKERS else word for word in words]
-    return [
-        *words,
-        *(word for pattern in SMALLER if re.search(f"^{pattern}", line) for word in SMALLER[pattern]),
-    ]
+    smaller = [word for pattern in SMALLER if re.search(f"^{pattern}", line) for word in SMALLER[pattern]]
+    return [*without(words, smaller), *smaller]
+
+
+def without(words: list[str], others: list[str]) -> list[str]:
+    """The words without settings and options that others give: a setting must not be given twice."""
+    given = {word.partition("=")[0] for word in others if "=" in word or word.startswith("--")}
+    kept, skipped = [], False
+    for word in words:
+        if skipped or (word.partition("=")[0] in given and "=" in word):
+            skipped = False
+        elif word in given:
+            skipped = True  # an option, and its value
+        else:
+            kept.append(word)
+    return kept
 
 
 @pytest.fixture(scope="module")
