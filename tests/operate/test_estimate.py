@@ -181,7 +181,7 @@ def test_a_plan_of_sample_videos(
     ]
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "2 videos, about 16 frames; learned from 1" in printed
+    assert "2 videos, about 16 frames; measured on 1" in printed
     assert "| 2 |" in printed
     planned = json.loads((tmp_path / "released" / "cost-plan.json").read_text())
     assert sum(planned["shares"].values()) == pytest.approx(1)

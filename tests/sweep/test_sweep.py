@@ -130,7 +130,7 @@ def test_a_sweep_survives_its_driver_and_its_bad_trials(ray_session, clip_store,
         assert "no ε covers their models, nor the table" in str(result)
         assert result.bill.one_run < result.bill.best_of_random
     assert "finished before" in str(sweep(settings))
-    with pytest.raises(UserError, match="holds another sweep"):
+    with pytest.raises(UserError, match="has another sweep"):
         sweep(configuration.load(SweepConfig, tmp_path / "sweep.yaml", ["seeds=[5]"]))
 
 
