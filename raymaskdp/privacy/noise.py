@@ -9,7 +9,7 @@ Kamath and Steinke (2020) it would not: no accountant here bounds that one's sum
 
 Rounding makes one record move a sum by more than its clipped gradient: adjacent data sets may be divided into
 micro-batches otherwise, whose sums are each rounded. `MARGIN` of the clipping norm is left for this, and for
-the rounding of float32 before it.
+the rounding of float64 sums before it.
 
 Shape suffixes: none; tensors have the shapes of parameters.
 """
