@@ -105,6 +105,16 @@ def test_each_leak_has_its_own_measure() -> None:
     assert find_leaks(pair(spilled=3)).spilled == 3
 
 
+def test_edges_of_alike_garments_are_no_leak() -> None:
+    """Collar, waist and jacket of person and avatar are in the same places, in other colours."""
+    alike = pair()
+    for row in (30, 40, 50, 60, 70):
+        alike.source_THW3[:, row : row + 4, 30:60] = 40
+        alike.layer_THW3[:, row : row + 4, 35:65] = 20
+    alike.layer_THW3[:, 0:10] = 0
+    assert not find_leaks(alike).layer
+
+
 def entries(features: np.ndarray, subjects: np.ndarray, *, camera: str = "") -> Entries:
     names = np.array([f"{subject}-{n}" for n, subject in enumerate(subjects)])
     return Entries(

@@ -79,8 +79,10 @@ def _write(record, sources, out, person, avatar, leak, rng) -> None:
         place, other = np.array([10 + abs(step) // 3, 34 + step]), np.array([12, 36 + step])
         person_THW[time] = _body(np.zeros((H, W, 3)), place, 78, 30, np.ones((4, 3)))[..., 0] > 0
         avatar_THW[time] = _body(np.zeros((H, W, 3)), other, 76, 26, np.ones((4, 3)))[..., 0] > 0
-        live = room + rng.normal(0, 9, (H, W, 3))
+        grain = rng.normal(0, 9, (H, W, 3))  # of the camera, on the person as well
+        live = room + grain
         source = _body(live.copy(), place, 78, 30, person[0] + rng.normal(0, 9, (1, 3)))
+        source = np.where(person_THW[time][..., None], source + grain, source)
         layer = _body(np.zeros((H, W, 3)), other, 76, 26, avatar[0])
         layer = layer + avatar_THW[time][..., None] * rng.normal(0, 9, (H, W, 3))
         layer = np.where(avatar_THW[time][..., None], np.clip(layer, 1, 255), 0)
