@@ -74,14 +74,23 @@ class GradientEngine:
 
     def zero_sum(self) -> ClippedSum:
         """The sum over no record: the start of accumulation, and an empty share's contribution."""
-        zeros = {
-            name: torch.zeros_like(p, dtype=torch.float64, requires_grad=False)
+        return ClippedSum(self._sums({}))
+
+    def _sums(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sums found, in the parameters' order, and zeros for those of the rest."""
+        sums = {
+            name: found[name]
+            if name in found
+            else torch.zeros_like(p, dtype=torch.float64, requires_grad=False)
             for name, p in self._parameters.items()
         }
         if self.adapts:
-            device = next(iter(zeros.values())).device
-            zeros[COUNT] = torch.zeros((), dtype=torch.float64, device=device)
-        return ClippedSum(zeros)
+            sums[COUNT] = found.get(COUNT, torch.zeros((), dtype=torch.float64, device=self._device))
+        return sums
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self._parameters.values())).device
 
     @property
     def adapts(self) -> bool:
@@ -230,23 +239,21 @@ class GradientEngine:
                 self._proven[use] = max(recording.records, self._proven.get(use, 0))
 
     def _finish(self, recording: Recording) -> ClippedSum:
-        total = self.zero_sum()
         found = recording.gradients()
         if not found:
-            return total
+            return self.zero_sum()
         group_of = self._group_of
         groups = max(group_of.values()) + 1
-        device = next(iter(total.gradients.values())).device
-        squares_NG = torch.zeros(recording.records, groups, dtype=torch.float64, device=device)
+        squares_NG = torch.zeros(recording.records, groups, dtype=torch.float64, device=self._device)
         for name, gradients in found.items():
             squares_NG[:, group_of[name]] += gradients.squared_norms()
         good_N = squares_NG.isfinite().all(1)
         norms_NG = torch.where(good_N[:, None], squares_NG, 0.0).sqrt()
         factors_NG = torch.ones_like(norms_NG) if self._clipping is None else self._clipping.factors(norms_NG)
         factors_NG = torch.where(good_N[:, None], factors_NG, 0.0)
-        for name, gradients in found.items():
-            total.gradients[name] = gradients.weighted_sum(factors_NG[:, group_of[name]])
+        sums = {
+            name: gradients.weighted_sum(factors_NG[:, group_of[name]]) for name, gradients in found.items()
+        }
         if isinstance(self._clipping, AdaptiveClipping):
-            total.gradients[COUNT] += self._clipping.count(norms_NG, good_N)
-        total.num_bad = int((~good_N).sum())
-        return total
+            sums[COUNT] = self._clipping.count(norms_NG, good_N)
+        return ClippedSum(self._sums(sums), num_bad=int((~good_N).sum()))
