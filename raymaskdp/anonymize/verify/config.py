@@ -22,6 +22,7 @@ class VerifyConfig:
       look_again: run independent detectors on every frame without its avatars, and redact their detections.
         Without it a missed person remains undetected.
       faces: least confidence, in an enlarged crop, of a face that is redacted.
+      hands: least confidence of a hand that is redacted, with its forearm.
       people: least confidence of a person who is redacted.
       detector: an ONNX file with an additional detector of people (`onnx_detector`).
       detector_side: side of that detector's input, pixels.
@@ -35,6 +36,7 @@ class VerifyConfig:
     min_overlap: Annotated[float, check.FRACTION] = 0.05
     look_again: bool = True
     faces: Annotated[float, check.Range(0, 1, open_low=True)] = 0.65
+    hands: Annotated[float, check.Range(0, 1, open_low=True)] = 0.8
     people: Annotated[float, check.Range(0, 1, open_low=True)] = 0.5
     detector: Path | None = None
     detector_side: Annotated[int, check.Range(32, 4096), Unit("px")] = 640

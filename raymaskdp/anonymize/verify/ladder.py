@@ -28,8 +28,9 @@ from raymaskdp.anonymize.background.leakage import surviving_pixels
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.masks import box_patch
 
-HELD_S = 0.25
-"""Seconds by which a detection is extended before and after its frame, and for which a rung is held."""
+HELD_S = 0.5
+"""Seconds by which a detection is extended before and after its frame, and for which a rung is held. A hand
+that enters the frame is half hidden, and not detected, for longer than a quarter of a second."""
 
 MARGIN = 0.08
 """Margin of the box of a detection, as a share of its longer side."""
@@ -126,7 +127,7 @@ class ChangedFrames:
 def warm_up(start: int, fps: float) -> int:
     """The first frame to process so that the results for frame `start` and later ones are right."""
     held, every = _held(fps), _every(fps)
-    return max(0, (start - 3 * held) // every * every)
+    return max(0, (start - 2 * held) // every * every)
 
 
 def redacted(frames: Iterable[LadderFrame], look: SecondDetector, fps: float) -> Iterator[LadderFrame]:
@@ -140,7 +141,7 @@ def redacted(frames: Iterable[LadderFrame], look: SecondDetector, fps: float) ->
     held, attention = _held(fps), ChangedFrames(look, fps)
     waiting: deque[tuple[LadderFrame, np.ndarray]] = deque()
     behind: deque[np.ndarray] = deque(maxlen=held)
-    rungs: deque[Rung] = deque(maxlen=2 * held)
+    rungs: deque[Rung] = deque(maxlen=held)
 
     def finished() -> LadderFrame:
         shown, _ = waiting[0]

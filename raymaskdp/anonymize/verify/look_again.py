@@ -14,6 +14,7 @@ from raymaskdp.anonymize.people.frame_detector import quarters
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.faces import confirmed_faces
+from raymaskdp.anonymize.verify.hands import HandDetector
 from raymaskdp.anonymize.verify.onnx_detector import OnnxPeople
 from raymaskdp.anonymize.verify.ssd import SIDE, SsdDetector
 
@@ -35,28 +36,30 @@ def people_detector(config: VerifyConfig) -> OnnxPeople | None:
 
 
 class LookAgain:
-    """Detects faces and people in frames that must show none.
+    """Detects faces, hands and people in frames that must show none.
 
-    The detections are people by SSD; faces that are confirmed in an enlarged crop; people by SSD with a low
-    score that the segmenter confirms; and people by the user's own detector, if there is one. With
+    The detections are people by SSD; faces that are confirmed in an enlarged crop; hands that their landmarks
+    confirm; people by SSD with a low score that the segmenter confirms; and people by the user's own
+    detector, if there is one. With
     `config.look_again=false` nothing is detected.
     """
 
     def __init__(self, config: VerifyConfig) -> None:
         self._config = config
         self._ssd = SsdDetector()
+        self._hands = HandDetector(config.hands)
         self._networks = PoseNetworks(confidence=0.5, limit=1)
         self._own = people_detector(config)
 
     def __call__(self, frame_HW3: np.ndarray, parts: tuple[int, ...] | None = None) -> np.ndarray:
-        """Detections, float64 [N, 4]: boxes in pixels, faces enlarged to heads.
+        """Detections, float64 [N, 4]: boxes in pixels, faces enlarged to heads, hands with forearms.
 
         Args:
           parts: the quarters of the frame that are processed besides the whole, 0 to 3; None for all four.
         """
         if not self._config.look_again:
             return np.zeros((0, 4))
-        found = [np.zeros((0, 4)), self._faces(frame_HW3), self._people(frame_HW3)]
+        found = [np.zeros((0, 4)), self._faces(frame_HW3), self._hands(frame_HW3), self._people(frame_HW3)]
         quarters_N = self._parts(*frame_HW3.shape[:2])
         chosen = range(len(quarters_N)) if parts is None else parts
         for x0, y0, x1, y1 in (quarters_N[part] for part in chosen if part < len(quarters_N)):

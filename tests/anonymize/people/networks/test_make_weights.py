@@ -164,6 +164,31 @@ def test_a_graph_of_everything_else_is_numpys(tmp_path: Path) -> None:
     np.testing.assert_allclose(large, expected.permute(0, 2, 3, 1).numpy(), atol=1e-4)
 
 
+def test_means_products_and_transposed_convolutions_are_pytorchs() -> None:
+    rng = np.random.default_rng(2)
+    picture, bias, more = rng.normal(size=(H, W, 3)), rng.normal(size=5), rng.normal(size=4)
+    kernel, matrix = rng.normal(size=(2, 2, 4, 3)), rng.normal(size=(4, 5))
+    tiny = Tiny()
+    tiny.picture(3)
+    size, weights = tiny.constant("size", [1, 2 * H, 2 * W, 4], "int32"), tiny.constant("kernel", kernel)
+    tiny.node(
+        "larger", "Conv2DBackpropInput", size, weights, "picture",
+        data_format="NHWC", padding="SAME", strides=[1, 2, 2, 1],
+    )  # fmt: skip
+    tiny.node("sum", "AddN", "larger", tiny.constant("more", more))
+    tiny.node("mean", "Mean", "sum", tiny.constant("axes", [1, 2], "int32"), keep_dims=False)
+    tiny.node(
+        "answer", "_FusedMatMul", "mean", tiny.constant("matrix", matrix), tiny.constant("bias", bias),
+        fused_ops=["BiasAdd"],
+    )  # fmt: skip
+    larger, answer = tiny.run(picture, "sum", "answer")
+    maps = torch.tensor(picture, dtype=torch.float32).permute(2, 0, 1)[None]
+    expected = F.conv_transpose2d(maps, torch.tensor(half(kernel)).permute(3, 2, 0, 1), stride=2)
+    expected = expected.permute(0, 2, 3, 1).numpy() + half(more)
+    np.testing.assert_allclose(larger, expected, atol=1e-4)
+    np.testing.assert_allclose(answer, expected.mean((1, 2)) @ half(matrix) + half(bias), atol=1e-4)
+
+
 def test_a_resizable_graph_takes_any_size_and_answers_the_same_at_its_own() -> None:
     helper, rng = onnx.helper, np.random.default_rng(0)
     kernel = onnx.numpy_helper.from_array(rng.normal(size=(2, 3, 3, 3)).astype(np.float32), "kernel")

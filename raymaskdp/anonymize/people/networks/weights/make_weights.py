@@ -65,6 +65,8 @@ SOURCES = {
         outputs=tuple(f"StatefulPartitionedCall/{head}/BiasAdd" for head in HEADS),
     ),
     "blazepose_full.onnx": NetworkSource(model="package/models/blazepose-full.json"),
+    "palms.onnx": NetworkSource(model="package/models/handdetect.json"),
+    "hand.onnx": NetworkSource(model="package/models/handlandmark-lite.json"),
     # Of 28 MB and not bundled: for `pose.landmarks`, at more than twice the cost.
     "blazepose_heavy.onnx": NetworkSource(model="package/models/blazepose-heavy.json"),
 }

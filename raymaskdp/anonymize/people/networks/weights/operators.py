@@ -40,7 +40,7 @@ CONVERTERS.update(
     {
         "Add": _renamed("Add"), "AddV2": _renamed("Add"), "Sub": _renamed("Sub"), "Mul": _renamed("Mul"),
         "Sigmoid": _renamed("Sigmoid"), "Relu": _renamed("Relu"), "Identity": _renamed("Identity"),
-        "Shape": _renamed("Shape"),
+        "Shape": _renamed("Shape"), "AddN": _renamed("Sum"),
     }
 )  # fmt: skip
 
@@ -101,6 +101,33 @@ def _convolution(graph: OnnxGraph, node: Node) -> None:
     if last not in ("", "BiasAdd"):
         convolved = _activated(graph, convolved, last)
     graph.add("Transpose", [convolved], node.name, perm=[0, 2, 3, 1])
+
+
+@_converts("Conv2DBackpropInput")
+def _transposed_convolution(graph: OnnxGraph, node: Node) -> None:
+    kernel = graph.known(node.inputs[1])
+    sides = list(kernel.shape[:2])
+    if sides != list(node.attributes["strides"][1:3]):  # others overlap, and have margins
+        raise UserError(f"The transposed convolution {node.name} is not supported.")
+    weights = graph.constant(f"{node.name}/kernel", np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+    picture = graph.add("Transpose", [node.inputs[2]], perm=[0, 3, 1, 2])
+    larger = graph.add("ConvTranspose", [picture, weights], kernel_shape=sides, strides=sides)
+    graph.add("Transpose", [larger], node.name, perm=[0, 2, 3, 1])
+
+
+@_converts("Mean")
+def _mean(graph: OnnxGraph, node: Node) -> None:
+    axes = graph.known(node.inputs[1]).ravel().tolist()
+    kept = int(bool(node.attributes.get("keep_dims")))
+    graph.add("ReduceMean", node.inputs[:1], node.name, axes=axes, keepdims=kept)
+
+
+@_converts("_FusedMatMul")
+def _product(graph: OnnxGraph, node: Node) -> None:
+    if list(node.attributes.get("fused_ops", ())) != ["BiasAdd"]:
+        raise UserError(f"The matrix product {node.name} is not supported.")
+    product = graph.add("MatMul", node.inputs[:2])
+    graph.add("Add", [product, node.inputs[2]], node.name)
 
 
 _PADDING = {"SAME": "SAME_UPPER", "VALID": "VALID"}
