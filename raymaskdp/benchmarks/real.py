@@ -14,7 +14,7 @@ import csv
 import json
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -29,7 +29,9 @@ from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.box_search import BoxSearch
+from raymaskdp.anonymize.people.frame_detector import quarters
 from raymaskdp.anonymize.people.networks.configured import configured_networks
+from raymaskdp.anonymize.people.networks.nanodet import NanoDet
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.errors import UserError
@@ -53,6 +55,9 @@ AVATAR_SHARE, COVERED_SHARE = 0.12, 0.6
 
 SAME_FRAME = 12.0
 """Largest mean difference in levels of small copies of a still and of its frame."""
+
+SURE = 0.5
+"""Least score of a person by NanoDet."""
 
 EXPLAINED = 0.3
 """Least share of a detection in an output that avatars and redactions must cover to explain it."""
@@ -85,7 +90,9 @@ class ClipOutcome:
     Attributes:
       status, reason: of the row.
       person_frames: by rung of the ladder.
-      seen: numbers of processed frames with an unexplained detection.
+      seen: numbers of processed frames with an unexplained detection by the detectors of verification.
+      seen_by_nanodet: the same by NanoDet, in the frame and its quarters. It took part in detection, and not
+        in verification.
       milliseconds: of a worker, a frame.
     """
 
@@ -95,6 +102,7 @@ class ClipOutcome:
     reason: str
     person_frames: dict[str, int]
     seen: tuple[int, ...]
+    seen_by_nanodet: tuple[int, ...]
     milliseconds: float
 
 
@@ -126,7 +134,8 @@ class RealResult:
             f"{len(self.clips)} clips: {status['done']} done, {status['quarantined']} quarantined, "
             f"{status['failed']} failed",
             "person-frames: " + ", ".join(f"{rungs[name] / people:.1%} {name}" for name in RUNGS),
-            f"clips with a visible person: {sum(bool(clip.seen) for clip in self.clips)}",
+            f"clips with an unexplained detection: {sum(bool(clip.seen) for clip in self.clips)}; "
+            f"by NanoDet: {sum(bool(clip.seen_by_nanodet) for clip in self.clips)}",
             f"milliseconds a frame: {np.median([clip.milliseconds for clip in self.clips]):.0f} (median)",
         ]
         if self.stills:
@@ -141,6 +150,8 @@ class RealResult:
         for clip in self.clips:
             shown = " ".join(f"{name}={clip.person_frames.get(name, 0)}" for name in RUNGS)
             seen = f" SEEN IN {list(clip.seen)}" if clip.seen else ""
+            if clip.seen_by_nanodet:
+                seen += f" BY NANODET IN {list(clip.seen_by_nanodet)}"
             line = f"  {clip.name:24} {clip.status:12} {shown} {clip.milliseconds:.0f} ms{seen} {clip.reason}"
             lines.append(line.rstrip())
         return "\n".join(lines)
@@ -164,9 +175,9 @@ def benchmark_real(folder: Path, out: Path, config: RealConfig) -> RealResult:
             writer.writerows((Path(row["file"]).stem, (folder / row["file"]).resolve()) for row in index)
         result = anonymize(manifest, out, config.anonymize)
     rows = {row.video_id: row for row in result.rows}
-    look = LookAgain(VerifyConfig())
+    detectors = (LookAgain(VerifyConfig()), _nanodet(NanoDet()))
     clips = tuple(
-        _outcome(rows[Path(entry["file"]).stem], entry.get("category", ""), out, look, config.every)
+        _outcome(rows[Path(entry["file"]).stem], entry.get("category", ""), out, detectors, config.every)
         for entry in tqdm(index, "look at outputs", unit="clip")
     )
     if config.sheet is not None:
@@ -199,37 +210,60 @@ def _index(folder: Path, only: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _outcome(row: Row, category: str, out: Path, look: LookAgain, every: int) -> ClipOutcome:
+_Detector = Callable[[np.ndarray], np.ndarray]
+
+
+def _nanodet(detector: NanoDet) -> _Detector:
+    """Detects people in a frame and its quarters: boxes, float64 [N, 4]."""
+
+    def detect(frame_HW3: np.ndarray) -> np.ndarray:
+        height, width = frame_HW3.shape[:2]
+        parts = [(0, 0, width, height), *quarters(height, width)]
+        images = [np.ascontiguousarray(frame_HW3[y0:y1, x0:x1]) for x0, y0, x1, y1 in parts]
+        found = [np.zeros((0, 4))]
+        for (x0, y0, _, _), detections in zip(parts, detector.detect(images), strict=True):
+            people_N5 = detections.people().astype(np.float64)
+            found.append(people_N5[people_N5[:, 4] >= SURE, :4] + np.array([x0, y0, x0, y0]))
+        return np.concatenate(found)
+
+    return detect
+
+
+def _outcome(row: Row, category: str, out: Path, detectors: Sequence[_Detector], every: int) -> ClipOutcome:
     """One clip, and the detections in its output."""
-    done = row.status == "done"
     name = row.video_id
+    seen = _seen(detectors, out / f"{name}.mp4", out / f"{name}.npz", every) if row.status == "done" else None
     return ClipOutcome(
         name=name,
         category=category,
         status=row.status,
         reason=row.reason,
         person_frames=dict(json.loads(row.metrics).get("person_frames", {})),
-        seen=_seen(look, out / f"{name}.mp4", out / f"{name}.npz", every) if done else (),
+        seen=seen[0] if seen else (),
+        seen_by_nanodet=seen[1] if seen else (),
         milliseconds=round(1e3 * row.seconds / max(1, row.num_frames), 1),
     )
 
 
-def _seen(look: LookAgain, video: Path, arrays: Path, every: int) -> tuple[int, ...]:
-    """Frames of an output with a detection that no avatar and no redaction explains."""
+def _seen(detectors: Sequence[_Detector], video: Path, arrays: Path, every: int) -> list[tuple[int, ...]]:
+    """For each detector, frames of an output with a detection that no avatar and no redaction explains."""
     with np.load(arrays, allow_pickle=False) as stored:
         height, width = int(stored["height"]), int(stored["width"])
         covered_TB = stored["person_masks"] | stored["avatar_masks"]
-    found = []
+
+    def is_unexplained(box_4: np.ndarray, covered_HW: np.ndarray) -> bool:
+        x0, y0, x1, y1 = boxes.clip_to_frame(box_4, height=height, width=width)
+        return bool(covered_HW[y0:y1, x0:x1].mean() < EXPLAINED)
+
+    found: list[list[int]] = [[] for _ in detectors]
     for index, frame_HW3 in enumerate(reader.stream(video)):
         if index % every:
             continue
         covered_HW = masks.unpack(covered_TB[index], height, width)
-        for box_4 in look(frame_HW3):
-            x0, y0, x1, y1 = boxes.clip_to_frame(box_4, height=height, width=width)
-            if covered_HW[y0:y1, x0:x1].mean() < EXPLAINED:
-                found.append(index)
-                break
-    return tuple(found)
+        for frames, detect in zip(found, detectors, strict=True):
+            if any(is_unexplained(box_4, covered_HW) for box_4 in detect(frame_HW3)):
+                frames.append(index)
+    return [tuple(frames) for frames in found]
 
 
 def _recall(folder: Path, names: set[str], search: BoxSearch) -> tuple[dict[str, tuple[int, int]], int, int]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from raymaskdp.anonymize import AnonymizeConfig
+from raymaskdp.benchmarks import real
 from raymaskdp.benchmarks.real import FATES, RealConfig, benchmark_real
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic.cast import SynthesizeConfig
@@ -58,10 +59,20 @@ def test_what_it_says_is_so(folder: Path, tmp_path: Path) -> None:
     assert result.recall == {"large": (1, 1), "tiny": (0, 1)}
     assert result.fates == {"avatar": 1, "in sight": 1}
     assert result.false_boxes == 0
-    assert clip.seen == ()
+    assert clip.seen == clip.seen_by_nanodet == ()
     assert cv2.imread(str(tmp_path / "sheet.png")) is not None
     for fate in FATES:
         assert fate in str(result)
+
+
+def test_a_person_whom_no_mask_covers_is_reported_by_both_detectors(folder: Path, tmp_path: Path) -> None:
+    nothing = np.zeros((16, 240 * 320 // 8), np.uint8)
+    np.savez(tmp_path / "x.npz", height=240, width=320, person_masks=nothing, avatar_masks=nothing)
+    detectors = (real.LookAgain(real.VerifyConfig()), real._nanodet(real.NanoDet()))
+    by_second_look, by_nanodet = real._seen(detectors, folder / "someone.mp4", tmp_path / "x.npz", 5)
+    assert by_second_look == by_nanodet == (0, 5, 10, 15)
+    np.savez(tmp_path / "x.npz", height=240, width=320, person_masks=~nothing, avatar_masks=nothing)
+    assert real._seen(detectors, folder / "someone.mp4", tmp_path / "x.npz", 5) == [(), ()]
 
 
 def test_a_folder_without_an_index_is_one_sentence(tmp_path: Path) -> None:
