@@ -33,6 +33,7 @@ from raymaskdp.anonymize.compose.refiners import REFINERS
 from raymaskdp.anonymize.compose.scene import Scene, avatars_of
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
 from raymaskdp.anonymize.compose.synthesis import SynthesisInputs, WrittenLayers, write_layers
+from raymaskdp.anonymize.compose.unseen_legs import hide_unseen_legs
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Analyzed, Decided, Item, Pending
 from raymaskdp.anonymize.outcome import (
@@ -158,6 +159,7 @@ class Analyze:
         with _timed(seconds, "seconds_fit"):
             fitted = self._fit_bodies(people, info, avatars)
             motions = drop_misplaced_avatars(fitted, people, load_body(self._body))
+            motions = hide_unseen_legs(motions, people)
         if self._on_doubt == "quarantine":
             problems = unreleased(item, [*doubt_reasons(people), *unfitted(people, motions)])
             if problems:

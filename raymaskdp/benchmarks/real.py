@@ -56,8 +56,7 @@ AVATAR_SHARE, COVERED_SHARE = 0.12, 0.6
 SAME_FRAME = 12.0
 """Largest mean difference in levels of small copies of a still and of its frame."""
 
-SURE = 0.5
-"""Least score of a person by NanoDet."""
+SURE = 0.5  # least score of a person by NanoDet
 
 EXPLAINED = 0.3
 """Least share of a detection in an output that avatars and redactions must cover to explain it."""
@@ -220,11 +219,10 @@ def _nanodet(detector: NanoDet) -> _Detector:
         height, width = frame_HW3.shape[:2]
         parts = [(0, 0, width, height), *quarters(height, width)]
         images = [np.ascontiguousarray(frame_HW3[y0:y1, x0:x1]) for x0, y0, x1, y1 in parts]
-        found = [np.zeros((0, 4))]
-        for (x0, y0, _, _), detections in zip(parts, detector.detect(images), strict=True):
-            people_N5 = detections.people().astype(np.float64)
-            found.append(people_N5[people_N5[:, 4] >= SURE, :4] + np.array([x0, y0, x0, y0]))
-        return np.concatenate(found)
+        seen = [detections.people() for detections in detector.detect(images)]
+        moved = [people_N5 + (*part[:2], *part[:2], 0) for people_N5, part in zip(seen, parts, strict=True)]
+        people_N5 = np.concatenate(moved)
+        return people_N5[people_N5[:, 4] >= SURE, :4].astype(np.float64)
 
     return detect
 

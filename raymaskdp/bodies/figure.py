@@ -18,6 +18,7 @@ from raymaskdp.bodies.clothes.textures import Textures, load_textures
 from raymaskdp.bodies.clothes.wardrobe import OUTFITS, Dye, Wearer, covered, outfit_pieces
 from raymaskdp.bodies.mesh import Mesh
 from raymaskdp.bodies.skinning import skin
+from raymaskdp.bodies.unseen import Unseen, without
 
 # Shape suffixes: T frames, V vertices of the dressed mesh, F faces, J = 52 joints.
 
@@ -97,25 +98,35 @@ class Figure:
         self._pose_directions_PV3 = (
             np.ascontiguousarray(corrections.swapaxes(0, 1)) if corrections.shape[1] else None
         )
+        self._without: dict[Unseen, tuple[np.ndarray, np.ndarray, np.ndarray | None]] = {}
         owner_V = np.repeat(np.arange(len(parts)), [len(part) for part, _ in parts])
         self.paint = paint
         # Merged vertices would distort an image.
         self._cells = CELLS_M if paint is None else CELLS_M[:1]
         self._details = tuple(self._detail(cell, owner_V) for cell in self._cells)
 
-    def pose(self, rotations_TJ3: np.ndarray, translation_T3: np.ndarray) -> np.ndarray:
+    def pose(
+        self, rotations_TJ3: np.ndarray, translation_T3: np.ndarray, unseen: Unseen = Unseen.NOTHING
+    ) -> np.ndarray:
         """Posed vertices, float32 [T, V, 3], in the frame of the root rotation, metres.
 
-        Memory grows with T (about 0.2 MB a frame), so long videos should be posed in parts.
+        `unseen` legs end in a point. Memory grows with T (about 0.2 MB a frame), so long videos should be
+        posed in parts.
         """
-        return skin(
-            self._rest_V3,
-            self._weights_VJ,
-            self._joints_J3,
-            rotations_TJ3,
-            translation_T3,
-            self._pose_directions_PV3,
-        )
+        rest_V3, weights_VJ, directions_PV3 = self._inputs(unseen)
+        return skin(rest_V3, weights_VJ, self._joints_J3, rotations_TJ3, translation_T3, directions_PV3)
+
+    def _inputs(self, unseen: Unseen) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Rest vertices, weights and corrections; computed once for each `unseen`."""
+        directions_PV3 = self._pose_directions_PV3
+        if unseen == Unseen.NOTHING:
+            return self._rest_V3, self._weights_VJ, directions_PV3
+        if unseen not in self._without:
+            rest_V3, weights_VJ, undrawn_V = without(unseen, self._rest_V3, self._weights_VJ, self._joints_J3)
+            if directions_PV3 is not None:
+                directions_PV3 = np.where(undrawn_V[:, None], np.float32(0), directions_PV3)
+            self._without[unseen] = rest_V3, weights_VJ, directions_PV3
+        return self._without[unseen]
 
     def detail(self, metres_per_pixel: float) -> Detail:
         """The coarsest level of detail whose cells are smaller than a pixel."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymaskdp.bodies.skeleton import NUM_JOINTS
+from raymaskdp.bodies.unseen import Unseen
 
 # Shape suffixes: T frames, J = 52 joints, S shape coefficients.
 
@@ -27,6 +28,7 @@ class Motion:
       betas_S: float32 [10], the avatar's shape, never the person's.
       camera_33: float64 [3, 3], intrinsics in pixels, pixel centres at +0.5.
       track_id: the track that it replaces.
+      unseen_T: uint8 [T], the `Unseen` legs of each frame, which are not drawn; None for none.
     """
 
     rotations_TJ3: np.ndarray
@@ -35,6 +37,7 @@ class Motion:
     betas_S: np.ndarray
     camera_33: np.ndarray
     track_id: int
+    unseen_T: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         frames = len(self.visible_T)
@@ -49,6 +52,10 @@ class Motion:
             actual = getattr(self, name).shape
             if actual != shape:
                 raise ValueError(f"{name} must have shape {shape}, but it has {actual}")
+
+    def unseen(self, index: int) -> Unseen:
+        """The legs that are not drawn in a frame."""
+        return Unseen.NOTHING if self.unseen_T is None else Unseen(int(self.unseen_T[index]))
 
     @property
     def num_frames(self) -> int:

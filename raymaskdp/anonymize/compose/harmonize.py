@@ -104,6 +104,8 @@ class Harmonize(FrameRefiner):
         points_N3 = _surface(drawn, self._camera_33, step)
         owner_N = _nearest(points_N3, self._motions, index)
         for person in present:
+            if self._motions[person].unseen(index):  # there are no feet to stand on
+                continue
             own_N3 = points_N3[owner_N == person]
             self._see_floor(own_N3, person, height)
             floor = self.floor(person)

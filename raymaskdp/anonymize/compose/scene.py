@@ -107,6 +107,9 @@ class Scene:
                 "translation": np.array([m.translation_T3 for m in motions]),
                 "posed": np.array([m.visible_T for m in motions]),
                 "betas": np.array([m.betas_S for m in motions]),
+                "unseen": np.array(
+                    [[m.unseen(index) for index in range(m.num_frames)] for m in motions], np.uint8
+                ),
                 "cameras": np.array([m.camera_33 for m in motions]),
                 "track_ids": np.array([m.track_id for m in motions], np.int64),
             }
@@ -124,6 +127,7 @@ class Scene:
                 betas_S=stored["betas"][person],
                 camera_33=stored["cameras"][person],
                 track_id=int(track_id),
+                unseen_T=stored["unseen"][person],
             )
             for person, track_id in enumerate(stored["track_ids"])
         )
@@ -150,7 +154,12 @@ class Scene:
         """Figures, one for each person, and posed vertices [V, 3] of those in frame `index`."""
         frame = slice(index, index + 1)
         return [
-            (figure, figure.pose(motion.rotations_TJ3[frame], motion.translation_T3[frame])[0])
+            (
+                figure,
+                figure.pose(motion.rotations_TJ3[frame], motion.translation_T3[frame], motion.unseen(index))[
+                    0
+                ],
+            )
             for figure, motion in zip(figures, self.motions, strict=True)
             if motion.visible_T[index]
         ]

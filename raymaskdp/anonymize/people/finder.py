@@ -27,7 +27,15 @@ from raymaskdp.anonymize.people.box_search import BoxSearch, frame_batches
 from raymaskdp.anonymize.people.box_tracker import HELD_S, BoxTrack
 from raymaskdp.anonymize.people.certainty import BODIES, BOX_MARGIN, PART, doubts_of, is_certain, is_doubtful
 from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.anonymize.people.masks import Patch, body_height, box_patch, grow, limbs, union
+from raymaskdp.anonymize.people.masks import (
+    Patch,
+    body_height,
+    box_patch,
+    grow,
+    is_cut_off,
+    limbs,
+    union,
+)
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
 from raymaskdp.anonymize.people.networks.configured import configured_networks
 from raymaskdp.anonymize.people.networks.hub.evidence import Evidence, corrected, evidence_of
@@ -196,6 +204,7 @@ class _BodySearch:
         keypoints_T33x3 = np.full((num_frames, 33, 3), np.nan, np.float32)
         world_T33x3 = np.full((num_frames, 33, 3), np.nan, np.float32)
         masks_T, outlines_T = (MaskFilm(num_frames, packed_size(height, width)) for _ in range(2))
+        cut_off: list[int] = []
         for frame in range(track.start, track.stop):
             box_4 = track.boxes_N4[frame - track.start]
             if (box_4[2:] <= 0).any() or (box_4[:2] >= (width, height)).any():
@@ -215,7 +224,10 @@ class _BodySearch:
                     keypoints_T33x3[frame], world_T33x3[frame], moved = interpolate(body_track, frame)
                     patches += moved
                 body = self._body(patches, keypoints_T33x3[frame], frame)
-                outlines_T[frame] = pack(self._outline(body_track, frame) & body)
+                outline_HW = self._outline(body_track, frame) & body
+                outlines_T[frame] = pack(outline_HW)
+                if is_cut_off(outline_HW):
+                    cut_off.append(frame)
                 if not _is_covered(body, box_4):
                     _paint_box(body, box_4)
             else:
@@ -239,6 +251,7 @@ class _BodySearch:
             world_TL3=world_T33x3,
             masks_T=masks_T,
             outlines_T=outlines_T,
+            cut_off_N=tuple(cut_off),
         )
 
     def _is_known(self, body_track: BodyTrack, frame: int) -> bool:

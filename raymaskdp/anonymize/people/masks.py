@@ -16,6 +16,10 @@ BONES = (
 )  # fmt: skip
 """Pairs of MediaPipe landmarks joined by a limb."""
 
+CUT_OFF = 0.25
+"""Least share of an outline's width at the frame's lower edge that cuts it off. In real clips it is 0.3 to 1
+for people whose bodies continue below the frame, and 0 for most others."""
+
 NOSE = 0
 EARS = (7, 8)
 TORSO = (11, 12, 23, 24)
@@ -161,3 +165,14 @@ def union(patches: list[Patch]) -> Patch:
 
 def _pixel(point_2: np.ndarray) -> tuple[int, int]:
     return round(float(point_2[0])), round(float(point_2[1]))
+
+
+def is_cut_off(outline_HW: np.ndarray) -> bool:
+    """Whether the frame's lower edge cuts off a person: `CUT_OFF` of the outline's width ends there.
+
+    >>> outline = np.zeros((9, 9), bool); outline[2:7, 3:7] = True
+    >>> is_cut_off(outline), is_cut_off(outline[:7])
+    (False, True)
+    """
+    width = np.count_nonzero(outline_HW.any(0))
+    return bool(np.count_nonzero(outline_HW[-3:].any(0)) > CUT_OFF * width)

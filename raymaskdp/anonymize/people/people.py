@@ -55,6 +55,7 @@ class Person:
         has no outline.
       rotations_TJ3: float32 [T, 52, 3] as in `bodies.motion.Motion` if the source has fitted bodies; None if
         the pose is fitted to the points.
+      cut_off_N: the frames in which the outline ends at the frame's lower edge.
     """
 
     track_id: int
@@ -65,6 +66,14 @@ class Person:
     masks_T: np.ndarray | MaskFilm
     outlines_T: np.ndarray | MaskFilm | None = None
     rotations_TJ3: np.ndarray | None = None
+    cut_off_N: tuple[int, ...] = ()
+
+    @property
+    def cut_off_T(self) -> np.ndarray:
+        """Whether the body ends at the frame's lower edge, bool [T]."""
+        cut_off_T = np.zeros(len(self.visible_T), bool)
+        cut_off_T[list(self.cut_off_N)] = True
+        return cut_off_T
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from raymaskdp import check
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import Body, load_body
 from raymaskdp.bodies.fitting.gaps import BRIDGED_S, bridge, runs
-from raymaskdp.bodies.fitting.hidden_limbs import straighten_hidden_limbs
+from raymaskdp.bodies.fitting.hidden_limbs import cut_off_legs, straighten_hidden_limbs
 from raymaskdp.bodies.fitting.implausible_turns import flips, spinning
 from raymaskdp.bodies.fitting.kinematics import inverse_kinematics, matrices, vectors
 from raymaskdp.bodies.fitting.landmarks import LIMB_POINTS, MEDIAPIPE, LandmarkLayout, Landmarks, landmarks_of
@@ -69,6 +69,8 @@ class FittedTrack(Protocol):
     def world_TL3(self) -> np.ndarray: ...
     @property
     def rotations_TJ3(self) -> np.ndarray | None: ...
+    @property
+    def cut_off_T(self) -> np.ndarray: ...
 
 
 class Tracks(Protocol):
@@ -162,9 +164,10 @@ class FitBodies:
         for seen, kept in (pair for run in runs(fitted_T) for pair in _segments(run, overlap)):
             keypoints = person.keypoints_TL3[seen].astype(np.float64)
             world = person.world_TL3[seen].astype(np.float64)
-            inside = _in_view(keypoints, info, OUTSIDE)
-            lifted = False
+            inside, lifted = _in_view(keypoints, info, OUTSIDE), False
             below = ~inside & (keypoints[..., 1] > info.height)
+            below |= cut_off_legs(person.cut_off_T[seen], keypoints[..., 2], layout)
+            inside &= ~below
             if self.config.lift and layout == MEDIAPIPE:
                 image, points = lift(keypoints, world, camera_33, fps, inside_NL=inside)
                 lifted = correction_size(image, keypoints, inside) <= MOST_MOVED

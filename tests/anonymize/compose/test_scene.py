@@ -105,8 +105,10 @@ def test_a_scene_removes_doubts_and_survives_being_packed() -> None:
     body = np.zeros((T, H, W), bool)
     body[:, 10:30, 5:15] = True
     given = people(doubt(12, 40, 10, 50, 20), persons=(person(visible_T, body),))
-    scene = Scene.of(given, [motion(posed_T)])
+    unseen_T = np.arange(T, dtype=np.uint8) % 3
+    scene = Scene.of(given, [dataclasses.replace(motion(posed_T), unseen_T=unseen_T)])
     for one in (scene, Scene.unpack(scene.pack())):
+        assert [one.motions[0].unseen(index) for index in range(T)] == unseen_T.tolist()
         everybody = masks.unpack(one.dilated_masks(0.0), H, W)
         assert everybody[:, 10:30, 5:15].all()
         assert everybody[12 - HELD : 13 + HELD, 12:18, 42:48].all()

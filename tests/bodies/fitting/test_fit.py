@@ -153,6 +153,10 @@ class Somebody:
     world_TL3: np.ndarray
     rotations_TJ3: np.ndarray | None = None
 
+    @property
+    def cut_off_T(self) -> np.ndarray:
+        return np.zeros(len(self.visible_T), bool)
+
 
 @dataclass(frozen=True)
 class Everybody:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from raymaskdp.bodies.fitting.hidden_limbs import straighten_hidden_limbs
+from raymaskdp.bodies.fitting.hidden_limbs import cut_off_legs, straighten_hidden_limbs
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE
 
 ROW = MEDIAPIPE.row
+
+LEG = ("knee", "ankle", "heel", "toe")
 
 
 def standing() -> np.ndarray:
@@ -57,3 +59,13 @@ def test_lengths_of_limbs_are_kept() -> None:
             rows = MEDIAPIPE.rows([f"{side}_{a}", f"{side}_{b}"])
             lengths = (np.linalg.norm(np.diff(each[:, rows], axis=1), axis=-1) for each in (points, result))
             np.testing.assert_allclose(*lengths, atol=1e-9)
+
+
+def test_unseen_legs_of_a_body_that_the_frame_cuts_off_are_below_it() -> None:
+    visible = np.ones((3, 33))
+    legs = [row for row, name in enumerate(MEDIAPIPE.points) if name.split("_")[-1] in LEG]
+    visible[:2, legs] = 0.1
+    below = cut_off_legs(np.array([True, False, True]), visible, MEDIAPIPE)
+    expected = np.zeros((3, 33), bool)
+    expected[0, legs] = True  # the second is not cut off, and the third is seen
+    np.testing.assert_array_equal(below, expected)

@@ -169,7 +169,9 @@ class DiffusionRefiner:
         bodies = []
         for person, (motion, figure) in enumerate(zip(self._cast.motions, self._cast.figures, strict=True)):
             if motion.visible_T[index]:
-                vertices_V3 = figure.pose(motion.rotations_TJ3[frame], motion.translation_T3[frame])[0]
+                vertices_V3 = figure.pose(
+                    motion.rotations_TJ3[frame], motion.translation_T3[frame], motion.unseen(index)
+                )[0]
                 bodies.append(body_of(person, figure, vertices_V3, float(self._cast.camera_33[0, 0])))
         return bodies
 
