@@ -220,8 +220,8 @@ def _nanodet(detector: NanoDet) -> _Detector:
         parts = [(0, 0, width, height), *quarters(height, width)]
         images = [np.ascontiguousarray(frame_HW3[y0:y1, x0:x1]) for x0, y0, x1, y1 in parts]
         seen = [detections.people() for detections in detector.detect(images)]
-        moved = [people_N5 + (*part[:2], *part[:2], 0) for people_N5, part in zip(seen, parts, strict=True)]
-        people_N5 = np.concatenate(moved)
+        corners = [np.array([x0, y0, x0, y0, 0]) for x0, y0, _, _ in parts]
+        people_N5 = np.concatenate([people_N5 + at_5 for people_N5, at_5 in zip(seen, corners, strict=True)])
         return people_N5[people_N5[:, 4] >= SURE, :4].astype(np.float64)
 
     return detect
