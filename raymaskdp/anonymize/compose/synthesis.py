@@ -33,6 +33,7 @@ from raymaskdp.anonymize.verify.ladder import (
     LadderFrame,
     Rung,
     SecondDetector,
+    frames_around,
     num_regions,
     redacted,
     warm_up,
@@ -266,7 +267,7 @@ def _write_chunk(
             films["removed"][at] = masks.pack(shown.removed_HW)
             films["seams"][at] = masks.pack(masks.dilate(shown.removed_HW, rim_px) | refined.shaded_HW)
             films["avatar"][at] = masks.pack(drawn.mask_HW)
-            counts.add(index, **_counts(scene, shown, drawn, people))
+            counts.add(index, **_counts(work, shown, drawn, people))
     return Chunk(
         counts_T=counts.counts_T(span),
         films=films,
@@ -286,11 +287,12 @@ def _people(
     return work.silhouettes.over(backdrop_HW3, shown.index, drawn.mask_HW)
 
 
-def _counts(scene: Scene, shown: LadderFrame, drawn: Rendered, people: SilhouetteFrame) -> dict[str, int]:
+def _counts(
+    work: SynthesisInputs, shown: LadderFrame, drawn: Rendered, people: SilhouetteFrame
+) -> dict[str, int]:
     """The counts of a frame for `FrameChecks`."""
-    blank = shown.rung == Rung.BLANK
-    things_HW = masks.unpack(scene.things_TB[shown.index], *shown.mask_HW.shape)
-    doubts, regions = int(scene.doubts_T[shown.index]), num_regions(shown, things_HW)
+    scene, blank = work.scene, shown.rung == Rung.BLANK
+    doubts, regions = int(scene.doubts_T[shown.index]), _regions(work, shown)
     everybody = int(np.count_nonzero(scene.visible_PT[:, shown.index])) + doubts + regions
     return {
         "avatars": people.avatars,
@@ -305,6 +307,18 @@ def _counts(scene: Scene, shown: LadderFrame, drawn: Rendered, people: Silhouett
         "changed": int(np.count_nonzero(shown.removed_HW & ~shown.mask_HW)),
         "surviving": shown.surviving,
     }
+
+
+def _regions(work: SynthesisInputs, shown: LadderFrame) -> int:
+    """Number of redacted regions of a frame that may have contained a person."""
+    if shown.region_HW is None:
+        return 0
+    around = frames_around(shown.index, work.scene.num_frames, float(work.info.fps))
+    removed_HW, things_HW = (
+        masks.unpack(np.bitwise_or.reduce([film[index] for index in around]), *shown.mask_HW.shape)
+        for film in (work.masks_TB, work.scene.things_TB)
+    )
+    return num_regions(shown, removed_HW, things_HW)
 
 
 def _emptied(work: SynthesisInputs, index: int, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> LadderFrame:

@@ -159,20 +159,30 @@ def redacted(frames: Iterable[LadderFrame], look: SecondDetector, fps: float) ->
         yield finished()
 
 
-def num_regions(shown: LadderFrame, things_HW: np.ndarray | None = None) -> int:
+def frames_around(index: int, num_frames: int, fps: float) -> range:
+    """The frames whose detections are redacted in frame `index`."""
+    held = _held(fps)
+    return range(max(0, index - held), min(num_frames, index + held + 1))
+
+
+def num_regions(shown: LadderFrame, removed_HW: np.ndarray, things_HW: np.ndarray) -> int:
     """Number of regions of a frame that were lowered on the ladder and may have contained a person.
 
     A detection where a person was removed comes from the inpainting, so it is not counted. A region that is
-    mostly a detected object, such as a dog (`things_HW`, bool [H, W]), is not counted either.
+    mostly a detected object, such as a dog, is not counted either. A region consists of the detections of
+    `frames_around` the frame, and so do the masks that it is compared with.
+
+    Args:
+      removed_HW, things_HW: bool [H, W], the analysis' masks and its objects, in any of these frames.
     """
     if shown.region_HW is None:
         return 0
     count, labels_HW = cv2.connectedComponents(shown.region_HW.view(np.uint8))
-    area = np.bincount(labels_HW.ravel(), minlength=count)[1:]
-    removed = np.bincount(labels_HW[shown.mask_HW], minlength=count)[1:]
-    nobody = removed >= INSIDE * area
-    if things_HW is not None:
-        nobody |= np.bincount(labels_HW[things_HW], minlength=count)[1:] >= 0.5 * area
+    area, removed, things = (
+        np.bincount(labels_HW[mask_HW], minlength=count)[1:]
+        for mask_HW in (shown.region_HW, removed_HW, things_HW)
+    )
+    nobody = (removed >= INSIDE * area) | (things >= 0.5 * area)
     return int(np.count_nonzero(~nobody))
 
 

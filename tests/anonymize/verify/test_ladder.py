@@ -15,6 +15,7 @@ from raymaskdp.anonymize.verify.ladder import (
     LadderFrame,
     Rung,
     SecondDetector,
+    frames_around,
     num_regions,
     redacted,
     warm_up,
@@ -26,6 +27,7 @@ HELD = 6
 ROOM = np.random.default_rng(0).integers(40, 200, (H, W, 3), np.uint8)
 RED = np.array((255, 0, 0), np.uint8)
 NOBODY = np.zeros((0, 4))
+NOTHING_HW = np.zeros((H, W), bool)
 
 
 def frame(index: int, *squares: tuple[int, int], room: np.ndarray = ROOM) -> LadderFrame:
@@ -63,7 +65,7 @@ def test_whoever_is_seen_where_a_person_was_removed_is_counted_once(x: int, coun
     """A filling that looks human is redacted, and is no second person."""
     (out,) = run([frame(0, (x, 42))])
     assert out.rung == Rung.BACKGROUND
-    assert num_regions(out) == counted
+    assert num_regions(out, out.mask_HW, NOTHING_HW) == counted
 
 
 def test_frames_without_anybody_pass_as_they_are() -> None:
@@ -97,7 +99,7 @@ def test_who_walks_is_redacted_wherever_they_were_around_a_frame() -> None:
     assert middle is not None
     for index in range(10 - HELD, 10 + HELD + 1):
         assert middle[20:26, 2 * index : 2 * index + 6].all()
-    assert num_regions(out[10]) == 1
+    assert num_regions(out[10], out[10].mask_HW, NOTHING_HW) == 1
 
 
 @pytest.mark.parametrize(
@@ -143,12 +145,14 @@ def test_a_region_that_uncovers_another_one_grows() -> None:
     (shown,) = run([frame(0, (4, 4), (40, 30))], look)
     assert shown.rung == Rung.FILL
     assert not (shown.frame_HW3 == RED).all(-1).any()
-    assert num_regions(shown) == 2
+    assert num_regions(shown, shown.mask_HW, NOTHING_HW) == 2
     dog_HW = np.zeros(shown.mask_HW.shape, bool)
     dog_HW[shown.region_HW] = True
     dog_HW[:, :25] = False
-    assert num_regions(shown, dog_HW) == 1  # the other place is something that the finding named
-    assert num_regions(shown, ~dog_HW) == 1
+    assert (
+        num_regions(shown, shown.mask_HW, dog_HW) == 1
+    )  # the other place is a thing
+    assert num_regions(shown, shown.mask_HW, ~dog_HW) == 1
 
 
 def test_a_lower_rung_is_held() -> None:
@@ -166,6 +170,19 @@ def test_a_lower_rung_is_held() -> None:
     assert rungs[:5] == [Rung.BACKGROUND] * 5
     assert rungs[5 : 5 + HELD] == [Rung.FILL] * HELD
     assert set(rungs[5 + HELD : 10 + HELD]) == {Rung.BACKGROUND}
+
+
+def test_a_region_is_compared_with_masks_of_the_frames_that_it_consists_of() -> None:
+    assert frames_around(3, 40, FPS) == range(10)
+    assert frames_around(20, 40, FPS) == range(20 - HELD, 20 + HELD + 1)
+    assert frames_around(38, 40, FPS) == range(38 - HELD, 40)
+    # A dog runs to the right. The region of frame 6 is where it was in 13 frames.
+    out = run(frame(index, (4 * index, 20)) for index in range(13))
+    dogs = np.zeros((13, H, W), bool)
+    for index in range(13):
+        dogs[index, 20:26, 4 * index : 4 * index + 6] = True
+    assert num_regions(out[6], NOTHING_HW, dogs[6]) == 1
+    assert num_regions(out[6], NOTHING_HW, dogs[list(frames_around(6, 13, FPS))].any(0)) == 0
 
 
 @settings(max_examples=60)
