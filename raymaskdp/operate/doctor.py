@@ -103,7 +103,8 @@ def _packages() -> Check:
 
 
 def _opengl() -> Check:
-    from raymaskdp.bodies.render import RenderConfig, Renderer
+    from raymaskdp.bodies.config import RenderConfig
+    from raymaskdp.bodies.render import Renderer
 
     renderer = Renderer(RenderConfig())
     try:

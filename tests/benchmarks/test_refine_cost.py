@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from raymaskdp.benchmarks.diffusion import tiny_diffusion
-from raymaskdp.benchmarks.diffusion.refine_cost import WAYS, RefineCostConfig, make
+from raymaskdp.benchmarks.diffusion.refine_cost import WAYS, make
+from raymaskdp.benchmarks.settings.avatars import RefineCostConfig
 from raymaskdp.errors import UserError
 
 
