@@ -17,8 +17,8 @@ from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.diffusion.weights import check_weights
 from raymaskdp.anonymize.people.config import PoseConfig, check_source
 from raymaskdp.anonymize.verify.config import VerifyConfig
-from raymaskdp.bodies.config import RenderConfig
 from raymaskdp.bodies.fitting.config import FitConfig
+from raymaskdp.bodies.settings.render import RenderConfig
 from raymaskdp.errors import UserError
 from raymaskdp.video.sandbox import DecodeLimits
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from raymaskdp.bodies.config import Light, RenderConfig
 from raymaskdp.bodies.egl import FAR, NEAR, GlContext, load_pyrender, start_context
 from raymaskdp.bodies.figure import Figure
+from raymaskdp.bodies.settings.render import Light, RenderConfig
 
 # Shape suffixes: V vertices, H rows, W columns.
 

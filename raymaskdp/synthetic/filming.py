@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from raymaskdp import files
 from raymaskdp.bodies.body import Body, load_body
-from raymaskdp.bodies.config import Light, RenderConfig
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.render import Renderer
+from raymaskdp.bodies.settings.render import Light, RenderConfig
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.synthetic import rooms
 from raymaskdp.synthetic.cameras import moved

@@ -35,10 +35,10 @@ from raymaskdp.anonymize.compose.refiner import Cast, Refined, Refiner, Shot
 from raymaskdp.benchmarks.settings.avatars import RefineBenchmarkConfig
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.config import RenderConfig
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Renderer
+from raymaskdp.bodies.settings.render import RenderConfig
 from raymaskdp.files import atomic_path
 from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize

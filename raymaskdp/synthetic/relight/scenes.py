@@ -23,10 +23,10 @@ from raymaskdp.anonymize.compose.harmonize import Harmonize
 from raymaskdp.anonymize.compose.refiner import Refined, Shot
 from raymaskdp.bodies.avatar import Avatar, draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.config import Light, RenderConfig
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Rendered, Renderer
+from raymaskdp.bodies.settings.render import Light, RenderConfig
 from raymaskdp.synthetic import rooms
 from raymaskdp.synthetic.perform import PERFORMED, perform
 from raymaskdp.synthetic.poses import draw_manner

@@ -25,10 +25,10 @@ from raymaskdp.benchmarks.diffusion.refine import METHODS, benchmark_refine, com
 from raymaskdp.benchmarks.settings.avatars import RefineBenchmarkConfig
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.config import RenderConfig
 from raymaskdp.bodies.figure import dress
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.render import Renderer
+from raymaskdp.bodies.settings.render import RenderConfig
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.video import masks
 
