@@ -40,6 +40,18 @@ def Range(
     )
 
 
+class Choices:
+    """The allowed names of a field whose list depends on what is installed, as a mark in `Annotated`."""
+
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        raise NotImplementedError
+
+    def check(self, setting: str, name: object) -> None:
+        """Raise `UserError` unless `name` is one of them."""
+        one_of(setting, name, self.names())
+
+
 POSITIVE = Range(0, open_low=True)
 FRACTION = Range(0, 1)
 
@@ -57,7 +69,7 @@ def fields(config: Any, group: str = "") -> None:
 
 @functools.cache
 def _ranged(cls: type) -> dict[str, Any]:
-    """Annotations with a range, by field."""
+    """Annotations with a range or choices, by field."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {
         field.name: hints[field.name] for field in dataclasses.fields(cls) if _has_range(hints[field.name])
@@ -65,12 +77,14 @@ def _ranged(cls: type) -> dict[str, Any]:
 
 
 def _has_range(hint: Any) -> bool:
-    return bool(intervals(hint)) or any(_has_range(arm) for arm in typing.get_args(hint))
+    return bool(intervals(hint) or choices(hint)) or any(_has_range(arm) for arm in typing.get_args(hint))
 
 
 def _check(name: str, hint: Any, value: Any) -> None:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
+        for named in choices(hint):
+            named.check(name, value)
         for one in intervals(hint):
             low = one.ge if one.gt is None else one.gt
             high = one.le if one.lt is None else one.lt
@@ -109,6 +123,13 @@ def intervals(hint: Any) -> list[Any]:
     return [one for one in typing.get_args(hint)[1:] if isinstance(one, Interval)]
 
 
+def choices(hint: Any) -> list[Choices]:
+    """The names in an annotation."""
+    if typing.get_origin(hint) is not Annotated:
+        return []
+    return [one for one in typing.get_args(hint)[1:] if isinstance(one, Choices)]
+
+
 def range_text(interval: Any) -> str:
     """A range for people: "≥ 1", "> 0", "in [0, 1)"."""
     low = interval.ge if interval.gt is None else interval.gt
@@ -142,8 +163,8 @@ def positive(name: str, value: float) -> None:
     in_range(name, value, low=0.0, open_low=True)
 
 
-def one_of(name: str, value: object, choices: Collection[object]) -> None:
-    """Raise `UserError` unless `value` is one of `choices`."""
-    if value not in choices:
-        listed = ", ".join(str(choice) for choice in choices)
+def one_of(name: str, value: object, allowed: Collection[object]) -> None:
+    """Raise `UserError` unless `value` is one of `allowed`."""
+    if value not in allowed:
+        listed = ", ".join(str(choice) for choice in allowed)
         raise UserError(f"{name} must be one of {listed}, but it is {value!r}.")

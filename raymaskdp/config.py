@@ -40,7 +40,7 @@ def load(cls: type[T], path: LocalPath | None, overrides: Iterable[str] = ()) ->
     Raises `UserError` for a file that is missing or not a mapping, an unknown key, or a value of the wrong
     type; the message names the file and the dotted key.
     """
-    where, values = (cls.__name__, {}) if path is None else (str(path), read_yaml(path))
+    where, values = ("the command", {}) if path is None else (str(path), read_yaml(path))
     return build(cls, _overridden(values, overrides), where=where)
 
 
@@ -106,23 +106,66 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     """An instance of the dataclass `cls` from plain values; nested dataclasses from mappings."""
     if not dataclasses.is_dataclass(cls):
         raise TypeError(f"{cls} is not a dataclass")
-    hints = _hints_of(cls)
+    return typing.cast(T, _build(cls, values, where, ""))
+
+
+def _build(cls: type[Any], values: Mapping[str, Any], where: str, prefix: str) -> Any:
+    """`build` of a group of settings; `prefix` is what its keys have before them, such as "privacy."."""
+    hints: dict[str, Any] = _hints_of(cls)  # type: ignore[arg-type]  # classes are hashable
     known = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in values:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known settings: {', '.join(known)}."
-            raise UserError(f"Unknown setting {key!r} in {where}; {hint}")
-    arguments = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+            hint = f"did you mean {prefix + close[0]!r}?" if close else f"known settings: {', '.join(known)}."
+            raise UserError(f"Unknown setting {prefix + str(key)!r} in {where}; {hint}")
+    arguments: dict[str, Any] = {}
+    missing: list[str] = []
+    for key, value in values.items():
+        try:
+            arguments[key] = _convert(hints[key], value, f"{where}: {prefix}{key}", where, f"{prefix}{key}.")
+        except MissingSetting as error:  # what is wrong with others is said first
+            missing += error.keys
     for name, field in known.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in arguments:
-            raise UserError(f"The setting {name!r} is missing in {where}.")
+        if name not in values and _required(field):
+            missing += _keys_to_give(hints[name], field, f"{prefix}{name}")
+    if missing:
+        raise MissingSetting(missing, where)
     return cls(**arguments)
 
 
+class MissingSetting(UserError):
+    """Settings without a default were not given."""
+
+    def __init__(self, keys: list[str], where: str) -> None:
+        self.keys = keys
+        several = len(keys) > 1
+        named = f"settings {', '.join(keys[:-1])} and {keys[-1]} are" if several else f"setting {keys[0]} is"
+        super().__init__(f"The {named} missing in {where}; give {'them' if several else 'it'} as KEY=VALUE.")
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _keys_to_give(hint: Any, field: dataclasses.Field[Any], key: str) -> list[str]:
+    """The keys that a user gives for a required setting; for a group, those in it.
+
+    A group may be required though none of its settings is: then its field names one, as the metadata "give".
+    """
+    if not dataclasses.is_dataclass(hint):
+        return [key]
+    hints = _hints_of(typing.cast(type, hint))
+    inner = [
+        found
+        for one in dataclasses.fields(hint)
+        if _required(one)
+        for found in _keys_to_give(hints[one.name], one, f"{key}.{one.name}")
+    ]
+    return inner or [f"{key}.{field.metadata['give']}" if "give" in field.metadata else key]
+
+
 @functools.cache
-def _hints_of(cls: type) -> dict[str, Any]:
+def _hints_of(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)  # slow, and a sweep needs it for every trial
 
 
@@ -212,35 +255,40 @@ def _override(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the annotated type `hint`, or a `UserError` that names the place."""
+def _convert(hint: Any, value: Any, key: str, where: str = "", prefix: str = "") -> Any:
+    """`value` as the annotated type `hint`, or a `UserError` that names the place.
+
+    Args:
+      key: of the setting, for messages.
+      where, prefix: of a group of settings, as in `_build`.
+    """
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
-        return _convert_union(hint, value, where)
+        return _convert_union(hint, value, key, where, prefix)
     if origin is typing.Literal:
         choices = typing.get_args(hint)
         if value not in choices:
-            raise UserError(f"{where} must be one of {', '.join(map(str, choices))}, but it is {value!r}.")
+            raise UserError(f"{key} must be one of {', '.join(map(str, choices))}, but it is {value!r}.")
         return value
     if origin is tuple and isinstance(value, (list, tuple)):
         item, *rest = typing.get_args(hint)
-        if rest == [Ellipsis]:
-            return tuple(_convert(item, v, f"{where}[{i}]") for i, v in enumerate(value))
-        if len(value) == 1 + len(rest):
+        items = [item] * len(value) if rest == [Ellipsis] else [item, *rest]
+        if len(value) == len(items):
             return tuple(
-                _convert(h, v, f"{where}[{i}]")
-                for i, (h, v) in enumerate(zip([item, *rest], value, strict=True))
+                _convert(h, v, f"{key}[{i}]", where, f"{prefix[:-1]}[{i}].")
+                for i, (h, v) in enumerate(zip(items, value, strict=True))
             )
     if origin is dict and isinstance(value, Mapping):
         key_hint, item_hint = typing.get_args(hint)
         return {
-            _convert(key_hint, k, where): _convert(item_hint, v, f"{where}.{k}") for k, v in value.items()
+            _convert(key_hint, k, key): _convert(item_hint, v, f"{key}.{k}", where, f"{prefix}{k}.")
+            for k, v in value.items()
         }
     if hint is Any:
         return value
     if dataclasses.is_dataclass(hint):
         if isinstance(value, Mapping):
-            return build(typing.cast(type, hint), value, where=where)
+            return _build(typing.cast(type, hint), value, where, prefix)
         if isinstance(value, typing.cast(type, hint)):
             return value
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
@@ -251,32 +299,57 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is Path and isinstance(value, (str, Path)):
         if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(value).parts):
             raise UserError(
-                f"{where} names a file with more than {LONGEST_NAME} bytes, more than file systems support."
+                f"{key} names a file with more than {LONGEST_NAME} bytes, more than file systems support."
             )
-        require_ordinary(value, f"{where}:")
+        require_ordinary(value, f"{key}:")
         return Path(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    wanted = getattr(hint, "__name__", None) if origin is None else str(hint)
-    raise UserError(f"{where} must be a {wanted}, but it is {value!r}.")
+    raise UserError(f"{key} must be {kind_of(hint)}, but it is {value!r}.")
 
 
-def _convert_union(hint: Any, value: Any, where: str) -> Any:
+def kind_of(hint: Any) -> str:
+    """A type in a sentence: "a whole number", "a list of texts", "2 values: [a number, a number]"."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(kind_of(arm) for arm in inner)
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin is tuple and inner[-1] is Ellipsis:
+        return f"a list such as [A, B], each {kind_of(inner[0])}"
+    if origin is tuple:
+        return f"a list of {len(inner)}: [{', '.join(kind_of(one) for one in inner)}]"
+    if origin is dict or hint is dict or dataclasses.is_dataclass(hint):
+        return "a group of settings"
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+    return names.get(hint, "null" if hint is types.NoneType else "a path or URL")
+
+
+def _convert_union(hint: Any, value: Any, key: str, where: str, prefix: str) -> Any:
     choices = typing.get_args(hint)
     if value is None and type(None) in choices:
         return None
     if Path in choices and isinstance(value, str) and not is_url(value):
-        require_ordinary(value, f"{where}:")
-    failure: UserError | None = None
-    for choice in choices:
-        if choice is type(None):
-            continue
+        require_ordinary(value, f"{key}:")
+    arms = [choice for choice in choices if choice is not types.NoneType]
+    failures: list[UserError] = []
+    for arm in arms:
         try:
-            return _convert(choice, value, where)
+            return _convert(arm, value, key, where, prefix)
         except UserError as error:
-            failure = error
-    assert failure is not None
-    raise failure
+            failures.append(error)
+    # An arm that a value of this shape is meant for says best what is wrong with it.
+    meant = [
+        failure
+        for arm, failure in zip(arms, failures, strict=True)
+        if len(arms) == 1
+        or (isinstance(value, Mapping) and (dataclasses.is_dataclass(arm) or typing.get_origin(arm) is dict))
+        or (isinstance(value, (list, tuple)) and typing.get_origin(arm) is tuple)
+        or (isinstance(value, str) and arm is Path)
+    ]
+    if meant:
+        raise meant[-1]
+    raise UserError(f"{key} must be {kind_of(hint)}, but it is {value!r}.")
 
 
 def _differences(config: Any) -> Iterator[tuple[str, Any]]:

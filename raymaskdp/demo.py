@@ -22,7 +22,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
 from raymaskdp.report import report
 from raymaskdp.sweep import SweepConfig, sweep
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.train import PrepareConfig, TrainConfig, evaluate, prepare, train
 

@@ -9,7 +9,7 @@ metadata, and a part is imported when it is used. The names of this package's ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,23 @@ from raymaskdp import check
 from raymaskdp.errors import UserError
 
 Part = TypeVar("Part")
+
+
+class Names(check.Choices):
+    """The names of the parts of one kind, for settings; the parts themselves need not be imported.
+
+    Attributes:
+      group: of the entry points.
+      built_in: this package's own names.
+    """
+
+    def __init__(self, group: str, built_in: Iterable[str]) -> None:
+        self.group = group
+        self.built_in = list(built_in)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all parts, this package's first."""
+        return (*self.built_in, *sorted(entry_points(group=self.group).names - set(self.built_in)))
 
 
 class Registry(Generic[Part]):
@@ -29,7 +46,7 @@ class Registry(Generic[Part]):
 
     def __init__(
         self,
-        group: str,
+        names: Names,
         built_in: Mapping[str, Part],
         *,
         what: str,
@@ -37,24 +54,26 @@ class Registry(Generic[Part]):
         adapt: Callable[[Any], Part] = lambda part: part,
     ) -> None:
         """`what` describes the required object, `is_one` checks it, and `adapt` makes a part of it."""
-        self.group = group
+        self.group = names.group
         self.built_in = dict(built_in)
+        self._names = names
         self._what = what
         self._is_one = is_one
         self._adapt = adapt
 
     def names(self) -> tuple[str, ...]:
         """The names of all parts, this package's first."""
-        return (*self.built_in, *sorted(entry_points(group=self.group).names - self.built_in.keys()))
+        return self._names.names()
 
     def check(self, setting: str, name: str) -> None:
         """Raise `UserError` if there is no part with that name; nothing is imported."""
-        if name not in self.built_in:
-            check.one_of(setting, name, self.names())
+        self._names.check(setting, name)
 
     def register(self, name: str, part: Part) -> None:
         """Add a part in this process only; the workers of a cluster know only installed ones."""
         self.built_in[name] = part
+        if name not in self._names.built_in:
+            self._names.built_in.append(name)
 
     def __contains__(self, name: object) -> bool:
         return name in self.built_in or name in self.names()

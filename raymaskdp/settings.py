@@ -152,6 +152,8 @@ def _schema(hint: Any, group: tuple[Setting, ...]) -> dict[str, Any]:
                 "exclusiveMinimum": interval.gt, "exclusiveMaximum": interval.lt,
             }  # fmt: skip
             made |= {name: limit for name, limit in limits.items() if limit is not None}
+        for named in check.choices(hint):
+            made = {"enum": list(named.names())}
         return made
     if origin in (typing.Union, types.UnionType):
         return {"anyOf": [_schema(arm, group) for arm in arguments]}
@@ -175,9 +177,11 @@ def _schema(hint: Any, group: tuple[Setting, ...]) -> dict[str, Any]:
 
 
 def type_text(hint: Any) -> str:
-    """A type for people: "int ≥ 1", "float > 0, px", "sgd | adam", "path or none"."""
+    """A type for people: "int ≥ 1", "float > 0, px", "sgd | adam", "path or null"."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
+        for named in check.choices(hint):
+            return " | ".join(named.names())
         ranges = [check.range_text(one) for one in check.intervals(hint)]
         units = [one.unit for one in arguments[1:] if isinstance(one, Unit)]
         return ", ".join([" ".join([type_text(arguments[0]), *ranges]), *units])
@@ -192,7 +196,7 @@ def type_text(hint: Any) -> str:
         return "mapping"
     if dataclasses.is_dataclass(hint):
         return "group"
-    names = {types.NoneType: "none", Path: "path", str: "text", Any: "any"}
+    names = {types.NoneType: "null", Path: "path", str: "text", Any: "any"}
     return names.get(hint) or str(getattr(hint, "__name__", hint))
 
 
@@ -226,7 +230,8 @@ def _attributes(cls: type[Any]) -> dict[str, str]:
             found |= dict.fromkeys(names, begun[2])
         elif line.strip():
             found |= {name: f"{found[name]} {line.strip()}" for name in names}
-    return found
+    # A user types null where a programmer writes None.
+    return {name: re.sub(r"\bNone\b", "null", line) for name, line in found.items()}
 
 
 def _first_sentence(cls: type[Any]) -> str:

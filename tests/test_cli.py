@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from raymaskdp import cli, config
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 
 PLAN = ["num_records=100", "expected_batch=10", "steps=5"]
 
@@ -61,12 +61,19 @@ def test_defaults_load_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["anonymize", ".", "--out", "out", "poes.model=x"], "did you mean 'pose'"),
         (["anonymize", "."], "--out"),
         (["prepare", "nowhere", "--out", "clips"], "nowhere"),
-        (["train"], "'data' is missing"),
+        (["train"], "settings data and privacy.epsilon are missing in the command; give them as KEY=VALUE"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["train", "x", "privacy.epsilon=-1"], "epsilon"),
         (["train", "x", "privacy.epsilon=0"], "epsilon"),
         (["train", "nowhere", "privacy.epsilon=1"], "nowhere"),
-        (["train", "x", "privacy.epsilom=1"], "did you mean 'epsilon'"),
+        (["train", "x", "privacy.epsilom=1"], "did you mean 'privacy.epsilon'"),
+        # What is wrong is said before what is missing.
+        (["train", "x"], "The setting privacy.epsilon is missing in the command; give it as KEY=VALUE"),
+        (["train", "x", "privacy.delta=2"], "privacy.delta must be in (0, 1)"),
+        (["train", "stepz=1"], "Unknown setting 'stepz'"),
+        (["train", "steps=many"], "steps must be a whole number, but it is 'many'"),
+        (["train", "x", "clips.size=5"], "clips.size must be a list of 2: [a whole"),
+        (["sweep", "--out", "y"], "train.data and train.privacy.epsilon are missing"),
         (["evaluate", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
         (["privacy", "sigma", *PLAN, "epsilon=0"], "epsilon"),

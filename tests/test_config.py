@@ -70,11 +70,11 @@ def test_overrides_reach_nested_settings() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "'steps' is missing"),
+        ([], "setting steps is missing"),
         (["steps=3", "optimiser.name=sgd"], "did you mean 'optimizer'"),
-        (["steps=3", "optimizer.lerning_rate=1"], "did you mean 'learning_rate'"),
-        (["steps=many"], "steps must be a int"),
-        (["steps=true"], "steps must be a int"),
+        (["steps=3", "optimizer.lerning_rate=1"], "did you mean 'optimizer.learning_rate'"),
+        (["steps=many"], "steps must be a whole number"),
+        (["steps=true"], "steps must be a whole number"),
         (["steps=3", "optimizer.name=lion"], "must be one of sgd, adamw"),
         (["steps=3", "optimizer.betas=[1]"], "betas"),
         (["steps=3", "steps.deep=1"], "is given twice, as steps and as steps.deep"),

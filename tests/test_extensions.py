@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.inpaint import FILLS, fill
-from raymaskdp.anonymize.background.plate import PlateConfig
-from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.refiners import REFINERS
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.sources import SOURCES, pose_source

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 import subprocess
 import sys
 import time
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +21,7 @@ import yaml
 from annotated_types import Unit
 
 from raymaskdp import check, cli, config, settings
+from raymaskdp.cli import program
 from raymaskdp.errors import UserError
 
 
@@ -81,7 +85,7 @@ def test_help_gives_type_range_unit_default_and_one_line() -> None:
     assert rows["kind"] == "which. [a | b; default a]"
     assert rows["must.low"] == "the ends. [float in [0, 1); default 0.5]"
     assert rows["changed.low"] == "the ends. [float in [0, 1); default 0.25]"
-    assert rows["must.high"] == "the ends. [float > 0, px or none; default null]"
+    assert rows["must.high"] == "the ends. [float > 0, px or null; default null]"
     assert rows["must.sizes"] == "of it, in two lines. [list of int ≥ 1; default [1, 2]]"
     assert "spare.high" in rows
 
@@ -142,3 +146,103 @@ def test_the_command_line_starts_at_once() -> None:
         subprocess.run(command, check=True, capture_output=True)
         took.append(time.monotonic() - began)
     assert min(took) < 2.0  # 0.2 s on an idle machine; tests share theirs
+
+
+def _commands() -> Iterator[tuple[str, type]]:
+    def walk(command: click.Command, words: list[str]) -> Iterator[tuple[str, type]]:
+        if isinstance(command, click.Group):
+            for name, inner in command.commands.items():
+                yield from walk(inner, [*words, name])
+        elif (load_class := getattr(command.callback, "settings", None)) is not None:
+            yield " ".join(words), load_class()
+
+    yield from walk(program.cli, [])
+
+
+def _singles(some: tuple[settings.Setting, ...]) -> Iterator[settings.Setting]:
+    for one in some:
+        yield from _singles(one.group) if one.group else (one,)
+
+
+def _numbers_without_a_range(hint: Any) -> bool:
+    if check.intervals(hint):
+        return False
+    return hint in (int, float) or any(map(_numbers_without_a_range, typing.get_args(hint)))
+
+
+@pytest.mark.parametrize(("command", "cls"), list(_commands()))
+def test_a_number_has_a_range(command: str, cls: type) -> None:
+    found = _singles(settings.settings_of(cls))
+    assert not [one.key for one in found if _numbers_without_a_range(one.hint)]
+
+
+@pytest.mark.parametrize(("command", "cls"), list(_commands()))
+def test_ranges_are_checked(command: str, cls: type) -> None:
+    groups = {cls}
+    while (
+        more := {
+            inner
+            for group in groups
+            for hint in typing.get_type_hints(group).values()
+            for inner in (hint, *typing.get_args(hint))
+            if dataclasses.is_dataclass(inner)
+        }
+        - groups
+    ):
+        groups |= more
+    for group in groups:
+        ranged = [name for name, hint in _hints(group).items() if check._has_range(hint)]
+        calls = "".join(inspect.getsource(base) for base in group.__mro__ if dataclasses.is_dataclass(base))
+        assert not ranged or "check.fields(self" in calls or "check.in_range(" in calls, group
+
+
+def _hints(group: type) -> dict[str, Any]:
+    return typing.get_type_hints(group, include_extras=True)
+
+
+@pytest.mark.parametrize(("command", "cls"), list(_commands()))
+def test_a_text_with_a_fixed_list_shows_it(command: str, cls: type) -> None:
+    """A text that its class compares with a list has the list in its type, for help and schema."""
+    for group in {cls, *(type(value) for value in _defaults(cls))}:
+        source = inspect.getsource(getattr(group, "__post_init__", group))
+        for name in re.findall(r'one_of\("(?:\w+\.)*(\w+)"', source):
+            assert typing.get_origin(_hints(group)[name]) is Literal, (group, name)
+
+
+def _defaults(cls: type) -> Iterator[Any]:
+    for one in dataclasses.fields(cls):
+        if one.default_factory is not dataclasses.MISSING:
+            value = one.default_factory()
+            if dataclasses.is_dataclass(value):
+                yield value
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "choice"),
+    [
+        ("anonymize", "pose.source", "ntu"),
+        ("anonymize", "plate.moving_camera", "blur"),
+        ("anonymize", "composite.keep_objects", "all"),
+        ("anonymize", "composite.refine", "embedded"),
+        ("anonymize", "diffusion.backend", "wan-vace"),
+        ("anonymize", "diffusion.scheduler", "lcm"),
+        ("train", "scheme", "lora"),
+        ("train", "model.name", "mvit-b-16x4"),
+        ("privacy sigma", "mechanism", "dpsgd"),
+        ("privacy sigma", "adjacency", "replace"),
+        ("privacy sigma", "unit", "subject"),
+        ("dataset synthesize", "motion", "pan"),
+    ],
+)
+def test_choices_are_in_help_and_schema(command: str, key: str, choice: str) -> None:
+    cls = dict(_commands())[command]
+    assert choice in dict(settings.help_rows(cls))[key].rpartition("[")[2].partition(";")[0].split(" | ")
+    schema = settings.json_schema(cls)
+    for part in key.split("."):
+        schema = schema["properties"][part]
+    assert choice in schema["enum"]
+
+
+def test_help_speaks_of_null_as_yaml_does() -> None:
+    for _, cls in _commands():
+        assert not [key for key, text in settings.help_rows(cls) if "None" in text]

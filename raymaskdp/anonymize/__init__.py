@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from raymaskdp import imported_on_use
 
 if TYPE_CHECKING:
     from raymaskdp.anonymize.config import AnonymizeConfig
@@ -14,11 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AnonymizeConfig", "AnonymizeResult", "anonymize"]
 
-
-def __getattr__(name: str) -> Any:
-    # Lazily, so that importing a single stage loads neither the networks nor the bodies of the others.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from raymaskdp.anonymize import config, run
-
-    return getattr(config if name == "AnonymizeConfig" else run, name)
+__getattr__ = imported_on_use(
+    __name__, {"AnonymizeConfig": "config", "AnonymizeResult": "run", "anonymize": "run"}
+)

@@ -11,16 +11,14 @@ from annotated_types import Unit
 
 from raymaskdp import check
 from raymaskdp import config as configuration
-from raymaskdp.anonymize.background.plate import PlateConfig
-from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.background.config import PlateConfig
+from raymaskdp.anonymize.compose.config import DIFFUSION, CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.diffusion.weights import check_weights
-from raymaskdp.anonymize.compose.refiners import DIFFUSION, REFINERS
-from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.anonymize.people.sources import check_source
+from raymaskdp.anonymize.people.config import PoseConfig, check_source
 from raymaskdp.anonymize.verify.config import VerifyConfig
-from raymaskdp.bodies.fitting.fit import FitConfig
-from raymaskdp.bodies.render import RenderConfig
+from raymaskdp.bodies.fitting.config import FitConfig
+from raymaskdp.bodies.settings.render import RenderConfig
 from raymaskdp.errors import UserError
 from raymaskdp.video.sandbox import DecodeLimits
 
@@ -70,8 +68,6 @@ class AnonymizeConfig:
         check.fields(self)
         check_source(self.pose)
         _require_second_opinion(self.pose, self.verify)
-        check.one_of("on_doubt", self.on_doubt, ("redact", "quarantine"))
-        REFINERS.check("composite.refine", self.composite.refine)
         if self.composite.refine == DIFFUSION:
             check_weights(self.diffusion)
 

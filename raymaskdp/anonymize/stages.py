@@ -24,8 +24,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from raymaskdp.anonymize.background.background import Background, find_background, masked_frames, observe
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.flow_fill import FlowFill
-from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.background.shared_plate import Observation, load_views
 from raymaskdp.anonymize.compose.overlap import drop_misplaced_avatars
 from raymaskdp.anonymize.compose.refiner import Cast, RefinerSettings

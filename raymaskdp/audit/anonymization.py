@@ -19,7 +19,8 @@ from raymaskdp.audit.attacks.actions import ActionFidelity
 from raymaskdp.audit.attacks.attributes import Inference, infer
 from raymaskdp.audit.attacks.faces import Detections
 from raymaskdp.audit.attacks.identification import Attack, identify
-from raymaskdp.audit.collect import AnonymizationAuditConfig, CollectedPair, collect
+from raymaskdp.audit.collect import CollectedPair, collect
+from raymaskdp.audit.config import AnonymizationAuditConfig
 from raymaskdp.audit.counts import Count, count
 from raymaskdp.audit.fidelity import PoseFidelity, measure_pose
 from raymaskdp.audit.leaks import TEXTURE_OF_ALL

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
-from raymaskdp import check
-from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.audit.attacks import actions, motion
 from raymaskdp.audit.attacks.embedding import (
     FACE_MEAN,
@@ -22,49 +18,10 @@ from raymaskdp.audit.attacks.embedding import (
     mean_direction,
 )
 from raymaskdp.audit.attacks.faces import Detections, FrameDetectors
+from raymaskdp.audit.config import AnonymizationAuditConfig
 from raymaskdp.audit.leaks import Leaks, find_leaks
 from raymaskdp.audit.video_pairs import Pair, VideoPair, crops, read_pair
 from raymaskdp.bodies.body import load_body
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnonymizationAuditConfig:
-    """Settings of `audit anonymization`.
-
-    Attributes:
-      videos: largest number of videos, as evenly distributed over subjects as possible.
-      frames: of each video, evenly spaced.
-      detector_frames: of these, for the detectors of faces and bodies; 0 for none.
-      epochs: of the appearance attacker.
-      action_epochs: of the action networks; 0 disables action fidelity.
-      face_model: an ONNX network for face recognition (image in, vector out), as an additional attacker.
-      face_side: of its input, pixels.
-      person_model: likewise one for person re-identification.
-      person_size: rows and columns of its input.
-      pose: the detectors' settings; as in `anonymize`.
-      body: the SMPL-H file of the `anonymize` run; None for the embedded body.
-      seed: of the attackers.
-      progress: show a progress bar.
-    """
-
-    videos: Annotated[int, check.Range(1)] = 400
-    frames: Annotated[int, check.Range(1)] = 12
-    detector_frames: Annotated[int, check.Range(0)] = 2
-    epochs: Annotated[int, check.Range(1)] = 15
-    action_epochs: Annotated[int, check.Range(0)] = 30
-    face_model: Path | None = None
-    face_side: int = 112
-    person_model: Path | None = None
-    person_size: tuple[int, int] = (256, 128)
-    pose: PoseConfig = field(default_factory=PoseConfig)
-    body: Path | None = None
-    seed: Annotated[int, check.Range(0)] = 0
-    progress: bool = True
-
-    def __post_init__(self) -> None:
-        check.fields(self)
-        for size in (self.face_side, *self.person_size):
-            check.in_range("face_side and person_size", size, low=8, high=4096)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

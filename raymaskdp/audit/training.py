@@ -10,15 +10,15 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import cv2
 
-from raymaskdp import check, config, files
+from raymaskdp import config, files
 from raymaskdp.audit import figures
 from raymaskdp.audit.attacks.canaries import REFERENCE, CanaryTest, audit_canaries
 from raymaskdp.audit.attacks.inversion import Inversion, invert
 from raymaskdp.audit.attacks.membership import Membership, attack_membership
+from raymaskdp.audit.config import TrainingAuditConfig
 from raymaskdp.audit.real_loop import audit_loop
 from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
@@ -30,33 +30,6 @@ NOTE = (
     "Membership figures and their plot are measured on private records and are not covered by ε: keep them "
     "with the data. Canaries and the inverted image are artificial and may be published."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingAuditConfig:
-    """Settings of `audit training`.
-
-    Attributes:
-      runs: number of runs of each program on canaries; more runs prove a larger ε, and few are inconclusive.
-      loop_steps: updates for which the whole of `train` runs on canaries, without and with every known fault;
-        the number of the audited run is most informative. Each of ten runs takes a minute for 2000 steps. 0
-        disables it.
-      models: models that membership inference trains on Ray Tune, an even number; each takes as long as the
-        run did. 0 disables it.
-      compare: also attack as many models without privacy, which shows what an attack could find.
-      seed: of canaries, halves and attackers.
-    """
-
-    runs: Annotated[int, check.Range(8)] = 16
-    loop_steps: Annotated[int, check.Range(0)] = 0
-    models: Annotated[int, check.Range(0)] = 0
-    compare: bool = True
-    seed: Annotated[int, check.Range(0)] = 0
-
-    def __post_init__(self) -> None:
-        check.fields(self)
-        if self.models % 2 or self.models == 2:
-            raise UserError(f"models must be 0, or an even number from 4 on, but it is {self.models}.")
 
 
 @dataclass(frozen=True, kw_only=True)

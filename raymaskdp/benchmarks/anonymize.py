@@ -22,72 +22,32 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from raymaskdp import check
 from raymaskdp.anonymize import anonymize, pipeline
-from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.compose.config import DIFFUSION, CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
-from raymaskdp.anonymize.compose.refiners import DIFFUSION
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Decided, Item, Pending
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.sources.smpl import SMPL_PELVIS
 from raymaskdp.anonymize.stages import Job
+from raymaskdp.benchmarks.settings.videos import BenchmarkAnonymizeConfig
 from raymaskdp.datasets.manifest import VideoRecord, read_source
 from raymaskdp.errors import UserError
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import reader
 from raymaskdp.video.writer import VideoWriter
 
 FPS = 12.0
 
-PARTS = ("overhead", "workers", "rows", "memory")
 WAYS = {"overhead": ("plain", "one"), "workers": ("one", "two")}
 """The ways that some parts compare."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkAnonymizeConfig:
-    """What to measure.
-
-    Attributes:
-      parts: "overhead": the plain loop against one worker; "workers": one worker against two; "rows": no-op
-        videos, for the pipeline's own cost; "memory": peak memory by length.
-      videos, frames: number of videos, and their length, in each round of the first two.
-      width, height: of their frames.
-      rounds: of the plain loop, of one worker and of two, in turns; results are medians.
-      rows: no-op videos.
-      minutes: lengths of the videos for memory, of 160×120 pixels.
-      refine: how avatars are fitted into the scene in the first two parts; "diffusion" uses small random
-        networks, which take most of the time.
-      memory_fps: frames a second of the videos for memory; a frame takes about 40 ms, whatever its size.
-      seed: of the people and rooms.
-    """
-
-    parts: tuple[str, ...] = ("overhead", "workers", "rows", "memory")
-    videos: Annotated[int, check.Range(4)] = 12
-    frames: Annotated[int, check.Range(4)] = 24
-    width: int = 320
-    height: int = 240
-    rounds: Annotated[int, check.Range(1)] = 3
-    rows: Annotated[int, check.Range(2)] = 10_000
-    minutes: tuple[float, ...] = (1.0, 5.0)
-    refine: str = "harmonize"
-    memory_fps: Annotated[float, check.Range(1, 60)] = 4.0
-    seed: Annotated[int, check.Range(0)] = 5
-
-    def __post_init__(self) -> None:
-        check.fields(self)
-        for part in self.parts:
-            check.one_of("parts", part, PARTS)
-        for minutes in self.minutes:
-            check.positive("minutes", minutes)
 
 
 @dataclass(frozen=True, kw_only=True)

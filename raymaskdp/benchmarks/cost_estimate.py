@@ -11,36 +11,16 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from raymaskdp import check
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
+from raymaskdp.benchmarks.settings.videos import CostEstimateConfig
 from raymaskdp.datasets.manifest import VideoRecord, read_source, write_table
 from raymaskdp.distributed.connect import ray_cluster
-from raymaskdp.operate.estimate import EstimateConfig, estimate
+from raymaskdp.operate.config import EstimateConfig
+from raymaskdp.operate.estimate import estimate
 from raymaskdp.places import temporary_folder
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostEstimateConfig:
-    """What to compare.
-
-    Attributes:
-      people: in as many videos of each length.
-      frames: lengths of the videos.
-      sample: videos from which the estimate is made.
-      workers: of each run.
-    """
-
-    people: Annotated[int, check.Range(2)] = 6
-    frames: tuple[int, ...] = (24, 48, 96)
-    sample: Annotated[int, check.POSITIVE] = 4
-    workers: tuple[int, ...] = (1, 2)
-
-    def __post_init__(self) -> None:
-        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from raymaskdp import check
+from raymaskdp.benchmarks.settings.training import DigitsConfig
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import GradientEngine, Key, PrivacyPlan, changed_clips
 from raymaskdp.privacy.keys import KEY_BYTES
@@ -54,28 +54,6 @@ class DigitsRun:
     learning_rate: float = 0.5
     clipping_norm: float = 0.3
     public_weight: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class DigitsConfig:
-    """What to run.
-
-    Attributes:
-      epsilons: targets of the private methods.
-      seeds: how many seeds; each has its own split, start, lots and noise.
-      epochs, rate, delta: the plan's; a step takes each image with probability `rate`.
-      sweep: also vary learning rate, clipping norm and λ one at a time at the smallest ε.
-    """
-
-    epsilons: tuple[float, ...] = (0.5, 1.0, 5.0)
-    seeds: Annotated[int, check.Range(2)] = 5
-    epochs: Annotated[float, check.POSITIVE] = 20.0
-    rate: Annotated[float, check.Range(0, 1, open_low=True)] = 0.05
-    delta: float = 1e-4
-    sweep: bool = False
-
-    def __post_init__(self) -> None:
-        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
@@ -21,9 +20,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
-from raymaskdp import check
 from raymaskdp.benchmarks import digits
-from raymaskdp.benchmarks.digits import DigitsConfig, DigitsRun
+from raymaskdp.benchmarks.digits import DigitsRun
+from raymaskdp.benchmarks.settings.training import DigitsConfig, DigitsOpacusConfig
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.privacy.keys import KEY_BYTES
 from raymaskdp.sweep.frontier import Point, point
@@ -32,29 +31,6 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(64, 10),
     "full": lambda: nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class DigitsOpacusConfig:
-    """What to run.
-
-    Attributes:
-      epsilons: targets at `delta`.
-      seeds: their number; each has its own split and initial weights.
-      epochs, rate, delta, learning_rate, clipping_norm: of every run; a step takes each image with
-        probability `rate`.
-    """
-
-    epsilons: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    seeds: Annotated[int, check.Range(2)] = 5
-    epochs: float = 20.0
-    rate: float = 0.05
-    delta: float = 1e-4
-    learning_rate: float = 0.5
-    clipping_norm: float = 1.0
-
-    def __post_init__(self) -> None:
-        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

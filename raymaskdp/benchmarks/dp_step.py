@@ -15,67 +15,24 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raymaskdp import check
 from raymaskdp.benchmarks import paired
+from raymaskdp.benchmarks.settings.training import DpStepConfig
 from raymaskdp.models.backbones.video_transformer import VideoTransformer, VideoTransformerConfig
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, PrivacyPlan
 from raymaskdp.privacy.noise_ahead import NoiseAhead
 
 # Shape suffixes: B views in a batch, L tokens, D width.
 
-MODELS = ("vit-196", "vit-784", "video")
-SCHEMES = ("all", "norms+head", "head")
 RIVALS = ("sgd", "opacus-hooks", "opacus-ghost", "engine", "engine-ahead")
 NUM_CLASSES = 100
 PATCH = 768  # 16 · 16 pixels of 3 colours
 STEPS = 1_000_000  # more than any benchmark needs, because prices are not measured
-
-
-@dataclass(frozen=True, kw_only=True)
-class DpStepConfig:
-    """What to measure.
-
-    Attributes:
-      models: `vit-196` and `vit-784` (6 layers, width 192, that many tokens), `video` (a clip of 8 frames of
-        112 x 112 pixels, 4 layers, width 128, 784 tokens).
-      schemes: which parameters train: `all`, `norms+head` or `head`.
-      clips: numbers K of clips a record.
-      masked: measure MaskDP too, which sends twice the views through the model.
-      views: clips in a step; there are views / K records.
-      rounds: rounds of one step each.
-      minutes: after this time fewer rounds are run, and no case is started; the result says so. 0 for no
-        limit.
-      whole_proof: prove the separation of records on whole views, which takes many steps, and include its
-        memory.
-      device: `cpu` or `cuda`.
-      threads: threads of each process; 0 for one on each core.
-    """
-
-    models: tuple[str, ...] = ("vit-196", "vit-784")
-    schemes: tuple[str, ...] = ("all",)
-    clips: tuple[int, ...] = (1, 8)
-    masked: bool = True
-    views: int = 8
-    rounds: Annotated[int, check.Range(1)] = 5
-    minutes: Annotated[float, check.Range(0)] = 9.0
-    whole_proof: bool = False
-    device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = 0
-
-    def __post_init__(self) -> None:
-        check.fields(self)
-        for model in self.models:
-            check.one_of("models", model, MODELS)
-        for scheme in self.schemes:
-            check.one_of("schemes", scheme, SCHEMES)
-        for clips in self.clips:
-            check.in_range("clips", clips, low=1, high=self.views)
 
 
 @dataclass(frozen=True, kw_only=True)

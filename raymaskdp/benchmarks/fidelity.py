@@ -17,13 +17,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
 from tqdm import tqdm
 
-from raymaskdp import check, config, files
+from raymaskdp import config, files
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
+from raymaskdp.benchmarks.settings.videos import FidelityConfig
 from raymaskdp.demo import DemoConfig
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic.synthesize import synthesize
@@ -32,34 +32,6 @@ from raymaskdp.train.config import ComputeConfig, OptimizerConfig, PrivacyConfig
 from raymaskdp.train.data.store import TABLE, ClipStore
 
 SOURCES, REMOVED, DEFAULT = "sources", "people removed", "anonymized"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FidelityConfig:
-    """What to compare.
-
-    Attributes:
-      people: in the private videos; each has a video of every action.
-      folds: number of parts of the people. Each part is the test of heads that learn from the others, so
-        every video is tested, and no single person dominates the result.
-      variants: settings of `anonymize` to compare with the default ones, each as KEY=VALUE[,KEY=VALUE].
-      steps: of the head.
-      seeds: heads that are trained on each fold of each version; accuracies are means over them.
-      seed: of the private videos.
-    """
-
-    people: Annotated[int, check.Range(4)] = 16
-    folds: Annotated[int, check.Range(2)] = 4
-    variants: tuple[str, ...] = ("composite.max_shade=0",)
-    steps: Annotated[int, check.Range(1)] = 60
-    seeds: Annotated[int, check.Range(1)] = 2
-    seed: int = 7
-
-    def __post_init__(self) -> None:
-        check.fields(self)
-        check.in_range("folds", self.folds, low=2, high=self.people)
-        for variant in self.variants:
-            config.load(AnonymizeConfig, None, variant.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,17 +15,15 @@ import json
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from raymaskdp import check
-from raymaskdp.anonymize import AnonymizeConfig, anonymize
+from raymaskdp.anonymize import anonymize
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.box_search import BoxSearch
@@ -34,6 +32,7 @@ from raymaskdp.anonymize.people.networks.configured import configured_networks
 from raymaskdp.anonymize.people.networks.nanodet import NanoDet
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain
+from raymaskdp.benchmarks.settings.videos import RealConfig
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.video import masks, reader
@@ -60,26 +59,6 @@ SURE = 0.5  # least score of a person by NanoDet
 
 EXPLAINED = 0.3
 """Least share of a detection in an output that avatars and redactions must cover to explain it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RealConfig:
-    """What to measure.
-
-    Attributes:
-      only: names of clips, without the suffix; all of the index where empty.
-      every: interval of the output's frames that independent detectors process.
-      sheet: an image (.png or .jpg) of some frames of every clip, source above output; None for none.
-      anonymize: settings.
-    """
-
-    only: tuple[str, ...] = ()
-    every: Annotated[int, check.Range(1)] = 10
-    sheet: Path | None = None
-    anonymize: AnonymizeConfig = field(default_factory=AnonymizeConfig)
-
-    def __post_init__(self) -> None:
-        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from raymaskdp import check
 from raymaskdp import config as configuration
 from raymaskdp.benchmarks.paired import measure
-from raymaskdp.models import SCHEMES
+from raymaskdp.benchmarks.settings.training import SchemesConfig
+from raymaskdp.models.config import SchemeName
 from raymaskdp.privacy import GradientEngine, Key
 from raymaskdp.train import TrainConfig, loop
 from raymaskdp.train.data.batches import pick_draws
@@ -25,30 +25,6 @@ from raymaskdp.train.run.setup import set_up
 
 KEPT = "linear, features kept"
 KEY = Key(secret=bytes(32))  # the choice of clips does not matter here
-
-
-@dataclass(frozen=True, kw_only=True)
-class SchemesConfig:
-    """What to measure.
-
-    Attributes:
-      train: the run whose schemes are compared.
-      schemes: the schemes; `linear` is measured with cached features, too.
-      records: in a step.
-      rounds: of one step each.
-      threads: of each process.
-    """
-
-    train: TrainConfig
-    schemes: tuple[str, ...] = ("full", "selective", "adapter", "lora", "linear")
-    records: Annotated[int, check.POSITIVE] = 8
-    rounds: Annotated[int, check.POSITIVE] = 7
-    threads: Annotated[int, check.POSITIVE] = 1
-
-    def __post_init__(self) -> None:
-        check.fields(self)
-        for scheme in self.schemes:
-            check.one_of("schemes", scheme, SCHEMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +128,7 @@ def make(spec: Mapping[str, Any]) -> Callable[[], None]:
 
 
 def _of_scheme(config: TrainConfig, name: str) -> TrainConfig:
-    scheme = "linear" if name == KEPT else name
+    scheme = cast(SchemeName, "linear" if name == KEPT else name)
     compute = replace(config.compute, cache_features=name == KEPT)
     return replace(config, scheme=scheme, compute=compute)
 

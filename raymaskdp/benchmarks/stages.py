@@ -27,7 +27,6 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from raymaskdp import check
 from raymaskdp.anonymize import stages as anonymize_stages
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Decided, Pending
@@ -36,12 +35,13 @@ from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
 from raymaskdp.anonymize.verify import checks
 from raymaskdp.anonymize.verify.look_again import LookAgain
+from raymaskdp.benchmarks.settings.videos import StagesConfig, width_height
 from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.bodies.render import Renderer
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import reader
 from raymaskdp.video.writer import VideoWriter
@@ -54,42 +54,6 @@ PROFILED = 15
 CAMERA_CRF = 23
 """x264's quality of a source, its default: cameras leave as little noise, and noise would dominate the time.
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class StagesConfig:
-    """What to measure.
-
-    Attributes:
-      sizes: frames as WIDTHxHEIGHT.
-      video: file whose first frames are anonymized at each size; one person is rendered if unset.
-      frames: of each video.
-      rounds: number of times that each video is anonymized; results are medians. One more warms up.
-      seed: of the person, the movement and the room.
-      profile: whether the functions that take most time are listed, too, of one more run at each size.
-    """
-
-    sizes: tuple[str, ...] = ("192x144", "640x480", "1920x1080")
-    video: str | None = None
-    frames: int = 24
-    rounds: int = 3
-    seed: int = 5
-    profile: bool = False
-
-    def __post_init__(self) -> None:
-        for size in self.sizes:
-            width_height(size)
-        check.in_range("frames", self.frames, low=4)
-        check.in_range("rounds", self.rounds, low=1)
-        check.in_range("seed", self.seed, low=0)
-
-
-def width_height(size: str) -> tuple[int, int]:
-    """`640x480` as numbers; even ones from 64 up, as video codecs require."""
-    numbers = [int(part) if part.isdigit() else 0 for part in size.split("x")]
-    if len(numbers) != 2 or min(numbers) < 64 or any(number % 2 for number in numbers):
-        raise UserError(f"sizes must be like 640x480, of even numbers from 64 up, but one is {size!r}.")
-    return numbers[0], numbers[1]
 
 
 @dataclass(frozen=True, kw_only=True)

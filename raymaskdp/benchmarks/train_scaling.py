@@ -16,16 +16,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
-from annotated_types import Unit
 from torch import Tensor
 
-from raymaskdp import check
 from raymaskdp import config as configuration
 from raymaskdp.benchmarks.paired import resident_bytes
 from raymaskdp.benchmarks.scaling_model import StepModel
-from raymaskdp.errors import UserError
+from raymaskdp.benchmarks.settings.training import TrainScalingConfig
 from raymaskdp.files import private_folder, write_json
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import TrainConfig, loop
@@ -40,32 +37,6 @@ KEY = Key(secret=bytes(32))
 
 MODELLED = (1, 2, 4, 8, 16, 32, 64)
 """Numbers of workers for the model."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainScalingConfig:
-    """What to measure.
-
-    Attributes:
-      train: the run, on public data; its steps, workers, threads and paths are set here.
-      workers: numbers of workers to measure; 0 is in process, the reference of the others.
-      steps: measured, after `warmup` others.
-      warmup: steps before the measured ones.
-      link_gb_s, link_latency_s: of the modelled network, gigabytes a second of one worker and seconds of one
-        message.
-    """
-
-    train: TrainConfig
-    workers: tuple[int, ...] = (0, 1, 2)
-    steps: Annotated[int, check.POSITIVE] = 100
-    warmup: Annotated[int, check.POSITIVE] = 10
-    link_gb_s: Annotated[float, check.POSITIVE, Unit("GB/s")] = 10.0
-    link_latency_s: Annotated[float, check.Range(0), Unit("s")] = 2e-5
-
-    def __post_init__(self) -> None:
-        check.fields(self)
-        if not self.workers or min(self.workers) < 0 or len(set(self.workers)) < len(self.workers):
-            raise UserError(f"workers must be different numbers from 0 up, not {list(self.workers)}.")
 
 
 @dataclass(frozen=True, kw_only=True)

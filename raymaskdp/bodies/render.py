@@ -7,57 +7,15 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from raymaskdp import check
 from raymaskdp.bodies.egl import FAR, NEAR, GlContext, load_pyrender, start_context
 from raymaskdp.bodies.figure import Figure
-from raymaskdp.errors import UserError
+from raymaskdp.bodies.settings.render import Light, RenderConfig
 
 # Shape suffixes: V vertices, H rows, W columns.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Light:
-    """The light of a scene, in linear light. The value of a white surface that faces the light is the sum of
-    both parts.
-
-    Attributes:
-      ambient: light from all directions, RGB; the lower half of the sphere has half of it.
-      key: light of one lamp, RGB.
-      direction: direction from the person to the lamp, in the camera frame (y down).
-    """
-
-    ambient: tuple[float, float, float] = (0.42, 0.42, 0.42)
-    key: tuple[float, float, float] = (0.55, 0.55, 0.55)
-    direction: tuple[float, float, float] = (0.6, -1.0, -0.9)
-
-    def __post_init__(self) -> None:
-        for name in ("ambient", "key"):
-            for value in getattr(self, name):
-                check.in_range(name, value, low=0.0, high=10.0)
-        check.positive("the length of direction", float(np.linalg.norm(self.direction)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class RenderConfig:
-    """How avatars are drawn.
-
-    Attributes:
-      light: the light if a call specifies no other.
-      textures: a folder of images in the UV layout of `body`, which avatars wear in place of clothes; None
-        for clothes.
-    """
-
-    light: Light = Light()
-    textures: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.textures is not None and not self.textures.is_dir():
-            raise UserError(f"render.textures: there is no folder {self.textures}.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

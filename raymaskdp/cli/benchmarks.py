@@ -19,7 +19,7 @@ def benchmark() -> None:
 
 @benchmark.command("dp-step", context_settings=CONTEXT)
 @json_option
-@settings_of("raymaskdp.benchmarks.dp_step:DpStepConfig")
+@settings_of("raymaskdp.benchmarks.settings.training:DpStepConfig")
 def dp_step(settings: Any, as_json: bool) -> None:
     """Time and memory of a private training step, compared with plain SGD and Opacus."""
     from raymaskdp.benchmarks.dp_step import benchmark_dp_step
@@ -29,7 +29,7 @@ def dp_step(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("digits", context_settings=CONTEXT)
 @json_option
-@settings_of("raymaskdp.benchmarks.digits:DigitsConfig")
+@settings_of("raymaskdp.benchmarks.settings.training:DigitsConfig")
 def digits(settings: Any, as_json: bool) -> None:
     """Accuracy of each masked mechanism by ε, on scikit-learn's digits."""
     from raymaskdp.benchmarks.digits import benchmark_digits
@@ -39,7 +39,7 @@ def digits(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("digits-opacus", context_settings=CONTEXT)
 @json_option
-@settings_of("raymaskdp.benchmarks.digits_opacus:DigitsOpacusConfig")
+@settings_of("raymaskdp.benchmarks.settings.training:DigitsOpacusConfig")
 def digits_opacus(settings: Any, as_json: bool) -> None:
     """DP-SGD on scikit-learn's digits, compared with a few lines of Opacus."""
     from raymaskdp.benchmarks.digits_opacus import benchmark_digits_opacus
@@ -49,7 +49,7 @@ def digits_opacus(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("schemes", context_settings=CONTEXT)
 @json_option
-@settings_of("raymaskdp.benchmarks.schemes:SchemesConfig")
+@settings_of("raymaskdp.benchmarks.settings.training:SchemesConfig")
 def schemes(settings: Any, as_json: bool) -> None:
     """Cost of each fine-tuning scheme, and the saving by cached features."""
     from raymaskdp.benchmarks.schemes import benchmark_schemes
@@ -59,7 +59,7 @@ def schemes(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("train-scaling", context_settings=CONTEXT)
 @json_option
-@settings_of("raymaskdp.benchmarks.train_scaling:TrainScalingConfig")
+@settings_of("raymaskdp.benchmarks.settings.training:TrainScalingConfig")
 def train_scaling(settings: Any, as_json: bool) -> None:
     """Clips a second of training in process and on workers of Ray Train; for public data only."""
     from raymaskdp.benchmarks.train_scaling import benchmark_train_scaling
@@ -69,7 +69,7 @@ def train_scaling(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("stages", context_settings=CONTEXT)
 @json_option
-@settings_of("raymaskdp.benchmarks.stages:StagesConfig")
+@settings_of("raymaskdp.benchmarks.settings.videos:StagesConfig")
 def benchmark_stages(settings: Any, as_json: bool) -> None:
     """Time of each stage of `anonymize`, at several sizes of frame."""
     from raymaskdp.benchmarks.stages import benchmark_stages as run
@@ -81,7 +81,7 @@ def benchmark_stages(settings: Any, as_json: bool) -> None:
 @click.argument("folder", type=PATH)
 @click.option("--out", type=PATH, required=True, help="Folder for the outputs; it is resumed.")
 @json_option
-@settings_of("raymaskdp.benchmarks.real:RealConfig")
+@settings_of("raymaskdp.benchmarks.settings.videos:RealConfig")
 def benchmark_real(folder: Path, out: Path, settings: Any, as_json: bool) -> None:
     """Results of `anonymize` on real clips: how many are done, by which rungs, and the people who remain
     visible.
@@ -94,7 +94,7 @@ def benchmark_real(folder: Path, out: Path, settings: Any, as_json: bool) -> Non
 @benchmark.command("fidelity", context_settings=CONTEXT)
 @click.option("--out", type=PATH, required=True, help="Folder for everything that is made; it is resumed.")
 @json_option
-@settings_of("raymaskdp.benchmarks.fidelity:FidelityConfig")
+@settings_of("raymaskdp.benchmarks.settings.videos:FidelityConfig")
 def benchmark_fidelity(out: Path, settings: Any, as_json: bool) -> None:
     """Effect of anonymizing on action recognition: a head on sources, anonymized videos and empty rooms."""
     from raymaskdp.benchmarks.fidelity import benchmark_fidelity as run
@@ -104,7 +104,7 @@ def benchmark_fidelity(out: Path, settings: Any, as_json: bool) -> None:
 
 @benchmark.command("estimate", context_settings=CONTEXT)
 @json_option
-@settings_of("raymaskdp.benchmarks.cost_estimate:CostEstimateConfig")
+@settings_of("raymaskdp.benchmarks.settings.videos:CostEstimateConfig")
 def benchmark_estimate(settings: Any, as_json: bool) -> None:
     """The wall time that `raymaskdp estimate` predicts, and that of the runs, on one worker and two."""
     from raymaskdp.benchmarks.cost_estimate import benchmark_estimate as run
@@ -114,7 +114,7 @@ def benchmark_estimate(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("anonymize", context_settings=CONTEXT)
 @json_option
-@settings_of("raymaskdp.benchmarks.anonymize:BenchmarkAnonymizeConfig")
+@settings_of("raymaskdp.benchmarks.settings.videos:BenchmarkAnonymizeConfig")
 def benchmark_anonymize(settings: Any, as_json: bool) -> None:
     """Overhead and gain of Ray for `anonymize`: a plain loop, one worker and two; memory by length."""
     from raymaskdp.benchmarks.anonymize import benchmark_anonymize as run
@@ -124,7 +124,7 @@ def benchmark_anonymize(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("refine", context_settings=CONTEXT)
 @json_option
-@settings_of("raymaskdp.benchmarks.diffusion.refine:RefineBenchmarkConfig")
+@settings_of("raymaskdp.benchmarks.settings.avatars:RefineBenchmarkConfig")
 def refine(settings: Any, as_json: bool) -> None:
     """Temporal stability of avatars on their surface: render, harmonize, and diffusion in two ways."""
     from raymaskdp.benchmarks.diffusion.refine import benchmark_refine
@@ -134,7 +134,7 @@ def refine(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("relight", context_settings=CONTEXT)
 @json_option
-@settings_of("raymaskdp.benchmarks.diffusion.relight:RelightConfig")
+@settings_of("raymaskdp.benchmarks.settings.avatars:RelightConfig")
 def relight(settings: Any, as_json: bool) -> None:
     """Accuracy of avatars' light in rendered rooms: harmonized, and with the bundled relighting network."""
     from raymaskdp.benchmarks.diffusion.relight import benchmark_relight
@@ -144,7 +144,7 @@ def relight(settings: Any, as_json: bool) -> None:
 
 @benchmark.command("refine-cost", context_settings=CONTEXT)
 @json_option
-@settings_of("raymaskdp.benchmarks.diffusion.refine_cost:RefineCostConfig")
+@settings_of("raymaskdp.benchmarks.settings.avatars:RefineCostConfig")
 def refine_cost(settings: Any, as_json: bool) -> None:
     """Seconds and memory of diffusion by size, and with ways to save memory."""
     from raymaskdp.benchmarks.diffusion.refine_cost import benchmark_refine_cost

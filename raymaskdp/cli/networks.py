@@ -48,7 +48,7 @@ def pull(name: str | None, quiet: bool, as_json: bool) -> None:
 @click.option("--out", required=True, type=PATH, help="The file to write, fitting/lift.npz of bodies.")
 @click.option("--work", required=True, type=PATH, help="Folder for the rendered videos; kept.")
 @json_option
-@settings_of("raymaskdp.synthetic.lift.training:LiftTrainingConfig")
+@settings_of("raymaskdp.synthetic.lift.config:LiftTrainingConfig")
 def train_lift(out: Path, work: Path, settings: Any, as_json: bool) -> None:
     """Train the network that corrects the bias of MediaPipe's landmarks; takes half an hour."""
     from raymaskdp.synthetic.lift.training import train_lift as run
@@ -62,7 +62,7 @@ def train_lift(out: Path, work: Path, settings: Any, as_json: bool) -> None:
 )
 @click.option("--work", required=True, type=PATH, help="Folder for the rendered data; kept.")
 @json_option
-@settings_of("raymaskdp.synthetic.relight.training:RefinerTrainingConfig")
+@settings_of("raymaskdp.synthetic.relight.config:RefinerTrainingConfig")
 def train_refiner(out: Path, work: Path, settings: Any, as_json: bool) -> None:
     """Train the network of `composite.refine=embedded` on rendered scenes; takes half an hour."""
     from raymaskdp.synthetic.relight.training import train_refiner as run

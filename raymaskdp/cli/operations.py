@@ -109,7 +109,7 @@ _job_command("stop", "Stop the job ID; submitting it again resumes its work.")
 @command()
 @click.argument("source")
 @json_option
-@settings_of("raymaskdp.operate.estimate:EstimateConfig", out="out")
+@settings_of("raymaskdp.operate.config:EstimateConfig", out="out")
 def estimate(source: str, settings: Any, as_json: bool) -> None:
     """Estimate the cost of anonymizing SOURCE: time, machines, storage, money.
 

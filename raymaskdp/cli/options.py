@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from raymaskdp import check
+from raymaskdp.privacy.choices import Adjacency, Mechanism, Unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +71,22 @@ class PlanOptions:
       steps: T; or give `epochs`.
       epochs: instead of `steps`.
       delta: δ.
-      mechanism: maskdp, maskdp-full, multiclip, dpsgd or sgd.
-      adjacency: zero-out, add-remove or replace.
-      unit: the unit of a record, video or subject.
+      mechanism: sgd has no privacy; see `train`.
+      adjacency: which change of one record is hidden.
+      unit: what a record is, a video or all videos of a subject.
     """
 
-    num_records: int
-    expected_batch: float
-    steps: int | None = None
-    epochs: float | None = None
-    delta: float = 1e-5
-    mechanism: str = "maskdp"
-    adjacency: str = "zero-out"
-    unit: str = "video"
+    num_records: Annotated[int, check.Range(1)]
+    expected_batch: Annotated[float, check.POSITIVE]
+    steps: Annotated[int, check.Range(1)] | None = None
+    epochs: Annotated[float, check.POSITIVE] | None = None
+    delta: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 1e-5
+    mechanism: Mechanism = "maskdp"
+    adjacency: Adjacency = "zero-out"
+    unit: Unit = "video"
+
+    def __post_init__(self) -> None:
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,7 @@ class EpsilonOptions(PlanOptions):
       noise_multiplier: σ, standard deviation of the noise over the clipping norm.
     """
 
-    noise_multiplier: float
+    noise_multiplier: Annotated[float, check.Range(0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +108,7 @@ class SigmaOptions(PlanOptions):
       epsilon: budget of the whole run.
     """
 
-    epsilon: float
+    epsilon: Annotated[float, check.POSITIVE]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +120,11 @@ class VerifyOptions:
       data: claimed clip store of the run; checked with the run's key, beside the ledger.
     """
 
-    expected_steps: int | None = None
+    expected_steps: Annotated[int, check.Range(0)] | None = None
     data: str | None = None
+
+    def __post_init__(self) -> None:
+        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +137,9 @@ class BudgetOptions:
       others: further clip stores of the same videos, whose runs count as well.
     """
 
-    limit: float | None = None
-    delta: float = 1e-5
+    limit: Annotated[float, check.POSITIVE] | None = None
+    delta: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 1e-5
     others: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check.fields(self)

@@ -102,7 +102,7 @@ def import_dataset(name: str, root: Path, options: tuple[str, ...], out: Path, a
 @dataset.command(context_settings=CONTEXT)
 @click.option("--out", required=True, type=PATH, help="Folder for videos, ground truth and manifest.")
 @json_option
-@settings_of("raymaskdp.synthetic.synthesize:SynthesizeConfig")
+@settings_of("raymaskdp.synthetic.config:SynthesizeConfig")
 def synthesize(out: Path, settings: Any, as_json: bool) -> None:
     """Render labelled videos of synthetic people, with exact ground truth."""
     from raymaskdp.synthetic.synthesize import synthesize as run

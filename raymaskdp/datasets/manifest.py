@@ -15,8 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from raymaskdp import places, storage
-from raymaskdp.datasets import cells, search
+from raymaskdp.datasets import search
 from raymaskdp.datasets.ids import VIDEO_SUFFIXES, stable_id, why_no_id
+from raymaskdp.datasets.names import plain
+from raymaskdp.datasets.tables import text_of
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.places import Place
@@ -64,7 +66,7 @@ class VideoRecord:
         for name in NAMES:
             text: str | None = getattr(self, name)
             if text is not None:
-                object.__setattr__(self, name, cells.plain(text))
+                object.__setattr__(self, name, plain(text))
         if wrong := why_no_id(self.video_id):
             raise UserError(f"The video id {self.video_id!r} {wrong}; rename it in the manifest.")
 
@@ -198,14 +200,10 @@ def _rows(table: pd.DataFrame) -> list[dict[str, str]]:
     fields = [field.name for field in dataclasses.fields(VideoRecord)]
     rows = []
     for row in table[[name for name in fields if name in table.columns]].to_dict("records"):
-        given = {str(name): cells.text_of(row[name], str(name), findings=("label",)) for name in row}
+        given = {str(name): text_of(row[name], str(name), findings=("label",)) for name in row}
         texts = {name: text for name, text in given.items() if text is not None}
         rows.append(
-            {
-                name: text
-                for name, text in texts.items()
-                if (cells.plain(text) if name in NAMES else text.strip())
-            }
+            {name: text for name, text in texts.items() if (plain(text) if name in NAMES else text.strip())}
         )
     return rows
 

@@ -12,7 +12,7 @@ from raymaskdp.datasets import folders
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.datasets.official import DatasetSource, Problems
 from raymaskdp.datasets.readers import chexpert, cifar, hmdb51, imagenet, kinetics, ntu60, smarthome, ucf101
-from raymaskdp.extensions import Registry
+from raymaskdp.extensions import Names, Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,9 @@ _BUILT_IN = {
 
 
 DATASETS: Registry[Dataset] = Registry(
-    "raymaskdp.datasets", _BUILT_IN, what="Dataset", is_one=lambda part: isinstance(part, Dataset)
+    Names("raymaskdp.datasets", _BUILT_IN),
+    _BUILT_IN,
+    what="Dataset",
+    is_one=lambda part: isinstance(part, Dataset),
 )
 """All datasets: the built-in ones, and those of installed packages."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from torch import nn
 
 from raymaskdp.errors import UserError
-
-Policy = Literal["refuse", "groupnorm"]
+from raymaskdp.models.config import Policy
 
 GROUPS = 32
 MEMORY = ("running_mean", "running_var", "num_batches_tracked")

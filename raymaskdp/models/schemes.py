@@ -13,6 +13,7 @@ from torch import nn
 
 from raymaskdp import check
 from raymaskdp.models.adapters import Adapted, LowRank, insert
+from raymaskdp.models.config import SchemeName
 
 NORMS = (nn.LayerNorm, nn.GroupNorm)
 
@@ -40,7 +41,7 @@ def _inserted_and_head(path: str, module: nn.Module, name: str) -> bool:
     return path == "head" or not {"adapter", "lora"}.isdisjoint(path.split("."))
 
 
-SCHEMES: dict[str, Chooser] = {
+SCHEMES: dict[SchemeName, Chooser] = {
     "full": _everything,
     "linear": _head,
     "selective": _norms_and_head,
@@ -52,7 +53,7 @@ SCHEMES: dict[str, Chooser] = {
 
 
 def apply_scheme(
-    model: nn.Module, scheme: str, *, adapter_width: int = 64, lora_rank: int = 8, seed: int = 0
+    model: nn.Module, scheme: SchemeName, *, adapter_width: int = 64, lora_rank: int = 8, seed: int = 0
 ) -> int:
     """Freeze all parameters except those of `scheme`; return the number of trained parameters.
 

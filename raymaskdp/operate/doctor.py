@@ -103,7 +103,8 @@ def _packages() -> Check:
 
 
 def _opengl() -> Check:
-    from raymaskdp.bodies.render import RenderConfig, Renderer
+    from raymaskdp.bodies.render import Renderer
+    from raymaskdp.bodies.settings.render import RenderConfig
 
     renderer = Renderer(RenderConfig())
     try:

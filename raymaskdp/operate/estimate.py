@@ -11,11 +11,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from tqdm import tqdm
 
-from raymaskdp import check, config, places, storage
+from raymaskdp import config, places, storage
 from raymaskdp.anonymize import pipeline, shared_background, stages
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Decided, Item, Pending
@@ -27,6 +26,7 @@ from raymaskdp.distributed.connect import ray_cluster
 from raymaskdp.errors import UserError
 from raymaskdp.files import require_ours, write_json
 from raymaskdp.operate.cluster_simulation import Cluster, simulate
+from raymaskdp.operate.config import EstimateConfig
 from raymaskdp.operate.cost_model import Profile, Size, learn, samples_of
 from raymaskdp.places import Place, temporary_folder
 from raymaskdp.video import sandbox
@@ -38,49 +38,6 @@ PROBED_FAR = 40
 """The same for videos on an object store, which have to be downloaded for it."""
 
 USED = "processor_seconds"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EstimateConfig:
-    """The run to estimate, and its machines.
-
-    Attributes:
-      anonymize: the settings of the run.
-      sample: videos of various lengths that one worker processes here to measure the time; 0 with a
-        `profile`.
-      profile: a profile that an earlier estimate saved, of the machines of the run.
-      run: an output folder of `anonymize` whose times are used, instead of a sample.
-      save_profile: file for the measured profile.
-      out: output folder of the estimated run; the estimate is stored in it, and the run's report compares.
-      nodes: numbers of machines to estimate for.
-      workers: workers on each machine.
-      cores: processors of each machine; those of this one for None.
-      price: of a machine for an hour, in any currency.
-      node_start: seconds until a requested machine is available; 0 for running machines.
-      losses: spot machines lost per hour of running time.
-      seed: of the sample and of the losses.
-    """
-
-    anonymize: AnonymizeConfig = dataclasses.field(default_factory=AnonymizeConfig)
-    sample: Annotated[int, check.Range(0)] = 4
-    profile: Path | None = None
-    run: Path | None = None
-    save_profile: Path | None = None
-    out: Path | None = None
-    nodes: tuple[int, ...] = (1, 2, 4, 8, 16)
-    workers: Annotated[int, check.POSITIVE] = 1
-    cores: Annotated[int, check.POSITIVE] | None = None
-    price: Annotated[float, check.Range(0)] = 0.0
-    node_start: Annotated[float, check.Range(0)] = 0.0
-    losses: Annotated[float, check.Range(0)] = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check.fields(self)
-        for nodes in self.nodes:
-            check.in_range("nodes", nodes, low=1, high=10_000)
-        if self.profile is not None and self.run is not None:
-            raise UserError("Give either a profile or a run to learn from, and not both.")
 
 
 @dataclass(frozen=True, kw_only=True)

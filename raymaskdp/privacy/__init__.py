@@ -36,13 +36,20 @@ A record whose gradient is not finite contributes zero and is counted in `Clippe
 number: show it to the operator only, and do not log it.
 """
 
-from raymaskdp.privacy.keys import Key
-from raymaskdp.privacy.ledger import Ledger, LedgerContent, read_ledger
-from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
-from raymaskdp.privacy.per_record.engine import GradientEngine
-from raymaskdp.privacy.per_record.views import changed_clips
-from raymaskdp.privacy.plan import PrivacyPlan
-from raymaskdp.privacy.sampling import share
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raymaskdp import imported_on_use
+
+if TYPE_CHECKING:
+    from raymaskdp.privacy.keys import Key
+    from raymaskdp.privacy.ledger import Ledger, LedgerContent, read_ledger
+    from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
+    from raymaskdp.privacy.per_record.engine import GradientEngine
+    from raymaskdp.privacy.per_record.views import changed_clips
+    from raymaskdp.privacy.plan import PrivacyPlan
+    from raymaskdp.privacy.sampling import share
 
 __all__ = [
     "ClippedSum",
@@ -55,3 +62,18 @@ __all__ = [
     "read_ledger",
     "share",
 ]
+
+__getattr__ = imported_on_use(
+    __name__,
+    {
+        "ClippedSum": "per_record.clipped_sum",
+        "GradientEngine": "per_record.engine",
+        "Key": "keys",
+        "Ledger": "ledger",
+        "LedgerContent": "ledger",
+        "PrivacyPlan": "plan",
+        "changed_clips": "per_record.views",
+        "read_ledger": "ledger",
+        "share": "sampling",
+    },
+)

@@ -26,8 +26,8 @@ from raymaskdp import check, config
 from raymaskdp.errors import UserError
 from raymaskdp.files import end_last_line, private_folder, write_json
 from raymaskdp.finite import finite_or_none
-from raymaskdp.privacy.composition import compose
 from raymaskdp.privacy.plan import PrivacyPlan
+from raymaskdp.privacy.prices.composition import compose
 
 RUNS = "runs.jsonl"
 
@@ -92,7 +92,7 @@ class BudgetResult:
     Attributes:
       runs: each of them, in the order in which they began.
       delta: δ of the figures that follow.
-      about: what those cover, if runs protect different things (`raymaskdp.privacy.composition`).
+      about: what those cover, if runs protect different things (`raymaskdp.privacy.prices.composition`).
       rdp, pld: upper bounds on ε of all runs together, by the two accountants; None if infinite.
       epsilon: the smaller.
       limit: the largest allowed epsilon, or None.

@@ -20,6 +20,15 @@ from torch import Tensor
 from raymaskdp import check
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import noise, statement
+from raymaskdp.privacy.choices import (
+    ADJACENCIES,
+    MASKED,
+    MECHANISMS,
+    Adjacency,
+    ClippingName,
+    Mechanism,
+    Unit,
+)
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.per_record.adaptive import COUNT, AdaptiveClipping, AdaptiveNorm
 from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
@@ -27,15 +36,6 @@ from raymaskdp.privacy.per_record.clipping import CLIPPINGS, Clipping
 from raymaskdp.privacy.prices import accounting
 from raymaskdp.privacy.prices.accounting import Cost, SubsampledGaussian
 from raymaskdp.privacy.sampling import PoissonSampling
-
-Mechanism = Literal["sgd", "dpsgd", "multiclip", "maskdp", "maskdp-full"]
-Adjacency = Literal["zero-out", "add-remove", "replace"]
-Unit = Literal["video", "subject"]
-ClippingName = Literal["flat", "automatic", "per-layer", "adaptive"]
-
-MECHANISMS: tuple[Mechanism, ...] = ("sgd", "dpsgd", "multiclip", "maskdp", "maskdp-full")
-ADJACENCIES: tuple[Adjacency, ...] = ("zero-out", "add-remove", "replace")
-MASKED: tuple[Mechanism, ...] = ("maskdp", "maskdp-full")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -15,9 +15,9 @@ from raymaskdp import check, config
 from raymaskdp.errors import UserError
 from raymaskdp.sweep import search as searches
 from raymaskdp.sweep.search import Search
-from raymaskdp.sweep.selection_cost import Tuning
-from raymaskdp.train import TrainConfig
-from raymaskdp.train.data.splits import VALIDATION
+from raymaskdp.train.config import VALIDATION, TrainConfig
+
+Tuning = Literal["none", "papernot-steinke", "public"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Stopping:
     """
 
     every: Annotated[int, check.POSITIVE]
-    grace: int
+    grace: Annotated[int, check.POSITIVE]
     keep: Annotated[float, check.Range(1, open_low=True)] = 3.0
 
     def __post_init__(self) -> None:
@@ -101,7 +101,7 @@ class SweepConfig:
     train: TrainConfig
     grids: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
     search: Search | None = None
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Annotated[int, check.Range(0)], ...] = (0, 1, 2)
     split: str = "test"
     choose_on: str | None = None
     views: Annotated[int, check.POSITIVE] = 3

@@ -81,7 +81,7 @@ class Search:
     method: Literal["random", "optuna"] = "random"
     trials: Annotated[int, check.POSITIVE]
     space: dict[str, Range | tuple[Any, ...]]
-    seed: int = 0
+    seed: Annotated[int, check.Range(0)] = 0
 
     def __post_init__(self) -> None:
         check.fields(self, "search")

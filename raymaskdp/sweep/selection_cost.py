@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.privacy.composition import compose
+from raymaskdp.privacy.prices.composition import compose
 from raymaskdp.privacy.prices.selection import selection_bounds
-
-Tuning = Literal["none", "papernot-steinke", "public"]
+from raymaskdp.sweep.config import Tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,7 @@ class SelectionCost:
         the ε of each.
       tuning: how the choice was paid for.
       about: what the figures of several runs are about, if these protect different things
-        (`raymaskdp.privacy.composition`).
+        (`raymaskdp.privacy.prices.composition`).
     """
 
     runs: int

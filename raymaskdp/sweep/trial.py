@@ -12,7 +12,7 @@ from raymaskdp.privacy import Key
 from raymaskdp.sweep.config import SweepConfig, Trial
 from raymaskdp.train import TrainConfig, evaluate, train
 from raymaskdp.train.data.store import absolute
-from raymaskdp.train.evaluate import MeasuredClips, score_checkpoint
+from raymaskdp.train.evaluation import MeasuredClips, score_checkpoint
 from raymaskdp.train.run.curve import StepReport
 from raymaskdp.train.run.setup import set_up
 

@@ -14,11 +14,13 @@ from scipy.spatial.transform import Rotation
 from raymaskdp import files
 from raymaskdp.bodies.body import Body, load_body
 from raymaskdp.bodies.figure import Figure, dress
-from raymaskdp.bodies.render import Light, RenderConfig, Renderer
+from raymaskdp.bodies.render import Renderer
+from raymaskdp.bodies.settings.render import Light, RenderConfig
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.synthetic import rooms
 from raymaskdp.synthetic.cameras import moved
-from raymaskdp.synthetic.cast import SynthesizeConfig, cast, manners
+from raymaskdp.synthetic.cast import cast, manners
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.perform import perform
 from raymaskdp.synthetic.shots import cast_shadow, clean_picture, through_lens, to_camera
 from raymaskdp.video.masks import pack

@@ -20,7 +20,7 @@ from raymaskdp import config, files
 from raymaskdp.datasets.manifest import write_table
 from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.filming import PlannedVideo, Studio
 
 # Shape suffixes: P people in a video, T frames, V vertices, J = 52 joints, H rows, W columns.

@@ -8,17 +8,105 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+
+from annotated_types import Unit as UnitOf
 
 from raymaskdp import check, places
 from raymaskdp.errors import UserError
-from raymaskdp.models import SCHEMES, ModelConfig
+from raymaskdp.models.config import ModelConfig, SchemeName
 from raymaskdp.places import Place
-from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.privacy.per_record.adaptive import AdaptiveNorm
-from raymaskdp.privacy.per_record.gradients import MOST_RECORDS
-from raymaskdp.privacy.plan import MASKED, Adjacency, ClippingName, Mechanism, Unit
-from raymaskdp.train.data.clips import ClipConfig
+from raymaskdp.privacy.choices import MASKED, Adjacency, ClippingName, Mechanism, Unit
+
+if TYPE_CHECKING:
+    from raymaskdp.privacy.plan import PrivacyPlan
+
+VALIDATION = "validation"
+
+MOST_RECORDS = 8192
+"""Largest micro-batch: `per_record.gradients.MOST_RECORDS`, which needs torch; a test compares the two."""
+
+Count = Annotated[int, check.POSITIVE]
+Side = Annotated[int, check.POSITIVE, UnitOf("px")]
+
+
+class StoredFrames(Protocol):
+    """A clip store: the size of its frames."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """How clips are taken from a video.
+
+    Attributes:
+      frames: T of a clip.
+      stride: distance of a clip's frames in stored frames; reduced for videos that are too short.
+      draws: number of different moments of a record in training. Features of frozen backbones
+        are computed once for each.
+      copies: copies of each clip, differently cropped, shifted and mirrored; all are averaged before clipping
+        (augmentation multiplicity, De et al. 2022).
+      size: (height, width) of the model's clips, in pixels; None for that of stored frames.
+      crop: a training clip shows a window of at least this share of the largest window with its aspect,
+        at a random position in the stored frame.
+      shift: largest shift of a training clip along each axis, in pixels.
+      flip: whether half of the training clips are mirrored.
+    """
+
+    frames: Annotated[int, check.POSITIVE] = 8
+    stride: Annotated[int, check.POSITIVE] = 3
+    draws: Annotated[int, check.POSITIVE] = 16
+    copies: Annotated[int, check.POSITIVE] = 1
+    size: tuple[Side, Side] | None = None
+    crop: Annotated[float, check.Range(0, 1, open_low=True)] = 1.0
+    shift: Annotated[int, check.Range(0), UnitOf("px")] = 3
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        check.fields(self, "clips")
+
+    @property
+    def numbers(self) -> int:
+        """Number of training clips of a record: each moment in each copy."""
+        return self.draws * self.copies
+
+    def size_in(self, store: StoredFrames) -> tuple[int, int]:
+        """(height, width) of a clip of this store."""
+        return self.size or (store.height, store.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveConfig:
+    """How C adapts, for clipping=adaptive.
+
+    The settings of `per_record.adaptive.AdaptiveNorm`, which needs torch; a test compares the two.
+
+    Attributes:
+      quantile: target share of a lot's records with a norm up to C.
+      rate: of the steps of log C.
+      count_share: share of the privacy that the count gets, of 1/σ². The noise of the gradients is larger
+        by 1/√(1 − count_share) than without a count.
+      least, most: limits of C.
+    """
+
+    quantile: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.5
+    rate: Annotated[float, check.POSITIVE] = 0.2
+    count_share: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.01
+    least: Annotated[float, check.POSITIVE] = 1e-3
+    most: Annotated[float, check.POSITIVE] = 1e3
+
+    def __post_init__(self) -> None:
+        check.fields(self, "privacy.adaptive")
+        if self.least > self.most:
+            raise UserError(
+                f"privacy.adaptive.least ({self.least:g}) must not exceed privacy.adaptive.most "
+                f"({self.most:g})."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +139,7 @@ class PrivacyConfig:
     delta: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 1e-5
     clipping_norm: Annotated[float, check.POSITIVE] = 1.0
     clipping: ClippingName = "flat"
-    adaptive: AdaptiveNorm | None = None
+    adaptive: AdaptiveConfig | None = None
     clips: Annotated[int, check.POSITIVE] = 2
     expected_batch: Annotated[float, check.POSITIVE] = 64.0
     public_batch: Annotated[float, check.POSITIVE] | None = None
@@ -68,6 +156,14 @@ class PrivacyConfig:
         Batches larger than the data, as in a configuration for more data, are reduced to all records.
         For the plan, `copies` of a clip are clips: all are averaged before clipping.
         """
+        if self.mechanism == "sgd" and self.epsilon is not None:
+            raise UserError("privacy.mechanism=sgd has no epsilon; remove privacy.epsilon, or use dpsgd.")
+        if self.mechanism != "sgd" and (self.epsilon is None) == (self.noise_multiplier is None):
+            raise UserError("Give either privacy.epsilon or privacy.noise_multiplier, and not both.")
+        # torch, which a plan draws noise with, takes seconds to import; settings are read without it.
+        from raymaskdp.privacy.per_record.adaptive import AdaptiveNorm
+        from raymaskdp.privacy.plan import PrivacyPlan
+
         masked = self.mechanism in MASKED
         return PrivacyPlan.calibrate(
             mechanism=self.mechanism,
@@ -80,7 +176,7 @@ class PrivacyConfig:
             clips=copies if self.mechanism == "dpsgd" else copies * self.clips,
             clipping_norm=self.clipping_norm,
             clipping=self.clipping,
-            adaptive=self.adaptive,
+            adaptive=None if self.adaptive is None else AdaptiveNorm(**vars(self.adaptive)),
             adjacency=self.adjacency,
             unit=self.unit,
             public_batch=min(self.public_batch or self.expected_batch, num_records) if masked else None,
@@ -145,7 +241,7 @@ class ComputeConfig:
       ray_metrics: publish it as Ray metrics during the run (with workers).
     """
 
-    workers: Annotated[int, check.Range(0)] | tuple[Annotated[int, check.POSITIVE], int] = 2
+    workers: Annotated[int, check.Range(0)] | tuple[Count, Count] = 2
     gpus: Annotated[float, check.FRACTION] = 0.0
     threads: Annotated[int, check.POSITIVE] = 1
     micro_batch: Annotated[int, check.Range(1, MOST_RECORDS)] = 16
@@ -191,19 +287,18 @@ class TrainConfig:
     split: str = "train"
     validation: Annotated[float, check.Range(0, 1, open_high=True)] = 0.0
     steps: Annotated[int, check.POSITIVE] = 100
-    scheme: str = "full"
+    scheme: SchemeName = "full"
     init: Path | None = None
-    seed: int = 0
+    seed: Annotated[int, check.Range(0)] = 0
     model: ModelConfig = field(default_factory=ModelConfig)
     clips: ClipConfig = field(default_factory=ClipConfig)
-    privacy: PrivacyConfig
+    privacy: PrivacyConfig = field(metadata={"give": "epsilon"})
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
         check.fields(self)
         object.__setattr__(self, "data", places.place(str(self.data)))
-        check.one_of("scheme", self.scheme, SCHEMES)
         if self.scheme == "scratch" and self.init is not None:
             raise UserError("scheme=scratch starts from random weights; remove init, or use scheme=full.")
         if self.privacy.mechanism == "dpsgd" and self.clips.copies > 1:

@@ -4,7 +4,7 @@ import pytest
 from support.formats import Film, Truth
 
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video.reader import probe
 

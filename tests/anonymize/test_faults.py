@@ -21,7 +21,7 @@ from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.datasets.manifest import VideoRecord, read_source, write_table
 from raymaskdp.files import MADE, sha256_file
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 
 FILMS, GOOD, BROKEN = 4, 78, 22

@@ -17,7 +17,7 @@ from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 
 SOURCE, OUT = f"{BUCKET}/films", f"{BUCKET}/released"

@@ -19,7 +19,7 @@ from raymaskdp.audit.video_pairs import Pair, VideoPair, read_pair
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.skeleton import JOINT, NUM_JOINTS
 from raymaskdp.errors import UserError
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import reader
 

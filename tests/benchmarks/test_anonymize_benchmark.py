@@ -10,14 +10,8 @@ import torch
 
 from raymaskdp.anonymize.item import Decided, Item
 from raymaskdp.anonymize.stages import Job
-from raymaskdp.benchmarks.anonymize import (
-    BenchmarkAnonymizeConfig,
-    Ratio,
-    _memory,
-    _speed,
-    _threads,
-    film,
-)
+from raymaskdp.benchmarks.anonymize import Ratio, _memory, _speed, _threads, film
+from raymaskdp.benchmarks.settings.videos import BenchmarkAnonymizeConfig
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from raymaskdp.benchmarks import digits
-from raymaskdp.benchmarks.digits import DigitsConfig, DigitsRun, make_plan, public_pixels, train
+from raymaskdp.benchmarks.digits import DigitsRun, make_plan, public_pixels, train
+from raymaskdp.benchmarks.settings.training import DigitsConfig
 
 pytest.importorskip("sklearn")
 SHORT = DigitsConfig(epochs=4, seeds=2)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from raymaskdp.benchmarks import digits_opacus
-from raymaskdp.benchmarks.digits_opacus import DigitsOpacusConfig, benchmark_digits_opacus
+from raymaskdp.benchmarks.digits_opacus import benchmark_digits_opacus
+from raymaskdp.benchmarks.settings.training import DigitsOpacusConfig
 
 pytest.importorskip("sklearn")
 

@@ -11,7 +11,8 @@ import torch
 
 from raymaskdp import config
 from raymaskdp.benchmarks import dp_step, paired
-from raymaskdp.benchmarks.dp_step import RIVALS, DpStepConfig, benchmark_dp_step, make_step
+from raymaskdp.benchmarks.dp_step import RIVALS, benchmark_dp_step, make_step
+from raymaskdp.benchmarks.settings.training import DpStepConfig
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
 

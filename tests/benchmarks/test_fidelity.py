@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from raymaskdp.benchmarks.fidelity import FidelityConfig, fold_of
+from raymaskdp.benchmarks.fidelity import fold_of
+from raymaskdp.benchmarks.settings.videos import FidelityConfig
 from raymaskdp.errors import UserError
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
+from raymaskdp.train.data.prepare_job import PrepareConfig
 from raymaskdp.train.data.store import ClipStore
-from raymaskdp.train.prepare import PrepareConfig, prepare
+from raymaskdp.train.preparation import prepare
 
 
 def test_everybody_is_in_the_test_of_one_fold_and_clips_stay_where_they_are(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from raymaskdp.anonymize import AnonymizeConfig
 from raymaskdp.benchmarks import real
-from raymaskdp.benchmarks.real import FATES, RealConfig, benchmark_real
+from raymaskdp.benchmarks.real import FATES, benchmark_real
+from raymaskdp.benchmarks.settings.videos import RealConfig
 from raymaskdp.errors import UserError
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import reader
 from raymaskdp.video.masks import unpack

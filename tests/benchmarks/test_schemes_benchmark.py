@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raymaskdp.benchmarks.schemes import KEPT, SchemesConfig, benchmark_schemes
+from raymaskdp.benchmarks.schemes import KEPT, benchmark_schemes
+from raymaskdp.benchmarks.settings.training import SchemesConfig
 from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig
 from raymaskdp.train import ClipConfig, ComputeConfig, PrepareConfig, PrivacyConfig, TrainConfig, prepare

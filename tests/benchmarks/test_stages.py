@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from raymaskdp.anonymize.people.finder import FindPeople
-from raymaskdp.benchmarks.stages import STAGES, StagesConfig, _Clocks, benchmark_stages, film
+from raymaskdp.benchmarks.settings.videos import StagesConfig
+from raymaskdp.benchmarks.stages import STAGES, _Clocks, benchmark_stages, film
 from raymaskdp.errors import UserError
 from raymaskdp.video import reader
 

@@ -9,13 +9,8 @@ import pandas as pd
 import pytest
 from torch import Tensor
 
-from raymaskdp.benchmarks.train_scaling import (
-    KEY,
-    StopWatch,
-    TrainScalingConfig,
-    benchmark_train_scaling,
-    bytes_exchanged,
-)
+from raymaskdp.benchmarks.settings.training import TrainScalingConfig
+from raymaskdp.benchmarks.train_scaling import KEY, StopWatch, benchmark_train_scaling, bytes_exchanged
 from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig
 from raymaskdp.train import ClipConfig, PrepareConfig, PrivacyConfig, TrainConfig, prepare

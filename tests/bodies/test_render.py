@@ -13,7 +13,8 @@ from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.egl import preferred_devices
 from raymaskdp.bodies.figure import dress
-from raymaskdp.bodies.render import Light, RenderConfig, Renderer
+from raymaskdp.bodies.render import Renderer
+from raymaskdp.bodies.settings.render import Light, RenderConfig
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.errors import UserError
 

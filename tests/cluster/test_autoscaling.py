@@ -15,7 +15,7 @@ from support.heads import autoscaling_head, free_port
 from raymaskdp.anonymize.output.manifest import DATA_SUFFIXES
 from raymaskdp.datasets.manifest import read_source, write_table
 from raymaskdp.files import sha256_file
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 
 VIDEOS = 40

@@ -12,7 +12,7 @@ import pytest
 from object_store import BUCKET, served
 
 from raymaskdp import cli, storage
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]

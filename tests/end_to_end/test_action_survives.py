@@ -13,7 +13,7 @@ from support.motion_energy import distances, motion_energy
 
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.demo import DemoConfig
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import reader
 

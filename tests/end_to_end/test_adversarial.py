@@ -20,7 +20,7 @@ from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video.masks import unpack
 from raymaskdp.video.reader import probe, stream

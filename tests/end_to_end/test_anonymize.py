@@ -22,7 +22,7 @@ from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.datasets.manifest import VideoRecord, write_table
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video.masks import unpack
 from raymaskdp.video.reader import probe, stream

@@ -8,7 +8,7 @@ from support.formats import Truth, write_amass
 
 from raymaskdp.anonymize import AnonymizeConfig, AnonymizeResult, anonymize
 from raymaskdp.anonymize.people.finder import PoseConfig
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 
 FIELD = Path(__file__).parents[3] / "shared" / "field"

@@ -11,7 +11,8 @@ from support.samples import write_anonymized
 from raymaskdp.audit import audit_anonymization
 from raymaskdp.cli import main
 from raymaskdp.errors import UserError
-from raymaskdp.operate.estimate import EstimateConfig, estimate
+from raymaskdp.operate.config import EstimateConfig
+from raymaskdp.operate.estimate import estimate
 
 
 @pytest.fixture

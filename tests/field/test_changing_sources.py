@@ -28,7 +28,7 @@ from raymaskdp.video.containers.same_file import SameFile, look
 from raymaskdp.video.mask_film import MaskFilm
 from raymaskdp.video.reader import probe, stream
 
-preparing = import_module("raymaskdp.train.prepare")  # `raymaskdp.train.prepare` is the function
+preparing = import_module("raymaskdp.train.preparation")  # `raymaskdp.train.prepare` is the function
 
 CHANGED = "was replaced or changed while it was worked on"
 

@@ -26,7 +26,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.report import report
 from raymaskdp.report.pictures.contact_sheet import sheet
 from raymaskdp.report.review import review
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.train import ClipStore, PrepareConfig, prepare
 from raymaskdp.video.containers.mark import is_marked

@@ -16,7 +16,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.report import report
 from raymaskdp.report.pictures.contact_sheet import sheet
 from raymaskdp.report.review import review
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 
 OTHER = "exists already and was made of"

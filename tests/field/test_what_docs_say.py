@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raymaskdp.anonymize import AnonymizeConfig
-from raymaskdp.anonymize.background.plate import PlateConfig
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.output import folders
 from raymaskdp.errors import UserError
 

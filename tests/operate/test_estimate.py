@@ -17,9 +17,10 @@ from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.files import write_json
 from raymaskdp.operate.cluster_simulation import Cluster, simulate
+from raymaskdp.operate.config import EstimateConfig
 from raymaskdp.operate.cost_model import Sample, Size, learn
-from raymaskdp.operate.estimate import EstimateConfig, estimate
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.operate.estimate import estimate
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video.reader import VideoInfo
 from raymaskdp.video.writer import VideoWriter

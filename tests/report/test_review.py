@@ -18,7 +18,7 @@ from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.report.review import review
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 
 WHO = {"by": "A. Reviewer", "because": "a poster, nobody"}

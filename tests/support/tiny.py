@@ -6,7 +6,7 @@ from pathlib import Path
 from raymaskdp.anonymize import AnonymizeConfig
 from raymaskdp.demo import DemoConfig
 from raymaskdp.sweep import SweepConfig
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.train import ClipConfig, ComputeConfig, PrepareConfig, PrivacyConfig, TrainConfig
 
 HERE = ComputeConfig(workers=0, tensorboard=False)

@@ -52,7 +52,7 @@ def test_a_point_of_two_grids_is_trained_once() -> None:
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ({"privacy.epsilom": (1.0,)}, "Unknown setting 'epsilom'.*did you mean 'epsilon'"),
+        ({"privacy.epsilom": (1.0,)}, "Unknown setting 'privacy.epsilom'.*did you mean 'privacy.epsilon'"),
         ({"privacie.epsilon": (1.0,)}, "Unknown setting 'privacie.epsilon' in the grid 'g'"),
         ({"privacy.epsilon": (-1.0,)}, r"privacy\.epsilon must be in"),
         ({"scheme": ("everything",)}, "scheme must be one of"),

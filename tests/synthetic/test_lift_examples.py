@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from raymaskdp.bodies.fitting.lift import lift
+from raymaskdp.synthetic.lift.config import LiftTrainingConfig
 from raymaskdp.synthetic.lift.examples import LiftExample, example_of, simulated_examples
-from raymaskdp.synthetic.lift.training import LiftTrainingConfig, learn
+from raymaskdp.synthetic.lift.training import learn
 
 FPS = 12.0
 CAMERA = np.array([[200.0, 0, 96], [0, 200.0, 72], [0, 0, 1]])

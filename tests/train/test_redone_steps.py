@@ -12,6 +12,7 @@ import pytest
 from support.changes import changed
 
 from raymaskdp.errors import UserError
+from raymaskdp.models.names import MODEL_NAMES
 from raymaskdp.models.registry import MODELS, ModelEntry
 from raymaskdp.privacy import read_ledger
 from raymaskdp.report.trainings import read_run
@@ -89,6 +90,7 @@ def test_the_code_of_an_installed_model_is_known_by_its_content(tmp_path, monkey
     monkeypatch.syspath_prepend(str(tmp_path))
     from a_package_with_a_model import model  # type: ignore[import-not-found]
 
+    monkeypatch.setattr(MODEL_NAMES, "built_in", [*MODEL_NAMES.built_in, "theirs"])
     monkeypatch.setitem(MODELS.built_in, "theirs", ModelEntry(model.Options, model.build))
     code_of = circumstances.code_of.__wrapped__
     before = code_of("theirs")

@@ -25,7 +25,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from raymaskdp.train import PrepareConfig, prepare
-module = sys.modules["raymaskdp.train.prepare"]
+module = sys.modules["raymaskdp.train.preparation"]
 write = module.write_array
 def write_and_die(path, array):
     write(path, array)

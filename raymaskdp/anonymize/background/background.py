@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.drift import CameraCheck
 from raymaskdp.anonymize.background.mosaic import Mosaic, find_mosaic
-from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, PlateConfig, filled
+from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, filled
 from raymaskdp.anonymize.background.rarely_visible import RarelyVisible
 from raymaskdp.anonymize.background.shared_plate import Observation, merge_views
 from raymaskdp.errors import UserError

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from raymaskdp.anonymize.background.config import FILL_NAMES
 from raymaskdp.errors import UserError
 from raymaskdp.extensions import Registry
 
@@ -41,16 +42,6 @@ def fill(color_HW3: np.ndarray, unknown_HW: np.ndarray, method: str) -> np.ndarr
         filled_HW3 = _fill_by_network(erased_HW3, unknown_HW, Path(method))
     filled_HW3[~unknown_HW] = color_HW3[~unknown_HW]
     return filled_HW3
-
-
-def check_fill(name: str, method: str) -> None:
-    """Raise `UserError` unless `method` is a name in `FILLS` or a file that ends in .onnx."""
-    if not method.endswith(".onnx"):
-        FILLS.check(name, method)
-    elif not Path(method).is_file():
-        raise UserError(
-            f"{name}: there is no file {method}; give an ONNX network, or one of {sorted(FILLS)}."
-        )
 
 
 def _fill_rows(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
@@ -135,7 +126,7 @@ def _fill_by_network(color_HW3: np.ndarray, unknown_HW: np.ndarray, path: Path) 
 
 
 FILLS: Registry[Callable[[np.ndarray, np.ndarray], np.ndarray]] = Registry(
-    "raymaskdp.fills",
+    FILL_NAMES,
     {"rows": _fill_rows, "telea": _fill_telea, "shiftmap": _fill_shiftmap, "blur": _fill_blur},
     what="function of a picture and its unknown pixels",
     is_one=callable,

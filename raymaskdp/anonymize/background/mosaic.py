@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.homography import MovingCamera
 from raymaskdp.anonymize.background.leakage import erase, surviving_pixels
-from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, PlateConfig, filled, lighting, relit
+from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, filled, lighting, relit
 
 # Shape suffixes: T frames, H rows, W columns, h w of the large plate, 3 RGB.
 

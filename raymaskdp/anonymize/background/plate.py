@@ -8,48 +8,14 @@ stands still.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import cv2
 import numpy as np
-from annotated_types import Unit
 
-from raymaskdp import check
-from raymaskdp.anonymize.background.inpaint import check_fill, fill
+from raymaskdp.anonymize.background.config import PlateConfig
+from raymaskdp.anonymize.background.inpaint import fill
 
 # Shape suffixes: H rows, W columns, K samples a pixel, 3 RGB.
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlateConfig:
-    """How the background behind people is made.
-
-    Attributes:
-      samples: unmasked values kept of each pixel; the plate is their median.
-      min_visible: a pixel that is unmasked in a smaller share of the frames counts as never observed. With
-        more than a half, a limb that the masks miss in some frames does not become background; it then
-        differs from the plate and is removed, too.
-      fill: how never-observed pixels are inpainted: rows, telea, shiftmap, blur, the name of an installed
-        part, or the path of an ONNX network.
-      max_drift_px: a camera whose background moves more than this is not fixed.
-      shared_videos: the shared plate of a camera (a column of the manifest) is built from at most this many
-        of its videos; 0 shares no background.
-      moving_camera: how frames are filled if no single background can be made because of parallax. "flow"
-        uses neighbouring frames, along the optical flow, and inpaints the rest. "fill" inpaints each frame
-        from its own unmasked pixels; "blur" blurs them into the gaps.
-    """
-
-    samples: Annotated[int, check.Range(1, 255)] = 15
-    min_visible: Annotated[float, check.FRACTION] = 0.6
-    fill: str = "rows"
-    max_drift_px: Annotated[float, check.POSITIVE, Unit("px")] = 1.0
-    shared_videos: Annotated[int, check.Range(0, 1000)] = 24
-    moving_camera: str = "flow"
-
-    def __post_init__(self) -> None:
-        check.fields(self, "plate")
-        check_fill("plate.fill", self.fill)
-        check.one_of("plate.moving_camera", self.moving_camera, ("flow", "fill", "blur"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

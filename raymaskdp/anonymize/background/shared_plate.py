@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 
 from raymaskdp.anonymize.background import shadows
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.drift import CameraCheck
-from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, PlateConfig, lighting, relit
+from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, lighting, relit
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.places import LocalPath

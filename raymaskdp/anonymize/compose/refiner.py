@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.bodies.avatar import Avatar

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from raymaskdp.anonymize.compose.config import DIFFUSION, REFINER_NAMES
 from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined
 from raymaskdp.anonymize.compose.refiner import Cast, Refiner, RefinerKind, RefinerSettings
 from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks
@@ -14,9 +15,6 @@ from raymaskdp.extensions import Registry
 if TYPE_CHECKING:
     from raymaskdp.anonymize.compose.diffusion.backends import Backend
     from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
-
-DIFFUSION = "diffusion"
-"""The kind that needs weights and has its own settings: `raymaskdp.anonymize.compose.diffusion`."""
 
 
 def _plain(settings: RefinerSettings) -> Callable[[Cast], Refiner]:
@@ -66,7 +64,7 @@ class _Diffusion:
 
 
 REFINERS: Registry[RefinerKind] = Registry(
-    "raymaskdp.refiners",
+    REFINER_NAMES,
     {
         "none": RefinerKind(load=_plain),
         "harmonize": RefinerKind(load=_harmonize),

@@ -16,12 +16,12 @@ import numpy as np
 
 from raymaskdp.anonymize.background import plate
 from raymaskdp.anonymize.background.background import Background, masked_frames
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.flow_fill import FlowFill
 from raymaskdp.anonymize.background.inpaint import fill
 from raymaskdp.anonymize.background.leakage import surviving_pixels
-from raymaskdp.anonymize.background.plate import PlateConfig
 from raymaskdp.anonymize.compose import composite
-from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.refiner import Refiner, Shot
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.compose.silhouettes import SilhouetteFrame, Silhouettes

@@ -9,6 +9,13 @@ from typing import Annotated
 from annotated_types import Unit
 
 from raymaskdp import check
+from raymaskdp.errors import UserError
+from raymaskdp.extensions import Names
+
+NETWORKS = "mediapipe"
+"""The source that detects people in the video; the others read files."""
+
+SOURCE_NAMES = Names("raymaskdp.pose_sources", [NETWORKS, "ntu", "smarthome", "smpl"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +23,7 @@ class PoseConfig:
     """How people are detected and tracked.
 
     Attributes:
-      source: where poses come from, a name in `sources.SOURCES`. "mediapipe" detects people in the video; the
+      source: where poses come from. "mediapipe" detects people in the video; the
         others ("ntu", "smarthome", "smpl" and those of entry points) read files.
       skeletons: the folder of these files, one a video.
       veto: with poses from files, also run detectors, which find people who are missing in the files.
@@ -37,7 +44,7 @@ class PoseConfig:
         mask.
     """
 
-    source: str = "mediapipe"
+    source: Annotated[str, SOURCE_NAMES] = NETWORKS
     skeletons: Path | None = None
     veto: bool = True
     detector: str | None = None
@@ -53,3 +60,25 @@ class PoseConfig:
 
     def __post_init__(self) -> None:
         check.fields(self, "pose")
+
+
+def check_source(config: PoseConfig) -> None:
+    """Raise `UserError` for a missing folder, or a network that is not used."""
+    reads_files = config.source in SOURCE_NAMES.built_in and config.source != NETWORKS
+    if config.source == NETWORKS and config.skeletons is not None:
+        raise UserError(
+            "pose.skeletons is given, but pose.source=mediapipe reads no files; name their source."
+        )
+    if reads_files and config.skeletons is None:
+        raise UserError(f"pose.source={config.source} reads files; give their folder as pose.skeletons=DIR.")
+    if reads_files:
+        unasked = {"keypoints": config.keypoints, "masks": config.masks}
+        for name in (name for name, place in unasked.items() if place is not None):
+            raise UserError(
+                f"pose.{name} names a network that pose.source={config.source} does not use; leave one of "
+                "them out."
+            )
+        if config.detector is not None and not config.veto:
+            raise UserError(
+                "pose.detector names a network that pose.veto=false does not use; leave one of them out."
+            )

@@ -12,7 +12,8 @@ import numpy as np
 
 from raymaskdp.audit.attacks import appearance, motion
 from raymaskdp.audit.attacks.matching import Entries, Matching, Scores, compare, match
-from raymaskdp.audit.collect import AnonymizationAuditConfig, CollectedPair
+from raymaskdp.audit.collect import CollectedPair
+from raymaskdp.audit.config import AnonymizationAuditConfig
 
 Expected = Literal["wins", "chance", "stays"]
 LEAST_SUBJECTS = 4

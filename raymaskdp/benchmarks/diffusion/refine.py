@@ -17,9 +17,9 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,51 +27,26 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from raymaskdp import check
-from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
+from raymaskdp.anonymize.compose.composite import overlay
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.rasterize import Crop, OpticalFlow, body_of, flow, rasterize
-from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined
 from raymaskdp.anonymize.compose.refiner import Cast, Refined, Refiner, Shot
+from raymaskdp.benchmarks.settings.avatars import RefineBenchmarkConfig
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.motion import Motion
-from raymaskdp.bodies.render import RenderConfig, Renderer
+from raymaskdp.bodies.render import Renderer
+from raymaskdp.bodies.settings.render import RenderConfig
 from raymaskdp.files import atomic_path
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import masks
 
 # Shape suffixes: T frames, H rows and W columns, S those of a square around the frame.
 
 METHODS = ("render", "harmonize", "diffusion, per frame", "diffusion, consistent")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefineBenchmarkConfig:
-    """What to measure.
-
-    Attributes:
-      diffusion: as in `anonymize`; without a `model`, networks are small and random.
-      actions: one video each.
-      frames, width, height: of every video.
-      seed: of people, rooms and avatars.
-      pictures: a folder for every method's frames, as PNG; None for none.
-    """
-
-    diffusion: DiffusionConfig = field(
-        default_factory=lambda: DiffusionConfig(side=256, steps=12, guidance=1.0, max_pose_shift=0.0)
-    )
-    actions: tuple[str, ...] = ("wave", "walk", "squat")
-    frames: Annotated[int, check.Range(3)] = 12
-    width: int = 320
-    height: int = 240
-    seed: int = 3
-    pictures: Path | None = None
-
-    def __post_init__(self) -> None:
-        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,59 +13,19 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
-from raymaskdp import check
 from raymaskdp.benchmarks.paired import Measurement, measure
+from raymaskdp.benchmarks.settings.avatars import RefineCostConfig
 
 # Shape suffixes: F frames, S rows and columns of a picture, h w of the latents.
 
 BACKENDS = ("sd15-depth", "sdxl-depth")
 
-WAYS = ("as it is", "attention in slices", "compiled", "pictures whole", "nothing shared")
 """As the refiner works; attention head by head; residual blocks compiled; images encoded and decoded as a
 whole and not in tiles; and without keys and values of other frames."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefineCostConfig:
-    """What to measure.
-
-    Attributes:
-      backends: of `BACKENDS`.
-      share: channels of the networks, as a share of the real ones; 1 needs a GPU to be of use.
-      sides: of the images, in pixels.
-      batches: frames in one batch.
-      steps: of denoising.
-      ways: of `WAYS`.
-      rounds: results are medians over so many; one more warms up.
-      threads: of each process, on a CPU.
-      device: cpu or cuda.
-    """
-
-    backends: tuple[str, ...] = ("sd15-depth",)
-    share: Annotated[float, check.Range(0, 1, open_low=True)] = 0.2
-    sides: tuple[int, ...] = (512, 1024)
-    batches: tuple[int, ...] = (1, 4)
-    steps: Annotated[int, check.Range(1)] = 4
-    ways: tuple[str, ...] = ("as it is",)
-    rounds: Annotated[int, check.Range(1)] = 3
-    threads: Annotated[int, check.Range(1)] = 1
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        check.fields(self)
-        for backend in self.backends:
-            check.one_of("backends", backend, BACKENDS)
-        for way in self.ways:
-            check.one_of("ways", way, WAYS)
-        for side in self.sides:
-            check.one_of("sides", side, range(64, 2049, 64))
-        for batch in self.batches:
-            check.in_range("batches", batch, low=1)
-        check.one_of("device", self.device, ("cpu", "cuda"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,18 +15,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from raymaskdp import check
-from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
+from raymaskdp.anonymize.compose.composite import overlay
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.rasterize import OpticalFlow
 from raymaskdp.anonymize.compose.diffusion.relight import Relight, apply_factors, relit_crop
 from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined
 from raymaskdp.benchmarks.diffusion.refine import composed, flows_of, square
+from raymaskdp.benchmarks.settings.avatars import RelightConfig
 from raymaskdp.files import atomic_path
 from raymaskdp.synthetic.relight.scenes import FPS, LitScene, lit_scenes
 from raymaskdp.synthetic.relight.training import target_factors
@@ -42,30 +42,6 @@ FIGURES = ("PSNR, person", "PSNR, beside", "PSNR, both", "SSIM", "seam error", "
 LESS_IS_BETTER = np.array([False, False, False, False, True, True])
 
 NEAR_PX = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class RelightConfig:
-    """What to measure.
-
-    Attributes:
-      scenes: people, each in a room.
-      seed: of them; different from that of the network's training.
-      frames, width, height: of every scene.
-      weights: a network from `models train-refiner`; None for the bundled one.
-      pictures: a folder for a strip of each scene: every method and the truth; None for none.
-    """
-
-    scenes: Annotated[int, check.Range(1)] = 30
-    seed: int = 9002
-    frames: Annotated[int, check.Range(2)] = 4
-    width: int = 240
-    height: int = 180
-    weights: Path | None = None
-    pictures: Path | None = None
-
-    def __post_init__(self) -> None:
-        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

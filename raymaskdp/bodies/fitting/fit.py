@@ -14,26 +14,25 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import torch
-from annotated_types import Unit
 
-from raymaskdp import check
 from raymaskdp.bodies.avatar import Avatar
 from raymaskdp.bodies.body import Body, load_body
+from raymaskdp.bodies.fitting.config import FitConfig
 from raymaskdp.bodies.fitting.gaps import BRIDGED_S, bridge, runs
 from raymaskdp.bodies.fitting.hidden_limbs import cut_off_legs, straighten_hidden_limbs
 from raymaskdp.bodies.fitting.implausible_turns import flips, spinning
 from raymaskdp.bodies.fitting.kinematics import inverse_kinematics, matrices, vectors
 from raymaskdp.bodies.fitting.landmarks import LIMB_POINTS, MEDIAPIPE, LandmarkLayout, Landmarks, landmarks_of
 from raymaskdp.bodies.fitting.lift import LIFTED, correction_size, lift
-from raymaskdp.bodies.fitting.refine import BODY, RefineConfig, forward, refine
+from raymaskdp.bodies.fitting.refine import BODY, forward, refine
 from raymaskdp.bodies.fitting.smooth import one_euro
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import NUM_JOINTS, PARENTS
@@ -93,29 +92,6 @@ class Frames(Protocol):
     def height(self) -> int: ...
     @property
     def fps(self) -> Fraction | float: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    """How bodies are fitted.
-
-    Attributes:
-      field_of_view: assumed angle of view over the image's diagonal, degrees.
-      lift: correct the bias of MediaPipe's landmarks (`lift`).
-      smoothing: cut-off of the one-euro filter for a landmark at rest, hertz.
-      max_misfit: largest reprojection error of a fitted body: the mean distance of its points from the
-        person's in the image, as a share of the person's extent. Frames above it are not fitted.
-      refine: weights of the refinement.
-    """
-
-    field_of_view: Annotated[float, check.Range(5, 150), Unit("°")] = 65.0
-    lift: bool = True
-    smoothing: Annotated[float, check.POSITIVE, Unit("Hz")] = 4.0
-    max_misfit: Annotated[float, check.POSITIVE] = 0.15
-    refine: RefineConfig = field(default_factory=RefineConfig)
-
-    def __post_init__(self) -> None:
-        check.fields(self)
 
 
 class FitBodies:

@@ -8,12 +8,11 @@ Shape suffixes: T frames, J = 22 body joints, L points of a layout.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from raymaskdp.bodies.fitting.config import RefineConfig
 from raymaskdp.bodies.fitting.contact import skating, standing
 from raymaskdp.bodies.fitting.landmarks import Landmarks
 from raymaskdp.bodies.skeleton import JOINT, PARENTS
@@ -27,27 +26,6 @@ _LOOSE[[JOINT[n] for n in ("left_shoulder", "right_shoulder", "left_hip", "right
 _LOOSE[[JOINT[n] for n in ("left_elbow", "right_elbow", "left_knee", "right_knee")]] = 0.5
 _LOOSE[[JOINT[n] for n in ("left_foot", "right_foot", "left_wrist", "right_wrist")]] = 0.1
 _LOOSE[[JOINT[n] for n in ("left_collar", "right_collar")]] = 0.15
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefineConfig:
-    """Weights of the refinement.
-
-    Attributes:
-      iterations: steps of LBFGS; 0 keeps the analytic solution.
-      directions: weight of the landmarks' 3-D limb directions against their 2-D positions.
-      prior: weight of the deviation from the analytic solution.
-      smooth: weight of accelerations, measured between frames 1/30 s apart.
-      limits: weight of joint limits.
-      contact: weight of the movement of standing feet (`contact`).
-    """
-
-    iterations: int = 25
-    directions: float = 0.04
-    prior: float = 0.0015
-    smooth: float = 3.0
-    limits: float = 0.05
-    contact: float = 1.0
 
 
 def refine(

@@ -12,64 +12,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from annotated_types import Unit
 from tqdm import tqdm
 
-from raymaskdp import check
 from raymaskdp.bodies.fitting import lift
 from raymaskdp.bodies.fitting.lift import NUM_POINTS, Lift, Neighbours, neighbours
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, require_ours
 from raymaskdp.places import LocalPath
 from raymaskdp.synthetic.actions import ACTIONS
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import ActionName, SynthesizeConfig
+from raymaskdp.synthetic.lift.config import LiftTrainingConfig
 from raymaskdp.synthetic.lift.examples import LiftExample, rendered_examples, simulated_examples
 from raymaskdp.synthetic.synthesize import synthesize
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiftTrainingConfig:
-    """What to render, and how long to train.
-
-    Attributes:
-      seeds: of videos with random motion, 192 × 144 pixels.
-      large_seeds: of such videos of twice that size.
-      high_seeds: of such videos by cameras under the ceiling, which look down at people.
-      acted_seeds: of videos of the sample data's actions; leave it empty to evaluate on unseen actions.
-      videos: for each seed, of one person each.
-      frames, fps: of a video.
-      epochs: passes over all samples and their mirror images.
-      batch: examples in one batch.
-      learning_rate, weight_decay, dropout: of AdamW and the network.
-      noise: standard deviation added to the landmarks, as a share of a person's spread.
-      imagined: number of simulated people, who are not rendered.
-      cut: share of the people who are partly outside the frame.
-      blind: share of the rendered people whose 3-D landmarks are withheld.
-    """
-
-    seeds: tuple[int, ...] = (2001, 2002, 2003, 2004, 2005)
-    large_seeds: tuple[int, ...] = (2006, 2007)
-    high_seeds: tuple[int, ...] = (2201,)
-    acted_seeds: tuple[int, ...] = (2101,)
-    videos: Annotated[int, check.Range(1)] = 140
-    frames: Annotated[int, check.Range(1)] = 24
-    fps: Annotated[float, check.Range(1, 240), Unit("frames/s")] = 12.0
-    epochs: Annotated[int, check.Range(1)] = 36
-    batch: Annotated[int, check.Range(1)] = 24
-    learning_rate: Annotated[float, check.POSITIVE] = 1e-3
-    weight_decay: Annotated[float, check.POSITIVE] = 1e-2
-    dropout: Annotated[float, check.Range(0, 1, open_high=True)] = 0.2
-    noise: Annotated[float, check.FRACTION] = 0.02
-    imagined: Annotated[int, check.Range(0)] = 2500
-    cut: Annotated[float, check.FRACTION] = 0.35
-    blind: Annotated[float, check.FRACTION] = 0.3
-
-    def __post_init__(self) -> None:
-        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +53,9 @@ def train_lift(out: LocalPath, work: LocalPath, settings: LiftTrainingConfig) ->
     require_ours(Path(out))  # before the work
     films = [_film(settings, seed) for seed in settings.seeds]
     films += [_film(settings, seed, larger=2) for seed in settings.large_seeds]
+    acted = cast(tuple[ActionName, ...], tuple(ACTIONS))
     films += [replace(_film(settings, seed), **_HIGH) for seed in settings.high_seeds]
-    films += [_film(settings, seed, actions=tuple(ACTIONS)) for seed in settings.acted_seeds]
+    films += [_film(settings, seed, actions=acted) for seed in settings.acted_seeds]
     examples = [example for film in films for example in _examples(Path(work), film)]
     network, loss = learn(examples, settings)
     with atomic_path(Path(out)) as temporary:
@@ -110,7 +69,11 @@ _HIGH: dict[str, Any] = {"camera_height": (2.0, 2.4), "camera_distance": (1.3, 2
 
 
 def _film(
-    settings: LiftTrainingConfig, seed: int, *, actions: tuple[str, ...] = ("improvise",), larger: int = 1
+    settings: LiftTrainingConfig,
+    seed: int,
+    *,
+    actions: tuple[ActionName, ...] = ("improvise",),
+    larger: int = 1,
 ) -> SynthesizeConfig:
     return SynthesizeConfig(
         seed=seed, actions=actions, people=max(1, settings.videos // len(actions)), rooms=24,

@@ -17,14 +17,16 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
+from raymaskdp.anonymize.compose.composite import overlay
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.harmonize import Harmonize
 from raymaskdp.anonymize.compose.refiner import Refined, Shot
 from raymaskdp.bodies.avatar import Avatar, draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.motion import Motion
-from raymaskdp.bodies.render import Light, RenderConfig, Rendered, Renderer
+from raymaskdp.bodies.render import Rendered, Renderer
+from raymaskdp.bodies.settings.render import Light, RenderConfig
 from raymaskdp.synthetic import rooms
 from raymaskdp.synthetic.perform import PERFORMED, perform
 from raymaskdp.synthetic.poses import draw_manner

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import cv2
 import numpy as np
@@ -20,13 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from raymaskdp import check
 from raymaskdp.anonymize.compose.diffusion import relight
 from raymaskdp.anonymize.compose.diffusion.rasterize import Crop
 from raymaskdp.anonymize.compose.diffusion.relight import LEVELS, ROOMY, SIDE, SPREAD
 from raymaskdp.anonymize.compose.harmonize import Harmonize
 from raymaskdp.files import atomic_path, require_ours
 from raymaskdp.places import LocalPath
+from raymaskdp.synthetic.relight.config import RefinerTrainingConfig
 from raymaskdp.synthetic.relight.scenes import LitScene, lit_scenes
 
 # Shape suffixes: N pairs, B of them in a batch, H W of a frame, S = 64 rows and columns of a crop.
@@ -36,30 +35,6 @@ SHADE_SHARE = 0.35
 
 PURE_NOISE = 0.6
 """Share of the training samples that start from pure noise, as the refiner does."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefinerTrainingConfig:
-    """What to render, and how long to train.
-
-    Attributes:
-      seed: of the scenes; the benchmark uses others.
-      rooms, rooms_each, lights, frames: number of rooms; of rooms for each person; of lights in each room; of
-        frames under each light.
-      steps, batch, learning_rate: of AdamW.
-    """
-
-    seed: int = 4101
-    rooms: Annotated[int, check.Range(1)] = 156
-    rooms_each: Annotated[int, check.Range(1)] = 3
-    lights: Annotated[int, check.Range(1)] = 5
-    frames: Annotated[int, check.Range(1)] = 2
-    steps: Annotated[int, check.Range(1)] = 3600
-    batch: Annotated[int, check.Range(1)] = 8
-    learning_rate: Annotated[float, check.POSITIVE] = 1e-3
-
-    def __post_init__(self) -> None:
-        check.fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from raymaskdp.privacy import Key, changed_clips
+from raymaskdp.train.config import ClipConfig
 from raymaskdp.train.data import clips
-from raymaskdp.train.data.clips import Clip, ClipConfig, Record
+from raymaskdp.train.data.clips import Clip, Record
 from raymaskdp.train.data.store import ClipStore
 
 

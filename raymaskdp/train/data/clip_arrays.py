@@ -12,7 +12,8 @@ from raymaskdp.datasets.ids import IMAGE_SUFFIXES
 from raymaskdp.errors import UserError
 from raymaskdp.train.data import views
 from raymaskdp.train.data.clip_sources import ClipSource
-from raymaskdp.train.data.positive_controls import People, with_blurred_people, without_people
+from raymaskdp.train.data.positive_controls import with_blurred_people, without_people
+from raymaskdp.train.data.prepare_job import People
 from raymaskdp.video import masks
 from raymaskdp.video.picture import read_picture
 from raymaskdp.video.reader import stream

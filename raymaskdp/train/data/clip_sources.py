@@ -20,7 +20,7 @@ from raymaskdp.datasets.tables import read_parquet
 from raymaskdp.errors import Damaged, UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.places import Place
-from raymaskdp.train.data.positive_controls import People
+from raymaskdp.train.data.prepare_job import People
 from raymaskdp.train.data.store import about_store
 from raymaskdp.video.containers.same_file import SameFile, look
 

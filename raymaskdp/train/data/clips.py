@@ -14,59 +14,16 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Unit
 from torch import Tensor
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
+from raymaskdp.train.config import ClipConfig
 from raymaskdp.train.data import views
 from raymaskdp.train.data.store import ClipStore, StoredVideo
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipConfig:
-    """How clips are taken from a video.
-
-    Attributes:
-      frames: T of a clip.
-      stride: distance of a clip's frames in stored frames; reduced for videos that are too short.
-      draws: number of different moments of a record in training. Features of frozen backbones
-        are computed once for each.
-      copies: copies of each clip, differently cropped, shifted and mirrored; all are averaged before clipping
-        (augmentation multiplicity, De et al. 2022).
-      size: (height, width) of the model's clips, in pixels; None for that of stored frames.
-      crop: a training clip shows a window of at least this share of the largest window with its aspect,
-        at a random position in the stored frame.
-      shift: largest shift of a training clip along each axis, in pixels.
-      flip: whether half of the training clips are mirrored.
-    """
-
-    frames: Annotated[int, check.POSITIVE] = 8
-    stride: Annotated[int, check.POSITIVE] = 3
-    draws: Annotated[int, check.POSITIVE] = 16
-    copies: Annotated[int, check.POSITIVE] = 1
-    size: tuple[int, int] | None = None
-    crop: Annotated[float, check.Range(0, 1, open_low=True)] = 1.0
-    shift: Annotated[int, check.Range(0), Unit("px")] = 3
-    flip: bool = True
-
-    def __post_init__(self) -> None:
-        check.fields(self, "clips")
-        for side in self.size or ():
-            check.positive("clips.size", side)
-
-    @property
-    def numbers(self) -> int:
-        """Number of training clips of a record: each moment in each copy."""
-        return self.draws * self.copies
-
-    def size_in(self, store: ClipStore) -> tuple[int, int]:
-        """(height, width) of a clip of this store."""
-        return self.size or (store.height, store.width)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,9 @@ Shapes: T frames, H rows, W columns, at training size.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 
-People = Literal["avatar", "removed", "blurred"]
 PLATE_FRAMES = 64
 """Evenly spaced frames for the empty room."""
 BLUR = 1 / 12

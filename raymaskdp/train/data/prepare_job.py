@@ -4,10 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
+
+from annotated_types import Unit
 
 from raymaskdp import check
-from raymaskdp.train.prepare import PrepareConfig
+from raymaskdp.datasets.names import plain
+from raymaskdp.errors import UserError
+
+People = Literal["avatar", "removed", "blurred"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """Size of the stored frames, and the grid of sensitive tokens.
+
+    Attributes:
+      width, height: pixels; the source is scaled, and cropped at the centre to keep its aspect.
+      token: side in pixels of the square, one frame deep, that is sensitive or not as a whole; 1 is the
+        single pixel. With larger ones more synthetic pixels count as sensitive. Need not be the model's.
+      fill: what replaces sensitive pixels in the public view, 0 to 255.
+      people: avatar; or, for comparison, the source video with its people removed or blurred, all of
+        which is sensitive. Both need an output folder of `anonymize`, and the sources.
+      classes: all possible classes (or findings), in the order of the model's outputs. Without them,
+        they are those of the labels, and the set of labels is public.
+    """
+
+    width: Annotated[int, check.POSITIVE, Unit("px")] = 64
+    height: Annotated[int, check.POSITIVE, Unit("px")] = 48
+    token: Annotated[int, check.POSITIVE, Unit("px")] = 1
+    fill: Annotated[int, check.Range(0, 255)] = 128
+    people: People = "avatar"
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check.fields(self)
+        object.__setattr__(self, "classes", tuple(map(plain, self.classes)))  # as labels are
+        if self.width % self.token or self.height % self.token:
+            raise UserError(
+                f"width ({self.width}) and height ({self.height}) must be multiples of token ({self.token})."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

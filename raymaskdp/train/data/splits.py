@@ -11,10 +11,8 @@ from __future__ import annotations
 import hashlib
 
 from raymaskdp.errors import UserError
-from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.config import VALIDATION, TrainConfig
 from raymaskdp.train.data.store import ClipStore, StoredVideo
-
-VALIDATION = "validation"
 
 
 def training_videos(store: ClipStore, config: TrainConfig) -> tuple[StoredVideo, ...]:

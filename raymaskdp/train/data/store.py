@@ -32,8 +32,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import places, storage
-from raymaskdp.datasets import cells
 from raymaskdp.datasets.manifest import labels_of
+from raymaskdp.datasets.names import plain
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, cache_dir, sha256_file
 from raymaskdp.places import Place
@@ -279,7 +279,7 @@ def about_store(place: Place) -> dict[str, Any] | None:
 
 def _stored_video(row: dict[Any, Any]) -> StoredVideo:
     names = ("label", "split", "subject", "camera")
-    text = {name: None if pd.isna(row[name]) else cells.plain(str(row[name])) for name in names}
+    text = {name: None if pd.isna(row[name]) else plain(str(row[name])) for name in names}
     return StoredVideo(
         index=int(row["index"]),
         video_id=str(row["video_id"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.privacy.composition import compose
+from raymaskdp.privacy.prices.composition import compose
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.same_videos import contents
 from raymaskdp.train.data.store import ClipStore

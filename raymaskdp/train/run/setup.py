@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from raymaskdp import config as configuration
 from raymaskdp import models
 from raymaskdp.errors import UserError
-from raymaskdp.privacy.plan import MASKED
+from raymaskdp.privacy.choices import MASKED
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.batches import Inputs, PixelInputs
 from raymaskdp.train.data.clips import records_of

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from support.onnx_files import network
 
-from raymaskdp.anonymize.background.inpaint import FILLS, check_fill, fill
+from raymaskdp.anonymize.background.config import check_fill
+from raymaskdp.anonymize.background.inpaint import FILLS, fill
 from raymaskdp.errors import UserError
 
 HEIGHT, WIDTH = 72, 96

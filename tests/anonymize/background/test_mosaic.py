@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.mosaic import Mosaic, find_mosaic
-from raymaskdp.anonymize.background.plate import PlateConfig
 
 HEIGHT, WIDTH, FRAMES = 96, 128, 16
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from raymaskdp.anonymize.background.background import find_background
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.drift import CameraCheck
 from raymaskdp.anonymize.background.inpaint import FILLS
-from raymaskdp.anonymize.background.plate import PlateBuilder, PlateConfig, lighting, relit
-from raymaskdp.anonymize.compose.composite import CompositeConfig, changed
+from raymaskdp.anonymize.background.plate import PlateBuilder, lighting, relit
+from raymaskdp.anonymize.compose.composite import changed
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.errors import UserError
 from raymaskdp.video.masks import pack
 from raymaskdp.video.reader import probe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from raymaskdp.anonymize.background.background import observe
-from raymaskdp.anonymize.background.plate import PlateConfig
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.rarely_visible import RarelyVisible
 from raymaskdp.video import masks, reader
 from raymaskdp.video.writer import VideoWriter

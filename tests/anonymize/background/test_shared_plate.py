@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from raymaskdp.anonymize import shared_background
-from raymaskdp.anonymize.background.plate import Plate, PlateBuilder, PlateConfig
+from raymaskdp.anonymize.background.config import PlateConfig
+from raymaskdp.anonymize.background.plate import Plate, PlateBuilder
 from raymaskdp.anonymize.background.shared_plate import (
     Observation,
     agree,

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.leakage import erase, surviving_pixels
-from raymaskdp.anonymize.background.plate import PlateConfig
-from raymaskdp.anonymize.compose.composite import CompositeConfig, backdrop, changed, overlay
+from raymaskdp.anonymize.compose.composite import backdrop, changed, overlay
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.synthesis import empty
 from raymaskdp.video.masks import dilate
 

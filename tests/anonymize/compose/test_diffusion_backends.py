@@ -17,7 +17,7 @@ from diffusers import (
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 
-from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.backends import SameNoise, Takes, load_backend
 from raymaskdp.anonymize.compose.diffusion.cross_frame_attention import Memory
 from raymaskdp.anonymize.compose.diffusion.prompts import color_name, light_of, prompt_for

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from raymaskdp.anonymize.background.plate import PlateConfig
-from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.background.config import PlateConfig
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.backends import ImageBackend, Takes, load_backend
 from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
 from raymaskdp.anonymize.compose.diffusion.refiner import DiffusionRefiner
@@ -21,12 +21,14 @@ from raymaskdp.anonymize.compose.refiner import Cast, Refined, Shot
 from raymaskdp.anonymize.compose.synthesis import empty
 from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks
 from raymaskdp.benchmarks.diffusion import tiny_diffusion
-from raymaskdp.benchmarks.diffusion.refine import METHODS, RefineBenchmarkConfig, benchmark_refine, composed
+from raymaskdp.benchmarks.diffusion.refine import METHODS, benchmark_refine, composed
+from raymaskdp.benchmarks.settings.avatars import RefineBenchmarkConfig
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import dress
 from raymaskdp.bodies.motion import Motion
-from raymaskdp.bodies.render import RenderConfig, Renderer
+from raymaskdp.bodies.render import Renderer
+from raymaskdp.bodies.settings.render import RenderConfig
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.video import masks
 

@@ -9,7 +9,8 @@ from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import dress
 from raymaskdp.bodies.motion import Motion
-from raymaskdp.bodies.render import RenderConfig, Rendered, Renderer
+from raymaskdp.bodies.render import Rendered, Renderer
+from raymaskdp.bodies.settings.render import RenderConfig
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 
 WIDTH, HEIGHT, FPS = 160, 120, 10.0

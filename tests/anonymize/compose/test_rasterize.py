@@ -16,7 +16,8 @@ from raymaskdp.anonymize.compose.diffusion.rasterize import (
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
-from raymaskdp.bodies.render import RenderConfig, Renderer
+from raymaskdp.bodies.render import Renderer
+from raymaskdp.bodies.settings.render import RenderConfig
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 
 SIDE = 192

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Pending
@@ -14,7 +14,7 @@ from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
 from raymaskdp.benchmarks.diffusion import tiny_diffusion
 from raymaskdp.datasets.manifest import VideoRecord
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video import masks
 from raymaskdp.video.reader import stream

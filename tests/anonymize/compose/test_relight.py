@@ -8,21 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from raymaskdp.anonymize.background.plate import PlateConfig
-from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.background.config import PlateConfig
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion import relight
 from raymaskdp.anonymize.compose.diffusion.relight import Relight
 from raymaskdp.anonymize.compose.harmonize import owners
 from raymaskdp.anonymize.compose.refiner import Refined, Shot
 from raymaskdp.anonymize.compose.synthesis import empty
 from raymaskdp.benchmarks.diffusion.refine import composed
-from raymaskdp.benchmarks.diffusion.relight import METHODS, RelightConfig, benchmark_relight
+from raymaskdp.benchmarks.diffusion.relight import METHODS, benchmark_relight
+from raymaskdp.benchmarks.settings.avatars import RelightConfig
 from raymaskdp.bodies.render import Rendered
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic import rooms
+from raymaskdp.synthetic.relight.config import RefinerTrainingConfig
 from raymaskdp.synthetic.relight.scenes import FPS, LitScene, lit_scenes
 from raymaskdp.synthetic.relight.shade import past_body, past_boxes
-from raymaskdp.synthetic.relight.training import RefinerTrainingConfig, train_refiner
+from raymaskdp.synthetic.relight.training import train_refiner
 from raymaskdp.video import masks
 
 FRAMES = 3

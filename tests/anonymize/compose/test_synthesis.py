@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from raymaskdp.anonymize.background.background import Background, find_background, masked_frames
+from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.flow_fill import FlowFill
-from raymaskdp.anonymize.background.plate import PlateConfig
-from raymaskdp.anonymize.compose.composite import CompositeConfig
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes

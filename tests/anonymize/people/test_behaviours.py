@@ -20,7 +20,8 @@ from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.fitting.fit import FitBodies, FitConfig
+from raymaskdp.bodies.fitting.config import FitConfig
+from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.errors import UserError
 from raymaskdp.video.masks import unpack

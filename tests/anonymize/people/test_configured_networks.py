@@ -12,10 +12,10 @@ from support.formats import Film, write_smarthome
 
 from raymaskdp import config as configuration
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.people.config import PoseConfig, check_source
 from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.people.people import People
-from raymaskdp.anonymize.people.sources import check_source, pose_source
+from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.run import anonymize
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.errors import UserError

@@ -18,9 +18,10 @@ from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.fitting.fit import FitBodies, FitConfig
+from raymaskdp.bodies.fitting.config import FitConfig
+from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.errors import UserError
-from raymaskdp.synthetic.cast import SynthesizeConfig
+from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
 from raymaskdp.video.masks import unpack
 from raymaskdp.video.reader import VideoInfo, probe, stream

@@ -34,7 +34,8 @@ from raymaskdp.anonymize.people.sources.skeletons import Skeletons, people_of
 from raymaskdp.anonymize.people.sources.unpickle import load_plain
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.fitting.fit import FitBodies, FitConfig
+from raymaskdp.bodies.fitting.config import FitConfig
+from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.bodies.skeleton import BODY_JOINTS, PARENTS
 from raymaskdp.datasets.manifest import VideoRecord

@@ -6,10 +6,10 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from raymaskdp.bodies.body import load_body
+from raymaskdp.bodies.fitting.config import FitConfig, RefineConfig
 from raymaskdp.bodies.fitting.contact import skating, standing
-from raymaskdp.bodies.fitting.fit import FitConfig, fit_run, guess_camera
+from raymaskdp.bodies.fitting.fit import fit_run, guess_camera
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE, landmarks_of
-from raymaskdp.bodies.fitting.refine import RefineConfig
 from raymaskdp.bodies.skeleton import JOINT
 from raymaskdp.bodies.skinning import joint_transforms
 

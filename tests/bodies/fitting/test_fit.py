@@ -10,10 +10,11 @@ from scipy.spatial.transform import Rotation
 
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.bodies.fitting.fit import FitBodies, FitConfig, fit_run, guess_camera, place
+from raymaskdp.bodies.fitting.config import FitConfig, RefineConfig
+from raymaskdp.bodies.fitting.fit import FitBodies, fit_run, guess_camera, place
 from raymaskdp.bodies.fitting.kinematics import frame, inverse_kinematics, swing, vectors
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE, LandmarkLayout, Landmarks, landmarks_of
-from raymaskdp.bodies.fitting.refine import BODY, RefineConfig, forward
+from raymaskdp.bodies.fitting.refine import BODY, forward
 from raymaskdp.bodies.fitting.smooth import one_euro
 from raymaskdp.bodies.skeleton import JOINT, PARENTS
 from raymaskdp.bodies.skinning import joint_transforms, rodrigues

@@ -5,20 +5,15 @@ The appearance of avatars is drawn from a secret and independent of the person.
 
 from __future__ import annotations
 
-import string
-
 import numpy as np
 
 from raymaskdp.bodies.avatar import Avatar, Color
 from raymaskdp.bodies.clothes.hair import HAIRSTYLES
 from raymaskdp.bodies.clothes.wardrobe import OUTFITS
 from raymaskdp.bodies.figure import Figure
-from raymaskdp.errors import UserError
 
 # Shape suffixes: V vertices, H rows and W columns of a frame.
 
-FIELDS = ("person", "years", "build", "skin", "hair", "outfit", "top", "bottom", "shoes", "light")
-"""The fields that a template may have in braces."""
 
 COLORS: dict[str, Color] = {
     "black": (0.08, 0.08, 0.08), "dark gray": (0.30, 0.30, 0.31), "gray": (0.48, 0.48, 0.48),
@@ -44,17 +39,6 @@ DIM, BRIGHT = 0.06, 0.35
 
 WARM, COOL = 1.35, 0.75
 """Ratios of red to blue, in linear light, above and below which it is called warm or cool."""
-
-
-def check_template(name: str, template: str) -> None:
-    """Raise `UserError` unless all fields of a template are in `FIELDS`."""
-    try:
-        used = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
-    except ValueError as error:
-        raise UserError(f"{name} has a brace too many or too few: {error}.") from error
-    unknown = [field for field in used if field not in FIELDS]
-    if unknown:
-        raise UserError(f"{name} has the field {{{unknown[0]}}}, but there are only {', '.join(FIELDS)}.")
 
 
 def prompt_for(avatar: Avatar, figure: Figure, light: str, template: str) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
-from raymaskdp.anonymize.compose.composite import CompositeConfig, overlay
+from raymaskdp.anonymize.compose.composite import overlay
+from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.backends import Backend, Takes
 from raymaskdp.anonymize.compose.diffusion.blend import blended, levels, temporally_blended
 from raymaskdp.anonymize.compose.diffusion.cross_frame_attention import Memory

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from annotated_types import Unit
 
 from raymaskdp import check
-from raymaskdp.anonymize.compose.diffusion.prompts import check_template
+from raymaskdp.errors import UserError
 
-BACKENDS = ("sd15-depth", "sdxl-depth", "wan-vace")
+BackendName = Literal["sd15-depth", "sdxl-depth", "wan-vace"]
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 """Names of networks: Stable Diffusion 1.5 and XL with a depth ControlNet, and the video network Wan VACE."""
 
-SCHEDULERS = ("ddim", "euler", "lcm")
+FIELDS = ("person", "years", "build", "skin", "hair", "outfit", "top", "bottom", "shoes", "light")
+"""The fields that a template may have in braces."""
 
 PROMPT = (
     "photo of {person}, {build}, {skin} skin, {hair}, wearing {outfit}, {top} top, {bottom} bottoms, {shoes} "
@@ -47,20 +50,20 @@ class DiffusionConfig:
       seam_px: width in pixels of the seam around an avatar that may change with it.
       max_pose_shift: a frame keeps its render if its joints, as detected by a network, move by more than this
         fraction of the person's size on average, or are not detected; 0 disables the check.
-      prompt: with fields in braces, of `prompts.FIELDS`.
+      prompt: with fields in braces, of `FIELDS`.
       negative_prompt: the negative prompt.
     """
 
-    backend: str = "sd15-depth"
+    backend: BackendName = "sd15-depth"
     model: str | None = None
     control: str | None = None
     adapter: Path | None = None
-    scheduler: str = "ddim"
+    scheduler: Literal["ddim", "euler", "lcm"] = "ddim"
     steps: Annotated[int, check.Range(1, 1000)] = 20
     strength: Annotated[float, check.Range(0, 1, open_low=True)] = 0.35
     guidance: Annotated[float, check.Range(0, 50)] = 5.0
     control_scale: Annotated[float, check.Range(0, 5)] = 1.0
-    side: int = 512
+    side: Annotated[int, check.Range(64, 2048), Unit("px")] = 512
     batch: Annotated[int, check.Range(1, 256)] = 8
     consistent: bool = True
     memory: Annotated[float, check.Range(0, 1, open_high=True)] = 0.85
@@ -71,7 +74,17 @@ class DiffusionConfig:
 
     def __post_init__(self) -> None:
         check.fields(self, "diffusion")
-        check.one_of("diffusion.backend", self.backend, BACKENDS)
-        check.one_of("diffusion.scheduler", self.scheduler, SCHEDULERS)
-        check.one_of("diffusion.side", self.side, range(64, 2049, 64))
+        if self.side % 64:
+            raise UserError(f"diffusion.side must be a multiple of 64, but it is {self.side}.")
         check_template("diffusion.prompt", self.prompt)
+
+
+def check_template(name: str, template: str) -> None:
+    """Raise `UserError` unless all fields of a template are in `FIELDS`."""
+    try:
+        used = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        raise UserError(f"{name} has a brace too many or too few: {error}.") from error
+    unknown = [field for field in used if field not in FIELDS]
+    if unknown:
+        raise UserError(f"{name} has the field {{{unknown[0]}}}, but there are only {', '.join(FIELDS)}.")

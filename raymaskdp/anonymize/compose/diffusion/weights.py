@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from raymaskdp import check
 from raymaskdp.anonymize.compose.diffusion.settings import BACKENDS, DiffusionConfig
 from raymaskdp.errors import UserError
@@ -97,6 +95,8 @@ def _adapted(pipeline: Any, config: DiffusionConfig) -> Any:
     """The pipeline with its adapter merged into the weights, so that it adds no cost."""
     if config.adapter is None:
         return pipeline
+    from safetensors import SafetensorError
+
     try:
         pipeline.load_lora_weights(str(config.adapter.parent), weight_name=config.adapter.name)
         found = pipeline.get_active_adapters()

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.people.config import SOURCE_NAMES, PoseConfig, check_source
 from raymaskdp.anonymize.people.finder import FindPeople
 from raymaskdp.anonymize.people.people import People
 from raymaskdp.anonymize.people.sources import ntu, smarthome, smpl
@@ -54,7 +54,7 @@ class _Networks:
 
 
 SOURCES: Registry[Callable[[PoseConfig, float], PoseSource]] = Registry(
-    "raymaskdp.pose_sources",
+    SOURCE_NAMES,
     {
         "mediapipe": _Networks,
         "ntu": lambda config, gpus: FromFiles(config, ntu.read, gpus),
@@ -66,28 +66,6 @@ SOURCES: Registry[Callable[[PoseConfig, float], PoseSource]] = Registry(
     adapt=lambda source: lambda config, gpus: source(config),
 )
 """All sources; each takes the settings and the share of a GPU that its worker holds."""
-
-
-def check_source(config: PoseConfig) -> None:
-    """Raise `UserError` for an unknown source, a missing folder, or a network that is not used."""
-    SOURCES.check("pose.source", config.source)
-    if config.source == "mediapipe" and config.skeletons is not None:
-        raise UserError(
-            "pose.skeletons is given, but pose.source=mediapipe reads no files; name their source."
-        )
-    if config.source in SOURCES.built_in and config.source != "mediapipe" and config.skeletons is None:
-        raise UserError(f"pose.source={config.source} reads files; give their folder as pose.skeletons=DIR.")
-    if config.source in SOURCES.built_in and config.source != "mediapipe":
-        unasked = {"keypoints": config.keypoints, "masks": config.masks}
-        for name in (name for name, place in unasked.items() if place is not None):
-            raise UserError(
-                f"pose.{name} names a network that pose.source={config.source} does not use; leave one of "
-                "them out."
-            )
-        if config.detector is not None and not config.veto:
-            raise UserError(
-                "pose.detector names a network that pose.veto=false does not use; leave one of them out."
-            )
 
 
 def pose_source(config: PoseConfig, gpus: float = 0.0) -> PoseSource:

@@ -17,16 +17,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from annotated_types import Unit
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from raymaskdp import check, config, places, storage
-from raymaskdp.datasets import cells
 from raymaskdp.datasets.doubles import doubles
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.distributed.map_rows import map_rows
@@ -49,43 +47,12 @@ from raymaskdp.train.data.clip_sources import (
     provenance_of,
     require_apart,
 )
-from raymaskdp.train.data.positive_controls import People
+from raymaskdp.train.data.prepare_job import PrepareConfig
 from raymaskdp.train.data.same_videos import CONTENT, require_same_videos
 from raymaskdp.train.data.store import FORMAT, PARTS, TABLE, about_store
 from raymaskdp.train.data.store_files import remove_clips, write_array, written_to
 from raymaskdp.video import masks
 from raymaskdp.video.containers.same_file import SameFile
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareConfig:
-    """Size of the stored frames, and the grid of sensitive tokens.
-
-    Attributes:
-      width, height: pixels; the source is scaled, and cropped at the centre to keep its aspect.
-      token: side in pixels of the square, one frame deep, that is sensitive or not as a whole; 1 is the
-        single pixel. With larger ones more synthetic pixels count as sensitive. Need not be the model's.
-      fill: what replaces sensitive pixels in the public view, 0 to 255.
-      people: avatar; or, for comparison, the source video with its people removed or blurred, all of
-        which is sensitive. Both need an output folder of `anonymize`, and the sources.
-      classes: all possible classes (or findings), in the order of the model's outputs. Without them,
-        they are those of the labels, and the set of labels is public.
-    """
-
-    width: Annotated[int, check.POSITIVE, Unit("px")] = 64
-    height: Annotated[int, check.POSITIVE, Unit("px")] = 48
-    token: Annotated[int, check.POSITIVE, Unit("px")] = 1
-    fill: Annotated[int, check.Range(0, 255)] = 128
-    people: People = "avatar"
-    classes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check.fields(self)
-        object.__setattr__(self, "classes", tuple(map(cells.plain, self.classes)))  # as labels are
-        if self.width % self.token or self.height % self.token:
-            raise UserError(
-                f"width ({self.width}) and height ({self.height}) must be multiples of token ({self.token})."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

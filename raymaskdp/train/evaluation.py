@@ -16,9 +16,9 @@ from raymaskdp.errors import Damaged, UserError
 from raymaskdp.files import read_json, write_json
 from raymaskdp.places import LocalPath
 from raymaskdp.train import checkpoint, metrics
-from raymaskdp.train.config import TrainConfig
+from raymaskdp.train.config import VALIDATION, TrainConfig
 from raymaskdp.train.data import clips
-from raymaskdp.train.data.splits import VALIDATION, videos_of
+from raymaskdp.train.data.splits import videos_of
 from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.device import device_here
 from raymaskdp.train.per_class import draw_change

@@ -1,0 +1,1 @@
+"""Settings of the benchmarks, apart from them, because the benchmarks import torch, Ray and OpenCV."""

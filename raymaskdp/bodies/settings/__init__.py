@@ -1,0 +1,1 @@
+"""Settings of bodies, apart from them, because they import torch and OpenCV."""

@@ -1,0 +1,77 @@
+"""What help, defaults and schemas load: settings alone, because torch, Ray and OpenCV take seconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "ray", "cv2", "mediapipe", "onnxruntime", "diffusers", "transformers", "pandas", "pyarrow"}
+
+READ = """
+import contextlib, io, json, sys
+import click
+from raymaskdp.cli.program import cli, main
+
+def commands(command, words):
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from commands(inner, [*words, name])
+    else:
+        yield words, hasattr(command.callback, "settings")
+
+loaded = {}
+for words, has_settings in [([], False), *commands(cli, [])]:
+    for option in ["--help", *(["--defaults", "--schema"] if has_settings else [])]:
+        before = set(sys.modules)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            assert main([*words, option]) == 0 and out.getvalue()
+        loaded[" ".join([*words, option])] = sorted(set(sys.modules) - before)
+print(json.dumps(loaded))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, list[str]]:
+    """The modules that each command's help and settings load, in this order, in one process."""
+    ran = subprocess.run([sys.executable, "-c", READ], capture_output=True, text=True, check=True)
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def test_help_and_settings_load_no_heavy_library(loaded: dict[str, list[str]]) -> None:
+    assert {"train --help", "benchmark refine-cost --schema", "submit sweep --defaults"} <= loaded.keys()
+    for words, modules in loaded.items():
+        assert not HEAVY & {name.partition(".")[0] for name in modules}, words
+
+
+@pytest.mark.parametrize("package", ["anonymize", "audit", "models", "privacy", "sweep", "train"])
+def test_a_package_imports_its_names_on_use(package: str) -> None:
+    import importlib
+
+    module = importlib.import_module(f"raymaskdp.{package}")
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    assert not hasattr(module, "no_such_name")
+
+
+def test_settings_repeat_what_they_must_not_import() -> None:
+    """The ranges and names that stand beside torch and scipy, too, are the same there."""
+    import dataclasses
+    import typing
+
+    from raymaskdp.privacy.per_record.adaptive import AdaptiveNorm
+    from raymaskdp.privacy.per_record.gradients import MOST_RECORDS
+    from raymaskdp.synthetic.cameras import MOTIONS
+    from raymaskdp.synthetic.config import ActionName, MotionName
+    from raymaskdp.synthetic.perform import PERFORMED
+    from raymaskdp.train import config as train
+
+    def ranges(cls: type) -> dict[str, object]:
+        return typing.get_type_hints(cls, include_extras=True)
+
+    assert train.MOST_RECORDS == MOST_RECORDS
+    assert ranges(train.AdaptiveConfig) == ranges(AdaptiveNorm)
+    assert dataclasses.asdict(train.AdaptiveConfig()) == dataclasses.asdict(AdaptiveNorm())
+    assert typing.get_args(ActionName) == tuple(PERFORMED)
+    assert typing.get_args(MotionName) == tuple(MOTIONS)
