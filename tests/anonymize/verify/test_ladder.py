@@ -149,9 +149,7 @@ def test_a_region_that_uncovers_another_one_grows() -> None:
     dog_HW = np.zeros(shown.mask_HW.shape, bool)
     dog_HW[shown.region_HW] = True
     dog_HW[:, :25] = False
-    assert (
-        num_regions(shown, shown.mask_HW, dog_HW) == 1
-    )  # the other place is a thing
+    assert num_regions(shown, shown.mask_HW, dog_HW) == 1  # the other place is a thing
     assert num_regions(shown, shown.mask_HW, ~dog_HW) == 1
 
 
