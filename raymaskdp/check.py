@@ -21,7 +21,7 @@ import math
 import types
 import typing
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
@@ -57,7 +57,7 @@ FRACTION = Range(0, 1)
 
 
 def fields(config: Any, group: str = "") -> None:
-    """Raise `UserError` unless every field of a dataclass is in the range of its annotation.
+    """Raise `UserError` unless every field of a dataclass is as its annotation says: its range or choices.
 
     Args:
       config: an instance of a dataclass.
@@ -77,6 +77,8 @@ def _ranged(cls: type) -> dict[str, Any]:
 
 
 def _has_range(hint: Any) -> bool:
+    if typing.get_origin(hint) is Literal:
+        return True
     return bool(intervals(hint) or choices(hint)) or any(_has_range(arm) for arm in typing.get_args(hint))
 
 
@@ -97,6 +99,8 @@ def _check(name: str, hint: Any, value: Any) -> None:
                 open_high=one.lt is not None,
             )
         _check(name, arguments[0], value)
+    elif origin is Literal:
+        one_of(name, value, arguments)
     elif origin in (typing.Union, types.UnionType):
         for arm in arguments:
             if isinstance(value, _kind(arm)):
@@ -112,6 +116,8 @@ def _kind(hint: Any) -> Any:
     """The classes for `isinstance` of an annotation."""
     if typing.get_origin(hint) is Annotated:
         return _kind(typing.get_args(hint)[0])
+    if typing.get_origin(hint) is Literal:
+        return tuple({type(value) for value in typing.get_args(hint)})
     kind = typing.get_origin(hint) or hint
     return (int, float) if kind is float else kind
 

@@ -99,7 +99,7 @@ PRICED = {"privacy.expected_batch": Range(low=2, high=6)}
         ({"grids": {"g": {"seed": (1,)}}, "stopping": STOPPING, "choose_on": "test"}, "hold some out"),
         ({"search": Search(trials=4, space={"privacy.clips": Range(low=1, high=9, whole=True)})},
          "must not exceed clips.draws"),
-        ({"search": Search(trials=4, space={"privacy.clip": (1,)})}, "did you mean 'clips'"),
+        ({"search": Search(trials=4, space={"privacy.clip": (1,)})}, "did you mean 'privacy.clips'"),
         ({"grids": {"search": {"seed": (1,)}}}, "another name"),
         ({}, "at least one grid or a search"),
     ],

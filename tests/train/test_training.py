@@ -541,7 +541,7 @@ def test_checkpoints_of_another_plan_are_refused(base) -> None:
     [
         ({"privacy__noise_multiplier": None, "privacy__epsilon": 0.0}, r"privacy\.epsilon must be in"),
         ({"privacy__noise_multiplier": None, "privacy__epsilon": -1.0}, r"privacy\.epsilon must be in"),
-        ({"privacy__noise_multiplier": None}, "either epsilon or noise_multiplier"),
+        ({"privacy__noise_multiplier": None}, "either privacy.epsilon or privacy.noise_multiplier"),
         ({"privacy__mechanism": "sgd", "privacy__epsilon": 1.0}, "has no epsilon|has no noise"),
         ({"privacy__mechanism": "dpsdg"}, "must be one of sgd, dpsgd"),
         ({"privacy__clips": 9}, "must not exceed clips.draws"),
