@@ -3,6 +3,10 @@
 They are keyed by the store, the backbone's weights, the records and the settings of clips, so runs with
 other heads, mechanisms and budgets share them: the trials of a sweep, for instance. With workers they are
 computed by Ray Data.
+
+A backbone with state would put other records into a record's features, and into the published model. So
+before features are computed the whole model is tested as in a step without them, and while they are computed
+its parameters and buffers must not change, nor the features of the first record after others have passed.
 """
 
 from __future__ import annotations
@@ -27,12 +31,15 @@ from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.models import ModelConfig
+from raymaskdp.privacy.per_record.apart import ADVICE, prove_apart, same
 from raymaskdp.train.data.batches import FeatureInputs, PixelInputs, Views
 from raymaskdp.train.device import device_here
 
-VERSION = 3
+VERSION = 4
 BATCH = 64
 """Clips per batch of the backbone."""
+PROVEN = 4
+"""Records of the batch on which the model is tested before features are computed."""
 
 
 def cached_features(
@@ -50,6 +57,7 @@ def cached_features(
         with storage.local_copy(url) as copy, atomic_path(path, ours=True) as temporary:
             shutil.copyfile(copy, temporary)
     if not path.is_file():
+        _prove(pixels, model)
         parts = _on_ray(pixels, model, workers, gpus) if workers else _in_process(pixels, model)
         of_record = dict(tqdm(parts, "features", len(pixels.records), unit="record", leave=False))
         lost = len(pixels.records) - len(of_record)
@@ -96,8 +104,10 @@ def _in_batches(model: nn.Module, clips_B: Tensor) -> Tensor:
 
 def _in_process(pixels: PixelInputs, model: nn.Module) -> Iterator[tuple[int, dict[str, Tensor]]]:
     with _evaluating(model):
+        stateless = _Stateless(pixels, model)
         for record in range(len(pixels.records)):
-            yield record, features_of(record, pixels, model)
+            yield record, stateless.features_of(record)
+        stateless.compare()
 
 
 def _on_ray(
@@ -114,10 +124,63 @@ class _Stage:
 
     def __init__(self, pixels: PixelInputs, model: nn.Module, gpus: float) -> None:
         pixels.store.fetch([video for record in pixels.records for video in record.videos])
-        self._pixels, self._model = pixels, model.to(device_here(gpus))
+        self._stateless = _Stateless(pixels, model.to(device_here(gpus)))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"features": save(features_of(row["name"], self._pixels, self._model))}
+        return {"features": save(self._stateless.features_of(row["name"]))}
+
+
+def _prove(pixels: PixelInputs, model: nn.Module) -> None:
+    """Raise `UserError`, naming the module, unless the whole model keeps some records apart."""
+    records = np.arange(min(PROVEN, len(pixels.records)))
+    clips_NK = pixels.read(records, np.zeros((len(records), 1), dtype=np.int64)).full
+    device = next(model.parameters()).device
+    with _evaluating(model):
+        prove_apart(model, (clips_NK.flatten(0, 1).to(device),), {}, records=len(records))
+
+
+class _Stateless:
+    """A backbone that is compared with what it was after every record. Raises `UserError` if it changes."""
+
+    def __init__(self, pixels: PixelInputs, model: nn.Module) -> None:
+        self._pixels, self._model = pixels, model
+        self._state = {name: value.detach().clone() for name, value in _values(model)}
+        self._first: tuple[int, Tensor] | None = None
+        self._passed = 0
+
+    def features_of(self, record: int) -> dict[str, Tensor]:
+        """As the function of this name; the first record's features are computed again after the second."""
+        found = features_of(record, self._pixels, self._model)
+        for name, value in _values(self._model):
+            if not same(value, self._state[name], exact=True):
+                raise UserError(
+                    f"{name!r} of the backbone changes while features are computed, so the features and the "
+                    f"published model would tell of other records without noise; {ADVICE}."
+                )
+        self._passed += 1
+        if self._first is None:
+            self._first = record, found["full"]
+        elif self._passed == 2:
+            self.compare()
+        return found
+
+    def compare(self) -> None:
+        """Compute the first record's features again."""
+        if self._first is None:
+            return
+        record, before = self._first
+        again = features_of(record, self._pixels, self._model)["full"]
+        on_cpu = next(self._model.parameters()).device.type == "cpu"
+        if not same(again, before, exact=on_cpu):
+            raise UserError(
+                "The backbone gives a record other features after another record has passed, so they would "
+                f"tell of other records; {ADVICE}, and keep no state in the module."
+            )
+
+
+def _values(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +12,7 @@ from torch.nn import functional
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import GradientEngine, PrivacyPlan
+from raymaskdp.privacy.per_record.apart import seed_generators
 
 PLAN = PrivacyPlan(
     mechanism="multiclip",
@@ -156,3 +160,45 @@ def test_calling_parts_of_the_model_is_refused() -> None:
         pytest.raises(UserError, match="call the model that the engine"),
     ):
         engine.clipped_sum(model.head(torch.randn(4, 6)).sum(1))
+
+
+class OnlyWithGradients(nn.Module):
+    """Another path where gradients are enabled, as in a step."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows / rows.detach().abs().amax(0) if torch.is_grad_enabled() else rows
+
+
+def test_mixing_on_the_path_with_gradients_is_refused() -> None:
+    with pytest.raises(UserError, match="at the module 'stem'"):
+        sum_of(Model(OnlyWithGradients()), 5)
+
+
+class Drawing(nn.Module):
+    """Random numbers from elsewhere than torch's global generator."""
+
+    def __init__(self, draw) -> None:
+        super().__init__()
+        self.draw = draw
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows + 1e-6 * self.draw()
+
+
+def test_random_numbers_that_nothing_seeds_are_refused() -> None:
+    own = torch.Generator()
+    with pytest.raises(UserError, match="gives other results for the same inputs and seeds"):
+        sum_of(Model(Drawing(lambda: torch.rand((), generator=own))), 5)
+
+
+@pytest.mark.parametrize("draw", [np.random.rand, random.random])
+def test_random_numbers_of_numpy_and_python_are_seeded_and_left_as_they_were(draw) -> None:
+    def drawn(passes: int) -> float:
+        seed_generators(3)
+        for _ in range(passes):
+            draw()
+        return draw()
+
+    seed_generators(3)
+    sum_of(Model(Drawing(draw)), 5)
+    assert draw() == drawn(1)  # that of the step itself; trying drew others

@@ -9,7 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.changes import changed
+from torch import nn
+from torch.nn import functional
 
+from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig
 from raymaskdp.privacy import Key
 from raymaskdp.train import ClipStore, TrainConfig, train
@@ -102,3 +105,100 @@ def test_features_are_computed_once(linear, monkeypatch) -> None:
     train(linear)
     monkeypatch.setattr("raymaskdp.train.features.features_of", None)  # would fail if it were called
     train(changed(linear, privacy__clipping_norm=0.5))
+
+
+class Backbone(nn.Module):
+    """Mean colours of a clip; subclasses keep something of the clips that have passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(3, 8), nn.Linear(8, 5)
+
+    def colours(self, clips: torch.Tensor) -> torch.Tensor:
+        return clips.mean((2, 3, 4))
+
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.stem(self.colours(clips))
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(clips))
+
+
+class Centred(Backbone):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(3))
+
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        colours = self.colours(clips)
+        self.centre.mul_(0.9).add_(0.1 * colours.mean(0))
+        return self.stem(colours - self.centre)
+
+
+class OverTheBatch(Backbone):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(8))
+        self.register_buffer("variance", torch.ones(8))
+
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        return functional.batch_norm(super().features(clips), self.mean, self.variance, training=True)
+
+
+class Remembering(Backbone):
+    last: torch.Tensor | float = 0.0
+
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        colours = self.colours(clips)
+        before, self.last = self.last, colours.mean(0).detach()
+        return self.stem(colours - before)
+
+
+class AfterItsTest(Backbone):
+    """What is tested has no state, and the features have."""
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.head(self.stem(self.colours(clips)))
+
+
+class Moving(AfterItsTest):
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            self.stem.bias += 1e-3 * self.colours(clips).mean()
+        return super().features(clips)
+
+
+class Keeping(AfterItsTest, Remembering):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (Centred, r"gives other results|buffer 'centre' of the model changes"),
+        (OverTheBatch, r"buffer 'mean' of the model changes|Records do not stay apart"),
+        (Remembering, "gives other results for the same inputs"),
+        (Moving, r"'stem\.bias' of the backbone changes while features are computed"),
+        (Keeping, "other features after another record has passed"),
+    ],
+)
+def test_a_backbone_with_state_is_refused(linear, tmp_path, kind, says) -> None:
+    store = ClipStore.open(linear.data)
+    pixels = PixelInputs(store, records_of(store.split("train"), "video"), linear.clips)
+    torch.manual_seed(0)
+    model = kind()
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    with pytest.raises(UserError, match=says):
+        cached_features(pixels, model, linear.model)
+    assert not features_path(pixels, model, linear.model).exists()
+    assert all(torch.equal(value, buffers[name]) for name, value in model.named_buffers())
+
+
+def test_a_backbone_without_state_keeps_what_is_published(linear) -> None:
+    store = ClipStore.open(linear.data)
+    pixels = PixelInputs(store, records_of(store.split("train"), "video"), linear.clips)
+    model = Backbone()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    features = cached_features(pixels, model, linear.model)
+    assert features.bank.full.shape[0] == len(pixels.records)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

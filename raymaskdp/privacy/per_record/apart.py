@@ -2,7 +2,11 @@
 
 The gradients of a batch cannot show it: statistics that are detached, a choice by rank in the batch, or a
 normalisation in a frozen stem have none. So the forward pass itself is tested: again on the same inputs, with
-those of some records replaced, in the few subsets that set every record apart from every other.
+those of some records replaced, in the few subsets that set every record apart from every other. It is run
+with gradients enabled, as in a step, because a model may take another path without them.
+
+The test is on random inputs. Mixing that only certain data cause, such as an expert that is full, may remain
+undetected.
 """
 
 from __future__ import annotations
@@ -10,9 +14,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
@@ -43,27 +49,34 @@ def prove_apart(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
     """Raise `UserError`, naming the module, unless the model keeps the records of a batch apart.
 
     The leading dimension of inputs and outputs is the batch, record-major: all rows of the first record, then
-    all of the second. Leaves buffers and generators as they were.
+    all of the second. Leaves buffers and generators as they were. A model that gives other results with the
+    same seeds is refused, too, except on a GPU.
     """
-    with _as_it_was(model), torch.no_grad():
-        state = {name: value.clone() for name, value in model.named_buffers()}
+    with _as_it_was(model), torch.enable_grad():
+        state = {name: value.detach().clone() for name, value in model.named_buffers()}
         first = _run(model, args, kwargs, state)
         again = _run(model, args, kwargs, state)
         # Kernels with an arbitrary order of sums are not repeatable; their results are compared loosely.
-        exact = all(_same(one, other, exact=True) for one, other in zip(first[0], again[0], strict=True))
+        exact = all(same(one, other, exact=True) for one, other in zip(first[0], again[0], strict=True))
+        if not exact and all(value.device.type == "cpu" for value in first[0]):
+            raise UserError(
+                f"The model ({type(model).__name__}) gives other results for the same inputs and seeds, so a "
+                "step that is repeated would have another sum under the same noise; take random numbers from "
+                "the global generators of torch, numpy or random, and keep no state outside of buffers."
+            )
         subsets = [*poisonings(records), torch.ones(records, dtype=torch.bool)]
         for (number, poisoned_N), kind in itertools.product(enumerate(subsets), KINDS):
             changed = _replaced(args, kwargs, poisoned_N, kind, seed=number)
             outputs, buffers = _run(model, *changed, state)
             for name, value in buffers.items():
-                if not _same(value, first[1][name], exact=exact):
+                if not same(value, first[1][name], exact=exact):
                     raise UserError(
                         f"The buffer {name!r} of the model changes with the records of a batch, so a later "
-                        f"step reveals them without noise; {ADVICE}, or freeze it."
+                        f"step reveals them without noise; {ADVICE}."
                     )
             clean = [_clean(value, poisoned_N) for value in outputs]
             if all(
-                _same(one, _clean(other, poisoned_N), exact=exact)
+                same(one, _clean(other, poisoned_N), exact=exact)
                 for one, other in zip(clean, first[0], strict=True)
             ):
                 continue
@@ -79,11 +92,19 @@ def _run(
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Outputs and buffers of a forward pass from the same state."""
     _restore(model, state)
-    torch.manual_seed(0)
+    seed_generators(0)
     # In-place operations must not reach the caller's inputs.
     args, kwargs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
-    outputs = [leaf for leaf in tree_flatten(model(*args, **kwargs))[0] if isinstance(leaf, Tensor)]
-    return outputs, {name: value.clone() for name, value in model.named_buffers()}
+    leaves = tree_flatten(model(*args, **kwargs))[0]
+    outputs = [leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)]
+    return outputs, {name: value.detach().clone() for name, value in model.named_buffers()}
+
+
+def seed_generators(seed: int) -> None:
+    """Make the global generators of torch, numpy and Python a function of the seed."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the one that models use
+    random.seed(seed)
 
 
 def _replaced(
@@ -134,7 +155,7 @@ def _culprit(
 
         def note(name: str, ended: bool, values: Any) -> None:
             leaves = [leaf for leaf in tree_flatten(values)[0] if isinstance(leaf, Tensor)]
-            found.append((name, ended, [_clean(leaf, poisoned_N).clone() for leaf in leaves]))
+            found.append((name, ended, [_clean(leaf.detach(), poisoned_N).clone() for leaf in leaves]))
 
         def hooks(name: str) -> tuple[Callable[..., None], Callable[..., None]]:
             return (
@@ -151,7 +172,7 @@ def _culprit(
         return found
 
     for (name, ended, before), (*_, after) in zip(trace(*inputs), trace(*changed), strict=False):
-        if not all(_same(one, other, exact=exact) for one, other in zip(before, after, strict=False)):
+        if not all(same(one, other, exact=exact) for one, other in zip(before, after, strict=False)):
             kind = type(model.get_submodule(name)).__name__
             module = f"the module {name!r} ({kind})" if name else f"the model ({kind})"
             return module if ended else f"the code before {module}"
@@ -169,7 +190,8 @@ def _clean(leaf: Tensor, poisoned_N: Tensor) -> Tensor:
     return leaf[~_rows(poisoned_N, leaf)]
 
 
-def _same(one: Tensor, other: Tensor, *, exact: bool) -> bool:
+def same(one: Tensor, other: Tensor, *, exact: bool) -> bool:
+    """Whether two tensors are equal, NaN in the same places included; or nearly, unless `exact`."""
     if one.shape != other.shape:
         return False
     if exact or not one.is_floating_point():
@@ -182,16 +204,21 @@ def _same(one: Tensor, other: Tensor, *, exact: bool) -> bool:
 def _restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     for name, value in model.named_buffers():
         if name in state:
+            if value.grad_fn is not None:
+                value.detach_()  # the pass before wrote to it
             value.copy_(state[name])
 
 
 @contextlib.contextmanager
 def _as_it_was(model: nn.Module) -> Iterator[None]:
     """Restores buffers and generators at the end of the block."""
-    state = {name: value.clone() for name, value in model.named_buffers()}
+    state = {name: value.detach().clone() for name, value in model.named_buffers()}
+    generators = np.random.get_state(), random.getstate()  # noqa: NPY002 - the one that models use
     devices = {value.device for value in model.parameters() if value.device.type == "cuda"}
     with torch.random.fork_rng(devices=[device.index or 0 for device in devices]):
         try:
             yield
         finally:
             _restore(model, state)
+            np.random.set_state(generators[0])  # noqa: NPY002 - the one that models use
+            random.setstate(generators[1])

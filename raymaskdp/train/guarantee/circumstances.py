@@ -21,6 +21,7 @@ import torch
 
 from raymaskdp.models.registry import MODELS
 from raymaskdp.privacy.ledger import sync_folder
+from raymaskdp.privacy.per_record.apart import seed_generators
 from raymaskdp.train.config import TrainConfig
 
 
@@ -120,4 +121,4 @@ def _version(package: str) -> str:
 
 def seed_model(seed: int) -> None:
     """Make a model's own random numbers, such as dropout, a function of the seed."""
-    torch.manual_seed(seed)
+    seed_generators(seed)
