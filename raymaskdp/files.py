@@ -27,6 +27,9 @@ from raymaskdp.places import LocalPath, Place, within
 MADE = ".made-by-raymaskdp"
 """In a folder: the files that this project wrote there, a line each, in the format of `sha256sum`."""
 
+SCORES = ("evaluation.json", "per_class_change.png", "per_class_change.svg")
+"""Files of scores without noise. A digest lets anyone test a guess, so theirs are in the list in `private`."""
+
 OUTPUTS = "# outputs, never sources"
 """Line of such a list that marks the whole folder."""
 
@@ -116,7 +119,7 @@ def require_ours(path: Path, *, of: Place | None = None) -> None:
     """
     if not os.path.lexists(path):
         return
-    known = _lists.of(path.parent).get(path.name)
+    known = _known(path)
     digest = sha256_file(path) if path.is_file() and not path.is_symlink() else ""
     if not known or digest not in known:
         raise UserError(
@@ -257,9 +260,16 @@ class _Lists:
 _lists = _Lists()
 
 
+def _known(path: Path) -> set[str]:
+    """Digests of a file in the lists of its folder."""
+    folders = (path.parent, path.parent / "private") if path.name in SCORES else (path.parent,)
+    return set().union(*(_lists.of(folder).get(path.name, ()) for folder in folders))
+
+
 def _enter(path: Path, digest: str) -> None:
-    if digest not in _lists.of(path.parent).get(path.name, ()):
-        _append(path.parent, f"{_escaped(digest)}  {_escaped(path.name)}")
+    folder = private_folder(path.parent) if path.name in SCORES else path.parent
+    if digest not in _lists.of(folder).get(path.name, ()):
+        _append(folder, f"{_escaped(digest)}  {_escaped(path.name)}")
 
 
 def _escaped(name: str) -> str:

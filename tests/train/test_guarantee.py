@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import re
+import shlex
 import shutil
 import threading
 from collections.abc import Callable
@@ -20,11 +23,11 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from torch import nn
 
 from raymaskdp.errors import UserError
-from raymaskdp.files import sha256_file
+from raymaskdp.files import MADE, SCORES, sha256_file
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.privacy.prices.accounting import composed_cost
-from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, loop, prepare, train
+from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, evaluate, loop, prepare, train
 from raymaskdp.train.guarantee import circumstances
 from raymaskdp.train.guarantee.agreement import digest_of_all, require_agreement
 from raymaskdp.train.guarantee.check import budget_of, verify
@@ -33,6 +36,7 @@ from raymaskdp.train.run import setup
 from raymaskdp.train.run.curve import StepReport, read_curve
 from raymaskdp.train.run.setup import initial_model, set_up
 
+ROOT = Path(__file__).parents[2]
 KEY = Key(secret=bytes(range(32)))
 
 
@@ -54,12 +58,30 @@ def adjacent(store_path: Path, copy: Path, record: int) -> Path:
     return copy
 
 
+def left_out_of_copies() -> list[str]:
+    """The patterns of the one command that all pages give for a copy to publish."""
+    pages = ("docs/train.md", "docs/privacy-guarantee.md", "docs/sweep.md")
+    commands = [re.findall(r"rsync -a (.*) RUN/ COPY/", (ROOT / page).read_text()) for page in pages]
+    assert [len(found) for found in commands] == [1, 1, 1]
+    assert len({found[0] for found in commands}) == 1
+    return [word for word in shlex.split(commands[0][0]) if word != "--exclude"]
+
+
+def scored(run: str) -> Path:
+    """The folder of a run after its scores on the training videos."""
+    evaluate(run, split="train", views=1)
+    evaluate(run, split="train", views=1, baseline=run)
+    return Path(run)
+
+
 def published(run: Path) -> dict[str, object]:
-    """Everything that a run leaves outside `private`, but for what is random by itself."""
+    """Everything of a run that the documented command copies, and its list; not what is random by itself."""
     found: dict[str, object] = {"folder": run.name}
     for path in sorted(run.rglob("*")):
         name = str(path.relative_to(run))
-        if not path.is_file() or name.startswith("private/") or path.name == ".made-by-raymaskdp":
+        parts = path.relative_to(run).parts
+        left_out = any(fnmatch.fnmatch(part, one) for part in parts for one in left_out_of_copies())
+        if not path.is_file() or (left_out and path.name != MADE) or parts[0] == "private":
             continue
         if path.name == "ledger.jsonl":
             lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -85,12 +107,17 @@ def test_adjacent_stores_publish_the_same_but_for_noise(base, store_path, tmp_pa
     plan = set_up(base).job.plan
     drawn = np.concatenate([plan.lot(KEY, step) for step in range(plan.steps)])
     absent = next(record for record in range(plan.num_records) if record not in drawn)
-    first = published(Path(train(base, key=KEY).run))
+    run = scored(train(base, key=KEY).run)
+    first = published(run)
+    scores = [run / name for name in SCORES]
+    assert not any(sha256_file(path) in (run / MADE).read_text() for path in scores)
+    assert not {path.name for path in scores} & first.keys()
+    evaluate(run, split="train", views=1)  # it still recognizes its own files
     adjacent(tmp_path / "clips", tmp_path / "adjacent", absent)
     (tmp_path / "clips").rename(tmp_path / "original")
     base.out.rename(tmp_path / "first runs")
     (tmp_path / "adjacent").rename(tmp_path / "clips")
-    second = published(Path(train(base, key=KEY).run))
+    second = published(scored(train(base, key=KEY).run))
     assert first.keys() == second.keys() > {"ledger.jsonl", "checkpoint.safetensors about", "tensorboard"}
     assert [name for name in first if first[name] != second[name]] == []
 
