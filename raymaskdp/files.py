@@ -28,7 +28,7 @@ MADE = ".made-by-raymaskdp"
 """In a folder: the files that this project wrote there, a line each, in the format of `sha256sum`."""
 
 SCORES = ("evaluation.json", "per_class_change.png", "per_class_change.svg")
-"""Files of scores without noise. A digest lets anyone test a guess, so theirs are in the list in `private`."""
+"""Scores without noise. A digest lets anyone test a guess, so theirs are in the list in `private`."""
 
 OUTPUTS = "# outputs, never sources"
 """Line of such a list that marks the whole folder."""

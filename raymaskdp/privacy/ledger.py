@@ -45,11 +45,13 @@ class Session:
       key: fingerprint of its key.
       data: its commitment to the data, under that key.
       circumstances: what affects the rounding of sums, such as versions; equal ones repeat a step exactly.
+      made_by: fingerprint of the key that the weights at its start were made with; "" for initial weights.
     """
 
     key: str
     data: str
     circumstances: Mapping[str, str] = field(default_factory=dict)
+    made_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,7 @@ class Ledger:
         fingerprint: str,
         start: int = 0,
         circumstances: Mapping[str, str] | None = None,
+        made_by: str = "",
     ) -> Ledger:
         """The ledger at `path`, created if absent; an existing one must have the same plan and data.
 
@@ -129,9 +132,10 @@ class Ledger:
 
         Args:
           key: the run's key. What is to be used is `Ledger.key`: another attempt, if steps from `start` on
-            were announced before under other `circumstances`.
+            were announced before under other `circumstances`, or with weights of another attempt.
           fingerprint: identifies the data. It is not stored; the ledger has only a commitment to it.
           start: the first step of this session.
+          made_by: as in `Session`.
         """
         path, circumstances = Path(path), dict(circumstances or {})
         if path.exists():
@@ -145,10 +149,13 @@ class Ledger:
         _require_same_plan(path, content.plan, plan)
         if content.is_of(fingerprint, key) is False:
             raise UserError(f"The ledger {path} is of other data; start a new run in another folder.")
-        attempt = _attempt(content, key, start, circumstances)
+        attempt = _attempt(content, key, start, circumstances, made_by)
         used = key.attempt(attempt)
         session = Session(
-            key=used.fingerprint, data=used.commit("data", fingerprint), circumstances=circumstances
+            key=used.fingerprint,
+            data=used.commit("data", fingerprint),
+            circumstances=circumstances,
+            made_by=made_by,
         )
         if session not in content.sessions[-1:]:
             head = _append(path, {"session": dataclasses.asdict(session)}, head)
@@ -202,7 +209,9 @@ class Ledger:
         self._reached = max(self._reached, step)
 
 
-def _attempt(content: LedgerContent, key: Key, start: int, circumstances: Mapping[str, str]) -> int:
+def _attempt(
+    content: LedgerContent, key: Key, start: int, circumstances: Mapping[str, str], made_by: str
+) -> int:
     """The number of the latest attempt; of a new one if a repeated step may have another result."""
     attempts = _attempts(key, content.sessions)
     latest = max((n for n, one in enumerate(attempts) if _is_used(one, content.sessions)), default=0)
@@ -210,6 +219,11 @@ def _attempt(content: LedgerContent, key: Key, start: int, circumstances: Mappin
     first = min((step for of, step in content.releases if of == fingerprint), default=start)
     if start < first:
         return latest + 1  # it would reach its own steps with other weights
+    began = content.releases.get((fingerprint, first))
+    if began is not None:
+        expected = content.sessions[began].made_by if start == first else fingerprint
+        if made_by != expected:
+            return latest + 1  # the weights are of another attempt: a checkpoint was put back
     for (of, step), session in content.releases.items():
         if of == fingerprint and step >= start and content.sessions[session].circumstances != circumstances:
             return latest + 1

@@ -46,8 +46,8 @@ class TrainingState:
     clipping_norm: Tensor | None = None
 
 
-def save(path: Path, state: TrainingState, *, step: int, identity: Identity) -> None:
-    """Write the state after `step` updates."""
+def save(path: Path, state: TrainingState, *, step: int, identity: Identity, made_by: str) -> None:
+    """Write the state after `step` updates; `made_by` is the fingerprint of the key of its attempt."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in state.average.items()}
     if state.clipping_norm is not None:
@@ -56,19 +56,19 @@ def save(path: Path, state: TrainingState, *, step: int, identity: Identity) -> 
         for name, value in moments.items():
             if value is not None:
                 tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
-    about = {"step": str(step), "run": identity.run, "plan": identity.plan}
+    about = {"step": str(step), "run": identity.run, "plan": identity.plan, "made_by": made_by}
     contiguous = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with atomic_path(path, ours=True) as temporary:
         save_file(contiguous, temporary, metadata=about)
 
 
-def load(path: Path, state: TrainingState, *, identity: Identity) -> int:
-    """Restore a state in place; returns its number of updates, 0 if there is no file.
+def load(path: Path, state: TrainingState, *, identity: Identity) -> tuple[int, str]:
+    """Restore a state in place; returns its number of updates and `made_by`; 0 and "" if there is no file.
 
     Raises `UserError` if the file is damaged, or of another run or plan.
     """
     if not path.is_file():
-        return 0
+        return 0, ""
     about, tensors = _read(path, identity)
     state.model.load_state_dict(_below(tensors, "model."))
     for name, value in _below(tensors, "average.").items():
@@ -80,7 +80,7 @@ def load(path: Path, state: TrainingState, *, identity: Identity) -> int:
         number, _, field = name.partition(".")
         moments.setdefault(int(number), {})[field] = value
     state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
-    return int(about["step"])
+    return int(about["step"]), about.get("made_by", "")
 
 
 def load_result(path: Path, *, identity: Identity, model: nn.Module) -> int:

@@ -26,11 +26,11 @@ from raymaskdp.privacy.noise_ahead import NoiseAhead
 from raymaskdp.train import checkpoint
 from raymaskdp.train.checkpoint import TrainingState
 from raymaskdp.train.config import TrainConfig
-from raymaskdp.train.data.batches import Inputs, PixelInputs, Views, pick_draws
+from raymaskdp.train.data.batches import FeatureInputs, Inputs, PixelInputs, Views, pick_draws
 from raymaskdp.train.data.prefetch import ReadAhead
 from raymaskdp.train.guarantee.circumstances import leave_mark, seed_model
 from raymaskdp.train.guarantee.job import TrainingJob, Worker
-from raymaskdp.train.guarantee.session import begin
+from raymaskdp.train.guarantee.session import Start, begin
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
 from raymaskdp.train.run.curve import Curve, StepReport
 from raymaskdp.train.run.setup import RunSetup
@@ -90,10 +90,11 @@ def _run(
         average=average.values if average else {},
         clipping_norm=norm,
     )
-    start = checkpoint.load(job.checkpoint_file, state, identity=job.identity)
+    start, made_by = checkpoint.load(job.checkpoint_file, state, identity=job.identity)
     if norm is not None:
         plan = plan.at(float(norm))
-    session = begin(job, worker, setup.store, start, plan.clipping_norm)
+    features = inputs.digest() if isinstance(inputs, FeatureInputs) else None
+    session = begin(job, worker, setup.store, Start(start, made_by, plan.clipping_norm, features))
     key, end, ledger = session.key, session.end, session.ledger
     if first:
         curve = Curve(job, start)
@@ -167,7 +168,9 @@ def _run(
             leaves_at, asked = worker.leaves_at(), time.monotonic()
             due = due or leaves_at is not None
         if first and due:
-            checkpoint.save(job.checkpoint_file, state, step=step + 1, identity=job.identity)
+            checkpoint.save(
+                job.checkpoint_file, state, step=step + 1, identity=job.identity, made_by=key.fingerprint
+            )
         if first:
             # Of public records only; of all where nothing is private.
             shown = private_lot if plan.mechanism == "sgd" else public_lot

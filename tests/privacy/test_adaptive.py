@@ -192,7 +192,7 @@ def test_a_step_is_not_redone_with_another_norm_under_the_same_noise(tmp_path) -
     ledger = Ledger.open(path, plan=plan, key=KEY, fingerprint="data")
     ledger.write_ahead(0, clipping_norm=1.0)
     ledger.write_ahead(1, clipping_norm=1.0625)
-    again = Ledger.open(path, plan=plan, key=KEY, fingerprint="data", start=1)
+    again = Ledger.open(path, plan=plan, key=KEY, fingerprint="data", start=1, made_by=KEY.fingerprint)
     again.write_ahead(1, clipping_norm=1.0625)
     with pytest.raises(UserError, match=r"with the clipping norm 1\.0625 and would be redone with 1\.07"):
         again.write_ahead(1, clipping_norm=1.07)

@@ -78,10 +78,14 @@ def test_a_step_redone_with_the_same_key_is_free_and_with_another_counts(tmp_pat
         again.write_ahead(4)
 
 
-def resumed(path: Path, start: int, **circumstances: str) -> Ledger:
+def resumed(path: Path, start: int, *, made_by: str | None = None, **circumstances: str) -> Ledger:
+    """A session that starts with a checkpoint of the first attempt, unless `made_by` says another."""
+    if made_by is None:
+        made_by = KEY.fingerprint if start else ""
     return Ledger.open(
-        path, plan=plan_with(), key=KEY, fingerprint="data", start=start, circumstances=circumstances
-    )
+        path, plan=plan_with(), key=KEY, fingerprint="data", start=start, circumstances=circumstances,
+        made_by=made_by,
+    )  # fmt: skip
 
 
 def test_a_step_redone_under_other_circumstances_is_another_release(tmp_path):
@@ -121,6 +125,24 @@ def test_an_attempt_is_not_joined_before_its_first_step(tmp_path):
     third = resumed(path, 0, micro_batch="8")  # the checkpoint was removed
     assert (third.attempt, third.redone) == (2, 4)
     assert third.key not in (first.key, second.key)
+
+
+def test_a_checkpoint_of_another_attempt_does_not_continue_the_latest(tmp_path):
+    """It was put back from a copy: the latest attempt's noise was added to sums at other weights."""
+    path = tmp_path / "ledger.jsonl"
+    first = resumed(path, 0, micro_batch="4")
+    for step in range(2):
+        first.write_ahead(step)
+    second = resumed(path, 0, micro_batch="8")
+    for step in range(2):
+        second.write_ahead(step)
+    assert resumed(path, 1, made_by=second.key.fingerprint, micro_batch="8").attempt == 1
+    assert resumed(path, 2, made_by=second.key.fingerprint, micro_batch="8").attempt == 1
+    third = resumed(path, 1, made_by=first.key.fingerprint, micro_batch="8")
+    assert (third.attempt, third.redone) == (2, 3)
+    third.write_ahead(1)
+    assert resumed(path, 1, made_by=first.key.fingerprint, micro_batch="8").attempt == 2
+    assert resumed(path, 1, made_by=second.key.fingerprint, micro_batch="8").attempt == 3
 
 
 def test_a_step_of_an_older_session_is_compared_with_that(tmp_path):

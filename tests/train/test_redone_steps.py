@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from support.changes import changed
 
 from raymaskdp.errors import UserError
@@ -131,3 +132,41 @@ def test_the_report_has_the_price_of_the_model_and_not_of_its_last_run(base) -> 
     assert "initial weights come from" in shown.sentence
     assert shown.headline[-1].value == f"{second.model_epsilon:.3g}"
     assert first.model_epsilon is None
+
+
+def test_a_checkpoint_that_is_put_back_gets_other_noise(unsaved, tmp_path) -> None:
+    """That of an earlier attempt, beside the ledger of a later one."""
+    saving = changed(unsaved, compute__checkpoint_every=2)
+    with pytest.raises(Killed):
+        train(saving, on_step=killed_at(3))
+    (checkpoint,) = saving.out.glob("*/checkpoint.safetensors")
+    shutil.move(checkpoint, tmp_path / "copy")
+    otherwise = changed(saving, compute__micro_batch=3)
+    with pytest.raises(Killed):
+        train(otherwise, on_step=killed_at(3))
+    shutil.copy(tmp_path / "copy", checkpoint)
+    with pytest.raises(Killed):
+        train(otherwise, on_step=killed_at(3))
+    assert [len(keys) for keys in keys_of(saving)[:4]] == [2, 2, 3, 0]
+
+
+def test_the_variables_of_libraries_are_circumstances(unsaved, monkeypatch) -> None:
+    with pytest.raises(Killed):
+        train(unsaved, on_step=killed_at(3))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    train(unsaved)
+    assert [len(keys) for keys in keys_of(unsaved)[:3]] == [2, 2, 2]
+
+
+def test_other_cached_features_are_another_sum(unsaved) -> None:
+    """They were removed and made again elsewhere, with other rounding."""
+    linear = changed(unsaved, scheme="linear", seed=23)
+    with pytest.raises(Killed):
+        train(linear, on_step=killed_at(3))
+    newest = max(
+        (Path(linear.data) / "features").glob("*.safetensors"), key=lambda path: path.stat().st_mtime
+    )
+    bank = load_file(newest)
+    save_file({**bank, "full": bank["full"] * (1 + 1e-6)}, newest)
+    train(linear)
+    assert [len(keys) for keys in keys_of(linear)[:3]] == [2, 2, 2]

@@ -5,6 +5,7 @@ Shapes: N records, K clips of each, M draws of a record, ... the shape of one vi
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -129,6 +130,14 @@ class FeatureInputs:
     """Features of every draw of every record: what `PixelInputs` reads, through the backbone, once."""
 
     bank: Views
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of all features; as private as they are."""
+        digest = hashlib.sha256()
+        for name, value in vars(self.bank).items():
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def read(self, records_N: np.ndarray, draws_NK: np.ndarray) -> Views:
         at = (torch.from_numpy(records_N)[:, None], torch.from_numpy(draws_NK))

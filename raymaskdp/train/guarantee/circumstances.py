@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import sys
@@ -23,6 +24,9 @@ from raymaskdp.models.registry import MODELS
 from raymaskdp.privacy.ledger import sync_folder
 from raymaskdp.privacy.per_record.apart import seed_generators
 from raymaskdp.train.config import TrainConfig
+
+LIBRARIES = ("ATEN_", "DNNL_", "KMP_", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_")
+"""Beginnings of the names of environment variables that affect rounding."""
 
 
 def circumstances(
@@ -42,6 +46,7 @@ def circumstances(
         "numpy": np.__version__,
         "transformers": _version("transformers"),
         "machine": machine(),
+        "libraries": libraries(),
         "device": device.type,
         "workers": str(world_size),
         "threads": str(compute.threads),
@@ -100,16 +105,29 @@ def _file(module: str) -> Path | None:
 
 def machine() -> str:
     """Properties of this machine that affect rounding: its instruction set, and its processor."""
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_processor()}"
+    flags = " ".join(sorted(_cpuinfo("flags", "").split()))
+    digest = hashlib.sha256(flags.encode()).hexdigest()[:16]
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_processor()} {digest}"
+
+
+def libraries() -> str:
+    """Digest of the variables by which libraries choose instructions, threads and the order of sums."""
+    chosen = sorted((name, value) for name, value in os.environ.items() if name.startswith(LIBRARIES))
+    return hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:16]
 
 
 def _processor() -> str:
+    return _cpuinfo("model name", platform.processor())
+
+
+def _cpuinfo(name: str, missing: str) -> str:
+    """The first value of a name in Linux's description of its processors."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
+        return missing
+    found = (line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name)
+    return next(found, missing)
 
 
 def _version(package: str) -> str:

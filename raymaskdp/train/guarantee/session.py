@@ -14,6 +14,23 @@ from raymaskdp.train.guarantee.job import TrainingJob, Worker
 
 
 @dataclass(frozen=True)
+class Start:
+    """What a process starts with.
+
+    Attributes:
+      step: its first one.
+      made_by: of the checkpoint (`checkpoint.save`); "" without one.
+      clipping_norm: C of its first step.
+      features: digest of the cached features; None if clips are read.
+    """
+
+    step: int
+    made_by: str
+    clipping_norm: float
+    features: str | None = None
+
+
+@dataclass(frozen=True)
 class Begun:
     """Values that all workers agree on before the first step of a process.
 
@@ -30,16 +47,12 @@ class Begun:
     ledger: Ledger | None
 
 
-def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int, clipping_norm: float) -> Begun:
-    """Compare the workers' data and open the ledger; raises `UserError` in all of them, or in none.
-
-    Args:
-      start, clipping_norm: the first step of this session, and its C.
-    """
+def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: Start) -> Begun:
+    """Compare the workers' data and open the ledger; raises `UserError` in all of them, or in none."""
     run_key, plan = Key.load(job.key_file), job.plan
     facts = {
         "the run's folder": None if run_key is None else run_key.commit("agreement", "run"),
-        "the checkpoint": f"{start} {clipping_norm!r}",
+        "the checkpoint": f"{start.step} {start.made_by} {start.clipping_norm!r}",
         "the plan": job.identity.plan,
         "the settings": job.identity.run,
         "the data": None if run_key is None else run_key.commit("agreement", store.fingerprint),
@@ -47,20 +60,28 @@ def begin(job: TrainingJob, worker: Worker, store: ClipStore, start: int, clippi
     about = circumstances(
         job.config, world_size=worker.world_size, device=worker.device, unread_mark=job.unread_mark
     )
+    if start.features is not None:
+        facts["the cached features"] = (
+            None if run_key is None else run_key.commit("agreement", start.features)
+        )
     facts["the versions"] = json.dumps(
         {name: about[name] for name in ("raymaskdp", "code", "torch", "numpy", "transformers")}
     )
     require_agreement(facts, worker)
     assert run_key is not None  # otherwise there would be no agreement
     if worker.world_size > 1:  # the ledger is the first worker's, but sums are rounded by all
-        about["machines"] = digest_of_all(f"{about['machine']} {about['device']}", worker)
+        about["machines"] = digest_of_all(
+            f"{about['machine']} {about['libraries']} {about['device']}", worker
+        )
+    if start.features is not None:
+        about["features"] = run_key.commit("features", start.features)
     ledger, refusal = None, None
     if worker.rank == 0:
         remove_mark(job.unused_mark)
         try:
             ledger = Ledger.open(
-                job.ledger_file, plan=plan, key=run_key, fingerprint=store.fingerprint, start=start,
-                circumstances=about,
+                job.ledger_file, plan=plan, key=run_key, fingerprint=store.fingerprint, start=start.step,
+                circumstances=about, made_by=start.made_by,
             )  # fmt: skip
         except UserError as error:
             refusal = error
