@@ -30,7 +30,7 @@ class Key:
 
     Streams are Philox-4x64 counters (Salmon et al. 2011) whose 128-bit keys are BLAKE2b hashes, keyed
     with the secret, of the stream's name and coordinates. BLAKE2b is a cryptographic hash; Philox is a
-    statistical generator, as in every deep-learning library: the guarantee assumes that nobody tells its
+    statistical generator, not a cryptographic one: the guarantee assumes that nobody tells its
     bits from random ones. What is made of them is exact (`raymaskdp.privacy.rounded_gaussian`).
     """
 

@@ -21,7 +21,7 @@ def guarantee_statement(
         "zero-out": f"whether the sensitive tokens of any one {unit} are what they are or all fill"
         if masked
         else f"whether any one {unit} contributes or nothing does in its place",
-        "add-remove": f"whether any one {unit} is among the data",
+        "add-remove": f"whether any one {unit} is among the data, given their number",
         "replace": f"what the sensitive tokens of any one {unit} are"
         if masked
         else f"what any one {unit} is",
@@ -29,7 +29,7 @@ def guarantee_statement(
     public = "Labels, masks, poses, avatar layers and" if masked else "The set of labels and"
     number = "the number of records are public."
     if adjacency == "add-remove":
-        public, number = "The sampling rate, which is computed from the number of records,", "is public."
+        public, number = "The number of records, and what is computed from it,", "is taken as public."
     return (
         f"ε bounds what the trained model, and every update on the way, tells about {hidden} "
         f"({adjacency} adjacency). {public} {number} {_sensitivity(unit, clipping, contribution)} "

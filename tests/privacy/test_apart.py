@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,9 +95,9 @@ class Counting(nn.Module):
         return rows
 
 
-def sum_of(model: nn.Module, records: int) -> None:
+def sum_of(model: nn.Module, records: int, plan: PrivacyPlan = PLAN) -> None:
     rows = torch.randn(2 * records, 6, generator=torch.Generator().manual_seed(records))
-    engine = GradientEngine(model, PLAN)
+    engine = GradientEngine(model, plan)
     with engine.record(num_records=records):
         engine.clipped_sum(
             functional.cross_entropy(model(rows), torch.zeros(2 * records).long(), reduction="none")
@@ -202,3 +203,11 @@ def test_random_numbers_of_numpy_and_python_are_seeded_and_left_as_they_were(dra
     seed_generators(3)
     sum_of(Model(Drawing(draw)), 5)
     assert draw() == drawn(1)  # that of the step itself; trying drew others
+
+
+def test_a_model_that_draws_random_numbers_is_refused_where_records_may_be_missing() -> None:
+    missing = replace(PLAN, adjacency="add-remove")
+    for plan, model in ((missing, Model(nn.Tanh())), (PLAN, Model(nn.Dropout(0.5)))):
+        sum_of(model, 5, plan)
+    with pytest.raises(UserError, match="draws random numbers in its forward pass"):
+        sum_of(Model(nn.Dropout(0.5)), 5, missing)

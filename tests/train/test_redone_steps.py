@@ -166,7 +166,7 @@ def test_other_cached_features_are_another_sum(unsaved) -> None:
     newest = max(
         (Path(linear.data) / "features").glob("*.safetensors"), key=lambda path: path.stat().st_mtime
     )
-    bank = load_file(newest)
+    bank = {name: value.clone() for name, value in load_file(newest).items()}
     save_file({**bank, "full": bank["full"] * (1 + 1e-6)}, newest)
     train(linear)
     assert [len(keys) for keys in keys_of(linear)[:3]] == [2, 2, 2]

@@ -45,12 +45,14 @@ def poisonings(records: int) -> Iterator[Tensor]:
         yield torch.tensor([number in subsets for subsets in of_records])
 
 
-def prove_apart(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], *, records: int) -> None:
+def prove_apart(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], *, records: int, draws: bool = True
+) -> None:
     """Raise `UserError`, naming the module, unless the model keeps the records of a batch apart.
 
     The leading dimension of inputs and outputs is the batch, record-major: all rows of the first record, then
     all of the second. Leaves buffers and generators as they were. A model that gives other results with the
-    same seeds is refused, too, except on a GPU.
+    same seeds is refused, too, except on a GPU; without `draws`, so is one that draws random numbers.
     """
     with _as_it_was(model), torch.enable_grad():
         state = {name: value.detach().clone() for name, value in model.named_buffers()}
@@ -63,6 +65,13 @@ def prove_apart(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
                 f"The model ({type(model).__name__}) gives other results for the same inputs and seeds, so a "
                 "step that is repeated would have another sum under the same noise; take random numbers from "
                 "the global generators of torch, numpy or random, and keep no state outside of buffers."
+            )
+        other = [] if draws else _run(model, args, kwargs, state, seed=1)[0]
+        if not all(same(one, value, exact=exact) for one, value in zip(first[0], other, strict=not draws)):
+            raise UserError(
+                f"The model ({type(model).__name__}) draws random numbers in its forward pass, and under "
+                "add-remove adjacency a record that is missing would give others to the rest; remove its "
+                "dropout, or choose adjacency=replace."
             )
         subsets = [*poisonings(records), torch.ones(records, dtype=torch.bool)]
         for (number, poisoned_N), kind in itertools.product(enumerate(subsets), KINDS):
@@ -88,11 +97,15 @@ def prove_apart(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
 
 
 def _run(
-    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], state: Mapping[str, Tensor]
+    model: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    seed: int = 0,
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Outputs and buffers of a forward pass from the same state."""
     _restore(model, state)
-    seed_generators(0)
+    seed_generators(seed)
     # In-place operations must not reach the caller's inputs.
     args, kwargs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
     leaves = tree_flatten(model(*args, **kwargs))[0]

@@ -44,6 +44,7 @@ class GradientEngine:
         self._model = model
         self._clipping: Clipping | None = plan.make_clipping()
         self._weights_V = plan.view_weights
+        self._draws = plan.adjacency != "add-remove"  # whether the model may draw random numbers
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self._parameters:
             raise UserError(
@@ -136,7 +137,7 @@ class GradientEngine:
         def prove(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if num_records > self._apart and not recording.paused:
                 with recording.pause():
-                    prove_apart(model, args, kwargs, records=num_records)
+                    prove_apart(model, args, kwargs, records=num_records, draws=self._draws)
             recording.called = True
 
         hook = self._model.register_forward_pre_hook(prove, prepend=True, with_kwargs=True)
