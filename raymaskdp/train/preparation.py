@@ -121,7 +121,10 @@ def _require_fitting(out: Place, sources: Sequence[ClipSource], settings: Prepar
         require_free(out, ("store.json", "videos.parquet"))
     about = about_store(out)
     if about is not None and about["config"] != _of_clips(settings):
-        raise UserError(f"{out} was prepared with other settings; give another folder, or remove it.")
+        raise UserError(
+            f"{out} was prepared with other settings; give another folder, or remove it, which also "
+            "removes the budget history in its folder private."
+        )
     require_same_videos(out, ((one.record.video_id, functools.partial(content_of, one)) for one in sources))
 
 
