@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support.changes import changed
 
@@ -112,7 +113,8 @@ def test_a_redone_step_with_another_norm_is_refused(adaptive) -> None:
         loop.run(job, Worker(), stop)
     state = state_of(job)
     state["clipping_norm"] *= 1.5
-    about = {"step": "2", "run": job.identity.run, "plan": job.identity.plan}
+    with safe_open(job.checkpoint_file, "pt") as stored:
+        about = stored.metadata()
     save_file(state, job.checkpoint_file, metadata=about)
     with pytest.raises(UserError, match="under the same noise"):
         loop.run(job, Worker())

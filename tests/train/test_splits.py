@@ -90,7 +90,7 @@ def test_add_remove_needs_declared_classes(base, anonymized, tmp_path) -> None:
     classes = ("across", "down", "still")
     prepare(anonymized, tmp_path / "clips", PrepareConfig(width=32, height=24, classes=classes))
     plan = set_up(changed(hidden, data=tmp_path / "clips")).job.plan
-    assert "computed from the number of records, is public" in plan.guarantee_statement
+    assert "number of records, and what is computed from it, is taken as public" in plan.guarantee_statement
 
 
 def test_a_large_delta_is_warned_of(base) -> None:
