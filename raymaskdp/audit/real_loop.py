@@ -32,8 +32,8 @@ from raymaskdp.models import ModelConfig
 from raymaskdp.places import temporary_folder
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.privacy.audit import NUM_UNUSED, CanaryRecords, Release, audit
+from raymaskdp.privacy.choices import MOST_RECORDS
 from raymaskdp.train import ClipConfig, ComputeConfig, OptimizerConfig, PrivacyConfig, TrainConfig, train
-from raymaskdp.train.config import MOST_RECORDS, AdaptiveConfig
 from raymaskdp.train.run.curve import StepReport
 from raymaskdp.train.run.setup import set_up
 from raymaskdp.video import masks
@@ -200,7 +200,7 @@ def _config(work: Path, plan: PrivacyPlan) -> TrainConfig:
             delta=plan.delta,
             clipping_norm=plan.clipping_norm,
             clipping=plan.clipping,
-            adaptive=None if plan.adaptive is None else AdaptiveConfig(**vars(plan.adaptive)),
+            adaptive=plan.adaptive,
             clips=plan.clips,
             expected_batch=plan.expected_batch,
             public_batch=plan.public_batch,

@@ -24,13 +24,14 @@ from raymaskdp.privacy.choices import (
     ADJACENCIES,
     MASKED,
     MECHANISMS,
+    AdaptiveNorm,
     Adjacency,
     ClippingName,
     Mechanism,
     Unit,
 )
 from raymaskdp.privacy.keys import Key
-from raymaskdp.privacy.per_record.adaptive import COUNT, AdaptiveClipping, AdaptiveNorm
+from raymaskdp.privacy.per_record.adaptive import COUNT, AdaptiveClipping
 from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
 from raymaskdp.privacy.per_record.clipping import CLIPPINGS, Clipping
 from raymaskdp.privacy.prices import accounting

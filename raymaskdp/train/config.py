@@ -16,15 +16,20 @@ from raymaskdp import check, places
 from raymaskdp.errors import UserError
 from raymaskdp.models.config import ModelConfig, SchemeName
 from raymaskdp.places import Place
-from raymaskdp.privacy.choices import MASKED, Adjacency, ClippingName, Mechanism, Unit
+from raymaskdp.privacy.choices import (
+    MASKED,
+    MOST_RECORDS,
+    AdaptiveNorm,
+    Adjacency,
+    ClippingName,
+    Mechanism,
+    Unit,
+)
 
 if TYPE_CHECKING:
     from raymaskdp.privacy.plan import PrivacyPlan
 
 VALIDATION = "validation"
-
-MOST_RECORDS = 8192
-"""Largest micro-batch: `per_record.gradients.MOST_RECORDS`, which needs torch; a test compares the two."""
 
 Count = Annotated[int, check.POSITIVE]
 Side = Annotated[int, check.POSITIVE, UnitOf("px")]
@@ -81,35 +86,6 @@ class ClipConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptiveConfig:
-    """How C adapts, for clipping=adaptive.
-
-    The settings of `per_record.adaptive.AdaptiveNorm`, which needs torch; a test compares the two.
-
-    Attributes:
-      quantile: target share of a lot's records with a norm up to C.
-      rate: of the steps of log C.
-      count_share: share of the privacy that the count gets, of 1/σ². The noise of the gradients is larger
-        by 1/√(1 − count_share) than without a count.
-      least, most: limits of C.
-    """
-
-    quantile: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.5
-    rate: Annotated[float, check.POSITIVE] = 0.2
-    count_share: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.01
-    least: Annotated[float, check.POSITIVE] = 1e-3
-    most: Annotated[float, check.POSITIVE] = 1e3
-
-    def __post_init__(self) -> None:
-        check.fields(self, "privacy.adaptive")
-        if self.least > self.most:
-            raise UserError(
-                f"privacy.adaptive.least ({self.least:g}) must not exceed privacy.adaptive.most "
-                f"({self.most:g})."
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
 class PrivacyConfig:
     """The mechanism and its budget; docs/privacy-guarantee.md describes the guarantees.
 
@@ -139,7 +115,7 @@ class PrivacyConfig:
     delta: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 1e-5
     clipping_norm: Annotated[float, check.POSITIVE] = 1.0
     clipping: ClippingName = "flat"
-    adaptive: AdaptiveConfig | None = None
+    adaptive: AdaptiveNorm | None = None
     clips: Annotated[int, check.POSITIVE] = 2
     expected_batch: Annotated[float, check.POSITIVE] = 64.0
     public_batch: Annotated[float, check.POSITIVE] | None = None
@@ -161,7 +137,6 @@ class PrivacyConfig:
         if self.mechanism != "sgd" and (self.epsilon is None) == (self.noise_multiplier is None):
             raise UserError("Give either privacy.epsilon or privacy.noise_multiplier, and not both.")
         # torch, which a plan draws noise with, takes seconds to import; settings are read without it.
-        from raymaskdp.privacy.per_record.adaptive import AdaptiveNorm
         from raymaskdp.privacy.plan import PrivacyPlan
 
         masked = self.mechanism in MASKED
@@ -176,7 +151,7 @@ class PrivacyConfig:
             clips=copies if self.mechanism == "dpsgd" else copies * self.clips,
             clipping_norm=self.clipping_norm,
             clipping=self.clipping,
-            adaptive=None if self.adaptive is None else AdaptiveNorm(**vars(self.adaptive)),
+            adaptive=self.adaptive,
             adjacency=self.adjacency,
             unit=self.unit,
             public_batch=min(self.public_batch or self.expected_batch, num_records) if masked else None,

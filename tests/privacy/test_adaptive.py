@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, Ledger, PrivacyPlan, noise, read_ledger
 from raymaskdp.privacy.audit import audit, run_plan
+from raymaskdp.privacy.choices import AdaptiveNorm
 from raymaskdp.privacy.commands import verify
 from raymaskdp.privacy.noise_ahead import NoiseAhead
-from raymaskdp.privacy.per_record.adaptive import COUNT, AdaptiveClipping, AdaptiveNorm
+from raymaskdp.privacy.per_record.adaptive import COUNT, AdaptiveClipping
 
 KEY = Key(secret=bytes(range(32)))
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import GradientEngine, PrivacyPlan
-from raymaskdp.privacy.per_record.gradients import MOST_RECORDS, Dense, Outer, Rows
+from raymaskdp.privacy.choices import MOST_RECORDS
+from raymaskdp.privacy.per_record.gradients import Dense, Outer, Rows
 
 
 def plan_with(mechanism: str) -> PrivacyPlan:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from raymaskdp import check
-from raymaskdp.errors import UserError
+from raymaskdp.privacy.choices import AdaptiveNorm
 from raymaskdp.privacy.per_record.clipping import at_most
 
 COUNT = ".clipped records"
@@ -32,30 +32,6 @@ COUNT = ".clipped records"
 
 LARGEST_CHANGE = 100.0
 """Of log C in a step, so that a count with very large noise causes no overflow."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdaptiveNorm:
-    """How the norm is adapted. All of it is public.
-
-    Attributes:
-      quantile: target share of a lot's records with a norm up to C.
-      rate: of the steps of log C.
-      count_share: share of the privacy that the count gets, of 1/σ². The noise of the gradients is larger
-        by 1/√(1 − count_share) than without a count.
-      least, most: limits of C.
-    """
-
-    quantile: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.5
-    rate: Annotated[float, check.POSITIVE] = 0.2
-    count_share: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.01
-    least: Annotated[float, check.POSITIVE] = 1e-3
-    most: Annotated[float, check.POSITIVE] = 1e3
-
-    def __post_init__(self) -> None:
-        check.fields(self, "adaptive")
-        if self.least > self.most:
-            raise UserError(f"adaptive.least ({self.least:g}) must not exceed adaptive.most ({self.most:g}).")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ record, and itself in full, for parameters that are used more than once.
 
 Sums over records are made in float64. In float32 each partial sum is rounded to its own size, so one record
 with large terms that cancel, or one that lifts partial sums above a power of two, changes how all others are
-rounded: it moved a sum by up to 2.2 C. In float64, sums of up to `MOST_RECORDS` records are wrong by less
+rounded: it moved a sum by up to 2.2 C. In float64, sums of `choices.MOST_RECORDS` records are wrong by less
 than 2^-12 C, for which `noise.MARGIN` pays. What is rounded before, in float32, is of one record alone.
 """
 
@@ -39,16 +39,12 @@ class RecordGradients(Protocol):
         """g [N, *shape of the parameter]."""
 
 
-MOST_RECORDS = 1 << 13
-"""Records of a sum, at most.
-
-Products of factors are added up `GROUP` records at a time. A clipped record's terms are together no longer
+GROUP = 16
+"""Products of factors are added up `GROUP` records at a time. A clipped record's terms are together no longer
 than C · 2^23 / T, because `Outer.squared_norms` counts their rounding in float32. So N records in sums of
 GROUP · T terms are wrong by at most N · GROUP · 2^-53 · 2^23 · C = N · 2^-26 C, and full gradients by
 N² · 2^-53 C.
 """
-
-GROUP = 16
 
 BLOCK = 1 << 22
 """Numbers of a record that are squared at a time, so that their float64 copies stay small."""
