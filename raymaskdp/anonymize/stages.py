@@ -77,7 +77,6 @@ from raymaskdp.video.reader import VideoInfo
 
 _log = logging.getLogger(__name__)
 
-
 KEPT_FIGURES = 64
 """Number of dressed avatars that a worker caches, some megabytes each."""
 
@@ -119,6 +118,7 @@ class Analyze:
         self._on_doubt = config.on_doubt
         self._decode = config.decode
         self._keep_audio = config.composite.keep_audio
+        self._draw_held = config.composite.keep_objects != "none"
 
     def __call__(self, item: Item) -> Item:
         """A pending video, analyzed, or decided (failed or quarantined); any other unchanged."""
@@ -176,7 +176,7 @@ class Analyze:
         if item.truth is not None:
             metrics["truth"] = plain_metrics(score(people, motions, item.truth, load_body(self._body)))
         film.require_same()
-        packed = Scene.of(people, motions).pack()
+        packed = Scene.of(people, motions, draw_held=self._draw_held).pack()
         analyzed = Analyzed.after(item, source_seen=film.seen, analysis=packed, metrics=metrics, **known)
         if folder is not None:
             save_analysis(folder, analyzed)
@@ -324,13 +324,14 @@ class Synthesize:
 
     def _drawer(self, scene: Scene, figures: list[Figure]) -> Callable[[int], Rendered]:
         def draw(index: int) -> Rendered:
-            return self._renderer.render(
+            drawn = self._renderer.render(
                 scene.posed(figures, index),
                 scene.camera_33,
                 width=scene.width,
                 height=scene.height,
                 normals=self._normals,
             )
+            return scene.held.draw_over(drawn, index)
 
         return draw
 

@@ -20,7 +20,7 @@ from raymaskdp.bodies.settings.render import Light, RenderConfig
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rendered:
-    """One drawn frame. A pixel belongs to an avatar entirely (mask true) or not at all (all zero).
+    """One drawn frame. A pixel belongs to an avatar or an object entirely (mask true), or to none (all zero).
 
     Attributes:
       color_HW3: uint8 RGB, 0 outside the mask.

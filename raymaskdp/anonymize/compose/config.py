@@ -33,7 +33,9 @@ class CompositeConfig:
         even a very soft one; a larger one is a change of light, and stays.
       keep_objects: which moved objects outside the masks stay: "named" for those that the detector has a
         class for, such as balls and cups, but not furniture or vehicles; "none"; or "all". "all" also keeps
-        any part of a person that the masks miss, so inspect the results before you share them.
+        any part of a person that the masks miss, so inspect the results before you share them. Balls, food,
+        cups, bottles, phones and books that are removed with a person are drawn as plain solids, unless
+        "none".
       refine: "harmonize" gives avatars the scene's exposure and colour cast, and a shadow under their feet;
         "embedded" corrects both with the bundled network; "diffusion" makes harmonized avatars more realistic
         with a large pretrained model, which needs weights; "none" leaves them as rendered. Installed packages

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from raymaskdp.anonymize.compose.held_objects import HeldObjects, held_objects
 from raymaskdp.anonymize.compose.things import thing_film
 from raymaskdp.anonymize.item import pack_arrays, unpack_arrays
 from raymaskdp.anonymize.people.masks import Patch, box_patch
@@ -37,6 +38,7 @@ class Scene:
       doubts_TB: film of the regions in which there may be a person without a track.
       doubts_T: int64 [T], the number of such regions in each frame.
       things_TB: film of the objects that a detector finds, such as balls and cups.
+      held: those that are removed with people, and drawn instead.
     """
 
     height: int
@@ -47,10 +49,15 @@ class Scene:
     doubts_TB: np.ndarray | MaskFilm
     doubts_T: np.ndarray
     things_TB: np.ndarray | MaskFilm
+    held: HeldObjects = field(default_factory=HeldObjects)
 
     @classmethod
-    def of(cls, people: People, motions: list[Motion]) -> Scene:
-        """The scene of an analysis."""
+    def of(cls, people: People, motions: list[Motion], *, draw_held: bool = True) -> Scene:
+        """The scene of an analysis.
+
+        Args:
+          draw_held: whether objects that are removed with people are drawn.
+        """
         held = round(HELD_S * people.fps)
         visible_PT = np.array([p.visible_T for p in people.persons], bool).reshape(-1, people.num_frames)
         steady = [
@@ -67,6 +74,15 @@ class Scene:
             doubts_TB=doubts_TB,
             doubts_T=doubts_T,
             things_TB=thing_film(people.things, people.num_frames, people.height, people.width),
+            held=held_objects(
+                people.things,
+                people.union_TB(),
+                height=people.height,
+                width=people.width,
+                fps=people.fps,
+            )
+            if draw_held
+            else HeldObjects(),
         )
 
     @property
@@ -84,8 +100,12 @@ class Scene:
         return masks.unpack(self.masks_PTB[person][index], self.height, self.width)
 
     def dilated_masks(self, margin_px: float) -> MaskFilm:
-        """Packed masks of all people and doubts in each frame, dilated by `margin_px`; [T, B]."""
-        films = [*self.masks_PTB, self.doubts_TB]
+        """Packed masks of all that is removed, dilated by `margin_px`; [T, B].
+
+        That is people, doubts, and objects that are drawn.
+        """
+        held_TB = self.held.film(self.num_frames, self.height, self.width)
+        films = [*self.masks_PTB, self.doubts_TB, held_TB]
         union_TB = union(films, self.num_frames, packed_size(self.height, self.width))
         for index in np.flatnonzero(union_TB.any_T()).tolist():
             mask_HW = masks.unpack(union_TB[index], self.height, self.width)
@@ -112,6 +132,9 @@ class Scene:
                 ),
                 "cameras": np.array([m.camera_33 for m in motions]),
                 "track_ids": np.array([m.track_id for m in motions], np.int64),
+                "held_frames": self.held.frame_N,
+                "held_solids": self.held.solid_N,
+                "held_boxes": self.held.boxes_N4,
             }
         )
 
@@ -148,6 +171,11 @@ class Scene:
             things_TB=things_TB,
             visible_PT=stored["visible"],
             motions=motions,
+            held=HeldObjects(
+                frame_N=stored["held_frames"],
+                solid_N=stored["held_solids"],
+                boxes_N4=stored["held_boxes"],
+            ),
         )
 
     def posed(self, figures: Sequence[Figure], index: int) -> list[tuple[Figure, np.ndarray]]:

@@ -86,13 +86,18 @@ def doubts_of(
 
 
 def _is_of_one(box_4: np.ndarray, people: Sequence[BoxTrack], frame: int) -> bool:
-    """Whether a box contains the box of one of some people in a frame, or is inside it."""
-    others = [one_4 for person in people if (one_4 := person.at(frame)) is not None]
-    return any(
+    """Whether a box contains the box of one of some people in a frame, or is inside it.
+
+    Beside a single person `PART` of it suffices.
+    """
+    boxes_in_frame = (person.at(frame) for person in people)
+    others = [one_4 for one_4 in boxes_in_frame if one_4 is not None]
+    inside = [
         max(
             boxes.share_inside(box_4[None], other_4[None])[0, 0],
             boxes.share_inside(other_4[None], box_4[None])[0, 0],
         )
-        >= SAME
         for other_4 in others
-    )
+    ]
+    near = sum(share > 0 for share in inside)
+    return bool(near and max(inside) >= (PART if near == 1 else SAME))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from raymaskdp.anonymize.compose.scene import HELD_S, Scene, doubt_film, steady_T
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
+from raymaskdp.anonymize.people.networks.nanodet import BoxDetections
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.motion import Motion
@@ -104,18 +105,29 @@ def test_a_scene_removes_doubts_and_survives_being_packed() -> None:
     posed_T[8:11] = False
     body = np.zeros((T, H, W), bool)
     body[:, 10:30, 5:15] = True
-    given = people(doubt(12, 40, 10, 50, 20), persons=(person(visible_T, body),))
+    cup = BoxDetections(
+        boxes_N4=np.float32([[13, 18, 19, 24]]), score_N=np.float32([0.8]), class_N=np.array([41])
+    )
+    given = dataclasses.replace(
+        people(doubt(12, 40, 10, 50, 20), persons=(person(visible_T, body),)),
+        things=dict.fromkeys(range(T), cup),
+    )
     unseen_T = np.arange(T, dtype=np.uint8) % 3
     scene = Scene.of(given, [dataclasses.replace(motion(posed_T), unseen_T=unseen_T)])
     for one in (scene, Scene.unpack(scene.pack())):
         assert [one.motions[0].unseen(index) for index in range(T)] == unseen_T.tolist()
         everybody = masks.unpack(one.dilated_masks(0.0), H, W)
         assert everybody[:, 10:30, 5:15].all()
+        assert everybody[:, 20:23, 15:18].all()  # the cup in the person's hand, which is drawn instead
+        assert [len(one.held.at(index)) for index in range(T)] == [1] * T
         assert everybody[12 - HELD : 13 + HELD, 12:18, 42:48].all()
         assert not everybody[12 + HELD + 1 :, 10:20, 40:50].any()
         assert one.doubts_T[12] == 1
         np.testing.assert_array_equal(one.motions[0].visible_T, posed_T)
         np.testing.assert_array_equal(one.visible_PT, visible_T[None])
+    without = Scene.of(given, [motion(posed_T)], draw_held=False)
+    assert not without.held.at(0)
+    assert not masks.unpack(without.dilated_masks(0.0), H, W)[0, 20:23, 15:18].any()
 
 
 def test_a_scene_without_people_survives_being_packed() -> None:

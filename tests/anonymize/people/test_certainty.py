@@ -37,3 +37,11 @@ def test_a_doubt_that_contains_a_person_or_is_inside_one_is_that_person() -> Non
         assert doubt.box[1] < y0
         assert doubt.box[2] > x1
         assert doubt.box[3] > y1
+
+
+def test_beside_a_single_person_three_quarters_of_a_box_suffice() -> None:
+    person, other = track(0, (100, 50, 140, 150)), track(0, (125, 50, 165, 150))
+    mostly_inside = track(0, (90, 60, 130, 120))  # three quarters of it
+    [alone] = doubts_of(mostly_inside, "why", people=[person])
+    [in_a_crowd] = doubts_of(mostly_inside, "why", people=[person, other])
+    assert (alone.is_part, in_a_crowd.is_part) == (True, False)
