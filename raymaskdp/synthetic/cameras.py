@@ -12,18 +12,18 @@ import dataclasses
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from raymaskdp.synthetic.config import MotionName
 from raymaskdp.synthetic.rooms import RoomCamera
 
 # Shape suffixes: T frames.
 
-MOTIONS = ("static", "pan", "handheld", "dolly")
-"""Names of the motions; "handheld" also shifts the camera by one or two centimetres."""
-
-
 def moved(
-    camera: RoomCamera, motion: str, *, frames: int, fps: float, rng: np.random.Generator
+    camera: RoomCamera, motion: MotionName, *, frames: int, fps: float, rng: np.random.Generator
 ) -> tuple[RoomCamera, ...]:
-    """The camera in each frame of a video; `camera` itself in every frame if it is static."""
+    """The camera in each frame of a video; `camera` itself in every frame if it is static.
+
+    "handheld" also shifts the camera by one or two centimetres.
+    """
     if motion == "static":
         return (camera,) * frames
     time_T = np.arange(frames) / fps

@@ -10,7 +10,7 @@ from annotated_types import Unit
 from raymaskdp import check
 from raymaskdp.errors import UserError
 
-# A test compares these with the tables of what is drawn, which need scipy.
+# A test compares these with the table of actions, which needs scipy.
 ActionName = Literal[
     "wave", "raise_arms", "clap", "jumping_jack", "squat", "kick", "walk", "bow",
     "punch", "side_stretch", "improvise", "step_about",
