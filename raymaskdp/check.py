@@ -174,3 +174,8 @@ def one_of(name: str, value: object, allowed: Collection[object]) -> None:
     if value not in allowed:
         listed = ", ".join(str(choice) for choice in allowed)
         raise UserError(f"{name} must be one of {listed}, but it is {value!r}.")
+
+
+def finite_or_none(value: float) -> float | None:
+    """The value if it is a finite number, else None, for tables and JSON: a run without noise has no ε."""
+    return value if math.isfinite(value) else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import fnmatch
 import functools
 import os
@@ -21,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
+from raymaskdp import locks
 from raymaskdp.errors import UserError
 
 Place: TypeAlias = str | Path
@@ -182,22 +182,24 @@ KEPT_SECONDS = 24 * 3600
 def temporary_folder(kind: str = "") -> Iterator[Path]:
     """A private folder that goes with the block; the first one of a process removes what others left."""
     _remove_old_ones()
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{kind}") as made, open(Path(made) / MARK, "wb") as mark:
-        fcntl.flock(mark, fcntl.LOCK_EX)
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{kind}") as made:
+        mark = Path(made) / MARK
+        mark.touch()
         folder = Path(made) / "content"
         folder.mkdir(mode=0o700)
-        yield folder
+        with locks.held(mark):
+            yield folder
 
 
 def remove_leftovers(now: float) -> None:
     """Remove the folders of this user's killed processes that are older than a day."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError), open(folder / MARK, "rb") as mark:
+        with contextlib.suppress(OSError):
             status = os.lstat(folder)
-            old = os.fstat(mark.fileno()).st_mtime < now - KEPT_SECONDS
+            old = os.stat(folder / MARK).st_mtime < now - KEPT_SECONDS
             if old and status.st_uid == os.geteuid() and not folder.is_symlink():
-                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by a process that lives
-                shutil.rmtree(folder)
+                with locks.held(folder / MARK):  # otherwise its process lives
+                    shutil.rmtree(folder)
 
 
 @functools.cache

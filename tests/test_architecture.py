@@ -20,7 +20,7 @@ DOTTED = {
 
 # What a part may import besides itself and the foundations.
 FOUNDATIONS = {
-    "check", "config", "errors", "events", "extensions", "files", "finite", "places", "storage", "__init__",
+    "check", "config", "errors", "events", "extensions", "files", "locks", "places", "storage", "__init__",
 }  # fmt: skip
 PARTS = {"models", "privacy", "bodies", "video", "datasets", "distributed"}
 MAY_IMPORT = {

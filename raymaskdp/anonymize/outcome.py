@@ -15,7 +15,7 @@ from raymaskdp.anonymize.people.people import People, Person
 from raymaskdp.anonymize.people.scoring import TruthMetrics
 from raymaskdp.anonymize.verify import checks
 from raymaskdp.bodies.motion import Motion
-from raymaskdp.finite import finite_or_none
+from raymaskdp.check import finite_or_none
 
 FRAMES_TO_LOOK_AT = 8
 """Number of frames with a reason for the quarantine that the row names, for `review`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import os
 import time
@@ -17,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from raymaskdp import config as configuration
-from raymaskdp import events, places
+from raymaskdp import events, locks, places
 from raymaskdp.anonymize import pipeline, shared_background
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import BackgroundSharing, Decided, Item, Pending
@@ -360,9 +359,11 @@ def _bar(records: tuple[VideoRecord, ...], todo: int, progress: bool) -> tqdm[An
 def _locked(out: Path) -> Iterator[Path]:
     """Lock the output folder for this process, with a private folder beside it for unverified files."""
     make_folder(out)
-    handle = os.open(out, os.O_RDONLY)
-    try:
-        _lock(handle)
+    with contextlib.ExitStack() as ending:
+        try:
+            ending.enter_context(locks.held(out, wait_s=LOCK_SECONDS))
+        except BlockingIOError as error:
+            raise UserError(f"Another run writes to {out}; wait for it or give another folder.") from error
         work = folders.staging(out, "work")
         remove_scratch(work)  # of a run that was killed
         scratch_folder(work)
@@ -371,19 +372,6 @@ def _locked(out: Path) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):  # the next run removes files that a disk does not release
                 remove_scratch(work)
-    except BlockingIOError as error:
-        raise UserError(f"Another run writes to {out}; wait for it or give another folder.") from error
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int) -> None:
-    """Lock an open folder; a stopped run may still hold it for a moment. Raises `BlockingIOError`."""
-    for _ in range(int(LOCK_SECONDS / 0.2)):
-        with contextlib.suppress(BlockingIOError):
-            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        time.sleep(0.2)
-    return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _truth(record: VideoRecord) -> str | None:

@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from filelock import FileLock
-
 from raymaskdp import check, config
+from raymaskdp.check import finite_or_none
 from raymaskdp.errors import UserError
 from raymaskdp.files import end_last_line, private_folder, write_json
-from raymaskdp.finite import finite_or_none
+from raymaskdp.locks import only_one
 from raymaskdp.privacy.plan import PrivacyPlan
 from raymaskdp.privacy.prices.composition import compose
 
@@ -132,7 +131,7 @@ def count_run(data: Path, one: CountedRun) -> None:
 
     A run that is recorded already, with the same key, is not counted again.
     """
-    with _only_one(data) as folder:
+    with _history(data) as folder:
         runs = _read(folder)
         for earlier in runs:
             if earlier.key == one.key and earlier.run == one.run and earlier.plan == one.plan:
@@ -169,7 +168,7 @@ def budget(
     """
     if others and limit is not None:
         raise UserError("A limit is of one clip store; give one, and count the runs on others without it.")
-    with _only_one(data) as folder:
+    with _history(data) as folder:
         runs = _read(folder)
         if limit is not None:
             spent = compose([one.plan for one in runs]).cost(limit.delta).epsilon
@@ -182,7 +181,7 @@ def budget(
             write_json(folder / "limit.json", dataclasses.asdict(limit), ours=True)
         kept = None if others else _limit(folder)
     for other in others:
-        with _only_one(other) as folder:
+        with _history(other) as folder:
             runs += _read(folder)
     at = delta if kept is None else kept.delta
     together = compose([one.plan for one in runs])
@@ -210,10 +209,10 @@ def _priced(one: CountedRun) -> PricedRun:
 
 
 @contextlib.contextmanager
-def _only_one(data: Path) -> Iterator[Path]:
+def _history(data: Path) -> Iterator[Path]:
     """The data's private folder, held by one process at a time."""
     folder = private_folder(data)
-    with FileLock(folder / "runs.lock"):
+    with only_one(folder / "runs.lock"):
         if end_last_line(folder / RUNS):
             _log.warning(
                 "The last line of %s was cut off when a run was killed before its first step; it is removed. "

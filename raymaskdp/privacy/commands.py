@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from raymaskdp.check import finite_or_none
 from raymaskdp.errors import UserError
-from raymaskdp.finite import finite_or_none
 from raymaskdp.places import LocalPath
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.ledger import LedgerContent, read_ledger

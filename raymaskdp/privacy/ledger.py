@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from raymaskdp import config
+from raymaskdp.check import finite_or_none
 from raymaskdp.errors import Damaged, UserError
 from raymaskdp.files import cut_torn_line, make_folder
-from raymaskdp.finite import finite_or_none
 from raymaskdp.places import LocalPath
 from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.plan import PrivacyPlan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raymaskdp.finite import finite_or_none
+from raymaskdp.check import finite_or_none
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.prices.composition import compose
 from raymaskdp.privacy.prices.selection import selection_bounds

@@ -17,6 +17,7 @@ from raymaskdp.synthetic.rooms import RoomCamera
 
 # Shape suffixes: T frames.
 
+
 def moved(
     camera: RoomCamera, motion: MotionName, *, frames: int, fps: float, rng: np.random.Generator
 ) -> tuple[RoomCamera, ...]:

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raymaskdp.distributed.lock import only_writer
+from raymaskdp.files import private_folder
+from raymaskdp.locks import only_one
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, PrivacyPlan, share
 from raymaskdp.privacy.noise_ahead import NoiseAhead
 from raymaskdp.train import checkpoint
@@ -34,6 +35,9 @@ from raymaskdp.train.guarantee.session import Start, begin
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
 from raymaskdp.train.run.curve import Curve, StepReport
 from raymaskdp.train.run.setup import RunSetup
+
+WAIT_S = 60.0
+"""Time limit for the worker of a killed driver to end, seconds."""
 
 NOTICE_S = 1.0
 """Seconds between checks for machines that are about to be taken away; a check takes milliseconds."""
@@ -58,7 +62,10 @@ def run(
     """
     with contextlib.ExitStack() as ending:
         if worker.rank == 0:
-            ending.enter_context(only_writer(job.folder))
+            # Two writers would both append to the ledger, which would make it useless.
+            refusal = f"{job.folder} is being trained by another process; wait for it, or end it."
+            lock_file = private_folder(job.folder) / "lock"
+            ending.enter_context(only_one(lock_file, wait_s=WAIT_S, refusal=refusal))
         return _run(job, worker, on_step, setup, ending)
 
 

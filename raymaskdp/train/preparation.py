@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from raymaskdp import check, config, places, storage
@@ -37,6 +36,7 @@ from raymaskdp.files import (
     sha256_file,
     write_json,
 )
+from raymaskdp.locks import only_one
 from raymaskdp.places import Place
 from raymaskdp.train.data.clip_arrays import control_views, masked_views
 from raymaskdp.train.data.clip_sources import (
@@ -110,7 +110,7 @@ def prepare(
     sources, left_out = find_sources(source)
     require_apart(out, source, sources)
     _require_fitting(out, sources, settings)
-    with _only_one(out):
+    with _only_writer(out):
         _require_fitting(out, sources, settings)  # another process may have been faster
         return _prepared(source, out, settings, sources, left_out, workers)
 
@@ -129,19 +129,14 @@ def _require_fitting(out: Place, sources: Sequence[ClipSource], settings: Prepar
 
 
 @contextlib.contextmanager
-def _only_one(out: Place) -> Iterator[None]:
+def _only_writer(out: Place) -> Iterator[None]:
     """Prevent other processes of this machine from writing the store; raises `UserError` if one does."""
     if not isinstance(out, Path):
         yield
         return
     folder = own_folder(out / "clips", known=about_store(out) is not None)
-    try:
-        held = FileLock(folder / ".lock").acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"{out} is being prepared by another process; wait for it, or end it.") from None
-    except OSError as error:
-        raise UserError(f"Cannot lock {folder / '.lock'} ({error.strerror}); remove it.") from error
-    with held:
+    refusal = f"{out} is being prepared by another process; wait for it, or end it."
+    with only_one(folder / ".lock", wait_s=0, refusal=refusal):
         yield
 
 

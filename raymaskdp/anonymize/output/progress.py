@@ -7,10 +7,8 @@ A folder's lock shows whether a run is active. A store has no locks, so the run 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
-import os
 import threading
 import time
 import uuid
@@ -18,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from raymaskdp import places, storage
+from raymaskdp import locks, places, storage
 from raymaskdp.anonymize.output import folders
 from raymaskdp.errors import UserError
 from raymaskdp.files import SCRATCH, write_json, write_text
@@ -126,17 +124,13 @@ def read(out: Place) -> int | None:
 def run_state(out: Path) -> tuple[bool, int | None]:
     """Whether a run is active on a folder, and its number of videos, if known."""
     try:
-        handle = os.open(out, os.O_RDONLY)
+        active = locks.is_held(out)
     except OSError as error:
         raise UserError(f"Cannot read the folder {out}: {error.strerror}.") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    if not active:
         return False, None
-    except BlockingIOError:
-        path = folders.existing(out, "work") / WORK
-        return True, _videos(path.read_bytes() if path.is_file() else b"")
-    finally:
-        os.close(handle)
+    path = folders.existing(out, "work") / WORK
+    return True, _videos(path.read_bytes() if path.is_file() else b"")
 
 
 def started_at(out: Path) -> float | None:

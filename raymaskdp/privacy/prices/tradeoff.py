@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymaskdp import check
+from raymaskdp.check import finite_or_none
 from raymaskdp.errors import UserError
-from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy.prices.accounting import (
     ORDERS,
     SubsampledGaussian,

@@ -8,9 +8,9 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from raymaskdp.check import finite_or_none
 from raymaskdp.errors import Damaged
 from raymaskdp.files import read_file, write_text
-from raymaskdp.finite import finite_or_none
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.prices.accounting import rdp_epsilon
 from raymaskdp.train.guarantee.job import TrainingJob

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from raymaskdp import config as configuration
 from raymaskdp import models
+from raymaskdp.check import finite_or_none
 from raymaskdp.files import write_json
-from raymaskdp.finite import finite_or_none
 from raymaskdp.train import checkpoint
 from raymaskdp.train.guarantee.origins import epsilon_with_before, warnings_of
 from raymaskdp.train.run.curve import read_curve
