@@ -140,10 +140,15 @@ def range_text(interval: Any) -> str:
     """A range for people: "≥ 1", "> 0", "in [0, 1)"."""
     low = interval.ge if interval.gt is None else interval.gt
     high = interval.le if interval.lt is None else interval.lt
-    if high is None:
-        return f"{'≥' if interval.gt is None else '>'} {low:g}"
-    left, right = "[" if interval.gt is None else "(", "]" if interval.lt is None else ")"
-    return f"in {left}{low:g}, {high:g}{right}"
+    return _range_words(low, high, open_low=interval.gt is not None, open_high=interval.lt is not None)
+
+
+def _range_words(low: float | None, high: float | None, *, open_low: bool, open_high: bool) -> str:
+    if low is None or low == -math.inf:
+        return "finite" if high is None or high == math.inf else f"{'<' if open_high else '≤'} {high:g}"
+    if high is None or high == math.inf:
+        return f"{'>' if open_low else '≥'} {low:g}"
+    return f"in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
 
 
 def in_range(
@@ -159,9 +164,8 @@ def in_range(
     above = value > low if open_low else value >= low
     below = value < high if open_high else value <= high
     if isinstance(value, bool) or not (math.isfinite(value) and above and below):
-        left = "(" if open_low or low == -math.inf else "["
-        right = ")" if open_high or high == math.inf else "]"
-        raise UserError(f"{name} must be in {left}{low:g}, {high:g}{right}, but it is {value!r}.")
+        allowed = _range_words(low, high, open_low=open_low, open_high=open_high)
+        raise UserError(f"{name} must be {allowed}, but it is {value!r}.")
 
 
 def positive(name: str, value: float) -> None:

@@ -31,6 +31,9 @@ from raymaskdp.places import LocalPath, is_url, require_ordinary
 LONGEST_NAME = 255
 """Bytes of the longest file name of Linux file systems."""
 
+COMMAND = "the command"
+"""Where settings are that no file gives."""
+
 T = TypeVar("T")
 
 
@@ -40,7 +43,7 @@ def load(cls: type[T], path: LocalPath | None, overrides: Iterable[str] = ()) ->
     Raises `UserError` for a file that is missing or not a mapping, an unknown key, or a value of the wrong
     type; the message names the file and the dotted key.
     """
-    where, values = ("the command", {}) if path is None else (str(path), read_yaml(path))
+    where, values = (COMMAND, {}) if path is None else (str(path), read_yaml(path))
     return build(cls, _overridden(values, overrides), where=where)
 
 
@@ -98,6 +101,9 @@ def _parsed(text: str, where: str) -> Any:
         raise UserError(f"{where} {error}.") from error
     except RecursionError as error:
         raise UserError(f"{where} is nested too deeply for settings; correct it.") from error
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{where} is not valid YAML{line}: {error.problem}.") from error
     except (yaml.YAMLError, ValueError) as error:  # such as a date that is none
         raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from error
 
@@ -116,13 +122,18 @@ def _build(cls: type[Any], values: Mapping[str, Any], where: str, prefix: str) -
     for key in values:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {prefix + close[0]!r}?" if close else f"known settings: {', '.join(known)}."
+            elsewhere = [
+                name for name in _names_of(cls) if name.rpartition(".")[2] == str(key).rpartition(".")[2]
+            ]
+            meant = elsewhere[:1] or close
+            hint = f"did you mean {prefix + meant[0]!r}?" if meant else f"known settings: {', '.join(known)}."
             raise UserError(f"Unknown setting {prefix + str(key)!r} in {where}; {hint}")
     arguments: dict[str, Any] = {}
     missing: list[str] = []
     for key, value in values.items():
         try:
-            arguments[key] = _convert(hints[key], value, f"{where}: {prefix}{key}", where, f"{prefix}{key}.")
+            name = f"{prefix}{key}" if where == COMMAND else f"{where}: {prefix}{key}"
+            arguments[key] = _convert(hints[key], value, name, where, f"{prefix}{key}.")
         except MissingSetting as error:  # what is wrong with others is said first
             missing += error.keys
     for name, field in known.items():
@@ -162,6 +173,14 @@ def _keys_to_give(hint: Any, field: dataclasses.Field[Any], key: str) -> list[st
         for found in _keys_to_give(hints[one.name], one, f"{key}.{one.name}")
     ]
     return inner or [f"{key}.{field.metadata['give']}" if "give" in field.metadata else key]
+
+
+def _names_of(cls: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all settings of a dataclass."""
+    for name, hint in _hints_of(cls).items():
+        yield f"{prefix}{name}"
+        if dataclasses.is_dataclass(hint):
+            yield from _names_of(hint, f"{prefix}{name}.")
 
 
 @functools.cache

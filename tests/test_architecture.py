@@ -62,6 +62,8 @@ KNOWS = {
         "sweep/tuner.py",
         "operate/jobs.py",
     },
+    "fcntl": {"locks.py"},
+    "filelock": {"locks.py"},
     "smplx": set[str](),  # its code may not be used commercially
 }
 

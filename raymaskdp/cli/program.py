@@ -87,10 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(places.visible(str(error)), arguments)
     except click.ClickException as error:
-        return _fail(error.format_message(), arguments)
+        return _fail(_with_help(error), arguments)
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted; run the same command again to resume.", arguments, status=130)
     return status if isinstance(status, int) else 0
+
+
+def _with_help(error: click.ClickException) -> str:
+    """The message; if something is missing, with the command that lists it."""
+    message = error.format_message()
+    if not isinstance(error, click.MissingParameter) or error.ctx is None:
+        return message
+    return f"{message.rstrip('.')}; see `{error.ctx.command_path} --help`."
 
 
 def _print_anything() -> None:

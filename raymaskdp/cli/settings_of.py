@@ -43,7 +43,11 @@ def settings_of(
         @functools.wraps(command)
         def with_settings(config_path: Path | None, overrides: tuple[str, ...], **arguments: Any) -> Any:
             placed = list(_placed(overrides, source, out, arguments.pop("placed_out", None)))
-            return command(settings=config.load(load_class(), config_path, placed), **arguments)
+            try:
+                settings = config.load(load_class(), config_path, placed)
+            except config.MissingSetting as error:
+                raise _input_first(error, source) if source in error.keys else error from None
+            return command(settings=settings, **arguments)
 
         metavar = f"[{source.rpartition('.')[2].upper()}] [KEY=VALUE]..." if source else "[KEY=VALUE]..."
         add_overrides = click.argument("overrides", nargs=-1, metavar=metavar)
@@ -76,6 +80,14 @@ def _placed(overrides: Sequence[str], source: str, out: str, where: str | None) 
             yield f"{source}={json.dumps(word, ensure_ascii=False)}"
     if where is not None:
         yield f"{out}={json.dumps(where, ensure_ascii=False)}"
+
+
+def _input_first(error: config.MissingSetting, source: str) -> UserError:
+    """The error for a missing input, which is not given as KEY=VALUE."""
+    others = [key for key in error.keys if key != source]
+    also = f", and {', '.join(others)} as KEY=VALUE" if others else ""
+    how = f"{click.get_current_context().command_path} {source.rpartition('.')[2].upper()} KEY=VALUE …"
+    return UserError(f"The input {source} is missing; give it first (`{how}`){also}.")
 
 
 def _yaml(cls: type[Any]) -> str:

@@ -241,7 +241,7 @@ def test_one_renderer_that_ends_does_not_end_another(figure, renderer, ending):
 
 
 def test_bad_light_is_refused():
-    with pytest.raises(UserError, match="key must be in"):
+    with pytest.raises(UserError, match="key must be"):
         Light(key=(0.5, -1.0, 0.5))
     with pytest.raises(UserError, match="direction"):
         Light(direction=(0.0, 0.0, 0.0))

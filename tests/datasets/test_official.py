@@ -295,7 +295,7 @@ def test_folders_that_nothing_divides(tmp_path) -> None:
     trees.put(tmp_path / "data/hopping/1.png")  # other files do not move those that were there
     _, more = load("folders", tmp_path / "data", tmp_path, test_share=0.3)
     assert all(more[name].split == record.split for name, record in records.items())
-    with pytest.raises(UserError, match="test_share must be in"):
+    with pytest.raises(UserError, match="test_share must be"):
         load("folders", tmp_path / "data", tmp_path, test_share=1.0)
 
 

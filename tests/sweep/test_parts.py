@@ -54,7 +54,7 @@ def test_a_point_of_two_grids_is_trained_once() -> None:
     [
         ({"privacy.epsilom": (1.0,)}, "Unknown setting 'privacy.epsilom'.*did you mean 'privacy.epsilon'"),
         ({"privacie.epsilon": (1.0,)}, "Unknown setting 'privacie.epsilon' in the grid 'g'"),
-        ({"privacy.epsilon": (-1.0,)}, r"privacy\.epsilon must be in"),
+        ({"privacy.epsilon": (-1.0,)}, r"privacy\.epsilon must be"),
         ({"scheme": ("everything",)}, "scheme must be one of"),
     ],
 )

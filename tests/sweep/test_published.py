@@ -55,7 +55,7 @@ def sweep_of(store: Path, scores: list[tuple[float, dict]]) -> SweepConfig:
 def test_scores_have_to_be_of_trials(clip_store, scores, message) -> None:
     with pytest.raises(UserError, match=message):
         sweep_of(clip_store, scores)
-    with pytest.raises(UserError, match="must be in"):
+    with pytest.raises(UserError, match="must be"):
         sweep_of(clip_store, [(80.86, {"privacy.epsilon": 5.0})])
 
 

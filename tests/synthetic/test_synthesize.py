@@ -237,11 +237,11 @@ def test_actions_are_told_apart_by_their_motion_and_takes_differ():
     [
         ({"actions": ("fly",)}, "actions must be one of wave"),
         ({"actions": ()}, "at least one action"),
-        ({"people": 0}, "people must be in"),
-        ({"fps": 0.0}, "fps must be in"),
-        ({"persons_per_video": 3}, "persons_per_video must be in"),
-        ({"camera_height": (1.5, 3.0)}, "camera_height.* must be in"),
-        ({"camera_distance": (3.0, 2.0)}, "camera_distance.* must be in"),
+        ({"people": 0}, "people must be"),
+        ({"fps": 0.0}, "fps must be"),
+        ({"persons_per_video": 3}, "persons_per_video must be"),
+        ({"camera_height": (1.5, 3.0)}, "camera_height.* must be"),
+        ({"camera_distance": (3.0, 2.0)}, "camera_distance.* must be"),
     ],
 )
 def test_wrong_settings_are_refused(changes, message):

@@ -105,7 +105,7 @@ def test_what_workers_with_gpus_ask_for() -> None:
     assert scaling_of(ComputeConfig())["resources_per_worker"] == {"CPU": 1}
     assert [scaling_of(one)["use_gpu"] for one in (alone, shared, ComputeConfig())] == [True, True, False]
     assert [backend_of(one) for one in (alone, shared, ComputeConfig())] == ["nccl", "gloo", "gloo"]
-    with pytest.raises(UserError, match=r"compute\.gpus must be in"):
+    with pytest.raises(UserError, match=r"compute\.gpus must be"):
         ComputeConfig(gpus=1.5)
 
 
