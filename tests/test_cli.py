@@ -72,7 +72,10 @@ def test_defaults_load_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             ["train", "x", "workers=2"],
             "Unknown setting 'workers' in the command; did you mean 'compute.workers'",
         ),
-        (["anonymize", "x", "--out", "y", "verify.hands=-1"], "verify.hands must be in (0, 1], but it is -1.0"),
+        (
+            ["anonymize", "x", "--out", "y", "verify.hands=-1"],
+            "verify.hands must be in (0, 1], but it is -1.0",
+        ),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["train", "x", "privacy.epsilon=-1"], "epsilon"),
         (["train", "x", "privacy.epsilon=0"], "epsilon"),

@@ -21,7 +21,7 @@ from typing import Any
 from raymaskdp import places, storage
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Decided, Item
-from raymaskdp.anonymize.output import manifest, ownership, stored
+from raymaskdp.anonymize.output import manifest, object_store_files, ownership
 from raymaskdp.anonymize.output.folders import INSIDE
 from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.stages import Job, run_item
@@ -104,7 +104,7 @@ class StoreStages:
 
     def _publish(self, store: str, name: str) -> None:
         """Upload a video's files to the store."""
-        stored.publish(self._out, store, name)
+        object_store_files.publish(self._out, store, name)
         shutil.rmtree(self._out)
         self._out.mkdir()
 
@@ -140,7 +140,7 @@ class PreviousRun:
             )
             return
         about = f"{record.video_id}.json"
-        ours = stored.names(self._provenance.get(about, b""))
+        ours = object_store_files.names(self._provenance.get(about, b""))
         for name in (about, *(f"{record.video_id}{suffix}" for suffix in manifest.DATA_SUFFIXES)):
             if name in self._stored and name not in ours and not done_before:
                 raise ownership.occupied_error(places.join(self._out, name))

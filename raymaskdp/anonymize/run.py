@@ -27,13 +27,13 @@ from raymaskdp.anonymize.output.progress import WORK, record_progress, require_a
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.output.unlisted import unlisted
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
-from raymaskdp.anonymize.people.networks.configured import configured_networks
+from raymaskdp.anonymize.people.networks.from_settings import configured_networks
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.look_again import people_detector
 from raymaskdp.bodies.body import load_body
-from raymaskdp.datasets.apart import keep_apart, require_sources
-from raymaskdp.datasets.doubles import doubles
+from raymaskdp.datasets.duplicates import doubles
 from raymaskdp.datasets.manifest import VideoRecord, find_source
+from raymaskdp.datasets.separate_folders import keep_apart, require_sources
 from raymaskdp.errors import MachineError, UserError
 from raymaskdp.files import make_folder, remove_scratch, scratch_folder, write_json
 from raymaskdp.places import Place

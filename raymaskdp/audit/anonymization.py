@@ -26,7 +26,7 @@ from raymaskdp.audit.fidelity import PoseFidelity, measure_pose
 from raymaskdp.audit.leaks import TEXTURE_OF_ALL
 from raymaskdp.audit.video_pairs import find_cases
 from raymaskdp.bodies.body import load_body
-from raymaskdp.datasets.apart import keep_apart
+from raymaskdp.datasets.separate_folders import keep_apart
 from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
 

@@ -28,7 +28,7 @@ from raymaskdp.anonymize.output.manifest import Row
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.box_search import BoxSearch
 from raymaskdp.anonymize.people.frame_detector import quarters
-from raymaskdp.anonymize.people.networks.configured import configured_networks
+from raymaskdp.anonymize.people.networks.from_settings import configured_networks
 from raymaskdp.anonymize.people.networks.nanodet import NanoDet
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain

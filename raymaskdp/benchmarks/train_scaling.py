@@ -27,8 +27,8 @@ from raymaskdp.files import private_folder, write_json
 from raymaskdp.privacy import Key, PrivacyPlan
 from raymaskdp.train import TrainConfig, loop
 from raymaskdp.train.device import device_here
-from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.curve import StepReport
+from raymaskdp.train.run.job import TrainingJob, Worker
 from raymaskdp.train.run.ray_workers import run_on_ray, this_worker
 from raymaskdp.train.run.setup import set_up
 

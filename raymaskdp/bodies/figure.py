@@ -18,7 +18,7 @@ from raymaskdp.bodies.clothes.textures import Textures, load_textures
 from raymaskdp.bodies.clothes.wardrobe import OUTFITS, Dye, Wearer, covered, outfit_pieces
 from raymaskdp.bodies.mesh import Mesh
 from raymaskdp.bodies.skinning import skin
-from raymaskdp.bodies.unseen import Unseen, without
+from raymaskdp.bodies.without_legs import Unseen, without
 
 # Shape suffixes: T frames, V vertices of the dressed mesh, F faces, J = 52 joints.
 

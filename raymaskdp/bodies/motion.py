@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymaskdp.bodies.skeleton import NUM_JOINTS
-from raymaskdp.bodies.unseen import Unseen
+from raymaskdp.bodies.without_legs import Unseen
 
 # Shape suffixes: T frames, J = 52 joints, S shape coefficients.
 

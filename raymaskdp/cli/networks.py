@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from raymaskdp.cli.groups import CONTEXT, group
+from raymaskdp.cli.command_classes import CONTEXT, group
 from raymaskdp.cli.parameters import PATH, json_option, show
 from raymaskdp.cli.settings_of import settings_of
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from raymaskdp import config
-from raymaskdp.cli.groups import CONTEXT, command, group
+from raymaskdp.cli.command_classes import CONTEXT, command, group
 from raymaskdp.cli.parameters import ADDRESS, PATH, PLACE, json_option, show
 from raymaskdp.cli.settings_of import settings_of
 from raymaskdp.places import Place

@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 
 from raymaskdp import __version__, places
-from raymaskdp.cli import benchmarks, guarantees, networks, operations, training, videos
-from raymaskdp.cli.groups import CONTEXT, command, group
+from raymaskdp.cli import benchmarks, networks, operations, privacy_and_audit, training, videos
+from raymaskdp.cli.command_classes import CONTEXT, command, group
 from raymaskdp.cli.native_log import keep_chatter_out
 from raymaskdp.cli.parameters import PATH, json_option, show
 from raymaskdp.errors import UserError
@@ -60,8 +60,8 @@ for _command in (
     videos.review,
     videos.sheet,
     videos.dataset,
-    guarantees.privacy,
-    guarantees.audit,
+    privacy_and_audit.privacy,
+    privacy_and_audit.audit,
     networks.models,
     operations.submit,
     operations.job,

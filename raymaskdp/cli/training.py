@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from raymaskdp.cli.groups import command
+from raymaskdp.cli.command_classes import command
 from raymaskdp.cli.parameters import PATH, json_option, show
 from raymaskdp.cli.settings_of import settings_of
 

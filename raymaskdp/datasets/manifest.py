@@ -16,8 +16,8 @@ import pandas as pd
 
 from raymaskdp import places, storage
 from raymaskdp.datasets import search
+from raymaskdp.datasets.display_names import plain
 from raymaskdp.datasets.ids import VIDEO_SUFFIXES, stable_id, why_no_id
-from raymaskdp.datasets.names import plain
 from raymaskdp.datasets.tables import text_of
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raymaskdp.datasets.names import plain
+from raymaskdp.datasets.display_names import plain
 from raymaskdp.errors import Damaged
 
 

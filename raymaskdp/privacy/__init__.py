@@ -45,9 +45,9 @@ from raymaskdp import imported_on_use
 if TYPE_CHECKING:
     from raymaskdp.privacy.keys import Key
     from raymaskdp.privacy.ledger import Ledger, LedgerContent, read_ledger
+    from raymaskdp.privacy.per_record.changed_clips import changed_clips
     from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
     from raymaskdp.privacy.per_record.engine import GradientEngine
-    from raymaskdp.privacy.per_record.views import changed_clips
     from raymaskdp.privacy.plan import PrivacyPlan
     from raymaskdp.privacy.sampling import share
 
@@ -72,7 +72,7 @@ __getattr__ = imported_on_use(
         "Ledger": "ledger",
         "LedgerContent": "ledger",
         "PrivacyPlan": "plan",
-        "changed_clips": "per_record.views",
+        "changed_clips": "per_record.changed_clips",
         "read_ledger": "ledger",
         "share": "sampling",
     },

@@ -18,7 +18,7 @@ import numpy as np
 from raymaskdp import files
 from raymaskdp.anonymize.output import decisions, manifest
 from raymaskdp.anonymize.output.manifest import Row
-from raymaskdp.datasets.originals import original
+from raymaskdp.datasets.source_lookup import original
 from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
 from raymaskdp.report import pages

@@ -11,14 +11,14 @@ import pandas as pd
 
 from raymaskdp import places
 from raymaskdp.anonymize.output import manifest
-from raymaskdp.datasets.originals import original
+from raymaskdp.datasets.source_lookup import original
 from raymaskdp.datasets.tables import read_parquet
 from raymaskdp.errors import UserError, readable
 from raymaskdp.report import costs
+from raymaskdp.report.ladder_counts import RUNGS, Rungs, below_avatars, rungs, worst_frames
 from raymaskdp.report.pictures import filmstrips
 from raymaskdp.report.pictures.filmstrips import frame_indices
 from raymaskdp.report.pictures.video_players import PlayerFiles
-from raymaskdp.report.rungs import RUNGS, Rungs, below_avatars, rungs, worst_frames
 
 MAX_STRIPS, WORST, STRIP_FRAMES = 6, 4, 6
 

@@ -13,10 +13,10 @@ import pandas as pd
 from raymaskdp import config as configuration
 from raymaskdp.files import atomic_path, write_text
 from raymaskdp.sweep import frontier, parallel_coordinates, search
-from raymaskdp.sweep.charges import selection_cost_of
 from raymaskdp.sweep.config import SweepConfig, Trial, published_score, values_of
 from raymaskdp.sweep.selection_cost import NOTHING, SelectionCost
 from raymaskdp.sweep.trial import MEASURED, TRAINED
+from raymaskdp.sweep.trial_releases import selection_cost_of
 from raymaskdp.train import TrainConfig
 
 

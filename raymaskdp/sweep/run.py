@@ -18,10 +18,10 @@ from raymaskdp.errors import Damaged, UserError
 from raymaskdp.files import make_folder, private_folder, read_file, read_json, write_json, write_text
 from raymaskdp.privacy.prices.selection import draw_runs
 from raymaskdp.sweep import search
-from raymaskdp.sweep.charges import require_apart
 from raymaskdp.sweep.config import SweepConfig, Trial, drawn_trial, trials
 from raymaskdp.sweep.results import SweepResult, table_of, write_up
 from raymaskdp.sweep.trial import make_point
+from raymaskdp.sweep.trial_releases import require_apart
 from raymaskdp.sweep.tuner import run_grid, run_suggested
 from raymaskdp.train import ClipStore
 

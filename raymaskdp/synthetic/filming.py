@@ -19,10 +19,10 @@ from raymaskdp.bodies.settings.render import Light, RenderConfig
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.synthetic import rooms
 from raymaskdp.synthetic.cameras import moved
-from raymaskdp.synthetic.cast import cast, manners
 from raymaskdp.synthetic.config import SynthesizeConfig
+from raymaskdp.synthetic.draw_people import cast, manners
+from raymaskdp.synthetic.image_effects import cast_shadow, clean_picture, through_lens, to_camera
 from raymaskdp.synthetic.perform import perform
-from raymaskdp.synthetic.shots import cast_shadow, clean_picture, through_lens, to_camera
 from raymaskdp.video.masks import pack
 from raymaskdp.video.writer import VideoWriter
 

@@ -31,7 +31,7 @@ from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.models import ModelConfig
-from raymaskdp.privacy.per_record.apart import ADVICE, prove_apart, same
+from raymaskdp.privacy.per_record.record_independence import ADVICE, prove_apart, same
 from raymaskdp.train.data.batches import FeatureInputs, PixelInputs, Views
 from raymaskdp.train.device import device_here
 

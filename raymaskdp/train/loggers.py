@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raymaskdp.errors import UserError
-from raymaskdp.train.guarantee.job import TrainingJob
 from raymaskdp.train.run.curve import StepReport, read_curve
+from raymaskdp.train.run.job import TrainingJob
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -29,11 +29,11 @@ from raymaskdp.train.checkpoint import TrainingState
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.batches import FeatureInputs, Inputs, PixelInputs, Views, pick_draws
 from raymaskdp.train.data.prefetch import ReadAhead
-from raymaskdp.train.guarantee.circumstances import leave_mark, seed_model
-from raymaskdp.train.guarantee.job import TrainingJob, Worker
-from raymaskdp.train.guarantee.session import Start, begin
+from raymaskdp.train.guarantee.run_start import Start, begin
+from raymaskdp.train.guarantee.step_circumstances import leave_mark, seed_model
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
 from raymaskdp.train.run.curve import Curve, StepReport
+from raymaskdp.train.run.job import TrainingJob, Worker
 from raymaskdp.train.run.setup import RunSetup
 
 WAIT_S = 60.0

@@ -24,7 +24,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import check, config, places, storage
-from raymaskdp.datasets.doubles import doubles
+from raymaskdp.datasets.duplicates import doubles
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.errors import MACHINE, MachineError, UserError, machine_lacks

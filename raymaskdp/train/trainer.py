@@ -16,9 +16,9 @@ from raymaskdp.train import loop
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.device import device_here
 from raymaskdp.train.guarantee.check import count, require_same_data
-from raymaskdp.train.guarantee.circumstances import leave_mark
-from raymaskdp.train.guarantee.job import TrainingJob, Worker
+from raymaskdp.train.guarantee.step_circumstances import leave_mark
 from raymaskdp.train.run.curve import StepReport
+from raymaskdp.train.run.job import TrainingJob, Worker
 from raymaskdp.train.run.ray_workers import run_on_ray, this_worker
 from raymaskdp.train.run.result import TrainResult, finish, read_result
 from raymaskdp.train.run.setup import RunSetup, set_up

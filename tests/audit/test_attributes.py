@@ -9,8 +9,8 @@ from raymaskdp.audit.attacks import attributes, motion
 from raymaskdp.audit.attacks.matching import Entries, compare, match
 from raymaskdp.bodies.avatar import MALE, draw_avatar
 from raymaskdp.bodies.body import load_body
-from raymaskdp.synthetic.cast import cast, manners
 from raymaskdp.synthetic.config import SynthesizeConfig
+from raymaskdp.synthetic.draw_people import cast, manners
 from raymaskdp.synthetic.perform import perform
 
 SAMPLE = SynthesizeConfig(seed=7, people=12, frames=24)

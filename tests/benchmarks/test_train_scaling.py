@@ -14,7 +14,7 @@ from raymaskdp.benchmarks.train_scaling import KEY, StopWatch, benchmark_train_s
 from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig
 from raymaskdp.train import ClipConfig, PrepareConfig, PrivacyConfig, TrainConfig, prepare
-from raymaskdp.train.guarantee.job import Worker
+from raymaskdp.train.run.job import Worker
 from raymaskdp.train.run.setup import set_up
 from raymaskdp.video.writer import VideoWriter
 

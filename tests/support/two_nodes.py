@@ -33,8 +33,8 @@ from ray.cluster_utils import Cluster
 
 from raymaskdp import config
 from raymaskdp.train import TrainConfig, loop
-from raymaskdp.train.guarantee.job import TrainingJob
 from raymaskdp.train.run.curve import StepReport
+from raymaskdp.train.run.job import TrainingJob
 from raymaskdp.train.run.ray_workers import run_on_ray, this_worker
 from raymaskdp.train.run.setup import set_up
 

@@ -18,12 +18,12 @@ from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
 from raymaskdp.models import ModelConfig
 from raymaskdp.sweep import Range, Search, Stopping, SweepConfig, parallel_coordinates, trials
-from raymaskdp.sweep.charges import require_apart
 from raymaskdp.sweep.config import drawn_trial
 from raymaskdp.sweep.results import plotted
 from raymaskdp.sweep.run import _drawn_once
 from raymaskdp.sweep.search import draw
 from raymaskdp.sweep.trial import make_point, run_trial
+from raymaskdp.sweep.trial_releases import require_apart
 from raymaskdp.train import ClipConfig, ClipStore, ComputeConfig, PrivacyConfig, TrainConfig
 from raymaskdp.train.data.splits import training_videos
 

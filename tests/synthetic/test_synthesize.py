@@ -14,8 +14,8 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.synthetic import synthesize as synthesize_module
 from raymaskdp.synthetic.actions import ACTIONS
-from raymaskdp.synthetic.cast import cast
 from raymaskdp.synthetic.config import SynthesizeConfig
+from raymaskdp.synthetic.draw_people import cast
 from raymaskdp.synthetic.perform import perform
 from raymaskdp.synthetic.poses import draw_manner
 from raymaskdp.synthetic.synthesize import synthesize

@@ -18,8 +18,8 @@ from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.train import ClipStore, TrainConfig, loop, train
 from raymaskdp.train.guarantee.check import verify
-from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.curve import StepReport, read_curve
+from raymaskdp.train.run.job import TrainingJob, Worker
 from raymaskdp.train.run.setup import initial_model, set_up
 
 KEY = Key(secret=bytes(range(32)))

@@ -16,8 +16,8 @@ from raymaskdp.privacy import Key
 from raymaskdp.train import ClipStore, ComputeConfig, OptimizerConfig, TrainConfig, loop, train
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.evaluation import MeasuredClips, score_videos
-from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.curve import StepReport
+from raymaskdp.train.run.job import TrainingJob, Worker
 from raymaskdp.train.run.ray_workers import backend_of, scaling_of
 from raymaskdp.train.run.setup import initial_model, set_up
 

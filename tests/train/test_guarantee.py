@@ -28,12 +28,12 @@ from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.privacy.prices.accounting import composed_cost
 from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, evaluate, loop, prepare, train
-from raymaskdp.train.guarantee import circumstances
+from raymaskdp.train.guarantee import step_circumstances
 from raymaskdp.train.guarantee.agreement import digest_of_all, require_agreement
 from raymaskdp.train.guarantee.check import budget_of, verify
-from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run import setup
 from raymaskdp.train.run.curve import StepReport, read_curve
+from raymaskdp.train.run.job import TrainingJob, Worker
 from raymaskdp.train.run.setup import initial_model, set_up
 
 ROOT = Path(__file__).parents[2]
@@ -290,7 +290,7 @@ def test_a_worker_s_own_machine_is_a_circumstance(base, monkeypatch) -> None:
     # And so the step is redone with other noise: as where the one worker's own processor is another.
     job = started(base, KEY)
     stopped(job, 3)
-    monkeypatch.setattr(circumstances, "_processor", lambda: "another")
+    monkeypatch.setattr(step_circumstances, "_processor", lambda: "another")
     loop.run(job, Worker())
     assert len({key for key, step in read_ledger(job.ledger_file).releases if step == 2}) == 2
 

@@ -19,7 +19,7 @@ from raymaskdp.privacy import read_ledger
 from raymaskdp.report.trainings import read_run
 from raymaskdp.train import ClipStore, TrainConfig, train
 from raymaskdp.train.data import clips
-from raymaskdp.train.guarantee import circumstances
+from raymaskdp.train.guarantee import step_circumstances
 from raymaskdp.train.guarantee.check import verify
 from raymaskdp.train.run.curve import StepReport
 from raymaskdp.train.run.identity import run_digest
@@ -77,7 +77,7 @@ def test_a_clip_that_could_not_be_read_and_can_be_now_is_another_sum(unsaved, mo
 def test_a_model_whose_code_has_changed_is_another_sum(unsaved, monkeypatch) -> None:
     with pytest.raises(Killed):
         train(unsaved, on_step=killed_at(3))
-    monkeypatch.setattr(circumstances, "code_of", lambda model: "of another version")
+    monkeypatch.setattr(step_circumstances, "code_of", lambda model: "of another version")
     train(unsaved)
     assert [len(keys) for keys in keys_of(unsaved)[:4]] == [2, 2, 2, 1]
 
@@ -93,7 +93,7 @@ def test_the_code_of_an_installed_model_is_known_by_its_content(tmp_path, monkey
 
     monkeypatch.setattr(MODEL_NAMES, "built_in", [*MODEL_NAMES.built_in, "theirs"])
     monkeypatch.setitem(MODELS.built_in, "theirs", ModelEntry(model.Options, model.build))
-    code_of = circumstances.code_of.__wrapped__
+    code_of = step_circumstances.code_of.__wrapped__
     before = code_of("theirs")
     assert before == code_of("theirs") != code_of("vit-s-16")
     (package / "model.py").write_text(code.format(2))

@@ -31,8 +31,8 @@ from raymaskdp.files import sha256_file
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, evaluate, loop, prepare, train
-from raymaskdp.train.guarantee.job import TrainingJob, Worker
 from raymaskdp.train.run.curve import StepReport, read_curve
+from raymaskdp.train.run.job import TrainingJob, Worker
 from raymaskdp.train.run.setup import initial_model, set_up
 
 KEY = Key(secret=bytes(range(32)))

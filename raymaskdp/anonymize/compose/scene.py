@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from raymaskdp.anonymize.compose.held_objects import HeldObjects, held_objects
-from raymaskdp.anonymize.compose.things import thing_film
+from raymaskdp.anonymize.compose.kept_objects import thing_film
 from raymaskdp.anonymize.item import pack_arrays, unpack_arrays
 from raymaskdp.anonymize.people.masks import Patch, box_patch
 from raymaskdp.anonymize.people.people import People, packed_size

@@ -15,7 +15,7 @@ from raymaskdp.anonymize.people.people import People
 from raymaskdp.bodies.fitting.hidden_limbs import unseen_feet, unseen_legs
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE
 from raymaskdp.bodies.motion import Motion
-from raymaskdp.bodies.unseen import Unseen
+from raymaskdp.bodies.without_legs import Unseen
 
 STEADY_S = 1.0
 """Seconds of which most frames must agree, so that legs do not come and go."""

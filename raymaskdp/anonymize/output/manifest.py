@@ -16,7 +16,7 @@ import pandas as pd
 
 from raymaskdp import places, storage
 from raymaskdp.anonymize.item import Decided, Status
-from raymaskdp.anonymize.output import ownership, stored
+from raymaskdp.anonymize.output import object_store_files, ownership
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.datasets.tables import read_parquet
 from raymaskdp.errors import Damaged, UserError
@@ -308,7 +308,7 @@ def unpublish(out: Place, video_id: str) -> None:
     The provenance is invalidated first and removed last. Other files with such a name stay.
     """
     if isinstance(out, str):
-        stored.unpublish(out, video_id)
+        object_store_files.unpublish(out, video_id)
         return
     known = ownership.read(out, video_id)
     if not known:

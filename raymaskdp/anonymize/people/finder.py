@@ -37,7 +37,7 @@ from raymaskdp.anonymize.people.masks import (
     union,
 )
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
-from raymaskdp.anonymize.people.networks.configured import configured_networks
+from raymaskdp.anonymize.people.networks.from_settings import configured_networks
 from raymaskdp.anonymize.people.networks.hub.evidence import Evidence, corrected, evidence_of
 from raymaskdp.anonymize.people.networks.landmark_tracker import SURE_SCORE, LandmarkTracker
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved

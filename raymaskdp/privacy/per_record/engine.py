@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from raymaskdp.errors import UserError
 from raymaskdp.privacy.choices import MOST_RECORDS
 from raymaskdp.privacy.per_record.adaptive import COUNT, AdaptiveClipping
-from raymaskdp.privacy.per_record.apart import poisonings, prove_apart
 from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
 from raymaskdp.privacy.per_record.clipping import Clipping
 from raymaskdp.privacy.per_record.layers import refuse_mixing, rule_for
+from raymaskdp.privacy.per_record.record_independence import poisonings, prove_apart
 from raymaskdp.privacy.per_record.recording import Recording, WatchedLayer
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 
 from raymaskdp.anonymize.output import manifest
 from raymaskdp.anonymize.output.manifest import Row
-from raymaskdp.datasets.originals import original
+from raymaskdp.datasets.source_lookup import original
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, require_ours, require_unpublished
 from raymaskdp.places import LocalPath

@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from raymaskdp import places, storage
-from raymaskdp.datasets.apart import keep_apart, require_sources
 from raymaskdp.datasets.manifest import VideoRecord, read_source
-from raymaskdp.datasets.originals import require_content
 from raymaskdp.datasets.search import OUTPUT_COLUMNS
+from raymaskdp.datasets.separate_folders import keep_apart, require_sources
+from raymaskdp.datasets.source_lookup import require_content
 from raymaskdp.datasets.tables import read_parquet
 from raymaskdp.errors import Damaged, UserError
 from raymaskdp.files import sha256_file

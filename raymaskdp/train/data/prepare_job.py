@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Unit
 
 from raymaskdp import check
-from raymaskdp.datasets.names import plain
+from raymaskdp.datasets.display_names import plain
 from raymaskdp.errors import UserError
 
 People = Literal["avatar", "removed", "blurred"]

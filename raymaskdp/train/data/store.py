@@ -32,8 +32,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import places, storage
+from raymaskdp.datasets.display_names import plain
 from raymaskdp.datasets.manifest import labels_of
-from raymaskdp.datasets.names import plain
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, cache_dir, sha256_file
 from raymaskdp.places import Place

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from raymaskdp.errors import UserError
-from raymaskdp.train.guarantee.job import Worker
+from raymaskdp.train.run.job import Worker
 
 BYTES = 12
 """Of the digest of a fact; digests are compared, never facts."""

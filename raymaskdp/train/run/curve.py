@@ -13,7 +13,7 @@ from raymaskdp.errors import Damaged
 from raymaskdp.files import read_file, write_text
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.prices.accounting import rdp_epsilon
-from raymaskdp.train.guarantee.job import TrainingJob
+from raymaskdp.train.run.job import TrainingJob
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from raymaskdp.train.config import PrivacyConfig, TrainConfig
 from raymaskdp.train.data.clips import records_of
 from raymaskdp.train.data.splits import training_videos
 from raymaskdp.train.data.store import ClipStore
-from raymaskdp.train.guarantee.job import TrainingJob
+from raymaskdp.train.run.job import TrainingJob
 
 
 def plan_of(config: TrainConfig, store: ClipStore) -> PrivacyPlan:

@@ -14,7 +14,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import private_folder
 from raymaskdp.train.config import ComputeConfig
 from raymaskdp.train.device import device_here
-from raymaskdp.train.guarantee.job import TrainingJob, Worker
+from raymaskdp.train.run.job import TrainingJob, Worker
 from raymaskdp.train.run.watching import following, progress_bar
 
 WORKER_FAILURES = 3

@@ -11,9 +11,9 @@ from tqdm import tqdm
 from raymaskdp import events
 from raymaskdp.distributed import metrics
 from raymaskdp.privacy import PrivacyPlan
-from raymaskdp.train.guarantee.job import TrainingJob
 from raymaskdp.train.loggers import shown_values, tensorboard, weights_and_biases
 from raymaskdp.train.run.curve import StepReport, read_curve
+from raymaskdp.train.run.job import TrainingJob
 
 
 def watchers_of(job: TrainingJob) -> list[Callable[[StepReport], None]]:

@@ -5,7 +5,7 @@ import pytest
 
 from raymaskdp.anonymize.compose.unseen_legs import unseen_T
 from raymaskdp.bodies.fitting.landmarks import MEDIAPIPE
-from raymaskdp.bodies.unseen import Unseen
+from raymaskdp.bodies.without_legs import Unseen
 
 T, FPS = 60, 20.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from raymaskdp.anonymize.compose.diffusion.takes import PersonTake, PersonTrack
+from raymaskdp.anonymize.compose.diffusion.person_crops import PersonTake, PersonTrack
 from raymaskdp.anonymize.compose.refiner import Refined, Shot
 from raymaskdp.video import masks
 

@@ -21,18 +21,7 @@ from raymaskdp.anonymize.compose.diffusion.backends import Backend, Takes
 from raymaskdp.anonymize.compose.diffusion.blend import blended, levels, temporally_blended
 from raymaskdp.anonymize.compose.diffusion.cross_frame_attention import Memory
 from raymaskdp.anonymize.compose.diffusion.noise import anchored
-from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
-from raymaskdp.anonymize.compose.diffusion.prompts import light_of, prompt_for
-from raymaskdp.anonymize.compose.diffusion.rasterize import (
-    Crop,
-    PlacedMesh,
-    body_of,
-    crop_around,
-    flow,
-    rasterize,
-)
-from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
-from raymaskdp.anonymize.compose.diffusion.takes import (
+from raymaskdp.anonymize.compose.diffusion.person_crops import (
     PersonCrop,
     PersonTake,
     PersonTrack,
@@ -44,6 +33,17 @@ from raymaskdp.anonymize.compose.diffusion.takes import (
     seed_of,
     silhouette_of,
 )
+from raymaskdp.anonymize.compose.diffusion.pose_check import PoseCheck
+from raymaskdp.anonymize.compose.diffusion.prompts import light_of, prompt_for
+from raymaskdp.anonymize.compose.diffusion.rasterize import (
+    Crop,
+    PlacedMesh,
+    body_of,
+    crop_around,
+    flow,
+    rasterize,
+)
+from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.harmonize import Harmonize
 from raymaskdp.anonymize.compose.refiner import Cast, Refined, Shot
 from raymaskdp.video import masks

@@ -25,7 +25,7 @@ from raymaskdp.anonymize.people.certainty import doubts_of, is_certain, is_doubt
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.finder import box_person, foreground_at
 from raymaskdp.anonymize.people.masks import body_height, limbs
-from raymaskdp.anonymize.people.networks.configured import configured_networks
+from raymaskdp.anonymize.people.networks.from_settings import configured_networks
 from raymaskdp.anonymize.people.networks.mediapipe import FOREGROUND_SIDE, PoseNetworks, halved
 from raymaskdp.anonymize.people.people import Doubt, People, Person, packed_size
 from raymaskdp.anonymize.people.sources.outline import extremities, outline_of

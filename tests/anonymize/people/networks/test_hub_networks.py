@@ -23,7 +23,7 @@ from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImag
 from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.body_track import MASK_THRESHOLD
 from raymaskdp.anonymize.people.config import PoseConfig
-from raymaskdp.anonymize.people.networks.configured import configured_networks
+from raymaskdp.anonymize.people.networks.from_settings import configured_networks
 from raymaskdp.anonymize.people.networks.hub.detector import ALIASES, COCO, HubDetector
 from raymaskdp.anonymize.people.networks.hub.folder import IMAGENET_MEAN, IMAGENET_STD
 from raymaskdp.anonymize.people.networks.hub.keypoints import HubKeypoints, crop_of, peaks_of

@@ -7,7 +7,7 @@ from raymaskdp.bodies.avatar import draw_avatar
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.figure import Figure, dress
 from raymaskdp.bodies.skeleton import NUM_JOINTS
-from raymaskdp.bodies.unseen import Unseen
+from raymaskdp.bodies.without_legs import Unseen
 
 
 @pytest.fixture(scope="module", params=range(3))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from raymaskdp.report.rungs import below_avatars, rungs, worst_frames
+from raymaskdp.report.ladder_counts import below_avatars, rungs, worst_frames
 
 
 def measured(*videos: dict) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from raymaskdp.sweep.config import SweepConfig, Trial
 from raymaskdp.sweep.selection_cost import SelectionCost, selection_cost
 from raymaskdp.train import ClipStore, TrainConfig
 from raymaskdp.train.data.splits import training_videos, videos_of
-from raymaskdp.train.guarantee.origins import plans_before
+from raymaskdp.train.guarantee.initial_weights import plans_before
 from raymaskdp.train.run.identity import plan_of
 
 

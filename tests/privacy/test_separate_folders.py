@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import GradientEngine, PrivacyPlan
-from raymaskdp.privacy.per_record.apart import seed_generators
+from raymaskdp.privacy.per_record.record_independence import seed_generators
 
 PLAN = PrivacyPlan(
     mechanism="multiclip",

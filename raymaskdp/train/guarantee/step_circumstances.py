@@ -22,7 +22,7 @@ import torch
 
 from raymaskdp.models.registry import MODELS
 from raymaskdp.privacy.ledger import sync_folder
-from raymaskdp.privacy.per_record.apart import seed_generators
+from raymaskdp.privacy.per_record.record_independence import seed_generators
 from raymaskdp.train.config import TrainConfig
 
 LIBRARIES = ("ATEN_", "DNNL_", "KMP_", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raymaskdp.anonymize.compose.things import thing_film
+from raymaskdp.anonymize.compose.kept_objects import thing_film
 from raymaskdp.anonymize.people.networks.nanodet import PERSON, BoxDetections
 from raymaskdp.video.masks import unpack
 

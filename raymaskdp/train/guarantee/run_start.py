@@ -9,8 +9,8 @@ from raymaskdp.errors import UserError
 from raymaskdp.privacy import Key, Ledger
 from raymaskdp.train.data.store import ClipStore
 from raymaskdp.train.guarantee.agreement import digest_of_all, require_agreement, share_from_first
-from raymaskdp.train.guarantee.circumstances import circumstances, remove_mark
-from raymaskdp.train.guarantee.job import TrainingJob, Worker
+from raymaskdp.train.guarantee.step_circumstances import circumstances, remove_mark
+from raymaskdp.train.run.job import TrainingJob, Worker
 
 
 @dataclass(frozen=True)
