@@ -112,7 +112,7 @@ def _run(
     parts = parts_of_steps(plan, key, range(start, end), worker, config)
     reading = ReadAhead(read, parts, ahead=config.compute.read_ahead if reads_files(inputs) else 0)
     all_views = iter(reading)
-    precision = getattr(torch, config.compute.precision)
+    sums = _StepSums(trained, trainable, engine, key, worker, config)
     asked, held = time.monotonic(), None
     shapes = {name: tuple(value.shape) for name, value in engine.zero_sum().gradients.items()}
     noise = ending.enter_context(NoiseAhead(plan, key, shapes, range(start, end), config.compute.threads))
@@ -122,33 +122,9 @@ def _run(
         plan = noise.plan  # with the current clipping norm
         engine.clip_as(plan)
         private_lot, public_lot = plan.lot(key, step), plan.public_lot(key, step)
-        total, shown_loss = plan.on_grid(engine.zero_sum()), torch.zeros(1, device=device)
-        for number, lot in enumerate(micro_batches(private_lot, worker, config)):
-            views = next(all_views)
-            seed_model(key.number("model", step, worker.rank, number))
-            clips, labels, usable = views.full, views.labels, views.usable
-            if plan.mechanism == "maskdp":
-                clips, labels = torch.cat([clips, views.public], 1), torch.cat([labels, labels], 1)
-                usable = usable & views.changed  # the residual of an unchanged clip is exactly zero
-            if plan.mechanism == "sgd":  # nothing to bound: an ordinary gradient, at its ordinary speed
-                losses = losses_of(trained, clips, labels, precision) * usable.flatten()
-                loss = losses.sum() / plan.clips
-                total += ClippedSum(summed_gradient(loss, trainable))
-                shown_loss += loss.detach()
-            else:
-                with engine.record(num_records=len(lot)):
-                    losses = losses_of(trained, clips, labels, precision)
-                    plan.add_to(total, engine.clipped_sum(losses, usable / plan.clips))
-
-        public_sum = zeros_like(trainable)
-        for number, _ in enumerate(micro_batches(public_lot, worker, config)):
-            views = next(all_views)
-            seed_model(key.number("public model", step, worker.rank, number))
-            losses = losses_of(trained, views.public, views.labels, precision) * views.usable.flatten()
-            loss = losses.sum() / plan.clips
-            gradient = summed_gradient(loss, trainable)
-            public_sum = {name: value + gradient[name] for name, value in public_sum.items()}
-            shown_loss += loss.detach()
+        total, shown_loss = sums.private(plan, step, private_lot, all_views)
+        public_sum, public_loss = sums.public(plan, step, public_lot, all_views)
+        shown_loss += public_loss
 
         if isinstance(inputs, PixelInputs) and inputs.unread:
             leave_mark(job.unread_mark)
@@ -189,6 +165,68 @@ def _run(
                 ahead = NOTICE_S + 2 * (time.monotonic() - began)
                 held = leaves_at if hold(leaves_at, ahead) else held
     return reading.seconds_waited
+
+
+class _StepSums:
+    """The sums over one worker's share of a step's lots.
+
+    Args:
+      trained: the model that is trained, and `trainable` its parameters.
+      engine: computes the clipped gradients of records.
+      key: seeds the model's random numbers.
+    """
+
+    def __init__(
+        self,
+        trained: nn.Module,
+        trainable: dict[str, nn.Parameter],
+        engine: GradientEngine,
+        key: Key,
+        worker: Worker,
+        config: TrainConfig,
+    ) -> None:
+        self._trained, self._trainable, self._engine = trained, trainable, engine
+        self._key, self._worker, self._config = key, worker, config
+        self._precision = getattr(torch, config.compute.precision)
+
+    def private(
+        self, plan: PrivacyPlan, step: int, lot: np.ndarray, views: Iterator[Views]
+    ) -> tuple[ClippedSum, Tensor]:
+        """The gradients of the private lot, and the loss to show, [1]; 0 if it is private."""
+        total = plan.on_grid(self._engine.zero_sum())
+        shown_loss = torch.zeros(1, device=self._worker.device)
+        for number, records in enumerate(micro_batches(lot, self._worker, self._config)):
+            batch = next(views)
+            seed_model(self._key.number("model", step, self._worker.rank, number))
+            clips, labels, usable = batch.full, batch.labels, batch.usable
+            if plan.mechanism == "maskdp":
+                clips, labels = torch.cat([clips, batch.public], 1), torch.cat([labels, labels], 1)
+                usable = usable & batch.changed  # the residual of an unchanged clip is exactly zero
+            if plan.mechanism == "sgd":  # nothing to bound: an ordinary gradient, at its ordinary speed
+                losses = losses_of(self._trained, clips, labels, self._precision) * usable.flatten()
+                loss = losses.sum() / plan.clips
+                total = total + ClippedSum(summed_gradient(loss, self._trainable))
+                shown_loss += loss.detach()
+            else:
+                with self._engine.record(num_records=len(records)):
+                    losses = losses_of(self._trained, clips, labels, self._precision)
+                    plan.add_to(total, self._engine.clipped_sum(losses, usable / plan.clips))
+        return total, shown_loss
+
+    def public(
+        self, plan: PrivacyPlan, step: int, lot: np.ndarray, views: Iterator[Views]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The summed gradient of the public lot, by parameter, and its loss, [1]."""
+        public_sum, shown_loss = zeros_like(self._trainable), torch.zeros(1, device=self._worker.device)
+        for number, _ in enumerate(micro_batches(lot, self._worker, self._config)):
+            batch = next(views)
+            seed_model(self._key.number("public model", step, self._worker.rank, number))
+            losses = losses_of(self._trained, batch.public, batch.labels, self._precision)
+            loss = (losses * batch.usable.flatten()).sum() / plan.clips
+            gradient = summed_gradient(loss, self._trainable)
+            public_sum = {name: value + gradient[name] for name, value in public_sum.items()}
+            shown_loss += loss.detach()
+        return public_sum, shown_loss
 
 
 def hold(leaves_at: float, ahead: float) -> bool:

@@ -82,6 +82,12 @@ def test_without_privacy_nothing_is_promised(base) -> None:
     assert "Infinity" not in (Path(result.run) / "curve.jsonl").read_text()
 
 
+def test_without_privacy_the_weights_move_with_every_step(base) -> None:
+    plain = changed(base, privacy__mechanism="sgd", privacy__noise_multiplier=None)
+    once, twice = (weights(train(changed(plain, steps=steps)).run) for steps in (1, 2))
+    assert not same_weights(once, twice)
+
+
 def test_a_finished_run_is_not_redone(base, monkeypatch, capsys) -> None:
     monkeypatch.setenv(events.VARIABLE, "json")
     first = train(base)
