@@ -28,7 +28,12 @@ class AnonymizeConfig:
     """Settings of `anonymize`, with a group for each stage.
 
     Attributes:
-      pose, fit, plate, render, composite, verify: the stages.
+      pose: detection and tracking of people.
+      fit: fitting of bodies.
+      plate: the background without people.
+      render: drawing of avatars.
+      composite: avatars over the background.
+      verify: checks, and redaction of what they find.
       diffusion: how `composite.refine=diffusion` works.
       on_doubt: where a person may have been missed or has no pose, "redact" the region, or "quarantine" the
         video for a reviewer.

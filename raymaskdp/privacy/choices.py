@@ -30,10 +30,10 @@ class AdaptiveNorm:
 
     Attributes:
       quantile: target share of a lot's records with a norm up to C.
-      rate: of the steps of log C.
+      rate: speed at which log C changes.
       count_share: share of the privacy that the count gets, of 1/σ². The noise of the gradients is larger
         by 1/√(1 − count_share) than without a count.
-      least, most: limits of C.
+      least, most: smallest and largest C.
     """
 
     quantile: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 0.5

@@ -93,8 +93,8 @@ class SweepConfig:
         there is no cost.
       stopping: early stopping of inferior trials.
       published: results that the report prints beside the measured ones.
-      cpus, gpus: of one trial; up to one GPU, or a share of one; 0 trains on the CPU. As many trials run in
-        parallel as there is room for.
+      cpus: CPUs of one trial. As many trials run in parallel as there is room for.
+      gpus: GPUs of one trial: one, or a share of one; 0 trains on the CPU.
     """
 
     out: Path

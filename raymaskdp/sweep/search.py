@@ -75,7 +75,7 @@ class Search:
       trials: number of trainings; with tuning=papernot-steinke their mean number.
       space: settings of `train` (dotted) and the sources of their values: a range, or a list to pick from. A
         trial's seed is picked from the sweep's.
-      seed: of the draws, so that the same sweep can be repeated.
+      seed: seed of the random draws, so that the same sweep can be repeated.
     """
 
     method: Literal["random", "optuna"] = "random"

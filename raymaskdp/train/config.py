@@ -50,7 +50,7 @@ class ClipConfig:
     """How clips are taken from a video.
 
     Attributes:
-      frames: T of a clip.
+      frames: number of frames of a clip.
       stride: distance of a clip's frames in stored frames; reduced for videos that are too short.
       draws: number of different moments of a record in training. Features of frozen backbones
         are computed once for each.
@@ -95,7 +95,7 @@ class PrivacyConfig:
       epsilon: budget of the whole run, from which the noise follows. Give this or `noise_multiplier`.
       noise_multiplier: σ, standard deviation of the noise over C.
       delta: δ; should be below one over the number of records.
-      clipping_norm: C.
+      clipping_norm: C, the largest norm of a record's gradient.
       clipping: flat; automatic, which scales every record to nearly C and needs no tuning of it; per-layer,
         each layer to an equal share of C; or adaptive, flat at a C that follows a quantile of the norms. One
         record changes the sum by at most the C of its step.
@@ -199,7 +199,7 @@ class ComputeConfig:
         the cluster has resources for, and changes with it.
       gpus: share of a GPU per worker, up to 1; 0 trains on the CPU. In process any value above
         0 is the first GPU. `evaluate` uses it, too, if there is one then.
-      threads: of each worker.
+      threads: CPU threads of each worker.
       micro_batch: records whose gradients are computed at a time.
       read_ahead: micro-batches in memory, read while another is computed; 0 reads each when it
         is needed.

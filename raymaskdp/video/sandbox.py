@@ -46,9 +46,9 @@ class DecodeLimits:
     """Limits of decoding one video once.
 
     Attributes:
-      seconds: of CPU. Half an hour suffices for ten hours of video in high definition.
-      gigabytes: of address space.
-      megapixels: of a frame; a worker keeps several frames; 8K has 33.
+      seconds: CPU seconds for one file. Half an hour suffices for ten hours of video in high definition.
+      gigabytes: address space for one file.
+      megapixels: size of a frame; a worker keeps several frames; 8K has 33.
     """
 
     seconds: Annotated[float, check.Range(1, 1_000_000), Unit("s")] = 1800.0

@@ -50,7 +50,7 @@ class DiffusionConfig:
       seam_px: width in pixels of the seam around an avatar that may change with it.
       max_pose_shift: a frame keeps its render if its joints, as detected by a network, move by more than this
         fraction of the person's size on average, or are not detected; 0 disables the check.
-      prompt: with fields in braces, of `FIELDS`.
+      prompt: text with fields in braces, such as {outfit}; see docs/refine.md.
       negative_prompt: the negative prompt.
     """
 
