@@ -232,8 +232,14 @@ def open_share(room: Room, points_N3: np.ndarray, normals_N3: np.ndarray) -> np.
 
 def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> list[Cuboid]:
     back, left, right = low[2], low[0], high[0]
+    boxes = _on_the_back_wall(rng, back, _spread(rng, left + 0.6, right - 0.6, 3))
+    return [*boxes, *_at_a_side_wall(rng, back, left, -1), *_at_a_side_wall(rng, back, right, 1)]
+
+
+def _on_the_back_wall(rng: np.random.Generator, back: float, places: np.ndarray) -> list[Cuboid]:
+    """A picture, window, shelf or cupboard at each place, metres along the wall."""
     boxes: list[Cuboid] = []
-    for x in _spread(rng, left + 0.6, right - 0.6, 3):
+    for x in places:
         kind = rng.choice(["picture", "window", "shelf", "cupboard", "poster"])
         if kind in ("picture", "poster"):
             size = rng.uniform(0.25, 0.55, 2)
@@ -274,48 +280,52 @@ def _furniture(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> l
             boxes.append(
                 _slab([x - 0.45, 0, back], [x + 0.45, rng.uniform(0.7, 1.9), back + 0.45], wooden(rng))
             )
-    for side in (-1, 1):
-        wall = left if side < 0 else right
-        z = rng.uniform(back + 0.9, back + 2.2)
-        kind = rng.choice(["sofa", "table", "lamp", "boxes", "nothing"])
-        cloth = woven(rng)
-        inner = wall - side * rng.uniform(0.7, 0.9)
-        near, far = sorted((wall, inner))
-        if kind == "sofa":
-            boxes.append(_slab([near, 0.08, z - 0.8], [far, 0.45, z + 0.8], cloth))
-            spine = sorted((wall, wall - side * 0.25))
-            boxes.append(_slab([spine[0], 0.45, z - 0.8], [spine[1], 0.85, z + 0.8], cloth))
-        elif kind == "table":
-            wood = wooden(rng)
-            boxes.append(_slab([near, 0.70, z - 0.6], [far, 0.75, z + 0.6], wood))
-            leg = sorted((inner, inner + side * 0.05))
-            boxes += [_slab([leg[0], 0, end], [leg[1], 0.7, end + 0.05], wood) for end in (z - 0.55, z + 0.5)]
+    return boxes
+
+
+def _at_a_side_wall(rng: np.random.Generator, back: float, wall: float, side: int) -> list[Cuboid]:
+    """A sofa, table, lamp, boxes or nothing at a wall; `side` is -1 for the left one, 1 for the right one."""
+    boxes: list[Cuboid] = []
+    z = rng.uniform(back + 0.9, back + 2.2)
+    kind = rng.choice(["sofa", "table", "lamp", "boxes", "nothing"])
+    cloth = woven(rng)
+    inner = wall - side * rng.uniform(0.7, 0.9)
+    near, far = sorted((wall, inner))
+    if kind == "sofa":
+        boxes.append(_slab([near, 0.08, z - 0.8], [far, 0.45, z + 0.8], cloth))
+        spine = sorted((wall, wall - side * 0.25))
+        boxes.append(_slab([spine[0], 0.45, z - 0.8], [spine[1], 0.85, z + 0.8], cloth))
+    elif kind == "table":
+        wood = wooden(rng)
+        boxes.append(_slab([near, 0.70, z - 0.6], [far, 0.75, z + 0.6], wood))
+        leg = sorted((inner, inner + side * 0.05))
+        boxes += [_slab([leg[0], 0, end], [leg[1], 0.7, end + 0.05], wood) for end in (z - 0.55, z + 0.5)]
+        boxes.append(
+            _slab(
+                [near + 0.2, 0.75, z - 0.2],
+                [near + 0.5, 1.0, z + 0.1],
+                plain(from_hsv(rng.random(), 0.6, 0.5)),
+            )
+        )
+    elif kind == "lamp":
+        middle = wall - side * 0.35
+        pole = plain(from_hsv(0.1, 0.2, 0.3))
+        boxes.append(_slab([middle - 0.15, 0, z - 0.15], [middle + 0.15, 0.03, z + 0.15], pole))
+        boxes.append(_slab([middle - 0.015, 0, z - 0.015], [middle + 0.015, 1.4, z + 0.015], pole))
+        shade = plain(from_hsv(rng.uniform(0.1, 0.15), 0.25, 0.95))
+        boxes.append(_slab([middle - 0.17, 1.35, z - 0.17], [middle + 0.17, 1.65, z + 0.17], shade, 0.8))
+    elif kind == "boxes":
+        top = 0.0
+        for _ in range(rng.integers(1, 4)):
+            edge = rng.uniform(0.3, 0.6)
             boxes.append(
                 _slab(
-                    [near + 0.2, 0.75, z - 0.2],
-                    [near + 0.5, 1.0, z + 0.1],
-                    plain(from_hsv(rng.random(), 0.6, 0.5)),
+                    [wall - side * edge if side > 0 else wall, top, z - edge / 2],
+                    [wall if side > 0 else wall + edge, top + 0.7 * edge, z + edge / 2],
+                    speckled(rng, from_hsv(rng.random(), 0.35, 0.45)),
                 )
             )
-        elif kind == "lamp":
-            middle = wall - side * 0.35
-            pole = plain(from_hsv(0.1, 0.2, 0.3))
-            boxes.append(_slab([middle - 0.15, 0, z - 0.15], [middle + 0.15, 0.03, z + 0.15], pole))
-            boxes.append(_slab([middle - 0.015, 0, z - 0.015], [middle + 0.015, 1.4, z + 0.015], pole))
-            shade = plain(from_hsv(rng.uniform(0.1, 0.15), 0.25, 0.95))
-            boxes.append(_slab([middle - 0.17, 1.35, z - 0.17], [middle + 0.17, 1.65, z + 0.17], shade, 0.8))
-        elif kind == "boxes":
-            top = 0.0
-            for _ in range(rng.integers(1, 4)):
-                edge = rng.uniform(0.3, 0.6)
-                boxes.append(
-                    _slab(
-                        [wall - side * edge if side > 0 else wall, top, z - edge / 2],
-                        [wall if side > 0 else wall + edge, top + 0.7 * edge, z + edge / 2],
-                        speckled(rng, from_hsv(rng.random(), 0.35, 0.45)),
-                    )
-                )
-                top += 0.7 * edge
+            top += 0.7 * edge
     return boxes
 
 
