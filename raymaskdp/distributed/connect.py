@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import socket
@@ -171,3 +172,18 @@ def num_cpus() -> int:
     import ray
 
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def cluster_size(*, joined: bool) -> tuple[float, float]:
+    """CPUs and GPUs of the cluster, those included that its configuration allows it to add.
+
+    Args:
+      joined: whether the cluster existed before. It may then add nodes that it does not tell of, so a
+        resource of which it has none is given as infinite.
+    """
+    import ray
+    from ray._private.state import state
+
+    now, most = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
+    cpus, gpus = (max(float(now.get(name, 0)), float(most.get(name, 0))) for name in ("CPU", "GPU"))
+    return (cpus or math.inf, gpus or math.inf) if joined else (cpus, gpus)
