@@ -128,13 +128,21 @@ def on_ray(
                     shutil.rmtree(job.frames_of(task), ignore_errors=True)
                 yield row["name"], task
 
-        metrics = RunMetrics(lambda: min(config.workers or num_cpus(), len(items)))
+        all_stages = stages or (SPLIT if split else STAGES)
+        sizes = [_most(needs) for needs, _ in operators(all_stages, config)]
+        known = sum(filter(None, sizes)) if all(sizes) else None
+        metrics = RunMetrics(lambda: min(known or num_cpus(), len(items) * len(sizes)))
         waiting = len(items)
-        for item in _in_turn(items, run, job, stages or (SPLIT if split else STAGES), observed):
+        for item in _in_turn(items, run, job, all_stages, observed):
             if isinstance(item, Decided):
                 waiting -= 1
                 metrics.count(item, waiting=waiting)
             yield item
+
+
+def _most(pool: PoolConfig) -> int | None:
+    """Largest number of workers of a pool, if it is given."""
+    return pool.workers[1] if isinstance(pool.workers, tuple) else pool.workers
 
 
 def _needs(pools: Sequence[PoolConfig], rows: int, *, joined: bool) -> list[Needs]:

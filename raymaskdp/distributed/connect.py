@@ -25,13 +25,15 @@ _OF_HTTP = "http2 header with status"
 
 
 @contextlib.contextmanager
-def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[bool]:
+def ray_cluster(
+    address: str | None = None, *, num_cpus: int | None = None, num_gpus: int | None = None
+) -> Iterator[bool]:
     """Run the block on a Ray cluster; True if it existed before, so that its size is not ours to choose.
 
     In order of priority: the cluster that this process has joined already; `address`, or `$RAY_ADDRESS` (set
-    inside `ray job submit`); otherwise a new local one with `num_cpus` (all of the machine's by default),
-    which ends with the block. Only a cluster that was started here is shut down here. Raises `UserError` if
-    no cluster responds at the address.
+    inside `ray job submit`); otherwise a new local one with `num_cpus` and `num_gpus` (all of the machine's
+    by default), which ends with the block. Only a cluster that was started here is shut down here. Raises
+    `UserError` if no cluster responds at the address.
     """
     named = f"address={address}" if address else f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}"
     # Ray reads these when it is imported. Workers inherit them.
@@ -52,6 +54,7 @@ def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> I
             ray.init(
                 address=address or "local",
                 num_cpus=num_cpus if not address else None,
+                num_gpus=num_gpus if not address else None,
                 include_dashboard=None if address else False,
                 configure_logging=True,
                 logging_level=logging.ERROR,

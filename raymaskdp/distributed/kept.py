@@ -40,14 +40,15 @@ class KeptResults:
     def save(self, name: Any, pool: int, row: dict[str, Any]) -> None:
         """Store a result; it counts as waiting until it is taken."""
         path = self._path(name, pool, _READY)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path, ours=True) as temporary:
             temporary.write_bytes(pickle.dumps(row))
 
     def take(self, name: Any, pool: int) -> None:
         """Note that a worker of the next pool has begun with a result of pool number `pool`."""
         taken = self._path(name, pool, _TAKEN)
-        taken.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        taken.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.replace(self._path(name, pool, _READY), taken)
         except FileNotFoundError:  # taken before, by a worker that died
