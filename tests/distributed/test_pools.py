@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -104,14 +105,18 @@ def test_a_pool_without_a_working_worker_ends_the_run(ray_session: None, tmp_pat
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_a_gpu_that_is_not_there_is_said_before_the_work() -> None:
-    """On a cluster of one's own; another one may add nodes."""
-    import ray
-
-    if ray.is_initialized():
-        pytest.skip("a cluster is joined already")
-    gpu = WorkerPool(stage=First, arguments=(Path(),), needs=Needs(gpus=0.5))
-    with pytest.raises(UserError, match=r"need 0\.5 GPUs.*has 0;"):
-        list(map_rows([{"name": "a", "value": 0}], [gpu]))
+    """On a local cluster of its own, in another process; a joined one may add nodes."""
+    program = (
+        "from raymaskdp.distributed.map_rows import map_rows\n"
+        "from raymaskdp.distributed.pools import Needs, WorkerPool\n"
+        "list(map_rows([{'name': 'a'}], [WorkerPool(stage=dict, needs=Needs(gpus=0.5))]))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, env=environment
+    )
+    assert "UserError: The workers need 0.5 GPUs" in ran.stderr, ran.stderr[-2000:]
+    assert "the cluster has 0;" in ran.stderr
 
 
 def test_pools_start_together_on_what_is_there() -> None:
