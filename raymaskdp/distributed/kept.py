@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import uuid
 from pathlib import Path
 from typing import Any
-
-from raymaskdp.files import atomic_path
 
 _READY, _TAKEN = "ready", "taken"
 
@@ -42,8 +41,10 @@ class KeptResults:
         path = self._path(name, pool, _READY)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path, ours=True) as temporary:
-            temporary.write_bytes(pickle.dumps(row))
+        # Renamed, so that it is complete or absent, but not synced: it need not outlive the machine.
+        temporary = self._folder / f"{uuid.uuid4().hex}"
+        temporary.write_bytes(pickle.dumps(row))
+        os.replace(temporary, path)
 
     def take(self, name: Any, pool: int) -> None:
         """Note that a worker of the next pool has begun with a result of pool number `pool`."""

@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -186,12 +187,13 @@ class _Actor(RowWorker):
             # Ray no longer masks GPUs for actors without GPUs, so all of them would use the first one.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa uses as many threads as there are CPUs
+        os.environ["OMP_NUM_THREADS"] = "1"  # torch's, if the stage imports it
         import cv2
         import ray
-        import torch
 
         cv2.setNumThreads(1)
-        torch.set_num_threads(1)
+        if "torch" in sys.modules:  # imported with the stage's module, before the line above
+            sys.modules["torch"].set_num_threads(1)
         context = ray.get_runtime_context()
         where = {"node": context.get_node_id(), "actor": str(context.get_actor_id())}
         super().__init__(lambda: stage(*ray.get(shared)), where, place)

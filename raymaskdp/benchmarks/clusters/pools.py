@@ -27,6 +27,9 @@ from raymaskdp.places import temporary_folder
 REFINER_CPUS = 0.1
 """CPUs that a worker of the refiner holds, because it mostly waits for its GPU."""
 
+MARGIN = 1.1
+"""Workers of the last stages over the number that keeps up with the GPUs without any pause."""
+
 MIDDLE = (0.2, 0.8)
 """The part of the refined items that is measured, without start and end."""
 
@@ -134,7 +137,7 @@ def split_pools(config: PoolsBenchmarkConfig) -> list[WorkerPool]:
 
     Raises `UserError` if no CPU is left for the first stages.
     """
-    compose = math.ceil(config.gpus * config.compose / config.refine)
+    compose = math.ceil(MARGIN * config.gpus * config.compose / config.refine)
     find = math.floor(config.cpus - compose - REFINER_CPUS * config.gpus)
     if find < 1:
         raise UserError(

@@ -164,6 +164,8 @@ class PoolsBenchmarkConfig:
 
     Attributes:
       find, refine, compose: seconds of the stand-ins for the stages, on average; the second one uses a GPU.
+        Real videos take longer. Between two items, a worker waits for Ray, some tenths of a second on a busy
+        machine.
       spread: relative spread of the items' lengths, uniform.
       cpus, gpus: fake resources of the local cluster.
       items: of each way.
@@ -171,13 +173,13 @@ class PoolsBenchmarkConfig:
       seed: of the lengths.
     """
 
-    find: Annotated[float, check.POSITIVE, Unit("s")] = 1.5
-    refine: Annotated[float, check.POSITIVE, Unit("s")] = 0.5
-    compose: Annotated[float, check.POSITIVE, Unit("s")] = 0.5
+    find: Annotated[float, check.POSITIVE, Unit("s")] = 6.0
+    refine: Annotated[float, check.POSITIVE, Unit("s")] = 2.0
+    compose: Annotated[float, check.POSITIVE, Unit("s")] = 2.0
     spread: Annotated[float, check.Range(0, 1, open_high=True)] = 0.5
-    cpus: Annotated[int, check.Range(2)] = 32
-    gpus: Annotated[int, check.Range(1)] = 8
-    items: Annotated[int, check.Range(10)] = 400
+    cpus: Annotated[int, check.Range(2)] = 16
+    gpus: Annotated[int, check.Range(1)] = 3
+    items: Annotated[int, check.Range(10)] = 40
     ahead: Annotated[int, check.Range(1)] = 16
     seed: Annotated[int, check.Range(0)] = 5
 
