@@ -154,7 +154,7 @@ def _needs(pools: Sequence[PoolConfig], rows: int, *, joined: bool) -> list[Need
     GPU have a worker for each share, and the last of the others gets a quarter of the remaining CPUs, because
     the search takes most of the time.
     """
-    cpus, gpus = cluster_size(joined=joined)
+    cpus, gpus = cluster_size()
     sizes: list[tuple[int, int]] = []
     left = cpus if joined else max(1.0, cpus - sum(_shares(pool, gpus) * pool.cpus for pool in pools))
     for number, pool in enumerate(pools):

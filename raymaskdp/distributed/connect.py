@@ -19,6 +19,9 @@ from raymaskdp.errors import UserError
 ANSWER_S = 10.0
 """Time limit for a cluster's response; Ray's own limit is a quarter of an hour."""
 
+_started: list[bool] = []
+"""Not empty while this process has joined a cluster that it started itself."""
+
 _HEALTH = "/grpc.health.v1.Health/Check"
 _OF_HTTP = "http2 header with status"
 """gRPC's message for a server with HTTP/2 but without gRPC, such as a proxy that responds for any address."""
@@ -65,9 +68,12 @@ def ray_cluster(
             raise
         said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(f"The Ray cluster of {named} cannot be joined ({said}).") from error
+    if address is None:
+        _started.append(True)
     try:
         yield address is not None
     finally:
+        _started.clear()
         ray.shutdown()
 
 
@@ -177,16 +183,15 @@ def num_cpus() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-def cluster_size(*, joined: bool) -> tuple[float, float]:
+def cluster_size() -> tuple[float, float]:
     """CPUs and GPUs of the cluster, those included that its configuration allows it to add.
 
-    Args:
-      joined: whether the cluster existed before. It may then add nodes that it does not tell of, so a
-        resource of which it has none is given as infinite.
+    A cluster that this process did not start may add nodes that it does not tell of. A resource of which it
+    has none is then given as infinite.
     """
     import ray
     from ray._private.state import state
 
     now, most = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
     cpus, gpus = (max(float(now.get(name, 0)), float(most.get(name, 0))) for name in ("CPU", "GPU"))
-    return (cpus or math.inf, gpus or math.inf) if joined else (cpus, gpus)
+    return (cpus, gpus) if _started else (cpus or math.inf, gpus or math.inf)

@@ -65,12 +65,12 @@ def map_rows(
     if not rows:
         return
     lost = {row["name"]: row for row in rows}
-    with ray_cluster() as joined:
+    with ray_cluster():
         import ray
 
         shared = [ray.put(pool.arguments) for pool in pools]
         needs = [pool.needs.at_most(len(rows)) for pool in pools]
-        cpus, gpus = cluster_size(joined=joined)
+        cpus, gpus = cluster_size()
         seen = RowResults([one.workers for one in needs])
         for again in (False, True):
             todo = [lost[name] for name in (seen.again(lost) if again else lost)]

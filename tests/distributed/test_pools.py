@@ -107,9 +107,11 @@ def test_a_pool_without_a_working_worker_ends_the_run(ray_session: None, tmp_pat
 def test_a_gpu_that_is_not_there_is_said_before_the_work() -> None:
     """On a local cluster of its own, in another process; a joined one may add nodes."""
     program = (
+        "from raymaskdp.distributed.connect import ray_cluster\n"
         "from raymaskdp.distributed.map_rows import map_rows\n"
         "from raymaskdp.distributed.pools import Needs, WorkerPool\n"
-        "list(map_rows([{'name': 'a'}], [WorkerPool(stage=dict, needs=Needs(gpus=0.5))]))\n"
+        "with ray_cluster(num_cpus=1):\n"
+        "    list(map_rows([{'name': 'a'}], [WorkerPool(stage=dict, needs=Needs(gpus=0.5))]))\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     ran = subprocess.run(

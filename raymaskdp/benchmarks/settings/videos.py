@@ -173,13 +173,13 @@ class PoolsBenchmarkConfig:
       seed: of the lengths.
     """
 
-    find: Annotated[float, check.POSITIVE, Unit("s")] = 6.0
-    refine: Annotated[float, check.POSITIVE, Unit("s")] = 2.0
-    compose: Annotated[float, check.POSITIVE, Unit("s")] = 2.0
+    find: Annotated[float, check.POSITIVE, Unit("s")] = 9.0
+    refine: Annotated[float, check.POSITIVE, Unit("s")] = 3.0
+    compose: Annotated[float, check.POSITIVE, Unit("s")] = 3.0
     spread: Annotated[float, check.Range(0, 1, open_high=True)] = 0.5
-    cpus: Annotated[int, check.Range(2)] = 16
-    gpus: Annotated[int, check.Range(1)] = 3
-    items: Annotated[int, check.Range(10)] = 40
+    cpus: Annotated[int, check.Range(2)] = 20
+    gpus: Annotated[int, check.Range(1)] = 4
+    items: Annotated[int, check.Range(10)] = 36
     ahead: Annotated[int, check.Range(1)] = 16
     seed: Annotated[int, check.Range(0)] = 5
 
