@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from raymaskdp.anonymize.compose.refiner import Refined, Refiner
@@ -27,7 +26,8 @@ from raymaskdp.files import atomic_path
 from raymaskdp.video import masks
 
 _FAST = 1
-"""zlib's fastest level. Noise does not compress, and what is mostly zero does at any level."""
+"""zlib's fastest level. A frame of 1920×1080 pixels takes 54 ms to write and 16 ms to read, and a fifth of
+its size; PNG takes 93 and 41 ms, and a sixth."""
 
 _FRAMES, _STATE, _COUNTED = "frames", "state", "counted"
 
@@ -49,12 +49,14 @@ class FrameFiles:
 
 def save_drawn(path: Path, frames: Iterable[DrawnFrame]) -> None:
     """Write drawn frames to a file, complete or not at all."""
-    indices = []
+    indices: list[int] = []
+    shape: tuple[int, ...] = ()
     with atomic_path(path, ours=True) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for frame in frames:
             indices.append(frame.index)
+            shape = frame.emptied_HW3.shape
             drawn, mask_HW = frame.drawn, frame.drawn.mask_HW
-            _add_image(archive, f"{frame.index}/emptied", frame.emptied_HW3)
+            _add(archive, f"{frame.index}/emptied", frame.emptied_HW3)
             _add(archive, f"{frame.index}/removed", masks.pack(frame.removed_HW))
             _add(archive, f"{frame.index}/mask", masks.pack(mask_HW))
             _add(archive, f"{frame.index}/color", _inside(drawn.color_HW3, mask_HW))
@@ -62,7 +64,7 @@ def save_drawn(path: Path, frames: Iterable[DrawnFrame]) -> None:
             if drawn.normals_HW3 is not None:
                 _add(archive, f"{frame.index}/normals", _inside(drawn.normals_HW3, mask_HW))
             _add_json(archive, f"{frame.index}/counts", dict(frame.counts))
-        _add_json(archive, _FRAMES, indices)
+        _add_json(archive, _FRAMES, {"indices": indices, "shape": shape})
 
 
 def load_drawn(path: Path, *, depths: bool) -> Iterator[DrawnFrame]:
@@ -73,9 +75,10 @@ def load_drawn(path: Path, *, depths: bool) -> Iterator[DrawnFrame]:
     """
     with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist())
-        for index in json.loads(archive.read(_FRAMES)):
-            emptied_HW3 = _image(archive, f"{index}/emptied")
-            size = emptied_HW3.shape[:2]
+        frames = json.loads(archive.read(_FRAMES))
+        shape = tuple(frames["shape"])
+        size = shape[:2]
+        for index in frames["indices"]:
             mask_HW = _mask(archive, f"{index}/mask", size)
             depth_N, normals_N3 = np.zeros(0, np.float32), None
             if depths:
@@ -85,7 +88,7 @@ def load_drawn(path: Path, *, depths: bool) -> Iterator[DrawnFrame]:
             color_N3 = np.frombuffer(archive.read(f"{index}/color"), np.uint8).reshape(-1, 3)
             yield DrawnFrame(
                 index=index,
-                emptied_HW3=emptied_HW3,
+                emptied_HW3=_image(archive, f"{index}/emptied", shape),
                 removed_HW=_mask(archive, f"{index}/removed", size),
                 drawn=Rendered(
                     color_HW3=_spread(color_N3, mask_HW),
@@ -106,7 +109,7 @@ def refine_chunk(files: FrameFiles, number: int, refiner: Refiner) -> bytes:
     ):
         for frame, refined in refined_frames(frames, refiner):
             name = str(frame.index)
-            _add_image(archive, f"{name}/backdrop", refined.backdrop_HW3 - frame.emptied_HW3)  # modulo 256
+            _add(archive, f"{name}/backdrop", refined.backdrop_HW3 - frame.emptied_HW3)  # modulo 256
             _add(archive, f"{name}/avatar", _inside(refined.avatar_HW3, frame.drawn.mask_HW))
             _add(archive, f"{name}/shaded", masks.pack(refined.shaded_HW))
         state = refiner.state()
@@ -124,7 +127,8 @@ def load_refined(files: FrameFiles, number: int) -> Iterator[Pair]:
             yield (
                 frame,
                 Refined(
-                    backdrop_HW3=frame.emptied_HW3 + _image(archive, f"{frame.index}/backdrop"),
+                    backdrop_HW3=frame.emptied_HW3
+                    + _image(archive, f"{frame.index}/backdrop", frame.emptied_HW3.shape),
                     avatar_HW3=_spread(avatar_N3, mask_HW),
                     shaded_HW=_mask(archive, f"{frame.index}/shaded", size),
                 ),
@@ -148,17 +152,8 @@ def _add_json(archive: zipfile.ZipFile, name: str, value: Any) -> None:
     archive.writestr(zipfile.ZipInfo(name), json.dumps(value))
 
 
-def _add_image(archive: zipfile.ZipFile, name: str, image_HW3: np.ndarray) -> None:
-    """A member with uint8 [H, W, 3] as PNG, which is faster than zlib alone and half as large."""
-    _, encoded = cv2.imencode(".png", image_HW3, [cv2.IMWRITE_PNG_COMPRESSION, _FAST])
-    archive.writestr(zipfile.ZipInfo(name), encoded.tobytes())
-
-
-def _image(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    image_HW3 = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
-    if image_HW3 is None:
-        raise ValueError(f"the frame {name} of {archive.filename} is no image")
-    return image_HW3
+def _image(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    return np.frombuffer(bytearray(archive.read(name)), np.uint8).reshape(shape)  # writable
 
 
 def _mask(archive: zipfile.ZipFile, name: str, size: tuple[int, ...]) -> np.ndarray:
