@@ -51,8 +51,8 @@ class PoolsConfig:
       find: the stages from the detection of people to the drawing of avatars.
       refine: the stage that fits avatars into their scene.
       compose: the stages from the composite to the verified output.
-      ahead: number of videos that may wait between two pools. Their frames take disk space, about half of
-        their size without compression.
+      ahead: number of videos that may wait between two pools. Their frames take disk space: 1.2 MB for
+        one of 1920×1080 pixels of a real clip.
     """
 
     find: PoolConfig = field(default_factory=PoolConfig)
