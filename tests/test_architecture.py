@@ -47,7 +47,8 @@ ROOMS = {
     "verify": {"people", "background"},
     "output": set[str](),
     "compose": {"people", "background", "verify", "output"},
-    "config": {"people", "background", "verify", "compose"},
+    "pools": set[str](),
+    "config": {"people", "background", "verify", "compose", "pools"},
 }
 KNOWS = {
     "ray.data": {"distributed/map_rows.py"},

@@ -16,6 +16,7 @@ from raymaskdp.anonymize.compose.config import DIFFUSION, CompositeConfig
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.diffusion.weights import check_weights
 from raymaskdp.anonymize.people.config import PoseConfig, check_source
+from raymaskdp.anonymize.pools import FIND, REFINE, PoolConfig, PoolName, PoolsConfig
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.bodies.fitting.config import FitConfig
 from raymaskdp.bodies.settings.render import RenderConfig
@@ -48,7 +49,10 @@ class AnonymizeConfig:
       workers: largest number of videos processed in parallel. None for one on each CPU of this machine, or
         for as many as an autoscaling cluster can hold, which adapts during the run; 0 to work in this
         process, without Ray.
-      gpus: share of a GPU that each worker holds, such as 0.25; 0 renders on the CPU.
+      gpus: share of a GPU that each worker holds, such as 0.25; 0 renders on the CPU. With a refiner that
+        uses a GPU, only the workers of the pool `refine` hold it, and those of `find` if `pose` names
+        networks of `transformers`.
+      pools: workers of single stages, where they need pools of their own.
       address: a Ray cluster to join; None for the current one, or else a local one.
     """
 
@@ -67,6 +71,7 @@ class AnonymizeConfig:
     pieces: Path | None = None
     workers: Annotated[int, check.Range(0)] | None = None
     gpus: Annotated[float, check.Range(0)] = 0.0
+    pools: PoolsConfig = field(default_factory=PoolsConfig)
     address: str | None = None
 
     def __post_init__(self) -> None:
@@ -80,10 +85,35 @@ class AnonymizeConfig:
         """SHA-256 of all settings that affect the output, without the secret and the settings of the
         machines.
         """
-        plain = dataclasses.replace(
+        replaced = dataclasses.replace(
             self, decode=DecodeLimits(), secret_file=None, pieces=None, workers=None, gpus=0.0, address=None
         )
+        plain = configuration.plain(replaced)
+        del plain["pools"]
         return configuration.digest(plain)
+
+    def needs(self, pool: PoolName) -> PoolConfig:
+        """The workers of a pool, with the values of `workers` and `gpus` where it has none of its own."""
+        own: PoolConfig = getattr(self.pools, pool)
+        gpus = own.gpus
+        if gpus is None:
+            gpus = self.gpus if self.gpus and self._uses_gpu(pool) else 0.0
+        workers = own.workers if own.workers is not None else self.workers
+        return dataclasses.replace(own, workers=workers or None, gpus=gpus)
+
+    def in_one_pool(self) -> AnonymizeConfig:
+        """The same with all stages in one pool, whose workers hold the share `gpus`."""
+        alike = PoolConfig(gpus=self.gpus)
+        return dataclasses.replace(self, pools=PoolsConfig(find=alike, refine=alike, compose=alike))
+
+    def _uses_gpu(self, pool: PoolName) -> bool:
+        """Whether a pool uses the share `gpus`: all of them, unless there is a refiner that needs it."""
+        from raymaskdp.anonymize.compose.refiners import REFINERS  # loads networks, which help does not need
+
+        if not REFINERS[self.composite.refine].gpu or pool == REFINE:
+            return True
+        pose = self.pose
+        return pool == FIND and any(name is not None for name in (pose.detector, pose.keypoints, pose.masks))
 
 
 def _require_second_opinion(pose: PoseConfig, verify: VerifyConfig) -> None:

@@ -1,7 +1,8 @@
 """The data of one video that are passed from stage to stage: names, digests and packed results, never frames.
 
 A video is `Pending`, then `Analyzed`, then `Decided`. Each phase has only the fields that are known in it.
-`Decided` may follow any of them, because a video may fail or be quarantined at any time.
+`Decided` may follow any of them, because a video may fail or be quarantined at any time. Where stages have
+pools of their own, a video is `Drawn` and `Lit` before it is decided.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Pending(Item):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Analyzed(Item):
-    """A video with detected people and fitted bodies.
+class InWork(Item):
+    """A video with detected people that is not decided yet; the base of the phases in between.
 
     Attributes:
       source_sha256: digest of the source file; "" for the known video of a self-test.
@@ -88,7 +89,6 @@ class Analyzed(Item):
       analysis: packed people and motions, or the file with them in the private folder of the run, until the
         plate of the camera exists; sensitive.
       num_people: tracks.
-      observation: file of its observed background; None if none is kept.
       metrics: figures for the manifest, plain numbers.
     """
 
@@ -97,7 +97,6 @@ class Analyzed(Item):
     info: VideoInfo
     analysis: bytes | Path
     num_people: int
-    observation: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def film(self) -> SameFile:
@@ -107,6 +106,39 @@ class Analyzed(Item):
     def packed(self) -> bytes:
         """The packed analysis, from memory or from its file."""
         return self.analysis.read_bytes() if isinstance(self.analysis, Path) else self.analysis
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analyzed(InWork):
+    """A video with detected people and fitted bodies.
+
+    Attributes:
+      observation: file of its observed background; None if none is kept.
+    """
+
+    observation: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn(InWork):
+    """A video whose frames were emptied and whose avatars were drawn, in files for the refiner.
+
+    Attributes:
+      problems: of the background; a video with one is not released.
+    """
+
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lit(InWork):
+    """A drawn video whose avatars were fitted into their scene by the refiner, in files beside the others.
+
+    Attributes:
+      problems: as before.
+    """
+
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,10 +21,11 @@ from typing import Any
 from raymaskdp import places, storage
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Decided, Item
+from raymaskdp.anonymize.outcome import run_item
 from raymaskdp.anonymize.output import manifest, object_store_files, ownership
 from raymaskdp.anonymize.output.folders import INSIDE
 from raymaskdp.anonymize.output.manifest import Row
-from raymaskdp.anonymize.stages import Job, run_item
+from raymaskdp.anonymize.stages.job import Job
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.places import Place
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from raymaskdp.anonymize.compose.scene import Scene
-from raymaskdp.anonymize.compose.synthesis import WrittenLayers
+from raymaskdp.anonymize.compose.synthesis.layers import WrittenLayers
 from raymaskdp.anonymize.item import Decided, Item
 from raymaskdp.anonymize.people.people import People, Person
 from raymaskdp.anonymize.people.scoring import TruthMetrics
 from raymaskdp.anonymize.verify import checks
 from raymaskdp.bodies.motion import Motion
 from raymaskdp.check import finite_or_none
+from raymaskdp.errors import MACHINE, UserError, machine_lacks
+from raymaskdp.video.reader import VideoInfo
+
+_log = logging.getLogger(__name__)
 
 FRAMES_TO_LOOK_AT = 8
 """Number of frames with a reason for the quarantine that the row names, for `review`."""
@@ -101,3 +108,42 @@ def published_arrays(scene: Scene, layers: WrittenLayers, fps: float) -> dict[st
         "width": np.int32(scene.width),
         "fps": np.float64(fps),
     }
+
+
+def source_notes(info: VideoInfo) -> dict[str, Any]:
+    """Differences from the source, and whether frames have individual times, for the row.
+
+    And what would detect damaged frames.
+    """
+    changed: dict[str, Any] = {"source_changed": list(info.changed)} if info.changed else {}
+    return changed | {"source_integrity": info.integrity} | ({"variable_rate": True} if info.times else {})
+
+
+AnyItem = TypeVar("AnyItem", bound=Item)
+
+
+def run_item(work: Callable[[AnyItem], Item], item: AnyItem) -> Item:
+    """`work(item)`, timed; an exception becomes a failed item."""
+    began = time.perf_counter()
+    made: Item
+    try:
+        made = work(item)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 — an error in one video must not stop the others
+        lacking = machine_lacks(error)
+        if lacking:
+            made = failed(item, lacking, fault=f"{MACHINE}{lacking}")
+        elif isinstance(error, UserError):
+            made = failed(item, str(error))
+        else:
+            _log.exception("The video %s failed.", item.record.video_id)
+            fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            made = failed(item, fault, fault=fault)
+    return dataclasses.replace(made, seconds=made.seconds + time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def timed(seconds: dict[str, Any], name: str) -> Iterator[None]:
+    """Enter the seconds that the block takes, by name."""
+    began = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - began, 3)

@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import shutil
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from raymaskdp.anonymize import pipeline, shared_background
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import BackgroundSharing, Decided, Item, Pending
 from raymaskdp.anonymize.object_store import PreviousRun
-from raymaskdp.anonymize.output import decisions, folders, identity, manifest
+from raymaskdp.anonymize.output import decisions, folders, identity, manifest, notes
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
 from raymaskdp.anonymize.output.progress import WORK, record_progress, require_alone
 from raymaskdp.anonymize.output.secret import SecretFile
@@ -43,9 +44,6 @@ LOCK_SECONDS = 10.0
 
 MANIFEST_SECONDS = 5.0
 """Interval at which the manifest is rewritten during a run, so that a killed run loses little."""
-
-NAMED = 5
-"""Number of files that a note names."""
 
 ANALYSIS = 0.6
 """Share of the analysis in a video's work, for the progress bar."""
@@ -188,8 +186,9 @@ def anonymize(
         run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
         bar = _bar(records, len(todo), progress and not events.wanted())
         events.write("anonymize begins", videos=len(records), todo=len(todo))
-        with record_progress(out, len(records)):
-            items = run(todo, config, job, observed=observed)
+        shared = work if isinstance(out, Path) else pieces
+        with record_progress(out, len(records)), _frames(config, shared) as frames:
+            items = run(todo, config, dataclasses.replace(job, frames=frames), observed=observed)
             in_vain = _collect(items, len(todo), rows, out, config_sha256, bar)
         if pieces is not None:
             remove_scratch(pieces)  # all videos are decided; a killed run keeps it
@@ -207,49 +206,13 @@ def anonymize(
         seconds=round(time.perf_counter() - began, 3),
         rows=chosen,
         notes=(
-            *_left_out(found.left_out),
-            *_note_unlisted(again),
-            *_note_kept(stays),
-            *_note_unchecked(chosen),
+            *notes.ignored(found.left_out),
+            *notes.listed_again(again),
+            *notes.kept_verdicts(stays),
+            *notes.without_checksums(chosen),
             *doubles((row.video_id, row.source_sha256) for row in rows.values()),
         ),
     )
-
-
-def _left_out(names: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Ignored files of the source, a sentence for each reason."""
-    for reason, those in names.items():
-        yield places.printable(f"{len(those)} ignored, {reason}: {_few(those)}")
-
-
-def _few(names: Sequence[str]) -> str:
-    """Some of the names, and the number of the others."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(map(places.visible, names[:NAMED]))}{more}"
-
-
-def _note_kept(rows: Iterable[Row]) -> Iterator[str]:
-    """A note that earlier outputs of videos that failed now are kept, by verdict."""
-    for status, kept in (("done", "with its files"), ("quarantined", "held back")):
-        names = [row.video_id for row in rows if row.status == status]
-        if names:
-            left = f"stay {status}, {kept}, from an earlier run"
-            yield f"{len(names)} failed now and {left}: {_few(names)}"
-
-
-def _note_unchecked(rows: Iterable[Row]) -> Iterator[str]:
-    """A note on videos in which neither a checksum nor a decoder would detect damaged frames."""
-    names = [
-        row.video_id for row in rows if row.status == "done" and '"source_integrity": "none"' in row.metrics
-    ]
-    if names:
-        yield f"{len(names)} with a codec that does not detect damaged frames (docs/limits.md): {_few(names)}"
-
-
-def _note_unlisted(rows: Collection[str]) -> Iterator[str]:
-    """A note on finished videos that were missing in the manifest."""
-    if rows:
-        yield f"{len(rows)} finished before, but missing in the manifest: {_few(sorted(rows))}; now added"
 
 
 def _given_pieces(folder: Path, out: Place) -> Path:
@@ -263,6 +226,29 @@ def _pieces(config: AnonymizeConfig, out: Place, home: Path) -> Path | None:
     if config.pieces is not None:
         return scratch_folder(_given_pieces(config.pieces, out))
     return scratch_folder(folders.staging(home, "pieces")) if isinstance(out, Path) else None
+
+
+@contextlib.contextmanager
+def _frames(config: AnonymizeConfig, shared: Path | None) -> Iterator[Path | None]:
+    """A private folder in `shared` for what passes between pools, removed at the end; None for one pool.
+
+    Raises `UserError` if there is no folder that all workers can access.
+    """
+    if not pipeline.is_split(config):
+        yield None
+        return
+    if shared is None:
+        raise UserError(
+            "Pools of their own pass frames through a folder that all workers can access, which an object "
+            "store is not; name one with pieces=, or give all pools the same settings."
+        )
+    folder = shared / "frames"
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_paths(config: AnonymizeConfig) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from raymaskdp.anonymize.item import Decided
-from raymaskdp.distributed.map_rows import FAILURES_TO_TEST
+from raymaskdp.distributed.worker import FAILURES_TO_TEST
 from raymaskdp.errors import MACHINE, MachineError, UserError, machine_lacks
 
 

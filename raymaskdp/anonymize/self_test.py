@@ -6,14 +6,17 @@ whatever the source of poses is.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from raymaskdp.anonymize.compose.scene import Scene
+from raymaskdp.anonymize.compose.synthesis.drawn import DrawnFrame
 from raymaskdp.anonymize.item import Analyzed, Decided
 from raymaskdp.bodies.motion import Motion
+from raymaskdp.bodies.render import Rendered
 from raymaskdp.bodies.skeleton import NUM_JOINTS
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
@@ -37,8 +40,7 @@ def known_item(folder: Path, limits: DecodeLimits) -> Analyzed:
     Raises `UserError` if it does not decode to the written frames.
     """
     path = folder / "known.mp4"
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-    room_HW3 = np.stack([120 + rows, 90 + columns // 2, 100 + (rows + columns) // 4], -1).astype(np.uint8)
+    room_HW3 = _room()
     room_HW3[PERSON] = (40, 60, 160)
     with VideoWriter(path, width=WIDTH, height=HEIGHT, fps=FPS) as writer:
         for _ in range(FRAMES):
@@ -57,10 +59,46 @@ def known_item(folder: Path, limits: DecodeLimits) -> Analyzed:
     )
 
 
+def known_frames(scene: Scene) -> Iterator[DrawnFrame]:
+    """Drawn frames of the known video that need no renderer: a flat avatar in the place of the person."""
+    inside_HW = np.zeros((HEIGHT, WIDTH), bool)
+    inside_HW[PERSON] = True
+    at_HW1 = inside_HW[..., None]
+    avatar = Rendered(
+        color_HW3=at_HW1 * np.array([60, 120, 90], np.uint8),
+        depth_HW=np.where(inside_HW, DISTANCE_M, 0).astype(np.float32),
+        mask_HW=inside_HW,
+        normals_HW3=at_HW1 * np.array([0, 0, -1], np.float32),
+    )
+    pixels = int(np.count_nonzero(inside_HW))
+    none = dict.fromkeys(("background", "filled", "blank", "blanked", "changed", "surviving"), 0)
+    for index in range(scene.num_frames):
+        yield DrawnFrame(
+            index=index,
+            emptied_HW3=_room(),
+            removed_HW=inside_HW,
+            drawn=avatar,
+            counts=none | {"masked": pixels, "avatar_pixels": pixels},
+        )
+
+
+def require_drawn(frames: Iterable[DrawnFrame]) -> None:
+    """Raise `UserError` for frames of the known video without an avatar in one of them."""
+    drawn = [frame.drawn.mask_HW.any() for frame in frames]
+    if len(drawn) != FRAMES or not all(drawn):
+        raise UserError("Nothing is drawn where an avatar should be.")
+
+
 def require_avatar(made: Decided) -> None:
     """Raise `UserError` for a known video that was finished without an avatar in it."""
     if not made.metrics.get("avatar_fraction", 0.0) > 0:
         raise UserError("Nothing is drawn where an avatar should be.")
+
+
+def _room() -> np.ndarray:
+    """The room without the person, uint8 [H, W, 3]."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([120 + rows, 90 + columns // 2, 100 + (rows + columns) // 4], -1).astype(np.uint8)
 
 
 def _scene() -> Scene:

@@ -23,7 +23,8 @@ from raymaskdp.anonymize.background.plate import filled
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Analyzed, BackgroundSharing, Item
-from raymaskdp.anonymize.stages import Job, run_item
+from raymaskdp.anonymize.outcome import run_item
+from raymaskdp.anonymize.stages.job import Job
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.places import LocalPath

@@ -27,12 +27,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from raymaskdp.anonymize import stages as anonymize_stages
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Decided, Pending
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.finder import FindPeople
-from raymaskdp.anonymize.stages import Analyze, Job, Synthesize
+from raymaskdp.anonymize.stages import Analyze, Job, Synthesize, draw
+from raymaskdp.anonymize.stages import synthesize as last_stage
 from raymaskdp.anonymize.verify import checks
 from raymaskdp.anonymize.verify.look_again import LookAgain
 from raymaskdp.benchmarks.settings.videos import StagesConfig, width_height
@@ -254,9 +254,9 @@ class _Clocks:
         parts: list[tuple[Any, str, str]] = [
             (FindPeople, "__call__", "pose"),
             (FitBodies, "__call__", "fit"),
-            (anonymize_stages, "observe", "plate"),
-            (anonymize_stages, "find_background", "plate"),
-            (anonymize_stages, "write_layers", "composite"),
+            (draw, "observe", "plate"),
+            (draw, "find_background", "plate"),
+            (last_stage, "write_layers", "composite"),
             (Renderer, "render", "render"),
             (VideoWriter, "write", "encode"),
             (VideoWriter, "close", "encode"),

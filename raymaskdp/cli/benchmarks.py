@@ -150,3 +150,13 @@ def refine_cost(settings: Any, as_json: bool) -> None:
     from raymaskdp.benchmarks.diffusion.refine_cost import benchmark_refine_cost
 
     show(benchmark_refine_cost(settings), as_json)
+
+
+@benchmark.command("pools", context_settings=CONTEXT)
+@json_option
+@settings_of("raymaskdp.benchmarks.settings.videos:PoolsBenchmarkConfig")
+def pools(settings: Any, as_json: bool) -> None:
+    """Share of GPUs' time that is used: stages with pools of their own, and in one operator; stand-ins."""
+    from raymaskdp.benchmarks.clusters.pools import benchmark_pools
+
+    show(benchmark_pools(settings), as_json)

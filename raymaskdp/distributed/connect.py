@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import socket
@@ -18,19 +19,24 @@ from raymaskdp.errors import UserError
 ANSWER_S = 10.0
 """Time limit for a cluster's response; Ray's own limit is a quarter of an hour."""
 
+_started: list[bool] = []
+"""Not empty while this process has joined a cluster that it started itself."""
+
 _HEALTH = "/grpc.health.v1.Health/Check"
 _OF_HTTP = "http2 header with status"
 """gRPC's message for a server with HTTP/2 but without gRPC, such as a proxy that responds for any address."""
 
 
 @contextlib.contextmanager
-def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[bool]:
+def ray_cluster(
+    address: str | None = None, *, num_cpus: int | None = None, num_gpus: int | None = None
+) -> Iterator[bool]:
     """Run the block on a Ray cluster; True if it existed before, so that its size is not ours to choose.
 
     In order of priority: the cluster that this process has joined already; `address`, or `$RAY_ADDRESS` (set
-    inside `ray job submit`); otherwise a new local one with `num_cpus` (all of the machine's by default),
-    which ends with the block. Only a cluster that was started here is shut down here. Raises `UserError` if
-    no cluster responds at the address.
+    inside `ray job submit`); otherwise a new local one with `num_cpus` and `num_gpus` (all of the machine's
+    by default), which ends with the block. Only a cluster that was started here is shut down here. Raises
+    `UserError` if no cluster responds at the address.
     """
     named = f"address={address}" if address else f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}"
     # Ray reads these when it is imported. Workers inherit them.
@@ -51,6 +57,7 @@ def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> I
             ray.init(
                 address=address or "local",
                 num_cpus=num_cpus if not address else None,
+                num_gpus=num_gpus if not address else None,
                 include_dashboard=None if address else False,
                 configure_logging=True,
                 logging_level=logging.ERROR,
@@ -61,9 +68,12 @@ def ray_cluster(address: str | None = None, *, num_cpus: int | None = None) -> I
             raise
         said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(f"The Ray cluster of {named} cannot be joined ({said}).") from error
+    if address is None:
+        _started.append(True)
     try:
         yield address is not None
     finally:
+        _started.clear()
         ray.shutdown()
 
 
@@ -171,3 +181,17 @@ def num_cpus() -> int:
     import ray
 
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def cluster_size() -> tuple[float, float]:
+    """CPUs and GPUs of the cluster, those included that its configuration allows it to add.
+
+    A cluster that this process did not start may add nodes that it does not tell of. A resource of which it
+    has none is then given as infinite.
+    """
+    import ray
+    from ray._private.state import state
+
+    now, most = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
+    cpus, gpus = (max(float(now.get(name, 0)), float(most.get(name, 0))) for name in ("CPU", "GPU"))
+    return (cpus, gpus) if _started else (cpus or math.inf, gpus or math.inf)

@@ -246,7 +246,7 @@ def _measure(records: Sequence[VideoRecord], settings: AnonymizeConfig) -> Profi
             tqdm(
                 pipeline.on_ray(
                     items,
-                    dataclasses.replace(settings, workers=1),
+                    dataclasses.replace(settings, workers=1).in_one_pool(),
                     job,
                     stages=(*pipeline.STAGES, Clock),
                 ),

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from raymaskdp import places, storage
 from raymaskdp.distributed.map_rows import map_rows
+from raymaskdp.distributed.pools import Needs, WorkerPool
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
 from raymaskdp.models import ModelConfig
@@ -114,8 +115,10 @@ def _on_ray(
     pixels: PixelInputs, model: nn.Module, workers: int, gpus: float
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     rows = [{"name": record} for record in range(len(pixels.records))]
+    needs = Needs(workers=workers, gpus=gpus)
+    pool = WorkerPool(stage=_Stage, arguments=(pixels, model, gpus), needs=needs)
     with _evaluating(model):
-        for row in map_rows(rows, _Stage, pixels, model, gpus, workers=workers, gpus=gpus):
+        for row in map_rows(rows, [pool]):
             yield row["name"], load(row["features"])
 
 

@@ -27,6 +27,7 @@ from raymaskdp import check, config, places, storage
 from raymaskdp.datasets.duplicates import doubles
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.distributed.map_rows import map_rows
+from raymaskdp.distributed.pools import Needs, WorkerPool
 from raymaskdp.errors import MACHINE, MachineError, UserError, machine_lacks
 from raymaskdp.files import (
     atomic_path,
@@ -217,7 +218,8 @@ def _on_ray(
     sources: Sequence[ClipSource], out: Place, settings: PrepareConfig, workers: int
 ) -> Iterator[tuple[str, Stored]]:
     rows = [{"name": one.record.video_id, "source": pickle.dumps(one)} for one in sources]
-    for row in map_rows(rows, _Stage, out, settings, workers=workers):
+    pool = WorkerPool(stage=_Stage, arguments=(out, settings), needs=Needs(workers=workers))
+    for row in map_rows(rows, [pool]):
         stored = json.loads(row["stored"])
         if isinstance(stored, str) and stored.startswith(MACHINE):
             raise MachineError(stored.removeprefix(MACHINE))

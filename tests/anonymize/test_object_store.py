@@ -12,9 +12,16 @@ from support.formats import Truth, write_amass
 
 from raymaskdp import cli, events, storage
 from raymaskdp.anonymize import AnonymizeConfig, AnonymizeResult, anonymize
+from raymaskdp.anonymize.item import Decided, Item, Pending
+from raymaskdp.anonymize.object_store import StoreStages
 from raymaskdp.anonymize.output import decisions, manifest
+from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.people.config import PoseConfig
+from raymaskdp.anonymize.pipeline import SPLIT, operators
+from raymaskdp.anonymize.pools import PoolConfig, PoolsConfig
+from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.config import VerifyConfig
+from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 from raymaskdp.files import sha256_file
 from raymaskdp.synthetic.config import SynthesizeConfig
@@ -136,3 +143,41 @@ def test_mistakes_are_found_before_the_work(run, films: Path) -> None:
     storage.write(f"{BUCKET}/torn/{decisions.DECISIONS}", b"{")
     with pytest.raises(UserError, match="is not a decision"):
         run(SOURCE, f"{BUCKET}/torn")
+
+
+@pytest.mark.slow
+def test_pools_of_their_own_publish_to_a_store(run, films: Path, tmp_path: Path) -> None:
+    """Each pool downloads the video; frames pass through a folder, and the last pool publishes."""
+    run(SOURCE, f"{BUCKET}/fused")
+    names = [path.stem for path in sorted((films / "videos").glob("*.mp4"))]
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    config = AnonymizeConfig(
+        pose=PoseConfig(source="smpl", skeletons=films / "poses", veto=False),
+        verify=VerifyConfig(look_again=False),
+        pools=PoolsConfig(refine=PoolConfig(cpus=0.5)),
+        secret_file=films / "secret",
+    )
+    secret = SecretFile.at(films / "secret")
+    job = Job(out=tmp_path, work=tmp_path, secret=secret, frames=frames, store=f"{BUCKET}/split")
+    items: list[Item] = [
+        Pending(record=VideoRecord(video_id=name, path=f"{SOURCE}/{name}.mp4")) for name in names
+    ]
+    for _, stages in operators(SPLIT, config):
+        work = StoreStages(stages, config, job)
+        items = [work(item) for item in items]
+    assert [item.status for item in items if isinstance(item, Decided)] == ["done"] * len(names)
+    for name in names:
+        for suffix in manifest.DATA_SUFFIXES:
+            fused, split = (f"{BUCKET}/{way}/{name}{suffix}" for way in ("fused", "split"))
+            found = storage.read_all([fused, split])
+            assert found[fused] == found[split], (name, suffix)
+
+
+def test_pools_of_their_own_need_a_folder_that_all_workers_reach(films: Path) -> None:
+    (films / "secret").write_bytes(bytes(32))
+    config = AnonymizeConfig(
+        workers=1, pools=PoolsConfig(refine=PoolConfig(cpus=0.5)), secret_file=films / "secret"
+    )
+    with pytest.raises(UserError, match="name one with pieces="):
+        anonymize(SOURCE, f"{BUCKET}/nowhere", config, progress=False)

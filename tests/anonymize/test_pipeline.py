@@ -12,10 +12,11 @@ from ray import cloudpickle
 
 from raymaskdp.anonymize.config import AnonymizeConfig
 from raymaskdp.anonymize.item import Decided, Pending
+from raymaskdp.anonymize.outcome import run_item
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.pipeline import in_process, on_ray
 from raymaskdp.anonymize.run_metrics import RunMetrics, Throughput
-from raymaskdp.anonymize.stages import Job, run_item
+from raymaskdp.anonymize.stages import Job
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import UserError
 

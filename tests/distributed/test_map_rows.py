@@ -15,9 +15,14 @@ import pytest
 from ray import cloudpickle
 
 from raymaskdp.distributed.map_rows import map_rows
+from raymaskdp.distributed.pools import Needs, WorkerPool
 from raymaskdp.errors import UserError
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
+
+
+def pool(stage: type, *arguments: Any, workers: int) -> list[WorkerPool]:
+    return [WorkerPool(stage=stage, arguments=arguments, needs=Needs(workers=workers))]
 
 
 class Doubles:
@@ -46,7 +51,7 @@ class Doubles:
 def test_each_row_comes_back_once_and_a_deadly_one_not(ray_session: None) -> None:
     names = [f"row{n}" for n in range(5)]
     rows = [{"name": name, "value": n} for n, name in enumerate(names)] + [{"name": "deadly", "value": 0}]
-    found = list(map_rows(rows, Doubles, np.full(300_000, 7), workers=2))
+    found = list(map_rows(rows, pool(Doubles, np.full(300_000, 7), workers=2)))
     assert sorted(row["name"] for row in found) == names
     assert {row["name"]: row["value"] for row in found} == {name: 2 * n + 7 for n, name in enumerate(names)}
     assert {(row["cuda"], row["mesa"], row["threads"], row["folder"]) for row in found} == {
@@ -81,7 +86,7 @@ class Leaves:
 def test_a_row_that_leaves_costs_itself(ray_session: None, workers: int) -> None:
     hows = ["sys.exit", "", "os._exit", "", "raise", "", "fault", ""]
     rows = [{"name": n, "how": how} for n, how in enumerate(hows)]
-    found = {row["name"]: row for row in map_rows(rows, Leaves, workers=workers)}
+    found = {row["name"]: row for row in map_rows(rows, pool(Leaves, workers=workers))}
     assert {name: row["value"] for name, row in found.items()} == {1: 1, 3: 1, 5: 1, 6: -1, 7: 1}
     assert {key for row in found.values() for key in row} == {"name", "value"}
 
@@ -92,7 +97,7 @@ def test_a_row_that_leaves_costs_itself(ray_session: None, workers: int) -> None
 def test_a_stage_that_does_not_begin_is_said(ray_session: None, broken: str) -> None:
     rows = [{"name": n, "how": ""} for n in range(4)]
     with pytest.raises(UserError, match=r"Every worker fails .(OSError: no display|SystemExit: 0)"):
-        list(map_rows(rows, Leaves, broken, workers=1))
+        list(map_rows(rows, pool(Leaves, broken, workers=1)))
 
 
 @pytest.mark.slow
@@ -137,7 +142,7 @@ class Judges:
 def test_broken_rows_are_done_with_once_where_the_self_test_passes(ray_session: None, tmp_path: Path) -> None:
     """Ten in a row: tested after three, and after six more; no worker is given up, no row tried again."""
     rows = [{"name": f"r{n:02}", "bad": 2 <= n < 12} for n in range(15)]
-    found = list(map_rows(rows, Judges, tmp_path, workers=1))
+    found = list(map_rows(rows, pool(Judges, tmp_path, workers=1)))
     assert sorted(row["name"] for row in found) == [row["name"] for row in rows]
     assert all(set(row) == {"name"} for row in found)
     assert (tmp_path / "tests").read_text() == "xx"
@@ -159,7 +164,7 @@ def test_a_run_whose_workers_all_fail_their_self_test_ends_in_a_sentence(
     rows = [{"name": f"r{n:02}", "bad": True} for n in range(40)]
     found = []
     with pytest.raises(UserError) as caught:
-        found.extend(map_rows(rows, Judges, tmp_path, sick, workers=workers))
+        found.extend(map_rows(rows, pool(Judges, tmp_path, sick, workers=workers)))
     assert str(caught.value).startswith(f"Every worker fails (the self-test says: {said}); fix that")
     assert not found  # no row is called broken
     assert len(list(tmp_path.glob("r*"))) <= 3 * workers
@@ -169,5 +174,5 @@ def test_no_rows_start_no_cluster() -> None:
     import ray
 
     running = ray.is_initialized()
-    assert list(map_rows([], Doubles, None, workers=2)) == []
+    assert list(map_rows([], pool(Doubles, None, workers=2))) == []
     assert ray.is_initialized() == running

@@ -15,9 +15,9 @@ from support.field_films import Films
 from raymaskdp.anonymize import anonymize
 from raymaskdp.anonymize import run as runs
 from raymaskdp.anonymize.item import Decided, Item, Pending
+from raymaskdp.anonymize.outcome import run_item
 from raymaskdp.anonymize.output.manifest import read_manifest
 from raymaskdp.anonymize.run_locally import run_locally
-from raymaskdp.anonymize.stages import run_item
 from raymaskdp.datasets.manifest import VideoRecord
 from raymaskdp.errors import MACHINE, MachineError, UserError
 

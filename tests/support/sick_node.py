@@ -22,6 +22,7 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 from raymaskdp.distributed.map_rows import map_rows
+from raymaskdp.distributed.pools import Needs, WorkerPool
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -62,9 +63,9 @@ def main(when: str, count: int) -> None:
     ray.init(address=cluster.address, log_to_driver=False)
     try:
         rows = [{"name": f"row{n}"} for n in range(count)]
-        found = list(
-            map_rows(rows, Tests if when == "test" else Works, node.node_id, when, workers=2, least=2)
-        )
+        stage = Tests if when == "test" else Works
+        pool = WorkerPool(stage=stage, arguments=(node.node_id, when), needs=Needs(workers=2, least=2))
+        found = list(map_rows(rows, [pool]))
         names = [row["name"] for row in found]
         print(json.dumps({"names": names, "nodes": len({row["node"] for row in found})}))
     finally:

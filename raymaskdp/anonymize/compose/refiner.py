@@ -132,7 +132,9 @@ class RefinerKind:
       load: called once in each worker. It returns a function that is called once for each video, and creates
         its refiner. It is the place to keep networks, which should be loaded at the first video.
       normals: whether shots need normals.
+      gpu: whether it computes on a GPU where its worker holds a share, so that it has a pool of its own.
     """
 
     load: Callable[[RefinerSettings], Callable[[Cast], Refiner]]
     normals: bool = False
+    gpu: bool = False

@@ -69,7 +69,7 @@ REFINERS: Registry[RefinerKind] = Registry(
         "none": RefinerKind(load=_plain),
         "harmonize": RefinerKind(load=_harmonize),
         "embedded": RefinerKind(load=_embedded, normals=True),
-        DIFFUSION: RefinerKind(load=_Diffusion),
+        DIFFUSION: RefinerKind(load=_Diffusion, gpu=True),
     },
     what="RefinerKind",
     is_one=lambda part: isinstance(part, RefinerKind),

@@ -91,6 +91,11 @@ class Chunks:
     num_frames: int
     length: int
 
+    @classmethod
+    def whole(cls, folder: Path, num_frames: int) -> Chunks:
+        """A single chunk, inside `folder`."""
+        return cls(folder=folder / "chunks", num_frames=num_frames, length=num_frames)
+
     def __len__(self) -> int:
         return -(-self.num_frames // self.length)
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from raymaskdp.anonymize.item import Analyzed, Decided, Item
+from raymaskdp.anonymize.item import Analyzed, Decided, InWork, Item
 from raymaskdp.anonymize.output.chunks import Chunks, folder_of
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.files import atomic_path, write_json
@@ -39,7 +39,7 @@ def forget_chunks(chunks: Path | None, secret: SecretFile, decided: Decided, con
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def chunks_of(item: Analyzed, folder: Path, seconds: float) -> Chunks:
+def chunks_of(item: InWork, folder: Path, seconds: float) -> Chunks:
     """The chunks of a video; a different background gives different chunks."""
     films = folder / (Path(item.views).stem if item.views else "alone")
     films.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -156,3 +156,32 @@ class BenchmarkAnonymizeConfig:
 
     def __post_init__(self) -> None:
         check.fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolsBenchmarkConfig:
+    """What to measure.
+
+    Attributes:
+      find, refine, compose: seconds of the stand-ins for the stages, on average; the second one uses a GPU.
+        Real videos take longer. Between two items, a worker waits for Ray, some tenths of a second on a busy
+        machine.
+      spread: relative spread of the items' lengths, uniform.
+      cpus, gpus: fake resources of the local cluster.
+      items: of each way.
+      ahead: items that may wait between two pools.
+      seed: of the lengths.
+    """
+
+    find: Annotated[float, check.POSITIVE, Unit("s")] = 9.0
+    refine: Annotated[float, check.POSITIVE, Unit("s")] = 3.0
+    compose: Annotated[float, check.POSITIVE, Unit("s")] = 3.0
+    spread: Annotated[float, check.Range(0, 1, open_high=True)] = 0.5
+    cpus: Annotated[int, check.Range(2)] = 20
+    gpus: Annotated[int, check.Range(1)] = 4
+    items: Annotated[int, check.Range(10)] = 36
+    ahead: Annotated[int, check.Range(1)] = 16
+    seed: Annotated[int, check.Range(0)] = 5
+
+    def __post_init__(self) -> None:
+        check.fields(self)

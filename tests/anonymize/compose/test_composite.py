@@ -10,7 +10,7 @@ from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.leakage import erase, surviving_pixels
 from raymaskdp.anonymize.compose.composite import backdrop, changed, overlay
 from raymaskdp.anonymize.compose.config import CompositeConfig
-from raymaskdp.anonymize.compose.synthesis import empty
+from raymaskdp.anonymize.compose.synthesis.drawn import empty
 from raymaskdp.video.masks import dilate
 
 HEIGHT, WIDTH = 48, 64

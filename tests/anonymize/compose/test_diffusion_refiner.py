@@ -18,7 +18,7 @@ from raymaskdp.anonymize.compose.diffusion.refiner import DiffusionRefiner
 from raymaskdp.anonymize.compose.diffusion.settings import DiffusionConfig
 from raymaskdp.anonymize.compose.harmonize import Harmonize
 from raymaskdp.anonymize.compose.refiner import Cast, Refined, Shot
-from raymaskdp.anonymize.compose.synthesis import empty
+from raymaskdp.anonymize.compose.synthesis.drawn import empty
 from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks
 from raymaskdp.benchmarks.diffusion import tiny_diffusion
 from raymaskdp.benchmarks.diffusion.refine import METHODS, benchmark_refine, composed

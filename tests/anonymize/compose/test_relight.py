@@ -14,7 +14,7 @@ from raymaskdp.anonymize.compose.diffusion import relight
 from raymaskdp.anonymize.compose.diffusion.relight import Relight
 from raymaskdp.anonymize.compose.harmonize import owners
 from raymaskdp.anonymize.compose.refiner import Refined, Shot
-from raymaskdp.anonymize.compose.synthesis import empty
+from raymaskdp.anonymize.compose.synthesis.drawn import empty
 from raymaskdp.benchmarks.diffusion.refine import composed
 from raymaskdp.benchmarks.diffusion.relight import METHODS, benchmark_relight
 from raymaskdp.benchmarks.settings.avatars import RelightConfig

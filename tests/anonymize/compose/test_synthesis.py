@@ -13,11 +13,22 @@ from raymaskdp.anonymize.background.config import PlateConfig
 from raymaskdp.anonymize.background.flow_fill import FlowFill
 from raymaskdp.anonymize.compose.config import CompositeConfig
 from raymaskdp.anonymize.compose.harmonize import Harmonize, Unrefined
+from raymaskdp.anonymize.compose.refiner import Refiner
 from raymaskdp.anonymize.compose.scene import Scene
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
-from raymaskdp.anonymize.compose.synthesis import SynthesisInputs, WrittenLayers, write_layers
+from raymaskdp.anonymize.compose.synthesis.drawn import DrawInputs
+from raymaskdp.anonymize.compose.synthesis.layers import (
+    ComposeInputs,
+    WrittenLayers,
+    join_layers,
+    write_layers,
+)
+from raymaskdp.anonymize.compose.synthesis.stored import FrameFiles, load_drawn
 from raymaskdp.anonymize.output.chunks import Chunks
 from raymaskdp.anonymize.people.people import packed_size
+from raymaskdp.anonymize.stages.compose import compose_chunks
+from raymaskdp.anonymize.stages.draw import draw_chunks
+from raymaskdp.anonymize.stages.refine import refine_chunks
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.ladder import SecondDetector
 from raymaskdp.bodies.avatar import draw_avatar
@@ -108,6 +119,7 @@ def write(
     *,
     flow: bool = False,
     look: SecondDetector = sees_nobody,
+    split: bool = False,
 ) -> WrittenLayers:
     folder.mkdir(exist_ok=True)
     people, info = scene(), probe(source)
@@ -116,25 +128,42 @@ def write(
         background = Background(never_observed=1.0, drift_px=9.0, fit_failure="the camera is carried")
     else:
         background = find_background(str(source), info, removed, PlateConfig())
-    work = SynthesisInputs(
-        source=SameFile.digested(source, look_at(source)),
+    film = SameFile.digested(source, look_at(source))
+    drawing = DrawInputs(
+        source=film,
         info=info,
         scene=people,
         background=background,
         draw=draw,
-        refiner=lambda: {"none": Unrefined, "harmonize": Harmonize}[config.refine](
-            people.motions, people.camera_33, float(info.fps)
-        ),
-        silhouettes=Silhouettes(people, [draw_avatar(bytes(32), "a")], 0.05),
         masks_TB=removed,
         flow=FlowFill(lambda start: masked_frames(str(source), removed, start), "rows") if flow else None,
         look=look,
         plates=PlateConfig(),
         composites=config,
+    )
+    composing = ComposeInputs(
+        source=film,
+        info=info,
+        scene=people,
+        silhouettes=Silhouettes(people, [draw_avatar(bytes(32), "a")], 0.05),
+        composites=config,
         verify=VerifyConfig(),
     )
+
+    def refiner() -> Refiner:
+        kind = {"none": Unrefined, "harmonize": Harmonize}[config.refine]
+        return kind(people.motions, people.camera_33, float(info.fps))
+
     chunks = Chunks(folder=folder / "chunks", num_frames=FRAMES, length=length)
-    return write_layers(work, chunks, composite_path=folder / "a.mp4", avatar_path=folder / "a.avatar.mp4")
+    paths = {"composite_path": folder / "a.mp4", "avatar_path": folder / "a.avatar.mp4"}
+    if not split:
+        return write_layers(drawing, refiner, composing, chunks, **paths)
+    files = FrameFiles(folder=folder / "frames")
+    draw_chunks(drawing, chunks, files)
+    refine_chunks(refiner, chunks, files)
+    layers = compose_chunks(composing, chunks, files)
+    join_layers(composing, chunks, **paths)
+    return layers
 
 
 def test_light_and_shadow_touch_the_composite_alone(source: Path, tmp_path: Path) -> None:
@@ -241,3 +270,66 @@ def test_a_piece_whose_refiner_state_is_lost_is_made_again(source: Path, tmp_pat
     sorted((tmp_path / "chunks").glob("*.npz"))[-1].unlink()  # the states before it are gone by then
     assert write(source, tmp_path, CompositeConfig(), 4).resumed == 0
     assert (tmp_path / "a.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize("refine", ["none", "harmonize"])
+def test_frames_that_pass_through_files_give_the_same_bytes(
+    source: Path, tmp_path: Path, refine: str
+) -> None:
+    whole = write(source, tmp_path / "whole", CompositeConfig(refine=refine), 4)
+    split = write(source, tmp_path / "split", CompositeConfig(refine=refine), 4, split=True)
+    assert split.checks.summary() == whole.checks.summary()
+    assert split.digest.hex() == whole.digest.hex()
+    for name in ("removed_TB", "seams_TB", "avatar_TB"):
+        np.testing.assert_array_equal(getattr(split, name), getattr(whole, name))
+    for name in ("a.mp4", "a.avatar.mp4"):
+        assert (tmp_path / "split" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("part", ["draw", "refine", "compose"])
+def test_a_part_resumes_after_its_last_file(source: Path, tmp_path: Path, part: str) -> None:
+    """What a part had finished is not made again, and the bytes are those of an uninterrupted run."""
+    write(source, tmp_path / "whole", CompositeConfig(), 4, split=True)
+    broken = tmp_path / "broken"
+    write(source, broken, CompositeConfig(), 4, split=True)
+    lost = {"draw": ["*.drawn", "*.refined"], "refine": ["*.refined"], "compose": []}[part]
+    for pattern in lost:
+        for path in sorted((broken / "frames").glob(pattern))[1:]:
+            path.unlink()
+    for note in sorted((broken / "chunks").glob("0*.npz"))[1:]:
+        note.unlink()
+    (broken / "chunks" / "00000.npz").unlink()
+    stays = {path: path.stat().st_mtime_ns for path in (broken / "frames").iterdir()}
+    assert write(source, broken, CompositeConfig(), 4, split=True).resumed == 0
+    assert {path: path.stat().st_mtime_ns for path in stays} == stays
+    for name in ("a.mp4", "a.avatar.mp4"):
+        assert (broken / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_split_run_resumes_after_the_chunks_of_a_fused_one(source: Path, tmp_path: Path) -> None:
+    def breaks_off(index: int) -> Rendered:
+        if index == 5:
+            raise RuntimeError("the worker dies")
+        return draw(index)
+
+    write(source, tmp_path / "whole", CompositeConfig(), 4)
+    with pytest.raises(RuntimeError, match="dies"):
+        write(source, tmp_path / "broken", CompositeConfig(), 4, breaks_off)
+    again = write(source, tmp_path / "broken", CompositeConfig(), 4, split=True)
+    assert again.resumed == 1
+    assert not (tmp_path / "broken" / "frames" / "00000.drawn").exists()
+    for name in ("a.mp4", "a.avatar.mp4"):
+        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_files_of_frames_have_nothing_of_the_source_under_a_mask(source: Path, tmp_path: Path) -> None:
+    """The block is magenta and the room is gray. Every removed pixel is gray, and none survives."""
+    write(source, tmp_path, CompositeConfig(), 4, split=True)
+    read = 0
+    for path in sorted((tmp_path / "frames").glob("*.drawn")):
+        for frame in load_drawn(path, depths=True):
+            assert frame.counts["surviving"] == 0
+            apart = np.abs(frame.emptied_HW3.astype(int) - 120).max(-1)
+            assert apart[frame.removed_HW].max() < 16
+            read += 1
+    assert read == FRAMES

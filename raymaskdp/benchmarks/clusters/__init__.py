@@ -1,0 +1,1 @@
+"""Benchmarks of scheduling on clusters, with stand-ins for the work."""
