@@ -62,9 +62,10 @@ def adjacent(store_path: Path, copy: Path, record: int) -> Path:
 def left_out_of_copies() -> list[str]:
     """The patterns of the one command that all pages give for a copy to publish."""
     pages = ("docs/train.md", "docs/privacy-guarantee.md", "docs/sweep.md")
-    commands = [re.findall(r"rsync -a (.*) RUN/ COPY/", (ROOT / page).read_text()) for page in pages]
+    commands = [re.findall(r"rsync -r (.*) RUN/ COPY/", (ROOT / page).read_text()) for page in pages]
     assert [len(found) for found in commands] == [1, 1, 1]
     assert len({found[0] for found in commands}) == 1
+    assert {"private", "wandb"} < set(shlex.split(commands[0][0]))  # and -r copies no times of files
     return [word for word in shlex.split(commands[0][0]) if word != "--exclude"]
 
 
