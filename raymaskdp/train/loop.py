@@ -169,7 +169,8 @@ def _run(
             leaves_at, asked = worker.leaves_at(), time.monotonic()
             due = due or leaves_at is not None
         if first and due:
-            checkpoint.require_frozen(setup.model, frozen)
+            if plan.mechanism != "sgd":
+                checkpoint.require_frozen(setup.model, frozen)
             checkpoint.save(
                 job.checkpoint_file, state, step=step + 1, identity=job.identity, made_by=key.fingerprint
             )

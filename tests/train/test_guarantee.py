@@ -159,6 +159,8 @@ def test_what_is_not_trained_is_not_saved_if_it_changes(base, monkeypatch) -> No
     with pytest.raises(UserError, match="'seen' of the model is not trained but changed during training"):
         train(long)
     assert not set_up(long).job.checkpoint_file.exists()
+    without = changed(long, privacy__mechanism="sgd", privacy__noise_multiplier=None)
+    assert train(without).updates == 60  # nothing is promised
 
 
 def test_the_owner_can_still_check_the_data(base, store_path, tmp_path) -> None:
