@@ -27,9 +27,6 @@ from raymaskdp.places import LocalPath, Place, within
 MADE = ".made-by-raymaskdp"
 """In a folder: the files that this project wrote there, a line each, in the format of `sha256sum`."""
 
-SCORES = ("evaluation.json", "per_class_change.png", "per_class_change.svg")
-"""Scores without noise. A digest lets anyone test a guess, so theirs are in the list in `private`."""
-
 OUTPUTS = "# outputs, never sources"
 """Line of such a list that marks the whole folder."""
 
@@ -44,7 +41,9 @@ SCRATCH = ".scratch-of-raymaskdp"
 
 
 @contextlib.contextmanager
-def atomic_path(path: LocalPath, *, ours: bool = False, of: Place | None = None) -> Iterator[Path]:
+def atomic_path(
+    path: LocalPath, *, ours: bool = False, of: Place | None = None, scores: bool = False
+) -> Iterator[Path]:
     """A path beside `path` to write to; renamed to `path` when the block succeeds, removed otherwise.
 
     The temporary name keeps the suffix, which video writers need, and starts with a dot. Raises `UserError`,
@@ -54,6 +53,8 @@ def atomic_path(path: LocalPath, *, ours: bool = False, of: Place | None = None)
       ours: whether it is known otherwise that no file of the user's can be there: from its content, or
         because the folder is a private one of this project. It is then neither looked up nor listed.
       of: the folder or file of its source, or a name for another source.
+      scores: whether it has scores without noise. A digest lets anyone test a guess, so theirs is in the list
+        in the folder `private`, not in the one beside it.
     """
     final = Path(path)
     make_folder(final.parent)
@@ -67,9 +68,10 @@ def atomic_path(path: LocalPath, *, ours: bool = False, of: Place | None = None)
         if not ours:
             require_ours(final, of=of)
             digest = sha256_file(temporary)
+            folder = private_folder(final.parent) if scores else final.parent
             for name in _names(final, of):
-                _enter(final, f"{digest}{OF}{name}")
-            _enter(final, digest)  # first, so that the list has every visible file
+                _enter(folder, final.name, f"{digest}{OF}{name}")
+            _enter(folder, final.name, digest)  # first, so that the list has every visible file
         os.replace(temporary, final)
     except OSError as error:
         if error.errno in _NO_ROOM:
@@ -262,14 +264,13 @@ _lists = _Lists()
 
 def _known(path: Path) -> set[str]:
     """Digests of a file in the lists of its folder."""
-    folders = (path.parent, path.parent / "private") if path.name in SCORES else (path.parent,)
+    folders = (path.parent, path.parent / "private")
     return set().union(*(_lists.of(folder).get(path.name, ()) for folder in folders))
 
 
-def _enter(path: Path, digest: str) -> None:
-    folder = private_folder(path.parent) if path.name in SCORES else path.parent
-    if digest not in _lists.of(folder).get(path.name, ()):
-        _append(folder, f"{_escaped(digest)}  {_escaped(path.name)}")
+def _enter(folder: Path, name: str, digest: str) -> None:
+    if digest not in _lists.of(folder).get(name, ()):
+        _append(folder, f"{_escaped(digest)}  {_escaped(name)}")
 
 
 def _escaped(name: str) -> str:
@@ -328,16 +329,20 @@ def end_last_line(path: Path) -> bool:
     return False
 
 
-def write_text(path: LocalPath, text: str, *, ours: bool = False, of: Place | None = None) -> None:
-    """Write a text file atomically; `ours` and `of` as in `atomic_path`."""
-    with atomic_path(path, ours=ours, of=of) as temporary:
+def write_text(
+    path: LocalPath, text: str, *, ours: bool = False, of: Place | None = None, scores: bool = False
+) -> None:
+    """Write a text file atomically; the other arguments as in `atomic_path`."""
+    with atomic_path(path, ours=ours, of=of, scores=scores) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: LocalPath, value: Any, *, ours: bool = False, of: Place | None = None) -> None:
-    """Write JSON atomically, indented for people; `ours` and `of` as in `atomic_path`."""
+def write_json(
+    path: LocalPath, value: Any, *, ours: bool = False, of: Place | None = None, scores: bool = False
+) -> None:
+    """Write JSON atomically, indented for people; the other arguments as in `atomic_path`."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(path, text, ours=ours, of=of)
+    write_text(path, text, ours=ours, of=of, scores=scores)
 
 
 def read_json(path: LocalPath) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from raymaskdp import config
 from raymaskdp.check import finite_or_none
@@ -31,6 +31,7 @@ from raymaskdp.privacy.keys import Key
 from raymaskdp.privacy.plan import PrivacyPlan
 
 FORMAT = 2
+T = TypeVar("T")
 _START = "0" * 64
 
 Release = tuple[str, int]
@@ -50,8 +51,26 @@ class Session:
 
     key: str
     data: str
-    circumstances: Mapping[str, str] = field(default_factory=dict)
+    circumstances: dict[str, str] = field(default_factory=dict)
     made_by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """The first line of a ledger."""
+
+    format: int
+    plan: PrivacyPlan
+    epsilon: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """A line that announces a step, with the clipping norm if it adapts."""
+
+    step: int
+    key: str
+    clipping_norm: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,8 +298,8 @@ def _read(path: Path) -> tuple[LedgerContent, str]:
     entries: list[dict[str, Any]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
+            entry = json.loads(line, parse_constant=_refuse)
+        except ValueError as error:
             raise Damaged(f"Line {number} of the ledger {path} is not JSON.") from error
         if not isinstance(entry, dict) or entry.pop("hash", None) != _hash(entry, head):
             raise Damaged(
@@ -299,30 +318,48 @@ def _content(path: Path, entries: list[dict[str, Any]]) -> LedgerContent:
         raise Damaged(
             f"The ledger {path} has the format {header.get('format')!r}; this version reads {FORMAT}."
         )
+    about = _built(_Header, header, path, 1)
     sessions: list[Session] = []
     releases: dict[Release, int] = {}
     norms: dict[Release, float] = {}
     reached = -1
     for number, entry in enumerate(lines, start=2):
         if "session" in entry:
-            sessions.append(Session(**entry["session"]))
+            sessions.append(_built(Session, entry["session"], path, number))
             continue
-        step, key = int(entry["step"]), str(entry["key"])
+        line = _built(_Line, entry, path, number)
+        step, key = line.step, line.key
         if not 0 <= step <= reached + 1:
             raise Damaged(f"The ledger {path} has a gap: line {number} is step {step} after step {reached}.")
         if not sessions or sessions[-1].key != key:
             raise Damaged(f"Line {number} of the ledger {path} has a key that no session before it has.")
+        if (key, step) in releases:
+            raise Damaged(f"Line {number} of the ledger {path} announces step {step} a second time.")
         reached = max(reached, step)
-        releases.setdefault((key, step), len(sessions) - 1)
-        if "clipping_norm" in entry:
-            norms.setdefault((key, step), float(entry["clipping_norm"]))
+        releases[key, step] = len(sessions) - 1
+        if line.clipping_norm is not None:
+            norms[key, step] = line.clipping_norm
     return LedgerContent(
-        plan=config.build(PrivacyPlan, header["plan"], where=f"the ledger {path}"),
-        claimed_epsilon=header["epsilon"],
+        plan=about.plan,
+        claimed_epsilon=about.epsilon,
         sessions=tuple(sessions),
         releases=releases,
         norms=norms,
     )
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number of JSON")
+
+
+def _built(cls: type[T], values: dict[str, Any], path: Path, number: int) -> T:
+    try:
+        return config.build(cls, values, where="a ledger")
+    except (UserError, TypeError, AttributeError) as error:
+        raise Damaged(
+            f"Line {number} of the ledger {path} does not have the content that training writes; restore the "
+            "ledger from a copy."
+        ) from error
 
 
 def _append(path: Path, entry: dict[str, Any], head: str) -> str:

@@ -102,7 +102,7 @@ def draw(results: pd.DataFrame, path: Path, *, classes: int, caption: str) -> No
     _dress(axes, curves, "AUROC" if areas else "top-1 accuracy")
     figure.text(0.5, -0.02, caption, ha="center", va="top", fontsize=8, color="#555555", wrap=True)
     for suffix in (".png", ".svg"):
-        with atomic_path(path.with_suffix(suffix)) as temporary:
+        with atomic_path(path.with_suffix(suffix), scores=True) as temporary:
             figure.savefig(temporary, dpi=160, bbox_inches="tight", metadata=without_date(suffix))
 
 

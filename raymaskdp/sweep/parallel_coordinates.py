@@ -65,7 +65,7 @@ def draw(lines: Sequence[Line], path: Path, *, measure: str, caption: str) -> No
     axes.axis("off")
     figure.text(0.5, -0.02, caption, ha="center", va="top", fontsize=8, color="#555555", wrap=True)
     for suffix in (".png", ".svg"):
-        with atomic_path(path.with_suffix(suffix)) as temporary:
+        with atomic_path(path.with_suffix(suffix), scores=True) as temporary:
             figure.savefig(temporary, dpi=160, bbox_inches="tight", metadata=without_date(suffix))
 
 

@@ -111,16 +111,16 @@ def write_up(
     config: SweepConfig, out: Path, planned: Sequence[Trial], results: pd.DataFrame, *, classes: int
 ) -> SweepResult:
     table = out / "results.parquet"
-    with atomic_path(table) as temporary:
+    with atomic_path(table, scores=True) as temporary:
         results.to_parquet(temporary, index=False)
-    with atomic_path(out / "results.csv") as temporary:
+    with atomic_path(out / "results.csv", scores=True) as temporary:
         results.to_csv(temporary, index=False)
     shown = plotted(results)
     frontier.draw(shown, out / "frontier", classes=classes, caption=_caption(config, shown))
     best = _best(config, planned, results)
     cost = replace(NOTHING, not_private=int((results["mechanism"] == "sgd").sum()), tuning=config.tuning)
     if best is not None:
-        write_text(out / "best.yaml", configuration.to_yaml(best.config))
+        write_text(out / "best.yaml", configuration.to_yaml(best.config), scores=True)
         cost = selection_cost_of(config, planned, results, best.config)
     return SweepResult(
         out=str(out),

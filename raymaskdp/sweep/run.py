@@ -50,7 +50,7 @@ def sweep(config: SweepConfig) -> SweepResult:
     make_folder(out)
     write_text(out / "sweep.yaml", configuration.to_yaml(config))
     source = config.published.source if config.published else None
-    write_json(about, {"digest": digest, "published": source, "result": None})
+    write_json(about, {"digest": digest, "published": source, "result": None}, scores=True)
     events.write("sweep begins", sweep=digest[:12])
     planned = list(_drawn_once(config, out) if config.pays else trials(config))
     points, outcomes = [], {}
@@ -67,7 +67,8 @@ def sweep(config: SweepConfig) -> SweepResult:
             planned.append(trial)
     results = table_of(config, planned, outcomes)
     result = write_up(config, out, planned, results, classes=len(store.classes))
-    write_json(about, {"digest": digest, "published": source, "result": configuration.to_dict(result)})
+    whole = {"digest": digest, "published": source, "result": configuration.to_dict(result)}
+    write_json(about, whole, scores=True)
     events.write("sweep ends", sweep=digest[:12])  # the number of trials may be random, and private
     return result
 

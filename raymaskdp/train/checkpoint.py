@@ -5,6 +5,7 @@ One file, so that it is complete or absent; safetensors, so that loading execute
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,27 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     average: Mapping[str, Tensor]
     clipping_norm: Tensor | None = None
+
+
+def frozen_digests(model: nn.Module) -> dict[str, str]:
+    """SHA-256 (hex) of everything in a model's state that is not trained, by name."""
+    return {
+        name: hashlib.sha256(
+            value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+        ).hexdigest()
+        for name, value in model.state_dict(keep_vars=True).items()
+        if isinstance(value, Tensor) and not (isinstance(value, nn.Parameter) and value.requires_grad)
+    }
+
+
+def require_frozen(model: nn.Module, digests: Mapping[str, str]) -> None:
+    """Raise `UserError` if what is not trained has changed, and would be published without noise."""
+    changed = [name for name, digest in frozen_digests(model).items() if digests.get(name) != digest]
+    if changed:
+        raise UserError(
+            f"{changed[0]!r} of the model is not trained but changed during training, so it would tell of "
+            "records without noise; keep parameters and buffers as they are in the forward pass."
+        )
 
 
 def save(path: Path, state: TrainingState, *, step: int, identity: Identity, made_by: str) -> None:

@@ -130,7 +130,7 @@ def evaluate(
     )
     if earlier is not None:
         result = _compared(result, str(baseline), earlier, store, config.split)
-    write_json(folder / "evaluation.json", asdict(result))
+    write_json(folder / "evaluation.json", asdict(result), scores=True)
     return result
 
 

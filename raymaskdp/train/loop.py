@@ -100,6 +100,7 @@ def _run(
     start, made_by = checkpoint.load(job.checkpoint_file, state, identity=job.identity)
     if norm is not None:
         plan = plan.at(float(norm))
+    frozen = checkpoint.frozen_digests(setup.model)
     features = inputs.digest() if isinstance(inputs, FeatureInputs) else None
     session = begin(job, worker, setup.store, Start(start, made_by, plan.clipping_norm, features))
     key, end, ledger = session.key, session.end, session.ledger
@@ -151,6 +152,8 @@ def _run(
             leaves_at, asked = worker.leaves_at(), time.monotonic()
             due = due or leaves_at is not None
         if first and due:
+            if plan.mechanism != "sgd":
+                checkpoint.require_frozen(setup.model, frozen)
             checkpoint.save(
                 job.checkpoint_file, state, step=step + 1, identity=job.identity, made_by=key.fingerprint
             )

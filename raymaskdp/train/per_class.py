@@ -46,5 +46,5 @@ def draw_change(change: Mapping[str, float], shares: Mapping[str, float], path: 
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     for suffix in (".png", ".svg"):
-        with atomic_path(path.with_suffix(suffix)) as temporary:
+        with atomic_path(path.with_suffix(suffix), scores=True) as temporary:
             figure.savefig(temporary, dpi=160, metadata={"Date": None} if suffix == ".svg" else None)

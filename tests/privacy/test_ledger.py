@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from raymaskdp.errors import UserError
+from raymaskdp.errors import Damaged, UserError
 from raymaskdp.privacy import Key, Ledger, PrivacyPlan, commands, read_ledger
 
 KEY = Key(secret=bytes(32))
@@ -211,6 +213,46 @@ def test_tampering_is_noticed(tmp_path, tamper, says):
     path.write_text("".join(line + "\n" for line in tamper(path.read_text().splitlines())))
     with pytest.raises(UserError, match=says):
         commands.verify(path, expected_steps=4)
+
+
+def rewritten(lines: list[str], number: int, change: Callable[[dict], object]) -> list[str]:
+    """A ledger whose owner changed a line and all hashes."""
+    entries = [json.loads(line) for line in lines]
+    change(entries[number])
+    head, found = "0" * 64, []
+    for entry in entries:
+        del entry["hash"]
+        head = hashlib.sha256(f"{head}\n{json.dumps(entry, sort_keys=True)}".encode()).hexdigest()
+        found.append(json.dumps({**entry, "hash": head}, sort_keys=True))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "change"),
+    [
+        (0, lambda entry: entry.update(epsilon=math.nan)),
+        (0, lambda entry: entry.update(epsilon="a")),
+        (0, lambda entry: entry.pop("plan")),
+        (0, lambda entry: entry["plan"].update(noise_multiplier=math.inf)),
+        (0, lambda entry: entry["plan"].update(unknown=1)),
+        (1, lambda entry: entry["session"].pop("key")),
+        (1, lambda entry: entry.update(session=[])),
+        (2, lambda entry: entry.update(step=0.9)),
+        (2, lambda entry: entry.update(step=None)),
+        (2, lambda entry: entry.update(clipping_norm="a")),
+        (3, lambda entry: entry.update(step=0)),  # a second time
+    ],
+)
+def test_a_line_of_another_form_is_refused_in_a_sentence(tmp_path, number, change):
+    """With all hashes made again, so that only its content is wrong."""
+    path = tmp_path / "ledger.jsonl"
+    ledger_at(path, 4)
+    lines = path.read_text().splitlines()
+    path.write_text("".join(line + "\n" for line in rewritten(lines, 0, lambda entry: None)))
+    commands.verify(path)
+    path.write_text("".join(line + "\n" for line in rewritten(lines, number, change)))
+    with pytest.raises(Damaged, match=rf"[Ll]ine {number + 1} of the ledger"):
+        commands.verify(path)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "[]\n", '{"hash": 3}\n', "half a li"])

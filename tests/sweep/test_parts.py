@@ -11,6 +11,7 @@ import pytest
 
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
+from raymaskdp.files import MADE, write_json
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.sweep import SweepConfig, frontier, trials
 from raymaskdp.sweep.results import plotted
@@ -104,6 +105,16 @@ def test_frontier_has_every_mechanism_side_by_side(tmp_path) -> None:
     frontier.draw(results, tmp_path / "again", classes=8, caption="A caption.")
     assert "<svg" in svg
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "frontier.png").read_bytes()
+
+
+def test_digests_of_scores_are_in_the_private_list(tmp_path: Path) -> None:
+    """With a digest anyone could test guesses of a small table."""
+    for name, scores in (("settings.json", False), ("results.json", True)):
+        write_json(tmp_path / name, {"score": 0.5}, scores=scores)
+        write_json(tmp_path / name, {"score": 0.5}, scores=scores)  # known as its own
+    assert "settings.json" in (tmp_path / MADE).read_text()
+    assert "results.json" not in (tmp_path / MADE).read_text()
+    assert "results.json" in (tmp_path / "private" / MADE).read_text()
 
 
 def test_the_bill_grows_with_what_is_published() -> None:

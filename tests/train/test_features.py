@@ -18,7 +18,7 @@ from raymaskdp.privacy import Key
 from raymaskdp.train import ClipStore, TrainConfig, train
 from raymaskdp.train.data.batches import PixelInputs
 from raymaskdp.train.data.clips import records_of
-from raymaskdp.train.features import cached_features, features_path
+from raymaskdp.train.features import _Stage, cached_features, features_path
 from raymaskdp.train.run.setup import initial_model
 
 KEY = Key(secret=bytes(range(32)))
@@ -192,6 +192,33 @@ def test_a_backbone_with_state_is_refused(linear, tmp_path, kind, says) -> None:
         cached_features(pixels, model, linear.model)
     assert not features_path(pixels, model, linear.model).exists()
     assert all(torch.equal(value, buffers[name]) for name, value in model.named_buffers())
+
+
+class Late(AfterItsTest):
+    """Keeps something that counts from the sixth record on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.passes = torch.zeros(3), 0
+
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        colours = self.colours(clips)
+        self.passes += 1
+        before, self.last = self.last, colours.mean(0).detach()
+        return self.stem(colours - before if self.passes > 12 else colours)
+
+
+def test_a_worker_compares_the_first_record_again_after_many(linear) -> None:
+    store = ClipStore.open(linear.data)
+    pixels = PixelInputs(store, records_of(store.split("train"), "video"), linear.clips)
+    stage = _Stage(pixels, Late(), 0.0)
+
+    def compute() -> None:
+        for record in range(len(pixels.records)):
+            stage({"name": record})
+
+    with pytest.raises(UserError, match="other features after another record has passed"):
+        compute()
 
 
 def test_a_backbone_without_state_keeps_what_is_published(linear) -> None:

@@ -23,11 +23,12 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from torch import nn
 
 from raymaskdp.errors import UserError
-from raymaskdp.files import MADE, SCORES, sha256_file
+from raymaskdp.files import MADE, sha256_file
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.privacy.prices.accounting import composed_cost
 from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, evaluate, loop, prepare, train
+from raymaskdp.train.data.batches import FeatureInputs
 from raymaskdp.train.guarantee import step_circumstances
 from raymaskdp.train.guarantee.agreement import digest_of_all, require_agreement
 from raymaskdp.train.guarantee.check import budget_of, verify
@@ -61,9 +62,10 @@ def adjacent(store_path: Path, copy: Path, record: int) -> Path:
 def left_out_of_copies() -> list[str]:
     """The patterns of the one command that all pages give for a copy to publish."""
     pages = ("docs/train.md", "docs/privacy-guarantee.md", "docs/sweep.md")
-    commands = [re.findall(r"rsync -a (.*) RUN/ COPY/", (ROOT / page).read_text()) for page in pages]
+    commands = [re.findall(r"rsync -r (.*) RUN/ COPY/", (ROOT / page).read_text()) for page in pages]
     assert [len(found) for found in commands] == [1, 1, 1]
     assert len({found[0] for found in commands}) == 1
+    assert {"private", "wandb"} < set(shlex.split(commands[0][0]))  # and -r copies no times of files
     return [word for word in shlex.split(commands[0][0]) if word != "--exclude"]
 
 
@@ -109,7 +111,8 @@ def test_adjacent_stores_publish_the_same_but_for_noise(base, store_path, tmp_pa
     absent = next(record for record in range(plan.num_records) if record not in drawn)
     run = scored(train(base, key=KEY).run)
     first = published(run)
-    scores = [run / name for name in SCORES]
+    scores = [run / "evaluation.json", *run.glob("per_class_change.*")]
+    assert len(scores) == 3
     assert not any(sha256_file(path) in (run / MADE).read_text() for path in scores)
     assert not {path.name for path in scores} & first.keys()
     evaluate(run, split="train", views=1)  # it still recognizes its own files
@@ -120,6 +123,44 @@ def test_adjacent_stores_publish_the_same_but_for_noise(base, store_path, tmp_pa
     second = published(scored(train(base, key=KEY).run))
     assert first.keys() == second.keys() > {"ledger.jsonl", "checkpoint.safetensors about", "tensorboard"}
     assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_cached_features_are_committed_to_and_not_told(base, store_path, tmp_path) -> None:
+    """The ledger has no digest of them, with which anyone could test a guess of a video."""
+    linear = changed(base, scheme="linear", seed=29)
+    ledger = Path(train(linear, key=KEY).run) / "ledger.jsonl"
+    store = ClipStore.open(store_path)
+    (committed,) = {one.circumstances["features"] for one in read_ledger(ledger).sessions}
+    inputs, _ = set_up(linear).open_inputs(torch.device("cpu"))
+    assert isinstance(inputs, FeatureInputs)
+    assert committed == KEY.commit("features", inputs.digest())
+    digests = {inputs.digest(), store.fingerprint, *(video.frames_sha256 for video in store.videos)}
+    assert not any(digest in ledger.read_text() for digest in digests)
+
+
+class Late(nn.Module):
+    """A frozen parameter takes up what passes, but not during the tests before the first step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.passes = model, 0
+        self.seen = nn.Parameter(torch.zeros(3), requires_grad=False)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        if self.passes > 100:
+            self.seen.data += clips.detach().mean((0, 2, 3, 4))
+        return self.inner(clips)
+
+
+def test_what_is_not_trained_is_not_saved_if_it_changes(base, monkeypatch) -> None:
+    monkeypatch.setattr(setup, "initial_model", lambda config, store: Late(initial_model(config, store)))
+    long = changed(base, steps=60, privacy__mechanism="multiclip", compute__checkpoint_every=60)
+    with pytest.raises(UserError, match="'seen' of the model is not trained but changed during training"):
+        train(long)
+    assert not set_up(long).job.checkpoint_file.exists()
+    without = changed(long, privacy__mechanism="sgd", privacy__noise_multiplier=None)
+    assert train(without).updates == 60  # nothing is promised
 
 
 def test_the_owner_can_still_check_the_data(base, store_path, tmp_path) -> None:
@@ -197,6 +238,40 @@ def test_a_folder_that_the_driver_cannot_see_is_refused_before_the_first_step(ba
     with pytest.raises(UserError, match=r"Worker 0 cannot see the run's folder; give an out that"):
         loop.run(job, Worker())
     assert not job.ledger_file.exists()
+
+
+def other_data(base: TrainConfig, folder: Path) -> TrainConfig:
+    return changed(base, data=adjacent(Path(base.data), folder / "adjacent", 0))
+
+
+def other_checkpoint(base: TrainConfig, folder: Path) -> TrainConfig:
+    stopped(started(base, KEY), 3)
+    return base
+
+
+@pytest.mark.parametrize(
+    ("other", "fact"),
+    [
+        (other_data, "the data"),
+        (other_checkpoint, "the checkpoint"),
+        (lambda base, folder: changed(base, privacy__noise_multiplier=2.0), "the plan"),
+        (lambda base, folder: changed(base, optimizer__learning_rate=0.1), "the settings"),
+    ],
+)
+def test_workers_that_differ_in_anything_are_refused_before_the_first_step(
+    base, tmp_path, other, fact
+) -> None:
+    """Each with the same key, in folders that are not the same."""
+    elsewhere = other(changed(base, out=tmp_path / "other node"), tmp_path)
+    jobs = [started(base, KEY), started(elsewhere, KEY)]
+
+    def work(rank: int, all_reduce: Callable[[torch.Tensor], None]) -> None:
+        loop.run(jobs[rank], Worker(rank, 2, all_reduce))
+
+    failures = together(2, work)
+    assert len(failures) == 2
+    assert all(f"Worker 1 does not have {fact} of worker 0" in str(failure) for failure in failures)
+    assert not jobs[0].ledger_file.exists()
 
 
 @pytest.mark.parametrize("name", ["the checkpoint", "the plan", "the data"])

@@ -121,6 +121,13 @@ def test_a_ledger_that_is_cut_short_is_noticed_beside_its_result(base, tmp_path)
     assert verify(tmp_path / "ledger.jsonl").steps_spent == base.steps - 2
 
 
+def test_a_ledger_of_another_plan_is_noticed_beside_its_own(base) -> None:
+    run, other = (Path(train(changed(base, privacy__noise_multiplier=s)).run) for s in (1.0, 9.0))
+    shutil.copy(other / "ledger.jsonl", run / "ledger.jsonl")
+    with pytest.raises(UserError, match=r"is of another plan than .*plan\.json beside it"):
+        verify(run)
+
+
 def test_the_report_has_the_price_of_the_model_and_not_of_its_last_run(base) -> None:
     first = train(base)
     second = train(changed(base, init=Path(first.run) / "model.safetensors", steps=4))

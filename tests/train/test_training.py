@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -340,12 +341,16 @@ def test_a_warned_worker_makes_no_step_that_would_be_lost(base, monkeypatch) -> 
     job.key_file.write_bytes(KEY.secret)
     far, near = time.time() + 1000, time.time() - 1
     answers = iter([None, far, near, near, None, None])
-    times = []
-    loop.run(job, Worker(leaves_at=lambda: next(answers)), lambda report: times.append(time.monotonic()))
-    took = np.diff(times)
-    assert took[2] > 1  # between the third step, which heard that the end is here, and the fourth
-    assert np.delete(took, 2).max() < 1
-    assert read_ledger(job.ledger_file).steps_spent == len(times)
+    steps: list[StepReport] = []
+    waits = []
+
+    def sleep(seconds: float) -> None:
+        waits.append((len(steps), seconds))
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=sleep))
+    loop.run(job, Worker(leaves_at=lambda: next(answers)), steps.append)
+    assert waits == [(3, 1.0)]  # between the third step, which heard that the end is here, and the fourth
+    assert read_ledger(job.ledger_file).steps_spent == len(steps) == 6
 
 
 def test_tensorboard_gets_the_public_curve_and_no_clock(base) -> None:

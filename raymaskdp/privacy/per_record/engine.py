@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy.choices import MOST_RECORDS
@@ -21,8 +22,8 @@ from raymaskdp.privacy.per_record.adaptive import COUNT, AdaptiveClipping
 from raymaskdp.privacy.per_record.clipped_sum import ClippedSum
 from raymaskdp.privacy.per_record.clipping import Clipping
 from raymaskdp.privacy.per_record.layers import refuse_mixing, rule_for
-from raymaskdp.privacy.per_record.record_independence import poisonings, prove_apart
-from raymaskdp.privacy.per_record.recording import Recording, WatchedLayer
+from raymaskdp.privacy.per_record.record_independence import poisonings, prove_apart, same
+from raymaskdp.privacy.per_record.recording import Recording, WatchedLayer, not_finite, rows
 
 if TYPE_CHECKING:
     from raymaskdp.privacy.plan import PrivacyPlan
@@ -44,7 +45,7 @@ class GradientEngine:
         self._model = model
         self._clipping: Clipping | None = plan.make_clipping()
         self._weights_V = plan.view_weights
-        self._draws = plan.adjacency != "add-remove"  # whether the model may draw random numbers
+        self._may_be_missing = plan.adjacency == "add-remove"
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self._parameters:
             raise UserError(
@@ -65,7 +66,7 @@ class GradientEngine:
         groups = [0] * len(trainable) if self._clipping is None else self._clipping.groups(trainable)
         self._group_of = dict(zip(trainable, groups, strict=True))
         self._proven: dict[tuple[str, int], int] = {}  # use -> most records shown to stay apart
-        self._apart = 0  # most records that the forward pass was shown to keep apart
+        self._apart: dict[object, set[tuple[int, object]]] = {}  # modes -> batches shown to stay apart
         self._recording: Recording | None = None
 
     @property
@@ -135,16 +136,14 @@ class GradientEngine:
         self._recording = recording
 
         def prove(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if num_records > self._apart and not recording.paused:
-                with recording.pause():
-                    prove_apart(model, args, kwargs, records=num_records, draws=self._draws)
+            if not recording.paused:
+                self._prove_apart(recording, args, kwargs)
             recording.called = True
 
         hook = self._model.register_forward_pre_hook(prove, prepend=True, with_kwargs=True)
         try:
             with recording:
                 yield
-            self._apart = max(self._apart, num_records)
         finally:
             hook.remove()
             self._recording = None
@@ -182,6 +181,30 @@ class GradientEngine:
             recording.backward(losses_NV, weights_NV)
             return self._finish(recording)
 
+    def _prove_apart(self, recording: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Test the forward pass: for every kind of batch once, and for the largest of a kind thoroughly.
+
+        Batches are of one kind if the model is the same, in the same modes, with the same other arguments.
+        """
+        leaves, tree = tree_flatten((args, kwargs))
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves if isinstance(leaf, Tensor))
+        others = tuple(repr(leaf) for leaf in leaves if not isinstance(leaf, Tensor))
+        modules = tuple((id(one), one.training, len(one._forward_hooks)) for one in self._model.modules())
+        proven = self._apart.setdefault((modules, str(tree), others), set())
+        if (recording.records, shapes) in proven:
+            return
+        thorough = recording.records > max((records for records, _ in proven), default=0)
+        with recording.pause():
+            prove_apart(
+                self._model,
+                args,
+                kwargs,
+                records=recording.records,
+                may_be_missing=self._may_be_missing,
+                thorough=thorough,
+            )
+        proven.add((recording.records, shapes))
+
     def _view_weights(self, losses_NV: Tensor, clip_weights_NK: Tensor | None) -> Tensor:
         records, views = losses_NV.shape
         signed = any(weight < 0 for weight in self._weights_V)
@@ -214,7 +237,8 @@ class GradientEngine:
         The losses of some records get the gradient NaN and all others zero. NaN times anything is NaN, so
         it reaches every row that those losses depend on, whatever the weights are. A NaN in another
         record's rows is a layer that mixes records, or a layout that is not record-major. Over all subsets,
-        every record is once poisoned while any given other is not.
+        every record is once poisoned while any given other is not. A backward pass may drop NaN, so one
+        half of the records also get larger gradients instead.
         """
         created = set(recording.created)
         if all(recording.records <= self._proven.get(use, 1) for use in created):
@@ -223,12 +247,13 @@ class GradientEngine:
         for poisoned_N in poisonings(recording.records):
             clean_N = ~poisoned_N.to(losses_NV.device)
             weights_NV = torch.zeros_like(losses_NV).masked_fill(~clean_N[:, None], torch.nan)
-            touched = recording.not_finite(losses_NV, weights_NV, clean_N)
+            touched = recording.probe(losses_NV, weights_NV, clean_N, not_finite)
             if not any(bool(bad.any()) for _, bad in touched):
                 continue
             proven = False
             # It may also be a faulty record, whose gradients are not finite even with the weight zero.
-            by_themselves = recording.not_finite(losses_NV, torch.zeros_like(losses_NV), clean_N)
+            none_NV = torch.zeros_like(losses_NV)
+            by_themselves = recording.probe(losses_NV, none_NV, clean_N, not_finite)
             for (place, bad), (_, anyway) in zip(touched, by_themselves, strict=True):
                 if bool((bad & ~anyway).any()):
                     raise UserError(
@@ -236,8 +261,24 @@ class GradientEngine:
                         "batch, or this layer's leading dimension is not the batch (use batch_first layouts)."
                     )
         if proven:
+            self._compare_halves(recording, losses_NV)
             for use in created:
                 self._proven[use] = max(recording.records, self._proven.get(use, 0))
+
+    def _compare_halves(self, recording: Recording, losses_NV: Tensor) -> None:
+        """Raise `UserError` if larger gradients of half of the records change those of the others."""
+        clean_N = ~next(poisonings(recording.records)).to(losses_NV.device)
+        ones_NV = torch.ones_like(losses_NV)
+        large_NV = torch.where(clean_N[:, None], ones_NV, 1024 * ones_NV)
+        before = recording.probe(losses_NV, ones_NV, clean_N, rows)
+        after = recording.probe(losses_NV, large_NV, clean_N, rows)
+        exact = losses_NV.device.type == "cpu"
+        for (place, one), (_, other) in zip(before, after, strict=True):
+            if not same(one, other, exact=exact):
+                raise UserError(
+                    f"Records do not stay apart at {place}: in the backward pass the gradients of one record "
+                    "depend on those of others; remove hooks and functions that combine gradients."
+                )
 
     def _finish(self, recording: Recording) -> ClippedSum:
         found = recording.gradients()

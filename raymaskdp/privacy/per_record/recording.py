@@ -55,6 +55,18 @@ class _Tap(torch.autograd.Function):
         return (grads[0] if ctx.needs_input_grad[0] else None), None, None, None
 
 
+def not_finite(gradients: Tensor) -> Tensor:
+    """Positions with a number that is not finite, bool."""
+    bad = ~gradients.isfinite()
+    return bad.any(-1) if bad.dim() > 1 else bad
+
+
+def rows(gradients: Tensor) -> Tensor:
+    """Two numbers for every row, float64 [rows, 2], which differ if rows do."""
+    wide = gradients.double().reshape(len(gradients), -1)
+    return torch.stack([wide.sum(1), wide.square().sum(1)], 1)
+
+
 class Recording:
     """The data of one forward and backward pass, stored here and not on the model."""
 
@@ -76,6 +88,7 @@ class Recording:
         self._found: dict[str, list[RecordGradients]] = {}
         self._strays: list[str] = []
         self._probed: list[tuple[str, Tensor]] | None = None  # while looking for mixed records
+        self._look: Callable[[Tensor], Tensor] = not_finite
         self._in_backward = False
         self._signed = False
         self._swapped: dict[int, dict[str, nn.Parameter]] = {}
@@ -118,14 +131,16 @@ class Recording:
         self._signed = bool((weights_NV < 0).any())
         self._run(losses_NV, weights_NV, retain_graph=False)
 
-    def not_finite(self, losses_NV: Tensor, weights_NV: Tensor, of_N: Tensor) -> list[tuple[str, Tensor]]:
-        """Where the records `of_N` (bool) get gradients that are not finite: places, positions in them."""
-        self._probed = found = list[tuple[str, Tensor]]()
+    def probe(
+        self, losses_NV: Tensor, weights_NV: Tensor, of_N: Tensor, look: Callable[[Tensor], Tensor]
+    ) -> list[tuple[str, Tensor]]:
+        """What `look` makes of the gradients of the records `of_N` (bool), place by place."""
+        self._look, self._probed = look, (found := list[tuple[str, Tensor]]())
         try:
             self._run(losses_NV, weights_NV, retain_graph=True)
         finally:
             self._probed = None
-        return [(place, bad[of_N.repeat_interleave(len(bad) // self.records)]) for place, bad in found]
+        return [(place, seen[of_N.repeat_interleave(len(seen) // self.records)]) for place, seen in found]
 
     def gradients(self) -> dict[str, RecordGradients]:
         """The per-record gradients by parameter; several uses of one parameter are added up."""
@@ -250,7 +265,6 @@ class Recording:
             if self._probed is None:
                 receive(inputs, gradients)
                 return
-            bad = ~gradients.isfinite()
-            self._probed.append((place, bad.any(-1) if bad.dim() > 1 else bad))
+            self._probed.append((place, self._look(gradients)))
 
         return _Tap.apply(outputs, inputs, self._anchor.to(outputs.device), sort)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from raymaskdp import config as configuration
 from raymaskdp.errors import UserError
-from raymaskdp.privacy import Key, commands, read_ledger
+from raymaskdp.privacy import Key, PrivacyPlan, commands, read_ledger
 from raymaskdp.privacy.budget import BudgetResult, CountedRun, Limit, budget, count_run
 from raymaskdp.privacy.commands import VerifyResult
 from raymaskdp.train.config import TrainConfig
@@ -32,6 +32,9 @@ def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None 
         fingerprint=fingerprint,
         key=Key.load(ledger.parent / "private" / "key"),
     )
+    plan = ledger.parent / "plan.json"
+    if plan.is_file() and configuration.read_back(PrivacyPlan, plan) != read_ledger(ledger).plan:
+        raise UserError(f"The ledger {ledger} is of another plan than {plan} beside it; restore both.")
     finished = expected_steps is None and (ledger.parent / "result.json").is_file()
     # A finished run has spent its plan, including steps that were repeated and counted again.
     if finished and found.steps_spent < found.steps_planned:
