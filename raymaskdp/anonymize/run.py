@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,13 +119,7 @@ def anonymize(
     if config.pieces is not None:
         keep_apart(_given_pieces(config.pieces, out), source, found.records, writes="The folder of pieces")
     require_sources(found.records)
-    _check_paths(config)
-    people_detector(config.verify)  # unusable networks are detected here, not in every worker
-    configured_networks(config.pose)
-    if config.body is not None:
-        load_body(config.body)
-    if config.pose.source == "mediapipe":
-        BlazePose(config.pose.landmarks)
+    _require_usable(config)
     home = folders.home_of(out)
     with _locked(home) as work:
         config_sha256 = config.digest()
@@ -153,10 +147,8 @@ def anonymize(
         }
         todo = []
         for record in records:
-            row = earlier.finished(record, rows.get(record.video_id), config_sha256)
-            known = row or earlier.unchanged(record, rows.get(record.video_id), config_sha256)
-            released = () if known is None else decisions.accepted(decided, known)
-            if row is None or decisions.overruled(released, row):
+            row, released = _known(record, rows.get(record.video_id), earlier, decided, config_sha256)
+            if row is None:
                 identity.require_same(out, record, rows.get(record.video_id), earlier.about(record))
                 earlier.require_free(record, rows.get(record.video_id))
                 shares = sharing.get(record.video_id)
@@ -175,11 +167,9 @@ def anonymize(
         unfinished = {item.record.video_id for item in todo}
         observed = {
             camera: [
-                shared_background.observation_path(
-                    plates, camera, rows[record.video_id].source_sha256, config_sha256
-                )
-                for record in some
-                if record.video_id not in unfinished
+                shared_background.observation_path(plates, camera, rows[name].source_sha256, config_sha256)
+                for name in (record.video_id for record in some)
+                if name not in unfinished
             ]
             for camera, some in donors.items()
         }
@@ -192,7 +182,6 @@ def anonymize(
             in_vain = _collect(items, len(todo), rows, out, config_sha256, bar)
         if pieces is not None:
             remove_scratch(pieces)  # all videos are decided; a killed run keeps it
-    stays = tuple(rows[name] for name in in_vain)
     chosen = tuple((rows | in_vain)[record.video_id] for record in records)
     counts = Counter(row.status for row in chosen)
     events.write("anonymize ends", **{str(status): count for status, count in counts.items()})
@@ -208,11 +197,36 @@ def anonymize(
         notes=(
             *notes.ignored(found.left_out),
             *notes.listed_again(again),
-            *notes.kept_verdicts(stays),
+            *notes.kept_verdicts(rows[name] for name in in_vain),
             *notes.without_checksums(chosen),
             *doubles((row.video_id, row.source_sha256) for row in rows.values()),
         ),
     )
+
+
+def _require_usable(config: AnonymizeConfig) -> None:
+    """Detect unusable files and networks here, not in every worker; raises `UserError`."""
+    _check_paths(config)
+    people_detector(config.verify)
+    configured_networks(config.pose)
+    if config.body is not None:
+        load_body(config.body)
+    if config.pose.source == "mediapipe":
+        BlazePose(config.pose.landmarks)
+
+
+def _known(
+    record: VideoRecord,
+    old: Row | None,
+    earlier: PreviousRun,
+    decided: Sequence[decisions.Decision],
+    config_sha256: str,
+) -> tuple[Row | None, tuple[str, ...]]:
+    """The row of a video that needs no work, None otherwise; and the reasons that a reviewer released."""
+    row = earlier.finished(record, old, config_sha256)
+    known = row or earlier.unchanged(record, old, config_sha256)
+    released = () if known is None else decisions.accepted(decided, known)
+    return (None if row is None or decisions.overruled(released, row) else row), released
 
 
 def _given_pieces(folder: Path, out: Place) -> Path:
