@@ -112,6 +112,8 @@ def on_ray(
             raise UserError(refusal)
 
         def run(tasks: Tasks, stages: Sequence[Stage]) -> Iterator[tuple[str, Any]]:
+            if not tasks:
+                return
             rows = [{"name": name, "task": pickle.dumps(task)} for name, task in tasks.items()]
             some = operators(stages, config)
             needs = _needs([needs for needs, _ in some], len(rows), joined=joined)
