@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -36,3 +39,24 @@ def test_the_result_is_a_table_and_json() -> None:
     result = PoolsResult(machine="m", items=40, seconds={"find": 6.0}, rows=(row,))
     assert "| one operator | 3 | 20% | 19% | 0.3 |" in str(result)
     assert json.loads(json.dumps(config.to_dict(result)))["rows"][0]["busy"] == 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_both_ways_run_the_same_items() -> None:
+    """In a process of its own, because it starts a cluster with resources that are not there."""
+    settings = ["cpus=6", "gpus=1", "items=10", "find=0.3", "refine=0.1", "compose=0.1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "raymaskdp", "benchmark", "pools", *settings, "--json"],
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=True,
+    )
+    result = json.loads(done.stdout)
+    assert result["items"] == 10
+    split, fused = result["rows"]
+    assert (len(split["workers"]), len(fused["workers"])) == (3, 1)
+    for row in (split, fused):
+        assert 0 < row["busy"] <= 1
