@@ -87,7 +87,7 @@ class AnonymizeResult:
         left_out = (row for row in self.rows if row.status != "done")
         lines += [f"  {row.status}: {row.video_id}: {row.reason}" for row in left_out]
         lines += [f"  note: {note}" for note in self.notes]
-        if self.done:
+        if self.done and isinstance(self.out, Path):
             lines.append(f"  next: raymaskdp sheet {self.out} --out sheet.png, to look at them")
         return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 An action without its object is another action. A real object before a person is inside the person's mask, and
 its box often contains a hand or a shoe, so none of its pixels can stay. A plain solid of its kind is drawn
-instead. It depends on the detector's class and boxes alone.
+instead. It depends on the detector's class and boxes, and on the masks of people, but on no pixel.
 
 Shape suffixes: N drawn objects, T frames, 4 coordinates (x0, y0, x1, y1 in pixels), B bytes of a packed mask,
 h×w a patch of a frame.
@@ -17,6 +17,7 @@ from enum import IntEnum
 import numpy as np
 from scipy.ndimage import binary_dilation, median_filter
 
+from raymaskdp.anonymize.compose.kept_objects import LEAST_SCORE, REACH
 from raymaskdp.anonymize.people.masks import Patch
 from raymaskdp.anonymize.people.networks.nanodet import BoxDetections
 from raymaskdp.anonymize.people.people import packed_size
@@ -59,8 +60,8 @@ POWERS: Mapping[Solid, tuple[float, float]] = {
 }
 """Exponents of an outline |x|^a + |y|^b ≤ 1 in its box."""
 
-LEAST_BEST, LEAST_SCORE = 0.5, 0.25
-"""Least score of an object's best detection, and of its others. In 53 real clips 11 tracks had a best score
+LEAST_BEST = 0.5
+"""Least score of an object's best detection; that of its others is `LEAST_SCORE`. In 53 real clips 11 tracks had a best score
 of 0.5: eight were such objects, two were a round clock, and one was a number in the picture. Below it, half
 were wrong."""
 
@@ -69,9 +70,6 @@ LEAST_HITS = 3
 
 GAP_S = 0.5
 """Longest time without a detection, seconds."""
-
-REACH = 2.0
-"""Largest motion of an object between two detections, in longer sides of its box."""
 
 COVERED = 0.25
 """Share of an object under people's masks from which it is drawn."""
