@@ -61,9 +61,9 @@ POWERS: Mapping[Solid, tuple[float, float]] = {
 """Exponents of an outline |x|^a + |y|^b ≤ 1 in its box."""
 
 LEAST_BEST = 0.5
-"""Least score of an object's best detection; that of its others is `LEAST_SCORE`. In 53 real clips 11 tracks had a best score
-of 0.5: eight were such objects, two were a round clock, and one was a number in the picture. Below it, half
-were wrong."""
+"""Least score of an object's best detection; that of its others is `LEAST_SCORE`. In 53 real clips 11 tracks
+had a best score of 0.5: eight were such objects, two were a round clock, and one was a number in the picture.
+Below it, half were wrong."""
 
 LEAST_HITS = 3
 """Least number of detections of an object. Hands and shoes are taken for objects in single frames."""
