@@ -197,7 +197,7 @@ def anonymize(
         notes=(
             *notes.ignored(found.left_out),
             *notes.listed_again(again),
-            *notes.kept_verdicts(rows[name] for name in in_vain),
+            *notes.kept_verdicts([rows[name] for name in in_vain]),
             *notes.without_checksums(chosen),
             *doubles((row.video_id, row.source_sha256) for row in rows.values()),
         ),

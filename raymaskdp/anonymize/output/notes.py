@@ -23,7 +23,7 @@ def _few(names: Sequence[str]) -> str:
     return f"{', '.join(map(places.visible, names[:NAMED]))}{more}"
 
 
-def kept_verdicts(rows: Iterable[Row]) -> Iterator[str]:
+def kept_verdicts(rows: Collection[Row]) -> Iterator[str]:
     """A note that earlier outputs of videos that failed now are kept, by verdict."""
     for status, kept in (("done", "with its files"), ("quarantined", "held back")):
         names = [row.video_id for row in rows if row.status == status]
