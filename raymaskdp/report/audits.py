@@ -36,7 +36,7 @@ class Plot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class ShownAudit:
     """One audit, with its plots."""
 
     name: str
@@ -49,19 +49,19 @@ class Shown:
         return isinstance(self.outcome, AnonymizationAudit)
 
 
-def read_all(root: Path, damaged: list[str]) -> tuple[Shown, ...]:
+def read_all(root: Path, damaged: list[str]) -> tuple[ShownAudit, ...]:
     """The audits below `root`, those of videos first; unreadable ones are named in `damaged`."""
     read = functools.partial(_read, root=root)
     found = [one for one in readable(read, places.find_below(root, "audit.json"), damaged) if one is not None]
     return tuple(sorted(found, key=lambda audit: not audit.of_videos))
 
 
-def _read(path: Path, *, root: Path) -> Shown | None:
+def _read(path: Path, *, root: Path) -> ShownAudit | None:
     kind = read_json(path).get("kind")
     if kind not in READERS:  # other programs have files of that name, too
         return None
     outcome = READERS[kind](path)
-    return Shown(name=str(path.parent.relative_to(root)), outcome=outcome, plots=_plots(path.parent))
+    return ShownAudit(name=str(path.parent.relative_to(root)), outcome=outcome, plots=_plots(path.parent))
 
 
 def _plots(folder: Path) -> tuple[Plot, ...]:

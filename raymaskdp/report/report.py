@@ -86,6 +86,55 @@ def report(
     manifests = videos.find(root, damaged)
     if show_sources:
         files.require_unpublished(path, [manifest.parent for manifest in manifests])
+    found = _read(root, manifests, player_files, show_sources, damaged)
+    if not (found.collections or found.sweeps or found.runs):
+        raise UserError(
+            damaged[0] if damaged else f"The folder {folder} has no outputs of anonymize, train or sweep."
+        )
+    page = pages.render(
+        "template.html",
+        title="Anonymized videos and private training",
+        subtitle=f"{root.resolve().name}, {datetime.date.today().isoformat()}",
+        cards=_cards(found.collections, found.sweeps, found.runs),
+        verdict=summary.verdict(found.collections, found.runs, found.sweeps, found.audits),
+        leaks=summary.leak_counts(found.collections, found.audits),
+        audits=found.audits,
+        glossary=summary.GLOSSARY,
+        collections=found.collections,
+        sweeps=found.sweeps,
+        runs=found.runs,
+        damaged=damaged,
+        provenance=_provenance(root, show_sources, embed_videos),
+        version=raymaskdp.__version__,
+    )
+    files.write_text(path, page, of=root)
+    return ReportResult(
+        path=str(path),
+        megabytes=round(path.stat().st_size / 1e6, 2),
+        videos=sum(len(collection.rows) for collection in found.collections),
+        runs=len(found.runs),
+        sweeps=len(found.sweeps),
+        audits=len(found.audits),
+        files=exports.write(beside, root, manifests, found.run_folders),
+        damaged=tuple(damaged),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What a report is about; private runs come first, and `run_folders` are those that were read."""
+
+    collections: list[videos.Collection]
+    sweeps: list[trainings.Sweep]
+    runs: list[trainings.Run]
+    run_folders: list[Path]
+    audits: tuple[audits.ShownAudit, ...]
+
+
+def _read(
+    root: Path, manifests: list[Path], player_files: PlayerFiles, show_sources: bool, damaged: list[str]
+) -> _Found:
+    """Everything below a folder; a sentence about each damaged file is added to `damaged`."""
     read_videos = functools.partial(
         videos.read, root=root, show_sources=show_sources, player_files=player_files
     )
@@ -96,40 +145,13 @@ def report(
     folders = trainings.find_runs(root)
     runs = readable(functools.partial(trainings.read_run, root=root), folders, damaged)
     runs.sort(key=lambda run: not run.private)
-    found = audits.read_all(root, damaged)
-    if not (collections or sweeps or runs):
-        raise UserError(
-            damaged[0] if damaged else f"The folder {folder} has no outputs of anonymize, train or sweep."
-        )
-    page = pages.render(
-        "template.html",
-        title="Anonymized videos and private training",
-        subtitle=f"{root.resolve().name}, {datetime.date.today().isoformat()}",
-        cards=_cards(collections, sweeps, runs),
-        verdict=summary.verdict(collections, runs, sweeps, found),
-        leaks=summary.leak_counts(collections, found),
-        audits=found,
-        glossary=summary.GLOSSARY,
+    whole = {run.name for run in runs}
+    return _Found(
         collections=collections,
         sweeps=sweeps,
         runs=runs,
-        damaged=damaged,
-        provenance=_provenance(root, show_sources, embed_videos),
-        version=raymaskdp.__version__,
-    )
-    files.write_text(path, page, of=root)
-    whole = {run.name for run in runs}
-    shown = [folder for folder in folders if str(folder.relative_to(root)) in whole]
-    tables = exports.write(beside, root, manifests, shown)
-    return ReportResult(
-        path=str(path),
-        megabytes=round(path.stat().st_size / 1e6, 2),
-        videos=sum(len(collection.rows) for collection in collections),
-        runs=len(runs),
-        sweeps=len(sweeps),
-        audits=len(found),
-        files=tables,
-        damaged=tuple(damaged),
+        run_folders=[folder for folder in folders if str(folder.relative_to(root)) in whole],
+        audits=audits.read_all(root, damaged),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from raymaskdp.audit import AnonymizationAudit
 from raymaskdp.audit.counts import Count, count
-from raymaskdp.report.audits import Shown
+from raymaskdp.report.audits import ShownAudit
 from raymaskdp.report.trainings import Run, Sweep
 from raymaskdp.report.videos import Collection
 
@@ -50,7 +50,7 @@ GLOSSARY = (
 )
 
 
-def leak_counts(collections: Sequence[Collection], audits: Sequence[Shown]) -> list[Count]:
+def leak_counts(collections: Sequence[Collection], audits: Sequence[ShownAudit]) -> list[Count]:
     """The counts that must be zero, the numbers of trials, and the bounds on their rates."""
     counts = [
         count(
@@ -68,7 +68,10 @@ def leak_counts(collections: Sequence[Collection], audits: Sequence[Shown]) -> l
 
 
 def verdict(
-    collections: Sequence[Collection], runs: Sequence[Run], sweeps: Sequence[Sweep], audits: Sequence[Shown]
+    collections: Sequence[Collection],
+    runs: Sequence[Run],
+    sweeps: Sequence[Sweep],
+    audits: Sequence[ShownAudit],
 ) -> Verdict:
     """The three answers, from all results."""
     protected, measured, alarms = [], [], []

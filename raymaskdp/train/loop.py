@@ -33,18 +33,12 @@ from raymaskdp.train.guarantee.run_start import Start, begin
 from raymaskdp.train.guarantee.step_circumstances import leave_mark, seed_model
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
 from raymaskdp.train.run.curve import Curve, StepReport
+from raymaskdp.train.run.departure import Departures
 from raymaskdp.train.run.job import TrainingJob, Worker
 from raymaskdp.train.run.setup import RunSetup
 
 WAIT_S = 60.0
 """Time limit for the worker of a killed driver to end, seconds."""
-
-NOTICE_S = 1.0
-"""Seconds between checks for machines that are about to be taken away; a check takes milliseconds."""
-
-
-GRACE_S = 30.0
-"""Seconds after its announced end for which workers wait on a machine before they continue."""
 
 
 def run(
@@ -76,49 +70,27 @@ def _run(
     setup: RunSetup | None,
     ending: contextlib.ExitStack,
 ) -> float:
-    torch.set_num_threads(job.config.compute.threads)
-    # Otherwise convolutions on GPUs would be rounded to 10 bits, although float32 was requested.
-    torch.backends.cudnn.allow_tf32 = False
-    config, plan, first, device = job.config, job.plan, worker.rank == 0, worker.device
+    _set_up_torch(job.config)
+    config, plan, first = job.config, job.plan, worker.rank == 0
     setup = setup or RunSetup.of(job)
-    inputs, trained = setup.open_inputs(device)
-    trainable = {name: value for name, value in trained.named_parameters() if value.requires_grad}
-    engine = GradientEngine(trained, plan)
-    plan.require_fine_grid(
-        parameters=sum(value.numel() for value in trainable.values()),
-        sums=-(-plan.num_records // config.compute.micro_batch) + worker.world_size,
-    )
-    optimizer = make_optimizer(config.optimizer, trainable, noise_std=plan.noise_std / plan.expected_batch)
-    average = WeightAverage(config.optimizer.average, trainable) if config.optimizer.average else None
-    norm = torch.tensor(plan.clipping_norm, dtype=torch.float64) if engine.adapts else None
-    state = TrainingState(
-        model=setup.model,
-        optimizer=optimizer,
-        average=average.values if average else {},
-        clipping_norm=norm,
-    )
-    start, made_by = checkpoint.load(job.checkpoint_file, state, identity=job.identity)
-    if norm is not None:
-        plan = plan.at(float(norm))
-    frozen = checkpoint.frozen_digests(setup.model)
+    inputs, trained = setup.open_inputs(worker.device)
+    changes = _Changes(config, plan, setup.model, trained, worker.world_size)
+    start, made_by = checkpoint.load(job.checkpoint_file, changes.state, identity=job.identity)
+    plan = changes.with_current_norm(plan)
+    engine, frozen = changes.engine, checkpoint.frozen_digests(setup.model)
     features = inputs.digest() if isinstance(inputs, FeatureInputs) else None
     session = begin(job, worker, setup.store, Start(start, made_by, plan.clipping_norm, features))
-    key, end, ledger = session.key, session.end, session.ledger
+    key, steps, ledger = session.key, range(start, session.end), session.ledger
     if first:
         curve = Curve(job, start)
-
-    def read(part: Part) -> Views:
-        return inputs.read(part.lot, pick_draws(key, *part, plan.clips, config.clips)).to(device)
-
-    parts = parts_of_steps(plan, key, range(start, end), worker, config)
-    reading = ReadAhead(read, parts, ahead=config.compute.read_ahead if reads_files(inputs) else 0)
+    reading = _read_ahead(inputs, plan, key, steps, worker, config)
     all_views = iter(reading)
-    sums = _StepSums(trained, trainable, engine, key, worker, config)
-    asked, held = time.monotonic(), None
+    sums = _StepSums(trained, changes.trainable, engine, key, worker, config)
+    departures = Departures(worker)
     shapes = {name: tuple(value.shape) for name, value in engine.zero_sum().gradients.items()}
-    noise = ending.enter_context(NoiseAhead(plan, key, shapes, range(start, end), config.compute.threads))
+    noise = ending.enter_context(NoiseAhead(plan, key, shapes, steps, config.compute.threads))
 
-    for step in range(start, end):
+    for step in steps:
         began = time.monotonic()
         plan = noise.plan  # with the current clipping norm
         engine.clip_as(plan)
@@ -131,43 +103,124 @@ def _run(
             leave_mark(job.unread_mark)
         if ledger is not None:
             # Before the exchange of sums, so that no worker can release this step earlier.
-            ledger.write_ahead(step, clipping_norm=None if norm is None else plan.clipping_norm)
-        # The first worker's clock decides for all when to check.
-        ask = torch.full((1,), float(first and time.monotonic() - asked > NOTICE_S), device=device)
+            ledger.write_ahead(step, clipping_norm=plan.clipping_norm if engine.adapts else None)
+        ask = departures.question()
         all_reduce(worker, [*total.gradients.values(), *public_sum.values(), shown_loss, ask])
-        update = noise.private_update(total, step)
-        for name, parameter in trainable.items():
-            both = update[name] + plan.public_scale * public_sum[name]
-            parameter.grad = both.to(parameter.dtype)  # a sum without noise is float64
-        if norm is not None:
-            norm.fill_(noise.plan.clipping_norm)  # of the next step
-        set_learning_rate(optimizer, config.optimizer, step, plan.steps)
-        optimizer.step()
-        if average:
-            average.add(step)
+        update = noise.private_update(total, step)  # and the clipping norm of the next step
+        changes.apply(step, plan, update, public_sum, next_norm=noise.plan.clipping_norm)
 
-        due = (step + 1) % config.compute.checkpoint_every == 0 or step + 1 == end
-        leaves_at = None
-        if ask > 0:
-            leaves_at, asked = worker.leaves_at(), time.monotonic()
-            due = due or leaves_at is not None
-        if first and due:
-            if plan.mechanism != "sgd":
-                checkpoint.require_frozen(setup.model, frozen)
-            checkpoint.save(
-                job.checkpoint_file, state, step=step + 1, identity=job.identity, made_by=key.fingerprint
-            )
+        leaves_at = departures.answer(ask)
+        due = (step + 1) % config.compute.checkpoint_every == 0 or step + 1 == steps.stop
+        if first and (due or leaves_at is not None):
+            _save(job, changes.state, frozen, updates=step + 1, made_by=key.fingerprint)
         if first:
             # Of public records only; of all where nothing is private.
             shown = private_lot if plan.mechanism == "sgd" else public_lot
             loss_of_mean = float(shown_loss) / len(shown) if len(shown) else None
-            made = None if norm is None else plan.clipping_norm
+            made = plan.clipping_norm if engine.adapts else None
             on_step(curve.add(step + 1, loss_of_mean, spent=step + 1 + session.redone, clipping_norm=made))
-            if leaves_at is not None and leaves_at != held and step + 1 < end:
+            if step + 1 < steps.stop:
                 # The others wait in the exchange of the next step, which is not in the ledger yet.
-                ahead = NOTICE_S + 2 * (time.monotonic() - began)
-                held = leaves_at if hold(leaves_at, ahead) else held
+                departures.hold(leaves_at, began)
     return reading.seconds_waited
+
+
+def _set_up_torch(config: TrainConfig) -> None:
+    torch.set_num_threads(config.compute.threads)
+    # Otherwise convolutions on GPUs would be rounded to 10 bits, although float32 was requested.
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def _save(
+    job: TrainingJob, state: TrainingState, frozen: dict[str, str], *, updates: int, made_by: str
+) -> None:
+    """Write a checkpoint; raises `UserError` if what is not trained has changed.
+
+    Args:
+      frozen: digests of what is not trained, before the first step.
+    """
+    if job.plan.mechanism != "sgd":
+        checkpoint.require_frozen(state.model, frozen)
+    checkpoint.save(job.checkpoint_file, state, step=updates, identity=job.identity, made_by=made_by)
+
+
+def _read_ahead(
+    inputs: Inputs, plan: PrivacyPlan, key: Key, steps: range, worker: Worker, config: TrainConfig
+) -> ReadAhead[Part, Views]:
+    """The views that a worker needs in some steps, in the order of use, read before they are needed."""
+
+    def read(part: Part) -> Views:
+        return inputs.read(part.lot, pick_draws(key, *part, plan.clips, config.clips)).to(worker.device)
+
+    parts = parts_of_steps(plan, key, steps, worker, config)
+    return ReadAhead(read, parts, ahead=config.compute.read_ahead if reads_files(inputs) else 0)
+
+
+class _Changes:
+    """What a step changes: the trainable weights and their average, the optimizer, and the clipping norm.
+
+    Args:
+      model: the whole model, as a checkpoint has it.
+      trained: the part of it that is trained.
+      world_size: number of workers whose sums are added up.
+
+    Attributes:
+      engine: computes the clipped gradients of records.
+      trainable: the parameters that are trained, by name.
+      state: as a checkpoint has it.
+    """
+
+    def __init__(
+        self, config: TrainConfig, plan: PrivacyPlan, model: nn.Module, trained: nn.Module, world_size: int
+    ) -> None:
+        self._config = config.optimizer
+        self.trainable = {name: value for name, value in trained.named_parameters() if value.requires_grad}
+        self.engine = GradientEngine(trained, plan)
+        plan.require_fine_grid(
+            parameters=sum(value.numel() for value in self.trainable.values()),
+            sums=-(-plan.num_records // config.compute.micro_batch) + world_size,
+        )
+        noise_std = plan.noise_std / plan.expected_batch
+        self._optimizer = make_optimizer(config.optimizer, self.trainable, noise_std=noise_std)
+        average = config.optimizer.average
+        self._average = WeightAverage(average, self.trainable) if average else None
+        norm = torch.tensor(plan.clipping_norm, dtype=torch.float64) if self.engine.adapts else None
+        self.state = TrainingState(
+            model=model,
+            optimizer=self._optimizer,
+            average=self._average.values if self._average else {},
+            clipping_norm=norm,
+        )
+
+    def with_current_norm(self, plan: PrivacyPlan) -> PrivacyPlan:
+        """The plan of the next step."""
+        norm = self.state.clipping_norm
+        return plan if norm is None else plan.at(float(norm))
+
+    def apply(
+        self,
+        step: int,
+        plan: PrivacyPlan,
+        update: dict[str, Tensor],
+        public_sum: dict[str, Tensor],
+        next_norm: float,
+    ) -> None:
+        """One step of the optimizer.
+
+        Args:
+          update: the private update, with noise, by parameter.
+          public_sum: the summed gradient of the public lot.
+          next_norm: the clipping norm of the next step.
+        """
+        for name, parameter in self.trainable.items():
+            both = update[name] + plan.public_scale * public_sum[name]
+            parameter.grad = both.to(parameter.dtype)  # a sum without noise is float64
+        if self.state.clipping_norm is not None:
+            self.state.clipping_norm.fill_(next_norm)
+        set_learning_rate(self._optimizer, self._config, step, plan.steps)
+        self._optimizer.step()
+        if self._average:
+            self._average.add(step)
 
 
 class _StepSums:
@@ -230,18 +283,6 @@ class _StepSums:
             public_sum = {name: value + gradient[name] for name, value in public_sum.items()}
             shown_loss += loss.detach()
         return public_sum, shown_loss
-
-
-def hold(leaves_at: float, ahead: float) -> bool:
-    """Wait for the end of a machine that is taken away within `ahead` seconds; False if it remains longer.
-
-    Steps after the last checkpoint would be repeated by other workers, and counted twice.
-    """
-    left = leaves_at - time.time()
-    if left > ahead:
-        return False
-    time.sleep(max(left, 0.0) + GRACE_S)
-    return True
 
 
 class Part(NamedTuple):

@@ -32,6 +32,7 @@ from raymaskdp.files import sha256_file
 from raymaskdp.models import save_weights
 from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, evaluate, loop, prepare, train
+from raymaskdp.train.run import departure
 from raymaskdp.train.run.curve import StepReport, read_curve
 from raymaskdp.train.run.job import TrainingJob, Worker
 from raymaskdp.train.run.setup import initial_model, set_up
@@ -320,7 +321,7 @@ def test_threads_are_what_was_asked_for(base) -> None:
 
 def test_a_warned_worker_leaves_a_checkpoint(base, monkeypatch) -> None:
     """At each check that reports it; without a warning there is no early checkpoint."""
-    monkeypatch.setattr(loop, "NOTICE_S", -1.0)  # asks in every step
+    monkeypatch.setattr(departure, "NOTICE_S", -1.0)  # asks in every step
     base = changed(base, compute__checkpoint_every=1000)
     job = set_up(base).job
     job.key_file.parent.mkdir(parents=True)
@@ -334,8 +335,8 @@ def test_a_warned_worker_leaves_a_checkpoint(base, monkeypatch) -> None:
 
 def test_a_warned_worker_makes_no_step_that_would_be_lost(base, monkeypatch) -> None:
     """It goes on while there is time, waits once near the end, and goes on if the machine is still there."""
-    monkeypatch.setattr(loop, "NOTICE_S", -1.0)
-    monkeypatch.setattr(loop, "GRACE_S", 1.0)
+    monkeypatch.setattr(departure, "NOTICE_S", -1.0)
+    monkeypatch.setattr(departure, "GRACE_S", 1.0)
     job = set_up(changed(base, compute__checkpoint_every=1000)).job
     job.key_file.parent.mkdir(parents=True)
     job.key_file.write_bytes(KEY.secret)
@@ -347,7 +348,8 @@ def test_a_warned_worker_makes_no_step_that_would_be_lost(base, monkeypatch) -> 
     def sleep(seconds: float) -> None:
         waits.append((len(steps), seconds))
 
-    monkeypatch.setattr(loop, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=sleep))
+    clock = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=sleep)
+    monkeypatch.setattr(departure, "time", clock)
     loop.run(job, Worker(leaves_at=lambda: next(answers)), steps.append)
     assert waits == [(3, 1.0)]  # between the third step, which heard that the end is here, and the fourth
     assert read_ledger(job.ledger_file).steps_spent == len(steps) == 6

@@ -11,7 +11,7 @@ Shape suffixes: V videos, S subjects, D features, N permutations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,25 +83,10 @@ def infer(seen: list[CollectedPair], *, seed: int) -> tuple[list[Inference], lis
     if not usable:
         return [], ["Attributes: no video shows one person alone, with a skeleton before and after."]
     subjects_V = np.array([str(s.case.row.subject) for s in usable])
-    actions_V = np.array([s.case.row.label or "" for s in usable])
     before = [s.source_skeleton for s in usable if s.source_skeleton]
-    after = [s.output_skeleton for s in usable if s.output_skeleton]
-
-    def of(
-        skeletons: list[motion.MovingSkeleton], what: Callable[[motion.MovingSkeleton], np.ndarray]
-    ) -> np.ndarray:
-        return motion.standardized(np.stack([what(skeleton) for skeleton in skeletons]), actions_V)
-
-    features = {
-        (LIMBS, "source"): of(before, motion.MovingSkeleton.limbs),
-        (LIMBS, "anonymized"): of(after, motion.MovingSkeleton.limbs),
-        (MOVING, "source"): of(before, motion.MovingSkeleton.gait),
-        (MOVING, "anonymized"): of(after, motion.MovingSkeleton.gait),
-        (OUTLINE, "anonymized"): motion.standardized(
-            np.stack([s.outline for s in usable if s.outline is not None]), actions_V
-        ),
-    }
-    done, not_shown = [], []
+    features = _features(usable)
+    done: list[Inference] = []
+    not_shown = []
     for attribute, value_V, sources in (
         ("stature", _is_taller(before, subjects_V), (LIMBS, MOVING, OUTLINE)),
         ("sex", _sex(usable), (LIMBS, MOVING, OUTLINE)),
@@ -115,33 +100,64 @@ def infer(seen: list[CollectedPair], *, seed: int) -> tuple[list[Inference], lis
             not_shown.append(f"{attribute}: inference needs {LEAST_OF_EACH} people of either kind.")
             continue
         for place in sources:
-            for taught, asked in (
-                ("source", "source"),
-                ("source", "anonymized"),
-                ("anonymized", "anonymized"),
-            ):
-                if (place, taught) in features:
-                    weights_VV = _influence(features[place, taught], features[place, asked], subjects_V)
-                    expected: Expected = (
-                        "wins" if asked == "source" else "chance" if place == LIMBS else "stays"
-                    )
-                    accuracy, low, high, p = _against_chance(weights_VV, value_V, subjects_V, seed)
-                    done.append(
-                        Inference(
-                            attribute=attribute,
-                            guessed_from=place,
-                            trained_on=taught,
-                            asked_about=asked,
-                            expected=expected,
-                            videos=len(usable),
-                            subjects=len(set(subjects_V)),
-                            accuracy=accuracy,
-                            chance_low=low,
-                            chance_high=high,
-                            p=p,
-                        )
-                    )
+            done += _inferences(attribute, value_V, place, features, subjects_V, seed)
     return done, not_shown
+
+
+_Features = Mapping[tuple[str, str], np.ndarray]
+"""Features of each video, [V, D], by kind of feature and by "source" or "anonymized"."""
+
+
+def _features(usable: list[CollectedPair]) -> _Features:
+    """All features, relative to those of the same action."""
+    actions_V = np.array([s.case.row.label or "" for s in usable])
+    before = [s.source_skeleton for s in usable if s.source_skeleton]
+    after = [s.output_skeleton for s in usable if s.output_skeleton]
+
+    def of(
+        skeletons: list[motion.MovingSkeleton], what: Callable[[motion.MovingSkeleton], np.ndarray]
+    ) -> np.ndarray:
+        return motion.standardized(np.stack([what(skeleton) for skeleton in skeletons]), actions_V)
+
+    return {
+        (LIMBS, "source"): of(before, motion.MovingSkeleton.limbs),
+        (LIMBS, "anonymized"): of(after, motion.MovingSkeleton.limbs),
+        (MOVING, "source"): of(before, motion.MovingSkeleton.gait),
+        (MOVING, "anonymized"): of(after, motion.MovingSkeleton.gait),
+        (OUTLINE, "anonymized"): motion.standardized(
+            np.stack([s.outline for s in usable if s.outline is not None]), actions_V
+        ),
+    }
+
+
+def _inferences(
+    attribute: str,
+    value_V: np.ndarray,
+    place: str,
+    features: _Features,
+    subjects_V: np.ndarray,
+    seed: int,
+) -> Iterator[Inference]:
+    """One attribute from one kind of feature, for attackers that learn from sources or from outputs."""
+    for taught, asked in (("source", "source"), ("source", "anonymized"), ("anonymized", "anonymized")):
+        if (place, taught) not in features:
+            continue
+        weights_VV = _influence(features[place, taught], features[place, asked], subjects_V)
+        expected: Expected = "wins" if asked == "source" else "chance" if place == LIMBS else "stays"
+        accuracy, low, high, p = _against_chance(weights_VV, value_V, subjects_V, seed)
+        yield Inference(
+            attribute=attribute,
+            guessed_from=place,
+            trained_on=taught,
+            asked_about=asked,
+            expected=expected,
+            videos=len(value_V),
+            subjects=len(set(subjects_V)),
+            accuracy=accuracy,
+            chance_low=low,
+            chance_high=high,
+            p=p,
+        )
 
 
 def _is_taller(skeletons: list[motion.MovingSkeleton], subjects_V: np.ndarray) -> np.ndarray:

@@ -138,20 +138,8 @@ class FitBodies:
         fps = float(info.fps)
         overlap = max(1, round(OVERLAP_S * fps))
         for seen, kept in (pair for run in runs(fitted_T) for pair in _segments(run, overlap)):
-            keypoints = person.keypoints_TL3[seen].astype(np.float64)
-            world = person.world_TL3[seen].astype(np.float64)
-            inside, lifted = _in_view(keypoints, info, OUTSIDE), False
-            below = ~inside & (keypoints[..., 1] > info.height)
-            below |= cut_off_legs(person.cut_off_T[seen], keypoints[..., 2], layout)
-            inside &= ~below
-            if self.config.lift and layout == MEDIAPIPE:
-                image, points = lift(keypoints, world, camera_33, fps, inside_NL=inside)
-                lifted = correction_size(image, keypoints, inside) <= MOST_MOVED
-                keypoints, world = (image, points) if lifted else (keypoints, world)
-            if layout == MEDIAPIPE:
-                world = straighten_hidden_limbs(world, below, layout)
+            keypoints, world, lifted = self._points(person, seen, layout, camera_33, info)
             landmarks = landmarks_of(body, avatar.betas_S, LIFTED if lifted else layout)
-            keypoints[..., 2] *= np.where(inside, 1.0, GUESSED)
             common: dict[str, Any] = {
                 "rest_J3": rest_J3,
                 "landmarks": landmarks,
@@ -183,6 +171,33 @@ class FitBodies:
             camera_33=camera_33,
             track_id=person.track_id,
         )
+
+    def _points(
+        self,
+        person: FittedTrack,
+        seen: slice,
+        layout: LandmarkLayout,
+        camera_33: np.ndarray,
+        info: Frames,
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Landmarks of some frames in the image and in space, [N, L, 3], and whether `lift` corrected them.
+
+        Those of hidden limbs are straightened, and points outside the frame have a small confidence.
+        """
+        keypoints = person.keypoints_TL3[seen].astype(np.float64)
+        world = person.world_TL3[seen].astype(np.float64)
+        inside, lifted = _in_view(keypoints, info, OUTSIDE), False
+        below = ~inside & (keypoints[..., 1] > info.height)
+        below |= cut_off_legs(person.cut_off_T[seen], keypoints[..., 2], layout)
+        inside &= ~below
+        if self.config.lift and layout == MEDIAPIPE:
+            image, points = lift(keypoints, world, camera_33, float(info.fps), inside_NL=inside)
+            lifted = correction_size(image, keypoints, inside) <= MOST_MOVED
+            keypoints, world = (image, points) if lifted else (keypoints, world)
+        if layout == MEDIAPIPE:
+            world = straighten_hidden_limbs(world, below, layout)
+        keypoints[..., 2] *= np.where(inside, 1.0, GUESSED)
+        return keypoints, world, lifted
 
 
 def fit_run(

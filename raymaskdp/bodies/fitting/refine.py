@@ -55,51 +55,19 @@ def refine(
     start = _tensor(translation_T3)
     shift = torch.zeros_like(start, requires_grad=True)
     bones = _tensor(rest_J3[1:BODY] - rest_J3[PARENTS[1:BODY]])
-    joint_L = torch.from_numpy(landmarks.joint_L)
-    offset_L3 = _tensor(landmarks.offset_L3)
-    target = _tensor(keypoints_TL3[..., :2])
-    weight = _tensor(keypoints_TL3[..., 2] * landmarks.trust_L)
-    weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-3)
-    depth = start[:, 2:].clamp_min(0.1)
-    # Image distances are in metres at the person's depth, independent of distance and resolution.
-    scale = (depth / focal)[:, None]
-    pairs = torch.tensor(landmarks.layout.limbs())
-    wanted = torch.nn.functional.normalize(
-        _tensor(points_TL3[:, pairs[:, 1]] - points_TL3[:, pairs[:, 0]]), dim=-1
+    loss_of = _Loss(
+        bones, landmarks, keypoints_TL3, points_TL3, start[:, 2:], focal, centre, fps=fps, config=config
     )
-    loose = _tensor(1 / _LOOSE**2)[:, None]
-    principal = torch.tensor(centre, dtype=torch.float32)
-    # Accelerations are per second, so that the frame rate has no effect.
-    smooth = config.smooth * min(1.0, fps / 30) ** 4
-    stands_TF = torch.from_numpy(standing(keypoints_TL3, landmarks.layout, fps))
     # A quasi-Newton method, because Adam's equal steps would drift along directions that the image does not
     # determine.
     optimizer = torch.optim.LBFGS(
         [turn, shift], max_iter=max(1, config.iterations), history_size=8, line_search_fn="strong_wolfe"
     )
 
-    def loss_of() -> Tensor:
-        local = base @ rodrigues(turn)
-        joints, turned = forward(local, start + shift, bones)
-        points = joints[:, joint_L] + (turned[:, joint_L] @ offset_L3[..., None])[..., 0]
-        image = focal * points[..., :2] / points[..., 2:].clamp_min(0.05) + principal
-        residual = ((image - target) * scale).square().sum(-1)
-        robust = residual / (1 + residual / 0.15**2)
-        loss = (weight * robust).sum(-1).mean()
-        direction = torch.nn.functional.normalize(points[:, pairs[:, 1]] - points[:, pairs[:, 0]], dim=-1)
-        loss = loss + config.directions * (1 - (direction * wanted).sum(-1)).mean()
-        loss = loss + config.prior * (loose * turn.square()).mean()
-        loss = loss + config.limits * _limits(local)
-        if config.contact:
-            loss = loss + config.contact * skating(joints, stands_TF)
-        if len(points) > 2:
-            acceleration = points[2:] - 2 * points[1:-1] + points[:-2]
-            loss = loss + smooth * acceleration.square().sum(-1).mean()
-        return loss
-
     def closure() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        loss = 1e3 * loss_of()  # so that LBFGS's absolute tolerances are small
+        # A large factor, so that LBFGS's absolute tolerances are small.
+        loss = 1e3 * loss_of(base @ rodrigues(turn), start + shift, turn)
         loss.backward()
         return loss
 
@@ -108,6 +76,73 @@ def refine(
     with torch.no_grad():
         local = base @ rodrigues(turn)
         return local.numpy().astype(np.float64), (start + shift).numpy().astype(np.float64)
+
+
+class _Loss:
+    """The deviation of a pose from detected landmarks, joint limits, the analytic solution and calm motion.
+
+    Args:
+      bones: from each joint's parent to it, [21, 3].
+      depth_T1: initial depth of the pelvis.
+      focal, centre: of the camera, pixels.
+      The others are as in `refine`.
+    """
+
+    def __init__(
+        self,
+        bones: Tensor,
+        landmarks: Landmarks,
+        keypoints_TL3: np.ndarray,
+        points_TL3: np.ndarray,
+        depth_T1: Tensor,
+        focal: float,
+        centre: tuple[float, float],
+        *,
+        fps: float,
+        config: RefineConfig,
+    ) -> None:
+        self._bones, self._focal, self._config = bones, focal, config
+        self._joint_L = torch.from_numpy(landmarks.joint_L)
+        self._offset_L3 = _tensor(landmarks.offset_L3)
+        self._target = _tensor(keypoints_TL3[..., :2])
+        weight = _tensor(keypoints_TL3[..., 2] * landmarks.trust_L)
+        self._weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-3)
+        # Image distances are in metres at the person's depth, independent of distance and resolution.
+        self._scale = (depth_T1.clamp_min(0.1) / focal)[:, None]
+        self._pairs = torch.tensor(landmarks.layout.limbs())
+        self._wanted = torch.nn.functional.normalize(
+            _tensor(points_TL3[:, self._pairs[:, 1]] - points_TL3[:, self._pairs[:, 0]]), dim=-1
+        )
+        self._loose = _tensor(1 / _LOOSE**2)[:, None]
+        self._principal = torch.tensor(centre, dtype=torch.float32)
+        # Accelerations are per second, so that the frame rate has no effect.
+        self._smooth = config.smooth * min(1.0, fps / 30) ** 4
+        self._stands_TF = torch.from_numpy(standing(keypoints_TL3, landmarks.layout, fps))
+
+    def __call__(self, local: Tensor, pelvis: Tensor, turn: Tensor) -> Tensor:
+        """The loss of rotations [T, 22, 3, 3] and pelvis positions [T, 3].
+
+        Args:
+          turn: the change from the analytic solution, axis-angle [T, 22, 3].
+        """
+        config, first, second = self._config, self._pairs[:, 0], self._pairs[:, 1]
+        joints, turned = forward(local, pelvis, self._bones)
+        offset = (turned[:, self._joint_L] @ self._offset_L3[..., None])[..., 0]
+        points = joints[:, self._joint_L] + offset
+        image = self._focal * points[..., :2] / points[..., 2:].clamp_min(0.05) + self._principal
+        residual = ((image - self._target) * self._scale).square().sum(-1)
+        robust = residual / (1 + residual / 0.15**2)
+        loss = (self._weight * robust).sum(-1).mean()
+        direction = torch.nn.functional.normalize(points[:, second] - points[:, first], dim=-1)
+        loss = loss + config.directions * (1 - (direction * self._wanted).sum(-1)).mean()
+        loss = loss + config.prior * (self._loose * turn.square()).mean()
+        loss = loss + config.limits * _limits(local)
+        if config.contact:
+            loss = loss + config.contact * skating(joints, self._stands_TF)
+        if len(points) > 2:
+            acceleration = points[2:] - 2 * points[1:-1] + points[:-2]
+            loss = loss + self._smooth * acceleration.square().sum(-1).mean()
+        return loss
 
 
 def forward(local: Tensor, pelvis: Tensor, bones: Tensor) -> tuple[Tensor, Tensor]:

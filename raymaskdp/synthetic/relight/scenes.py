@@ -247,18 +247,8 @@ def _scene(
     """The poses under a random light."""
     height, width = size
     light = _draw_light(room, rng)
-    open_N1 = rooms.open_share(room, seen.points_N3, seen.normals_N3)[:, None]
-    glow_N1 = seen.glow_N[:, None]
-    direct_N1 = _lamp_at(seen.points_N3, seen.normals_N3, light, wrap=0.0) * open_N1
-    past_KN = past_boxes(room, seen.points_N3, light.lamp_K3)
-
-    def arriving(open_to_all_N1: np.ndarray | float, reached_KN: np.ndarray | float) -> np.ndarray:
-        lamp_N1 = direct_N1 * (past_KN * reached_KN).mean(axis=0)[:, None]
-        light_N3 = 0.42 * open_to_all_N1 * open_N1 * light.everywhere_3 + lamp_N1 * light.key_3
-        return np.maximum(light_N3, glow_N1)
-
-    empty_N3 = arriving(1.0, 1.0)
-    seen_N3 = seen.albedo_N3 * empty_N3
+    arriving = _Arriving(room, seen, light)
+    seen_N3 = seen.albedo_N3 * arriving.empty_N3
     exposed_3 = np.exp(rng.uniform(*np.log(EXPOSURE))) / seen_N3.mean() * _tint(rng)
     grain_HW3 = rng.standard_normal((height, width, 3), np.float32)
     picture_HW3 = 255 * np.clip(seen_N3 * exposed_3, 0, 1).reshape(height, width, 3) ** (1 / GAMMA)
@@ -276,10 +266,8 @@ def _scene(
         truth=[],
     )
     for index, posed in enumerate(poses):
-        drawn = posed.drawn
-        mask_HW = drawn.mask_HW
-        scene.shots.append(Shot(index=index, emptied_HW3=emptied_HW3, drawn=drawn))
-        scene.plain.append(harmonize(emptied_HW3, drawn, index))
+        scene.shots.append(Shot(index=index, emptied_HW3=emptied_HW3, drawn=posed.drawn))
+        scene.plain.append(harmonize(emptied_HW3, posed.drawn, index))
         scene.floors.append(harmonize.floor(0))
         room_KN, own_KN = past_body(
             posed.vertices_V3,
@@ -287,23 +275,54 @@ def _scene(
             (seen.points_N3, posed.points_N3 + SKIN_M * posed.normals_N3),
             side=112,
         )
-        left_N3 = arriving(posed.room_N1, room_KN) / np.maximum(empty_N3, 1e-4)
+        left_N3 = arriving.at_room(posed.room_N1, room_KN) / np.maximum(arriving.empty_N3, 1e-4)
         left_HW3 = np.clip(_blurred(left_N3.reshape(height, width, 3), 0.8), 0, 1)
         shaded_HW3 = (emptied_HW3 * left_HW3 ** np.float32(1 / GAMMA)).astype(np.float32)
-        past_own_N = past_boxes(room, posed.points_N3, light.lamp_K3[:2]).mean(axis=0)
-        lamp_N1 = _lamp_at(posed.points_N3, posed.normals_N3, light, wrap=0.25)
-        lamp_N1 = lamp_N1 * (own_KN.mean(axis=0) * past_own_N)[:, None]
-        light_N3 = 0.42 * posed.own_N1 * light.everywhere_3 + lamp_N1 * light.key_3
+        lit_N3 = REFLECTED * _albedo(posed.drawn) * arriving.at_body(posed, own_KN) * exposed_3
         lit_HW3 = np.zeros((height, width, 3), np.float32)
-        lit_N3 = REFLECTED * _albedo(drawn) * light_N3 * exposed_3
-        lit_HW3[mask_HW] = 255 * np.clip(lit_N3, 0, 1) ** (1 / GAMMA)
-        share_HW1 = _blurred(mask_HW, LENS_PX)[..., None]
-        soft_HW3 = _blurred(lit_HW3, LENS_PX) + (1 - share_HW1) * shaded_HW3
-        deep_HW1 = mask_HW[..., None] & (share_HW1 > 0.999)
+        lit_HW3[posed.drawn.mask_HW] = 255 * np.clip(lit_N3, 0, 1) ** (1 / GAMMA)
         scene.lit.append(lit_HW3)
         scene.shaded.append(shaded_HW3)
-        scene.truth.append(_rounded(np.where(deep_HW1, lit_HW3, soft_HW3)))
+        scene.truth.append(_filmed(lit_HW3, shaded_HW3, posed.drawn.mask_HW))
     return scene
+
+
+class _Arriving:
+    """The light that arrives at the surfaces of a scene.
+
+    Attributes:
+      empty_N3: at the surfaces of the empty room.
+    """
+
+    def __init__(self, room: rooms.Room, seen: rooms.Traced, light: _Lit) -> None:
+        self._room, self._light = room, light
+        self._open_N1 = rooms.open_share(room, seen.points_N3, seen.normals_N3)[:, None]
+        self._glow_N1 = seen.glow_N[:, None]
+        self._direct_N1 = _lamp_at(seen.points_N3, seen.normals_N3, light, wrap=0.0) * self._open_N1
+        self._past_KN = past_boxes(room, seen.points_N3, light.lamp_K3)
+        self.empty_N3 = self.at_room(1.0, 1.0)
+
+    def at_room(self, open_to_all_N1: np.ndarray | float, reached_KN: np.ndarray | float) -> np.ndarray:
+        """At the room, [N, 3], given the shares of the two lights that a person does not block."""
+        lamp_N1 = self._direct_N1 * (self._past_KN * reached_KN).mean(axis=0)[:, None]
+        light_N3 = 0.42 * open_to_all_N1 * self._open_N1 * self._light.everywhere_3
+        return np.maximum(light_N3 + lamp_N1 * self._light.key_3, self._glow_N1)
+
+    def at_body(self, posed: _Posed, own_KN: np.ndarray) -> np.ndarray:
+        """At a person's pixels, [N, 3], given the share of the lamp that the own body does not block."""
+        past_own_N = past_boxes(self._room, posed.points_N3, self._light.lamp_K3[:2]).mean(axis=0)
+        lamp_N1 = _lamp_at(posed.points_N3, posed.normals_N3, self._light, wrap=0.25)
+        lamp_N1 = lamp_N1 * (own_KN.mean(axis=0) * past_own_N)[:, None]
+        light_N3: np.ndarray = 0.42 * posed.own_N1 * self._light.everywhere_3 + lamp_N1 * self._light.key_3
+        return light_N3
+
+
+def _filmed(lit_HW3: np.ndarray, shaded_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+    """The avatar over the room, with an outline as soft as a lens makes it; uint8 [H, W, 3]."""
+    share_HW1 = _blurred(mask_HW, LENS_PX)[..., None]
+    soft_HW3 = _blurred(lit_HW3, LENS_PX) + (1 - share_HW1) * shaded_HW3
+    deep_HW1 = mask_HW[..., None] & (share_HW1 > 0.999)
+    return _rounded(np.where(deep_HW1, lit_HW3, soft_HW3))
 
 
 def _draw_light(room: rooms.Room, rng: np.random.Generator) -> _Lit:

@@ -176,14 +176,7 @@ def people_of(
             elif _shows_a_person(outline, look, [mask_TB[frame] for mask_TB in wide], info):
                 box_4 = boxes.expand(boxes.bounding_box(outline[:, :2]), 0.1)
                 doubts.append(_doubt(frame, "a ghost among the skeletons looks human", box_4))
-    persons = [
-        _person(index, body, skeletons.bodies[index].seen_T, wide[index], thin[index])
-        for index, body in enumerate(filled)
-    ]
-    for body, packed_TB in zip(skeletons.ghosts, gone, strict=True):
-        if packed_TB.any_T().any():
-            nobody = _person(len(persons), body, body.seen_T, packed_TB, packed_TB)
-            persons.append(dataclasses.replace(nobody, visible_T=np.zeros(info.num_frames, bool)))
+    persons = _persons(skeletons, filled, wide, thin, gone)
     for track in looked.tracks if looked is not None else ():
         if _is_known(track, wide, info):
             continue
@@ -202,6 +195,25 @@ def people_of(
         layout=layout,
         camera_33=skeletons.camera_33,
     )
+
+
+def _persons(
+    skeletons: Skeletons,
+    filled: Sequence[Skeleton],
+    wide: Sequence[MaskFilm],
+    thin: Sequence[MaskFilm],
+    gone: Sequence[MaskFilm],
+) -> list[Person]:
+    """The bodies, and the ghosts with a mask, in whose place nothing is drawn."""
+    persons = [
+        _person(index, body, skeletons.bodies[index].seen_T, wide[index], thin[index])
+        for index, body in enumerate(filled)
+    ]
+    for body, packed_TB in zip(skeletons.ghosts, gone, strict=True):
+        if packed_TB.any_T().any():
+            nobody = _person(len(persons), body, body.seen_T, packed_TB, packed_TB)
+            persons.append(dataclasses.replace(nobody, visible_T=np.zeros(len(body.seen_T), bool)))
+    return persons
 
 
 def _is_known(track: BoxTrack, bodies: Sequence[MaskFilm], info: VideoInfo) -> bool:
