@@ -121,12 +121,12 @@ def _build(cls: type[Any], values: Mapping[str, Any], where: str, prefix: str) -
     known = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in values:
         if key not in known:
+            now, last = getattr(cls, "RENAMED", {}).get(key), str(key).rpartition(".")[2]
             close = difflib.get_close_matches(str(key), known, n=1)
-            elsewhere = [
-                name for name in _names_of(cls) if name.rpartition(".")[2] == str(key).rpartition(".")[2]
-            ]
+            elsewhere = [name for name in _names_of(cls) if name.rpartition(".")[2] == last]
             meant = elsewhere[:1] or close
             hint = f"did you mean {prefix + meant[0]!r}?" if meant else f"known settings: {', '.join(known)}."
+            hint = hint if now is None else f"it is now called {prefix + now!r}."
             raise UserError(f"Unknown setting {prefix + str(key)!r} in {where}; {hint}")
     arguments: dict[str, Any] = {}
     missing: list[str] = []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Unit
 
@@ -42,9 +44,9 @@ class AnonymizeConfig:
       body: an SMPL-H file; None for the embedded body.
       secret_file: 32 private bytes that determine the avatars of people; created on first use. None for a
         hidden file beside the output folder. Never publish it.
-      piece_seconds: a video is written in chunks of this length; if its worker dies, another worker resumes
+      chunk_seconds: a video is written in chunks of this length; if its worker dies, another worker resumes
         after the last complete chunk.
-      pieces: a private folder for these chunks, which all workers can access; None for a hidden one beside
+      chunks: a private folder for these chunks, which all workers can access; None for a hidden one beside
         the output folder. The chunks of a video are deleted once it is decided.
       workers: largest number of videos processed in parallel. None for one on each CPU of this machine, or
         for as many as an autoscaling cluster can hold, which adapts during the run; 0 to work in this
@@ -55,6 +57,11 @@ class AnonymizeConfig:
       pools: workers of single stages, where they need pools of their own.
       address: a Ray cluster to join; None for the current one, or else a local one.
     """
+
+    RENAMED: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"piece_seconds": "chunk_seconds", "pieces": "chunks"}
+    )
+    """New names of settings that earlier versions called otherwise; the old ones are an error."""
 
     pose: PoseConfig = field(default_factory=PoseConfig)
     fit: FitConfig = field(default_factory=FitConfig)
@@ -67,8 +74,8 @@ class AnonymizeConfig:
     on_doubt: Literal["redact", "quarantine"] = "redact"
     body: Path | None = None
     secret_file: Path | None = None
-    piece_seconds: Annotated[float, check.Range(0.1, 3600), Unit("s")] = 60.0
-    pieces: Path | None = None
+    chunk_seconds: Annotated[float, check.Range(0.1, 3600), Unit("s")] = 60.0
+    chunks: Path | None = None
     workers: Annotated[int, check.Range(0)] | None = None
     gpus: Annotated[float, check.Range(0)] = 0.0
     pools: PoolsConfig = field(default_factory=PoolsConfig)
@@ -86,10 +93,12 @@ class AnonymizeConfig:
         machines.
         """
         replaced = dataclasses.replace(
-            self, decode=DecodeLimits(), secret_file=None, pieces=None, workers=None, gpus=0.0, address=None
+            self, decode=DecodeLimits(), secret_file=None, chunks=None, workers=None, gpus=0.0, address=None
         )
         plain = configuration.plain(replaced)
         del plain["pools"]
+        # Under the names of earlier versions, so that their finished videos are not processed again.
+        plain["piece_seconds"], plain["pieces"] = plain.pop("chunk_seconds"), plain.pop("chunks")
         return configuration.digest(plain)
 
     def needs(self, pool: PoolName) -> PoolConfig:

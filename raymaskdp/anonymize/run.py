@@ -18,21 +18,21 @@ from tqdm import tqdm
 
 from raymaskdp import config as configuration
 from raymaskdp import events, locks, places
-from raymaskdp.anonymize import pipeline, shared_background
+from raymaskdp.anonymize import pipeline
 from raymaskdp.anonymize.config import AnonymizeConfig
-from raymaskdp.anonymize.item import BackgroundSharing, Decided, Item, Pending
-from raymaskdp.anonymize.object_store import PreviousRun
-from raymaskdp.anonymize.output import decisions, folders, identity, manifest, notes
+from raymaskdp.anonymize.item import Decided, Item
+from raymaskdp.anonymize.output import folders, identity, manifest, notes
 from raymaskdp.anonymize.output.manifest import Row, RunFacts
 from raymaskdp.anonymize.output.progress import WORK, record_progress, require_alone
 from raymaskdp.anonymize.output.secret import SecretFile
 from raymaskdp.anonymize.output.unlisted import unlisted
 from raymaskdp.anonymize.people.networks.blazepose import BlazePose
 from raymaskdp.anonymize.people.networks.from_settings import configured_networks
+from raymaskdp.anonymize.selection import Selection, select
 from raymaskdp.anonymize.stages import Job
 from raymaskdp.anonymize.verify.look_again import people_detector
 from raymaskdp.bodies.body import load_body
-from raymaskdp.datasets.duplicates import doubles
+from raymaskdp.datasets.duplicates import duplicates
 from raymaskdp.datasets.manifest import VideoRecord, find_source
 from raymaskdp.datasets.separate_folders import keep_apart, require_sources
 from raymaskdp.errors import MachineError, UserError
@@ -115,73 +115,24 @@ def anonymize(
     began = time.perf_counter()
     out = places.place(out) if isinstance(out, str) else out
     found = find_source(source)
-    keep_apart(out, source, found.records, [path for _, path in configuration.paths(config)])
-    if config.pieces is not None:
-        keep_apart(_given_pieces(config.pieces, out), source, found.records, writes="The folder of pieces")
+    _require_apart(source, out, found.records, config)
     require_sources(found.records)
     _require_usable(config)
     home = folders.home_of(out)
     with _locked(home) as work:
-        config_sha256 = config.digest()
-        manifest.require_writable(out)
-        if isinstance(out, str):
-            require_alone(out)
-        rows = manifest.read_manifest(out)
-        if isinstance(out, str):
-            manifest.write_manifest(out, rows.values())  # fails before the work if the folder is not writable
+        rows = _read_rows(out)
         again = unlisted(out, rows)
         rows |= again
         records = identity.known_ids(found.records, rows)
         write_json(work / WORK, {"videos": len(records)}, ours=True)
         if isinstance(out, Path):
             identity.require_distinct(out, {*rows, *(record.video_id for record in records)})
-        decided = decisions.read(out)
-        earlier = PreviousRun(out, records)
-        plates = folders.persistent(home, "plates")
-        # Backgrounds are shared through a folder that all workers can access, which a store is not.
-        donors = shared_background.donors(records, config.plate.shared_videos if isinstance(out, Path) else 0)
-        sharing = {
-            record.video_id: BackgroundSharing(camera=camera, plates=plates)
-            for camera, some in donors.items()
-            for record in some
-        }
-        todo = []
-        for record in records:
-            row, released = _known(record, rows.get(record.video_id), earlier, decided, config_sha256)
-            if row is None:
-                identity.require_same(out, record, rows.get(record.video_id), earlier.about(record))
-                earlier.require_free(record, rows.get(record.video_id))
-                shares = sharing.get(record.video_id)
-                todo.append(Pending(record=record, truth=_truth(record), released=released, shares=shares))
-            else:
-                rows[record.video_id] = row
-        pieces = _pieces(config, out, home)
-        job = Job(
-            out=home,
-            work=work,
-            secret=SecretFile.at(config.secret_file or folders.persistent(home, "secret")),
-            plates=folders.private(plates) if donors else None,
-            pieces=pieces,
-            store=out if isinstance(out, str) else None,
-        )
-        unfinished = {item.record.video_id for item in todo}
-        observed = {
-            camera: [
-                shared_background.observation_path(plates, camera, rows[name].source_sha256, config_sha256)
-                for name in (record.video_id for record in some)
-                if name not in unfinished
-            ]
-            for camera, some in donors.items()
-        }
-        run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
-        bar = _bar(records, len(todo), progress and not events.wanted())
-        events.write("anonymize begins", videos=len(records), todo=len(todo))
-        shared = work if isinstance(out, Path) else pieces
-        with record_progress(out, len(records)), _frames(config, shared) as frames:
-            items = run(todo, config, dataclasses.replace(job, frames=frames), observed=observed)
-            in_vain = _collect(items, len(todo), rows, out, config_sha256, bar)
-        if pieces is not None:
-            remove_scratch(pieces)  # all videos are decided; a killed run keeps it
+        selection = select(records, rows, out, config)
+        rows |= selection.finished
+        job = _job(config, out, work, selection)
+        in_vain = _process(selection, config, job, out, rows, records, progress)
+        if job.chunks is not None:
+            remove_scratch(job.chunks)  # all videos are decided; a killed run keeps it
     chosen = tuple((rows | in_vain)[record.video_id] for record in records)
     counts = Counter(row.status for row in chosen)
     events.write("anonymize ends", **{str(status): count for status, count in counts.items()})
@@ -190,7 +141,7 @@ def anonymize(
         done=counts["done"],
         quarantined=counts["quarantined"],
         failed=counts["failed"],
-        reused=len(records) - len(todo),
+        reused=len(records) - len(selection.todo),
         frames=sum(row.num_frames for row in chosen if row.status == "done"),
         seconds=round(time.perf_counter() - began, 3),
         rows=chosen,
@@ -199,9 +150,18 @@ def anonymize(
             *notes.listed_again(again),
             *notes.kept_verdicts([rows[name] for name in in_vain]),
             *notes.without_checksums(chosen),
-            *doubles((row.video_id, row.source_sha256) for row in rows.values()),
+            *duplicates((row.video_id, row.source_sha256) for row in rows.values()),
         ),
     )
+
+
+def _require_apart(
+    source: Place, out: Place, records: Sequence[VideoRecord], config: AnonymizeConfig
+) -> None:
+    """Raise `UserError` if the run would write beside its sources, or over a file that settings name."""
+    keep_apart(out, source, records, [path for _, path in configuration.paths(config)])
+    if config.chunks is not None:
+        keep_apart(_given_chunks(config.chunks, out), source, records, writes="The folder of chunks")
 
 
 def _require_usable(config: AnonymizeConfig) -> None:
@@ -215,31 +175,65 @@ def _require_usable(config: AnonymizeConfig) -> None:
         BlazePose(config.pose.landmarks)
 
 
-def _known(
-    record: VideoRecord,
-    old: Row | None,
-    earlier: PreviousRun,
-    decided: Sequence[decisions.Decision],
-    config_sha256: str,
-) -> tuple[Row | None, tuple[str, ...]]:
-    """The row of a video that needs no work, None otherwise; and the reasons that a reviewer released."""
-    row = earlier.finished(record, old, config_sha256)
-    known = row or earlier.unchanged(record, old, config_sha256)
-    released = () if known is None else decisions.accepted(decided, known)
-    return (None if row is None or decisions.overruled(released, row) else row), released
+def _read_rows(out: Place) -> dict[str, Row]:
+    """The manifest of the output folder, by id; raises `UserError` before the work if it is not writable."""
+    manifest.require_writable(out)
+    if isinstance(out, str):
+        require_alone(out)
+    rows = manifest.read_manifest(out)
+    if isinstance(out, str):
+        manifest.write_manifest(out, rows.values())  # fails before the work if the folder is not writable
+    return rows
 
 
-def _given_pieces(folder: Path, out: Place) -> Path:
+def _job(config: AnonymizeConfig, out: Place, work: Path, selection: Selection) -> Job:
+    """The folders of a run; those for chunks, the secret and plates are created."""
+    home = folders.home_of(out)
+    chunks = _chunks(config, out, home)
+    return Job(
+        out=home,
+        work=work,
+        secret=SecretFile.at(config.secret_file or folders.persistent(home, "secret")),
+        plates=folders.private(selection.plates) if selection.donors else None,
+        chunks=chunks,
+        store=out if isinstance(out, str) else None,
+    )
+
+
+def _given_chunks(folder: Path, out: Place) -> Path:
     """The folder for the chunks of one output folder, inside a folder that may be for several."""
     home = folders.home_of(out).resolve()
     return folder / hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
 
 
-def _pieces(config: AnonymizeConfig, out: Place, home: Path) -> Path | None:
+def _chunks(config: AnonymizeConfig, out: Place, home: Path) -> Path | None:
     """The private folder for complete chunks, which all workers can access; None if there is none."""
-    if config.pieces is not None:
-        return scratch_folder(_given_pieces(config.pieces, out))
-    return scratch_folder(folders.staging(home, "pieces")) if isinstance(out, Path) else None
+    if config.chunks is not None:
+        return scratch_folder(_given_chunks(config.chunks, out))
+    return scratch_folder(folders.staging(home, folders.CHUNKS)) if isinstance(out, Path) else None
+
+
+def _process(
+    selection: Selection,
+    config: AnonymizeConfig,
+    job: Job,
+    out: Place,
+    rows: dict[str, Row],
+    records: Sequence[VideoRecord],
+    progress: bool,
+) -> dict[str, Row]:
+    """Run the pipeline and enter its outcomes in `rows` and the manifest.
+
+    Returns the rows of failed videos for which an earlier verdict is kept.
+    """
+    todo, observed = selection.todo, selection.observed()
+    run = pipeline.in_process if config.workers == 0 else pipeline.on_ray
+    bar = _bar(records, len(todo), progress and not events.wanted())
+    events.write("anonymize begins", videos=len(records), todo=len(todo))
+    shared = job.work if isinstance(out, Path) else job.chunks
+    with record_progress(out, len(records)), _frames(config, shared) as frames:
+        items = run(todo, config, dataclasses.replace(job, frames=frames), observed=observed)
+        return _collect(items, len(todo), rows, out, selection.config_sha256, bar)
 
 
 @contextlib.contextmanager
@@ -254,7 +248,7 @@ def _frames(config: AnonymizeConfig, shared: Path | None) -> Iterator[Path | Non
     if shared is None:
         raise UserError(
             "Pools of their own pass frames through a folder that all workers can access, which an object "
-            "store is not; name one with pieces=, or give all pools the same settings."
+            "store is not; name one with chunks=, or give all pools the same settings."
         )
     folder = shared / "frames"
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
@@ -345,7 +339,7 @@ def _log_outcome(item: Decided) -> None:
     events.write("video", video_id=item.record.video_id, status=item.status, frames=frames, seconds=seconds)
 
 
-def _bar(records: tuple[VideoRecord, ...], todo: int, progress: bool) -> tqdm[Any]:
+def _bar(records: Sequence[VideoRecord], todo: int, progress: bool) -> tqdm[Any]:
     return tqdm(
         total=len(records),
         initial=len(records) - todo,
@@ -374,9 +368,3 @@ def _locked(out: Path) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):  # the next run removes files that a disk does not release
                 remove_scratch(work)
-
-
-def _truth(record: VideoRecord) -> str | None:
-    """Ground truth of a synthesized video: `truth/ID.npz` beside its folder."""
-    path = Path(record.path).parent.parent / "truth" / f"{record.video_id}.npz"
-    return str(path) if path.is_file() else None

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 
-def doubles(contents: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+def duplicates(contents: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """A sentence for each content with several ids.
 
     Args:

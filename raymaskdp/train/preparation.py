@@ -24,7 +24,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from raymaskdp import check, config, places, storage
-from raymaskdp.datasets.duplicates import doubles
+from raymaskdp.datasets.duplicates import duplicates
 from raymaskdp.datasets.manifest import labels_of
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.distributed.pools import Needs, WorkerPool
@@ -190,7 +190,7 @@ def _prepared(
         failed=failed,
         sensitive=float(np.mean([row["sensitive"] for row in rows])),
         fingerprint=fingerprint,
-        notes=(*doubles(_contents(sources, rows)), *gone),
+        notes=(*duplicates(_contents(sources, rows)), *gone),
     )
 
 
@@ -218,7 +218,7 @@ def _on_ray(
     sources: Sequence[ClipSource], out: Place, settings: PrepareConfig, workers: int
 ) -> Iterator[tuple[str, Stored]]:
     rows = [{"name": one.record.video_id, "source": pickle.dumps(one)} for one in sources]
-    pool = WorkerPool(stage=_Stage, arguments=(out, settings), needs=Needs(workers=workers))
+    pool = WorkerPool(stage=_PrepareStage, arguments=(out, settings), needs=Needs(workers=workers))
     for row in map_rows(rows, [pool]):
         stored = json.loads(row["stored"])
         if isinstance(stored, str) and stored.startswith(MACHINE):
@@ -226,7 +226,7 @@ def _on_ray(
         yield row["name"], stored
 
 
-class _Stage:
+class _PrepareStage:
     """`_store_or_say_why` in an actor."""
 
     def __init__(self, out: Place, settings: PrepareConfig) -> None:

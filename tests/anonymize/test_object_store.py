@@ -179,5 +179,5 @@ def test_pools_of_their_own_need_a_folder_that_all_workers_reach(films: Path) ->
     config = AnonymizeConfig(
         workers=1, pools=PoolsConfig(refine=PoolConfig(cpus=0.5)), secret_file=films / "secret"
     )
-    with pytest.raises(UserError, match="name one with pieces="):
+    with pytest.raises(UserError, match="name one with chunks="):
         anonymize(SOURCE, f"{BUCKET}/nowhere", config, progress=False)

@@ -67,7 +67,7 @@ def fused(request: pytest.FixtureRequest, film: Film, tmp_path_factory: pytest.T
         composite=CompositeConfig(refine=request.param),
         diffusion=DiffusionConfig(**names, side=64, steps=2, batch=4, guidance=1.0, max_pose_shift=0),
         secret_file=folder / "secret",
-        piece_seconds=PIECE_SECONDS,
+        chunk_seconds=PIECE_SECONDS,
         workers=0,
     )
     made = Fused(film=film, config=config, folder=folder)
@@ -93,7 +93,7 @@ def test_stages_called_by_hand_make_the_same_bytes(fused: Fused, tmp_path: Path)
         item = stage(fused.config, there)(item)
     assert isinstance(item, Decided)
     assert item.status == "done", item.reasons
-    assert (item.metrics["pieces"], item.metrics["pieces_resumed"]) == (PIECES, 0)
+    assert (item.metrics["chunks"], item.metrics["chunks_resumed"]) == (PIECES, 0)
     assert item.metrics["surviving_pixels"] == 0
     if fused.config.composite.refine == "diffusion":
         assert item.metrics["avatars_refined"] == 20

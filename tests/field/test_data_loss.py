@@ -18,7 +18,7 @@ from support.samples import everything, write_anonymized, write_provenance
 
 from raymaskdp import files, places, storage
 from raymaskdp.anonymize import anonymize
-from raymaskdp.anonymize.output import ownership, progress
+from raymaskdp.anonymize.output import folders, ownership, progress
 from raymaskdp.anonymize.output.manifest import Row, read_manifest, unpublish, write_manifest
 from raymaskdp.datasets.ids import stable_id, why_no_id
 from raymaskdp.datasets.manifest import VideoRecord, find_source, read_source
@@ -108,15 +108,15 @@ def test_from_within_the_folder(
     assert sorted(os.listdir()) == ["a.mp4"]
 
 
-def test_pieces_never_lie_among_the_sources(films: Films, tmp_path: Path) -> None:
+def test_chunks_never_lie_among_the_sources(films: Films, tmp_path: Path) -> None:
     """Nor are they sources: they show people. A folder that is for several runs may hold sources, too."""
     films.put(tmp_path / "data/videos/a.mp4")
-    for pieces in (tmp_path / "data/videos", tmp_path / "data/videos/deep/pieces"):
-        chosen = dataclasses.replace(films.settings, pieces=pieces)
-        with pytest.raises(UserError, match=r"The folder of pieces .* one is in the other"):
+    for chunks in (tmp_path / "data/videos", tmp_path / "data/videos/deep/pieces"):
+        chosen = dataclasses.replace(films.settings, chunks=chunks)
+        with pytest.raises(UserError, match=r"The folder of chunks .* one is in the other"):
             anonymize(tmp_path / "data/videos", tmp_path / "out", chosen, progress=False)
     assert set(everything(tmp_path)) == {"data/videos/a.mp4"}
-    chosen = dataclasses.replace(films.settings, pieces=tmp_path / "data")
+    chosen = dataclasses.replace(films.settings, chunks=tmp_path / "data")
     assert anonymize(tmp_path / "data/videos", tmp_path / "out", chosen, progress=False).done == 1
     scratch = files.scratch_folder(tmp_path / "data/pieces")
     films.put(scratch / "deep/b.mp4")
@@ -282,7 +282,7 @@ def test_a_run_that_dies_while_it_publishes_leaves_files_that_the_next_one_knows
 def test_private_folders_of_a_run_are_its_own(films: Films, run: Run, tmp_path: Path) -> None:
     """A folder of the user's that is called like one is neither emptied nor used."""
     films.put(tmp_path / "videos/a.mp4")
-    for kind in ("work", "pieces"):
+    for kind in ("work", folders.CHUNKS):
         out = tmp_path / f"out-{kind}"
         mine = tmp_path / f".out-{kind}.{kind}"
         films.put(mine / "b.mp4")
@@ -799,13 +799,13 @@ def test_a_column_that_was_added_to_the_table_stays(films: Films, run: Run, tmp_
     assert pd.isna(notes["b"])
 
 
-def test_the_folder_of_pieces_keeps_its_rights(films: Films, tmp_path: Path) -> None:
+def test_the_folder_of_chunks_keeps_its_rights(films: Films, tmp_path: Path) -> None:
     films.put(tmp_path / "videos/a.mp4")
-    pieces = tmp_path / "pieces"
-    pieces.mkdir(mode=0o755)
-    chosen = dataclasses.replace(films.settings, pieces=pieces)
+    chunks = tmp_path / "chunks"
+    chunks.mkdir(mode=0o755)
+    chosen = dataclasses.replace(films.settings, chunks=chunks)
     anonymize(tmp_path / "videos", tmp_path / "out", chosen, progress=False)
-    assert pieces.stat().st_mode & 0o777 == 0o755
+    assert chunks.stat().st_mode & 0o777 == 0o755
 
 
 # --- the same on an object store ------------------------------------------------------------------------

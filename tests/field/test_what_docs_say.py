@@ -40,12 +40,12 @@ def test_defaults_in_brackets_are_those_of_the_code() -> None:
     text = (DOCS / "anonymize.md").read_text(encoding="utf-8")
     values = values_of(AnonymizeConfig())
     said = re.findall(r"`([a-z_.]+)`\s\(([\d.]+)(?: pixel)?\)", text)
-    assert {"plate.shared_videos", "piece_seconds", "plate.max_drift_px"} <= {name for name, _ in said}
+    assert {"plate.shared_videos", "chunk_seconds", "plate.max_drift_px"} <= {name for name, _ in said}
     for name, value in said:
         assert float(value) == values[name], name
 
 
-def test_where_pieces_lie_inside_an_output_folder_is_said() -> None:
-    name = folders.inside(Path("DIR"), "pieces").name
+def test_where_chunks_lie_inside_an_output_folder_is_said() -> None:
+    name = folders.inside(Path("DIR"), folders.CHUNKS).name
     for page in ("anonymize.md", "faq.md"):
         assert name in (DOCS / page).read_text(encoding="utf-8")

@@ -14,6 +14,9 @@ from raymaskdp.places import Place
 INSIDE = ".raymaskdp"
 """Prefix of the names of private folders inside an output folder."""
 
+CHUNKS = "pieces"
+"""Kind of the folder of chunks. The name is that of earlier versions, so that what they left is found."""
+
 
 def home_of(out: Place) -> Path:
     """The output folder; for an output on a store, a local folder for files that are never published."""

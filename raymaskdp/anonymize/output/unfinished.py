@@ -16,7 +16,7 @@ from raymaskdp.files import atomic_path, write_json
 def chunks_folder(
     chunks: Path | None, secret: SecretFile, item: Item, source_sha256: str, config_sha256: str
 ) -> Path | None:
-    """The folder of a video's chunks inside the folder `pieces`; None if chunks are not kept."""
+    """The folder of a video's chunks inside the folder `chunks`; None if chunks are not kept."""
     if chunks is None or not source_sha256:
         return None
     return folder_of(

@@ -66,7 +66,7 @@ class Analyze:
             return item
         analyzed = run_item(self._analyze, item)
         if isinstance(analyzed, Decided):
-            forget_chunks(self._job.pieces, self._job.secret, analyzed, self._config_sha256)
+            forget_chunks(self._job.chunks, self._job.secret, analyzed, self._config_sha256)
         return analyzed
 
     def self_test(self, folder: Path) -> None:
@@ -85,7 +85,7 @@ class Analyze:
         film = SameFile.digested(path, seen)
         known: dict[str, Any] = {"info": info, "source_sha256": film.sha256}
         folder = chunks_folder(
-            self._job.pieces, self._job.secret, item, known["source_sha256"], self._config_sha256
+            self._job.chunks, self._job.secret, item, known["source_sha256"], self._config_sha256
         )
         if folder is not None and (kept := load_analysis(folder)) is not None:
             return Analyzed.after(item, source_seen=film.seen, **known, **kept)

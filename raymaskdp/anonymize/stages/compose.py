@@ -86,7 +86,7 @@ class Composing:
         """The item, whose stored results are removed if it is decided."""
         if not isinstance(item, Decided):
             return item
-        forget_chunks(self._job.pieces, self._job.secret, item, self._config_sha256)
+        forget_chunks(self._job.chunks, self._job.secret, item, self._config_sha256)
         if item.status == "quarantined":  # a failure does not invalidate earlier outputs
             manifest.unpublish(self._job.out, item.record.video_id)
         return item
@@ -193,7 +193,7 @@ class Compose:
             join_layers(
                 work, chunks, composite_path=folder / f"{name}.mp4", avatar_path=folder / f"{name}.avatar.mp4"
             )
-        metrics |= {"pieces": len(chunks), "pieces_resumed": layers.resumed}
+        metrics |= {"chunks": len(chunks), "chunks_resumed": layers.resumed}
         return self._composing.verdict(item, work, layers, folder, metrics=metrics, background=item.problems)
 
 

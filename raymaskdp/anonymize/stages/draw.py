@@ -56,7 +56,7 @@ class Drawing:
         if math.isfinite(background.drift_px):
             metrics["camera_drift_px"] = round(background.drift_px, 3)
         metrics["plate_unseen"] = round(background.never_observed, 4)
-        metrics["plate_lent"] = round(background.shared_fraction, 4)
+        metrics["plate_shared"] = round(background.shared_fraction, 4)
         survive = background.mosaic is not None and background.mosaic.surviving
         problems = ("source pixels under a person mask get into the background",) if survive else ()
 

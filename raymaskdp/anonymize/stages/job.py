@@ -22,7 +22,7 @@ class Job:
       work: a private folder on the same file system, for unverified files.
       secret: the file of the 32 bytes that determine the avatars; every worker reads it itself.
       plates: a private folder that outlives the run, for observations and views; None if none are shared.
-      pieces: a private folder that outlives a killed run, for the complete chunks of unfinished videos; None
+      chunks: a private folder that outlives a killed run, for the complete chunks of unfinished videos; None
         if videos always start from the beginning.
       frames: a private folder that lasts as long as the run, for the results of stages whose successors have
         pools of their own; None if all stages share one pool.
@@ -34,7 +34,7 @@ class Job:
     work: Path
     secret: SecretFile
     plates: Path | None = None
-    pieces: Path | None = None
+    chunks: Path | None = None
     frames: Path | None = None
     store: str | None = None
 
@@ -49,5 +49,5 @@ class Job:
 
     def chunks_of(self, item: InWork, config: AnonymizeConfig, otherwise: Path | None = None) -> Chunks:
         """The chunks of a video; in `otherwise`, or else with its frames, if they do not outlive the run."""
-        kept = chunks_folder(self.pieces, self.secret, item, item.source_sha256, config.digest())
-        return chunks_of(item, kept or otherwise or self.frames_of(item), config.piece_seconds)
+        kept = chunks_folder(self.chunks, self.secret, item, item.source_sha256, config.digest())
+        return chunks_of(item, kept or otherwise or self.frames_of(item), config.chunk_seconds)

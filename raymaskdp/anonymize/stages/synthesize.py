@@ -51,7 +51,7 @@ class Synthesize:
 
     def _synthesize(self, item: Analyzed) -> Decided:
         def make(folder: Path) -> Made:
-            return self._made(item, self._job.chunks_of(item, self._config, folder / "pieces"), folder)
+            return self._made(item, self._job.chunks_of(item, self._config, folder / "chunks"), folder)
 
         return self._composing.published(make)
 
@@ -71,5 +71,5 @@ class Synthesize:
                 composite_path=folder / f"{name}.mp4",
                 avatar_path=folder / f"{name}.avatar.mp4",
             )
-        metrics |= {"pieces": len(chunks), "pieces_resumed": layers.resumed}
+        metrics |= {"chunks": len(chunks), "chunks_resumed": layers.resumed}
         return self._composing.verdict(item, work, layers, folder, metrics=metrics, background=problems)

@@ -56,15 +56,15 @@ def undisturbed(film: Film, tmp_path_factory: pytest.TempPathFactory) -> Undistu
     config = AnonymizeConfig(
         pose=PoseConfig(source="smpl", skeletons=poses, veto=False),
         secret_file=secret,
-        piece_seconds=PIECE_SECONDS,
+        chunk_seconds=PIECE_SECONDS,
         workers=0,
     )
     row = anonymize(source, folder / "out", config, progress=False).rows[0]
-    assert json.loads(row.metrics)["pieces_resumed"] == 0
+    assert json.loads(row.metrics)["chunks_resumed"] == 0
     return Undisturbed(source, config, folder / "out")
 
 
-def wait_for_pieces(folder: Path, alive: Callable[[], bool]) -> None:
+def wait_for_chunks(folder: Path, alive: Callable[[], bool]) -> None:
     """Until two chunks below the private folder are finished."""
     until = time.monotonic() + 300
     while alive() and not list(folder.glob("*/*/00001.npz")):
@@ -78,11 +78,11 @@ def test_a_killed_run_is_taken_up_where_it_broke_off(undisturbed: Undisturbed, t
     command = [
         sys.executable, "-m", "raymaskdp", "anonymize", undisturbed.source, "--out", str(killed), "workers=0",
         "pose.source=smpl", f"pose.skeletons={config.pose.skeletons}", "pose.veto=false",
-        f"secret_file={config.secret_file}", f"piece_seconds={PIECE_SECONDS}",
+        f"secret_file={config.secret_file}", f"chunk_seconds={PIECE_SECONDS}",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     chunks = tmp_path / ".killed.pieces"
-    wait_for_pieces(chunks, lambda: process.poll() is None)
+    wait_for_chunks(chunks, lambda: process.poll() is None)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not list(killed.glob("*.mp4"))  # nothing unverified is published
@@ -92,8 +92,8 @@ def test_a_killed_run_is_taken_up_where_it_broke_off(undisturbed: Undisturbed, t
     row = anonymize(undisturbed.source, killed, config, progress=False).rows[0]
     assert row.status == "done", row.reason
     metrics = json.loads(row.metrics)
-    assert metrics["pieces"] == PIECES
-    assert metrics["pieces_resumed"] == len(finished) >= 2
+    assert metrics["chunks"] == PIECES
+    assert metrics["chunks_resumed"] == len(finished) >= 2
     assert not chunks.exists()  # it had unverified frames
     assert undisturbed.files_of(killed) == undisturbed.files_of(undisturbed.out)
 
@@ -108,7 +108,7 @@ def test_the_next_actor_goes_on_behind_a_killed_ones_last_piece(
     over = threading.Event()
 
     def kill() -> None:
-        wait_for_pieces(tmp_path / ".out.pieces", lambda: not over.is_set())
+        wait_for_chunks(tmp_path / ".out.pieces", lambda: not over.is_set())
         killed.extend(pid for pid in map_workers() if not over.is_set())
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
@@ -123,7 +123,7 @@ def test_the_next_actor_goes_on_behind_a_killed_ones_last_piece(
         killer.join()
     assert len(killed) == 1
     assert row.status == "done", row.reason
-    assert 2 <= json.loads(row.metrics)["pieces_resumed"] < PIECES
+    assert 2 <= json.loads(row.metrics)["chunks_resumed"] < PIECES
     assert undisturbed.files_of(tmp_path / "out") == undisturbed.files_of(undisturbed.out)
 
 
