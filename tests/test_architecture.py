@@ -69,6 +69,8 @@ KNOWS = {
 }
 
 MOST_LINES, MOST_MODULES = 400, 12
+MOST_LINES_OF_A_FUNCTION = 60
+"""Without its docstring."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -137,17 +139,45 @@ def test_modules_are_short() -> None:
     assert not long
 
 
+def test_functions_are_short() -> None:
+    long = {
+        f"{NAMES[path]}: {function.name}": lines
+        for path in MODULES
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := lines_of(function)) > MOST_LINES_OF_A_FUNCTION
+    }
+    assert not long
+
+
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many lines a function has without its docstring; with its head, without its decorators."""
+    assert function.end_lineno is not None
+    lines = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        first = function.body[0]
+        assert first.end_lineno is not None
+        lines -= first.end_lineno - first.lineno + 1
+    return lines
+
+
+def test_lines_of_a_function_are_those_of_its_code() -> None:
+    (function,) = ast.parse('@cache\ndef f():\n    """One.\n\n    Two.\n    """\n    return 1\n').body
+    assert isinstance(function, ast.FunctionDef)
+    assert lines_of(function) == 2
+
+
 def test_folders_hold_few_modules() -> None:
     count = Counter(path.parent for path in MODULES if path.name != "__init__.py")
     full = {str(folder.relative_to(PACKAGE)): many for folder, many in count.items() if many > MOST_MODULES}
     assert not full
 
 
-def test_a_public_class_has_a_name_of_its_own() -> None:
+def test_a_class_has_a_name_of_its_own() -> None:
     homes: dict[str, list[str]] = defaultdict(list)
     for path in MODULES:
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
                 homes[node.name].append(NAMES[path])
     shared = {name: files for name, files in homes.items() if len(files) > 1}
     assert not shared

@@ -105,7 +105,7 @@ def public_view_of_the_composite() -> Iterator[None]:
     opened = setup.open_inputs
 
     @dataclasses.dataclass
-    class Shown:
+    class UnmaskedInputs:
         inputs: Inputs
 
         def read(self, records_N: np.ndarray, draws_NK: np.ndarray) -> Views:
@@ -114,7 +114,7 @@ def public_view_of_the_composite() -> Iterator[None]:
 
     def show(*arguments: Any, **settings: Any) -> Any:
         inputs, model = opened(*arguments, **settings)
-        return Shown(inputs), model
+        return UnmaskedInputs(inputs), model
 
     with mock.patch.object(setup, "open_inputs", show):
         yield

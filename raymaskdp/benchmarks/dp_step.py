@@ -266,7 +266,7 @@ class VisionTransformer(nn.Module):
     def __init__(self, depth: int = 6, width: int = 192, heads: int = 3) -> None:
         super().__init__()
         self.embed = nn.Linear(PATCH, width)
-        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(_TransformerBlock(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, NUM_CLASSES)
 
@@ -278,7 +278,7 @@ class VisionTransformer(nn.Module):
         return scores
 
 
-class _Block(nn.Module):
+class _TransformerBlock(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads

@@ -149,7 +149,7 @@ def _run(rows: list[Row], one: _Pass, seen: RowResults) -> Generator[Row, None, 
             # Ray has deprecated further actor options, but has no other way to limit retries.
             warnings.simplefilter("ignore")
             finished = finished.map(
-                _Actor,
+                _RowActor,
                 fn_constructor_args=[pool.stage, one.shared[number], Path.cwd(), place, needs.gpus],
                 compute=ray.data.ActorPoolStrategy(
                     min_size=needs.least, max_size=needs.workers, max_tasks_in_flight_per_actor=1
@@ -178,7 +178,7 @@ def _avoided(sick: frozenset[str], needs: Needs) -> frozenset[str]:
     return sick if others else frozenset()
 
 
-class _Actor(RowWorker):
+class _RowActor(RowWorker):
     """A worker in a Ray actor: one thread, and no accelerator except the assigned one."""
 
     def __init__(self, stage: type, shared: Any, folder: Path, place: PoolPlace, gpus: float) -> None:

@@ -109,7 +109,7 @@ def _fit(
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     from ray import tune
 
-    class Progress(tune.Callback):
+    class TrialProgress(tune.Callback):
         """Advances the bar when a trial ends. It has no state, because Tune pickles it with the sweep."""
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -125,7 +125,7 @@ def _fit(
             tuner = tune.Tuner(
                 trainable,
                 run_config=tune.RunConfig(
-                    name=folder.name, storage_path=str(folder.parent), verbose=0, callbacks=[Progress()]
+                    name=folder.name, storage_path=str(folder.parent), verbose=0, callbacks=[TrialProgress()]
                 ),
                 **tuner_settings,
             )

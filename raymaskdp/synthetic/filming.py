@@ -129,7 +129,7 @@ class Studio:
         self,
         scene: PlannedVideo,
         folder: Path,
-        actors: list[_Actor],
+        actors: list[_Performer],
         masks: np.ndarray,
         stage: _Set,
         cameras_T: tuple[rooms.RoomCamera, ...],
@@ -185,7 +185,7 @@ class Studio:
         place: np.ndarray,
         cameras_T: tuple[rooms.RoomCamera, ...],
         rng: np.random.Generator,
-    ) -> _Actor:
+    ) -> _Performer:
         settings = self._settings
         figure = self._figure(person)
         done = perform(
@@ -216,7 +216,7 @@ class Studio:
         # smplx rotates about the rest position of the pelvis and then shifts.
         centre_T3 = np.einsum("tij,tj->ti", turns_T33, pelvis + shift_T3) + shifts_T3
         translation_T3 = (centre_T3 - pelvis).astype(np.float32)
-        return _Actor(
+        return _Performer(
             figure=figure,
             world_TV3=world_TV3,
             vertices_TV3=to_camera(turns_T33, shifts_T3, world_TV3),
@@ -246,7 +246,7 @@ class Studio:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Actor:
+class _Performer:
     """One person's take, in world and camera coordinates."""
 
     figure: Figure

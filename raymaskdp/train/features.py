@@ -117,13 +117,13 @@ def _on_ray(
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     rows = [{"name": record} for record in range(len(pixels.records))]
     needs = Needs(workers=workers, gpus=gpus)
-    pool = WorkerPool(stage=_Stage, arguments=(pixels, model, gpus), needs=needs)
+    pool = WorkerPool(stage=_FeatureStage, arguments=(pixels, model, gpus), needs=needs)
     with _evaluating(model):
         for row in map_rows(rows, [pool]):
             yield row["name"], load(row["features"])
 
 
-class _Stage:
+class _FeatureStage:
     """A backbone in an actor: a record's number in, its features as safetensors bytes out."""
 
     def __init__(self, pixels: PixelInputs, model: nn.Module, gpus: float) -> None:

@@ -18,7 +18,7 @@ from raymaskdp.privacy import Key
 from raymaskdp.train import ClipStore, TrainConfig, train
 from raymaskdp.train.data.batches import PixelInputs
 from raymaskdp.train.data.clips import records_of
-from raymaskdp.train.features import _Stage, cached_features, features_path
+from raymaskdp.train.features import _FeatureStage, cached_features, features_path
 from raymaskdp.train.run.setup import initial_model
 
 KEY = Key(secret=bytes(range(32)))
@@ -211,7 +211,7 @@ class Late(AfterItsTest):
 def test_a_worker_compares_the_first_record_again_after_many(linear) -> None:
     store = ClipStore.open(linear.data)
     pixels = PixelInputs(store, records_of(store.split("train"), "video"), linear.clips)
-    stage = _Stage(pixels, Late(), 0.0)
+    stage = _FeatureStage(pixels, Late(), 0.0)
 
     def compute() -> None:
         for record in range(len(pixels.records)):

@@ -57,7 +57,7 @@ MaskedFrames = Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _View:
+class _FlowFrame:
     """A frame of the window.
 
     Attributes:
@@ -125,7 +125,7 @@ class _Side:
         self._altered = altered
         self._method = method
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._views: dict[int, _View] = {}
+        self._views: dict[int, _FlowFrame] = {}
         self._flows: dict[tuple[int, int], np.ndarray] = {}
         self._cameras: dict[tuple[int, int], np.ndarray | None] = {}
         self._made: dict[int, np.ndarray] = {}
@@ -296,7 +296,7 @@ class _Side:
             for pair in [pair for pair in known if min(pair) < first]:
                 del known[pair]
 
-    def _seen(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> _View:
+    def _seen(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> _FlowFrame:
         if self._altered:
             frame_HW3 = frame_HW3 ^ (mask_HW[..., None] * np.uint8(0xC0))
         height, width = mask_HW.shape
@@ -304,7 +304,7 @@ class _Side:
         size = (max(16, round(width * scale)), max(16, round(height * scale)))
         covered_HW3 = fill(frame_HW3, mask_HW, "blur")
         near = np.ones((2 * _FOOTPRINT + 1, 2 * _FOOTPRINT + 1), np.uint8)
-        return _View(
+        return _FlowFrame(
             frame_HW3=frame_HW3,
             gray_hw=cv2.resize(
                 cv2.cvtColor(covered_HW3, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA

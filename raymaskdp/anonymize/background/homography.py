@@ -46,7 +46,7 @@ _EDGE = 5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _View:
+class _RegisteredFrame:
     """A frame prepared for registration.
 
     Attributes:
@@ -58,7 +58,7 @@ class _View:
     free_hw: np.ndarray
 
     @classmethod
-    def of(cls, frame_HW3: np.ndarray, mask_HW: np.ndarray, scale: float) -> _View:
+    def of(cls, frame_HW3: np.ndarray, mask_HW: np.ndarray, scale: float) -> _RegisteredFrame:
         free_HW = (~mask_HW).astype(np.float32)
         gray_HW = cv2.cvtColor(frame_HW3, cv2.COLOR_RGB2GRAY).astype(np.float32) * free_HW
         height, width = mask_HW.shape
@@ -82,7 +82,7 @@ class _View:
 class _Key:
     """A key frame: its image, its points, and its homography to the first frame."""
 
-    view: _View
+    view: _RegisteredFrame
     points_N2: np.ndarray
     to_first_33: np.ndarray
 
@@ -111,14 +111,14 @@ class MovingCamera:
         self._scale = min(1.0, WORK_WIDTH / width)
         self._shrink_33 = _shrinking(self._scale)
         self._keys: list[_Key] = []
-        self._last: tuple[_View, np.ndarray] | None = None
+        self._last: tuple[_RegisteredFrame, np.ndarray] | None = None
         self._to_first: list[np.ndarray] = []
 
     def add(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
         """Process the next frame (uint8 RGB) outside `mask_HW` (bool)."""
         if self.fit_failure is not None:
             return
-        view = _View.of(frame_HW3, mask_HW, self._scale)
+        view = _RegisteredFrame.of(frame_HW3, mask_HW, self._scale)
         if self._last is None:
             self._keep(view, np.eye(3))
             return
@@ -135,7 +135,7 @@ class MovingCamera:
             pass  # no new key frame: between consecutive frames parallax is too small to detect
         self.fit_failure = f"the camera's motion fits no turn at frame {len(self._to_first)}"
 
-    def _register(self, view: _View, key: _Key, guess_33: np.ndarray) -> bool:
+    def _register(self, view: _RegisteredFrame, key: _Key, guess_33: np.ndarray) -> bool:
         """Register a frame near `guess_33` to a key frame; returns whether that succeeded."""
         fitted_33 = _registered(key, view, np.linalg.inv(guess_33) @ key.to_first_33)
         if fitted_33 is None:
@@ -149,7 +149,7 @@ class MovingCamera:
         small_T33 = np.array(self._to_first).reshape(-1, 3, 3)
         return np.linalg.inv(self._shrink_33) @ small_T33 @ self._shrink_33
 
-    def _keep(self, view: _View, to_first_33: np.ndarray) -> None:
+    def _keep(self, view: _RegisteredFrame, to_first_33: np.ndarray) -> None:
         if not self._keys:
             self._new_key(view, to_first_33)
         self._last = (view, to_first_33)
@@ -163,7 +163,7 @@ class MovingCamera:
             if _common(np.linalg.inv(key.to_first_33) @ to_first_33, key.view.gray_hw.shape) >= LEAST_COMMON
         ][:MOST_TRIES]
 
-    def _new_key(self, view: _View, to_first_33: np.ndarray) -> _Key:
+    def _new_key(self, view: _RegisteredFrame, to_first_33: np.ndarray) -> _Key:
         corners = cv2.goodFeaturesToTrack(
             view.gray_hw, MOST_POINTS, qualityLevel=0.005, minDistance=5, mask=view.free_hw
         )
@@ -172,7 +172,7 @@ class MovingCamera:
         return self._keys[-1]
 
 
-def _registered(key: _Key, view: _View, guess_33: np.ndarray) -> np.ndarray | None:
+def _registered(key: _Key, view: _RegisteredFrame, guess_33: np.ndarray) -> np.ndarray | None:
     """The homography from a key frame to a frame, near `guess_33`; None if too few points were tracked.
 
     Raises `_ParallaxFound` if enough were tracked, but none fits.
@@ -201,7 +201,7 @@ def _registered(key: _Key, view: _View, guess_33: np.ndarray) -> np.ndarray | No
 
 
 def _followed(
-    before: _View, after: _View, points_N2: np.ndarray, guess_N2: np.ndarray
+    before: _RegisteredFrame, after: _RegisteredFrame, points_N2: np.ndarray, guess_N2: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tracked positions of points, float32 [N, 2], and whether they were found, bool [N]."""
     there, found, _ = cv2.calcOpticalFlowPyrLK(

@@ -81,10 +81,10 @@ class Lift(nn.Module):
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         self.enter = nn.Linear(FEATURES, WIDTH)
-        self.alone = _Block(dropout)
+        self.alone = _ResidualBlock(dropout)
         self.narrow = nn.Linear(WIDTH, NARROW)
         self.over_time = nn.Linear(len(OFFSETS_S) * (NARROW + 3), WIDTH)
-        self.together = nn.Sequential(_Block(dropout), _Block(dropout))
+        self.together = nn.Sequential(_ResidualBlock(dropout), _ResidualBlock(dropout))
         self.leave = nn.Linear(WIDTH, NUM_POINTS * 5)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -106,7 +106,7 @@ class Lift(nn.Module):
         return result * torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1])
 
 
-class _Block(nn.Module):
+class _ResidualBlock(nn.Module):
     """A residual perceptron."""
 
     def __init__(self, dropout: float) -> None:
