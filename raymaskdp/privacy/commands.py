@@ -28,7 +28,7 @@ class PriceResult:
       noise_multiplier: σ; the noise has the standard deviation σ · C.
       rate: q, the probability that a record is in a lot.
       steps: T.
-      promise: the meaning of the figures, in a sentence.
+      guarantee_statement: the meaning of the figures, in a sentence.
       warnings: facts that weaken it.
     """
 
@@ -39,7 +39,7 @@ class PriceResult:
     noise_multiplier: float
     rate: float
     steps: int
-    promise: str
+    guarantee_statement: str
     warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -51,7 +51,8 @@ class PriceResult:
         )
         return (
             f"{shown} ({bounds or 'not private'}); σ = {self.noise_multiplier:.4g}, q = {self.rate:.4g}, "
-            f"{self.steps} steps.\n{self.promise}" + "".join(f"\nWarning: {one}" for one in self.warnings)
+            f"{self.steps} steps.\n{self.guarantee_statement}"
+            + "".join(f"\nWarning: {one}" for one in self.warnings)
         )
 
 
@@ -69,7 +70,7 @@ class VerifyResult:
       others: ε of what was spent at other δ, by both accountants.
       misses: how often a test of which of two adjacent data sets was trained on is wrong about the one, at
         least, if it is wrong about the other in 5 % of cases.
-      promise: the meaning of the figures, in a sentence.
+      guarantee_statement: the meaning of the figures, in a sentence.
       warnings: facts that weaken it.
       model_epsilon: of the model, with the cost of its initial weights on the same data; None if they cost
         nothing, or their cost is not known.
@@ -84,7 +85,7 @@ class VerifyResult:
     data: bool | None
     others: tuple[Priced, ...]
     misses: float
-    promise: str
+    guarantee_statement: str
     warnings: tuple[str, ...] = ()
     model_epsilon: float | None = None
 
@@ -104,7 +105,7 @@ class VerifyResult:
             for one in self.others
         )
         return (
-            f"{alone}\n{self.promise}"
+            f"{alone}\n{self.guarantee_statement}"
             f"\nε at other δ:{rows}"
             "\nA test of which of two adjacent data sets was trained on, which is wrong about one of them in "
             f"{FALSE_ALARMS:.0%} of cases, is wrong about the other in at least {self.misses:.1%}."
@@ -124,7 +125,7 @@ def price(plan: PrivacyPlan) -> PriceResult:
         noise_multiplier=plan.noise_multiplier,
         rate=plan.rate,
         steps=plan.steps,
-        promise=plan.guarantee_statement,
+        guarantee_statement=plan.guarantee_statement,
         warnings=plan.warnings,
     )
 
@@ -179,7 +180,7 @@ def verify(
         data=of_data,
         others=at_deltas(plan.event(spent)),
         misses=tradeoff(plan.event(spent)).misses(FALSE_ALARMS),
-        promise=plan.guarantee_statement,
+        guarantee_statement=plan.guarantee_statement,
         warnings=plan.warnings,
     )
 

@@ -20,6 +20,7 @@ from raymaskdp.privacy.ledger import read_ledger
 from raymaskdp.privacy.prices.tradeoff import FALSE_ALARMS, tradeoff
 from raymaskdp.report.pictures import plots
 from raymaskdp.sweep.frontier import NAMES, Point, point
+from raymaskdp.sweep.results import with_present_names
 from raymaskdp.sweep.selection_cost import SelectionCost, ways
 from raymaskdp.train.run.curve import read_curve
 from raymaskdp.train.run.result import TrainResult, read_result
@@ -224,7 +225,7 @@ def read_sweep(folder: Path, *, root: Path) -> Sweep:
 
 def _read_sweep(folder: Path, *, root: Path) -> Sweep:
     about = read_json(folder / "sweep.json")
-    result, source = about["result"], about["published"]
+    result, source = with_present_names(about["result"]), about["published"]
     parallel = folder / "parallel.svg"
     results = read_parquet(folder / "results.parquet")
     done = results[results.status == "done"]
@@ -232,7 +233,7 @@ def _read_sweep(folder: Path, *, root: Path) -> Sweep:
     failed = f", of which {result['failed']} failed" if result["failed"] else ""
     measure = MEASURES["auroc" if "auroc" in set(done["metric"]) else "top1"]
     sentence = f"{result['trials']} trainings{failed}. Means over seeds, with 95 % intervals."
-    cost = configuration.build(SelectionCost, result["bill"], where=str(folder / "sweep.json"))
+    cost = configuration.build(SelectionCost, result["selection_cost"], where=str(folder / "sweep.json"))
     sentence += f" {cost.verdict}" if cost.one_run is not None else "".join(f" {w}" for w in cost.warnings)
     if source:
         sentence += f" Published: {source}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class SweepResult:
       best_run: folder of its best run.
       best_score: its mean accuracy (or AUROC) over the seeds, on the data of the choice.
       chosen_on: the part of the data of the choice.
-      bill: the selection cost; the name is that in `sweep.json`.
+      selection_cost: the privacy cost of choosing among the trials.
       finished_before: whether the sweep was finished already, and nothing was done.
     """
 
@@ -50,7 +50,7 @@ class SweepResult:
     best_run: str | None
     best_score: float | None
     chosen_on: str
-    bill: SelectionCost
+    selection_cost: SelectionCost
     finished_before: bool = False
 
     def __str__(self) -> str:
@@ -63,11 +63,16 @@ class SweepResult:
         if self.best is not None:
             lines.append(f"  best      {self.best} ({self.best_score:.1%} on {self.chosen_on} videos)")
             lines.append(f"            {self.best_run}")
-        return "\n".join([*lines, str(self.bill)])
+        return "\n".join([*lines, str(self.selection_cost)])
 
 
 PLOTTED = {"frontier", "not private"}
 """The grids in the plot; for a sweep without these, the best trials of its search."""
+
+
+def with_present_names(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result from `sweep.json`; earlier versions called its selection cost `bill`."""
+    return {"selection_cost" if name == "bill" else name: value for name, value in result.items()}
 
 
 def table_of(
@@ -134,7 +139,7 @@ def write_up(
         best_run=None if best is None else best.run,
         best_score=None if best is None else best.score,
         chosen_on=config.chosen_on,
-        bill=cost,
+        selection_cost=cost,
     )
 
 

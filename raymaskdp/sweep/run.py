@@ -19,7 +19,7 @@ from raymaskdp.files import make_folder, private_folder, read_file, read_json, w
 from raymaskdp.privacy.prices.selection import draw_runs
 from raymaskdp.sweep import search
 from raymaskdp.sweep.config import SweepConfig, Trial, drawn_trial, trials
-from raymaskdp.sweep.results import SweepResult, table_of, write_up
+from raymaskdp.sweep.results import SweepResult, table_of, with_present_names, write_up
 from raymaskdp.sweep.trial import make_point
 from raymaskdp.sweep.trial_releases import require_apart
 from raymaskdp.sweep.tuner import run_grid, run_suggested
@@ -45,7 +45,7 @@ def sweep(config: SweepConfig) -> SweepResult:
         if earlier.get("digest") != digest:
             raise UserError(f"{out} has another sweep; give another folder, or remove it.")
         if earlier.get("result") is not None:
-            result = configuration.build(SweepResult, earlier["result"], where=str(about))
+            result = configuration.build(SweepResult, with_present_names(earlier["result"]), where=str(about))
             return replace(result, out=str(out), finished_before=True)
     make_folder(out)
     write_text(out / "sweep.yaml", configuration.to_yaml(config))

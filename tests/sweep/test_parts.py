@@ -132,8 +132,8 @@ def test_a_plan_without_noise_has_an_infinite_bill() -> None:
     plan = PrivacyPlan.calibrate(
         mechanism="maskdp", num_records=10, expected_batch=5, steps=5, delta=1e-2, noise_multiplier=0.0
     )
-    bill = selection_cost(plan, [plan] * 2)
-    assert bill.one_run is bill.all_runs is None
+    price = selection_cost(plan, [plan] * 2)
+    assert price.one_run is price.all_runs is None
     assert math.isinf(plan.epsilon())
 
 
@@ -145,10 +145,10 @@ def planned(**settings) -> PrivacyPlan:
 def test_all_runs_cost_what_each_of_them_released() -> None:
     """Equal ε at one δ is not equal composition: the cheapest-looking run must not stand for the others."""
     long, short = (planned(steps=steps, epsilon=2.0) for steps in (20_000, 5))
-    bill = selection_cost(short, [*[long] * 15, short])
-    assert bill.one_run == pytest.approx(2.0, abs=0.01)
-    assert bill.all_runs >= 9.63
-    assert bill.best_of_random > selection_cost(short, [short] * 16).best_of_random
+    price = selection_cost(short, [*[long] * 15, short])
+    assert price.one_run == pytest.approx(2.0, abs=0.01)
+    assert price.all_runs >= 9.63
+    assert price.best_of_random > selection_cost(short, [short] * 16).best_of_random
 
 
 def test_runs_at_other_budgets_are_on_the_bill() -> None:
@@ -158,19 +158,19 @@ def test_runs_at_other_budgets_are_on_the_bill() -> None:
 
 def test_weights_to_start_from_are_on_the_bill_once() -> None:
     one, earlier = planned(steps=500, epsilon=1.0), planned(steps=500, epsilon=4.0)
-    bill = selection_cost(one, [one] * 3, before=[earlier])
-    assert 4 < bill.one_run < bill.best_of_random
+    price = selection_cost(one, [one] * 3, before=[earlier])
+    assert 4 < price.one_run < price.best_of_random
     again = selection_cost(one, [one] * 3, before=[earlier] * 2)
-    assert bill.all_runs < again.all_runs < bill.all_runs + 4
+    assert price.all_runs < again.all_runs < price.all_runs + 4
 
 
 def test_a_trial_without_privacy_leaves_table_and_models_uncovered() -> None:
     one = planned(steps=500, epsilon=1.0)
     without = planned(mechanism="sgd", steps=500)
-    bill = selection_cost(one, [one] * 3 + [without] * 2)
-    assert (bill.runs, bill.not_private) == (3, 2)
-    assert bill.all_runs == selection_cost(one, [one] * 3).all_runs
-    assert "2 of the trials had no privacy: no ε covers their models, nor the table" in str(bill)
+    price = selection_cost(one, [one] * 3 + [without] * 2)
+    assert (price.runs, price.not_private) == (3, 2)
+    assert price.all_runs == selection_cost(one, [one] * 3).all_runs
+    assert "2 of the trials had no privacy: no ε covers their models, nor the table" in str(price)
     assert "no ε covers" not in str(selection_cost(one, [one] * 3))
 
 

@@ -126,9 +126,12 @@ def test_a_sweep_survives_its_driver_and_its_bad_trials(ray_session, clip_store,
         means = at_base.groupby("mechanism")["chosen_by"].mean()
         assert result.best_score == means.max() == means[best.privacy.mechanism]
         assert result.best_run in set(at_base["run"])
-        assert (result.bill.runs, result.bill.not_private) == (10, 2)  # of all ε, and those that failed
+        assert (result.selection_cost.runs, result.selection_cost.not_private) == (
+            10,
+            2,
+        )  # of all ε, and those that failed
         assert "no ε covers their models, nor the table" in str(result)
-        assert result.bill.one_run < result.bill.best_of_random
+        assert result.selection_cost.one_run < result.selection_cost.best_of_random
     assert "finished before" in str(sweep(settings))
     with pytest.raises(UserError, match="has another sweep"):
         sweep(configuration.load(SweepConfig, tmp_path / "sweep.yaml", ["seeds=[5]"]))
@@ -160,7 +163,7 @@ def test_optuna_learns_on_what_is_held_out(ray_session, clip_store, tmp_path) ->
     done = results[results["status"] == "done"]
     assert done["run"].is_unique
     assert result.best_score == done.groupby("settings")["chosen_by"].mean().max()
-    assert (result.bill.tuning, result.bill.runs) == ("none", 5)
+    assert (result.selection_cost.tuning, result.selection_cost.runs) == ("none", 5)
 
 
 @pytest.mark.slow
@@ -187,7 +190,7 @@ def test_a_sweep_that_pays_draws_once_and_charges_for_the_best(ray_session, clip
     keys = {(Path(run) / "private/key").read_bytes() for run in results["run"]}
     assert len(keys) == 3
     assert result.best_score == results["chosen_by"].max()
-    assert result.bill.runs == 3  # on average, which is what may be said
-    assert result.bill.one_run < result.bill.best_of_random
+    assert result.selection_cost.runs == 3  # on average, which is what may be said
+    assert result.selection_cost.one_run < result.selection_cost.best_of_random
     assert "only the best run is published" in str(result)
     assert "all 3 runs" not in str(result)

@@ -70,7 +70,7 @@ def test_it_costs_what_flat_clipping_costs_and_says_what_it_did(adaptive, base, 
     assert len(set(path)) == len(path) == 6
     assert [line.clipping_norm for line in read_curve(run / "curve.jsonl")] == path
     assert verify(run).epsilon == pytest.approx(result.epsilon)
-    assert "released counts alone" in verify(run).promise
+    assert "released counts alone" in verify(run).guarantee_statement
     assert state_of(set_up(adaptive).job)["clipping_norm"].dtype == torch.float64
 
 

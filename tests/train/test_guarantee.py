@@ -402,14 +402,14 @@ def test_a_model_that_began_with_a_private_one_says_what_both_cost(base, tmp_pat
     assert first.run in warning
     assert warning in str(second)
     checked = verify(Path(second.run))
-    assert warning in checked.promise
+    assert warning in checked.guarantee_statement
     assert second.model_epsilon == checked.model_epsilon == pytest.approx(both)
     assert f"ε = {both:.3g} at δ = 0.01 for the model" in str(second)
     assert str(checked).startswith(f"ε = {both:.4g} at δ = 0.01 for the model")
-    assert "initial weights" not in verify(Path(first.run)).promise
+    assert "initial weights" not in verify(Path(first.run)).guarantee_statement
     shutil.move(base.data, tmp_path / "gone")
     try:
-        assert "can only be told beside its clip store" in verify(Path(second.run)).promise
+        assert "can only be told beside its clip store" in verify(Path(second.run)).guarantee_statement
     finally:
         shutil.move(tmp_path / "gone", base.data)
 

@@ -45,7 +45,9 @@ def verify(ledger: Path, *, expected_steps: int | None = None, data: str | None 
     before, epsilon = _of_first_weights(ledger, data)
     if before:
         before += ("The figures at other δ, and of tests, are of this run alone.",)
-    return replace(found, promise=" ".join([found.promise, *before]), model_epsilon=epsilon)
+    return replace(
+        found, guarantee_statement=" ".join([found.guarantee_statement, *before]), model_epsilon=epsilon
+    )
 
 
 def _of_first_weights(ledger: Path, data: str | None) -> tuple[tuple[str, ...], float | None]:

@@ -168,8 +168,8 @@ def test_the_bill_of_the_specification():
 
 def test_a_bill_orders_its_figures():
     event = SubsampledGaussian(rate=0.02, noise_multiplier=1.3, steps=500, contribution="two-sided")
-    bill = selection_bounds([event] * 16, delta=1e-5, expected_runs=16)
-    assert cost(event, 1e-5).epsilon < bill.best_of_random < bill.all_runs
+    bounds = selection_bounds([event] * 16, delta=1e-5, expected_runs=16)
+    assert cost(event, 1e-5).epsilon < bounds.best_of_random < bounds.all_runs
 
 
 def test_runs_at_one_epsilon_are_composed_by_what_they_were():
