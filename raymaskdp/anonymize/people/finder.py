@@ -31,7 +31,7 @@ from raymaskdp.anonymize.people.masks import (
     Patch,
     body_height,
     box_patch,
-    grow,
+    dilate_patch,
     is_cut_off,
     limbs,
     union,
@@ -239,7 +239,7 @@ class _BodySearch:
             evidence = self._given[body_track.track_id].get(frame)
             if evidence is not None:  # last, so that it can only add to the mask
                 for patch in evidence.patches():
-                    grow(patch, max(2.0, self._config.dilation * _side(box_4))).paint(body)
+                    dilate_patch(patch, max(2.0, self._config.dilation * _side(box_4))).paint(body)
                 if frame in body_track.observations:
                     keypoints_T33x3[frame] = corrected(keypoints_T33x3[frame], evidence)
             masks_T[frame] = pack(body)
@@ -291,11 +291,11 @@ class _BodySearch:
         body_scale = body_height(keypoints_33x3)
         body = union([*patches, limbs(keypoints_33x3, frame_size=(height, width))])
         # Pixels of the segmenter's foreground next to this body belong to it: hair, bags, skirts.
-        near = grow(body, 0.05 * body_scale)
+        near = dilate_patch(body, 0.05 * body_scale)
         theirs = foreground_at(self._foreground[frame], near.box(), height, width)
         mask_HW = np.zeros((height, width), bool)
         whole = union([body, Patch(near.corner, near.mask_hw & theirs)])
-        grow(whole, max(2.0, self._config.dilation * body_scale)).paint(mask_HW)
+        dilate_patch(whole, max(2.0, self._config.dilation * body_scale)).paint(mask_HW)
         return mask_HW
 
 

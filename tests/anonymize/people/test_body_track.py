@@ -17,7 +17,7 @@ from raymaskdp.anonymize.people.body_track import (
     same_body,
     to_observation,
 )
-from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, grow, limbs, union
+from raymaskdp.anonymize.people.masks import Patch, body_height, crop_to_content, dilate_patch, limbs, union
 from raymaskdp.anonymize.people.networks.mediapipe import BodyDetection
 
 STANDING = np.array(
@@ -92,7 +92,7 @@ def test_growing_is_dilation_by_a_disc(radius: float) -> None:
     mask = np.zeros((60, 70), bool)
     mask[20:30, 25:40] = rng.random((10, 15)) > 0.7
     grown = np.zeros_like(mask)
-    grow(crop_to_content(mask), radius).paint(grown)
+    dilate_patch(crop_to_content(mask), radius).paint(grown)
     exact = scipy.ndimage.distance_transform_edt(~mask) <= radius
     assert (grown ^ exact).sum() <= 0.01 * exact.sum()  # OpenCV's 5×5 distance is approximate
 
