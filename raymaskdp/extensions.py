@@ -25,15 +25,26 @@ class Names(check.Choices):
     Attributes:
       group: of the entry points.
       built_in: this package's own names.
+      or_else: what the setting may be instead of a name; "" for nothing.
     """
 
-    def __init__(self, group: str, built_in: Iterable[str]) -> None:
+    def __init__(self, group: str, built_in: Iterable[str], *, or_else: str = "") -> None:
         self.group = group
+        self.or_else = or_else
         self.built_in = list(built_in)
 
     def names(self) -> tuple[str, ...]:
         """The names of all parts, this package's first."""
         return (*self.built_in, *sorted(entry_points(group=self.group).names - set(self.built_in)))
+
+    def check(self, setting: str, name: object) -> None:
+        """Raise `UserError` unless `name` is one of them; the message says that packages can add others."""
+        if name not in self.names():
+            also = f", or {self.or_else}" if self.or_else else ""
+            raise UserError(
+                f"{setting} must be one of {', '.join(self.names())}{also}, but it is {name!r}; installed "
+                "packages can add others (docs/your-own.md)."
+            )
 
 
 class Registry(Generic[Part]):

@@ -33,6 +33,7 @@ class Setting:
       about: description, one line.
       default: plain value; `dataclasses.MISSING` if the setting is required.
       group: the settings in it; empty for a single setting.
+      optional: key of the group in which it is, if that group may be absent; else "".
     """
 
     key: str
@@ -40,6 +41,7 @@ class Setting:
     about: str
     default: Any
     group: tuple[Setting, ...] = ()
+    optional: str = ""
 
     @property
     def name(self) -> str:
@@ -53,18 +55,24 @@ class Setting:
 
     def facts(self) -> str:
         """Type, range, unit and default, such as "float > 0, px; default 4.0"."""
-        default = "required" if self.required else f"default {yaml_value(self.default)}"
+        default = self.when_required if self.required else f"default {yaml_value(self.default)}"
         return f"{type_text(self.hint)}; {default}"
+
+    @property
+    def when_required(self) -> str:
+        """That it is required, and under which condition."""
+        return f"required if {self.optional} is given" if self.optional else "required"
 
 
 def settings_of(
-    cls: type[Any], prefix: str = "", given: Mapping[str, Any] = MappingProxyType({})
+    cls: type[Any], prefix: str = "", given: Mapping[str, Any] = MappingProxyType({}), optional: str = ""
 ) -> tuple[Setting, ...]:
     """All settings of a configuration class, in its order.
 
     Args:
       prefix: of their keys.
       given: default values of a group where it is used; by default those of the class.
+      optional: key of the group around them that may be absent.
     """
     about, hints = _attributes(cls), typing.get_type_hints(cls, include_extras=True)
     found = []
@@ -76,13 +84,15 @@ def settings_of(
         default = given.get(field.name, default if default is dataclasses.MISSING else config.plain(default))
         inner = _group_of(hint)
         used = default if isinstance(default, dict) else {}
+        around = key if inner and default is None else optional
         found.append(
             Setting(
                 key=key,
                 hint=hint,
                 about=about.get(field.name) or (_first_sentence(inner) if inner else ""),
                 default=default,
-                group=settings_of(inner, f"{key}.", used) if inner else (),
+                group=settings_of(inner, f"{key}.", used, around) if inner else (),
+                optional=optional,
             )
         )
     return tuple(found)
@@ -113,12 +123,12 @@ def _yaml_lines(some: tuple[Setting, ...], indent: str) -> Iterator[str]:
         inner = list(_yaml_lines(one.group, indent + "  "))
         if one.group and (one.required or one.default is not None):
             given = any(not line.lstrip().startswith("#") for line in inner)
-            yield f"{indent}{one.name}:" if given else f"{indent}# {one.name}:    (required)"
+            yield f"{indent}{one.name}:" if given else f"{indent}# {one.name}:    ({one.when_required})"
             yield from inner
             continue
         yield f"{indent}# {type_text(one.hint)}"
         if one.required:
-            yield f"{indent}# {one.name}:    (required)"
+            yield f"{indent}# {one.name}:    ({one.when_required})"
         else:
             yield f"{indent}{one.name}: {yaml_value(one.default)}"
         for line in inner:  # the settings of a disabled group

@@ -151,7 +151,9 @@ def test_a_fill_makes_up_what_is_unknown(installed: Path) -> None:
     filled_HW3 = fill(np.zeros((8, 8, 3), np.uint8), unknown_HW, "ours")
     assert (filled_HW3[unknown_HW] == 77).all()
     assert not filled_HW3[~unknown_HW].any()
-    with pytest.raises(UserError, match=r"plate\.fill must be one of rows, .*, ours, but it is 'theirs'"):
+    with pytest.raises(
+        UserError, match=r"plate\.fill .* rows, .*, ours, or the path .*'theirs'; installed packages"
+    ):
         PlateConfig(fill="theirs")
 
 

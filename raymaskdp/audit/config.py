@@ -26,7 +26,7 @@ class AnonymizationAuditConfig:
       epochs: of the appearance attacker.
       action_epochs: of the action networks; 0 disables action fidelity.
       face_model: an ONNX network for face recognition (image in, vector out), as an additional attacker.
-      face_side: of its input, pixels.
+      face_side: side of its input.
       person_model: likewise one for person re-identification.
       person_size: rows and columns of its input.
       pose: the detectors' settings; as in `anonymize`.

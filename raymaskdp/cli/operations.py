@@ -49,7 +49,9 @@ def submit() -> None:
 
 @submit.command("anonymize", context_settings=CONTEXT)
 @click.argument("source")
-@click.option("--out", required=True, help="Folder for the anonymized videos.")
+@click.option(
+    "--out", required=True, metavar="PATH OR URL", help="Folder for the anonymized videos, or its URL."
+)
 @_job_options
 @settings_of("raymaskdp.anonymize:AnonymizeConfig")
 def submit_anonymize(source: str, out: str, settings: Any, **job: Any) -> int:
@@ -61,7 +63,10 @@ def submit_anonymize(source: str, out: str, settings: Any, **job: Any) -> int:
 @_job_options
 @settings_of("raymaskdp.train:TrainConfig", source="data", out="out")
 def submit_train(settings: Any, **job: Any) -> int:
-    """Train a model on the clip store DATA up to a privacy budget, on a cluster."""
+    """Train a model on the clip store DATA up to a privacy budget, on a cluster.
+
+    DATA may be in the file of --config instead, as `data`.
+    """
     return _submit("train", settings, [], **job)
 
 
@@ -69,7 +74,10 @@ def submit_train(settings: Any, **job: Any) -> int:
 @_job_options
 @settings_of("raymaskdp.sweep:SweepConfig", source="train.data", out="out")
 def submit_sweep(settings: Any, **job: Any) -> int:
-    """Train on the clip store DATA over a grid of settings, on a cluster."""
+    """Train on the clip store DATA over a grid of settings, on a cluster.
+
+    DATA may be in the file of --config instead, as `train.data`.
+    """
     return _submit("sweep", settings, [], **job)
 
 

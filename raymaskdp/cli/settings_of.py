@@ -26,6 +26,7 @@ def settings_of(
     FILE` and KEY=VALUE arguments. `--help` lists the settings, `--defaults` prints them as YAML, `--schema`
     as a JSON Schema.
     """
+    word = source.rpartition(".")[2].upper()
 
     def load_class() -> type[Any]:
         module, name = place.split(":")
@@ -49,12 +50,15 @@ def settings_of(
                 raise _input_first(error, source) if source in error.keys else error from None
             return command(settings=settings, **arguments)
 
-        metavar = f"[{source.rpartition('.')[2].upper()}] [KEY=VALUE]..." if source else "[KEY=VALUE]..."
+        metavar = f"[{word}] [KEY=VALUE]..." if source else "[KEY=VALUE]..."
         add_overrides = click.argument("overrides", nargs=-1, metavar=metavar)
         if out:
-            add_out = click.option("--out", "placed_out", help=f"Output folder; the setting {out}.")
+            about = f"Output folder; the setting {out}."
+            add_out = click.option("--out", "placed_out", metavar="PATH", help=about)
             with_settings = add_out(with_settings)
-        add_config = click.option("--config", "config_path", type=PATH, help="YAML file with settings.")
+        also = f" It may have {word}, too, as {source}." if source else ""
+        about_config = f"YAML file with settings.{also}"
+        add_config = click.option("--config", "config_path", type=PATH, help=about_config)
         add_defaults = printing("--defaults", "Print all settings as commented YAML, and exit.", _yaml)
         add_schema = printing("--schema", "Print a JSON Schema of that file, for editors, and exit.", _schema)
         with_settings.settings = load_class  # type: ignore[attr-defined]  # for `SettingsCommand`
@@ -87,7 +91,9 @@ def _input_first(error: config.MissingSetting, source: str) -> UserError:
     others = [key for key in error.keys if key != source]
     also = f", and {', '.join(others)} as KEY=VALUE" if others else ""
     how = f"{click.get_current_context().command_path} {source.rpartition('.')[2].upper()} KEY=VALUE …"
-    return UserError(f"The input {source} is missing; give it first (`{how}`){also}.")
+    return UserError(
+        f"The input {source} is missing; give it first (`{how}`), or in the file of --config{also}."
+    )
 
 
 def _yaml(cls: type[Any]) -> str:

@@ -14,7 +14,7 @@ from raymaskdp.cli.settings_of import settings_of
 
 @command()
 @click.argument("source")
-@click.option("--out", required=True, help="Folder, or URL of an object store, for the clip store.")
+@click.option("--out", required=True, metavar="PATH OR URL", help="Folder for the clip store, or its URL.")
 @json_option
 @settings_of("raymaskdp.train.data.prepare_job:PrepareJob")
 def prepare(source: str, out: str, settings: Any, as_json: bool) -> int:
@@ -38,7 +38,7 @@ def train(settings: Any, as_json: bool) -> None:
 
     Writes a run folder with the checkpoint, the privacy ledger and the training curve. The folder's name
     contains a digest of settings and data, so the same command resumes an interrupted run, and reports
-    a finished one.
+    a finished one. DATA may be in the file of --config instead, as `data`.
     """
     from raymaskdp.train import train as run
 
@@ -63,7 +63,7 @@ def sweep(settings: Any, as_json: bool) -> None:
     """Train on the clip store DATA over a grid of settings, and draw the utility-privacy frontier.
 
     Writes the results table, the frontier as a plot, the privacy cost of choosing, and the best
-    configuration. An interrupted sweep resumes.
+    configuration. An interrupted sweep resumes. DATA may be in the file of --config instead, as `train.data`.
     """
     from raymaskdp.sweep import sweep as run
 

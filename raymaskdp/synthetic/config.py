@@ -29,12 +29,12 @@ class SynthesizeConfig:
       people: number of people; each has one body, appearance, outfit and manner of moving.
       takes: videos for each person and action.
       rooms, cameras: number of rooms, and of cameras in each.
-      camera_height, camera_distance: least and greatest of the cameras, metres: above the floor, and along
+      camera_height, camera_distance: least and greatest of the cameras: above the floor, and along
         the floor from the middle of the room. Nearer cameras have wider lenses.
       motion: of the cameras.
       frames, fps, width, height: of every video.
       persons_per_video: people in one video, who perform the same action side by side.
-      spread: largest distance of people from the middle, metres to each side and along the line of sight. In
+      spread: largest distance of people from the middle, to each side and along the line of sight. In
         recorded data sets it is about half a metre, so that other videos show the background that one person
         hides.
       test_share: share of the people (not of the videos) in the split "test".

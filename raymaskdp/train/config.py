@@ -56,10 +56,10 @@ class ClipConfig:
         are computed once for each.
       copies: copies of each clip, differently cropped, shifted and mirrored; all are averaged before clipping
         (augmentation multiplicity, De et al. 2022).
-      size: (height, width) of the model's clips, in pixels; None for that of stored frames.
+      size: (height, width) of the model's clips; None for that of stored frames.
       crop: a training clip shows a window of at least this share of the largest window with its aspect,
         at a random position in the stored frame.
-      shift: largest shift of a training clip along each axis, in pixels.
+      shift: largest shift of a training clip along each axis.
       flip: whether half of the training clips are mirrored.
     """
 

@@ -12,7 +12,9 @@ from raymaskdp import check
 from raymaskdp.errors import UserError
 from raymaskdp.extensions import Names
 
-FILL_NAMES = Names("raymaskdp.fills", ["rows", "telea", "shiftmap", "blur"])
+FILL_NAMES = Names(
+    "raymaskdp.fills", ["rows", "telea", "shiftmap", "blur"], or_else="the path of an .onnx file"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ class PoseConfig:
       confidence: least probability of a person in the output of the landmark network, in (0, 1).
       max_people: number of people a frame for whom landmarks are computed, the largest first; the others
         become silhouettes.
-      max_gap: longest gap between two poses of a person that is interpolated, seconds.
+      max_gap: longest gap between two poses of a person that is interpolated.
       dilation: dilation of the masks, as a share of the body's height.
       foreground: least confidence of the segmenter for a pixel beside a person to be added to that person's
         mask.

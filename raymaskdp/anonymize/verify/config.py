@@ -25,7 +25,7 @@ class VerifyConfig:
       hands: least confidence of a hand that is redacted, with its forearm.
       people: least confidence of a person who is redacted.
       detector: an ONNX file with an additional detector of people (`onnx_detector`).
-      detector_side: side of that detector's input, pixels.
+      detector_side: side of that detector's input.
       detector_confidence: least confidence of that detector for a person to be redacted.
       max_redacted: a video is quarantined if more than this fraction of its person-frames is shown as less
         than a silhouette. Frames count where there are more of them than person-frames.

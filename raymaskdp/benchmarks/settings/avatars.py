@@ -73,7 +73,7 @@ class RefineCostConfig:
     Attributes:
       backends: kinds of networks.
       share: channels of the networks, as a share of the real ones; 1 needs a GPU to be of use.
-      sides: of the images, in pixels.
+      sides: of the images.
       batches: frames in one batch.
       steps: of denoising.
       ways: of saving memory, or none.

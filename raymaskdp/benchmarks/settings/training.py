@@ -126,7 +126,7 @@ class TrainScalingConfig:
       workers: numbers of workers to measure; 0 is in process, the reference of the others.
       steps: measured, after `warmup` others.
       warmup: steps before the measured ones.
-      link_gb_s, link_latency_s: of the modelled network, gigabytes a second of one worker and seconds of one
+      link_gb_s, link_latency_s: of the modelled network: throughput of one worker, and latency of one
         message.
     """
 

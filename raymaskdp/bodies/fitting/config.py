@@ -39,9 +39,9 @@ class FitConfig:
     """How bodies are fitted.
 
     Attributes:
-      field_of_view: assumed angle of view over the image's diagonal, degrees.
+      field_of_view: assumed angle of view over the image's diagonal.
       lift: correct the bias of MediaPipe's landmarks by a network.
-      smoothing: cut-off of the one-euro filter for a landmark at rest, hertz.
+      smoothing: cut-off of the one-euro filter for a landmark at rest.
       max_misfit: largest reprojection error of a fitted body: the mean distance of its points from the
         person's in the image, as a share of the person's extent. Frames above it are not fitted.
       refine: weights of the refinement.

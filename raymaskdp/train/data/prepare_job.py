@@ -20,8 +20,8 @@ class PrepareConfig:
     """Size of the stored frames, and the grid of sensitive tokens.
 
     Attributes:
-      width, height: pixels; the source is scaled, and cropped at the centre to keep its aspect.
-      token: side in pixels of the square, one frame deep, that is sensitive or not as a whole; 1 is the
+      width, height: of the clips; the source is scaled, and cropped at the centre to keep its aspect.
+      token: side of the square, one frame deep, that is sensitive or not as a whole; 1 is the
         single pixel. With larger ones more synthetic pixels count as sensitive. Need not be the model's.
       fill: what replaces sensitive pixels in the public view, 0 to 255.
       people: avatar; or, for comparison, the source video with its people removed or blurred, all of

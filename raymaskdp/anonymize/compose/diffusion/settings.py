@@ -42,12 +42,12 @@ class DiffusionConfig:
         including the pose. wan-vace generates people from pure noise and ignores it.
       guidance: weight of the prompt; at 1 or less it is ignored, and each step costs half.
       control_scale: weight of the rendered depth.
-      side: size in pixels to which the square around a person is resampled; a multiple of 64.
+      side: size to which the square around a person is resampled; a multiple of 64.
       batch: frames of a person in one batch.
       consistent: whether noise, latents, attention and pixels follow the body's surface; otherwise every
         frame is refined separately, and flickers.
       memory: share of the change at a surface point that is taken from the previous frame.
-      seam_px: width in pixels of the seam around an avatar that may change with it.
+      seam_px: width of the seam around an avatar that may change with it.
       max_pose_shift: a frame keeps its render if its joints, as detected by a network, move by more than this
         fraction of the person's size on average, or are not detected; 0 disables the check.
       prompt: text with fields in braces, such as {outfit}; see docs/refine.md.
