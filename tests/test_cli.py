@@ -63,7 +63,7 @@ def test_defaults_load_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["prepare", "nowhere", "--out", "clips"], "nowhere"),
         (
             ["train"],
-            "The input data is missing; give it first (`raymaskdp train DATA KEY=VALUE …`), and privacy.",
+            "(`raymaskdp train DATA KEY=VALUE …`) or in the file of --config, and privacy.epsilon",
         ),
         (["anonymize", "x"], "Missing option '--out'; see `raymaskdp anonymize --help`"),
         (["anonymize", "x", "--out", "y", "pose.batch=0"], "pose.batch must be in [1, 1024], but it is 0."),
@@ -104,6 +104,9 @@ def test_defaults_load_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["privacy", "sigma", "--num-records", "2"], "--num-records is given as num_records=VALUE now"),
         (["review", "x", "--page", "y"], "--page is given as --out FILE now"),
         (["audit", "anonymization", "x", "--sources", "y"], "a second place"),
+        (["anonymize", "x", "--out", "y", "pieces=z"], "it is now called 'chunks'"),
+        (["anonymize", "x", "--out", "y", "piece_seconds=9"], "it is now called 'chunk_seconds'"),
+        (["submit", "anonymize", "x", "--out", "y", "pieces=z"], "it is now called 'chunks'"),
         (["plan", "x"], "The command plan is called estimate now"),
         (["benchmark", "plan"], "The command plan is called estimate now"),
     ],

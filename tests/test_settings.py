@@ -19,6 +19,7 @@ import jsonschema
 import pytest
 import yaml
 from annotated_types import Unit
+from click.testing import CliRunner
 
 from raymaskdp import check, cli, config, settings
 from raymaskdp.cli import program
@@ -51,6 +52,7 @@ class Outer:
       steps: how many.
       kind: which.
       spare: not used by default.
+      rest: neither.
     """
 
     steps: int
@@ -59,6 +61,18 @@ class Outer:
     must: Inner
     changed: Inner = field(default_factory=lambda: Inner(low=0.25))
     spare: Inner | None = None
+    rest: Needed | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needed:
+    """What must be given, if it is.
+
+    Attributes:
+      name: of it.
+    """
+
+    name: str
 
 
 def groups(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], type[Any]]]:
@@ -88,12 +102,14 @@ def test_help_gives_type_range_unit_default_and_one_line() -> None:
     assert rows["must.high"] == "the ends. [float > 0, px or null; default null]"
     assert rows["must.sizes"] == "of it, in two lines. [list of int ≥ 1; default [1, 2]]"
     assert "spare.high" in rows
+    assert rows["rest.name"] == "of it. [text; required if rest is given]"
 
 
 def test_defaults_can_be_filled_in_and_loaded(tmp_path: Path) -> None:
     path = tmp_path / "outer.yaml"
     path.write_text(settings.commented_yaml(Outer))
     assert "# steps:    (required)" in path.read_text()
+    assert "# name:    (required if rest is given)" in path.read_text()
     assert "\nmust:\n" in path.read_text()  # required groups are no secret
     assert config.load(Outer, path, ["steps=5"]) == Outer(steps=5, must=Inner())
 
@@ -246,3 +262,18 @@ def test_choices_are_in_help_and_schema(command: str, key: str, choice: str) -> 
 def test_help_speaks_of_null_as_yaml_does() -> None:
     for _, cls in _commands():
         assert not [key for key, text in settings.help_rows(cls) if "None" in text]
+
+
+@pytest.mark.parametrize(("names", "cls"), CONFIGS, ids=NAMES)
+def test_a_unit_is_given_once(names: tuple[str, ...], cls: type[Any]) -> None:
+    words = {"px": "pixels", "s": "seconds", "°": "degrees", "Hz": "hertz", "m": "metres"}
+    for one in leaves(settings.settings_of(cls)):
+        for unit in (word for sign, word in words.items() if f", {sign}" in settings.type_text(one.hint)):
+            twice = rf"(^|, |, in |size in |width in |side in ){unit}\b(?! (of|for|apart))"
+            assert not re.search(twice, one.about), f"{one.key}: {one.about}"
+
+
+def test_help_says_what_out_may_be() -> None:
+    for names, _ in CONFIGS:
+        text = CliRunner().invoke(cli.cli, [*names, "--help"]).output
+        assert not re.search(r"--out TEXT", text), names

@@ -92,7 +92,7 @@ def _input_first(error: config.MissingSetting, source: str) -> UserError:
     also = f", and {', '.join(others)} as KEY=VALUE" if others else ""
     how = f"{click.get_current_context().command_path} {source.rpartition('.')[2].upper()} KEY=VALUE …"
     return UserError(
-        f"The input {source} is missing; give it first (`{how}`), or in the file of --config{also}."
+        f"The input {source} is missing; give it first (`{how}`) or in the file of --config{also}."
     )
 
 
