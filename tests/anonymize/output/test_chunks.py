@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from support.formats import Film
 
+from raymaskdp import config as configuration
 from raymaskdp.anonymize import AnonymizeConfig, anonymize
 from raymaskdp.anonymize.output.manifest import DATA_SUFFIXES
 from raymaskdp.anonymize.people.config import PoseConfig
@@ -137,3 +138,13 @@ def map_workers() -> list[int]:
             if "MapWorker" in " ".join(process.cmdline()):
                 found.append(process.pid)
     return found
+
+
+def test_settings_have_the_digest_of_versions_that_called_chunks_pieces() -> None:
+    """Otherwise finished videos of these versions would be processed again."""
+    settings = configuration.to_dict(AnonymizeConfig())
+    named = settings | {"pieces": settings.pop("chunks"), "piece_seconds": settings.pop("chunk_seconds")}
+    del named["pools"]
+    assert AnonymizeConfig().digest() == configuration.digest(named)
+    assert AnonymizeConfig(chunks=Path("x")).digest() == AnonymizeConfig().digest()
+    assert AnonymizeConfig(chunk_seconds=9).digest() != AnonymizeConfig().digest()
