@@ -24,8 +24,8 @@ class PlateConfig:
       min_visible: a pixel that is unmasked in a smaller share of the frames counts as never observed. With
         more than a half, a limb that the masks miss in some frames does not become background; it then
         differs from the plate and is removed, too.
-      fill: how never-observed pixels are inpainted: rows, telea, shiftmap, blur, the name of an installed
-        part, or the path of an ONNX network.
+      fill: how never-observed pixels are inpainted: rows (a smooth surface in wide gaps between varied
+        things), telea, shiftmap, blur, the name of an installed part, or the path of an ONNX network.
       max_drift_px: a camera whose background moves more than this is not fixed.
       shared_videos: the shared plate of a camera (a column of the manifest) is built from at most this many
         of its videos; 0 shares no background.
