@@ -32,6 +32,8 @@ class PlateConfig:
       moving_camera: how frames are filled if no single background can be made because of parallax. "flow"
         uses neighbouring frames, along the optical flow, and inpaints the rest. "fill" inpaints each frame
         from its own unmasked pixels; "blur" blurs them into the gaps.
+      text: what happens to text in the background, such as screens, boards, name plates and subtitles.
+        "remove" removes all lines that a detector finds, like people, and inpaints them.
     """
 
     samples: Annotated[int, check.Range(1, 255)] = 15
@@ -40,6 +42,7 @@ class PlateConfig:
     max_drift_px: Annotated[float, check.POSITIVE, Unit("px")] = 1.0
     shared_videos: Annotated[int, check.Range(0, 1000)] = 24
     moving_camera: Literal["flow", "fill", "blur"] = "flow"
+    text: Literal["keep", "remove"] = "keep"
 
     def __post_init__(self) -> None:
         check.fields(self, "plate")
