@@ -26,8 +26,8 @@ demo: setup
 # however many cores there are, handed out one by one (loadgroup without groups). They come last, because they
 # count CPUs.
 test: setup lint
-	$(BIN)/python -m pytest -m "not cluster" -n logical --maxprocesses 8 --dist loadfile; first=$$?; \
-	  $(BIN)/python -m pytest -m cluster -n 2 --dist loadgroup && exit $$first
+	$(BIN)/python -m pytest -m "not cluster" -n logical --maxprocesses 8 --dist loadfile --durations=20 --durations-min=5; first=$$?; \
+	  $(BIN)/python -m pytest -m cluster -n 2 --dist loadgroup --durations=20 --durations-min=5 && exit $$first
 
 lint: setup
 	$(BIN)/ruff check

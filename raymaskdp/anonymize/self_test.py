@@ -126,4 +126,5 @@ def _scene() -> Scene:
         doubts_TB=nothing,
         doubts_T=np.zeros(FRAMES, np.int64),
         things_TB=nothing,
+        text_TB=nothing,
     )

@@ -86,7 +86,7 @@ def benchmark_real(folder: Path, out: Path, settings: Any, as_json: bool) -> Non
     """Results of `anonymize` on real clips: how many are done, by which rungs, and the people who remain
     visible.
     """
-    from raymaskdp.benchmarks.real import benchmark_real as run
+    from raymaskdp.benchmarks.real.clips import benchmark_real as run
 
     show(run(folder, out, settings), as_json)
 

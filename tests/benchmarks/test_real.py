@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from raymaskdp.anonymize import AnonymizeConfig
-from raymaskdp.benchmarks import real
-from raymaskdp.benchmarks.real import FATES, benchmark_real
+from raymaskdp.benchmarks.real import clips as real
+from raymaskdp.benchmarks.real.clips import FATES, benchmark_real
 from raymaskdp.benchmarks.settings.videos import RealConfig
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic.config import SynthesizeConfig
@@ -58,6 +58,8 @@ def test_what_it_says_is_so(folder: Path, tmp_path: Path) -> None:
     assert clip.status == "done", clip.reason
     assert clip.person_frames["avatars"] >= 14
     assert result.recall == {"large": (1, 1), "tiny": (0, 1)}
+    assert result.poses.people >= 1
+    assert result.poses.kept > 0.5 * result.poses.keypoints
     assert result.fates == {"avatar": 1, "in sight": 1}
     assert result.false_boxes == 0
     assert clip.seen == clip.seen_by_nanodet == ()

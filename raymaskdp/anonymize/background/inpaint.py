@@ -22,6 +22,19 @@ NETWORK_SIZE = 512
 GRAIN = 14.0
 """Largest deviation from a row's mean colour, in levels, that counts as texture and not as an object."""
 
+WIDE = (0.25, 0.5)
+"""Widths of gaps, as shares of the height, up to which rows are interpolated whatever is beside them, and
+from which they are not if it is varied. A gap at the edge of the frame counts twice."""
+
+VARIED = (10.0, 25.0)
+"""Deviations of the colours beside a gap, in levels, from which they are varied a little, and very much."""
+
+SURFACE_ROWS = 120
+"""Rows of a smooth surface, at least."""
+
+SMOOTHINGS = 6
+"""Smoothing steps of a surface at each size."""
+
 
 def fill(color_HW3: np.ndarray, unknown_HW: np.ndarray, method: str) -> np.ndarray:
     """A copy of `color_HW3` with the pixels of `unknown_HW` inpainted.
@@ -47,9 +60,10 @@ def fill(color_HW3: np.ndarray, unknown_HW: np.ndarray, method: str) -> np.ndarr
 def _fill_rows(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
     """Each gap in a row is interpolated from the colour on its left to that on its right, with their texture.
 
-    It suits walls and floors, and never smears an edge. The colours are means over a few pixels. The residual
-    of the neighbours (bricks, boards, grain, but no objects) is mirrored into the gap, so that there are no
-    streaks. A row without a known pixel copies the nearest row that has one.
+    It suits narrow gaps in walls and floors, and never smears an edge. The colours are means over a few
+    pixels. The residual of the neighbours (bricks, boards, grain, but no objects) is mirrored into the gap.
+    In a wide gap, rows of varied surroundings (shelves, crowds) would become streaks, so a smooth surface
+    takes their place.
     """
     known_HW = ~unknown_HW
     weight_HW = cv2.blur(known_HW.astype(np.float32), (7, 3))
@@ -58,13 +72,18 @@ def _fill_rows(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
     grain_HW3 = color_HW3 - mean_HW3
     grain_HW3[unknown_HW | (np.abs(grain_HW3).max(axis=2) > GRAIN)] = 0
     filled_HW3 = color_HW3.astype(np.float32)
+    surface_HW = np.zeros(unknown_HW.shape, np.float32)  # share of the smooth surface
     last = color_HW3.shape[1] - 1
-    for row in np.flatnonzero(unknown_HW.any(axis=1) & known_HW.any(axis=1)):
+    for row in np.flatnonzero(unknown_HW.any(axis=1)):
         steps = np.diff(unknown_HW[row].view(np.int8), prepend=0, append=0)
         for start, end in zip(np.flatnonzero(steps > 0), np.flatnonzero(steps < 0), strict=True):
+            if start == 0 and end > last:
+                surface_HW[row] = 1
+                continue
             inside = np.arange(end - start)
             share = ((inside + 1) / (end - start + 1))[:, None]
-            if start == 0 or end > last:  # known on one side only
+            one_sided = start == 0 or end > last
+            if one_sided:
                 share = np.full_like(share, 1.0 if start == 0 else 0.0)
             left, right = mean_HW3[row, max(start - 1, 0)], mean_HW3[row, min(end, last)]
             mirrored_left = grain_HW3[row, np.maximum(start - 1 - inside, 0)]
@@ -72,10 +91,55 @@ def _fill_rows(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
             sharp = np.clip(4 * (share - 0.5) + 0.5, 0, 1)
             filled_HW3[row, start:end] = left + share * (right - left)
             filled_HW3[row, start:end] += mirrored_left + sharp * (mirrored_right - mirrored_left)
-    complete = np.flatnonzero(known_HW.any(axis=1))
-    for row in np.flatnonzero(~known_HW.any(axis=1)):
-        filled_HW3[row] = filled_HW3[complete[np.abs(complete - row).argmin()]]
+            wide = _ramp((1 + one_sided) * (end - start) / len(color_HW3), WIDE)
+            if wide:
+                varied = max(
+                    _variation(mean_HW3[row, :start][::-1], known_HW[row, :start][::-1], len(inside)),
+                    _variation(mean_HW3[row, end:], known_HW[row, end:], len(inside)),
+                )
+                surface_HW[row, start:end] = wide * _ramp(varied, VARIED)
+    if surface_HW.any():
+        surface_HW1 = cv2.blur(surface_HW, (9, 9))[..., None]
+        filled_HW3 += surface_HW1 * (_smooth_surface(color_HW3, unknown_HW) - filled_HW3)
     return np.clip(np.rint(filled_HW3), 0, 255).astype(np.uint8)
+
+
+def _variation(mean_N3: np.ndarray, known_N: np.ndarray, reach: int) -> float:
+    """Mean deviation of a row's known colours from the first one, over `reach` pixels; 0 if none is known."""
+    near_N3 = mean_N3[:reach][known_N[:reach]]
+    return float(np.abs(near_N3 - near_N3[:1]).max(axis=1).mean()) if len(near_N3) else 0.0
+
+
+def _ramp(value: float, limits: tuple[float, float]) -> float:
+    """0 up to the first limit, 1 from the second one on."""
+    return min(max((value - limits[0]) / (limits[1] - limits[0]), 0.0), 1.0)
+
+
+def _smooth_surface(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
+    """A surface over the unknown pixels that continues the known ones, float32 [H, W, 3].
+
+    Pull-push (Gortler et al. 1996): means of known pixels at half the size, and again, are interpolated back,
+    and smoothed at every size. The largest size has at most twice `SURFACE_ROWS` rows.
+    """
+    height, width = unknown_HW.shape
+    known_HW1 = (~unknown_HW).astype(np.float32)[..., None]
+    sums_HW4 = np.dstack([color_HW3 * known_HW1, known_HW1])
+    shrink = max(1, height // SURFACE_ROWS)
+    small = (max(1, width // shrink), max(1, height // shrink))
+    levels = [cv2.resize(sums_HW4, small, interpolation=cv2.INTER_AREA)]
+    while min(levels[-1].shape[:2]) > 1:
+        rows, columns = levels[-1].shape[:2]
+        half = ((columns + 1) // 2, (rows + 1) // 2)
+        levels.append(cv2.resize(levels[-1], half, interpolation=cv2.INTER_AREA))
+    surface_hw3 = levels[-1][..., :3].mean((0, 1), keepdims=True) / max(levels[-1][..., 3].mean(), 1e-6)
+    for sums_hw4 in reversed(levels):
+        rows, columns = sums_hw4.shape[:2]
+        surface_hw3 = cv2.resize(surface_hw3, (columns, rows), interpolation=cv2.INTER_LINEAR)
+        known_hw = sums_hw4[..., 3] > 0
+        surface_hw3[known_hw] = sums_hw4[known_hw][:, :3] / sums_hw4[known_hw][:, 3:]
+        for _ in range(SMOOTHINGS):
+            surface_hw3[~known_hw] = cv2.blur(surface_hw3, (3, 3))[~known_hw]
+    return cv2.resize(surface_hw3, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _fill_telea(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:

@@ -118,11 +118,15 @@ class HeldObjects:
         """Packed masks of the real objects, which are removed, [T, B]."""
         film = MaskFilm(num_frames, packed_size(height, width))
         for index in np.unique(self.frame_N).tolist():
-            mask_HW = np.zeros((height, width), bool)
-            for solid, box_4 in self.at(index):
-                outline(solid, box_4).paint(mask_HW)
-            film[index] = masks.pack(mask_HW)
+            film[index] = masks.pack(self.mask(index, height, width))
         return film
+
+    def mask(self, index: int, height: int, width: int) -> np.ndarray:
+        """The pixels of the objects of frame `index`, bool [H, W]."""
+        mask_HW = np.zeros((height, width), bool)
+        for solid, box_4 in self.at(index):
+            outline(solid, box_4).paint(mask_HW)
+        return mask_HW
 
     def draw_over(self, drawn: Rendered, index: int) -> Rendered:
         """The avatars of frame `index` with its objects before them."""

@@ -38,7 +38,8 @@ class Scene:
       doubts_TB: film of the regions in which there may be a person without a track.
       doubts_T: int64 [T], the number of such regions in each frame.
       things_TB: film of the objects that a detector finds, such as balls and cups.
-      held: those that are removed with people, and drawn instead.
+      text_TB: film of the text that is removed.
+      held: objects that are removed with people, and drawn instead.
     """
 
     height: int
@@ -49,15 +50,25 @@ class Scene:
     doubts_TB: np.ndarray | MaskFilm
     doubts_T: np.ndarray
     things_TB: np.ndarray | MaskFilm
+    text_TB: np.ndarray | MaskFilm
     held: HeldObjects = field(default_factory=HeldObjects)
 
     @classmethod
-    def of(cls, people: People, motions: list[Motion], *, draw_held: bool = True) -> Scene:
+    def of(
+        cls,
+        people: People,
+        motions: list[Motion],
+        *,
+        draw_held: bool = True,
+        text_TB: MaskFilm | None = None,
+    ) -> Scene:
         """The scene of an analysis.
 
         Args:
           draw_held: whether objects that are removed with people are drawn.
+          text_TB: text that is removed; None for none.
         """
+        size = packed_size(people.height, people.width)
         held = round(HELD_S * people.fps)
         visible_PT = np.array([p.visible_T for p in people.persons], bool).reshape(-1, people.num_frames)
         steady = [
@@ -74,6 +85,7 @@ class Scene:
             doubts_TB=doubts_TB,
             doubts_T=doubts_T,
             things_TB=thing_film(people.things, people.num_frames, people.height, people.width),
+            text_TB=MaskFilm(people.num_frames, size) if text_TB is None else text_TB,
             held=held_objects(
                 people.things,
                 people.union_TB(),
@@ -102,10 +114,10 @@ class Scene:
     def dilated_masks(self, margin_px: float) -> MaskFilm:
         """Packed masks of all that is removed, dilated by `margin_px`; [T, B].
 
-        That is people, doubts, and objects that are drawn.
+        That is people, doubts, objects that are drawn, and text.
         """
         held_TB = self.held.film(self.num_frames, self.height, self.width)
-        films = [*self.masks_PTB, self.doubts_TB, held_TB]
+        films = [*self.masks_PTB, self.doubts_TB, self.text_TB, held_TB]
         union_TB = union(films, self.num_frames, packed_size(self.height, self.width))
         for index in np.flatnonzero(union_TB.any_T()).tolist():
             mask_HW = masks.unpack(union_TB[index], self.height, self.width)
@@ -115,7 +127,8 @@ class Scene:
     def pack(self) -> bytes:
         """The scene as bytes, for `Item.analysis`."""
         motions = self.motions
-        films = [MaskFilm.of(film).packed() for film in (*self.masks_PTB, self.doubts_TB, self.things_TB)]
+        others = (self.doubts_TB, self.things_TB, self.text_TB)
+        films = [MaskFilm.of(film).packed() for film in (*self.masks_PTB, *others)]
         return pack_arrays(
             {
                 "size": np.array([self.height, self.width]),
@@ -158,7 +171,7 @@ class Scene:
         sizes_PT = stored["mask_sizes"]
         ends_P = np.cumsum(sizes_PT.sum(-1), dtype=np.int64)
         parts = np.split(stored["mask_bytes"], ends_P[:-1])
-        *masks_PTB, doubts_TB, things_TB = (
+        *masks_PTB, doubts_TB, things_TB, text_TB = (
             MaskFilm.unpacked(part, sizes_T, packed_size(height, width))
             for part, sizes_T in zip(parts, sizes_PT, strict=True)
         )
@@ -169,6 +182,7 @@ class Scene:
             doubts_TB=doubts_TB,
             doubts_T=stored["doubts"],
             things_TB=things_TB,
+            text_TB=text_TB,
             visible_PT=stored["visible"],
             motions=motions,
             held=HeldObjects(

@@ -51,8 +51,10 @@ class Silhouettes:
         """Frame `index`, uint8 [H, W, 3], with its silhouettes.
 
         Args:
-          avatar_mask_HW: bool, coverage of all avatars of the frame.
+          avatar_mask_HW: bool, coverage of all avatars of the frame and of what they hold, which does not
+            count as an avatar's.
         """
+        avatar_mask_HW = avatar_mask_HW & ~self._scene.held.mask(index, *avatar_mask_HW.shape)
         flat_HW = np.zeros(frame_HW3.shape[:2], bool)
         avatars = silhouettes = 0
         for person in np.flatnonzero(self._scene.visible_PT[:, index]).tolist():

@@ -33,6 +33,8 @@ from raymaskdp.anonymize.people.sources import pose_source
 from raymaskdp.anonymize.pools import FIND
 from raymaskdp.anonymize.self_test import known_item
 from raymaskdp.anonymize.stages.job import Job
+from raymaskdp.anonymize.text.detector import TextDetector
+from raymaskdp.anonymize.text.film import find_text
 from raymaskdp.bodies.body import load_body
 from raymaskdp.bodies.fitting.fit import FitBodies
 from raymaskdp.errors import UserError
@@ -40,6 +42,7 @@ from raymaskdp.video import reader, sandbox
 from raymaskdp.video.audio import damaged_sound
 from raymaskdp.video.containers.mark import is_marked
 from raymaskdp.video.containers.same_file import SameFile, look
+from raymaskdp.video.mask_film import MaskFilm
 
 
 class Analyze:
@@ -58,6 +61,7 @@ class Analyze:
         self._on_doubt = config.on_doubt
         self._decode = config.decode
         self._keep_audio = config.composite.keep_audio
+        self._text = TextDetector() if config.plate.text == "remove" else None
         self._draw_held = config.composite.keep_objects != "none"
 
     def __call__(self, item: Item) -> Item:
@@ -115,9 +119,19 @@ class Analyze:
         metrics: dict[str, Any] = dict(seconds)
         if item.truth is not None:
             metrics["truth"] = plain_metrics(score(people, motions, item.truth, load_body(self._body)))
+        text = self._text_of(film, info, metrics)
         film.require_same()
-        packed = Scene.of(people, motions, draw_held=self._draw_held).pack()
+        packed = Scene.of(people, motions, draw_held=self._draw_held, text_TB=text).pack()
         analyzed = Analyzed.after(item, source_seen=film.seen, analysis=packed, metrics=metrics, **known)
         if folder is not None:
             save_analysis(folder, analyzed)
         return analyzed
+
+    def _text_of(self, film: SameFile, info: reader.VideoInfo, metrics: dict[str, Any]) -> MaskFilm | None:
+        """The text that is removed, and its figures in `metrics`; None if text is kept."""
+        if self._text is None:
+            return None
+        with timed(metrics, "seconds_text"):
+            found = find_text(reader.VideoFrames(film), info, self._text)
+        metrics["text_lines"] = found.lines
+        return found.masks_TB

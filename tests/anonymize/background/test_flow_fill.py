@@ -75,12 +75,12 @@ def panned(index: int) -> tuple[np.ndarray, np.ndarray]:
 def test_what_is_made_up_is_steady() -> None:
     """It changes less from frame to frame, in the place of the scene, than what each frame makes up."""
     shown = [panned(index) for index in range(24)]
-    flow = FlowFill(lambda start: iter(shown[start:]), "rows")
+    flow = FlowFill(lambda start: iter(shown[start:]), "telea")
     inner = np.s_[20:52, 36:60]
     changes = {}
     for name, filled in (
         ("flow", [flow.at(index)[0] for index in range(24)]),
-        ("each", [fill(frame, mask, "rows") for frame, mask in shown]),
+        ("each", [fill(frame, mask, "telea") for frame, mask in shown]),
     ):
         steps = [
             np.abs(np.roll(before.astype(float), -3, axis=1) - after)[inner].mean()

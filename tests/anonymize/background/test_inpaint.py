@@ -47,6 +47,18 @@ def test_rows_carry_texture_on_and_show_no_streaks() -> None:
     assert inside.mean(axis=1).std() < 1.8 * beside.mean(axis=1).std()
 
 
+def test_rows_between_varied_surroundings_are_a_smooth_surface() -> None:
+    """A wide gap between shelves has no streaks, and the mean colour of what is around it."""
+    rng = np.random.default_rng(1)
+    goods = np.kron(rng.integers(0, 256, (HEIGHT // 6, WIDTH // 6, 3)), np.ones((6, 6, 1))).astype(np.uint8)
+    unknown = np.zeros((HEIGHT, WIDTH), bool)
+    unknown[12:60, 24:72] = True
+    filled = fill(goods, unknown, "rows").astype(float)[16:56, 28:68]
+    beside = goods.astype(float)[:, :24]
+    assert np.abs(np.diff(filled, axis=0)).mean() < 0.2 * np.abs(np.diff(beside, axis=0)).mean()
+    assert np.abs(filled.mean((0, 1)) - goods[~unknown].mean(0)).max() < 25
+
+
 def test_a_network_fills_by_path(tmp_path: Path) -> None:
     """A network that paints the unknown white: it gets the erased picture and the mask, as documented."""
     path = tmp_path / "paint.onnx"

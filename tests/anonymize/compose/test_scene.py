@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymaskdp.anonymize.compose.held_objects import HeldObjects, Solid
 from raymaskdp.anonymize.compose.scene import HELD_S, Scene, doubt_film, steady_T
 from raymaskdp.anonymize.compose.silhouettes import Silhouettes
 from raymaskdp.anonymize.people.networks.nanodet import BoxDetections
@@ -158,6 +159,25 @@ def test_who_has_no_avatar_is_a_silhouette(posed: bool, covered: float, is_avata
     colour = np.rint(255 * np.array(avatar.top))
     assert (flat.frame_HW3[flat.mask_HW] == colour).all()
     np.testing.assert_array_equal(flat.frame_HW3[~flat.mask_HW], before_HW3[~flat.mask_HW])
+
+
+def test_an_object_is_no_part_of_an_avatar() -> None:
+    """A drawn ball before a person does not stand for the person's avatar."""
+    body = np.zeros((T, H, W), bool)
+    body[:, 10:30, 5:25] = True
+    given = people(persons=(person(np.ones(T, bool), body),))
+    ball = HeldObjects(
+        frame_N=np.array([3]),
+        solid_N=np.array([Solid.BALL]),
+        boxes_N4=np.float32([[6, 11, 24, 29]]),
+    )
+    scene = dataclasses.replace(Scene.of(given, [motion(np.ones(T, bool))]), held=ball)
+    drawn_HW = ball.mask(3, H, W)
+    assert drawn_HW[body[3]].mean() > 0.5
+    flat = Silhouettes(scene, [draw_avatar(bytes(32), "a")], 0.2).over(
+        np.zeros((H, W, 3), np.uint8), 3, drawn_HW
+    )
+    assert (flat.avatars, flat.silhouettes) == (0, 1)
 
 
 def test_who_is_not_there_is_nothing() -> None:

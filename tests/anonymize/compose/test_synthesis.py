@@ -82,6 +82,7 @@ def scene() -> Scene:
         doubts_TB=MaskFilm(FRAMES, packed_size(HEIGHT, WIDTH)),
         doubts_T=np.zeros(FRAMES, np.int64),
         things_TB=MaskFilm(FRAMES, packed_size(HEIGHT, WIDTH)),
+        text_TB=MaskFilm(FRAMES, packed_size(HEIGHT, WIDTH)),
         motions=(
             Motion(
                 rotations_TJ3=rotations,

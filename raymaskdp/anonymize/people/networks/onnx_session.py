@@ -19,6 +19,7 @@ DIGESTS = {
     "ssd_people.onnx": "1fbfc9b67bb1e1ab04a0576ceef3569816d107f1b83263a163dc73cdfc152af4",
     "palms.onnx": "6c66ba765498c0da18614f847d84630803db11277aafc3b51da5cfde8631d46a",
     "hand.onnx": "0e18db3f4b444385e2797d71ceffddc6e89b783e176e00ed43256ee9131ce522",
+    "text.onnx": "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
     "blazepose_full.onnx": "4908b9ed790356186e104116dd67739b5a706b9d9f4335462b05479b2653903c",
 }
 """SHA-256 of each bundled file. `weights/NOTICE` names their authors; `weights/make_weights.py` makes them.

@@ -293,7 +293,9 @@ def test_the_shipped_networks_are_whole_and_have_a_notice() -> None:
         assert hashlib.sha256((WEIGHTS / name).read_bytes()).hexdigest() == digest
         assert name in (WEIGHTS / "NOTICE").read_text()
     assert DIGESTS.keys() == {path.name for path in WEIGHTS.glob("*.onnx")}
-    assert {*make_weights.SOURCES, make_weights.SSD} - DIGESTS.keys() == {"blazepose_heavy.onnx"}
+    assert {*make_weights.SOURCES, make_weights.SSD, make_weights.TEXT} - DIGESTS.keys() == {
+        "blazepose_heavy.onnx"
+    }
 
 
 def test_a_damaged_network_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

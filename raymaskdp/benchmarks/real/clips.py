@@ -29,9 +29,11 @@ from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.box_search import BoxSearch
 from raymaskdp.anonymize.people.frame_detector import quarters
 from raymaskdp.anonymize.people.networks.from_settings import configured_networks
+from raymaskdp.anonymize.people.networks.multipose import MultiPose
 from raymaskdp.anonymize.people.networks.nanodet import NanoDet
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain
+from raymaskdp.benchmarks.real.pose_agreement import PoseAgreement, pose_agreement
 from raymaskdp.benchmarks.settings.videos import RealConfig
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
@@ -93,6 +95,7 @@ class RealResult:
       false_boxes: false detections in stills.
       stills: number of stills.
       fates: outcomes of marked people in the frames of the stills, as `FATES`.
+      poses: agreement of the avatars' poses with the people's, in the processed frames.
     """
 
     clips: tuple[ClipOutcome, ...]
@@ -100,6 +103,7 @@ class RealResult:
     false_boxes: int
     stills: int
     fates: dict[str, int]
+    poses: PoseAgreement
 
     def __str__(self) -> str:
         status = Counter(clip.status for clip in self.clips)
@@ -114,6 +118,7 @@ class RealResult:
             "person-frames: " + ", ".join(f"{rungs[name] / people:.1%} {name}" for name in RUNGS),
             f"clips with an unexplained detection: {sum(bool(clip.seen) for clip in self.clips)}; "
             f"by NanoDet: {sum(bool(clip.seen_by_nanodet) for clip in self.clips)}",
+            str(self.poses),
             f"milliseconds a frame: {np.median([clip.milliseconds for clip in self.clips]):.0f} (median)",
         ]
         if self.stills:
@@ -158,6 +163,21 @@ def benchmark_real(folder: Path, out: Path, config: RealConfig) -> RealResult:
         _outcome(rows[Path(entry["file"]).stem], entry.get("category", ""), out, detectors, config.every)
         for entry in tqdm(index, "look at outputs", unit="clip")
     )
+    network = MultiPose()
+    poses = sum(
+        (
+            pose_agreement(
+                folder / entry["file"],
+                out / f"{Path(entry['file']).stem}.mp4",
+                out / f"{Path(entry['file']).stem}.npz",
+                every=config.every,
+                network=network,
+            )
+            for entry in tqdm(index, "compare poses", unit="clip")
+            if rows[Path(entry["file"]).stem].status == "done"
+        ),
+        PoseAgreement(),
+    )
     if config.sheet is not None:
         sources = [folder / row["file"] for row in index]
         _sheet([(source, out / f"{source.stem}.mp4") for source in sources], config.sheet)
@@ -169,6 +189,7 @@ def benchmark_real(folder: Path, out: Path, config: RealConfig) -> RealResult:
         false_boxes=false_boxes,
         stills=stills,
         fates=dict(Counter(_fates(folder, index, out))),
+        poses=poses,
     )
 
 
