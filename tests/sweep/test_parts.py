@@ -14,7 +14,7 @@ from raymaskdp.errors import UserError
 from raymaskdp.files import MADE, write_json
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.sweep import SweepConfig, frontier, trials
-from raymaskdp.sweep.results import plotted
+from raymaskdp.sweep.results import plotted, with_present_names
 from raymaskdp.sweep.selection_cost import selection_cost
 from raymaskdp.train import PrivacyConfig, TrainConfig
 
@@ -190,3 +190,7 @@ def test_the_plot_shows_the_frontier_and_the_line_without_privacy(tmp_path: Path
         "dpsgd": [0.5],
         "sgd": [0.9],
     }
+
+
+def test_a_result_of_an_earlier_version_has_its_selection_cost() -> None:
+    assert with_present_names({"bill": 1, "trials": 2}) == {"selection_cost": 1, "trials": 2}
