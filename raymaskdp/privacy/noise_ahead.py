@@ -90,7 +90,7 @@ def _places(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Memory for named shapes, int64, that the system gets back when the last of them is gone.
 
     On the heap, noise would lie between activations that are freed around it; larger ones would then not fit
-    there, and the heap grew by up to seven times as much. A thread's own heap keeps what it has taken once.
+    there, and the heap would grow by several times as much. A thread's own heap keeps what it has taken once.
     """
     sizes = [math.prod(shape) for shape in shapes.values()]
     memory = mmap.mmap(-1, 8 * max(sum(sizes), 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
