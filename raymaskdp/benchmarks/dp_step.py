@@ -3,7 +3,7 @@
 `raymaskdp benchmark dp-step`. All contestants train the same model on the same views of the same records.
 Their computations differ, and the table says so: Opacus clips every view separately; this engine clips a
 record's signed sum. `engine` draws the noise within the step; `engine-ahead` draws it as training does, in a
-thread, while the gradients are computed.
+thread, during the backward pass.
 """
 
 from __future__ import annotations
@@ -188,12 +188,17 @@ def _engine_step(model: nn.Module, inputs: Tensor, labels: Tensor, spec: dict[st
 
     def clipped_sum(views: Tensor) -> ClippedSum:
         with engine.record(num_records=records):
-            return engine.clipped_sum(functional.cross_entropy(model(views), labels, reduction="none"))
+            losses = functional.cross_entropy(model(views), labels, reduction="none")
+            if ahead is not None:
+                ahead.begin()
+            return engine.clipped_sum(losses)
 
+    ahead: NoiseAhead | None = None
     if isinstance(model, VisionTransformer) and not spec.get("whole_proof"):
         # Records are proven apart thoroughly for the largest batch; with views of one token that is fast.
         clipped_sum(inputs[:, :1])
-    ahead = NoiseAhead(plan, key, shapes, range(STEPS)) if spec["rival"] == "engine-ahead" else None
+    if spec["rival"] == "engine-ahead":
+        ahead = NoiseAhead(plan, key, shapes, range(STEPS))
 
     def step() -> float:
         total, number = clipped_sum(inputs), next(steps)
@@ -209,6 +214,7 @@ def _engine_step(model: nn.Module, inputs: Tensor, labels: Tensor, spec: dict[st
         for name, update in updates.items():
             parameters[name].grad = update
         optimizer.step()
+        optimizer.zero_grad()
         return spent
 
     return step

@@ -1,6 +1,8 @@
 """The noise of a run, each step's drawn in threads while the gradients of that step are computed.
 
-Its size depends on the current clipping norm, which is known when the previous step is released.
+Its size depends on the current clipping norm, which is known when the previous step is released. It takes 8
+bytes a number. Memory is fullest when the forward pass ends, so noise on the same device is best begun then:
+activations are freed faster than noise is drawn.
 """
 
 from __future__ import annotations
@@ -44,7 +46,6 @@ class NoiseAhead:
         self._steps = iter(steps)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="noise")
         self._coming: tuple[int, list[Future[dict[str, Tensor]]]] | None = None
-        self._begin()
 
     def __enter__(self) -> NoiseAhead:
         return self
@@ -54,8 +55,20 @@ class NoiseAhead:
     ) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
+    def begin(self) -> None:
+        """Start drawing the noise of the next step; without effect if that has begun, or if none is left."""
+        step = None if self._coming else next(self._steps, None)
+        if step is None:
+            return
+        drawn = [
+            self._threads.submit(self.plan.whole_noise, self._key, step, {name: shape})
+            for name, shape in self._shapes.items()
+        ]
+        self._coming = (step, drawn)
+
     def private_update(self, total: ClippedSum, step: int) -> dict[str, Tensor]:
-        """The update of the next step; starts drawing the noise of the step after it."""
+        """The update of the next step; waits for its noise, and draws it if that has not begun."""
+        self.begin()
         assert self._coming is not None
         (number, drawn), self._coming = self._coming, None
         if number != step:
@@ -64,20 +77,6 @@ class NoiseAhead:
         noise = {name: value for one in drawn for name, value in one.result().items()}
         self.waited += time.perf_counter() - began
         update = self.plan.released(total, noise)
-        # Begun only now: the noise of two steps at once would take twice the memory.
-        del drawn, noise
         if self.plan.adaptive is not None:
             self.plan = self.plan.at(self.plan.next_norm(update))
-        self._begin()
         return update
-
-    def _begin(self) -> None:
-        step = next(self._steps, None)
-        if step is not None:
-            self._coming = (
-                step,
-                [
-                    self._threads.submit(self.plan.whole_noise, self._key, step, {name: shape})
-                    for name, shape in self._shapes.items()
-                ],
-            )

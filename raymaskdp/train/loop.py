@@ -85,10 +85,10 @@ def _run(
         curve = Curve(job, start)
     reading = _read_ahead(inputs, plan, key, steps, worker, config)
     all_views = iter(reading)
-    sums = _StepSums(trained, changes.trainable, engine, key, worker, config)
     departures = Departures(worker)
     shapes = {name: tuple(value.shape) for name, value in engine.zero_sum().gradients.items()}
     noise = ending.enter_context(NoiseAhead(plan, key, shapes, steps, config.compute.threads))
+    sums = _StepSums(trained, changes.trainable, engine, noise, key, worker, config)
 
     for step in steps:
         began = time.monotonic()
@@ -108,6 +108,7 @@ def _run(
         all_reduce(worker, [*total.gradients.values(), *public_sum.values(), shown_loss, ask])
         update = noise.private_update(total, step)  # and the clipping norm of the next step
         changes.apply(step, plan, update, public_sum, next_norm=noise.plan.clipping_norm)
+        del total, public_sum, update  # what is kept here is kept at the peak of the next step
 
         leaves_at = departures.answer(ask)
         due = (step + 1) % config.compute.checkpoint_every == 0 or step + 1 == steps.stop
@@ -219,6 +220,7 @@ class _Changes:
             self.state.clipping_norm.fill_(next_norm)
         set_learning_rate(self._optimizer, self._config, step, plan.steps)
         self._optimizer.step()
+        self._optimizer.zero_grad()
         if self._average:
             self._average.add(step)
 
@@ -229,6 +231,7 @@ class _StepSums:
     Args:
       trained: the model that is trained, and `trainable` its parameters.
       engine: computes the clipped gradients of records.
+      noise: of the steps, which is begun during each.
       key: seeds the model's random numbers.
     """
 
@@ -237,11 +240,12 @@ class _StepSums:
         trained: nn.Module,
         trainable: dict[str, nn.Parameter],
         engine: GradientEngine,
+        noise: NoiseAhead,
         key: Key,
         worker: Worker,
         config: TrainConfig,
     ) -> None:
-        self._trained, self._trainable, self._engine = trained, trainable, engine
+        self._trained, self._trainable, self._engine, self._noise = trained, trainable, engine, noise
         self._key, self._worker, self._config = key, worker, config
         self._precision = getattr(torch, config.compute.precision)
 
@@ -249,9 +253,12 @@ class _StepSums:
         self, plan: PrivacyPlan, step: int, lot: np.ndarray, views: Iterator[Views]
     ) -> tuple[ClippedSum, Tensor]:
         """The gradients of the private lot, and the loss to show, [1]; 0 if it is private."""
-        total = plan.on_grid(self._engine.zero_sum())
+        total: ClippedSum | None = None  # no memory is taken before the first sum
         shown_loss = torch.zeros(1, device=self._worker.device)
-        for number, records in enumerate(micro_batches(lot, self._worker, self._config)):
+        if self._worker.device.type != "cpu":
+            self._noise.begin()
+        parts = list(micro_batches(lot, self._worker, self._config))
+        for number, records in enumerate(parts):
             batch = next(views)
             seed_model(self._key.number("model", step, self._worker.rank, number))
             clips, labels, usable = batch.full, batch.labels, batch.usable
@@ -261,13 +268,22 @@ class _StepSums:
             if plan.mechanism == "sgd":  # nothing to bound: an ordinary gradient, at its ordinary speed
                 losses = losses_of(self._trained, clips, labels, self._precision) * usable.flatten()
                 loss = losses.sum() / plan.clips
-                total = total + ClippedSum(summed_gradient(loss, self._trainable))
+                gradient = summed_gradient(loss, self._trainable)
+                part = ClippedSum({name: value.double() for name, value in gradient.items()})
                 shown_loss += loss.detach()
             else:
                 with self._engine.record(num_records=len(records)):
                     losses = losses_of(self._trained, clips, labels, self._precision)
-                    plan.add_to(total, self._engine.clipped_sum(losses, usable / plan.clips))
-        return total, shown_loss
+                    if number + 1 == len(parts):  # the peak of memory is over, as far as this lot goes
+                        self._noise.begin()
+                    part = self._engine.clipped_sum(losses, usable / plan.clips)
+            if total is None:
+                total = plan.on_grid(part)
+            else:
+                plan.add_to(total, part)
+            del part
+        self._noise.begin()  # an empty share has no backward pass
+        return plan.on_grid(self._engine.zero_sum()) if total is None else total, shown_loss
 
     def public(
         self, plan: PrivacyPlan, step: int, lot: np.ndarray, views: Iterator[Views]

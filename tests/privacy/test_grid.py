@@ -1,6 +1,7 @@
 """The rounding of a released update does not separate its two parts."""
 
 import itertools
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -144,3 +145,36 @@ def test_noise_drawn_ahead_is_the_same_and_for_its_own_step() -> None:
         pytest.raises(ValueError, match="for no other"),
     ):
         ahead.private_update(total, 3)
+
+
+def test_noise_is_drawn_when_it_is_begun_and_gone_after_its_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is held from one backward pass to its release, and never beside the noise of another step."""
+    chosen, key, shapes = plan(1.0), Key(secret=bytes(32)), {"a": (50,), "b": (), "c": (3, 4), "d": (0, 2)}
+    total = ClippedSum({name: torch.randn(shape) for name, shape in shapes.items()})
+    draw, release = PrivacyPlan.whole_noise, PrivacyPlan.released
+    drawn, held = [], []
+
+    def drawing(self, key, step, shapes):
+        drawn.append((step, *shapes))
+        return draw(self, key, step, shapes)
+
+    def releasing(self, total, noise):
+        held.extend(weakref.ref(value) for value in noise.values())
+        return release(self, total, noise)
+
+    wanted = [chosen.private_update(total, key, step) for step in range(2)]
+    monkeypatch.setattr(PrivacyPlan, "whole_noise", drawing)
+    monkeypatch.setattr(PrivacyPlan, "released", releasing)
+    with NoiseAhead(chosen, key, shapes, range(2)) as ahead:
+        for step in range(2):
+            assert all(number < step for number, _ in drawn)
+            ahead.begin()
+            ahead.begin()
+            made = ahead.private_update(total, step)
+            assert {name: value.tolist() for name, value in made.items()} == {
+                name: value.tolist() for name, value in wanted[step].items()
+            }
+            assert sorted(drawn) == [(number, name) for number in range(step + 1) for name in shapes]
+            assert all(reference() is None for reference in held)
+        ahead.begin()  # no step is left
+    assert len(drawn) == 2 * len(shapes)

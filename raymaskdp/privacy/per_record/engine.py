@@ -293,8 +293,8 @@ class GradientEngine:
         norms_NG = torch.where(good_N[:, None], squares_NG, 0.0).sqrt()
         factors_NG = torch.ones_like(norms_NG) if self._clipping is None else self._clipping.factors(norms_NG)
         factors_NG = torch.where(good_N[:, None], factors_NG, 0.0)
-        sums = {
-            name: gradients.weighted_sum(factors_NG[:, group_of[name]]) for name, gradients in found.items()
+        sums = {  # each parameter's gradients are freed before the sum of the next is made
+            name: found.pop(name).weighted_sum(factors_NG[:, group_of[name]]) for name in list(found)
         }
         if isinstance(self._clipping, AdaptiveClipping):
             sums[COUNT] = self._clipping.count(norms_NG, good_N)

@@ -143,9 +143,10 @@ class Recording:
         return [(place, seen[of_N.repeat_interleave(len(seen) // self.records)]) for place, seen in found]
 
     def gradients(self) -> dict[str, RecordGradients]:
-        """The per-record gradients by parameter; several uses of one parameter are added up."""
+        """The per-record gradients by parameter, once; several uses of one parameter are added up."""
         merged: dict[str, RecordGradients] = {}
-        for name, uses in self._found.items():
+        for name in list(self._found):
+            uses = self._found.pop(name)
             merged[name] = uses[0]
             for use in uses[1:]:
                 merged[name] = Dense(merged[name].dense() + use.dense())
