@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "ray", "cv2", "mediapipe", "onnxruntime", "diffusers", "transformers", "pandas", "pyarrow"}
+HEAVY = {
+    "torch", "ray", "cv2", "mediapipe", "onnxruntime", "diffusers", "transformers", "pandas", "pyarrow",
+    "numpy", "scipy", "av",
+}  # fmt: skip
 
 READ = """
 import contextlib, io, json, sys

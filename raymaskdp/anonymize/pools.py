@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from raymaskdp import check
+from raymaskdp.errors import UserError
 
 PoolName = Literal["find", "refine", "compose"]
 FIND: PoolName = "find"
@@ -35,7 +36,12 @@ class PoolConfig:
     def __post_init__(self) -> None:
         check.fields(self, "pools")
         if isinstance(self.workers, tuple):
-            check.in_range("pools.*.workers, the most", self.workers[1], low=self.workers[0])
+            least, most = self.workers
+            if most < least:
+                raise UserError(
+                    "pools.find, pools.refine or pools.compose: in workers=[least, most] the most must be at "
+                    f"least the least; it is [{least}, {most}]."
+                )
 
     @property
     def share(self) -> float:

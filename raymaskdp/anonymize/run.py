@@ -81,7 +81,7 @@ class AnonymizeResult:
         ]
         nobody = sum(row.status == "done" and not manifest.person_frames(row) for row in self.rows)
         if nobody:
-            lines.append(f"  in {nobody} of the videos that are done, nobody was found")
+            lines.append(f"  in {nobody} of the videos that are done, no person was detected")
         if self.quarantined:
             lines.append(f"  see why: raymaskdp review {self.out}")
         left_out = (row for row in self.rows if row.status != "done")

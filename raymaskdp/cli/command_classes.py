@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
+import difflib
 import functools
 
 import click
@@ -32,14 +32,28 @@ class SettingsCommand(click.Command):
             self._require_once(ctx, args)
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            now = OLD_OPTIONS.get(error.option_name)
-            load_class = getattr(self.callback, "settings", None)
-            key = error.option_name.removeprefix("--").replace("-", "_")
-            if load_class is not None and key in {field.name for field in dataclasses.fields(load_class())}:
-                now = f"{key}=VALUE"
-            if now is None:
+            now = OLD_OPTIONS.get(error.option_name) or self._as_setting(error.option_name)
+            if now is not None:
+                raise UserError(f"{error.option_name} is given as {now} now.") from error
+            if not hasattr(self.callback, "settings") or _is_near(error):
                 raise
-            raise UserError(f"{error.option_name} is given as {now} now.") from error
+            raise UserError(
+                f"There is no option {error.option_name}; settings are given as KEY=VALUE, "
+                f"see `{ctx.command_path} --help`."
+            ) from error
+
+    def _as_setting(self, option: str) -> str | None:
+        """An option as a setting of this name, or of the only group that has it; None without one."""
+        load_class = getattr(self.callback, "settings", None)
+        if load_class is None:
+            return None
+        from raymaskdp import settings
+
+        key = option.removeprefix("--").replace("-", "_")
+        names = [name for name, _ in settings.help_rows(load_class())]
+        inside = [name for name in names if name.endswith(f".{key}")]
+        found = [key] if key in names else inside
+        return f"{found[0]}=VALUE" if len(found) == 1 else None
 
     def _require_once(self, ctx: click.Context, args: list[str]) -> None:
         """Raise `UserError` for an option that is given twice: click keeps the last value in silence."""
@@ -56,6 +70,11 @@ class SettingsCommand(click.Command):
             with formatter.section("Settings, as KEY=VALUE or in the file of --config"):
                 formatter.write_dl(settings.help_rows(load_class()), col_max=36)
         super().format_epilog(ctx, formatter)
+
+
+def _is_near(error: click.NoSuchOption) -> bool:
+    """Whether an option is probably a misspelt one."""
+    return bool(difflib.get_close_matches(error.option_name, error.possibilities or [], cutoff=0.75))
 
 
 class InOrder(click.Group):

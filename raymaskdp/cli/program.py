@@ -94,9 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _with_help(error: click.ClickException) -> str:
-    """The message; if something is missing, with the command that lists it."""
+    """The message; if something is missing or unknown, with the command that lists it."""
     message = error.format_message()
-    if not isinstance(error, click.MissingParameter) or error.ctx is None:
+    lists_it = isinstance(error, click.MissingParameter) or message.startswith("No such command")
+    if not (lists_it and isinstance(error, click.UsageError) and error.ctx is not None):
         return message
     return f"{message.rstrip('.')}; see `{error.ctx.command_path} --help`."
 

@@ -63,7 +63,7 @@ def ray_cluster(
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if address is None:
             raise
         said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

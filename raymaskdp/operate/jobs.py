@@ -151,11 +151,12 @@ def jobs(*, address: str | None = None) -> JobList:
 def _client(address: str | None) -> Any:
     # Ray reads this when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     try:
         return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise UserError(
             f"No job server responds at {address or 'the local cluster'} ({_first_line(error)}); give the "
             "dashboard's address, such as --address http://127.0.0.1:8265, and its token if it requires one."

@@ -129,7 +129,7 @@ class PrivacyPlan:
         An epoch is ⌊N / expected batch⌋ steps, at least one. `sgd` takes neither ε nor noise.
         """
         if (steps is None) == (epochs is None):
-            raise UserError("Give either steps or epochs, and not both.")
+            raise UserError("Give steps or epochs: one of them, and not both.")
         if epochs is not None:
             check.positive("epochs", epochs)
             check.positive("expected_batch", expected_batch)

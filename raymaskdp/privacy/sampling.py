@@ -40,6 +40,8 @@ class PoissonSampling:
 
 
 def share(lot: npt.NDArray[np.int64], rank: int, world_size: int) -> npt.NDArray[np.int64]:
-    """The part of a lot that worker `rank` of `world_size` computes, maybe empty; all parts are the lot."""
+    """The part of a lot that worker `rank` of `world_size` computes. It may be empty; together the parts are
+    the lot.
+    """
     check.in_range("rank", rank, low=0, high=world_size - 1)
     return lot[rank::world_size]

@@ -18,7 +18,7 @@ def guarantee_statement(
 ) -> str:
     """What the ε of a plan with noise covers."""
     hidden = {
-        "zero-out": f"whether the sensitive tokens of any one {unit} are what they are or all fill"
+        "zero-out": f"whether the sensitive tokens of any one {unit} have their real values or are all blank"
         if masked
         else f"whether any one {unit} contributes or nothing does in its place",
         "add-remove": f"whether any one {unit} is among the data, given their number",
@@ -31,7 +31,7 @@ def guarantee_statement(
     if adjacency == "add-remove":
         public, number = "The number of records, and what is computed from it,", "is taken as public."
     return (
-        f"ε bounds what the trained model, and every update on the way, tells about {hidden} "
+        f"ε bounds what the trained model, and every update on the way, reveals about {hidden} "
         f"({adjacency} adjacency). {public} {number} {_sensitivity(unit, clipping, contribution)} "
         "Sums and noise are whole numbers of one grid, so no single update tells them apart; the noise "
         "is a Gaussian that is rounded to that grid, by an exact sampler."

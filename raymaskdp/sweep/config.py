@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-
 from raymaskdp import check, config
 from raymaskdp.errors import UserError
 from raymaskdp.sweep import search as searches
@@ -170,6 +168,8 @@ def trials(sweep: SweepConfig) -> tuple[Trial, ...]:
             for seed in sweep.seeds:
                 _add(found, _trial(sweep, name, settings, seed, where=f"the grid {name!r}"))
     if sweep.search is not None and sweep.search.method == "random" and not sweep.pays:
+        import numpy as np  # settings load in half a second without it
+
         generator = np.random.default_rng(sweep.search.seed)
         for drawn in searches.draw(sweep.search, sweep.seeds, generator, sweep.search.trials):
             _add(found, drawn_trial(sweep, drawn))

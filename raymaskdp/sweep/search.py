@@ -6,12 +6,13 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
+
+if TYPE_CHECKING:  # settings load in half a second
+    import numpy as np
 
 NAME = "search"
 """The name of a search in the table's column of grids."""
@@ -60,9 +61,8 @@ class Range:
         low, high = self.low - half, self.high + half
         drawn = math.exp(generator.uniform(math.log(low), math.log(high))) if self.log else None
         value = generator.uniform(low, high) if drawn is None else drawn
-        if self.whole:
-            return int(np.clip(round(value), self.low, self.high))
-        return float(np.clip(value, self.low, self.high))
+        within = min(max(round(value) if self.whole else float(value), self.low), self.high)
+        return int(within) if self.whole else within
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,7 @@ def run(
             refusal = f"{job.folder} is being trained by another process; wait for it, or end it."
             lock_file = private_folder(job.folder) / "lock"
             ending.enter_context(only_one(lock_file, wait_s=WAIT_S, refusal=refusal))
+        _set_up_torch(job.config)
         return _run(job, worker, on_step, setup, ending)
 
 
@@ -70,7 +71,6 @@ def _run(
     setup: RunSetup | None,
     ending: contextlib.ExitStack,
 ) -> float:
-    _set_up_torch(job.config)
     config, plan, first = job.config, job.plan, worker.rank == 0
     setup = setup or RunSetup.of(job)
     inputs, trained = setup.open_inputs(worker.device)

@@ -61,7 +61,9 @@ def opened(path: LocalPath) -> Iterator[tuple[av.container.InputContainer, av.Vi
     try:
         container = av.open(f"file:{path}", container_options=options, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
-        raise UserError(f"The file {path} is not a video that can be read, or it is truncated.") from error
+        raise UserError(
+            f"The file {path} is not a video that can be read, or it is truncated; leave it out."
+        ) from error
     with container:
         if isinstance(path, SameFile):  # after opening, because the open file stays what it is
             path.require_same()

@@ -24,15 +24,16 @@ import sys
 import threading
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Unit
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
 from raymaskdp.places import LocalPath
-from raymaskdp.video import reader
-from raymaskdp.video.reader import VideoInfo
+
+if TYPE_CHECKING:  # settings load in half a second, without the decoder
+    from raymaskdp.video.reader import VideoInfo
 
 WALL_FACTOR = 10
 """Ratio of the limits on wall-clock time and on CPU time; it allows for a slow disk, or a busy machine."""
@@ -64,6 +65,8 @@ def probe(path: LocalPath, limits: DecodeLimits) -> VideoInfo:
 
     Raises `UserError` as `reader.probe` does, if a limit is reached, and if the decoder crashes.
     """
+    from raymaskdp.video.reader import VideoInfo
+
     folder = "/" if os.path.isabs(path) else os.getcwd()
     answer = _process().ask({"path": os.fspath(path), "folder": folder, **asdict(limits)})
     if "refused" in answer:
@@ -140,6 +143,8 @@ def _process() -> _Process:
 
 def serve() -> None:
     """Answer requests on standard input, one line each, until it ends; runs in the small process."""
+    from raymaskdp.video import reader  # noqa: F401  # before the forks, which share it, and their limits
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     for line in sys.stdin.buffer:
         sys.stdout.buffer.write(json.dumps(_forked(json.loads(line))).encode() + b"\n")
@@ -166,6 +171,8 @@ def _forked(question: dict[str, Any]) -> dict[str, Any]:
 
 def _decoded(question: dict[str, Any]) -> dict[str, Any]:
     """Decode under the limits; runs in the forked process."""
+    from raymaskdp.video import reader
+
     memory = int(question["gigabytes"] * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -58,5 +58,5 @@ def check_fill(name: str, method: str) -> None:
     elif not Path(method).is_file():
         raise UserError(
             f"{name}: there is no file {method}; give an ONNX network, "
-            f"or one of {sorted(FILL_NAMES.names())}."
+            f"or one of {', '.join(sorted(FILL_NAMES.names()))}."
         )
