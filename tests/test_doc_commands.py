@@ -8,6 +8,7 @@ import click
 import pytest
 
 from raymaskdp.cli import cli
+from raymaskdp.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "cluster" / "README.md"]
@@ -66,5 +67,5 @@ def test_examples_are_found_and_wrong_ones_refused() -> None:
     assert len(EXAMPLES) > 20
     assert any("audit" in line for _, line in EXAMPLES)
     for wrong in ("evaluate", "anonymize x", "train --no-such-option", "nothing"):
-        with pytest.raises(click.ClickException):
+        with pytest.raises((click.ClickException, UserError)):
             parse(wrong.split())

@@ -13,16 +13,21 @@ from torch import Tensor
 from raymaskdp.train import loop, train
 
 
-def held(shapes: set[torch.Size]) -> dict[torch.dtype, int]:
-    """Bytes of all live tensors with such shapes, by number type; gradients of parameters included."""
+def live() -> list[Tensor]:
+    """All live tensors, gradients of parameters included."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecated attributes that are looked at
         tensors = [value for value in gc.get_objects() if isinstance(value, Tensor)]
-        tensors += [value.grad for value in tensors if value.is_leaf and value.grad is not None]
+        return tensors + [value.grad for value in tensors if value.is_leaf and value.grad is not None]
+
+
+def held(shapes: set[torch.Size], others: list[Tensor]) -> dict[torch.dtype, int]:
+    """Bytes of all live tensors with such shapes that are not `others`, by number type."""
+    known = {value.data_ptr() for value in others}
     places = {
         value.data_ptr(): (value.dtype, value.numel() * value.element_size())
-        for value in tensors
-        if value.shape in shapes
+        for value in live()
+        if value.shape in shapes and value.data_ptr() not in known
     }
     found: dict[torch.dtype, int] = {}
     for kind, size in places.values():
@@ -34,6 +39,7 @@ def held(shapes: set[torch.Size]) -> dict[torch.dtype, int]:
 def test_a_forward_pass_finds_at_most_the_weights_and_one_sum(base, monkeypatch, micro_batch) -> None:
     """No noise, no former sum, no former release; a sum only where there are several micro-batches."""
     losses_of, seen = loop.losses_of, []
+    others = live()  # of other tests in this process
 
     def watched(model, *arguments):
         losses = losses_of(model, *arguments)
@@ -41,7 +47,7 @@ def test_a_forward_pass_finds_at_most_the_weights_and_one_sum(base, monkeypatch,
         large = {value.shape for value in model.parameters() if value.requires_grad and value.dim() > 1}
         weights = sum(value.numel() for value in model.parameters() if value.shape in large)
         gc.collect()
-        seen.append({kind: size / weights for kind, size in held(large).items()})
+        seen.append({kind: size / weights for kind, size in held(large, others).items()})
         return losses
 
     monkeypatch.setattr(loop, "losses_of", watched)
