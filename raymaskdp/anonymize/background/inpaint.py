@@ -99,8 +99,10 @@ def _fill_rows(color_HW3: np.ndarray, unknown_HW: np.ndarray) -> np.ndarray:
                 )
                 surface_HW[row, start:end] = wide * _ramp(varied, VARIED)
     if surface_HW.any():
-        surface_HW1 = cv2.blur(surface_HW, (9, 9))[..., None]
-        filled_HW3 += surface_HW1 * (_smooth_surface(color_HW3, unknown_HW) - filled_HW3)
+        smooth_HW3 = _smooth_surface(color_HW3, unknown_HW)
+        rowless = ~known_HW.any(axis=1)
+        filled_HW3[rowless] = smooth_HW3[rowless]  # before the blend, which would mix them with black
+        filled_HW3 += cv2.blur(surface_HW, (9, 9))[..., None] * (smooth_HW3 - filled_HW3)
     return np.clip(np.rint(filled_HW3), 0, 255).astype(np.uint8)
 
 

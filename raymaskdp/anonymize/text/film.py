@@ -35,11 +35,6 @@ class TextFilm:
     masks_TB: MaskFilm
     lines: int
 
-    @classmethod
-    def empty(cls, num_frames: int, height: int, width: int) -> TextFilm:
-        """No text."""
-        return cls(masks_TB=MaskFilm(num_frames, packed_size(height, width)), lines=0)
-
 
 def find_text(
     frames: Iterable[np.ndarray], info: VideoInfo, detect: Callable[[np.ndarray], np.ndarray]
@@ -61,7 +56,7 @@ def find_text(
             lines_at[index] = detect(frame_HW3)
     if last_HW3 is not None and count - 1 not in lines_at:
         lines_at[count - 1] = detect(last_HW3)
-    film = TextFilm.empty(count, info.height, info.width).masks_TB
+    film = MaskFilm(count, packed_size(info.height, info.width))
     processed = sorted(lines_at)
     for first, last in zip(processed, processed[1:] or processed, strict=False):
         pairs = list(_pairs(lines_at[first], lines_at[last]))

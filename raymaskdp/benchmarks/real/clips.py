@@ -33,7 +33,7 @@ from raymaskdp.anonymize.people.networks.multipose import MultiPose
 from raymaskdp.anonymize.people.networks.nanodet import NanoDet
 from raymaskdp.anonymize.verify.config import VerifyConfig
 from raymaskdp.anonymize.verify.look_again import LookAgain
-from raymaskdp.benchmarks.real.pose_agreement import PoseAgreement, pose_agreement
+from raymaskdp.benchmarks.real.pose_agreement import AVATAR_SHARE, PoseAgreement, pose_agreement
 from raymaskdp.benchmarks.settings.videos import RealConfig
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path
@@ -51,8 +51,8 @@ FOUND_INSIDE = 0.7
 FATES = ("avatar", "covered otherwise", "in sight", "not published")
 """Outcomes of a marked person."""
 
-AVATAR_SHARE, COVERED_SHARE = 0.12, 0.6
-"""Least share of a marked person's box that an avatar fills, and that a redaction covers."""
+COVERED_SHARE = 0.6
+"""Least share of a marked person's box that a redaction covers; `AVATAR_SHARE` that an avatar fills."""
 
 SAME_FRAME = 12.0
 """Largest mean difference in levels of small copies of a still and of its frame."""

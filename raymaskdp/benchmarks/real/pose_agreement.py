@@ -85,10 +85,14 @@ class _SeenPerson:
 def pose_agreement(
     source: Path, output: Path, arrays: Path, *, every: int, network: MultiPose
 ) -> PoseAgreement:
-    """The agreement in every `every`-th frame of a clip.
+    """The agreement of one clip.
 
     Args:
+      source, output: videos of the same length and size.
       arrays: the `.npz` beside the output.
+      every: interval of the frames that are compared.
+
+    Raises `UserError` for a video that cannot be read, and `ValueError` for one of another length.
     """
     fps = float(reader.probe(source).fps)
     with np.load(arrays, allow_pickle=False) as stored:

@@ -59,6 +59,15 @@ def test_rows_between_varied_surroundings_are_a_smooth_surface() -> None:
     assert np.abs(filled.mean((0, 1)) - goods[~unknown].mean(0)).max() < 25
 
 
+def test_rows_below_all_that_is_known_are_as_bright_as_it() -> None:
+    """Rows without a known pixel are not mixed with the black of erased ones."""
+    wall = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
+    unknown = np.zeros((HEIGHT, WIDTH), bool)
+    unknown[50:] = True
+    unknown[40:50, 30:40] = True
+    assert fill(wall, unknown, "rows").min() >= 198
+
+
 def test_a_network_fills_by_path(tmp_path: Path) -> None:
     """A network that paints the unknown white: it gets the erased picture and the mask, as documented."""
     path = tmp_path / "paint.onnx"
