@@ -12,6 +12,9 @@ from torch import Tensor
 
 from raymaskdp.train import loop, train
 
+WIDTH = 31
+"""Odd, and more than there are records: a lot's features, two clips a record, never look like a weight."""
+
 
 def live() -> list[Tensor]:
     """All live tensors, gradients of parameters included."""
@@ -43,7 +46,6 @@ def test_a_forward_pass_finds_at_most_the_weights_and_one_sum(base, monkeypatch,
 
     def watched(model, *arguments):
         losses = losses_of(model, *arguments)
-        # Of more numbers than a batch has labels.
         large = {value.shape for value in model.parameters() if value.requires_grad and value.dim() > 1}
         weights = sum(value.numel() for value in model.parameters() if value.shape in large)
         gc.collect()
@@ -55,6 +57,7 @@ def test_a_forward_pass_finds_at_most_the_weights_and_one_sum(base, monkeypatch,
         changed(
             base,
             privacy__mechanism="multiclip",
+            model__options={"width": WIDTH, "depth": 1, "heads": 1, "tubelet": [2, 8, 8]},
             optimizer__momentum=0.0,
             compute__micro_batch=micro_batch,
             steps=4,
