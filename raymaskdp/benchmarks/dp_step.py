@@ -26,6 +26,7 @@ from raymaskdp.benchmarks.settings.training import DpStepConfig
 from raymaskdp.models.backbones.video_transformer import VideoTransformer, VideoTransformerConfig
 from raymaskdp.privacy import ClippedSum, GradientEngine, Key, PrivacyPlan
 from raymaskdp.privacy.noise_ahead import NoiseAhead
+from raymaskdp.train.run.heap import give_back_large_blocks
 
 # Shape suffixes: B views in a batch, L tokens, D width.
 
@@ -139,7 +140,8 @@ Step = Callable[[], float | None]
 
 
 def make_step(spec: dict[str, Any]) -> Step:
-    """One contestant's training step, created in its own process."""
+    """One contestant's training step, created in its own process, whose allocator is set as for training."""
+    give_back_large_blocks()
     torch.manual_seed(0)
     device = torch.device(spec["device"])
     model = _model(spec["model"], spec["scheme"]).to(device)

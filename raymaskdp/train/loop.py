@@ -34,6 +34,7 @@ from raymaskdp.train.guarantee.step_circumstances import leave_mark, seed_model
 from raymaskdp.train.optimizers import WeightAverage, make_optimizer, set_learning_rate
 from raymaskdp.train.run.curve import Curve, StepReport
 from raymaskdp.train.run.departure import Departures
+from raymaskdp.train.run.heap import give_back_large_blocks
 from raymaskdp.train.run.job import TrainingJob, Worker
 from raymaskdp.train.run.setup import RunSetup
 
@@ -128,6 +129,7 @@ def _run(
 
 def _set_up_torch(config: TrainConfig) -> None:
     torch.set_num_threads(config.compute.threads)
+    give_back_large_blocks()
     # Otherwise convolutions on GPUs would be rounded to 10 bits, although float32 was requested.
     torch.backends.cudnn.allow_tf32 = False
 
