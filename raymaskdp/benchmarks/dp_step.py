@@ -2,8 +2,8 @@
 
 `raymaskdp benchmark dp-step`. All contestants train the same model on the same views of the same records.
 Their computations differ, and the table says so: Opacus clips every view separately; this engine clips a
-record's signed sum. `engine` draws the noise within the step; `engine-ahead` draws it as training does, in a
-thread, during the backward pass.
+record's signed sum. `engine` draws the noise within the step; `engine-ahead` draws it as training does, in
+threads, during the backward pass.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def _engine_step(model: nn.Module, inputs: Tensor, labels: Tensor, spec: dict[st
         # Records are proven apart thoroughly for the largest batch; with views of one token that is fast.
         clipped_sum(inputs[:, :1])
     if spec["rival"] == "engine-ahead":
-        ahead = NoiseAhead(plan, key, shapes, range(STEPS))
+        ahead = NoiseAhead(plan, key, shapes, range(STEPS), threads=torch.get_num_threads())
 
     def step() -> float:
         total, number = clipped_sum(inputs), next(steps)

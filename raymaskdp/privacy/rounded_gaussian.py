@@ -9,7 +9,7 @@ are: they are the same on all machines and with all math libraries. y is rounded
 The one difference from a rounded Gaussian: no number is beyond `CUT` standard deviations, where 10^-38 of the
 Gaussian is.
 
-Shape suffixes: M candidates, B bins.
+Shape suffixes: M candidates, B bins, C cells.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import decimal
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
@@ -33,6 +34,9 @@ WEIGHT = 50
 
 UNSURE = 2.0**-40
 """Float64 decides if V and its limit differ by more; its error is below 2^-42 (13²/2 · 2^-50)."""
+
+CELL_BITS = 13
+"""The line of all weights is divided into 2^CELL_BITS cells at most."""
 
 AT_A_TIME = 1 << 14
 """Numbers drawn together, few enough for a processor's cache: three times as fast as large arrays."""
@@ -54,11 +58,14 @@ def rounded_gaussian(
     candidate = 0
     for first in range(0, size, AT_A_TIME):
         some = drawn[first : first + AT_A_TIME]
-        missing = np.arange(len(some))
+        value_M, is_kept_M = _candidates(len(some), standard_deviation, bits, more_bits, candidate)
+        candidate += len(some)
+        some[:] = value_M
+        missing = np.flatnonzero(~is_kept_M)
         while len(missing):
             value_M, is_kept_M = _candidates(len(missing), standard_deviation, bits, more_bits, candidate)
-            some[missing[is_kept_M]] = value_M[is_kept_M]
             candidate += len(missing)
+            some[missing] = value_M
             missing = missing[~is_kept_M]
     return drawn
 
@@ -67,29 +74,29 @@ def _candidates(
     count: int, deviation: float, bits: np.random.Generator, more_bits: MoreBits, first: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Candidates, int64 [M], and whether each is kept; `first` is the number of the first one."""
-    width = _bin_bits(deviation)
-    ends_B, weight_B = _table(deviation)
-    chosen_M = bits.integers(0, 2 * ends_B[-1], size=count)
-    is_negative_M = chosen_M >= ends_B[-1]
-    bin_M = np.searchsorted(ends_B, chosen_M - is_negative_M * ends_B[-1], side="right")
+    width, bins = _bin_bits(deviation), _bins(deviation)
+    total = int(bins.ends_B[-1])
+    chosen_M = bits.integers(0, 2 * total, size=count)
     word_M = bits.integers(0, 1 << 64, size=count, dtype=np.uint64)  # the place in the bin, whole part first
     v_M = bits.random(size=count)  # 53 bits of V
-    fraction_bits = np.uint64(64 - width)
-    whole_M = (bin_M << width) + (word_M >> fraction_bits).astype(np.int64)
-    fraction_M = (word_M & np.uint64((1 << (64 - width)) - 1)) * 2.0 ** (width - 64)
-    z_M = (whole_M + fraction_M) / deviation
-    limit_M = np.exp(-0.5 * z_M * z_M) * (2.0**WEIGHT / weight_B[bin_M])
+    is_negative_M = chosen_M >= total
+    chosen_M -= is_negative_M * total
+    bin_M = bins.holding(chosen_M)
+    z_M = (bin_M + word_M * 2.0**-64) * (2.0**width / deviation)
+    limit_M = np.exp(-0.5 * z_M * z_M) * bins.density_B[bin_M]
     is_kept_M = v_M < limit_M
     for one in np.flatnonzero(np.abs(v_M - limit_M) < UNSURE):
         is_kept_M[one] = _is_below(
             v=int(v_M[one] * 2.0**53),
             place=(int(bin_M[one]) << 64) + int(word_M[one]),
             deviation=deviation,
-            weight=int(weight_B[bin_M[one]]),
+            weight=int(bins.weight_B[bin_M[one]]),
             bits=more_bits(first + int(one)),
         )
-    magnitude_M = whole_M + ((word_M >> np.uint64(63 - width)) & np.uint64(1)).astype(np.int64)
-    return np.where(is_negative_M, -magnitude_M, magnitude_M), is_kept_M
+    # The whole part and one more bit, by which it is rounded.
+    twice_M = (word_M >> np.uint64(63 - width)).astype(np.int64)
+    magnitude_M = (bin_M << width) + ((twice_M + 1) >> 1)
+    return magnitude_M * (1 - 2 * is_negative_M), is_kept_M
 
 
 def _is_below(v: int, place: int, deviation: float, weight: int, bits: np.random.Generator) -> bool:
@@ -125,17 +132,55 @@ def _bin_bits(deviation: float) -> int:
     return max(0, math.frexp(deviation)[1] - 1 - (BINS.bit_length() - 1))
 
 
-@functools.lru_cache(maxsize=4)
-def _table(deviation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the bins on the line of all weights, and the weights, int64 [B].
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Bins:
+    """The bins of a standard deviation, on the line of all their weights.
 
-    A weight is that of the bin's lower edge, where the density is largest, rounded up. Decimals are the same
-    on all machines.
+    Attributes:
+      ends_B: int64, where each ends.
+      weight_B: int64. A weight is that of the bin's lower edge, where the density is largest, rounded up.
+      density_B: float64, 2^WEIGHT / weight.
+      cell_bits: log2 of the length of a cell of the line.
+      first_C: int64 [C], the bin at the start of each cell.
+      single: the cells before this one contain at most one end.
     """
+
+    ends_B: np.ndarray
+    weight_B: np.ndarray
+    density_B: np.ndarray
+    cell_bits: int
+    first_C: np.ndarray
+    single: int
+
+    def holding(self, place_M: np.ndarray) -> np.ndarray:
+        """The bin of each place on the line, int64 [M]: one comparison, and a search for the few far ones."""
+        cell_M = place_M >> self.cell_bits
+        bin_M = self.first_C[cell_M]
+        bin_M += place_M >= self.ends_B[bin_M]
+        far = np.flatnonzero(cell_M >= self.single)
+        bin_M[far] = np.searchsorted(self.ends_B, place_M[far], side="right")
+        return bin_M
+
+
+@functools.lru_cache(maxsize=4)
+def _bins(deviation: float) -> _Bins:
+    """The bins; decimals are the same on all machines."""
     width = 1 << _bin_bits(deviation)
     with decimal.localcontext(decimal.Context(prec=25)):
         weights = [
             int(_limit(Decimal(place * width), deviation, 1)) + 2
             for place in range(math.ceil(CUT * deviation / width))
         ]
-    return np.cumsum(weights), np.array(weights)
+    ends_B, weight_B = np.cumsum(weights), np.array(weights)
+    cell_bits = max(0, int(ends_B[-1]).bit_length() - CELL_BITS)
+    starts_C = np.arange((int(ends_B[-1]) >> cell_bits) + 2) << cell_bits
+    first_C = np.searchsorted(ends_B, starts_C, side="right")
+    several_C = np.diff(first_C) > 1
+    return _Bins(
+        ends_B=ends_B,
+        weight_B=weight_B,
+        density_B=2.0**WEIGHT / weight_B,
+        cell_bits=cell_bits,
+        first_C=first_C[:-1],
+        single=int(np.argmax(several_C)) if several_C.any() else len(several_C),
+    )

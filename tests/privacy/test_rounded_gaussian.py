@@ -74,7 +74,7 @@ def test_more_digits_decide_as_float64_does(deviation: float, monkeypatch: pytes
 
 def test_a_tie_is_decided_by_further_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """V and its limit agree in all digits that float64 has; either may be larger."""
-    deviation, weight, place = 100.3, int(rounded_gaussian._table(100.3)[1][3]), 3 << 64
+    deviation, weight, place = 100.3, int(rounded_gaussian._bins(100.3).weight_B[3]), 3 << 64
     limit = rounded_gaussian._limit(Decimal(3), deviation, weight)
     v = int(limit * 2**53)
     decided = {
@@ -103,7 +103,8 @@ def test_a_number_just_below_a_half_is_rounded_down() -> None:
 @pytest.mark.parametrize("deviation", [1.0, 3.7, LARGE])
 def test_no_weight_is_too_small(deviation: float) -> None:
     """Else a part of the density would be cut off. And none is so large that much is drawn in vain."""
-    ends, weights = rounded_gaussian._table(deviation)
+    bins = rounded_gaussian._bins(deviation)
+    ends, weights = bins.ends_B, bins.weight_B
     mpmath.mp.dps = 40
     width = 2 ** rounded_gaussian._bin_bits(deviation)
     for number in range(0, len(weights), 7):
@@ -113,6 +114,16 @@ def test_no_weight_is_too_small(deviation: float) -> None:
     assert len(weights) * width >= CUT * deviation
     kept = deviation / width * np.sqrt(np.pi / 2) * 2.0**WEIGHT / float(ends[-1])
     assert kept > (1 - 1 / BINS if width > 1 else 0.5)
+
+
+@pytest.mark.parametrize("deviation", [1.0, 3.7, 64.0, 100.3, LARGE])
+def test_every_place_is_in_its_bin(deviation: float) -> None:
+    """At both sides of all ends of bins, and of all cells."""
+    bins = rounded_gaussian._bins(deviation)
+    cells = np.arange(len(bins.first_C)) << bins.cell_bits
+    near = np.concatenate([place + off for place in (bins.ends_B, cells) for off in (-1, 0, 1)])
+    near = near[(near >= 0) & (near < bins.ends_B[-1])]
+    assert (bins.holding(near) == np.searchsorted(bins.ends_B, near, side="right")).all()
 
 
 def test_noise_that_is_nothing_beside_its_sums_is_refused() -> None:
