@@ -37,7 +37,9 @@ def make_data(out: Path, settings: OrderingsConfig, demo: DemoConfig) -> Orderin
     ones in time, three seconds at 4 frames a second, because training looks at no more frames, and
     the time of `anonymize` is proportional to frames.
     """
-    backbone = demo_backbone(out, demo)
+    here = dataclasses.replace(demo.pretrain.compute, workers=settings.workers if settings.workers > 1 else 0)
+    pretrain = dataclasses.replace(demo.pretrain, compute=here)
+    backbone = demo_backbone(out, dataclasses.replace(demo, pretrain=pretrain))
     film = dataclasses.replace(
         demo.private,
         people=settings.people,
