@@ -1,4 +1,4 @@
-"""`benchmark orderings`: fair draws, real trainings that are run once, and decisions that are seldom false."""
+"""`benchmark orderings`: fair draws, real trainings that are run once, and few false decisions."""
 
 from __future__ import annotations
 
