@@ -225,6 +225,12 @@ def test_the_interval_is_as_wide_as_nadeau_and_bengio_say() -> None:
     assert (found.p < 0.05) == (found.low > 0)
 
 
+def test_equal_differences_in_few_draws_decide_nothing() -> None:
+    found = paired_difference([1.4, 1.4], test_to_train=0.5)
+    assert (found.mean, found.p) == (1.4, 1.0)
+    assert found.low < 0 < found.high
+
+
 def test_holm_as_in_r() -> None:
     # p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm")
     assert holm([0.05, 0.01, 0.03, 0.02, 0.04]) == pytest.approx([0.09, 0.05, 0.09, 0.08, 0.09])

@@ -57,10 +57,10 @@ class ArmComparison:
         return self.first if self.points > 0 else self.second
 
     def __str__(self) -> str:
-        interval = f"({self.low:+.1f} to {self.high:+.1f})"
+        pair, interval = f"{self.first} − {self.second}", f"({self.low:+.1f} to {self.high:+.1f})"
         verdict = f"{self.better} is better" if self.better else "not decided"
         return (
-            f"{self.first} − {self.second:<10}  ε = {self.epsilon:<4g}  {self.points:+5.1f} {interval:<17}  "
+            f"{pair:<20} ε = {self.epsilon:<4g}  {self.points:+5.1f} {interval:<17}  "
             f"p = {self.p:.2g}, corrected {self.corrected_p:.2g}: {verdict}"
         )
 

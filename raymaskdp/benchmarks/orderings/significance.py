@@ -15,7 +15,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """The mean difference of two arms over draws, with a 95 % interval and a two-sided p-value."""
+    """The mean difference of two arms over draws in points, its 95 % interval and two-sided p-value."""
 
     mean: float
     low: float
@@ -35,8 +35,8 @@ def paired_difference(differences_D: Sequence[float], *, test_to_train: float) -
     # people even more; so they are averaged first, and count for nothing but a smaller s².
     values = np.asarray(differences_D, dtype=float)
     mean = float(values.mean())
-    if np.ptp(values) == 0:  # no variance to tell anything from, as between arms that are the same
-        return PairedDifference(mean=mean, low=mean, high=mean, p=1.0 if mean == 0 else 0.0)
+    if np.ptp(values) < 1e-9:  # few draws with equal counts: the variance is unknown, not zero
+        return PairedDifference(mean=mean, low=-100.0, high=100.0, p=1.0)
     wider = math.sqrt(1 + len(values) * test_to_train)
     ordinary = stats.ttest_1samp(values, 0.0)
     interval = ordinary.confidence_interval(0.95)

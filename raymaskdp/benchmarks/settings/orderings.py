@@ -41,7 +41,7 @@ class OrderingsConfig:
     rates: tuple[Annotated[float, check.POSITIVE], ...] = (0.01, 0.04, 0.16, 0.64, 2.56)
     choice_seeds: Annotated[int, check.POSITIVE] = 2
     steps: Annotated[int, check.POSITIVE] = 60
-    batch: Annotated[float, check.POSITIVE] = 256.0
+    batch: Annotated[float, check.POSITIVE] = 128.0
     clips: Annotated[int, check.Range(1, 8)] = 4
     delta: Annotated[float, check.Range(0, 1, open_low=True, open_high=True)] = 1e-4
     seed: Annotated[int, check.Range(0)] = 11
