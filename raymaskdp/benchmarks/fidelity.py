@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,7 @@ class FidelityResult:
 def benchmark_fidelity(out: Path, settings: FidelityConfig) -> FidelityResult:
     """Make all data in the folder `out`, which is resumed, and compare."""
     demo = DemoConfig.load()
-    backbone = _backbone(out, demo)
+    backbone = demo_backbone(out, demo)
     private = out / "private"
     synthesize(private, dataclasses.replace(demo.private, people=settings.people, seed=settings.seed))
     stores = dict(tqdm(_stores(out, private, settings), "versions", 3 + len(settings.variants)))
@@ -86,8 +86,8 @@ def benchmark_fidelity(out: Path, settings: FidelityConfig) -> FidelityResult:
     )
 
 
-def _backbone(out: Path, demo: DemoConfig) -> Path:
-    """The demo's backbone, trained once."""
+def demo_backbone(out: Path, demo: DemoConfig) -> Path:
+    """The demo's backbone, trained once in the folder `out`."""
     backbone = out / "backbone.safetensors"
     if not backbone.is_file():
         synthesize(out / "public", demo.public)
@@ -171,12 +171,19 @@ def fold_of(store: Path, out: Path, fold: int, folds: int) -> Path:
     shutil.copytree(store, out, copy_function=os.link, ignore=own)
     videos = pd.read_parquet(store / "videos.parquet")
     number = {subject: index for index, subject in enumerate(sorted(videos["subject"].unique()))}
-    videos["split"] = ["test" if number[one] % folds == fold else "train" for one in videos["subject"]]
+    split = ["test" if number[one] % folds == fold else "train" for one in videos["subject"]]
+    write_splits(store, out, split)
+    return out
+
+
+def write_splits(store: Path, out: Path, split: Sequence[str]) -> None:
+    """The table of a store into the folder `out`, with another split of each video, in its order."""
+    videos = pd.read_parquet(store / "videos.parquet")
+    videos["split"] = split
     videos.to_parquet(out / "videos.parquet", index=False)
     about = json.loads((store / "store.json").read_text())
     about[TABLE] = files.sha256_file(out / "videos.parquet")
     (out / "store.json").write_text(json.dumps(about))
-    return out
 
 
 def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:

@@ -102,6 +102,17 @@ def benchmark_fidelity(out: Path, settings: Any, as_json: bool) -> None:
     show(run(out, settings), as_json)
 
 
+@benchmark.command("orderings", context_settings=CONTEXT)
+@click.option("--out", type=PATH, required=True, help="Folder for everything that is made; it is resumed.")
+@json_option
+@settings_of("raymaskdp.benchmarks.settings.orderings:OrderingsConfig")
+def orderings(out: Path, settings: Any, as_json: bool) -> None:
+    """MaskDP, Multi-Clip and DP-SGD at each ε: paired differences over draws of the data and seeds."""
+    from raymaskdp.benchmarks.orderings.command import benchmark_orderings
+
+    show(benchmark_orderings(out, settings), as_json)
+
+
 @benchmark.command("estimate", context_settings=CONTEXT)
 @json_option
 @settings_of("raymaskdp.benchmarks.settings.videos:CostEstimateConfig")

@@ -45,6 +45,12 @@ class PlannedVideo:
         who = "-".join(f"p{person:02d}" for person in self.people)
         return f"{self.action}_{who}_t{self.take:02d}"
 
+    def is_filmed(self, folder: Path) -> bool:
+        """Whether all files of the video are in `folder`; the empty room is the last that is written."""
+        return any(
+            (folder / "truth" / f"{self.video_id}.background.{end}").is_file() for end in ("png", "mp4")
+        )
+
     def record(self, folder: Path, *, fixed: bool) -> VideoRecord:
         return VideoRecord(
             video_id=self.video_id,

@@ -57,8 +57,8 @@ def synthesize(out: LocalPath, settings: SynthesizeConfig) -> SynthesizeResult:
     person, `height`, `width`, `fps`) and `truth/ID.background.png`, the empty room; for a moving camera
     `truth/ID.background.mp4`, lossless. Videos of a moving camera have no camera in the manifest.
 
-    A folder with the same data is left unchanged. Raises `UserError` if it has other data, and if the
-    renderer cannot start.
+    A folder with the same data is left unchanged, and an unfinished one is completed. Raises `UserError` if
+    it has other data, and if the renderer cannot start.
     """
     folder = Path(out)
     result = SynthesizeResult(
@@ -70,10 +70,13 @@ def synthesize(out: LocalPath, settings: SynthesizeConfig) -> SynthesizeResult:
     )
     if _is_finished(folder, settings):
         return result
-    scenes = list(_scenes(settings))
-    for _ in tqdm(_film_all(scenes, folder, settings), "synthesize", len(scenes), unit="video"):
-        pass
+    scenes = missing = list(_scenes(settings))
+    if (folder / "synthesize.yaml").exists():  # an earlier call with these settings was interrupted
+        missing = [scene for scene in scenes if not scene.is_filmed(folder)]
     files.write_text(folder / "synthesize.yaml", config.to_yaml(settings))
+    filmed = _film_all(missing, folder, settings)
+    for _ in tqdm(filmed, "synthesize", len(scenes), initial=len(scenes) - len(missing), unit="video"):
+        pass
     write_table(
         folder / "manifest.parquet",
         [scene.record(folder, fixed=settings.motion == "static") for scene in scenes],

@@ -247,3 +247,26 @@ def test_actions_are_told_apart_by_their_motion_and_takes_differ():
 def test_wrong_settings_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         dataclasses.replace(SMALL, **changes)
+
+
+def test_an_interrupted_call_is_completed_and_films_nothing_twice(tmp_path, monkeypatch):
+    two = dataclasses.replace(SMALL, people=2, actions=("wave",), frames=3)
+    synthesize(tmp_path / "whole", two)
+    filmed, film = [], synthesize_module.Studio.film
+
+    def killed_at_the_second(studio, scene, folder):
+        filmed.append(scene.video_id)
+        if len(filmed) == 2:
+            raise KeyboardInterrupt
+        film(studio, scene, folder)
+
+    monkeypatch.setattr(synthesize_module.Studio, "film", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(tmp_path / "killed", two)
+    with pytest.raises(UserError, match="other settings"):
+        synthesize(tmp_path / "killed", dataclasses.replace(two, seed=1))
+    synthesize(tmp_path / "killed", two)
+    assert filmed == ["wave_p00_t00", "wave_p01_t00", "wave_p01_t00"]
+    for name in ("videos/wave_p00_t00.mp4", "videos/wave_p01_t00.mp4"):
+        assert sha256_file(tmp_path / "killed" / name) == sha256_file(tmp_path / "whole" / name)
+    assert len(read_source(tmp_path / "killed")) == 2
