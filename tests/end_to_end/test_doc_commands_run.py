@@ -47,6 +47,7 @@ ELSEWHERE = {
     r"benchmark dp-step": ("benchmarks/test_dp_step.py", "def test_a_case_is_measured"),
     r"benchmark schemes": ("benchmarks/test_schemes_benchmark.py", "def test_kept_features"),
     r"benchmark pools": ("benchmarks/test_pools_benchmark.py", '"benchmark", "pools"'),
+    r"benchmark orderings": ("benchmarks/test_orderings.py", "def test_the_whole_command_in_small_and_again"),
     r"benchmark train-scaling": ("benchmarks/test_train_scaling.py", "def test_speed_waiting"),
 }
 
