@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from raymaskdp import check
 from raymaskdp.errors import UserError
+from raymaskdp.privacy.choices import Mechanism
 
 if TYPE_CHECKING:  # settings load in half a second
     import numpy as np
@@ -24,7 +25,7 @@ PRICED = ("data", "split", "validation", "steps", "privacy.epsilon", "privacy.no
           "privacy.delta", "privacy.expected_batch", "privacy.adjacency", "privacy.unit")  # fmt: skip
 """Settings that determine the price of a training."""
 
-EQUALLY_PRICED = {"dpsgd", "multiclip", "maskdp"}
+EQUALLY_PRICED = ("dpsgd", "multiclip", "maskdp")
 """Mechanisms with the same price at the same noise (one record counts once in all of them)."""
 
 
@@ -97,10 +98,18 @@ class Search:
     def priced_differently(self) -> str | None:
         """A setting of the space that affects the price of a trial; None if all cost the same."""
         for name, source in self.space.items():
-            same = isinstance(source, tuple) and EQUALLY_PRICED.issuperset(source)
-            if name in PRICED or (name == "privacy.mechanism" and not same):
-                return name
+            if name == "privacy.mechanism":
+                if not isinstance(source, tuple) or any(value not in EQUALLY_PRICED for value in source):
+                    return name
+            elif any(f"{one}.".startswith(f"{name}.") or name.startswith(f"{one}.") for one in PRICED):
+                return name  # one of them, or what contains one or is a part of one
         return None
+
+    @property
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """The mechanisms that a trial may have; empty if the space does not name them."""
+        source = self.space.get("privacy.mechanism", ())
+        return () if isinstance(source, Range) else source
 
 
 def draw(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from raymaskdp.check import finite_or_none
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.privacy.prices.composition import compose
-from raymaskdp.privacy.prices.selection import selection_bounds
+from raymaskdp.privacy.prices.selection import best_of_random
 from raymaskdp.sweep.config import Tuning
 
 
@@ -106,6 +106,7 @@ def selection_cost(
     chosen: PrivacyPlan,
     made: Sequence[PrivacyPlan],
     *,
+    possible: Sequence[PrivacyPlan] = (),
     before: Sequence[PrivacyPlan] = (),
     expected_runs: int | None = None,
     tuning: Tuning = "none",
@@ -114,28 +115,28 @@ def selection_cost(
 
     Args:
       made: of every trial, the chosen one included.
+      possible: what else a trial could have been, where trials were drawn at random. The best of a random
+        number of runs costs as much as if all of these were among them, whatever was drawn.
       before: of the runs on the data that the trials' initial weights come from.
       expected_runs: how many runs there were on average, where their number was drawn at random.
     """
     private = [plan for plan in made if plan.noise_multiplier > 0] or [chosen]
     runs = expected_runs or len(private)
-    together = compose([*private, *before])
+    together, drawn = compose([*private, *before]), compose([*private, *possible, *before])
+    trials = len(private) + len(possible)
     one = compose([chosen, *before])
-    bounds = selection_bounds(
-        together.events[: len(private)],
-        delta=chosen.delta,
-        expected_runs=runs,
-        before=together.events[len(private) :],
+    best = best_of_random(
+        drawn.events[:trials], delta=chosen.delta, expected_runs=runs, before=drawn.events[trials:]
     )
     return SelectionCost(
         runs=runs,
         not_private=sum(plan.noise_multiplier == 0 for plan in made),
         delta=chosen.delta,
         one_run=finite_or_none(one.cost(chosen.delta).epsilon),
-        best_of_random=finite_or_none(bounds.best_of_random),
-        all_runs=finite_or_none(bounds.all_runs),
+        best_of_random=finite_or_none(best),
+        all_runs=finite_or_none(together.cost(chosen.delta).epsilon),
         tuning=tuning,
-        about=together.about,
+        about=drawn.about,
     )
 
 

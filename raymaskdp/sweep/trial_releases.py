@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from raymaskdp.errors import UserError
 from raymaskdp.privacy import PrivacyPlan
 from raymaskdp.sweep.config import SweepConfig, Trial
+from raymaskdp.sweep.search import Search
 from raymaskdp.sweep.selection_cost import SelectionCost, selection_cost
 from raymaskdp.train import ClipStore, TrainConfig
 from raymaskdp.train.data.splits import training_videos, videos_of
@@ -57,11 +59,21 @@ def selection_cost_of(
             continue
         made.append(plan)
         before |= origins
-    drawn = config.search.trials if config.pays and config.search else None
+    search = config.search if config.pays else None
     return selection_cost(
         plan_of(best, ClipStore.open(best.data)),
         made,
+        possible=_possible(search, best) if search else (),
         before=list(before.values()),
-        expected_runs=drawn,
+        expected_runs=search.trials if search else None,
         tuning=config.tuning,
     )
+
+
+def _possible(search: Search, best: TrainConfig) -> list[PrivacyPlan]:
+    """The plan of a trial with each mechanism of the space. Nothing else in it affects what ε is about."""
+    store = ClipStore.open(best.data)
+    return [
+        plan_of(replace(best, privacy=replace(best.privacy, mechanism=mechanism)), store)
+        for mechanism in search.mechanisms
+    ]

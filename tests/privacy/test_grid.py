@@ -1,6 +1,7 @@
 """The rounding of a released update does not separate its two parts."""
 
 import itertools
+import threading
 import weakref
 from collections.abc import Callable
 
@@ -84,6 +85,15 @@ def test_an_update_is_a_whole_number_of_steps_whatever_the_sum() -> None:
     assert torch.equal(drawn, drawn.round())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_released_number_is_on_the_grid(dtype: torch.dtype) -> None:
+    """Also of a sum that nobody has rounded before."""
+    chosen = plan(0.01, expected_batch=1.0)
+    total = ClippedSum({"w": torch.randn(300_000, dtype=dtype) * 1e-3})
+    released = chosen.private_update(total, Key(secret=bytes(32)), 0)["w"].double() / chosen.grid_step
+    assert torch.equal(released, released.round())
+
+
 def test_sums_of_parts_are_equal_to_the_bit_in_any_order() -> None:
     """On one worker and on several: each part is rounded, and whole numbers add up alike."""
     chosen = plan(1.0)
@@ -152,11 +162,13 @@ def test_noise_is_drawn_when_it_is_begun_and_gone_after_its_update(monkeypatch: 
     chosen, key, shapes = plan(1.0), Key(secret=bytes(32)), {"a": (50,), "b": (), "c": (3, 4), "d": (0, 2)}
     total = ClippedSum({name: torch.randn(shape) for name, shape in shapes.items()})
     draw, release = PrivacyPlan.whole_noise, PrivacyPlan.released
-    drawn, held = [], []
+    drawn, held, all_drawn = [], [], threading.Event()
 
-    def drawing(self, key, step, shapes):
-        drawn.append((step, *shapes))
-        return draw(self, key, step, shapes)
+    def drawing(self, key, step, some):
+        drawn.append((step, *some))
+        if len(drawn) % len(shapes) == 0:
+            all_drawn.set()
+        return draw(self, key, step, some)
 
     def releasing(self, total, noise):
         held.extend(weakref.ref(value) for value in noise.values())
@@ -170,6 +182,8 @@ def test_noise_is_drawn_when_it_is_begun_and_gone_after_its_update(monkeypatch: 
             assert all(number < step for number, _ in drawn)
             ahead.begin()
             ahead.begin()
+            assert all_drawn.wait(60), "although nobody asks for the update yet"
+            all_drawn.clear()
             made = ahead.private_update(total, step)
             assert {name: value.tolist() for name, value in made.items()} == {
                 name: value.tolist() for name, value in wanted[step].items()

@@ -23,7 +23,7 @@ from raymaskdp.sweep.results import plotted
 from raymaskdp.sweep.run import _drawn_once
 from raymaskdp.sweep.search import draw
 from raymaskdp.sweep.trial import make_point, run_trial
-from raymaskdp.sweep.trial_releases import require_apart
+from raymaskdp.sweep.trial_releases import require_apart, selection_cost_of
 from raymaskdp.train import ClipConfig, ClipStore, ComputeConfig, PrivacyConfig, TrainConfig
 from raymaskdp.train.data.splits import training_videos
 
@@ -76,6 +76,7 @@ def test_a_random_search_stands_beside_the_grids() -> None:
 STOPPING = Stopping(every=2, grace=2)
 OPTUNA = Search(method="optuna", trials=4, space=SPACE)
 MECHANISMS = {"privacy.mechanism": ("maskdp", "maskdp-full")}
+BLOCKS = {"privacy": ({"epsilon": 2.0, "delta": 1e-2}, {"epsilon": 8.0, "delta": 1e-2})}
 PRICED = {"privacy.expected_batch": Range(low=2, high=6)}
 
 
@@ -95,6 +96,9 @@ PRICED = {"privacy.expected_batch": Range(low=2, high=6)}
          "all trials are paid for together"),
         ({"search": Search(method="optuna", trials=4, space=MECHANISMS)},
          "differ in privacy.mechanism"),
+        ({"tuning": "papernot-steinke", "search": Search(trials=4, space=BLOCKS)}, "differ in privacy;"),
+        ({"tuning": "papernot-steinke", "search": Search(trials=4, space={"privacy.mechanism": ([1],)})},
+         "differ in privacy.mechanism"),
         ({"search": OPTUNA, "choose_on": "test"}, "the test videos that trials are measured on"),
         ({"grids": {"g": {"seed": (1,)}}, "stopping": STOPPING, "choose_on": "test"}, "hold some out"),
         ({"search": Search(trials=4, space={"privacy.clips": Range(low=1, high=9, whole=True)})},
@@ -107,6 +111,31 @@ PRICED = {"privacy.expected_batch": Range(low=2, high=6)}
 def test_what_cannot_be_paid_for_or_run_is_refused(settings, message) -> None:
     with pytest.raises(UserError, match=message):
         sweep_of(**settings)
+
+
+def test_a_list_of_blocks_may_be_searched() -> None:
+    widths = tuple({"width": width, "depth": 1, "heads": 1, "tubelet": [2, 8, 8]} for width in (8, 16))
+    search = Search(trials=4, space={"model.options": widths})
+    assert sweep_of(tuning="papernot-steinke", search=search).pays
+
+
+def test_the_best_of_random_mechanisms_costs_the_same_whichever_were_drawn(clip_store) -> None:
+    """Their runs protect different things, and a draw of one kind tells nothing else."""
+    space = {"privacy.mechanism": ("maskdp", "dpsgd")}
+    sweep = sweep_of(clip_store, tuning="papernot-steinke", search=Search(trials=4, space=space))
+    masked, whole = (
+        drawn_trial(sweep, {"privacy.mechanism": name, "seed": 0}) for name in space["privacy.mechanism"]
+    )
+    costs = [
+        selection_cost_of(sweep, made, pd.DataFrame({"status": ["done"] * len(made)}), made[0].config)
+        for made in ([masked], [masked, masked], [whole], [masked, whole])
+    ]
+    assert len({round(one.best_of_random, 6) for one in costs}) == 1
+    assert all(one.about and one.runs == 4 for one in costs)
+    alone = sweep_of(clip_store, tuning="papernot-steinke", search=Search(trials=4, space=SPACE))
+    one = selection_cost_of(alone, [masked], pd.DataFrame({"status": ["done"]}), masked.config)
+    assert one.about is None
+    assert one.best_of_random < costs[0].best_of_random
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,46 +13,6 @@ from raymaskdp.privacy.prices import accounting
 from raymaskdp.privacy.prices.accounting import ORDERS, SubsampledGaussian
 
 
-@dataclass(frozen=True, kw_only=True)
-class SelectionBounds:
-    """Upper bounds on ε at one δ for what a sweep may publish of several runs. Infinite: no bound.
-
-    Attributes:
-      expected_runs: k, the (expected) number of runs.
-      best_of_random: the best of a random, geometrically distributed number of runs with mean k, if
-        nothing else is published (Papernot and Steinke 2022, Theorem 2).
-      all_runs: all of the runs together, or the best of them.
-    """
-
-    expected_runs: float
-    best_of_random: float
-    all_runs: float
-
-
-def selection_bounds(
-    events: Sequence[SubsampledGaussian],
-    *,
-    delta: float,
-    expected_runs: float,
-    before: Sequence[SubsampledGaussian] = (),
-) -> SelectionBounds:
-    """The cost of having made the runs `events`, private or not, and of having chosen one of them.
-
-    `best_of_random` is of a number of runs with the mean `expected_runs`, each of which costs no more than
-    the dearest of `events`. It holds only if the number was really drawn from the geometric distribution,
-    `draw_runs`, before the sweep. `before` is what was released of the data before all of them, such
-    as the weights that they start from: it is part of every figure, once.
-    """
-    check.in_range("expected_runs", expected_runs, low=1.0)
-    if not events:
-        raise UserError("A selection cost needs the events of the runs that were made; there are none.")
-    return SelectionBounds(
-        expected_runs=expected_runs,
-        best_of_random=best_of_random(events, delta=delta, expected_runs=expected_runs, before=before),
-        all_runs=accounting.composed_cost([*events, *before], delta).epsilon,
-    )
-
-
 def best_of_random(
     events: Sequence[SubsampledGaussian],
     *,
@@ -61,10 +20,17 @@ def best_of_random(
     expected_runs: float,
     before: Sequence[SubsampledGaussian] = (),
 ) -> float:
-    """ε of publishing the best of a geometric number of runs, each at most as dear as one of `events`:
-    RDP(α) + c + log(k) / (α − 1), with c = 2 min over orders α̂ of (1 − 1/α̂) RDP(α̂) + log(k) / α̂; and of
-    what was released `before`, whose divergences are added.
+    """ε at `delta` of publishing the best of a random number of runs, and nothing else; infinite: no bound.
+
+    The number must have been drawn from the geometric distribution with the mean k = `expected_runs`,
+    `draw_runs`, before the sweep, and each run must be at most as dear as one of `events`. With RDP of order
+    α, ε is RDP(α) + c + log(k) / (α − 1), where c = 2 min over orders α̂ of (1 − 1/α̂) RDP(α̂) + log(k) / α̂
+    (Papernot and Steinke 2022, Theorem 2). `before` is what was released of the data before all of the runs,
+    such as the weights that they start from; its divergences are added once.
     """
+    check.in_range("expected_runs", expected_runs, low=1.0)
+    if not events:
+        raise UserError("A selection cost needs the events of the runs that were made; there are none.")
     if any(event.noise_multiplier == 0 and event.steps > 0 for event in (*events, *before)):
         return math.inf
     one = np.max([accounting.divergences(event) for event in set(events)], axis=0)

@@ -25,7 +25,7 @@ from raymaskdp.privacy.prices.accounting import (
 from raymaskdp.privacy.prices.accounting import (
     dp_event as event_of,
 )
-from raymaskdp.privacy.prices.selection import best_of_random, draw_runs, selection_bounds
+from raymaskdp.privacy.prices.selection import best_of_random, draw_runs
 
 REFERENCE = {"rate": 256 / 9537, "noise_multiplier": 1.2646, "steps": 1850}
 GRID = [
@@ -168,8 +168,8 @@ def test_the_bill_of_the_specification():
 
 def test_a_bill_orders_its_figures():
     event = SubsampledGaussian(rate=0.02, noise_multiplier=1.3, steps=500, contribution="two-sided")
-    bounds = selection_bounds([event] * 16, delta=1e-5, expected_runs=16)
-    assert cost(event, 1e-5).epsilon < bounds.best_of_random < bounds.all_runs
+    best = best_of_random([event] * 16, delta=1e-5, expected_runs=16)
+    assert cost(event, 1e-5).epsilon < best < composed_cost([event] * 16, 1e-5).epsilon
 
 
 def test_runs_at_one_epsilon_are_composed_by_what_they_were():
