@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import json
 import re
 import shlex
@@ -29,9 +30,10 @@ from raymaskdp.privacy import Key, read_ledger
 from raymaskdp.privacy.prices.accounting import composed_cost
 from raymaskdp.train import ClipStore, PrepareConfig, TrainConfig, evaluate, loop, prepare, train
 from raymaskdp.train.data.batches import FeatureInputs
-from raymaskdp.train.guarantee import step_circumstances
+from raymaskdp.train.guarantee import run_start, step_circumstances
 from raymaskdp.train.guarantee.agreement import digest_of_all, require_agreement
 from raymaskdp.train.guarantee.check import budget_of, verify
+from raymaskdp.train.guarantee.step_circumstances import circumstances
 from raymaskdp.train.run import setup
 from raymaskdp.train.run.curve import StepReport, read_curve
 from raymaskdp.train.run.job import TrainingJob, Worker
@@ -272,6 +274,22 @@ def test_workers_that_differ_in_anything_are_refused_before_the_first_step(
     assert len(failures) == 2
     assert all(f"Worker 1 does not have {fact} of worker 0" in str(failure) for failure in failures)
     assert not jobs[0].ledger_file.exists()
+
+
+@pytest.mark.parametrize("library", ["raymaskdp", "code", "torch", "numpy", "transformers"])
+def test_workers_with_other_versions_are_refused_before_the_first_step(base, monkeypatch, library) -> None:
+    """Sums would be rounded in two ways."""
+    job, asked = started(base, KEY), itertools.count()
+
+    def about(*arguments, **named) -> dict[str, str]:
+        found = circumstances(*arguments, **named)
+        return found | {library: f"{found[library]}.post{next(asked)}"}
+
+    monkeypatch.setattr(run_start, "circumstances", about)
+    failures = together(2, lambda rank, all_reduce: loop.run(job, Worker(rank, 2, all_reduce)))
+    assert len(failures) == 2
+    assert all("Worker 1 does not have the versions of worker 0" in str(failure) for failure in failures)
+    assert not job.ledger_file.exists()
 
 
 @pytest.mark.parametrize("name", ["the checkpoint", "the plan", "the data"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from support.changes import changed
 
@@ -161,6 +164,22 @@ def test_the_variables_of_libraries_are_circumstances(unsaved, monkeypatch) -> N
     with pytest.raises(Killed):
         train(unsaved, on_step=killed_at(3))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    train(unsaved)
+    assert [len(keys) for keys in keys_of(unsaved)[:3]] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("library", ["raymaskdp", "torch", "numpy", "transformers"])
+def test_another_version_of_a_library_is_another_sum(unsaved, monkeypatch, library) -> None:
+    with pytest.raises(Killed):
+        train(unsaved, on_step=killed_at(3))
+    modules = {"torch": torch, "numpy": np}
+    if library in modules:
+        monkeypatch.setattr(modules[library], "__version__", f"{modules[library].__version__}.post1")
+    else:
+        installed = importlib.metadata.version
+        monkeypatch.setattr(
+            importlib.metadata, "version", lambda name: installed(name) + ".post1" * (name == library)
+        )
     train(unsaved)
     assert [len(keys) for keys in keys_of(unsaved)[:3]] == [2, 2, 2]
 
