@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +82,8 @@ def linked_store(pool: Path, place: Path, *, train: Iterable[str], test: Iterabl
     if not place.is_dir():
         split = {**dict.fromkeys(train, "train"), **dict.fromkeys(test, "test")}
         names = pd.read_parquet(pool / "videos.parquet", columns=["video_id"])["video_id"]
-        beside = place.with_name(f".{place.name}")
-        shutil.rmtree(beside, ignore_errors=True)  # of a killed run
-        beside.mkdir(parents=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))  # left by a killed run
         (beside / "clips").symlink_to(
             os.path.relpath((pool / "clips").resolve(), place.parent.resolve() / place.name)
         )

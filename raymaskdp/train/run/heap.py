@@ -1,8 +1,8 @@
 """Memory of activations is given back to the system when they are freed.
 
 The C library's allocator learns to keep blocks of up to 32 MiB on its heap. During the backward pass of a
-clipped sum, free blocks then lie between blocks in use and are neither reused nor given back. The process is
-larger than its tensors by a quarter, and by an amount that varies from run to run.
+clipped sum, free blocks then lie between blocks in use and stay resident. How many there are varies from run
+to run (docs/measurements.md). The setting stays for the rest of the process.
 """
 
 from __future__ import annotations
