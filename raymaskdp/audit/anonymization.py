@@ -149,6 +149,12 @@ def audit_anonymization(
         not_shown.append(
             "Faces: none is detected in the sources, so their absence in the outputs shows nothing."
         )
+    with_hands = [s.case.row.video_id for s in seen if s.detections.hands]
+    if with_hands:
+        not_shown.append(
+            f"Hands: a detector reports one beside the avatars in {_named(with_hands)}; look at them, "
+            "because in rendered rooms it takes books and curtains for hands."
+        )
     result = AnonymizationAudit(
         folder=str(place),
         audited=str(folder),
@@ -205,7 +211,9 @@ def _actions(
 
 
 def _counts(seen: list[CollectedPair]) -> tuple[Count, ...]:
-    looked = sum((s.detections for s in seen), Detections(frames=0, faces_before=0, faces_after=0, beside=0))
+    looked = sum(
+        (s.detections for s in seen), Detections(frames=0, faces_before=0, faces_after=0, beside=0, hands=0)
+    )
     videos = len(seen)
     return (
         count(
@@ -217,6 +225,7 @@ def _counts(seen: list[CollectedPair]) -> tuple[Count, ...]:
             videos,
         ),
         count("frames with a face or body beside the avatars", looked.beside, looked.frames),
+        count("frames with a hand beside the avatars, unconfirmed", looked.hands, looked.frames),
         count("source frames with a face", looked.faces_before, looked.frames),
         count("output frames with a face (avatars have faces)", looked.faces_after, looked.frames),
     )
@@ -230,9 +239,7 @@ def _findings(seen: list[CollectedPair], attacks: list[Attack], attributes: list
         ("A detector finds a person beside the avatars in", [s for s in seen if s.detections.beside]),
     ):
         if leaky:
-            names = [s.case.row.video_id for s in leaky]
-            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            found.append(f"{what} {', '.join(names[:NAMED])}{more}.")
+            found.append(f"{what} {_named([s.case.row.video_id for s in leaky])}.")
     texture = float(np.mean([s.leaks.texture for s in seen]))
     if len(seen) >= LARGE_SET and texture > TEXTURE_OF_ALL:
         found.append(
@@ -251,6 +258,11 @@ def _findings(seen: list[CollectedPair], attacks: list[Attack], attributes: list
         if a.expected == "chance" and a.found
     ]
     return found
+
+
+def _named(videos: list[str]) -> str:
+    more = f" and {len(videos) - NAMED} more" if len(videos) > NAMED else ""
+    return ", ".join(videos[:NAMED]) + more
 
 
 def _risks(

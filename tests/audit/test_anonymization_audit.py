@@ -1,5 +1,6 @@
 """The audit passes videos that leak nothing, and names each leak that is planted."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from raymaskdp.bodies.skeleton import JOINT, NUM_JOINTS
 from raymaskdp.errors import UserError
 from raymaskdp.synthetic.config import SynthesizeConfig
 from raymaskdp.synthetic.synthesize import synthesize
-from raymaskdp.video import reader
+from raymaskdp.video import masks, reader
 
 FAST = AnonymizationAuditConfig(frames=T, detector_frames=0, epochs=10, action_epochs=0, progress=False)
 
@@ -214,7 +215,15 @@ def test_somebody_beside_the_avatars_is_seen(tmp_path: Path) -> None:
         avatar_THW=nobody,
     )  # type: ignore[arg-type]
     assert made.videos == 1
-    assert FrameDetectors(PoseConfig()).detect(left_in, frames=2).beside == 2
+    detectors = FrameDetectors(PoseConfig())
+    assert detectors.detect(left_in, frames=2).beside == 2
+    # The same outline where a person was found is a silhouette that was drawn, not a person who was missed.
+    truth = np.load(next((tmp_path / "sample" / "truth").glob("*.npz")))
+    outline = masks.unpack(truth["masks"][[0, 2]], *frames.shape[1:3])
+    drawn = np.where(outline[..., None], np.uint8(40), frames)
+    assert detectors.detect(dataclasses.replace(left_in, output_THW3=drawn), frames=2).beside == 2
+    known = dataclasses.replace(left_in, output_THW3=drawn, person_THW=outline)
+    assert detectors.detect(known, frames=2).beside == 0
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:

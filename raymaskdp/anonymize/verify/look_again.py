@@ -57,9 +57,13 @@ class LookAgain:
         Args:
           parts: the quarters of the frame that are processed besides the whole, 0 to 3; None for all four.
         """
+        return np.concatenate([self.bodies(frame_HW3, parts), self.hands(frame_HW3)])
+
+    def bodies(self, frame_HW3: np.ndarray, parts: tuple[int, ...] | None = None) -> np.ndarray:
+        """The detections without hands."""
         if not self._config.look_again:
             return np.zeros((0, 4))
-        found = [np.zeros((0, 4)), self._faces(frame_HW3), self._hands(frame_HW3), self._people(frame_HW3)]
+        found = [np.zeros((0, 4)), self._faces(frame_HW3), self._people(frame_HW3)]
         quarters_N = self._parts(*frame_HW3.shape[:2])
         chosen = range(len(quarters_N)) if parts is None else parts
         for x0, y0, x1, y1 in (quarters_N[part] for part in chosen if part < len(quarters_N)):
@@ -68,6 +72,10 @@ class LookAgain:
         if self._own is not None:
             found.append(self._own(frame_HW3)[:, :4].astype(np.float64))
         return np.concatenate(found)
+
+    def hands(self, frame_HW3: np.ndarray) -> np.ndarray:
+        """Hands with forearms, float64 [N, 4]."""
+        return self._hands(frame_HW3) if self._config.look_again else np.zeros((0, 4))
 
     def _parts(self, height: int, width: int) -> list[boxes.BoxXYXY]:
         """Overlapping quarters, in which small and cut-off people are larger; none of a small frame."""

@@ -1,6 +1,10 @@
 """Faces and bodies that the detectors of `anonymize` find before, after, and beside the avatars.
 
-Shape suffixes: T frames, H rows, W columns.
+What is beside the avatars is the output without avatars and without the regions of the people that were
+found: the room is put there. Those regions have a measure of their own (`audit.leaks`), so what is detected
+here is a person whom `anonymize` missed.
+
+Shape suffixes: T frames, H rows, W columns, N detections.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raymaskdp.anonymize.people import boxes
 from raymaskdp.anonymize.people.config import PoseConfig
 from raymaskdp.anonymize.people.networks.mediapipe import PoseNetworks
 from raymaskdp.anonymize.verify.config import VerifyConfig
@@ -20,6 +25,10 @@ from raymaskdp.video import masks
 AROUND = 0.02
 """Margin around removed avatars, as a share of the frame's height, because their outline is blended."""
 
+OWN = 0.5
+"""Least share of a detection that must be pixels of the output. The room that is put in an avatar's place can
+have the avatar's outline, and be detected as a person."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Detections:
@@ -28,13 +37,16 @@ class Detections:
     Attributes:
       frames: processed.
       faces_before, faces_after: with a face, in the source and in the output; avatars have faces, too.
-      beside: of the output without its avatars, with a face or a body: a person who was left in.
+      beside: of the output without its people, with a face or a body: a person who was left in.
+      hands: of the output without its people, with a hand. It is not proof of a person: in rendered rooms,
+        the detector takes books and curtains for hands.
     """
 
     frames: int
     faces_before: int
     faces_after: int
     beside: int
+    hands: int
 
     def __add__(self, other: Detections) -> Detections:
         return Detections(
@@ -42,6 +54,7 @@ class Detections:
             faces_before=self.faces_before + other.faces_before,
             faces_after=self.faces_after + other.faces_after,
             beside=self.beside + other.beside,
+            hands=self.hands + other.hands,
         )
 
 
@@ -55,12 +68,14 @@ class FrameDetectors:
     def detect(self, pair: Pair, *, frames: int) -> Detections:
         """Detections in up to `frames` evenly spaced frames of a pair."""
         at = np.unique(np.linspace(0, len(pair.output_THW3) - 1, frames).round().astype(int))
-        empty_THW3 = self._empty(pair)
+        removed_THW = _removed(pair)
+        empty_THW3 = without_people(pair.output_THW3, removed_THW)
         return Detections(
             frames=len(at),
             faces_before=sum(self._face(pair.source_THW3[index]) for index in at),
             faces_after=sum(self._face(pair.output_THW3[index]) for index in at),
-            beside=sum(bool(len(self._look(empty_THW3[index]))) for index in at),
+            beside=sum(_shown(self._look.bodies(empty_THW3[index]), removed_THW[index]) for index in at),
+            hands=sum(_shown(self._look.hands(empty_THW3[index]), removed_THW[index]) for index in at),
         )
 
     def face(self, frame_HW3: np.ndarray) -> np.ndarray | None:
@@ -78,7 +93,18 @@ class FrameDetectors:
     def _face(self, frame_HW3: np.ndarray) -> bool:
         return self.face(frame_HW3) is not None
 
-    def _empty(self, pair: Pair) -> np.ndarray:
-        grown = AROUND * pair.output_THW3.shape[1]
-        avatars_THW = np.stack([masks.dilate(avatar_HW, grown) for avatar_HW in pair.avatar_THW])
-        return without_people(pair.output_THW3, avatars_THW)
+
+def _removed(pair: Pair) -> np.ndarray:
+    """Bool [T, H, W], avatars and regions of people, with a margin."""
+    grown = AROUND * pair.output_THW3.shape[1]
+    return np.stack([masks.dilate(mask_HW, grown) for mask_HW in pair.avatar_THW | pair.person_THW])
+
+
+def _shown(found_N4: np.ndarray, removed_HW: np.ndarray) -> bool:
+    """Whether a detection consists mostly of pixels of the output."""
+    height, width = removed_HW.shape
+    for box_4 in found_N4:
+        x0, y0, x1, y1 = boxes.clip_to_frame(box_4, height=height, width=width)
+        if x1 > x0 and y1 > y0 and 1 - removed_HW[y0:y1, x0:x1].mean() >= OWN:
+            return True
+    return False
