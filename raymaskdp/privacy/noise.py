@@ -77,7 +77,7 @@ def add_to(total: ClippedSum, part: ClippedSum, step: float | None) -> None:
 
 def in_whole_steps(value: Tensor, step: float) -> Tensor:
     """One parameter's part of a sum in whole steps of the grid, int64; unchanged if it is on it already."""
-    return value if value.dtype == torch.int64 else (value.double() / step).round().to(torch.int64)
+    return value if value.dtype == torch.int64 else (value.double() / step).round_().to(torch.int64)
 
 
 def whole_noise(

@@ -324,9 +324,10 @@ class PrivacyPlan:
             return {name: value / self.expected_batch for name, value in total.gradients.items()}
         scale = grid / self.expected_batch
         return {  # parameter by parameter: whole numbers take twice the memory of the sum
-            name: (
-                (noise.in_whole_steps(value, grid) + drawn[name].to(value.device)).double() * scale
-            ).float()
+            name: (noise.in_whole_steps(value, grid) + drawn[name].to(value.device))
+            .double()
+            .mul_(scale)
+            .float()
             for name, value in total.gradients.items()
         }
 

@@ -2,14 +2,16 @@
 
 A real number y ≥ 0 with the density exp(−y² / 2s²), up to a factor, is drawn by rejection: a bin of its whole
 part with whole-numbered weights that are never too small, a uniform place in the bin, and a uniform V that
-must be below density / weight. Only the comparison with V needs real numbers. It is made in float64, and
+must be below density / weight. One word of 64 random bits holds the sign, the bin, and the first digits of
+place and V. These digits of V accept most candidates: they are below the ratio at the far edge of the bin,
+where it is smallest. The others need real numbers. They are compared in float64 with 53 digits of V, and
 again with as many digits as needed where float64 is not enough, so that the samples are as exact as the bits
-are: they are the same on all machines and with all math libraries. y is rounded, and gets a sign.
+are: they are the same on all machines and with all math libraries. y is rounded, and gets its sign.
 
 The one difference from a rounded Gaussian: no number is beyond `CUT` standard deviations, where 10^-38 of the
 Gaussian is.
 
-Shape suffixes: M candidates, B bins, C cells.
+Shape suffixes: M candidates, S the candidates that need more digits, B bins, P places on the line of weights.
 """
 
 from __future__ import annotations
@@ -29,17 +31,14 @@ CUT = 13
 BINS = 64
 """Bins for a standard deviation, at least; less than one candidate in 50 is rejected then."""
 
-WEIGHT = 50
-"""The weight of the first bin is 2^WEIGHT or a little more."""
+LINE = 18
+"""Bits that choose a bin: the weights of all bins add up to 2^LINE or a little less."""
 
 UNSURE = 2.0**-40
 """Float64 decides if V and its limit differ by more; its error is below 2^-42 (13²/2 · 2^-50)."""
 
-CELL_BITS = 13
-"""The line of all weights is divided into 2^CELL_BITS cells at most."""
-
-AT_A_TIME = 1 << 14
-"""Numbers drawn together, few enough for a processor's cache: three times as fast as large arrays."""
+AT_A_TIME = 1 << 15
+"""Numbers drawn together, few enough for a processor's cache."""
 
 MoreBits = Callable[[int], np.random.Generator]
 """A generator of further digits of a candidate, which is given by its number."""
@@ -54,52 +53,88 @@ def rounded_gaussian(
       bits: where all candidates come from.
       more_bits: where further digits of a candidate come from, if they are needed.
     """
-    drawn = np.empty(size, np.int64)
-    candidate = 0
+    drawn, candidate = np.empty(size, np.int64), 0
+    rejected = []
     for first in range(0, size, AT_A_TIME):
         some = drawn[first : first + AT_A_TIME]
-        value_M, is_kept_M = _candidates(len(some), standard_deviation, bits, more_bits, candidate)
+        some[:], rejected_S = _candidates(len(some), standard_deviation, bits, more_bits, candidate)
+        rejected.append(first + rejected_S)
         candidate += len(some)
-        some[:] = value_M
-        missing = np.flatnonzero(~is_kept_M)
-        while len(missing):
-            value_M, is_kept_M = _candidates(len(missing), standard_deviation, bits, more_bits, candidate)
-            candidate += len(missing)
-            some[missing] = value_M
-            missing = missing[~is_kept_M]
+    missing_S = np.concatenate([np.zeros(0, np.int64), *rejected])
+    while len(missing_S):
+        some = missing_S[:AT_A_TIME]
+        drawn[some], rejected_S = _candidates(len(some), standard_deviation, bits, more_bits, candidate)
+        missing_S = np.concatenate([some[rejected_S], missing_S[AT_A_TIME:]])
+        candidate += len(some)
     return drawn
 
 
 def _candidates(
     count: int, deviation: float, bits: np.random.Generator, more_bits: MoreBits, first: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Candidates, int64 [M], and whether each is kept; `first` is the number of the first one."""
-    width, bins = _bin_bits(deviation), _bins(deviation)
-    total = int(bins.ends_B[-1])
-    chosen_M = bits.integers(0, 2 * total, size=count)
-    word_M = bits.integers(0, 1 << 64, size=count, dtype=np.uint64)  # the place in the bin, whole part first
-    v_M = bits.random(size=count)  # 53 bits of V
-    is_negative_M = chosen_M >= total
-    chosen_M -= is_negative_M * total
-    bin_M = bins.holding(chosen_M)
-    z_M = (bin_M + word_M * 2.0**-64) * (2.0**width / deviation)
-    limit_M = np.exp(-0.5 * z_M * z_M) * bins.density_B[bin_M]
-    is_kept_M = v_M < limit_M
-    for one in np.flatnonzero(np.abs(v_M - limit_M) < UNSURE):
-        is_kept_M[one] = _is_below(
-            v=int(v_M[one] * 2.0**53),
-            place=(int(bin_M[one]) << 64) + int(word_M[one]),
-            deviation=deviation,
-            weight=int(bins.weight_B[bin_M[one]]),
-            bits=more_bits(first + int(one)),
+    """Candidates, int64 [M], and which of them are rejected; `first` is the number of the first one.
+
+    From its highest bit on, a word has the sign, the place on the line, the first digits of V, and those of
+    the place in the bin: the whole part, and one digit more, by which it is rounded. Arrays are changed in
+    place because new ones take longer than the arithmetic.
+    """
+    bins = _bins(deviation)
+    word_M = bits.integers(0, 1 << 64, size=count, dtype=np.uint64).view(np.int64)
+    place_M = word_M >> (63 - LINE)
+    place_M &= (1 << LINE) - 1
+    bin_M = bins.bin_P.take(place_M).astype(np.int64)
+    v_M = word_M >> bins.twice_bits
+    v_M &= (1 << bins.v_bits) - 1
+    unsure_S = np.flatnonzero(v_M >= bins.sure_B.take(bin_M))
+    minus_M = word_M >> 63  # −1 for a negative number, else 0
+    word_M &= (1 << bins.twice_bits) - 1
+    kept_S = _are_below(
+        bins, bin_M[unsure_S], word_M[unsure_S], v_M[unsure_S], bits, more_bits, first + unsure_S
+    )
+    value_M = np.left_shift(bin_M, bins.twice_bits, out=bin_M)
+    value_M += word_M
+    value_M += 1
+    value_M >>= 1
+    value_M ^= minus_M
+    value_M -= minus_M
+    return value_M, unsure_S[~kept_S]
+
+
+def _are_below(
+    bins: _Bins,
+    bin_S: np.ndarray,
+    twice_S: np.ndarray,
+    v_S: np.ndarray,
+    bits: np.random.Generator,
+    more_bits: MoreBits,
+    number_S: np.ndarray,
+) -> np.ndarray:
+    """Whether V is below density / weight for candidates that their first digits do not decide, bool [S].
+
+    Args:
+      twice_S, v_S: the first digits of the place in the bin and of V.
+      number_S: of the candidates.
+    """
+    more_2S = bits.integers(0, 1 << 64, size=(2, len(bin_S)), dtype=np.uint64)
+    v_S = (v_S << (53 - bins.v_bits)) | (more_2S[0] >> np.uint64(11 + bins.v_bits)).astype(np.int64)
+    place_S = (twice_S.astype(np.uint64) << np.uint64(64 - bins.twice_bits)) | (
+        more_2S[1] >> np.uint64(bins.twice_bits)
+    )
+    z_S = (bin_S + place_S * 2.0**-64) * (2.0**bins.whole_bits / bins.deviation)
+    limit_S = np.exp(-0.5 * z_S * z_S) * bins.ratio_B[bin_S]
+    is_below_S = v_S * 2.0**-53 < limit_S
+    for one in np.flatnonzero(np.abs(v_S * 2.0**-53 - limit_S) < UNSURE):
+        is_below_S[one] = _is_below(
+            v=int(v_S[one]),
+            place=(int(bin_S[one]) << 64) + int(place_S[one]),
+            bins=bins,
+            weight=int(bins.weight_B[bin_S[one]]),
+            bits=more_bits(int(number_S[one])),
         )
-    # The whole part and one more bit, by which it is rounded.
-    twice_M = (word_M >> np.uint64(63 - width)).astype(np.int64)
-    magnitude_M = (bin_M << width) + ((twice_M + 1) >> 1)
-    return magnitude_M * (1 - 2 * is_negative_M), is_kept_M
+    return is_below_S
 
 
-def _is_below(v: int, place: int, deviation: float, weight: int, bits: np.random.Generator) -> bool:
+def _is_below(v: int, place: int, bins: _Bins, weight: int, bits: np.random.Generator) -> bool:
     """Whether V is below the candidate's density / weight, with as many digits as needed.
 
     Args:
@@ -107,7 +142,7 @@ def _is_below(v: int, place: int, deviation: float, weight: int, bits: np.random
       place: y in units of 2^(bits of a bin − 64), rounded down.
       bits: where further bits of both come from.
     """
-    v_bits, place_bits = 53, 64 - _bin_bits(deviation)
+    v_bits, place_bits = 53, 64 - bins.whole_bits
     while True:
         v = (v << 64) + int(bits.integers(0, 1 << 64, dtype=np.uint64))
         place = (place << 64) + int(bits.integers(0, 1 << 64, dtype=np.uint64))
@@ -115,72 +150,73 @@ def _is_below(v: int, place: int, deviation: float, weight: int, bits: np.random
         with decimal.localcontext(decimal.Context(prec=v_bits)):
             # Both are known up to one unit of their last bit; results are off by some units of `prec` digits.
             off = Decimal(10) ** (8 - v_bits)
-            least = _limit(Decimal(place + 1) / (1 << place_bits), deviation, weight) - off
-            most = _limit(Decimal(place) / (1 << place_bits), deviation, weight) + off
+            scale = Decimal(bins.scale) / weight
+            least = _density(Decimal(place + 1) / (1 << place_bits), bins.deviation) * scale - off
+            most = _density(Decimal(place) / (1 << place_bits), bins.deviation) * scale + off
             if Decimal(v + 1) / (1 << v_bits) <= least:
                 return True
             if Decimal(v) / (1 << v_bits) >= most:
                 return False
 
 
-def _limit(y: Decimal, deviation: float, weight: int) -> Decimal:
-    return (-((y / Decimal(deviation)) ** 2) / 2).exp() * (1 << WEIGHT) / weight
-
-
-def _bin_bits(deviation: float) -> int:
-    """log2 of how many whole numbers are in a bin."""
-    return max(0, math.frexp(deviation)[1] - 1 - (BINS.bit_length() - 1))
+def _density(y: Decimal, deviation: float) -> Decimal:
+    return (-((y / Decimal(deviation)) ** 2) / 2).exp()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Bins:
     """The bins of a standard deviation, on the line of all their weights.
 
+    One more bin fills the line up to 2^LINE, and rejects every candidate.
+
     Attributes:
-      ends_B: int64, where each ends.
-      weight_B: int64. A weight is that of the bin's lower edge, where the density is largest, rounded up.
-      density_B: float64, 2^WEIGHT / weight.
-      cell_bits: log2 of the length of a cell of the line.
-      first_C: int64 [C], the bin at the start of each cell.
-      single: the cells before this one contain at most one end.
+      whole_bits: log2 of how many whole numbers are in a bin.
+      twice_bits, v_bits: digits of a candidate's place and of its V in its first word.
+      scale: the weight that stands for a density of 1.
+      bin_P: int16, the bin of each place on the line.
+      weight_B: int64; more than `scale` times the density at the bin's lower edge, where that is largest.
+      ratio_B: float64, scale / weight.
+      sure_B: int64; V is below density / weight in the whole bin if its first digits are below this.
     """
 
-    ends_B: np.ndarray
+    deviation: float
+    whole_bits: int
+    twice_bits: int
+    v_bits: int
+    scale: int
+    bin_P: np.ndarray
     weight_B: np.ndarray
-    density_B: np.ndarray
-    cell_bits: int
-    first_C: np.ndarray
-    single: int
-
-    def holding(self, place_M: np.ndarray) -> np.ndarray:
-        """The bin of each place on the line, int64 [M]: one comparison, and a search for the few far ones."""
-        cell_M = place_M >> self.cell_bits
-        bin_M = self.first_C[cell_M]
-        bin_M += place_M >= self.ends_B[bin_M]
-        far = np.flatnonzero(cell_M >= self.single)
-        bin_M[far] = np.searchsorted(self.ends_B, place_M[far], side="right")
-        return bin_M
+    ratio_B: np.ndarray
+    sure_B: np.ndarray
 
 
 @functools.lru_cache(maxsize=4)
 def _bins(deviation: float) -> _Bins:
     """The bins; decimals are the same on all machines."""
-    width = 1 << _bin_bits(deviation)
+    whole_bits = max(0, math.frexp(deviation)[1] - 1 - (BINS.bit_length() - 1))
+    twice_bits = whole_bits + 1
+    v_bits = min(63 - LINE - twice_bits, 40)
+    count = math.ceil(CUT * deviation / (1 << whole_bits))
     with decimal.localcontext(decimal.Context(prec=25)):
-        weights = [
-            int(_limit(Decimal(place * width), deviation, 1)) + 2
-            for place in range(math.ceil(CUT * deviation / width))
+        density = [_density(Decimal(place << whole_bits), deviation) for place in range(count + 1)]
+        scale = int(((1 << LINE) - count) / sum(density[:-1]))
+        # More than the density, by more than the decimals' error.
+        weights = [int(scale * one + Decimal("1e-9")) + 1 for one in density[:-1]]
+        sure = [
+            max(0, int((scale * edge / weight - Decimal("1e-15")) * (1 << v_bits)))
+            for edge, weight in zip(density[1:], weights, strict=True)
         ]
-    ends_B, weight_B = np.cumsum(weights), np.array(weights)
-    cell_bits = max(0, int(ends_B[-1]).bit_length() - CELL_BITS)
-    starts_C = np.arange((int(ends_B[-1]) >> cell_bits) + 2) << cell_bits
-    first_C = np.searchsorted(ends_B, starts_C, side="right")
-    several_C = np.diff(first_C) > 1
+    rest = (1 << LINE) - sum(weights)
     return _Bins(
-        ends_B=ends_B,
-        weight_B=weight_B,
-        density_B=2.0**WEIGHT / weight_B,
-        cell_bits=cell_bits,
-        first_C=first_C[:-1],
-        single=int(np.argmax(several_C)) if several_C.any() else len(several_C),
+        deviation=deviation,
+        whole_bits=whole_bits,
+        twice_bits=twice_bits,
+        v_bits=v_bits,
+        scale=scale,
+        bin_P=np.repeat(
+            np.arange(count + 1, dtype=np.int16), [*weights, rest]
+        ),  # small: it is read at random
+        weight_B=np.array([*weights, rest]),
+        ratio_B=np.array([*(scale / weight for weight in weights), -1.0]),
+        sure_B=np.array([*sure, 0]),
     )

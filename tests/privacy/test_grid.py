@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import nn
+from torch.nn import functional
 
 from raymaskdp.errors import UserError
-from raymaskdp.privacy import ClippedSum, Key, PrivacyPlan, noise
+from raymaskdp.privacy import ClippedSum, GradientEngine, Key, PrivacyPlan, noise
 from raymaskdp.privacy.noise_ahead import NoiseAhead
 
 D = 100_000
@@ -59,7 +61,7 @@ def right(
     return hits
 
 
-@pytest.mark.parametrize("multiplier", [0.7, 1.0, 5.0])
+@pytest.mark.parametrize("multiplier", [0.55, 0.7, 1.0, 5.0])
 def test_a_lattice_attack_is_no_better_than_a_coin(multiplier: float) -> None:
     """An attacker who knows all records but one, and the update; the attack breaks single-precision noise."""
     rng = np.random.default_rng(0)
@@ -75,6 +77,33 @@ def test_a_lattice_attack_is_no_better_than_a_coin(multiplier: float) -> None:
 
     assert right(lambda total: float_release(total, chosen.noise_std, rng), sums, rng) >= TRIALS - 1
     assert stats.binomtest(right(ours, sums, rng), TRIALS).pvalue > 1e-3
+
+
+def test_nor_is_one_on_sums_of_the_engine() -> None:
+    """The same with clipped gradients of records as the training loop adds them up."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    chosen = plan(0.55, num_records=5, expected_batch=5.0)
+    model = nn.Linear(500, D // 500, bias=False)
+    engine = GradientEngine(model, chosen)
+    records, labels = torch.randn(5, 500), torch.randint(0, D // 500, (5,))
+
+    def summed(number: int) -> ClippedSum:
+        with engine.record(num_records=number):
+            losses = functional.cross_entropy(model(records[:number]), labels[:number], reduction="none")
+            return engine.clipped_sum(losses)
+
+    both = [summed(number).gradients["weight"].flatten() for number in (4, 5)]
+    assert torch.linalg.vector_norm(both[1] - both[0]) == pytest.approx(chosen.clipping_norm, rel=1e-6)
+    keys = (Key(secret=rng.bytes(32)) for _ in itertools.count())
+
+    def ours(total: ClippedSum) -> np.ndarray:
+        whole = chosen.on_grid(total)
+        return chosen.private_update(whole, next(keys), 0)["w"].double().numpy() * chosen.expected_batch
+
+    single = [value.float() for value in both]
+    assert right(lambda total: float_release(total, chosen.noise_std, rng), single, rng) >= TRIALS - 1
+    assert stats.binomtest(right(ours, both, rng), TRIALS).pvalue > 1e-3
 
 
 def test_an_update_is_a_whole_number_of_steps_whatever_the_sum() -> None:

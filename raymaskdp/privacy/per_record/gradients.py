@@ -46,11 +46,15 @@ GROUP · T terms are wrong by at most N · GROUP · 2^-53 · 2^23 · C = N · 2^
 N² · 2^-53 C.
 """
 
-BLOCK = 1 << 22
-"""Numbers of a record that are squared at a time, so that their float64 copies stay small."""
+BLOCK = 1 << 19
+"""Numbers of all records that are squared at a time. Larger float64 copies are new pages for every block,
+which takes up to eight times as long."""
 
-AT_A_TIME = 1 << 16
-"""Numbers of all records that are summed at a time; their float64 copies fit into a processor's cache."""
+SMALL = 1 << 16
+"""Numbers of all records that are multiplied at once; larger ones are added record by record."""
+
+AT_A_TIME = 1 << 18
+"""Numbers of one record that are added at a time, so that their sum stays in a processor's cache."""
 
 
 def squared_norms(values_NM: Tensor) -> Tensor:
@@ -80,9 +84,13 @@ class Dense:
         if bool(dropped.any()):
             # Zero times NaN is NaN: dropped values must be removed, not multiplied by zero.
             flat = flat.masked_fill(dropped[:, None], 0.0)
-        width = max(AT_A_TIME // max(len(flat), 1), 1)
-        blocks = [factors_N @ block.double() for block in flat.split(width, dim=1)]
-        return torch.cat(blocks).view(self.values.shape[1:])
+        if flat.numel() <= SMALL:
+            return (factors_N @ flat.double()).view(self.values.shape[1:])
+        total = torch.zeros(flat.shape[1], dtype=torch.float64, device=flat.device)
+        for sums, block in zip(total.split(AT_A_TIME), flat.split(AT_A_TIME, dim=1), strict=True):
+            for values, factor in zip(block, factors_N, strict=True):
+                sums.addcmul_(values, factor)
+        return total.view(self.values.shape[1:])
 
     def dense(self) -> Tensor:
         return self.values
