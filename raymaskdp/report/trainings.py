@@ -313,6 +313,6 @@ def _cost_rows(cost: SelectionCost) -> tuple[Fact, ...]:
         Fact(name=text, value="∞" if (price := prices[key]) is None else f"ε = {price:.3g}")
         for key, text in ways(cost.tuning, cost.runs).items()
     ]
-    if cost.warnings:
+    if cost.not_private and cost.tuning != "public":
         facts.append(Fact(name="table, plots, and runs without privacy", value="no ε at all"))
     return tuple(facts)

@@ -5,7 +5,8 @@ from scipy.stats import binom
 
 from raymaskdp.report.report import _cards
 from raymaskdp.report.summary import verdict
-from raymaskdp.report.trainings import Fact, Run, Sweep, _known
+from raymaskdp.report.trainings import Fact, Run, Sweep, _cost_rows, _known
+from raymaskdp.sweep.selection_cost import SelectionCost
 
 MODEL = Run(
     name="runs/one",
@@ -54,3 +55,18 @@ def test_the_interval_holds_what_could_have_given_the_score(score: float, videos
 
 def test_an_auroc_has_no_interval_of_a_share() -> None:
     assert _known({"metric": "auroc", "score": 0.8, "videos": 30}) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "unprotected"),
+    [({}, False), ({"not_private": 3}, True), ({"about": "tokens"}, False), ({"tuning": "public"}, False)],
+)
+def test_trials_without_privacy_have_no_epsilon_and_others_have(
+    changes: dict[str, object], unprotected: bool
+) -> None:
+    cost = SelectionCost(runs=4, delta=1e-5, one_run=2.0, best_of_random=6.5, all_runs=None, **changes)
+    rows = {fact.name: fact.value for fact in _cost_rows(cost)}
+    assert ("table, plots, and runs without privacy" in rows) == unprotected
+    assert rows.get("table, plots, and runs without privacy", "no ε at all") == "no ε at all"
+    assert "ε = 2" in rows.values()
+    assert ("∞" in rows.values()) == (cost.tuning != "public")  # all runs together have no bound here

@@ -459,6 +459,7 @@ def test_one_record_moves_a_step_by_at_most_its_sensitivity(
     limit = bound * clipping_norm / 18
     assert 0 < moved <= limit * (1 + 1e-3)  # float32 weights of size 1 carry steps of size 1e-4
     assert one.public_loss == other.public_loss
+    assert one.public_loss is not None
 
 
 def test_public_stream_is_bit_equal_whatever_is_sensitive(base, store_path, tmp_path) -> None:
@@ -613,6 +614,8 @@ def test_data_may_lie_on_an_object_store(base, anonymized, tmp_path, monkeypatch
         url = f"{BUCKET}/clips"
         prepare(anonymized, url, PrepareConfig(width=32, height=24))
         there = train(replace(base, data=url), key=KEY)
+        assert [text for text in there.warnings if "counted in no budget" in text and url in text]
+        assert not [text for text in here.warnings if "budget" in text]
         assert evaluate(there.run).videos == 9
         assert len(storage.versions(f"{url}/features")) == 1
         shutil.rmtree(tmp_path / "cache")

@@ -78,6 +78,11 @@ def privacy_tradeoff(curve: Tradeoff, *, epsilon: float, delta: float) -> str:
     Args:
       epsilon, delta: the reported pair.
     """
+    return _uri(draw_tradeoff(curve, epsilon=epsilon, delta=delta))
+
+
+def draw_tradeoff(curve: Tradeoff, *, epsilon: float, delta: float) -> plt.Figure:
+    """The figure of `privacy_tradeoff`, which the caller closes."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), width_ratios=(3, 2))
     left.semilogy(curve.epsilons, curve.deltas_pld, color=LOSS, linewidth=1.8, label="privacy losses (PLD)")
     left.semilogy(curve.epsilons, curve.deltas_rdp, color=EPSILON, linewidth=1.2, label="Rényi (RDP)")
@@ -98,7 +103,7 @@ def privacy_tradeoff(curve: Tradeoff, *, epsilon: float, delta: float) -> str:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
     figure.tight_layout()
-    return _uri(figure)
+    return figure
 
 
 def svg_uri(text: str) -> str:

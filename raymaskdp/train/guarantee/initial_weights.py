@@ -50,12 +50,23 @@ def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan
 
 
 def warnings_of(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> tuple[str, ...]:
-    """Costs that a run's own ε does not include, a sentence; none if its first weights are public.
+    """Costs that a run's own ε does not include, a sentence each; none if its first weights are public, and
+    its data has a budget.
 
     The statement of a plan covers the model, which includes the information of its first weights.
     """
     before = plans_before(config, store)
-    if not before or plan.noise_multiplier == 0:
+    if plan.noise_multiplier == 0:
+        return ()
+    uncounted = (
+        f"This run is counted in no budget, because its data is at {store.url}; add up the runs on this data "
+        "yourself.",
+    )
+    return (*(uncounted if store.url else ()), *_cost_with_before(plan, before))
+
+
+def _cost_with_before(plan: PrivacyPlan, before: dict[str, PrivacyPlan]) -> tuple[str, ...]:
+    if not before:
         return ()
     together = compose([plan, *before.values()])
     about = f" about {together.about}" if together.about else ""
