@@ -80,7 +80,8 @@ def test_counting_twice_is_caught_after_1850_steps_and_nothing_else_is(twice) ->
     with counted_twice() if twice else contextlib.nullcontext():
         report = audit(train_on, reference_at(1850), runs=1)
     assert bool(report.findings) == twice, report
-    assert all("reveal" in finding or "were right" in finding for finding in report.findings)
+    said = ("prove ε", "reveal", "were right")  # and nothing about the amount of noise, which is right
+    assert all(any(text in finding for text in said) for finding in report.findings)
 
 
 def test_the_curve_holds_for_the_best_attack_on_a_gaussian_and_not_for_half_its_noise() -> None:
