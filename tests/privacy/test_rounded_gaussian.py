@@ -112,15 +112,16 @@ def test_a_sign_and_a_place_belong_to_every_bin_alike(bit: int) -> None:
         assert stats.binomtest(int(odd.sum()), int(group.sum())).pvalue > 1e-3
 
 
-def test_a_number_just_below_a_half_is_rounded_down() -> None:
-    """Its further digits do not fit float64, which would make it one half. The first ones round it."""
+@pytest.mark.parametrize(("word", "number"), [(0, 0), (1, 1), ((1 << 63) + 1, -1), (1 << 63, 0)])
+def test_the_first_digit_after_the_point_rounds(word: int, number: int) -> None:
+    """Of a number in the first bin, whose other digits are not drawn: they may be close to a half."""
 
     class Bits:
         def integers(self, low: int, high: int, size: int, dtype: type = np.int64) -> np.ndarray:
-            return np.full(size, 0, dtype)
+            return np.full(size, word, dtype)
 
     drawn = rounded_gaussian.rounded_gaussian(1, 1.0, Bits(), lambda candidate: np.random.default_rng(0))  # type: ignore[arg-type]
-    assert drawn.tolist() == [0]
+    assert drawn.tolist() == [number]
 
 
 @pytest.mark.parametrize("deviation", [1.0, 3.7, 64.0, 100.3, LARGE, 2.0**40])

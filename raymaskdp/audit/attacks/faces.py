@@ -105,6 +105,6 @@ def _shown(found_N4: np.ndarray, removed_HW: np.ndarray) -> bool:
     height, width = removed_HW.shape
     for box_4 in found_N4:
         x0, y0, x1, y1 = boxes.clip_to_frame(box_4, height=height, width=width)
-        if x1 > x0 and y1 > y0 and 1 - removed_HW[y0:y1, x0:x1].mean() >= OWN:
+        if 1 - removed_HW[y0:y1, x0:x1].mean() >= OWN:
             return True
     return False

@@ -50,8 +50,11 @@ BLOCK = 1 << 19
 """Numbers of all records that are squared at a time. Larger float64 copies are new pages for every block,
 which takes up to eight times as long."""
 
-SMALL = 1 << 16
-"""Numbers of all records that are multiplied at once; larger ones are added record by record."""
+NARROW = 1 << 16
+"""Numbers of all records that are multiplied at once; their float64 copies fit into a processor's cache."""
+
+WIDE = 1 << 14
+"""Records with at least so many numbers are added one by one: less is copied, and few calls suffice."""
 
 AT_A_TIME = 1 << 18
 """Numbers of one record that are added at a time, so that their sum stays in a processor's cache."""
@@ -84,8 +87,10 @@ class Dense:
         if bool(dropped.any()):
             # Zero times NaN is NaN: dropped values must be removed, not multiplied by zero.
             flat = flat.masked_fill(dropped[:, None], 0.0)
-        if flat.numel() <= SMALL:
-            return (factors_N @ flat.double()).view(self.values.shape[1:])
+        if flat.shape[1] < WIDE:
+            width = max(NARROW // max(len(flat), 1), 1)
+            blocks = [factors_N @ block.double() for block in flat.split(width, dim=1)]
+            return torch.cat(blocks).view(self.values.shape[1:])
         total = torch.zeros(flat.shape[1], dtype=torch.float64, device=flat.device)
         for sums, block in zip(total.split(AT_A_TIME), flat.split(AT_A_TIME, dim=1), strict=True):
             for values, factor in zip(block, factors_N, strict=True):

@@ -58,8 +58,9 @@ def warnings_of(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> tup
     before = plans_before(config, store)
     if plan.noise_multiplier == 0:
         return ()
+    # The warning is published, so it does not say where the data is.
     uncounted = (
-        f"This run is counted in no budget, because its data is at {store.url}; add up the runs on this data "
+        "This run is counted in no budget, because its data is at a URL; add up the runs on this data "
         "yourself.",
     )
     return (*(uncounted if store.url else ()), *_cost_with_before(plan, before))
