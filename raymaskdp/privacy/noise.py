@@ -109,9 +109,14 @@ def require_fine(step: float, *, bound: float, parameters: int, sums: int) -> No
       parameters: numbers of a sum.
       sums: micro-batches of a training step at most, each of which is rounded.
     """
-    moved = sums * step * math.sqrt(parameters)
-    if moved > 0.5 * MARGIN * bound:
+    moved, allowed = step * math.sqrt(parameters), 0.5 * MARGIN * bound
+    if sums * moved > allowed:
+        what_to_do = (
+            f"raise compute.micro_batch to at least {math.ceil(sums * moved / allowed)} times its value"
+            if moved <= allowed
+            else "ask for less noise (a larger privacy.epsilon, or a smaller privacy.noise_multiplier)"
+        )
         raise UserError(
-            f"Rounding {sums} sums of {parameters} parameters could change a step by {moved / bound:.1g} of "
-            "the clipping norm, more than its price allows for; raise compute.micro_batch."
+            f"Rounding {sums} sums of {parameters} parameters could change a step by "
+            f"{sums * moved / bound:.1g} of the clipping norm, more than its price allows for; {what_to_do}."
         )

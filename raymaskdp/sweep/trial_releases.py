@@ -14,7 +14,7 @@ from raymaskdp.sweep.search import Search
 from raymaskdp.sweep.selection_cost import SelectionCost, selection_cost
 from raymaskdp.train import ClipStore, TrainConfig
 from raymaskdp.train.data.splits import training_videos, videos_of
-from raymaskdp.train.guarantee.initial_weights import plans_before
+from raymaskdp.train.guarantee.earlier_runs import plans_before
 from raymaskdp.train.run.identity import plan_of
 
 

@@ -61,7 +61,7 @@ def run(
             refusal = f"{job.folder} is being trained by another process; wait for it, or end it."
             lock_file = private_folder(job.folder) / "lock"
             ending.enter_context(only_one(lock_file, wait_s=WAIT_S, refusal=refusal))
-        _set_up_torch(job.config)
+        _set_up_torch(job.config.compute.threads)
         return _run(job, worker, on_step, setup, ending)
 
 
@@ -127,8 +127,8 @@ def _run(
     return reading.seconds_waited
 
 
-def _set_up_torch(config: TrainConfig) -> None:
-    torch.set_num_threads(config.compute.threads)
+def _set_up_torch(threads: int) -> None:
+    torch.set_num_threads(threads)
     give_back_large_blocks()
     # Otherwise convolutions on GPUs would be rounded to 10 bits, although float32 was requested.
     torch.backends.cudnn.allow_tf32 = False

@@ -156,8 +156,10 @@ def test_rounding_is_paid_for() -> None:
     chosen = plan(2.0)
     assert chosen.noise_std == pytest.approx(2.0 * chosen.sensitivity * (1 + noise.MARGIN), rel=1e-12)
     chosen.require_fine_grid(parameters=10**8, sums=1000)
-    with pytest.raises(UserError, match=r"raise compute\.micro_batch"):
+    with pytest.raises(UserError, match=r"raise compute\.micro_batch to at least \d+ times"):
         chosen.require_fine_grid(parameters=10**12, sums=10**6)
+    with pytest.raises(UserError, match=r"a smaller privacy\.noise_multiplier"):  # one sum is too many
+        plan(1e8).require_fine_grid(parameters=10**6, sums=1)
 
 
 @pytest.mark.parametrize("multiplier", [1e-6, 1.0, 1e8])

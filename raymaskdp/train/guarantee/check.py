@@ -13,7 +13,7 @@ from raymaskdp.privacy.budget import BudgetResult, CountedRun, Limit, budget, co
 from raymaskdp.privacy.commands import VerifyResult
 from raymaskdp.train.config import TrainConfig
 from raymaskdp.train.data.store import ClipStore
-from raymaskdp.train.guarantee.initial_weights import epsilon_with_before, warnings_of
+from raymaskdp.train.guarantee.earlier_runs import epsilon_with_before, warnings_of
 from raymaskdp.train.run.setup import RunSetup
 
 

@@ -10,7 +10,7 @@ from raymaskdp import models
 from raymaskdp.check import finite_or_none
 from raymaskdp.files import write_json
 from raymaskdp.train import checkpoint
-from raymaskdp.train.guarantee.initial_weights import epsilon_with_before, warnings_of
+from raymaskdp.train.guarantee.earlier_runs import epsilon_with_before, warnings_of
 from raymaskdp.train.run.curve import read_curve
 from raymaskdp.train.run.setup import RunSetup
 

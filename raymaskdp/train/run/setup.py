@@ -22,7 +22,7 @@ from raymaskdp.train.data.splits import training_videos
 from raymaskdp.train.data.store import ClipStore, absolute
 from raymaskdp.train.device import CPU, device_here
 from raymaskdp.train.features import cached_features
-from raymaskdp.train.guarantee.initial_weights import plans_before
+from raymaskdp.train.guarantee.earlier_runs import plans_before
 from raymaskdp.train.run.identity import job_of, plan_of
 from raymaskdp.train.run.job import TrainingJob
 

@@ -1,4 +1,4 @@
-"""Origin of a run's initial weights: an earlier run on the same data has released information about it."""
+"""What earlier runs on the same data cost: those that the first weights come from, and uncounted ones."""
 
 from __future__ import annotations
 
