@@ -18,6 +18,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation, median_filter
 
 from raymaskdp.anonymize.compose.kept_objects import LEAST_SCORE, REACH
+from raymaskdp.anonymize.people.boxes import same_things
 from raymaskdp.anonymize.people.masks import Patch
 from raymaskdp.anonymize.people.networks.nanodet import BoxDetections
 from raymaskdp.anonymize.people.people import packed_size
@@ -210,15 +211,9 @@ class _ObjectTrack:
     """
 
     solid: Solid
-    frames: list[int]
-    scores: list[float]
-    boxes: list[np.ndarray]
-
-    def distance(self, box_4: np.ndarray) -> float:
-        """Distance of another box from the last one, in longer sides of the larger one."""
-        last_4 = self.boxes[-1]
-        side = max(float(np.max(one_4[2:] - one_4[:2])) for one_4 in (last_4, box_4))
-        return float(np.abs(last_4[:2] + last_4[2:] - box_4[:2] - box_4[2:]).max()) / 2 / max(side, 1.0)
+    frames: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    boxes: list[np.ndarray] = field(default_factory=list)
 
     def is_still(self) -> bool:
         """Whether the object stays at its place."""
@@ -244,21 +239,19 @@ def _tracks(things: Mapping[int, BoxDetections], gap: float, largest: float) -> 
     """Detections of the same solid, joined by their distance."""
     tracks: list[_ObjectTrack] = []
     for frame in sorted(things):
-        for solid, score, box_4 in _detections(things[frame], largest):
-            open_tracks = [
-                track
-                for track in tracks
-                if track.solid == solid
-                and 0 < frame - track.frames[-1] <= gap
-                and track.distance(box_4) < REACH
-            ]
-            if open_tracks:
-                track = min(open_tracks, key=lambda one: one.distance(box_4))
+        seen = _detections(things[frame], largest)
+        for solid in sorted({solid for solid, *_ in seen}):
+            found = [(score, box_4) for kind, score, box_4 in seen if kind == solid]
+            open_tracks = [one for one in tracks if one.solid == solid and frame - one.frames[-1] <= gap]
+            last_N4 = np.array([track.boxes[-1] for track in open_tracks]).reshape(-1, 4)
+            same = same_things(last_N4, np.array([box_4 for _, box_4 in found]), REACH)
+            for row, (score, box_4) in enumerate(found):
+                track = open_tracks[same[row]] if row in same else _ObjectTrack(solid=solid)
+                if row not in same:
+                    tracks.append(track)
                 track.frames.append(frame)
                 track.scores.append(score)
                 track.boxes.append(box_4)
-            else:
-                tracks.append(_ObjectTrack(solid=solid, frames=[frame], scores=[score], boxes=[box_4]))
     return tracks
 
 

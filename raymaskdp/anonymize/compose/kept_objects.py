@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from raymaskdp.anonymize.people.boxes import same_things
 from raymaskdp.anonymize.people.masks import box_patch
 from raymaskdp.anonymize.people.networks.nanodet import PERSON, BoxDetections
 from raymaskdp.anonymize.people.people import packed_size
@@ -23,7 +24,7 @@ HELD_FRAMES = 6
 """Frames for which an object without a detection is assumed to stay at its place."""
 
 REACH = 2.0
-"""Largest motion of an object between two detections, in longer sides of its box."""
+"""Largest motion of an object between two detections, in longer sides of the larger box."""
 
 FURNITURE = (56, 57, 59, 60, 61)
 """Classes of COCO: chair, couch, bed, dining table, toilet. People sit and lie inside their boxes, and limbs
@@ -64,31 +65,21 @@ def _between(
     earlier: BoxDetections, later: BoxDetections | None, share: float, *, held: bool
 ) -> Iterator[np.ndarray]:
     """Boxes of objects between two detections: interpolated if both have the object, else unchanged."""
-    before, after = _named(earlier), _named(later)
-    for kind, box_4 in before:
-        near = [
-            other_4
-            for other, other_4 in after
-            if other == kind and np.abs(_centre(other_4) - _centre(box_4)).max() < REACH * _side(box_4)
-        ]
-        if near:
-            there_4 = min(near, key=lambda other_4: float(np.abs(_centre(other_4) - _centre(box_4)).max()))
-            yield (1 - share) * box_4 + share * there_4
-        elif held:
-            yield box_4
+    before, after = _kept(earlier), _kept(later)
+    for kind, before_N4 in before.items():
+        after_M4 = after.get(kind, np.zeros((0, 4)))
+        same = {row: other for other, row in same_things(before_N4, after_M4, REACH).items()}
+        for row, box_4 in enumerate(before_N4):
+            if row in same:
+                yield (1 - share) * box_4 + share * after_M4[same[row]]
+            elif held:
+                yield box_4
 
 
-def _named(things: BoxDetections | None) -> list[tuple[int, np.ndarray]]:
+def _kept(things: BoxDetections | None) -> dict[int, np.ndarray]:
+    """The boxes of objects that stay, float64 [N, 4], by class."""
     if things is None:
-        return []
+        return {}
     certain = ~np.isin(things.class_N, (PERSON, *FURNITURE, *RIDDEN)) & (things.score_N >= LEAST_SCORE)
-    kinds, boxes_N4 = things.class_N[certain].tolist(), things.boxes_N4[certain].astype(np.float64)
-    return list(zip(kinds, boxes_N4, strict=True))
-
-
-def _centre(box_4: np.ndarray) -> np.ndarray:
-    return np.asarray((box_4[:2] + box_4[2:]) / 2)
-
-
-def _side(box_4: np.ndarray) -> float:
-    return float((box_4[2:] - box_4[:2]).max())
+    kinds, boxes_N4 = things.class_N[certain], things.boxes_N4[certain].astype(np.float64)
+    return {int(kind): boxes_N4[kinds == kind] for kind in np.unique(kinds)}

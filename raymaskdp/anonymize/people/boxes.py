@@ -77,16 +77,39 @@ def bounding_box(points_L2: np.ndarray) -> np.ndarray:
     return np.array([*low_2, *high_2], np.float64)
 
 
-def centre_distances(boxes_N4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
-    """Distances of the boxes' centres, in longer sides of the larger box; infinite if the sizes differ too
-    much.
+def centre_distances(boxes_N4: np.ndarray, others_M4: np.ndarray, *, alike: float = 0.45) -> np.ndarray:
+    """Distances of the boxes' centres, [N, M], in longer sides of the larger box.
+
+    Args:
+      alike: they are infinite where the longer side of the smaller box is at most this share of the larger's.
     """
-    centres_N2, centres_M2 = ((b[:, :2] + b[:, 2:]) / 2 for b in (boxes_N4, others_M4))
-    side_N, side_M = ((b[:, 2:] - b[:, :2]).max(1) for b in (boxes_N4, others_M4))
-    larger = np.maximum(side_N[:, None], side_M)
-    smaller = np.minimum(side_N[:, None], side_M)
+    centres_N2, centres_M2 = ((b[:, :2] + b[:, 2:4]) / 2 for b in (boxes_N4, others_M4))
+    side_N, side_M = longer_sides(boxes_N4), longer_sides(others_M4)
+    larger, smaller = np.maximum(side_N[:, None], side_M), np.minimum(side_N[:, None], side_M)
     away = np.linalg.norm(centres_N2[:, None] - centres_M2[None], axis=2) / np.maximum(larger, 1e-6)
-    return np.asarray(np.where(smaller > 0.45 * larger, away, np.inf))
+    return np.asarray(np.where(smaller > alike * larger, away, np.inf))
+
+
+def longer_sides(boxes_N4: np.ndarray) -> np.ndarray:
+    """The longer side of each box, [N]."""
+    return np.asarray((boxes_N4[:, 2:4] - boxes_N4[:, :2]).max(1))
+
+
+def same_things(before_N4: np.ndarray, after_M4: np.ndarray, reach: float) -> dict[int, int]:
+    """Boxes of the same things at two times: rows of the first by rows of the second, nearest first.
+
+    Args:
+      reach: the largest motion, in longer sides of the larger box.
+    """
+    away_NM = centre_distances(before_N4, after_M4, alike=0)
+    pairs: dict[int, int] = {}
+    for pair in np.argsort(away_NM, axis=None, kind="stable").tolist():
+        before, after = divmod(pair, len(after_M4))
+        if away_NM[before, after] > reach:
+            break
+        if before not in pairs.values() and after not in pairs:
+            pairs[after] = before
+    return pairs
 
 
 def moved_by_camera(box_4: np.ndarray, camera_23: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raymaskdp.anonymize.people.boxes import same_things
 from raymaskdp.anonymize.people.masks import box_patch
 from raymaskdp.anonymize.people.people import packed_size
 from raymaskdp.video.mask_film import MaskFilm
@@ -20,7 +21,7 @@ EVERY_S = 0.25
 """Seconds between two frames that the detector processes."""
 
 REACH = 1.0
-"""Largest motion of a line between two of them, in its longer sides."""
+"""Largest motion of a line between two of them, in longer sides of the larger box."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,18 +72,7 @@ def find_text(
 
 def _pairs(before_N4: np.ndarray, after_N4: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each line at two times; twice the same box if it is known at one of them alone."""
-    free = list(range(len(after_N4)))
-    for before_4 in before_N4:
-        distance = {at: _distance(before_4, after_N4[at]) for at in free}
-        nearest = min(distance, key=lambda at: distance[at], default=None)
-        if nearest is None or distance[nearest] > REACH * float((before_4[2:] - before_4[:2]).max()):
-            yield before_4, before_4
-        else:
-            free.remove(nearest)
-            yield before_4, after_N4[nearest]
-    yield from ((after_N4[at], after_N4[at]) for at in free)
-
-
-def _distance(one_4: np.ndarray, other_4: np.ndarray) -> float:
-    """The larger of the distances of two boxes' centres along x and y, pixels."""
-    return float(np.abs(one_4[:2] + one_4[2:] - other_4[:2] - other_4[2:]).max() / 2)
+    same = same_things(before_N4, after_N4, REACH)
+    for after, box_4 in enumerate(after_N4):
+        yield (before_N4[same[after]] if after in same else box_4), box_4
+    yield from ((box_4, box_4) for before, box_4 in enumerate(before_N4) if before not in same.values())

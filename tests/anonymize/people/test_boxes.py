@@ -93,3 +93,13 @@ def test_growing_is_by_the_longer_side() -> None:
 def test_a_box_around_points_ignores_those_that_are_not_known() -> None:
     points = np.array([[3.0, 9], [np.nan, np.nan], [5, 1]])
     assert boxes.bounding_box(points) == pytest.approx((3, 1, 5, 9))
+
+
+def test_things_are_paired_nearest_first_and_once() -> None:
+    before = np.array([[0, 0, 10, 10.0], [12, 0, 22, 10]])
+    after = np.array([[11, 0, 21, 10.0], [100, 0, 110, 10], [-3, 0, 7, 10]])
+    assert boxes.same_things(before, after, 2.0) == {0: 1, 2: 0}, "the second is out of reach of both"
+    assert boxes.same_things(before, after[:1], 2.0) == {0: 1}, "the nearer one has it, the other none"
+    assert boxes.same_things(before, after[:0], 2.0) == boxes.same_things(before[:0], after, 2.0) == {}
+    grown = np.array([[0, 0, 30, 30.0]])
+    assert boxes.same_things(before[:1], grown, 1.0) == {0: 0}, "sizes may differ: a detector's boxes do"
