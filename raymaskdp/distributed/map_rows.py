@@ -5,10 +5,9 @@ and their reasons (measured on Ray 2.60):
 
 * One row a block and `max_errored_blocks=-1`: a row is its own failure domain. Stages catch the errors of
   their input, so a lost block means that a worker process died.
-* `max_restarts=-1, max_task_retries=1`: a dead actor is restarted and retries once. With the defaults, a row
-  that crashes its actor is retried for ever; with few restarts, other rows are lost.
-* One task in flight for each actor: no row waits behind a long one while another actor is idle, and a crash
-  loses only the row that caused it.
+* Ray Data restarts a dead actor and retries its row for ever. So workers count how often a row was begun
+  (`tries.Tries`), and give it up after `worker.MOST_TRIES`.
+* One task in flight for each actor: no row waits behind a long one while another actor is idle.
 * Ray does not list dropped blocks, so results are compared with the requested rows, and lost rows get one
   more pass alone, where no other row's crash can affect them.
 * An exception in an actor's `__init__` ends the whole pipeline, and `sys.exit` in it or in a call stops it
@@ -27,7 +26,6 @@ import contextlib
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +35,7 @@ from raymaskdp.distributed.connect import cluster_size, ray_cluster, work_in
 from raymaskdp.distributed.kept import KeptResults
 from raymaskdp.distributed.pools import Needs, WorkerPool, fitted
 from raymaskdp.distributed.results import RowResults
+from raymaskdp.distributed.tries import count_tries
 from raymaskdp.distributed.worker import PoolPlace, Row, RowWorker
 
 
@@ -132,6 +131,7 @@ def _run(rows: list[Row], one: _Pass, seen: RowResults) -> Generator[Row, None, 
     context.print_on_execution_start = False
     # With one task in flight an actor the default, 1.75 tasks an actor, is never reached.
     context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=1.0)
+    tries = count_tries()
     finished: Any = ray.data.from_items(rows, override_num_blocks=len(rows))
     for number, (pool, needs) in enumerate(zip(one.pools, one.needs, strict=True)):
         place = PoolPlace(
@@ -145,21 +145,16 @@ def _run(rows: list[Row], one: _Pass, seen: RowResults) -> Generator[Row, None, 
         elsewhere: dict[str, Any] = {}
         if avoid := _avoided(seen.sick(number), needs):
             elsewhere["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoid))})"}
-        with warnings.catch_warnings():
-            # Ray has deprecated further actor options, but has no other way to limit retries.
-            warnings.simplefilter("ignore")
-            finished = finished.map(
-                _RowActor,
-                fn_constructor_args=[pool.stage, one.shared[number], Path.cwd(), place, needs.gpus],
-                compute=ray.data.ActorPoolStrategy(
-                    min_size=needs.least, max_size=needs.workers, max_tasks_in_flight_per_actor=1
-                ),
-                num_cpus=needs.cpus,
-                num_gpus=needs.gpus or None,
-                max_restarts=-1,
-                max_task_retries=1,
-                **elsewhere,
-            )
+        finished = finished.map(
+            _RowActor,
+            fn_constructor_args=[pool.stage, one.shared[number], Path.cwd(), place, needs.gpus, tries],
+            compute=ray.data.ActorPoolStrategy(
+                min_size=needs.least, max_size=needs.workers, max_tasks_in_flight_per_actor=1
+            ),
+            num_cpus=needs.cpus,
+            num_gpus=needs.gpus or None,
+            **elsewhere,
+        )
     yield from finished.iter_rows()
 
 
@@ -181,7 +176,9 @@ def _avoided(sick: frozenset[str], needs: Needs) -> frozenset[str]:
 class _RowActor(RowWorker):
     """A worker in a Ray actor: one thread, and no accelerator except the assigned one."""
 
-    def __init__(self, stage: type, shared: Any, folder: Path, place: PoolPlace, gpus: float) -> None:
+    def __init__(
+        self, stage: type, shared: Any, folder: Path, place: PoolPlace, gpus: float, tries: Any
+    ) -> None:
         work_in(folder)
         if not gpus:
             # Ray no longer masks GPUs for actors without GPUs, so all of them would use the first one.
@@ -196,4 +193,8 @@ class _RowActor(RowWorker):
             sys.modules["torch"].set_num_threads(1)
         context = ray.get_runtime_context()
         where = {"node": context.get_node_id(), "actor": str(context.get_actor_id())}
-        super().__init__(lambda: stage(*ray.get(shared)), where, place)
+
+        def begin(name: str) -> int:
+            return int(ray.get(tries.begin.remote(place.number, name)))
+
+        super().__init__(lambda: stage(*ray.get(shared)), where, place, begin)

@@ -29,6 +29,9 @@ FAILURES_TO_TEST = 3
 takes about as long as one short video. Rows that fail on a faulty node before the test are retried elsewhere.
 """
 
+MOST_TRIES = 2
+"""How often a row is begun in one pass. A row that ends the process each time would be begun for ever."""
+
 LONGEST_DECLINE_S = 30.0
 """Longest delay with which a retired worker returns a row, so that the others take more of them."""
 
@@ -67,11 +70,20 @@ class RowWorker:
       make: creates the stage.
       where: names of this worker (`actor`) and of its machine (`node`).
       place: of its pool.
+      begin: called with a row's name before the stage; returns how often the row was begun in this pass, by
+        any worker of the pool.
     """
 
-    def __init__(self, make: Callable[[], Any], where: dict[str, str], place: PoolPlace) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        where: dict[str, str],
+        place: PoolPlace,
+        begin: Callable[[str], int] = lambda name: 1,
+    ) -> None:
         self._where = where
         self._place = place
+        self._begin = begin
         self._kept = KeptResults(place.kept) if place.kept is not None else None
         self._faults: list[str] = []
         self._failures = 0
@@ -107,6 +119,9 @@ class RowWorker:
             self._declined += 1
             return name, self._about(self._broken, declined=True)
         self._wait_for_room()
+        if self._begin(row["name"]) > MOST_TRIES:
+            # Its worker died each time, so it is lost; it says nothing about this worker.
+            return name, self._about("", failed=True, judged=False)
         try:
             made: Row = self._stage(row)
         except (Exception, SystemExit) as error:  # noqa: BLE001 — Ray would wait for ever for some of them
@@ -124,9 +139,15 @@ class RowWorker:
             time.sleep(LOOK_S)
 
     def _about(
-        self, fault: str, *, declined: bool = False, failed: bool = False, result: bool = False
+        self,
+        fault: str,
+        *,
+        declined: bool = False,
+        failed: bool = False,
+        result: bool = False,
+        judged: bool = True,
     ) -> Row:
-        in_order = not declined and self._in_order(fault, failed)
+        in_order = judged and not declined and self._in_order(fault, failed)
         return {
             **self._where,
             "pool": self._place.number,

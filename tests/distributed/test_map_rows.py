@@ -16,6 +16,7 @@ from ray import cloudpickle
 
 from raymaskdp.distributed.map_rows import map_rows
 from raymaskdp.distributed.pools import Needs, WorkerPool
+from raymaskdp.distributed.worker import MOST_TRIES
 from raymaskdp.errors import UserError
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
@@ -36,6 +37,8 @@ class Doubles:
         import torch
 
         if row["name"] == "deadly":
+            with open(row["marks"], "a") as marks:
+                marks.write("begun\n")
             os.kill(os.getpid(), signal.SIGKILL)
         return {
             "value": 2 * row["value"] + int(self._table[0]),
@@ -48,15 +51,17 @@ class Doubles:
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_each_row_comes_back_once_and_a_deadly_one_not(ray_session: None) -> None:
-    names = [f"row{n}" for n in range(5)]
-    rows = [{"name": name, "value": n} for n, name in enumerate(names)] + [{"name": "deadly", "value": 0}]
+def test_each_row_comes_back_once_and_a_deadly_one_not(ray_session: None, tmp_path: Path) -> None:
+    names, marks = [f"row{n}" for n in range(5)], tmp_path / "marks"
+    rows = [{"name": name, "value": n, "marks": ""} for n, name in enumerate(names)]
+    rows.append({"name": "deadly", "value": 0, "marks": str(marks)})
     found = list(map_rows(rows, pool(Doubles, np.full(300_000, 7), workers=2)))
     assert sorted(row["name"] for row in found) == names
     assert {row["name"]: row["value"] for row in found} == {name: 2 * n + 7 for n, name in enumerate(names)}
     assert {(row["cuda"], row["mesa"], row["threads"], row["folder"]) for row in found} == {
         ("", "1", 1, os.getcwd())
     }
+    assert len(marks.read_text().splitlines()) == 2 * MOST_TRIES, "beside the others, and then alone"
 
 
 class Leaves:
