@@ -8,8 +8,8 @@ where it is smallest. The others need real numbers. They are compared in float64
 again with as many digits as needed where float64 is not enough, so that the samples are as exact as the bits
 are: they are the same on all machines and with all math libraries. y is rounded, and gets its sign.
 
-The one difference from a rounded Gaussian: no number is beyond `CUT` standard deviations, where 10^-38 of the
-Gaussian is.
+The one difference from a rounded Gaussian: no number is beyond the end of the bin at `CUT` standard
+deviations; 10^-38 of the Gaussian is.
 
 Shape suffixes: M candidates, S the candidates that need more digits, B bins, P places on the line of weights.
 """
@@ -26,7 +26,7 @@ from decimal import Decimal
 import numpy as np
 
 CUT = 13
-"""Samples are limited to this many standard deviations."""
+"""Samples are limited to this many standard deviations, and to the end of the bin there."""
 
 BINS = 64
 """Bins for a standard deviation, at least; less than one candidate in 50 is rejected then."""
@@ -167,7 +167,8 @@ def _density(y: Decimal, deviation: float) -> Decimal:
 class _Bins:
     """The bins of a standard deviation, on the line of all their weights.
 
-    One more bin fills the line up to 2^LINE, and rejects every candidate.
+    One more bin, the next after the last, fills the line up to 2^LINE. It is so light that it would have to
+    be drawn by its whole weight to accept a candidate.
 
     Attributes:
       whole_bits: log2 of how many whole numbers are in a bin.

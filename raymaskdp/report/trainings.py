@@ -311,8 +311,10 @@ def _cost_rows(cost: SelectionCost) -> tuple[Fact, ...]:
     prices = {"one_run": cost.one_run, "best_of_random": cost.best_of_random, "all_runs": cost.all_runs}
     facts = [
         Fact(name=text, value="∞" if (price := prices[key]) is None else f"ε = {price:.3g}")
-        for key, text in ways(cost.tuning, cost.runs).items()
+        for key, text in ways(cost).items()
     ]
     if cost.not_private and cost.tuning != "public":
         facts.append(Fact(name="table, plots, and runs without privacy", value="no ε at all"))
+    elif cost.scored_on:
+        facts.append(Fact(name="the best run, table and plots", value="no ε at all"))
     return tuple(facts)

@@ -21,7 +21,7 @@ NAME = "search"
 CORNERS = 512
 """Largest number of combinations of extreme values that are validated."""
 
-PRICED = ("data", "split", "validation", "steps", "privacy.epsilon", "privacy.noise_multiplier",
+PRICED = ("data", "init", "split", "validation", "steps", "privacy.epsilon", "privacy.noise_multiplier",
           "privacy.delta", "privacy.expected_batch", "privacy.adjacency", "privacy.unit")  # fmt: skip
 """Settings that determine the price of a training."""
 

@@ -23,11 +23,13 @@ class SelectionCost:
       one_run: the chosen run, if it was picked without using the private data.
       best_of_random: the best run, if the number of runs was random (geometric, mean `runs`) and nothing else
         is published (Papernot and Steinke 2022).
-      all_runs: all private runs together, or the best of them: the composition of their releases, whatever
-        the ε of each.
+      all_runs: all private runs together, or the best of them by scores of others than the training videos:
+        the composition of their releases, whatever the ε of each.
       tuning: how the choice was paid for.
       about: what the figures of several runs are about, if these protect different things
         (`raymaskdp.privacy.prices.composition`).
+      scored_on: what the scores have in common with the training videos, which no ε covers then; None if they
+        are of other people.
     """
 
     runs: int
@@ -38,12 +40,13 @@ class SelectionCost:
     all_runs: float | None
     tuning: Tuning = "none"
     about: str | None = None
+    scored_on: str | None = None
 
     def __str__(self) -> str:
         if self.one_run is None:
             return " ".join(["No private run was chosen, so there is no selection cost.", *self.warnings])
         prices = {"one_run": self.one_run, "best_of_random": self.best_of_random, "all_runs": self.all_runs}
-        lines = [f"  {_number(prices[name])}  {text}" for name, text in ways(self.tuning, self.runs).items()]
+        lines = [f"  {_number(prices[name])}  {text}" for name, text in ways(self).items()]
         return "\n".join([f"The selection cost, ε at δ = {self.delta:g}:", *lines, self.verdict])
 
     @property
@@ -65,7 +68,16 @@ class SelectionCost:
             f"{self.not_private} of the trials had no privacy: no ε covers their models, nor the table and "
             "the plots, which show their scores. Publish only the folders of private runs.",
         )
-        return (about if self.about else ()) + (without if self.not_private else ())
+        scored = (
+            f"{self.scored_on}, so scores tell about training videos without noise: no ε covers the choice, "
+            "nor the table and the plots. Publish only the folders of all private runs, or of one that was "
+            "picked without scores.",
+        )
+        return (
+            (about if self.about else ())
+            + (scored if self.scored_on else ())
+            + (without if self.not_private else ())
+        )
 
 
 VERDICTS: dict[Tuning, str] = {
@@ -82,20 +94,22 @@ VERDICTS: dict[Tuning, str] = {
 """The statement that each way of tuning permits."""
 
 
-def ways(tuning: Tuning, runs: int) -> dict[str, str]:
+def ways(cost: SelectionCost) -> dict[str, str]:
     """Descriptions of the relevant figures of a `SelectionCost`, by field, in the order of display."""
     one = "one run, picked without using private data"
-    if tuning == "public":
+    if cost.tuning == "public":
         return {"one_run": "one run with these settings, on as many private records"}
-    if tuning == "papernot-steinke":
+    if cost.tuning == "papernot-steinke":
         return {
             "one_run": one,
-            "best_of_random": f"best of a random number of runs, {runs} on average, as here",
+            "best_of_random": f"best of a random number of runs, {cost.runs} on average, as here",
         }
+    if cost.scored_on:
+        return {"one_run": one, "all_runs": f"all {cost.runs} private runs together"}
     return {
         "one_run": one,
-        "best_of_random": f"best of a random number of runs, {runs} on average",
-        "all_runs": f"all {runs} private runs together, or their best, as done here",
+        "best_of_random": f"best of a random number of runs, {cost.runs} on average",
+        "all_runs": f"all {cost.runs} private runs together, or their best, as done here",
     }
 
 
@@ -110,6 +124,7 @@ def selection_cost(
     before: Sequence[PrivacyPlan] = (),
     expected_runs: int | None = None,
     tuning: Tuning = "none",
+    scored_on: str | None = None,
 ) -> SelectionCost:
     """The selection cost of a sweep that chose a run with the plan `chosen`.
 
@@ -119,6 +134,7 @@ def selection_cost(
         number of runs costs as much as if all of these were among them, whatever was drawn.
       before: of the runs on the data that the trials' initial weights come from.
       expected_runs: how many runs there were on average, where their number was drawn at random.
+      tuning, scored_on: of the result.
     """
     private = [plan for plan in made if plan.noise_multiplier > 0] or [chosen]
     runs = expected_runs or len(private)
@@ -137,6 +153,7 @@ def selection_cost(
         all_runs=finite_or_none(together.cost(chosen.delta).epsilon),
         tuning=tuning,
         about=drawn.about,
+        scored_on=None if tuning == "public" else scored_on,
     )
 
 

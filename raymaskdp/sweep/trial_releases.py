@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -22,21 +23,35 @@ def require_apart(config: SweepConfig) -> None:
     """Raise `UserError` if a paid choice uses data of people whose videos are trained on.
 
     The payment covers the choice among models, if the scores depend on the training videos only through the
-    models. Unnamed subjects are assumed to be different, as their videos are.
+    models.
     """
-    if not config.pays:
-        return
-    store = ClipStore.open(config.train.data)
-    trained = {video.subject for video in training_videos(store, config.train) if video.subject is not None}
+    shared = scored_on(config, config.train) if config.pays else None
+    if shared:
+        raise UserError(
+            f"tuning=papernot-steinke pays for choosing among models, but {shared}, and scores on them are "
+            "not paid for; split the data by subject."
+        )
+
+
+def scored_on(config: SweepConfig, train: TrainConfig) -> str | None:
+    """What the videos that decide between runs, or that they are measured on, have in common with those that
+    a run with the settings `train` is trained on; None if nothing.
+
+    Unnamed subjects are assumed to be different, as their videos are.
+    """
+    store = ClipStore.open(train.data)
+    trained = training_videos(store, train)
+    ids, people = ({getattr(video, name) for video in trained} for name in ("video_id", "subject"))
     for name, part in (("choose_on", config.chosen_on), ("split", config.split)):
-        shown = {video.subject for video in videos_of(store, config.train, part) if video.subject is not None}
-        shared = sorted(trained & shown)
-        if shared:
-            raise UserError(
-                f"tuning=papernot-steinke pays for choosing among models, but {len(shared)} subjects of "
-                f"{name} ({part!r}), such as {shared[0]}, are in the training videos too, and scores on them "
-                "are not paid for; split the data by subject."
+        shown = videos_of(store, train, part)
+        if videos := [video.video_id for video in shown if video.video_id in ids]:
+            return f"{len(videos)} videos of {name} ({part!r}), such as {videos[0]}, are training videos"
+        if subjects := sorted({video.subject for video in shown if video.subject is not None} & people):
+            return (
+                f"{len(subjects)} subjects of {name} ({part!r}), such as {subjects[0]}, are in the training "
+                "videos too"
             )
+    return None
 
 
 def selection_cost_of(
@@ -49,6 +64,7 @@ def selection_cost_of(
     """
     made: list[PrivacyPlan] = []
     before: dict[str, PrivacyPlan] = {}
+    by_videos: dict[Any, TrainConfig] = {}  # one for each choice of videos
     for trial, status in zip(planned, results["status"], strict=True):
         store = ClipStore.open(trial.config.data)
         try:
@@ -58,6 +74,7 @@ def selection_cost_of(
                 raise
             continue
         made.append(plan)
+        by_videos[trial.config.data, trial.config.split, trial.config.validation] = trial.config
         before |= origins
     search = config.search if config.pays else None
     return selection_cost(
@@ -67,6 +84,7 @@ def selection_cost_of(
         before=list(before.values()),
         expected_runs=search.trials if search else None,
         tuning=config.tuning,
+        scored_on=next(filter(None, (scored_on(config, one) for one in by_videos.values())), None),
     )
 
 

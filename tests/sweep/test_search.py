@@ -175,7 +175,38 @@ def test_a_choice_that_is_paid_for_looks_at_nobody_who_is_trained_on(clip_store,
     write_videos(data, table)
     with pytest.raises(UserError, match=rf"1 subjects of split \('test'\), such as {kept[0].subject}"):
         require_apart(sweep_of(data, **settings))
-    require_apart(sweep_of(data, search=settings["search"]))  # not paid for, and said so
+    free = sweep_of(data, search=settings["search"])
+    require_apart(free)  # not paid for, and said so:
+    trial = drawn_trial(free, {})
+    cost = selection_cost_of(free, [trial], pd.DataFrame({"status": ["done"]}), trial.config)
+    assert f"such as {kept[0].subject}, are in the training videos too" in cost.verdict
+    assert "no ε covers the choice" in cost.verdict
+
+
+def test_no_price_is_given_for_a_choice_by_scores_on_training_videos(clip_store, tmp_path) -> None:
+    """Scores of the training videos are not noisy: blank one, and another run is the best."""
+    data, costs = Path(shutil.copytree(clip_store, tmp_path / "clips")), {}
+    table = pd.read_parquet(data / "videos.parquet")
+    table["subject"] = [f"person {number}" for number in range(len(table))]
+    write_videos(data, table)
+    for name in ("train", "test"):
+        sweep = sweep_of(data, choose_on=name, search=Search(trials=2, space=SPACE))
+        trial = drawn_trial(sweep, {})
+        results = pd.DataFrame({"status": ["done"] * 2})
+        costs[name] = str(selection_cost_of(sweep, [trial, trial], results, trial.config))
+    assert "videos of choose_on ('train'), such as" in costs["train"]
+    assert "are training videos" in costs["train"]
+    assert "or their best" not in costs["train"]
+    assert "best of a random number" not in costs["train"]
+    assert "or their best, as done here" in costs["test"]
+    assert "no ε covers" not in costs["test"]
+
+
+def test_weights_that_cost_something_are_not_drawn_in_a_paid_search() -> None:
+    """The bill counts the runs that weights come from, and which were drawn must not be published."""
+    space = {"init": ("runs/a/model.pt", "runs/b/model.pt")}
+    with pytest.raises(UserError, match=r"they differ in init"):
+        sweep_of(tuning="papernot-steinke", search=Search(trials=2, space=space))
 
 
 def test_names_of_runs_do_not_tell_how_many_there_were(clip_store) -> None:

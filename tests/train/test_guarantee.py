@@ -33,6 +33,7 @@ from raymaskdp.train.data.batches import FeatureInputs
 from raymaskdp.train.guarantee import run_start, step_circumstances
 from raymaskdp.train.guarantee.agreement import digest_of_all, require_agreement
 from raymaskdp.train.guarantee.check import budget_of, verify
+from raymaskdp.train.guarantee.earlier_runs import epsilon_with_before, warnings_of
 from raymaskdp.train.guarantee.step_circumstances import circumstances
 from raymaskdp.train.run import setup
 from raymaskdp.train.run.curve import StepReport, read_curve
@@ -430,6 +431,20 @@ def test_a_model_that_began_with_a_private_one_says_what_both_cost(base, tmp_pat
         assert "can only be told beside its clip store" in verify(Path(second.run)).guarantee_statement
     finally:
         shutil.move(tmp_path / "gone", base.data)
+
+
+def test_earlier_private_runs_count_whatever_their_videos_are(base, anonymized, tmp_path) -> None:
+    """Whether two stores share a video is private, so what is published must not depend on it."""
+    small = tmp_path / "small"
+    prepare(anonymized, small, PrepareConfig(width=32, height=24, fill=9))
+    first = train(changed(base, data=small))
+    then = changed(base, init=Path(first.run) / "model.safetensors", steps=5)
+    store, plan = ClipStore.open(base.data), set_up(then).job.plan
+    known = warnings_of(then, store, plan), epsilon_with_before(then, store, plan)
+    shutil.rmtree(small)
+    assert known == (warnings_of(then, store, plan), epsilon_with_before(then, store, plan))
+    assert known[1] is not None
+    assert known[1] > plan.epsilon()
 
 
 def test_no_private_run_starts_from_weights_that_tell_the_same_data(base, tmp_path) -> None:

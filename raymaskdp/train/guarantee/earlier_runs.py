@@ -1,4 +1,4 @@
-"""What earlier runs on the same data cost: those that the first weights come from, and uncounted ones."""
+"""What earlier runs cost: those that the first weights come from, and uncounted ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from raymaskdp.train.data.store import ClipStore
 
 
 def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan]:
-    """The plans of the runs on the same videos that `config.init` comes from, by their folders, latest first.
+    """The plans of the private runs that `config.init` comes from, by their folders, latest first.
 
-    Weights are recognised as a run's by the other files in its folder. Weights that were moved
-    away are treated as public, like all pretrained weights (docs/privacy-guarantee.md). Raises `UserError`
-    if a private run would start from one that was trained on some of the videos without noise, or if
-    this is not known.
+    They count whatever data they were on: what a run publishes would otherwise tell whether two stores share
+    a video. Weights are recognised as a run's by the other files in its folder. Weights that were moved away
+    are treated as public, like all pretrained weights (docs/privacy-guarantee.md). Raises `UserError` if a
+    private run would start from one that was trained on some of the videos without noise, or if this is not
+    known.
     """
     found: dict[str, PrivacyPlan] = {}
     init = config.init
@@ -30,23 +31,28 @@ def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan
             break
         earlier = configuration.load(TrainConfig, settings_file)
         plan = configuration.read_back(PrivacyPlan, plan_file)
-        private = config.privacy.mechanism != "sgd"
-        shared = _shares_videos(earlier, store)
-        if shared is None and private:
-            raise UserError(
-                f"The initial weights {config.init} come from the run {folder}, and its clip store "
-                f"{earlier.data} cannot be read any more, so whether it had the same videos is not known; "
-                "copy the weights out of the run's folder if they are public, or give others."
-            )
-        if shared:
+        if plan.noise_multiplier > 0:
             found[str(folder)] = plan
-            if plan.noise_multiplier == 0 and private:
-                raise UserError(
-                    f"The initial weights {config.init} come from the run {folder}, which was trained on the "
-                    "same data without privacy, so no ε would hold; give other weights, or none."
-                )
+        elif config.privacy.mechanism != "sgd":
+            _require_other_videos(config, folder, earlier, store)
         init = earlier.init
     return found
+
+
+def _require_other_videos(config: TrainConfig, folder: Path, earlier: TrainConfig, store: ClipStore) -> None:
+    """Raise `UserError` if a run without privacy had any video of this store, or if that is not known."""
+    shared = _shares_videos(earlier, store)
+    if shared is None:
+        raise UserError(
+            f"The initial weights {config.init} come from the run {folder}, and its clip store "
+            f"{earlier.data} cannot be read any more, so whether it had the same videos is not known; "
+            "copy the weights out of the run's folder if they are public, or give others."
+        )
+    if shared:
+        raise UserError(
+            f"The initial weights {config.init} come from the run {folder}, which was trained on the "
+            "same data without privacy, so no ε would hold; give other weights, or none."
+        )
 
 
 def warnings_of(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> tuple[str, ...]:
@@ -72,14 +78,14 @@ def _cost_with_before(plan: PrivacyPlan, before: dict[str, PrivacyPlan]) -> tupl
     together = compose([plan, *before.values()])
     about = f" about {together.about}" if together.about else ""
     return (
-        f"The initial weights come from {' and '.join(before)}, trained on the same data: the model has cost "
-        f"epsilon = {together.cost(plan.delta).epsilon:.4g}{about} at delta = {plan.delta:g}, and not "
-        f"{plan.epsilon():.4g} alone.",
+        f"The initial weights come from {' and '.join(before)}: for videos that are in the data of both, the "
+        f"model has cost epsilon = {together.cost(plan.delta).epsilon:.4g}{about} at delta = {plan.delta:g}, "
+        f"and not {plan.epsilon():.4g} alone.",
     )
 
 
 def epsilon_with_before(config: TrainConfig, store: ClipStore, plan: PrivacyPlan) -> float | None:
-    """ε of a run and of all runs on the same videos that its first weights come from; None without such."""
+    """ε of a run and of all private runs that its first weights come from; None without such."""
     before = plans_before(config, store)
     if not before or plan.noise_multiplier == 0:
         return None
