@@ -59,6 +59,7 @@ KNOWS = {
         "distributed/connect.py",
         "distributed/map_rows.py",
         "distributed/metrics.py",
+        "distributed/tries.py",
         "train/run/ray_workers.py",
         "sweep/tuner.py",
         "operate/jobs.py",

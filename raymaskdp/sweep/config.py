@@ -235,7 +235,7 @@ def _check_choosing(sweep: SweepConfig) -> None:
                 f"{what} makes choices during the sweep, and would use the {sweep.split} videos "
                 "that trials are measured on; hold some out with train.validation=0.2, or give choose_on."
             )
-    priced = sweep.search.priced_differently() if sweep.search is not None else None
+    priced = sweep.search.priced_differently(paid=sweep.pays) if sweep.search is not None else None
     if priced is not None and (sweep.pays or sweep.learns):
         asked = "tuning=papernot-steinke" if sweep.pays else "search.method=optuna"
         raise UserError(

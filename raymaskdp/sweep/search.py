@@ -21,7 +21,7 @@ NAME = "search"
 CORNERS = 512
 """Largest number of combinations of extreme values that are validated."""
 
-PRICED = ("data", "init", "split", "validation", "steps", "privacy.epsilon", "privacy.noise_multiplier",
+PRICED = ("data", "split", "validation", "steps", "privacy.epsilon", "privacy.noise_multiplier",
           "privacy.delta", "privacy.expected_batch", "privacy.adjacency", "privacy.unit")  # fmt: skip
 """Settings that determine the price of a training."""
 
@@ -95,13 +95,19 @@ class Search:
         for values in itertools.islice(itertools.product(*extremes), CORNERS):
             yield dict(zip(self.space, values, strict=True))
 
-    def priced_differently(self) -> str | None:
-        """A setting of the space that affects the price of a trial; None if all cost the same."""
+    def priced_differently(self, *, paid: bool) -> str | None:
+        """A setting of the space that affects the price of a trial; None if all cost the same.
+
+        Args:
+          paid: whether the choice is paid for, and which settings were drawn must not be published. Then
+            initial weights count as well: the runs that they come from are on the bill.
+        """
+        names = (*PRICED, "init") if paid else PRICED
         for name, source in self.space.items():
             if name == "privacy.mechanism":
                 if not isinstance(source, tuple) or any(value not in EQUALLY_PRICED for value in source):
                     return name
-            elif any(f"{one}.".startswith(f"{name}.") or name.startswith(f"{one}.") for one in PRICED):
+            elif any(f"{one}.".startswith(f"{name}.") or name.startswith(f"{one}.") for one in names):
                 return name  # one of them, or what contains one or is a part of one
         return None
 
