@@ -74,7 +74,8 @@ SMALLER = {
     r"audit anonymization": ["frames=3", "detector_frames=1", "epochs=1", "action_epochs=1"],
     r"audit training": ["runs=8", "models=0"],  # shadow models: tests/audit/test_training_audit.py
     r"models train-lift": [
-        "seeds=[1]", "large_seeds=[]", "acted_seeds=[]", "videos=1", "frames=8", "epochs=1",
+        "seeds=[1]", "large_seeds=[]", "acted_seeds=[]", "stepping_seeds=[]", "videos=1", "frames=8",
+        "epochs=1",
     ],
     r"dataset synthesize": ["people=1", "takes=1", "actions=[wave]", "rooms=1", "cameras=1", "frames=4"],
     r"train ": [*TRAINED, "--out", "trained"],

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from raymaskdp.bodies.fitting.lift import lift
+from raymaskdp.bodies.fitting.lift import lift, neighbours
 from raymaskdp.synthetic.lift.config import LiftTrainingConfig
 from raymaskdp.synthetic.lift.examples import LiftExample, example_of, simulated_examples
 from raymaskdp.synthetic.lift.training import learn
@@ -77,3 +78,26 @@ def test_a_network_learns_what_it_is_taught() -> None:
     found = points[:, 11] - points[:, 12]
     cosine = (told * found).sum(1) / np.linalg.norm(told, axis=1) / np.linalg.norm(found, axis=1)
     assert cosine.min() > 0.8
+
+
+def test_what_the_landmarks_do_not_tell_moves_as_far_as_people_do() -> None:
+    """A point may go forward, go back, or rest. Errors alone are least for one that rests."""
+    one = example(frames=12)
+    wave_N = 0.5 * np.sin(2 * np.pi * np.arange(12) / 12)
+    rest_NL3 = np.broadcast_to(one.space_NL3[:1], one.space_NL3.shape)
+    taught = [
+        replace(one, space_NL3=rest_NL3 + sign * wave_N[:, None, None] * np.array([0, 0, 1.0]))
+        for sign in (1, -1, 0)
+    ]
+    moved = {}
+    for weight in (0.0, 3.0):
+        settings = LiftTrainingConfig(
+            imagined=0, frames=12, epochs=150, batch=6, dropout=0.0, noise=0.0, blind=0.0, cut=0.0,
+            amplitude=weight,
+        )  # fmt: skip
+        network, _ = learn(taught, settings)
+        with torch.inference_mode():
+            found = network(one.seen.features(), one.seen.places(), neighbours(12, FPS))[..., 2].numpy()
+        moved[weight] = float(np.std(found, axis=0).mean() / np.std(wave_N))
+    assert moved[0.0] < 0.3
+    assert moved[3.0] > 0.5

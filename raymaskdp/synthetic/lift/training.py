@@ -4,7 +4,7 @@
 them with the landmark network, and fits the corrections. The videos share no person, room or camera with
 sample data of another seed.
 
-Shape suffixes: N samples, L = 33 landmarks.
+Shape suffixes: N samples, E examples, L = 33 landmarks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from raymaskdp.bodies.fitting import lift
-from raymaskdp.bodies.fitting.lift import NUM_POINTS, Lift, Neighbours, neighbours
+from raymaskdp.bodies.fitting.lift import NUM_POINTS, OFFSETS_S, Lift, Neighbours, neighbours
 from raymaskdp.errors import UserError
 from raymaskdp.files import atomic_path, require_ours
 from raymaskdp.places import LocalPath
@@ -28,6 +28,10 @@ from raymaskdp.synthetic.config import ActionName, SynthesizeConfig
 from raymaskdp.synthetic.lift.config import LiftTrainingConfig
 from raymaskdp.synthetic.lift.examples import LiftExample, rendered_examples, simulated_examples
 from raymaskdp.synthetic.synthesize import synthesize
+
+
+MOTIONS = tuple(OFFSETS_S.index(-step / 12) for step in (3, 1))
+"""Neighbours in time to which motions are compared: a quarter and a twelfth of a second before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,7 @@ def train_lift(out: LocalPath, work: LocalPath, settings: LiftTrainingConfig) ->
     acted = cast(tuple[ActionName, ...], tuple(ACTIONS))
     films += [replace(_film(settings, seed), **_HIGH) for seed in settings.high_seeds]
     films += [_film(settings, seed, actions=acted) for seed in settings.acted_seeds]
+    films += [_film(settings, seed, actions=("step_about",)) for seed in settings.stepping_seeds]
     examples = [example for film in films for example in _examples(Path(work), film)]
     network, loss = learn(examples, settings)
     with atomic_path(Path(out)) as temporary:
@@ -92,13 +97,14 @@ def _examples(work: Path, film: SynthesizeConfig) -> list[LiftExample]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """Several examples side by side, as tensors."""
+    """Several examples side by side, as tensors; `example_N` says which one a frame is of, from 0."""
 
     features_NF: torch.Tensor
     places_N3: torch.Tensor
     context: Neighbours
     space_NL3: torch.Tensor
     image_NL2: torch.Tensor
+    example_N: torch.Tensor
 
 
 def learn(examples: Sequence[LiftExample], settings: LiftTrainingConfig) -> tuple[Lift, float]:
@@ -131,14 +137,39 @@ def learn(examples: Sequence[LiftExample], settings: LiftTrainingConfig) -> tupl
             given = batch.features_NF != 0
             noisy = batch.features_NF + settings.noise * given * torch.randn(given.shape)
             result = network(noisy, batch.places_N3, batch.context)
-            loss = (result[..., :3] - batch.space_NL3).norm(dim=-1).mean()
-            loss = loss + (result[..., 3:] - batch.image_NL2).norm(dim=-1).mean()
+            loss = _loss(result, batch, settings)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
             losses.append(float(loss.detach()))
     return network.eval(), float(np.mean(losses))
+
+
+def _loss(result_NL5: torch.Tensor, batch: _Batch, settings: LiftTrainingConfig) -> torch.Tensor:
+    """Mean distances in space and in the image, of motions, and of amplitudes."""
+    points_NL3, truth_NL3 = result_NL5[..., :3], batch.space_NL3
+    loss = (points_NL3 - truth_NL3).norm(dim=-1).mean()
+    loss = loss + (result_NL5[..., 3:] - batch.image_NL2).norm(dim=-1).mean()
+    moved_EL, truly_EL = (_amplitudes(one_NL3, batch.example_N) for one_NL3 in (points_NL3, truth_NL3))
+    loss = loss + settings.amplitude * (moved_EL - truly_EL).abs().mean()
+    for column in MOTIONS:
+        then_N = batch.context.before_NK[:, column]
+        off_NL3 = (points_NL3 - points_NL3[then_N]) - (truth_NL3 - truth_NL3[then_N])
+        loss = loss + settings.motion * off_NL3.norm(dim=-1).mean()
+    return loss
+
+
+def _amplitudes(points_NL3: torch.Tensor, example_N: torch.Tensor) -> torch.Tensor:
+    """How far each point moves in each example, [E, L]: the root mean square distance from its mean place."""
+    count_E = torch.bincount(example_N)
+
+    def mean(values_NX: torch.Tensor) -> torch.Tensor:
+        total_EX = values_NX.new_zeros(len(count_E), *values_NX.shape[1:]).index_add_(0, example_N, values_NX)
+        return total_EX / count_E.reshape(-1, *[1] * (values_NX.ndim - 1))
+
+    away_NL3 = points_NL3 - mean(points_NL3)[example_N]
+    return (mean(away_NL3.square().sum(-1)) + 1e-6).sqrt()
 
 
 def _now(rng: np.random.Generator, settings: LiftTrainingConfig) -> bool:
@@ -161,6 +192,7 @@ def _tensors(example: LiftExample) -> _Batch:
         context=neighbours(len(example.image_NL2), example.fps),
         space_NL3=_tensor(example.space_NL3),
         image_NL2=_tensor(example.image_NL2),
+        example_N=torch.zeros(len(example.image_NL2), dtype=torch.int64),
     )
 
 
@@ -178,6 +210,7 @@ def _together(parts: list[_Batch]) -> _Batch:
         context=context,
         space_NL3=torch.cat([part.space_NL3 for part in parts]),
         image_NL2=torch.cat([part.image_NL2 for part in parts]),
+        example_N=torch.cat([part.example_N + number for number, part in enumerate(parts)]),
     )
 
 
