@@ -29,7 +29,6 @@ from raymaskdp.synthetic.lift.config import LiftTrainingConfig
 from raymaskdp.synthetic.lift.examples import LiftExample, rendered_examples, simulated_examples
 from raymaskdp.synthetic.synthesize import synthesize
 
-
 MOTIONS = tuple(OFFSETS_S.index(-step / 12) for step in (3, 1))
 """Neighbours in time to which motions are compared: a quarter and a twelfth of a second before."""
 
