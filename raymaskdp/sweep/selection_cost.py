@@ -70,8 +70,8 @@ class SelectionCost:
         )
         scored = (
             f"{self.scored_on}, so scores tell about training videos without noise: no ε covers the choice, "
-            "nor the table and the plots. Publish only the folders of all private runs, or of one that was "
-            "picked without scores.",
+            "nor the table and the plots, nor runs that Optuna or early stopping led by them. Publish only "
+            "the folders of all other private runs, or of one that was picked without scores.",
         )
         return (
             (about if self.about else ())

@@ -25,7 +25,7 @@ def require_apart(config: SweepConfig) -> None:
     The payment covers the choice among models, if the scores depend on the training videos only through the
     models.
     """
-    shared = scored_on(config, config.train) if config.pays else None
+    shared = scored_on(config, [config.train]) if config.pays else None
     if shared:
         raise UserError(
             f"tuning=papernot-steinke pays for choosing among models, but {shared}, and scores on them are "
@@ -33,25 +33,35 @@ def require_apart(config: SweepConfig) -> None:
         )
 
 
-def scored_on(config: SweepConfig, train: TrainConfig) -> str | None:
+def scored_on(config: SweepConfig, trained: Sequence[TrainConfig]) -> str | None:
     """What the videos that decide between runs, or that they are measured on, have in common with those that
-    a run with the settings `train` is trained on; None if nothing.
+    any of the runs with these settings is trained on; None if nothing.
 
-    Unnamed subjects are assumed to be different, as their videos are.
+    Unnamed subjects are assumed to be different, as their videos are. Videos that earlier runs were trained
+    on, from which initial weights come, are not looked at.
     """
-    store = ClipStore.open(train.data)
-    trained = training_videos(store, train)
-    ids, people = ({getattr(video, name) for video in trained} for name in ("video_id", "subject"))
-    for name, part in (("choose_on", config.chosen_on), ("split", config.split)):
-        shown = videos_of(store, train, part)
-        if videos := [video.video_id for video in shown if video.video_id in ids]:
-            return f"{len(videos)} videos of {name} ({part!r}), such as {videos[0]}, are training videos"
-        if subjects := sorted({video.subject for video in shown if video.subject is not None} & people):
-            return (
-                f"{len(subjects)} subjects of {name} ({part!r}), such as {subjects[0]}, are in the training "
-                "videos too"
-            )
+    stores = [ClipStore.open(train.data) for train in trained]
+    used = [
+        video for store, train in zip(stores, trained, strict=True) for video in training_videos(store, train)
+    ]
+    names, frames, people = ({getattr(video, of) for video in used} for of in _SAME)
+    for store, train in zip(stores, trained, strict=True):
+        for name, part in (("choose_on", config.chosen_on), ("split", config.split)):
+            shown = videos_of(store, train, part)
+            same = [one.video_id for one in shown if one.video_id in names or one.frames_sha256 in frames]
+            if same:
+                return f"{len(same)} videos of {name} ({part!r}), such as {same[0]}, are training videos"
+            subjects = sorted({one.subject for one in shown if one.subject is not None} & people)
+            if subjects:
+                return (
+                    f"{len(subjects)} subjects of {name} ({part!r}), such as {subjects[0]}, are in the "
+                    "training videos too"
+                )
     return None
+
+
+_SAME = ("video_id", "frames_sha256", "subject")
+"""Fields by which two videos are the same, or of the same person."""
 
 
 def selection_cost_of(
@@ -84,7 +94,7 @@ def selection_cost_of(
         before=list(before.values()),
         expected_runs=search.trials if search else None,
         tuning=config.tuning,
-        scored_on=next(filter(None, (scored_on(config, one) for one in by_videos.values())), None),
+        scored_on=scored_on(config, list(by_videos.values())),
     )
 
 

@@ -202,6 +202,22 @@ def test_no_price_is_given_for_a_choice_by_scores_on_training_videos(clip_store,
     assert "no ε covers" not in costs["test"]
 
 
+def test_the_training_videos_of_any_trial_count(clip_store, tmp_path) -> None:
+    """What one trial holds out, another is trained on."""
+    data = Path(shutil.copytree(clip_store, tmp_path / "clips"))
+    table = pd.read_parquet(data / "videos.parquet")
+    table["subject"] = [f"person {number}" for number in range(len(table))]
+    write_videos(data, table)
+    sweep = sweep_of(data, choose_on="validation", search=Search(trials=2, space=SPACE))
+    one, other = (drawn_trial(sweep, {"validation": share}) for share in (0.25, 0.6))
+    cost = [
+        selection_cost_of(sweep, made, pd.DataFrame({"status": ["done"] * len(made)}), one.config)
+        for made in ([one], [one, other])
+    ]
+    assert cost[0].scored_on is None
+    assert "are training videos" in str(cost[1].scored_on)
+
+
 def test_weights_that_cost_something_are_not_drawn_in_a_paid_search() -> None:
     """The bill counts the runs that weights come from, and which were drawn must not be published."""
     space = {"init": ("runs/a/model.pt", "runs/b/model.pt")}

@@ -61,8 +61,8 @@ def _of_first_weights(ledger: Path, data: str | None) -> tuple[tuple[str, ...], 
         return warnings_of(config, store, plan), epsilon_with_before(config, store, plan)
     except (UserError, OSError):
         said = (
-            f"The run began with {config.init}; whether those come from the same data, which would cost "
-            "more, can only be told beside its clip store."
+            f"The run began with {config.init}; whether those come from a private run, which would cost "
+            "more, can only be told beside its clip store and that run."
         )
         return (said,), None
 

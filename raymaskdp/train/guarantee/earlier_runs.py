@@ -36,6 +36,11 @@ def plans_before(config: TrainConfig, store: ClipStore) -> dict[str, PrivacyPlan
         elif config.privacy.mechanism != "sgd":
             _require_other_videos(config, folder, earlier, store)
         init = earlier.init
+        if init is not None and not Path(init).exists():
+            raise UserError(
+                f"The initial weights {config.init} come from the run {folder}, which began with {init}, and "
+                "that is gone, so what the weights cost is not known; put it back, or give other weights."
+            )
     return found
 
 
