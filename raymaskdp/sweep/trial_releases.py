@@ -37,18 +37,19 @@ def scored_on(config: SweepConfig, trained: Sequence[TrainConfig]) -> str | None
     """What the videos that decide between runs, or that they are measured on, have in common with those that
     any of the runs with these settings is trained on; None if nothing.
 
-    Unnamed subjects are assumed to be different, as their videos are. Videos that earlier runs were trained
+    By names only: the answer is published, and contents are private. Unnamed subjects are assumed to be
+    different. Videos that earlier runs were trained
     on, from which initial weights come, are not looked at.
     """
     stores = [ClipStore.open(train.data) for train in trained]
     used = [
         video for store, train in zip(stores, trained, strict=True) for video in training_videos(store, train)
     ]
-    names, frames, people = ({getattr(video, of) for video in used} for of in _SAME)
+    names, people = {video.video_id for video in used}, {video.subject for video in used}
     for store, train in zip(stores, trained, strict=True):
         for name, part in (("choose_on", config.chosen_on), ("split", config.split)):
             shown = videos_of(store, train, part)
-            same = [one.video_id for one in shown if one.video_id in names or one.frames_sha256 in frames]
+            same = [one.video_id for one in shown if one.video_id in names]
             if same:
                 return f"{len(same)} videos of {name} ({part!r}), such as {same[0]}, are training videos"
             subjects = sorted({one.subject for one in shown if one.subject is not None} & people)
@@ -58,10 +59,6 @@ def scored_on(config: SweepConfig, trained: Sequence[TrainConfig]) -> str | None
                     "training videos too"
                 )
     return None
-
-
-_SAME = ("video_id", "frames_sha256", "subject")
-"""Fields by which two videos are the same, or of the same person."""
 
 
 def selection_cost_of(

@@ -97,7 +97,7 @@ class Replay:
         self.reference = Reference(deviation)
         self.calls = iter(drawn)
         self.values: dict[int, int] = {}
-        self.candidates = self.alone = 0
+        self.candidates = 0
 
     def decide(self, slots: list[int]) -> list[int]:
         """One candidate for each slot; the slots whose candidate is rejected."""
@@ -117,7 +117,6 @@ class Replay:
         v_bits, place_bits = 53 - self.reference.digits, 64 - self.reference.whole - 1
         further: list[Digits] = [((v >> 64 - v_bits, v_bits), (place >> 64 - place_bits, place_bits))]
         below, own = self.reference.is_below(word, further), stream(self.candidates)
-        self.alone += below is None
         while below is None:
             more_v, more_place = (int(own.integers(0, 1 << 64, dtype=np.uint64)) for _ in range(2))
             further.append(((more_v, 64), (more_place, 64)))
